@@ -1,0 +1,416 @@
+//! `facteur mail list` and `facteur mail show`: delivered mail, for people and for scripts.
+//!
+//! Changes nothing: no flag is set, and new mail stays new. Whose Maildir it is was decided before.
+//! A reader that goes away early (`| head`) is no error.
+
+use crate::cli::terminal::{self, Screen};
+use crate::limits::{COPY_CHUNK, QUOTED_MAX};
+use crate::mail::{fields::Fields, words};
+use crate::store::disk::{Disk, DiskFile, StoreError};
+use crate::store::mailbox::{self, MailboxError, Message};
+use serde::Serialize;
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::SystemTime;
+
+/// Why a command did not do all it was asked for. [`fmt::Display`] is fit for a terminal.
+#[derive(Debug)]
+pub enum MailFailure {
+    Mailbox(MailboxError),
+    /// The result could not be written.
+    Output(io::Error),
+}
+
+/// Lists a mailbox, newest last: key, date, from, subject, size, flags, one line a message.
+///
+/// For people the columns are aligned and escaped, `-` stands for what there is not, the flags of
+/// mail in `new/` begin with `new`, and only a From or Subject beyond [`QUOTED_MAX`] characters is
+/// cut. With `json` each line is an object whose strings are whole; flags are the letters alone, so
+/// `""` for new mail. A message that cannot be read is listed without From and Subject, and the
+/// first such failure is returned at the end.
+pub fn list(
+    disk: &dyn Disk,
+    maildir: &Path,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), MailFailure> {
+    let messages = mailbox::list(disk, maildir)?;
+    let mut table = Table::new(&messages);
+    let mut failure = None;
+    for block in messages.chunks(BLOCK) {
+        let rows = read_rows(disk, maildir, block, &mut failure)?;
+        let lines = if json { json_lines(&rows)? } else { table.lines(&rows) };
+        match out.write_all(lines.as_bytes()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            result => result?,
+        }
+    }
+    end(out.flush())?;
+    failure.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Writes one message, octet for octet; on a `terminal` what could act on it is escaped.
+pub fn show(
+    disk: &dyn Disk,
+    maildir: &Path,
+    key: &str,
+    terminal: bool,
+    out: &mut dyn Write,
+) -> Result<(), MailFailure> {
+    let message = mailbox::find(disk, maildir, key)?;
+    let copied = mailbox::read_each(disk, maildir, &[message], |message, file| {
+        let file = file.map_err(|source| cannot_read(message, source))?;
+        if terminal {
+            let mut screen = Screen::new(out);
+            copy(message, &*file, &mut screen)?;
+            end(screen.finish())
+        } else {
+            copy(message, &*file, out)?;
+            end(out.flush())
+        }
+    })?;
+    let gone = || Err(MailboxError::NoMessage(key.to_owned()).into());
+    copied.into_iter().next().flatten().unwrap_or_else(gone)
+}
+
+/// Messages that are read before their lines are written: enough to align columns by, and a bound
+/// for memory however large the mailbox is.
+const BLOCK: usize = 512;
+
+/// Widest that the columns From and Subject are made for alignment's sake; a longer text shifts the
+/// rest of its line.
+const FROM_WIDTH: usize = 40;
+/// See [`FROM_WIDTH`].
+const SUBJECT_WIDTH: usize = 60;
+
+/// One message of a listing; its fields and their order are those of the contract.
+#[derive(Serialize)]
+struct Row {
+    key: String,
+    date: String,
+    from: String,
+    subject: String,
+    size: u64,
+    flags: String,
+    #[serde(skip)]
+    is_new: bool,
+}
+
+impl Row {
+    fn new(message: &Message, fields: &Fields) -> Row {
+        let text = |value: &Option<Vec<u8>>| words::decode(value.as_deref().unwrap_or_default());
+        Row {
+            key: message.key.clone(),
+            date: date(message.delivered),
+            from: text(&fields.from),
+            subject: text(&fields.subject),
+            size: message.size,
+            flags: message.flags.clone(),
+            is_new: message.is_new,
+        }
+    }
+
+    fn flags_shown(&self) -> String {
+        match (self.is_new, self.flags.as_str()) {
+            (true, "") => "new".to_owned(),
+            (true, flags) => format!("new,{flags}"),
+            (false, "") => "-".to_owned(),
+            (false, flags) => flags.to_owned(),
+        }
+    }
+}
+
+/// The rows of messages that are still there; the first failure to read one is kept.
+fn read_rows(
+    disk: &dyn Disk,
+    maildir: &Path,
+    messages: &[Message],
+    failure: &mut Option<MailboxError>,
+) -> Result<Vec<Row>, MailboxError> {
+    let rows = mailbox::read_each(disk, maildir, messages, |message, file| {
+        match file.and_then(|file| mailbox::read_head(&*file)) {
+            Ok(head) => Row::new(message, &Fields::read(&head)),
+            Err(source) => {
+                failure.get_or_insert_with(|| cannot_read(message, source));
+                Row::new(message, &Fields::default())
+            }
+        }
+    })?;
+    Ok(rows.into_iter().flatten().collect())
+}
+
+/// Widths of the columns. They only grow, so that lines written before stay aligned with most that
+/// follow.
+struct Table {
+    key: usize,
+    from: usize,
+    subject: usize,
+    size: usize,
+}
+
+impl Table {
+    /// Keys are known from the start, and the one column that is always whole.
+    fn new(messages: &[Message]) -> Table {
+        let widths = messages.iter().map(|m| terminal::width(&terminal::escape(&m.key)));
+        Table { key: widths.max().unwrap_or(0), from: 0, subject: 0, size: 0 }
+    }
+
+    fn lines(&mut self, rows: &[Row]) -> String {
+        let shown: Vec<_> =
+            rows.iter().map(|row| (shown(&row.from), shown(&row.subject))).collect();
+        for (row, (from, subject)) in rows.iter().zip(&shown) {
+            self.from = self.from.max(terminal::width(from).min(FROM_WIDTH));
+            self.subject = self.subject.max(terminal::width(subject).min(SUBJECT_WIDTH));
+            self.size = self.size.max(row.size.to_string().len());
+        }
+        let mut lines = String::new();
+        for (row, (from, subject)) in rows.iter().zip(&shown) {
+            pad(&mut lines, &terminal::escape(&row.key), self.key);
+            pad(&mut lines, &row.date, 0);
+            pad(&mut lines, from, self.from);
+            pad(&mut lines, subject, self.subject);
+            // Writing to a String cannot fail.
+            let _ = writeln!(lines, "{:>2$}  {}", row.size, row.flags_shown(), self.size);
+        }
+        lines
+    }
+}
+
+/// A text from a message as a column shows it.
+fn shown(text: &str) -> String {
+    let whole = terminal::escape(text);
+    match whole.char_indices().nth(QUOTED_MAX) {
+        Some((end, _)) => format!("{}…", &whole[..end]),
+        None if whole.trim().is_empty() => "-".to_owned(),
+        None => whole.into_owned(),
+    }
+}
+
+fn pad(line: &mut String, text: &str, width: usize) {
+    line.push_str(text);
+    let spaces = width.saturating_sub(terminal::width(text)) + 2;
+    line.extend(std::iter::repeat_n(' ', spaces));
+}
+
+/// One object a line. JSON itself lets DEL, C1 and direction marks stand; they are escaped too, for
+/// a person may look at this, and a parser reads the same text.
+fn json_lines(rows: &[Row]) -> Result<String, MailFailure> {
+    let mut lines = String::new();
+    for row in rows {
+        let object = serde_json::to_string(row).map_err(io::Error::from)?;
+        for c in object.chars() {
+            if terminal::is_hidden(c) {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(lines, "\\u{unit:04x}");
+                }
+            } else {
+                lines.push(c);
+            }
+        }
+        lines.push('\n');
+    }
+    Ok(lines)
+}
+
+/// RFC 3339 in UTC, to the second; a file's time that no calendar holds is the nearest that does.
+fn date(time: SystemTime) -> String {
+    let timestamp = jiff::Timestamp::try_from(time).unwrap_or(if time < SystemTime::UNIX_EPOCH {
+        jiff::Timestamp::MIN
+    } else {
+        jiff::Timestamp::MAX
+    });
+    timestamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn copy(message: &Message, file: &dyn DiskFile, out: &mut dyn Write) -> Result<(), MailFailure> {
+    let mut chunk = vec![0; COPY_CHUNK];
+    let mut offset = 0;
+    loop {
+        let read = mailbox::read_at(file, &mut chunk, offset);
+        let count = read.map_err(|source| cannot_read(message, source))?;
+        if count == 0 {
+            return Ok(());
+        }
+        match out.write_all(&chunk[..count]) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            result => result?,
+        }
+        offset += count as u64;
+    }
+}
+
+/// The end of the output; nobody may be there to read it any more.
+fn end(result: io::Result<()>) -> Result<(), MailFailure> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn cannot_read(message: &Message, source: io::Error) -> MailboxError {
+    MailboxError::Disk(StoreError { step: "read", path: message.path.clone(), source })
+}
+
+impl From<MailboxError> for MailFailure {
+    fn from(error: MailboxError) -> MailFailure {
+        MailFailure::Mailbox(error)
+    }
+}
+
+impl From<io::Error> for MailFailure {
+    fn from(error: io::Error) -> MailFailure {
+        MailFailure::Output(error)
+    }
+}
+
+impl fmt::Display for MailFailure {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            // Names of files are whatever their owner chose.
+            MailFailure::Mailbox(error) => f.write_str(&terminal::escape(&error.to_string())),
+            MailFailure::Output(error) => write!(f, "cannot write the output: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for MailFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            MailFailure::Mailbox(error) => Some(error),
+            MailFailure::Output(error) => Some(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::mailbox::tests::Fake;
+    use std::time::Duration;
+
+    fn mailbox() -> Fake {
+        let disk = Fake::default();
+        let plain = b"From: =?utf-8?q?Andr=C3=A9?= <a@b>\nSubject: hello\n\nSubject: no\n";
+        disk.add("cur/1795439147.M1.mx,S=60:2,RS", plain.to_vec());
+        disk.add("new/1795439148.mx", b"no header\n".to_vec());
+        let hostile = b"From: \x1b[2J\xff\nSubject: =?utf-8?q?a=0Ab=1B]0;=C2=9B?= =?x?q?c?=\n \
+            =?utf-8?b?4oCu?=\n\n";
+        disk.add("new/1795439149.mx", hostile.to_vec());
+        disk
+    }
+
+    fn listed(disk: &Fake, json: bool) -> String {
+        let mut out = Vec::new();
+        list(disk, Path::new("/m"), json, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_listing_for_people_is_aligned_and_escaped() {
+        let expected = [
+            "1795439147.M1.mx,S=60  2026-11-23T13:05:47Z  André <a@b>  ",
+            "hello                                   63  RS\n",
+            "1795439148.mx          2026-11-23T13:05:48Z  -            ",
+            "-                                       10  new\n",
+            "1795439149.mx          2026-11-23T13:05:49Z  \\x1b[2Jÿ     ",
+            "a\\x0ab\\x1b]0;\\u{9b} =?x?q?c?= \\u{202e}  80  new\n",
+        ];
+        assert_eq!(listed(&mailbox(), false), expected.concat());
+    }
+
+    #[test]
+    fn a_listing_in_json_has_the_whole_text() {
+        let lines = listed(&mailbox(), true);
+        let expected = concat!(
+            r#"{"key":"1795439147.M1.mx,S=60","date":"2026-11-23T13:05:47Z","#,
+            r#""from":"André <a@b>","subject":"hello","size":63,"flags":"RS"}"#
+        );
+        assert_eq!(lines.lines().next(), Some(expected));
+        assert_eq!(lines.lines().count(), 3);
+        assert!(!lines.contains(|c| c != '\n' && terminal::is_hidden(c)));
+        let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+        assert_eq!(last["from"], "\u{1b}[2Jÿ");
+        assert_eq!(last["subject"], "a\nb\u{1b}]0;\u{9b} =?x?q?c?= \u{202e}");
+        assert_eq!(last["flags"], "");
+    }
+
+    #[test]
+    fn a_long_subject_makes_no_long_line_and_a_long_key_stays_whole() {
+        let disk = Fake::default();
+        let key = "1795439147.".to_owned() + &"k".repeat(240);
+        disk.add(&format!("new/{key}"), [&b"Subject: "[..], &vec![b's'; 1 << 20]].concat());
+        let lines = listed(&disk, false);
+        assert!(lines.starts_with(&key) && lines.len() < 600 && lines.lines().count() == 1);
+        assert!(lines.contains("s…  1048585  new"));
+    }
+
+    #[test]
+    fn many_messages_are_listed() {
+        let disk = Fake::default();
+        let count = BLOCK + 5;
+        for n in 0..count {
+            disk.add(&format!("new/{}.mx", 1_795_000_000 + n), format!("Subject: {n}\n").into());
+        }
+        let lines = listed(&disk, false);
+        assert_eq!(lines.lines().count(), count);
+        assert!(
+            lines.lines().last().is_some_and(|line| line.contains(&format!(" {} ", count - 1)))
+        );
+        assert_eq!(listed(&Fake::default(), false), "");
+    }
+
+    #[test]
+    fn a_message_is_shown_as_it_lies_there() {
+        let disk = mailbox();
+        disk.add("cur/18.a:2,", b"A: \x1b[2J\n\n\xff\xc3\xbc".to_vec());
+        let shown = |key: &str, terminal| {
+            let mut out = Vec::new();
+            let result = show(&disk, Path::new("/m"), key, terminal, &mut out);
+            result.map(|()| out).map_err(|failure| failure.to_string())
+        };
+        assert_eq!(shown("18", false), Ok(b"A: \x1b[2J\n\n\xff\xc3\xbc".to_vec()));
+        assert_eq!(shown("18", true), Ok("A: \\x1b[2J\n\n\\xffü".into()));
+        assert_eq!(shown("\x1bx", true), Err("no message has the key \\x1bx".to_owned()));
+        disk.then_move("/m/cur/18.a:2,", "/m/cur/18.a:2,S");
+        assert!(shown("18.a:2,", false).is_ok());
+    }
+
+    /// Takes nothing, for the reason given.
+    struct Closed(io::ErrorKind);
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_error() {
+        for (kind, fine) in [(io::ErrorKind::BrokenPipe, true), (io::ErrorKind::StorageFull, false)]
+        {
+            let (disk, maildir, mut out) = (mailbox(), Path::new("/m"), Closed(kind));
+            for flag in [false, true] {
+                assert_eq!(list(&disk, maildir, flag, &mut out).is_ok(), fine);
+                assert_eq!(show(&disk, maildir, "1795439148", flag, &mut out).is_ok(), fine);
+            }
+        }
+    }
+
+    #[test]
+    fn dates_of_any_time_are_shown() {
+        let second = Duration::from_secs(1);
+        let year_9999 = Duration::from_secs(253_402_207_200);
+        for (time, shown) in [
+            (SystemTime::UNIX_EPOCH, "1970-01-01T00:00:00Z"),
+            (SystemTime::UNIX_EPOCH - second, "1969-12-31T23:59:59Z"),
+            (SystemTime::UNIX_EPOCH + year_9999 * 10, "9999-12-30T22:00:00Z"),
+        ] {
+            assert_eq!(date(time), shown);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What may be shown on a terminal: text from peers with everything escaped that could move the
+//! cursor, forge a line, or turn text around.
+//!
+//! Never changes what is written to a file or a pipe, and never asks what kind of terminal it is.
+//! A backslash stays as it is: the result is for eyes, not for reading back.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+/// One line of text as it may be shown: line ends and tabs are escaped too, `\x1b`, `\u{202e}`.
+pub fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    text.chars().for_each(|c| push(&mut shown, c));
+    Cow::Owned(shown)
+}
+
+/// Whether a character may not reach a terminal as it is: controls (C0, DEL, C1), line and paragraph
+/// separators, direction marks, and what has no shape of its own.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control() || HIDDEN.iter().any(|range| range.contains(&c))
+}
+
+/// Unicode's format characters (category Cf but those with a shape), separators (Zl, Zp) and
+/// fillers. The variation selectors U+FE00 to FE0F are left out: they only choose how an emoji looks.
+const HIDDEN: [std::ops::RangeInclusive<char>; 18] = [
+    '\u{ad}'..='\u{ad}',
+    '\u{34f}'..='\u{34f}',
+    '\u{61c}'..='\u{61c}',
+    '\u{70f}'..='\u{70f}',
+    '\u{115f}'..='\u{1160}',
+    '\u{17b4}'..='\u{17b5}',
+    '\u{180b}'..='\u{180f}',
+    '\u{200b}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{3164}'..='\u{3164}',
+    '\u{feff}'..='\u{feff}',
+    '\u{ffa0}'..='\u{ffa0}',
+    '\u{fff0}'..='\u{fffb}',
+    '\u{13430}'..='\u{1343f}',
+    '\u{1bca0}'..='\u{1bca3}',
+    '\u{1d173}'..='\u{1d17a}',
+    '\u{e0000}'..='\u{e0fff}',
+];
+
+/// Columns that escaped text takes, nearly: wide East Asian characters and emoji count two,
+/// combining marks none. A wrong guess only shifts the rest of a line.
+pub fn width(text: &str) -> usize {
+    text.chars()
+        .map(|c| match u32::from(c) {
+            0x300..=0x36f | 0xfe00..=0xfe0f => 0,
+            0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff => 2,
+            0xfe30..=0xfe6f | 0xff00..=0xff60 | 0xffe0..=0xffe6 => 2,
+            0x1f300..=0x1f64f | 0x1f900..=0x1faff | 0x20000..=0x3fffd => 2,
+            _ => 1,
+        })
+        .sum()
+}
+
+/// Shows a message on a terminal: line ends and tabs stay, everything else that [`escape`] would
+/// escape is escaped, and octets that are no UTF-8 are shown as `\xNN`.
+///
+/// Call [`Screen::finish`] at the end: a character that a chunk ends within waits for its rest.
+pub struct Screen<'a> {
+    out: &'a mut dyn Write,
+    /// The begun character at the end of the last chunk, at most three octets.
+    begun: Vec<u8>,
+}
+
+impl<'a> Screen<'a> {
+    pub fn new(out: &'a mut dyn Write) -> Screen<'a> {
+        Screen { out, begun: Vec::new() }
+    }
+
+    /// Shows what is left of a character that never ended, and flushes.
+    pub fn finish(mut self) -> io::Result<()> {
+        let mut shown = String::new();
+        push_octets(&mut shown, &std::mem::take(&mut self.begun));
+        self.out.write_all(shown.as_bytes())?;
+        self.out.flush()
+    }
+}
+
+impl Write for Screen<'_> {
+    fn write(&mut self, chunk: &[u8]) -> io::Result<usize> {
+        let mut octets = std::mem::take(&mut self.begun);
+        octets.extend(chunk);
+        self.begun = octets.split_off(octets.len() - begun_at_end(&octets));
+        let mut shown = String::with_capacity(octets.len());
+        for part in octets.utf8_chunks() {
+            push_lines(&mut shown, part.valid());
+            push_octets(&mut shown, part.invalid());
+        }
+        self.out.write_all(shown.as_bytes())?;
+        Ok(chunk.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// How many octets at the end are a character of UTF-8 whose rest may still come.
+fn begun_at_end(octets: &[u8]) -> usize {
+    let begun = |length: &usize| match std::str::from_utf8(&octets[octets.len() - length..]) {
+        Ok(_) => false,
+        Err(error) => error.valid_up_to() == 0 && error.error_len().is_none(),
+    };
+    (1..=octets.len().min(3)).find(begun).unwrap_or(0)
+}
+
+fn push_lines(shown: &mut String, text: &str) {
+    for c in text.chars() {
+        if matches!(c, '\n' | '\t') {
+            shown.push(c);
+        } else {
+            push(shown, c);
+        }
+    }
+}
+
+fn push(shown: &mut String, c: char) {
+    if !is_hidden(c) {
+        shown.push(c);
+    } else if c.is_ascii() {
+        push_octets(shown, &[c as u8]);
+    } else {
+        // Writing to a String cannot fail.
+        let _ = write!(shown, "\\u{{{:x}}}", u32::from(c));
+    }
+}
+
+fn push_octets(shown: &mut String, octets: &[u8]) {
+    for octet in octets {
+        let _ = write!(shown, "\\x{octet:02x}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_acts_on_a_terminal_is_escaped() {
+        for (text, shown) in [
+            ("", ""),
+            ("Grüße, 日本 ❤\u{fe0f}", "Grüße, 日本 ❤\u{fe0f}"),
+            ("a\\b", "a\\b"),
+            ("\u{1b}[2J\r\n\t\0\u{7f}", "\\x1b[2J\\x0d\\x0a\\x09\\x00\\x7f"),
+            ("\u{9b}2J\u{85}", "\\u{9b}2J\\u{85}"),
+            ("\u{202e}gpj\u{2066}\u{200f}", "\\u{202e}gpj\\u{2066}\\u{200f}"),
+            ("a\u{2028}b\u{2029}c", "a\\u{2028}b\\u{2029}c"),
+            ("\u{feff}\u{ad}\u{e0041}", "\\u{feff}\\u{ad}\\u{e0041}"),
+        ] {
+            assert_eq!(escape(text), shown, "{text:?}");
+            assert!(!escape(text).contains(is_hidden));
+        }
+    }
+
+    #[test]
+    fn a_message_is_shown_the_same_however_it_is_split() {
+        let message = "Subject: €\t𝄞\r\n\u{1b}]0;x\u{7}\u{9b}\u{2028}ü".as_bytes();
+        let message = [message, b"\xff\xe2\x82\n\xc0\xaf\xf0\x9d\x84"].concat();
+        let shown = "Subject: €\t𝄞\\x0d\n\\x1b]0;x\\x07\\u{9b}\\u{2028}ü\
+                     \\xff\\xe2\\x82\n\\xc0\\xaf\\xf0\\x9d\\x84";
+        for size in 1..=message.len() {
+            let mut out = Vec::new();
+            let mut screen = Screen::new(&mut out);
+            for chunk in message.chunks(size) {
+                screen.write_all(chunk).unwrap();
+            }
+            screen.finish().unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), shown, "in chunks of {size}");
+        }
+    }
+
+    #[test]
+    fn widths_are_counted() {
+        for (text, columns) in
+            [("", 0), ("abc", 3), ("ü", 1), ("u\u{308}", 1), ("日本", 4), ("😀", 2)]
+        {
+            assert_eq!(width(text), columns, "{text}");
+        }
+    }
+}

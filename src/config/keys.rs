@@ -1,0 +1,260 @@
+//! Every key of the contract: where it is read, what it is without the file saying so, and between
+//! which bounds it can work. One function a section, in the order of the contract.
+
+use super::reader::{Item, Read, Table};
+use super::{
+    Config, Dns, DomainConfig, HostPort, Limit, Listen, Relay, SmarthostAuth, Timeout, Tls, Trace,
+    value,
+};
+use crate::limits::RECIPIENTS_MIN;
+use crate::mail::address::Domain;
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Most that any count may be; past it a slip of the keyboard is likelier than a wish.
+const COUNT_MAX: usize = 1_000_000;
+
+/// Most threads of the relay pool, and connections to one next hop.
+const THREADS_MAX: usize = 1000;
+
+/// Most waits in the list of retries.
+const RETRY_MAX: usize = 1000;
+
+/// Least that SIZE may announce, in octets: every server takes 64 KiB (RFC 5321 §4.5.3.1.7).
+const MESSAGE_SIZE_MIN: u64 = 64 * 1024;
+
+/// Longest duration; no clock of ours is added to more.
+const DURATION_MAX: Duration = Duration::from_hours(3650 * 24);
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_hours(24);
+const MIB: u64 = 1024 * 1024;
+
+/// Waits between attempts: soon at first, as a busy host asks for (RFC 5321 §4.5.4.1).
+const RETRY: [Duration; 5] = [
+    Duration::from_mins(5),
+    Duration::from_mins(15),
+    Duration::from_mins(30),
+    Duration::from_hours(1),
+    Duration::from_hours(4),
+];
+
+/// The whole file.
+pub fn config(file: &mut Table) -> Read<Config> {
+    let tls = file.take("tls").map(|item| item.table(tls)).transpose()?;
+    let config = Config {
+        file: Some(file.file().to_owned()),
+        hostname: hostname(file)?,
+        spool: file.path("spool")?.unwrap_or_else(|| file.path_of("facteur-data/spool")),
+        run_as: file.parse("run_as", value::USER, value::user)?,
+        listen: match file.take("listen") {
+            Some(item) => item.table(|table| listen(table, tls.is_some()))?,
+            None => Listen { smtp: vec![SocketAddr::from(([0; 8], 25))], ..Listen::default() },
+        },
+        tls,
+        domains: file.section("domain", domains)?,
+        relay: file.section("relay", relay)?,
+        dns: file.section("dns", dns)?,
+        limit: file.section("limit", limit)?,
+        trace: file.section("trace", trace)?,
+        timeout: file.section("timeout", timeout)?,
+    };
+    // Without users and without anybody who may send, every RCPT would be refused.
+    let relays = !config.relay.networks.is_empty()
+        || !config.listen.submission.is_empty()
+        || !config.listen.submissions.is_empty();
+    match config.domains.is_empty() && !relays {
+        true => Err(file.unknown().unwrap_or_else(|| {
+            file.error(
+                "nothing to do: no [domain.\"...\"], no relay.networks, no listen.submission",
+            )
+        })),
+        false => Ok(config),
+    }
+}
+
+fn hostname(file: &mut Table) -> Read<Domain> {
+    if let Some(name) = file.parse("hostname", value::DOMAIN, value::domain)? {
+        return Ok(name);
+    }
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    let name = name.to_string_lossy();
+    value::domain(&name).ok_or_else(|| {
+        file.error(&format!("hostname: the system's host name {name:?} is no domain; set hostname"))
+    })
+}
+
+fn listen(table: &mut Table, tls: bool) -> Read<Listen> {
+    let mut seen = HashSet::new();
+    let mut service = |item: Item| {
+        let address = item.parse(value::SOCKET, value::socket)?;
+        // Port 0 is another one each time.
+        match address.port() > 0 && !seen.insert(address) {
+            true => Err(item.error(&format!("{address} is there twice"))),
+            false => Ok(address),
+        }
+    };
+    let mut read = |key| table.list(key)?.into_iter().map(&mut service).collect::<Read<Vec<_>>>();
+    let listen = Listen {
+        smtp: read("smtp")?,
+        submission: read("submission")?,
+        submissions: read("submissions")?,
+        metrics: read("metrics")?,
+    };
+    match !listen.submissions.is_empty() && !tls {
+        true => Err(table.error("submissions is TLS from the first byte: it needs a [tls]")),
+        false => Ok(listen),
+    }
+}
+
+fn tls(table: &mut Table) -> Read<Tls> {
+    Ok(Tls {
+        certificate: table.require("certificate")?.path()?,
+        key: table.require("key")?.path()?,
+    })
+}
+
+fn domains(table: &mut Table) -> Read<Vec<DomainConfig>> {
+    let mut seen = HashSet::new();
+    let mut domains = Vec::new();
+    for (name, item) in table.take_rest() {
+        let name = value::domain(&name)
+            .ok_or_else(|| item.error(&format!("expected {}, found {name:?}", value::DOMAIN)))?;
+        if !seen.insert(name.clone()) {
+            return Err(item.error(&format!("the domain {name} is there twice")));
+        }
+        domains.push(item.table(|table| domain(table, name))?);
+    }
+    Ok(domains)
+}
+
+fn domain(table: &mut Table, name: Domain) -> Read<DomainConfig> {
+    let maildir = table.parse("maildir", value::MAILDIR, value::maildir)?;
+    let maildir = maildir.as_deref().unwrap_or("facteur-data/mail/{domain}/{user}");
+    let maildir = table.path_of(maildir).into_os_string().into_string().map_err(|_| {
+        // Placeholders are text, and the folder of the file becomes a part of that text.
+        table.error("maildir: the folder of this file is not UTF-8; an absolute path is needed")
+    })?;
+    Ok(DomainConfig {
+        name,
+        maildir,
+        users: table.path("users")?,
+        any_user: table.flag("any_user", false)?,
+        aliases: table.path("aliases")?,
+        catch_all: table.parse("catch_all", value::CATCH_ALL, value::catch_all)?,
+        subaddress: table
+            .parse("subaddress", value::SUBADDRESS, value::subaddress)?
+            .unwrap_or_else(|| "+".to_owned()),
+    })
+}
+
+fn relay(table: &mut Table) -> Read<Relay> {
+    let smarthost = table.parse("smarthost", value::HOST_PORT, value::host_port)?;
+    let smarthost_auth = match table.take("smarthost_auth") {
+        Some(item) if smarthost.is_none() => return Err(item.error("there is no smarthost")),
+        Some(item) => Some(item.table(smarthost_auth)?),
+        None => None,
+    };
+    let port = table.count("port", 1..=usize::from(u16::MAX), 25)?;
+    Ok(Relay {
+        networks: table.list("networks")?.iter().map(network).collect::<Read<_>>()?,
+        smarthost,
+        smarthost_auth,
+        port: u16::try_from(port).unwrap_or(u16::MAX),
+        threads: table.count("threads", 1..=THREADS_MAX, 16)?,
+        retry: table.take("retry").map_or(Ok(RETRY.to_vec()), retry)?,
+        expire: table.duration("expire", SECOND..=DURATION_MAX, 5 * DAY)?,
+        // Zero is a value here: no notices.
+        delay_notice: table.duration(
+            "delay_notice",
+            Duration::ZERO..=DURATION_MAX,
+            Duration::from_hours(4),
+        )?,
+        per_destination: table.count("per_destination", 1..=THREADS_MAX, 4)?,
+        route: table.section("route", routes)?,
+    })
+}
+
+fn network(item: &Item) -> Read<super::Network> {
+    let network = item.parse(value::NETWORK, value::network)?;
+    let masked = network.masked();
+    // 10.1.0.0/8 may mean 10.1.0.0/16: we do not open a relay on a guess.
+    match network == masked {
+        true => Ok(network),
+        false => Err(item.expected(&format!("{masked} or more than {} bits", network.bits))),
+    }
+}
+
+fn smarthost_auth(table: &mut Table) -> Read<SmarthostAuth> {
+    Ok(SmarthostAuth {
+        user: table.require("user")?.parse(value::USER, value::user)?,
+        password_file: table.require("password_file")?.path()?,
+    })
+}
+
+fn retry(item: Item) -> Read<Vec<Duration>> {
+    let whole = item.error(&format!("expected 1 to {RETRY_MAX} waits"));
+    let waits = item.list()?;
+    match waits.len() {
+        1..=RETRY_MAX => waits.iter().map(|item| item.duration(SECOND..=DURATION_MAX)).collect(),
+        _ => Err(whole),
+    }
+}
+
+fn routes(table: &mut Table) -> Read<Vec<(String, HostPort)>> {
+    let mut seen = HashSet::new();
+    let mut routes = Vec::new();
+    for (name, item) in table.take_rest() {
+        let name = value::route(&name)
+            .ok_or_else(|| item.error(&format!("expected {}, found {name:?}", value::ROUTE)))?;
+        if !seen.insert(name.clone()) {
+            return Err(item.error(&format!("the route for {name} is there twice")));
+        }
+        routes.push((name, item.parse(value::HOST_PORT, value::host_port)?));
+    }
+    Ok(routes)
+}
+
+fn dns(table: &mut Table) -> Read<Dns> {
+    let servers = table.list("servers")?;
+    Ok(Dns {
+        servers: servers
+            .iter()
+            .map(|item| item.parse(value::SOCKET, value::server))
+            .collect::<Read<_>>()?,
+        timeout: table.duration("timeout", SECOND..=DURATION_MAX, 5 * SECOND)?,
+        trust_ad: table.flag("trust_ad", false)?,
+    })
+}
+
+fn limit(table: &mut Table) -> Read<Limit> {
+    Ok(Limit {
+        message_size: table.size("message_size", MESSAGE_SIZE_MIN, 50 * MIB)?,
+        recipients: table.count("recipients", RECIPIENTS_MIN..=COUNT_MAX, 1000)?,
+        sessions: table.count("sessions", 1..=COUNT_MAX, 1000)?,
+        sessions_per_client: table.count("sessions_per_client", 1..=COUNT_MAX, 50)?,
+        recipients_per_hour: table.count("recipients_per_hour", 1..=COUNT_MAX, 500)?,
+        errors: table.count("errors", 1..=COUNT_MAX, 20)?,
+        hops: table.count("hops", 1..=COUNT_MAX, 100)?,
+        auth_failures: table.count("auth_failures", 1..=COUNT_MAX, 3)?,
+    })
+}
+
+fn trace(table: &mut Table) -> Read<Trace> {
+    Ok(Trace {
+        keep: table.duration("keep", SECOND..=DURATION_MAX, 30 * DAY)?,
+        size: table.size("size", 1, 256 * MIB)?,
+    })
+}
+
+fn timeout(table: &mut Table) -> Read<Timeout> {
+    let mut read = |key, default| table.duration(key, SECOND..=DURATION_MAX, default);
+    Ok(Timeout {
+        command: read("command", Duration::from_mins(5))?,
+        data: read("data", Duration::from_mins(3))?,
+        r#final: read("final", Duration::from_mins(10))?,
+        connect: read("connect", 30 * SECOND)?,
+        shutdown: read("shutdown", 30 * SECOND)?,
+    })
+}

@@ -1,0 +1,258 @@
+//! `facteur.toml` → [`Config`]: every key of the contract, its default, its meaning.
+//!
+//! A [`Config`] that exists is one that can work: unknown keys, wrong types and values that cannot
+//! work have been refused with file, line and what was expected ([`ConfigError`]). Paths are
+//! absolute or relative to the working directory as given; those in the file are taken relative to
+//! the file. Nothing here opens a socket, asks for a user, or reads any file but `facteur.toml`.
+
+mod keys;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use crate::mail::address::{Domain, Mailbox};
+use reader::Source;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the configuration is looked for when nobody names a file.
+const PLACES: [&str; 2] = ["facteur.toml", "/etc/facteur/facteur.toml"];
+
+/// Longest configuration, in octets: enough for thousands of domains, and a wrong file named by
+/// `-c` does not fill the memory.
+const FILE_MAX: u64 = 1024 * 1024;
+
+/// What holds without any file: all mail stays here, and only this machine can bring it.
+const DEMO: &str = r#"
+hostname = "localhost"
+spool    = "./facteur-data/spool"
+
+[listen]
+smtp = ["127.0.0.1:2525"]
+
+[domain.localhost]
+maildir  = "./facteur-data/mail/{domain}/{user}"
+any_user = true
+"#;
+
+/// The whole configuration; a running server holds it in an `Arc` and a reload makes a new one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The file it was read from; none for the built-in demo.
+    pub file: Option<PathBuf>,
+    /// Our name in the banner, EHLO and Received.
+    pub hostname: Domain,
+    pub spool: PathBuf,
+    /// User to become after the sockets are open, when started as root.
+    pub run_as: Option<String>,
+    pub listen: Listen,
+    pub tls: Option<Tls>,
+    /// In the order they were written: the first one's postmaster is everybody's.
+    pub domains: Vec<DomainConfig>,
+    pub relay: Relay,
+    pub dns: Dns,
+    pub limit: Limit,
+    pub trace: Trace,
+    pub timeout: Timeout,
+}
+
+/// Addresses to listen on, for each service.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Listen {
+    pub smtp: Vec<SocketAddr>,
+    pub submission: Vec<SocketAddr>,
+    pub submissions: Vec<SocketAddr>,
+    pub metrics: Vec<SocketAddr>,
+}
+
+/// Files in PEM.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// One domain that is delivered here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DomainConfig {
+    pub name: Domain,
+    /// Where a user's Maildir is, with `{domain}` and `{user}` still in it.
+    pub maildir: String,
+    /// Dovecot's passwd-file; when there is one, only its users exist.
+    pub users: Option<PathBuf>,
+    /// Every local part that is a safe file name is a user.
+    pub any_user: bool,
+    pub aliases: Option<PathBuf>,
+    /// Who gets mail for unknown users: a local part of this domain, or an address.
+    pub catch_all: Option<CatchAll>,
+    /// What separates a user from a tag; empty turns tags off.
+    pub subaddress: String,
+}
+
+/// Target of `catch_all`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CatchAll {
+    /// A name without a domain is one of this domain.
+    Here(String),
+    Address(Mailbox),
+}
+
+/// A network in CIDR form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    pub address: IpAddr,
+    /// Leading bits that count, at most 32 or 128.
+    pub bits: u8,
+}
+
+/// A next hop by name or address, with its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// A host name, or an IP address without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+/// What is sent on to other hosts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Relay {
+    pub networks: Vec<Network>,
+    pub smarthost: Option<HostPort>,
+    pub smarthost_auth: Option<SmarthostAuth>,
+    pub port: u16,
+    pub threads: usize,
+    /// Waits between attempts; never empty.
+    pub retry: Vec<Duration>,
+    pub expire: Duration,
+    /// Zero: no delay notices.
+    pub delay_notice: Duration,
+    pub per_destination: usize,
+    /// `example.net` or `.example.net` (its subdomains) → next hop.
+    pub route: Vec<(String, HostPort)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct SmarthostAuth {
+    pub user: String,
+    pub password_file: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dns {
+    /// Empty: those of /etc/resolv.conf.
+    pub servers: Vec<SocketAddr>,
+    pub timeout: Duration,
+    pub trust_ad: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limit {
+    /// Octets of a message as it is sent, with CR LF.
+    pub message_size: u64,
+    /// For one message; never below [`crate::limits::RECIPIENTS_MIN`].
+    pub recipients: usize,
+    pub sessions: usize,
+    /// For one IPv4 address, or one /64 of IPv6.
+    pub sessions_per_client: usize,
+    pub recipients_per_hour: usize,
+    /// 5xx replies in one session before 421.
+    pub errors: usize,
+    /// Received fields from which on a message counts as looping.
+    pub hops: usize,
+    pub auth_failures: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trace {
+    pub keep: Duration,
+    pub size: u64,
+}
+
+/// Each is for one step, never for a whole transaction (RFC 5321 §4.5.3.2).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timeout {
+    pub command: Duration,
+    pub data: Duration,
+    pub r#final: Duration,
+    pub connect: Duration,
+    pub shutdown: Duration,
+}
+
+/// Why a configuration is refused: "facteur.toml:12: relay.threads: expected a whole number from 1
+/// to 1000, found 0". Always the first reason only: what comes after it may be its consequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    pub file: PathBuf,
+    /// Counted from 1; none when the file as a whole is meant.
+    pub line: Option<usize>,
+    /// The key, then what was expected and what was found.
+    pub what: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.file.display(), self.what),
+            None => write!(f, "{}: {}", self.file.display(), self.what),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads the file that was named, else the first of [`PLACES`] that is there, else gives the
+    /// demo. A file that is there but cannot be read is an error, never passed over: mail would go
+    /// where nobody wants it.
+    pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+        match path {
+            Some(path) => Config::read(path),
+            None => Config::find(&PLACES.map(Path::new)),
+        }
+    }
+
+    /// Reads `text` as the content of `file`; relative paths in it are relative to the folder of
+    /// `file`, which need not exist.
+    pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
+        Source { file, text }.read(keys::config)
+    }
+
+    /// What holds without a file; see [`DEMO`].
+    pub fn demo() -> Config {
+        let demo = Config::parse(DEMO, Path::new("facteur.toml"));
+        Config { file: None, ..demo.expect("DEMO is a constant, and a test reads it") }
+    }
+
+    fn find(places: &[&Path]) -> Result<Config, ConfigError> {
+        // Of a link that leads nowhere, symlink_metadata says that it is there: an error, then.
+        let missing = |path: &Path| {
+            fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        match places.iter().find(|path| !missing(path)) {
+            Some(path) => Config::read(path),
+            None => Ok(Config::demo()),
+        }
+    }
+
+    fn read(path: &Path) -> Result<Config, ConfigError> {
+        let fail = |line, what| ConfigError { file: path.to_owned(), line, what };
+        let mut text = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut text))
+            .map_err(|error| fail(None, format!("cannot be read: {error}")))?;
+        if text.len() as u64 > FILE_MAX {
+            return Err(fail(None, format!("is longer than {}", value::show_size(FILE_MAX))));
+        }
+        let text = String::from_utf8(text).map_err(|error| {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + good.iter().filter(|b| **b == b'\n').count();
+            fail(Some(line), "is not UTF-8".to_owned())
+        })?;
+        Config::parse(&text, path)
+    }
+}

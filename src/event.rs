@@ -1,0 +1,261 @@
+//! All that can happen, as one enum, and the one place it goes to: today a log line.
+//!
+//! A line is `event key=value ...` on stderr. What a peer sent is escaped, so that no line can be
+//! forged (contract, "Log"); `time=` comes last and only where nobody else adds one.
+
+use crate::smtp::reply::Reply;
+use jiff::Timestamp;
+use log::Level;
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::LazyLock;
+
+/// Something an administrator may want to know; borrowed, because most are told once and gone.
+#[derive(Debug)]
+pub enum Event<'a> {
+    Listening {
+        service: &'a str,
+        address: SocketAddr,
+    },
+    Started {
+        version: &'a str,
+        hostname: &'a str,
+        config: &'a str,
+    },
+    Stopping {
+        sessions: usize,
+    },
+    Stopped,
+    Reloaded {
+        config: &'a str,
+    },
+    ReloadFailed {
+        reason: &'a str,
+    },
+    /// Something is not as it should be, and the server goes on.
+    Warning {
+        what: &'a str,
+    },
+    Connected {
+        session: &'a str,
+        client: IpAddr,
+        service: &'a str,
+    },
+    Rejected {
+        session: &'a str,
+        command: &'a [u8],
+        reply: &'a Reply,
+    },
+    Disconnected {
+        session: &'a str,
+        reason: &'a str,
+    },
+    /// The message has an id now and waits to be made durable; its outcome follows.
+    Accepted {
+        id: &'a str,
+        session: &'a str,
+        client: IpAddr,
+        from: &'a str,
+        size: u64,
+        recipients: usize,
+    },
+    Delivered {
+        id: &'a str,
+        to: &'a str,
+        maildir: &'a Path,
+    },
+    /// A copy could not be written; the client heard 4xx.
+    Failed {
+        id: &'a str,
+        to: &'a str,
+        maildir: &'a Path,
+        uid: u32,
+        reason: &'a str,
+    },
+    /// A session's thread panicked; only that session ended.
+    Panicked {
+        session: &'a str,
+        what: &'a str,
+    },
+    /// Leftovers of a crash were removed from a Maildir.
+    Cleaned {
+        maildir: &'a Path,
+        files: usize,
+    },
+}
+
+/// Tells an event to all who listen. Never fails and never waits but for stderr.
+pub fn tell(event: &Event<'_>) {
+    let level = event.level();
+    if log::log_enabled!(target: "facteur", level) {
+        log::log!(target: "facteur", level, "{}", event.line());
+    }
+}
+
+impl Event<'_> {
+    fn level(&self) -> Level {
+        match self {
+            Event::Warning { .. } | Event::ReloadFailed { .. } | Event::Failed { .. } => {
+                Level::Warn
+            }
+            Event::Panicked { .. } => Level::Error,
+            _ => Level::Info,
+        }
+    }
+
+    /// The log line.
+    pub fn line(&self) -> String {
+        match self {
+            Event::Listening { service, address } => {
+                Line::new("listening").add("service", service).add("address", address)
+            }
+            Event::Started { version, hostname, config } => Line::new("started")
+                .add("version", version)
+                .add("hostname", hostname)
+                .add("config", config),
+            Event::Stopping { sessions } => Line::new("stopping").add("sessions", sessions),
+            Event::Stopped => Line::new("stopped"),
+            Event::Reloaded { config } => Line::new("reloaded").add("config", config),
+            Event::ReloadFailed { reason } => Line::new("reload-failed").add("reason", reason),
+            Event::Warning { what } => Line::new("warning").add("what", what),
+            Event::Connected { session, client, service } => Line::new("connected")
+                .add("session", session)
+                .add("client", client)
+                .add("service", service),
+            Event::Rejected { session, command, reply } => Line::new("rejected")
+                .add("session", session)
+                .octets("command", command)
+                .add("reply", reply),
+            Event::Disconnected { session, reason } => {
+                Line::new("disconnected").add("session", session).add("reason", reason)
+            }
+            Event::Accepted { id, session, client, from, size, recipients } => {
+                Line::new("accepted")
+                    .add("id", id)
+                    .add("session", session)
+                    .add("client", client)
+                    .add("from", from)
+                    .add("size", size)
+                    .add("recipients", recipients)
+            }
+            Event::Delivered { id, to, maildir } => {
+                Line::new("delivered").add("id", id).add("to", to).path("maildir", maildir)
+            }
+            Event::Failed { id, to, maildir, uid, reason } => Line::new("failed")
+                .add("id", id)
+                .add("to", to)
+                .path("maildir", maildir)
+                .add("uid", uid)
+                .add("reason", reason),
+            Event::Panicked { session, what } => {
+                Line::new("panicked").add("session", session).add("what", what)
+            }
+            Event::Cleaned { maildir, files } => {
+                Line::new("cleaned").path("maildir", maildir).add("files", files)
+            }
+        }
+        .finish()
+    }
+}
+
+/// systemd's journal stamps each line itself.
+static STAMPED: LazyLock<bool> = LazyLock::new(|| std::env::var_os("JOURNAL_STREAM").is_some());
+
+struct Line(String);
+
+impl Line {
+    fn new(event: &str) -> Line {
+        Line(event.to_owned())
+    }
+
+    fn add(mut self, key: &str, value: &(impl Display + ?Sized)) -> Line {
+        self.0.push(' ');
+        self.0.push_str(key);
+        self.0.push('=');
+        push_value(&mut self.0, &value.to_string());
+        self
+    }
+
+    fn octets(self, key: &str, value: &[u8]) -> Line {
+        let value = String::from_utf8_lossy(&value[..value.len().min(crate::limits::QUOTED_MAX)]);
+        self.add(key, &value)
+    }
+
+    fn path(self, key: &str, value: &Path) -> Line {
+        self.add(key, &value.display())
+    }
+
+    fn finish(self) -> String {
+        match *STAMPED {
+            true => self.0,
+            false => self.add("time", &format_args!("{:.3}", Timestamp::now())).0,
+        }
+    }
+}
+
+/// Plain words stand as they are; all else goes into double quotes, with `\` before `"` and `\`, and
+/// what could end a line or turn its direction as `\u{..}`.
+fn push_value(line: &mut String, value: &str) {
+    let plain = |c: char| !c.is_whitespace() && c != '"' && !is_dangerous(c);
+    if !value.is_empty() && value.chars().all(plain) {
+        return line.push_str(value);
+    }
+    line.push('"');
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => line.extend(['\\', c]),
+            c if is_dangerous(c) => line.extend(c.escape_unicode()),
+            c => line.push(c),
+        }
+    }
+    line.push('"');
+}
+
+/// Controls, Unicode's line separators, and what is invisible or turns the writing direction.
+fn is_dangerous(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str) -> String {
+        let mut line = String::new();
+        push_value(&mut line, text);
+        line
+    }
+
+    #[test]
+    fn values() {
+        for (text, written) in [
+            ("plain", "plain"),
+            ("a=b\\c", "a=b\\c"),
+            ("", "\"\""),
+            ("two words", "\"two words\""),
+            ("say \"hi\" \\", "\"say \\\"hi\\\" \\\\\""),
+            ("a\r\nb", "\"a\\u{d}\\u{a}b\""),
+            ("\u{202e}x\u{2028}", "\"\\u{202e}x\\u{2028}\""),
+            ("\u{85}\u{1b}[2J", "\"\\u{85}\\u{1b}[2J\""),
+            ("\u{e9}", "\u{e9}"),
+        ] {
+            assert_eq!(value(text), written);
+        }
+    }
+
+    #[test]
+    fn a_line_cannot_be_forged() {
+        let reply = Reply::new(500, "5.5.1", "no");
+        let command = b"X\r\naccepted id=1 \xff";
+        let line = Event::Rejected { session: "s1", command, reply: &reply }.line();
+        assert!(
+            line.starts_with(
+                "rejected session=s1 command=\"X\\u{d}\\u{a}accepted id=1 \u{fffd}\" "
+            )
+        );
+        assert!(line.contains(" reply=\"500 5.5.1 no\"") && !line.contains('\n'));
+    }
+}

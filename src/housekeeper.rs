@@ -1,0 +1,46 @@
+//! The housekeeping thread: looks through `tmp/` of Maildirs for what crashes left behind.
+//!
+//! At start in all Maildirs it can find, then in those that get mail, each once an hour at most. It
+//! touches nothing that is younger than 36 hours and never holds up a delivery.
+
+use crate::event::{Event, tell};
+use crate::limits::{TMP_CHANNEL, TMP_LOOK};
+use crate::route::existing_users;
+use crate::site::Site;
+use crate::store::disk::Disk;
+use crate::store::maildir;
+use crossbeam_channel::Receiver;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+/// Works until all senders of `delivered` are gone.
+pub fn run(disk: &dyn Disk, site: &Site, delivered: &Receiver<PathBuf>) {
+    let mut looked: HashMap<PathBuf, Instant> = HashMap::new();
+    for local in site.domains() {
+        let mut users = existing_users(disk, local);
+        users.extend(local.users.into_iter().flat_map(|u| u.names().map(str::to_owned)));
+        for user in users {
+            look(disk, &local.maildir(&user));
+        }
+    }
+    while let Ok(maildir) = delivered.recv() {
+        let due = looked.get(&maildir).is_none_or(|when| when.elapsed() >= TMP_LOOK);
+        if due {
+            look(disk, &maildir);
+            // A bound on memory; forgetting only means to look once more.
+            if looked.len() >= TMP_CHANNEL {
+                looked.clear();
+            }
+            looked.insert(maildir, Instant::now());
+        }
+    }
+}
+
+fn look(disk: &dyn Disk, maildir: &Path) {
+    match maildir::clean(disk, maildir, SystemTime::now()) {
+        Ok(0) => {}
+        Ok(files) => tell(&Event::Cleaned { maildir, files }),
+        Err(error) => tell(&Event::Warning { what: &error.to_string() }),
+    }
+}

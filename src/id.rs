@@ -1,0 +1,55 @@
+//! Names for messages and sessions: short, sortable by time, never given twice by one process.
+//!
+//! `m` (message) or `s` (session), ten characters of time, three that differ between processes:
+//! `m0fk3v9q2d71xz`. Letters and digits without i, l, o and u, so they can be read out on a phone.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// 2020-01-01T00:00:00Z; 50 bits of microseconds from there last until 2055.
+const EPOCH: Duration = Duration::from_secs(1_577_836_800);
+
+static LAST: AtomicU64 = AtomicU64::new(0);
+static SALT: LazyLock<u64> = LazyLock::new(random);
+
+/// A new id for a message.
+pub fn message() -> String {
+    fresh('m')
+}
+
+/// A new id for a session.
+pub fn session() -> String {
+    fresh('s')
+}
+
+/// 64 bits nobody can foresee; std seeds its hash maps from the system's randomness.
+pub fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+fn fresh(kind: char) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + EPOCH).unwrap_or_default();
+    let now = now.as_micros() as u64;
+    // Later than the last one, also when two come in one microsecond or the clock goes back.
+    let next = |last: u64| Some(now.max(last + 1));
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_default();
+    let time = now.max(last + 1);
+    let digit = |bits: u64| char::from(ALPHABET[(bits & 31) as usize]);
+    let time = (0..10).rev().map(|n| digit(time >> (5 * n)));
+    let salt = (0..3).map(|n| digit(*SALT >> (5 * n)));
+    std::iter::once(kind).chain(time).chain(salt).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn ids_differ_and_sort() {
+        let ids: Vec<String> = (0..10_000).map(|_| super::message()).collect();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(ids[0].len() == 14 && ids[0].starts_with('m'));
+    }
+}

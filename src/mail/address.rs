@@ -1,0 +1,510 @@
+//! Addresses and paths: what stands between the angle brackets of MAIL and RCPT.
+//!
+//! Parsed once, then held in types that cannot be wrong. Pure: nothing here asks whether a domain or
+//! a mailbox exists. Grammar: RFC 5321 §4.1.2 and §4.1.3; lengths: §4.5.3.1.
+
+use crate::limits::{DOMAIN_MAX, LABEL_MAX, LOCAL_PART_MAX, PATH_MAX};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A domain in ASCII lower case, 1 to 255 octets (RFC 5321 §4.1.2, §4.5.3.1.2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Domain(String);
+
+/// A local part as it is meant, without quotes or backslashes: `"ann smith"` is `ann smith`.
+/// [`fmt::Display`] writes it as the grammar wants it, quoted where it must be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LocalPart(String);
+
+/// What follows the `@`: a domain, or an address literal (RFC 5321 §4.1.3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Host {
+    Domain(Domain),
+    Literal(IpAddr),
+}
+
+/// `local@host` (RFC 5321 §4.1.2, "Mailbox").
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Mailbox {
+    pub local: LocalPart,
+    pub host: Host,
+}
+
+/// Who gets notices about a message; `<>` when nobody does (RFC 5321 §4.5.5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ReversePath {
+    Null,
+    Mailbox(Mailbox),
+}
+
+/// Who gets a message; only `<Postmaster>` may come without a domain (RFC 5321 §4.1.1.3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ForwardPath {
+    Postmaster,
+    Mailbox(Mailbox),
+}
+
+/// The name a client gives in EHLO or HELO, as it wrote it: a domain or an address literal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientName(String);
+
+/// Why a text is no address; [`fmt::Display`] says it to the one who sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadAddress {
+    NoBrackets,
+    Route,
+    LocalPart,
+    LocalPartLong,
+    NoDomain,
+    Domain,
+    DomainLong,
+    Literal,
+    PathLong,
+    NotAscii,
+    NullRecipient,
+}
+
+impl fmt::Display for BadAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BadAddress::NoBrackets => "an address stands in angle brackets, <user@domain>",
+            BadAddress::Route => "bad source route before the address",
+            BadAddress::LocalPart => "bad local part before the @",
+            BadAddress::LocalPartLong => "local part is longer than 64 octets",
+            BadAddress::NoDomain => "the domain is missing",
+            BadAddress::Domain => "bad domain after the @",
+            BadAddress::DomainLong => "domain is longer than 255 octets",
+            BadAddress::Literal => "bad address literal, [192.0.2.1] or [IPv6:2001:db8::1]",
+            BadAddress::PathLong => "path is longer than 256 octets",
+            BadAddress::NotAscii => "octets above 127 in the address",
+            BadAddress::NullRecipient => "a recipient cannot be empty",
+        })
+    }
+}
+
+impl std::error::Error for BadAddress {}
+
+impl Domain {
+    /// Fails on any octet or length the grammar does not allow: labels of letters, digits and inner
+    /// hyphens, 1 to 63 octets each, no dot at either end.
+    pub fn parse(text: &str) -> Result<Domain, BadAddress> {
+        if text.len() > DOMAIN_MAX {
+            return Err(BadAddress::DomainLong);
+        }
+        match text.split('.').all(|label| is_label(label.as_bytes(), false)) {
+            true => Ok(Domain(text.to_ascii_lowercase())),
+            false => Err(BadAddress::Domain),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl LocalPart {
+    /// From the text a person or a file means, not as SMTP writes it. Fails when it is empty, too
+    /// long, or holds what no quoting can express (controls, octets above 127).
+    pub fn from_plain(text: &str) -> Result<LocalPart, BadAddress> {
+        match text {
+            "" => Err(BadAddress::LocalPart),
+            _ if text.len() > LOCAL_PART_MAX => Err(BadAddress::LocalPartLong),
+            _ if !text.is_ascii() => Err(BadAddress::NotAscii),
+            _ if text.bytes().any(|b| b.is_ascii_control()) => Err(BadAddress::LocalPart),
+            _ => Ok(LocalPart(text.to_owned())),
+        }
+    }
+
+    /// A user's name that was checked when it was read from a file or a path.
+    pub fn of_user(name: &str) -> LocalPart {
+        LocalPart(name.to_owned())
+    }
+
+    /// The plain text, without quotes or backslashes.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a name may become one segment of a path: no `/`, no control octet (NUL with them), no
+/// leading dot, not empty, and short enough for a file system.
+pub fn is_file_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= DOMAIN_MAX
+        && !name.starts_with('.')
+        && !name.chars().any(|c| c == '/' || c.is_control())
+}
+
+impl Mailbox {
+    /// Reads `local@host` as a person writes it on a command line, with or without angle brackets.
+    pub fn parse(text: &str) -> Result<Mailbox, BadAddress> {
+        let bare = text.strip_prefix('<').and_then(|t| t.strip_suffix('>')).unwrap_or(text);
+        let mut cursor = Cursor { rest: bare.as_bytes() };
+        let mailbox = cursor.mailbox()?;
+        match cursor.rest.is_empty() {
+            true => Ok(mailbox),
+            false => Err(BadAddress::Domain),
+        }
+    }
+}
+
+impl ReversePath {
+    /// Reads a path at the start of `text`; gives it and what follows the `>`.
+    pub fn parse(text: &[u8]) -> Result<(ReversePath, &[u8]), BadAddress> {
+        if let Some(rest) = text.strip_prefix(b"<>") {
+            return Ok((ReversePath::Null, rest));
+        }
+        let (mailbox, rest) = path(text)?;
+        Ok((ReversePath::Mailbox(mailbox), rest))
+    }
+}
+
+impl ForwardPath {
+    /// Reads a path at the start of `text`; gives it and what follows the `>`.
+    pub fn parse(text: &[u8]) -> Result<(ForwardPath, &[u8]), BadAddress> {
+        const POSTMASTER: &[u8] = b"<postmaster>";
+        if text.len() >= POSTMASTER.len()
+            && text[..POSTMASTER.len()].eq_ignore_ascii_case(POSTMASTER)
+        {
+            return Ok((ForwardPath::Postmaster, &text[POSTMASTER.len()..]));
+        }
+        if text.starts_with(b"<>") {
+            return Err(BadAddress::NullRecipient);
+        }
+        let (mailbox, rest) = path(text)?;
+        if mailbox.local.0.len() > LOCAL_PART_MAX {
+            return Err(BadAddress::LocalPartLong);
+        }
+        Ok((ForwardPath::Mailbox(mailbox), rest))
+    }
+}
+
+impl ClientName {
+    /// Takes a domain or an address literal. Underscores in labels are let pass: hosts named so are
+    /// many, and RFC 5321 §4.1.4 wants no mail refused for what a client calls itself.
+    pub fn parse(text: &[u8]) -> Result<ClientName, BadAddress> {
+        let text = str::from_utf8(text).map_err(|_| BadAddress::NotAscii)?;
+        if text.starts_with('[') {
+            let mut cursor = Cursor { rest: text.as_bytes() };
+            cursor.literal()?;
+            if !cursor.rest.is_empty() {
+                return Err(BadAddress::Literal);
+            }
+        } else if text.len() > DOMAIN_MAX {
+            return Err(BadAddress::DomainLong);
+        } else if !text.split('.').all(|label| is_label(label.as_bytes(), true)) {
+            return Err(BadAddress::Domain);
+        }
+        Ok(ClientName(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_label(label: &[u8], underscores: bool) -> bool {
+    let edge = |b: u8| b.is_ascii_alphanumeric() || (underscores && b == b'_');
+    matches!(label, [first, .., last] if edge(*first) && edge(*last))
+        && label.len() <= LABEL_MAX
+        && label.iter().all(|&b| edge(b) || b == b'-')
+        || matches!(label, [only] if edge(*only))
+}
+
+/// "atext" of RFC 5322 §3.2.3.
+fn is_atext(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b)
+}
+
+fn path(text: &[u8]) -> Result<(Mailbox, &[u8]), BadAddress> {
+    let inner = text.strip_prefix(b"<").ok_or(BadAddress::NoBrackets)?;
+    let mut cursor = Cursor { rest: inner };
+    cursor.route()?;
+    let mailbox = cursor.mailbox()?;
+    let rest = cursor.rest.strip_prefix(b">").ok_or(match cursor.rest {
+        [] => BadAddress::NoBrackets,
+        _ => BadAddress::Domain,
+    })?;
+    match text.len() - rest.len() > PATH_MAX {
+        true => Err(BadAddress::PathLong),
+        false => Ok((mailbox, rest)),
+    }
+}
+
+struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    fn take_while(&mut self, good: impl Fn(u8) -> bool) -> &'a [u8] {
+        let length = self.rest.iter().take_while(|&&b| good(b)).count();
+        let (taken, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        taken
+    }
+
+    fn take(&mut self, octet: u8) -> bool {
+        let found = self.rest.first() == Some(&octet);
+        self.rest = &self.rest[usize::from(found)..];
+        found
+    }
+
+    /// `@a,@b:` is read and dropped (RFC 5321 §3.3, appendix C).
+    fn route(&mut self) -> Result<(), BadAddress> {
+        if !self.take(b'@') {
+            return Ok(());
+        }
+        loop {
+            self.host().map_err(|_| BadAddress::Route)?;
+            if self.take(b':') {
+                return Ok(());
+            }
+            if !(self.take(b',') && self.take(b'@')) {
+                return Err(BadAddress::Route);
+            }
+        }
+    }
+
+    fn mailbox(&mut self) -> Result<Mailbox, BadAddress> {
+        let local = match self.rest.first() {
+            Some(b'"') => self.quoted()?,
+            _ => self.dotted()?,
+        };
+        if !self.take(b'@') {
+            return Err(match self.rest.first() {
+                None | Some(b'>') if !local.is_empty() => BadAddress::NoDomain,
+                Some(128..=255) => BadAddress::NotAscii,
+                _ => BadAddress::LocalPart,
+            });
+        }
+        let host = self.host()?;
+        Ok(Mailbox { local: LocalPart(local), host })
+    }
+
+    fn dotted(&mut self) -> Result<String, BadAddress> {
+        let text = self.take_while(|b| is_atext(b) || b == b'.');
+        if self.rest.first().is_some_and(|b| *b > 127) {
+            return Err(BadAddress::NotAscii);
+        }
+        if text.split(|&b| b == b'.').any(<[u8]>::is_empty) {
+            return Err(BadAddress::LocalPart);
+        }
+        Ok(String::from_utf8_lossy(text).into_owned())
+    }
+
+    /// "Quoted-string" of RFC 5321 §4.1.2, without its quotes and backslashes.
+    fn quoted(&mut self) -> Result<String, BadAddress> {
+        self.take(b'"');
+        let mut text = String::new();
+        loop {
+            match *self.rest {
+                [b'"', ..] => break,
+                [b'\\', b @ 32..=126, ..] => {
+                    text.push(char::from(b));
+                    self.rest = &self.rest[2..];
+                }
+                [b'\\', ..] => return Err(BadAddress::LocalPart),
+                [b @ 32..=126, ..] => {
+                    text.push(char::from(b));
+                    self.rest = &self.rest[1..];
+                }
+                [128..=255, ..] => return Err(BadAddress::NotAscii),
+                _ => return Err(BadAddress::LocalPart),
+            }
+        }
+        self.take(b'"');
+        Ok(text)
+    }
+
+    fn host(&mut self) -> Result<Host, BadAddress> {
+        if self.rest.first() == Some(&b'[') {
+            return self.literal().map(Host::Literal);
+        }
+        let text = self.take_while(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+        if self.rest.first().is_some_and(|b| *b > 127) {
+            return Err(BadAddress::NotAscii);
+        }
+        let text = str::from_utf8(text).map_err(|_| BadAddress::Domain)?;
+        Domain::parse(text).map(Host::Domain)
+    }
+
+    /// `[192.0.2.1]` or `[IPv6:2001:db8::1]`; no other tag is registered (RFC 5321 §4.1.3).
+    fn literal(&mut self) -> Result<IpAddr, BadAddress> {
+        self.take(b'[');
+        let text = self.take_while(|b| b.is_ascii_alphanumeric() || b":.-".contains(&b));
+        if !self.take(b']') {
+            return Err(BadAddress::Literal);
+        }
+        let text = str::from_utf8(text).map_err(|_| BadAddress::Literal)?;
+        let tagged = text.get(..5).filter(|tag| tag.eq_ignore_ascii_case("IPv6:"));
+        match tagged {
+            Some(_) => text[5..].parse::<Ipv6Addr>().map(IpAddr::V6).ok(),
+            None => text.parse::<Ipv4Addr>().map(IpAddr::V4).ok(),
+        }
+        .ok_or(BadAddress::Literal)
+    }
+}
+
+/// An IP address as SMTP writes it, `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 §4.1.3).
+pub fn literal(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => format!("[{v4}]"),
+        IpAddr::V6(v6) => format!("[IPv6:{v6}]"),
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for LocalPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atext)) {
+            return f.write_str(&self.0);
+        }
+        f.write_str("\"")?;
+        for c in self.0.chars() {
+            if matches!(c, '"' | '\\') {
+                f.write_str("\\")?;
+            }
+            write!(f, "{c}")?;
+        }
+        f.write_str("\"")
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Domain(domain) => domain.fmt(f),
+            Host::Literal(address) => f.write_str(&literal(*address)),
+        }
+    }
+}
+
+impl fmt::Display for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.local, self.host)
+    }
+}
+
+/// Without angle brackets but for the empty one, which is `<>`.
+impl fmt::Display for ReversePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReversePath::Null => f.write_str("<>"),
+            ReversePath::Mailbox(mailbox) => mailbox.fmt(f),
+        }
+    }
+}
+
+/// Without angle brackets.
+impl fmt::Display for ForwardPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ForwardPath::Postmaster => f.write_str("Postmaster"),
+            ForwardPath::Mailbox(mailbox) => mailbox.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forward(text: &str) -> Result<String, BadAddress> {
+        ForwardPath::parse(text.as_bytes()).map(|(path, _)| path.to_string())
+    }
+
+    #[test]
+    fn paths_that_are_good() {
+        for (text, meant) in [
+            ("<ann@mx.test>", "ann@mx.test"),
+            ("<Ann@MX.Test>", "Ann@mx.test"),
+            ("<postMASTER>", "Postmaster"),
+            ("<\"ann smith\"@mx.test>", "\"ann smith\"@mx.test"),
+            ("<\"a\\nn\"@mx.test>", "ann@mx.test"),
+            ("<\"a\\\"b\"@mx.test>", "\"a\\\"b\"@mx.test"),
+            ("<\"\"@mx.test>", "\"\"@mx.test"),
+            ("<@one.test,@two.test:ann@mx.test>", "ann@mx.test"),
+            ("<@[192.0.2.1]:ann@mx.test>", "ann@mx.test"),
+            ("<ann@[192.0.2.1]>", "ann@[192.0.2.1]"),
+            ("<ann@[IPv6:2001:DB8::1]>", "ann@[IPv6:2001:db8::1]"),
+            ("<ann@[ipv6:::ffff:192.0.2.1]>", "ann@[IPv6:::ffff:192.0.2.1]"),
+            ("<a!b%c@mx.test>", "a!b%c@mx.test"),
+            ("<ann@localhost>", "ann@localhost"),
+        ] {
+            assert_eq!(forward(text).as_deref(), Ok(meant), "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_that_are_bad() {
+        use BadAddress::*;
+        for (text, why) in [
+            ("ann@mx.test", NoBrackets),
+            ("<ann@mx.test", NoBrackets),
+            ("<>", NullRecipient),
+            ("<ann>", NoDomain),
+            ("<ann@>", Domain),
+            ("<@mx.test>", Route),
+            ("<@mx.test:>", LocalPart),
+            ("<@one.test,two.test:ann@mx.test>", Route),
+            ("<ann@mx.test.>", Domain),
+            ("<ann@.mx.test>", Domain),
+            ("<ann@mx..test>", Domain),
+            ("<ann@-mx.test>", Domain),
+            ("<ann@mx_1.test>", Domain),
+            ("<ann@mx.test@other.test>", Domain),
+            ("<ann.@mx.test>", LocalPart),
+            ("<.ann@mx.test>", LocalPart),
+            ("<a..b@mx.test>", LocalPart),
+            ("<ann smith@mx.test>", LocalPart),
+            ("<\"ann@mx.test>", LocalPart),
+            ("<\"a\"b@mx.test>", LocalPart),
+            ("<ann@[192.0.2.256]>", Literal),
+            ("<ann@[2001:db8::1]>", Literal),
+            ("<ann@[x-tag:abc]>", Literal),
+            ("<ann@[192.0.2.1>", Literal),
+            ("<\u{e9}@mx.test>", NotAscii),
+            ("<ann@\u{e9}.test>", NotAscii),
+        ] {
+            assert_eq!(forward(text), Err(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn lengths() {
+        let local = |n| format!("<{}@mx.test>", "a".repeat(n));
+        assert!(forward(&local(64)).is_ok());
+        assert_eq!(forward(&local(65)), Err(BadAddress::LocalPartLong));
+        assert!(ReversePath::parse(local(65).as_bytes()).is_ok());
+        assert_eq!(ReversePath::parse(local(247).as_bytes()).err(), Some(BadAddress::PathLong));
+        assert!(ReversePath::parse(local(246).as_bytes()).is_ok());
+        let label = "a".repeat(63);
+        assert!(Domain::parse(&format!("{label}.{label}.{label}.{label}")).is_ok());
+        assert_eq!(Domain::parse(&"a.".repeat(128)), Err(BadAddress::DomainLong));
+        assert_eq!(Domain::parse(&"a".repeat(64)), Err(BadAddress::Domain));
+    }
+
+    #[test]
+    fn client_names() {
+        for good in ["mx.test", "my_host", "[192.0.2.1]", "[IPv6:::1]", "vm"] {
+            assert!(ClientName::parse(good.as_bytes()).is_ok(), "{good}");
+        }
+        for bad in ["", "a..b", "-a", "[192.0.2.1", "[abc]", "a b", "\u{e9}", "(x)", "[192.0.2.1]x"]
+        {
+            assert!(ClientName::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn file_names() {
+        for bad in ["", ".", "..", ".ann", "a/b", "a\0b", "a\nb"] {
+            assert!(!is_file_name(bad), "{bad:?}");
+        }
+        assert!(is_file_name("ann smith"));
+    }
+}

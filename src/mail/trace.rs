@@ -1,0 +1,86 @@
+//! The fields that final delivery puts on top: Return-Path, Delivered-To, Received
+//! (RFC 5321 §4.4). Pure: the moment is passed in.
+
+use super::address::{ClientName, Domain, ForwardPath, Mailbox, ReversePath, literal};
+use jiff::ZonedDateTime;
+use std::net::IpAddr;
+
+/// What a Received field tells.
+#[derive(Debug)]
+pub struct Received<'a> {
+    /// As the client named itself.
+    pub name: &'a ClientName,
+    pub client: IpAddr,
+    /// Our name.
+    pub by: &'a Domain,
+    /// The protocol, by the names of RFC 3848: `ESMTP`, `SMTP`.
+    pub with: &'static str,
+    pub id: &'a str,
+    /// Only when the message has a single recipient, so that no other recipient is told of it.
+    pub recipient: Option<&'a ForwardPath>,
+    pub date: &'a ZonedDateTime,
+}
+
+impl Received<'_> {
+    /// The whole field, folded, with LF line ends.
+    pub fn field(&self) -> String {
+        let mut field = format!(
+            "Received: from {} ({})\n\tby {} with {} id {}",
+            self.name.as_str(),
+            literal(self.client),
+            self.by,
+            self.with,
+            self.id
+        );
+        if let Some(recipient) = self.recipient {
+            field.push_str(&format!("\n\tfor <{recipient}>"));
+        }
+        field.push_str(&format!(";\n\t{}\n", date(self.date)));
+        field
+    }
+}
+
+/// `Return-Path: <reverse-path>`.
+pub fn return_path(from: &ReversePath) -> String {
+    match from {
+        ReversePath::Null => "Return-Path: <>\n".to_owned(),
+        ReversePath::Mailbox(mailbox) => format!("Return-Path: <{mailbox}>\n"),
+    }
+}
+
+/// `Delivered-To: mailbox`, by which a loop is known when the message comes again.
+pub fn delivered_to(mailbox: &Mailbox) -> String {
+    format!("Delivered-To: {mailbox}\n")
+}
+
+/// A date with a numeric zone (RFC 5322 §3.3).
+pub fn date(moment: &ZonedDateTime) -> String {
+    moment.strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_clause() {
+        let date = "2026-02-03T04:05:06+01:00[+01:00]".parse::<ZonedDateTime>().unwrap();
+        let (path, _) = ForwardPath::parse(b"<Ann@mx.test>").unwrap();
+        let mut received = Received {
+            name: &ClientName::parse(b"Client.test").unwrap(),
+            client: "2001:db8::1".parse().unwrap(),
+            by: &Domain::parse("mx.test").unwrap(),
+            with: "ESMTP",
+            id: "1abc",
+            recipient: Some(&path),
+            date: &date,
+        };
+        assert_eq!(
+            received.field(),
+            "Received: from Client.test ([IPv6:2001:db8::1])\n\tby mx.test with ESMTP id 1abc\n\
+             \tfor <Ann@mx.test>;\n\tTue, 03 Feb 2026 04:05:06 +0100\n"
+        );
+        received.recipient = None;
+        assert!(received.field().contains("id 1abc;\n\tTue, 03"));
+    }
+}

@@ -1,0 +1,90 @@
+//! Listening sockets: bound before privileges are dropped, accepted from until the server stops.
+
+use crate::event::{Event, tell};
+use crate::limits::{ACCEPT_WAIT, ACCEPT_WAIT_MAX, BACKLOG};
+use socket2::{Domain, SockRef, Socket, Type};
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+/// What is spoken on a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Mail from other servers, RFC 5321.
+    Smtp,
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Service::Smtp => "smtp",
+        })
+    }
+}
+
+/// A bound socket.
+pub struct Listener {
+    pub service: Service,
+    pub address: SocketAddr,
+    socket: TcpListener,
+    closed: AtomicBool,
+}
+
+impl Listener {
+    /// Binds; port 0 takes a free one, which `address` then tells. `all`: the other addresses of
+    /// this server, to find out whether an IPv6 socket may take IPv4 as well.
+    pub fn bind(service: Service, wanted: SocketAddr, all: &[SocketAddr]) -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(wanted), Type::STREAM, None)?;
+        if wanted.is_ipv6() {
+            let shared = all.iter().any(|other| other.is_ipv4() && other.port() == wanted.port());
+            socket.set_only_v6(shared)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&wanted.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = TcpListener::from(socket);
+        let address = socket.local_addr()?;
+        Ok(Listener { service, address, socket, closed: AtomicBool::new(false) })
+    }
+
+    /// Gives every connection to `take` until [`Listener::close`]. What stands in the way of
+    /// accepting (no descriptors, no memory) is waited out.
+    pub fn accept_all(&self, take: impl Fn(TcpStream, IpAddr)) {
+        let mut wait = ACCEPT_WAIT;
+        while !self.closed.load(Ordering::SeqCst) {
+            match self.socket.accept() {
+                Ok((stream, client)) => {
+                    wait = ACCEPT_WAIT;
+                    // An IPv4 client of an IPv6 socket is an IPv4 client.
+                    take(stream, client.ip().to_canonical());
+                }
+                // The client went away before we came; or a signal.
+                Err(e) if is_passing(&e) || self.closed.load(Ordering::SeqCst) => {}
+                Err(error) => {
+                    if wait == ACCEPT_WAIT {
+                        let what = format!("cannot accept on {}: {error}; waiting", self.address);
+                        tell(&Event::Warning { what: &what });
+                    }
+                    thread::sleep(wait);
+                    wait = (wait * 2).min(ACCEPT_WAIT_MAX);
+                }
+            }
+        }
+    }
+
+    /// Ends [`Listener::accept_all`]; new clients are refused by the kernel.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        // On Linux this wakes a blocked accept.
+        let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
+    )
+}

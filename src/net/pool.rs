@@ -1,0 +1,73 @@
+//! Threads for connections: one for each, kept for a moment after, never more than are let in.
+//!
+//! A job goes only to a thread that is waiting for one or was made for it, so none waits in line.
+
+use crate::limits::{SESSION_STACK, THREAD_KEEP};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// A pool whose threads all do the same with what they are given.
+pub struct Pool<T> {
+    jobs: Sender<T>,
+    worker: Worker<T>,
+}
+
+struct Worker<T> {
+    jobs: Receiver<T>,
+    /// Threads that wait, less the jobs that are promised to them.
+    idle: Arc<AtomicUsize>,
+    work: Arc<dyn Fn(T) + Send + Sync>,
+}
+
+impl<T: Send + 'static> Pool<T> {
+    /// `work` must not panic.
+    pub fn new(work: impl Fn(T) + Send + Sync + 'static) -> Pool<T> {
+        // Room enough that a promised job never waits long for its thread.
+        let (sender, jobs) = bounded(1024);
+        Pool { jobs: sender, worker: Worker { jobs, idle: Arc::default(), work: Arc::new(work) } }
+    }
+
+    /// Runs a job in a thread; gives it back with the reason when there can be no more threads.
+    pub fn run(&self, job: T) -> Result<(), (T, io::Error)> {
+        if !claim(&self.worker.idle) {
+            let worker = self.worker.clone();
+            let thread = thread::Builder::new().name("session".into()).stack_size(SESSION_STACK);
+            if let Err(error) = thread.spawn(move || worker.run()) {
+                return Err((job, error));
+            }
+        }
+        // Never disconnected while `self.worker` lives.
+        let _ = self.jobs.send(job);
+        Ok(())
+    }
+}
+
+impl<T> Clone for Worker<T> {
+    fn clone(&self) -> Worker<T> {
+        Worker { jobs: self.jobs.clone(), idle: self.idle.clone(), work: self.work.clone() }
+    }
+}
+
+impl<T> Worker<T> {
+    fn run(&self) {
+        // The first job was promised before this thread was made.
+        let mut next = self.jobs.recv().ok();
+        while let Some(job) = next {
+            (self.work)(job);
+            self.idle.fetch_add(1, Ordering::AcqRel);
+            next = match self.jobs.recv_timeout(THREAD_KEEP) {
+                Ok(job) => Some(job),
+                // Nothing to do: leave, unless a job has been promised in this very moment.
+                Err(_) if claim(&self.idle) => None,
+                Err(_) => self.jobs.recv().ok(),
+            };
+        }
+    }
+}
+
+fn claim(idle: &AtomicUsize) -> bool {
+    idle.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1)).is_ok()
+}

@@ -1,0 +1,134 @@
+//! Command lines out of a stream of octets, at any split (RFC 5321 §2.3.8: only CR LF ends a line).
+//!
+//! Never holds more than [`COMMAND_LINE_MAX`] octets: a longer line is read to its end and thrown
+//! away, and its beginning kept for the log.
+
+use crate::limits::COMMAND_LINE_MAX;
+
+/// Gathers one line at a time.
+#[derive(Debug, Default)]
+pub struct LineBuffer {
+    octets: Vec<u8>,
+    /// The line in `octets` was handed out; the next octet begins a new one.
+    complete: bool,
+    too_long: bool,
+    /// The last octet seen was a CR; needed apart from `octets` once a line is too long to be kept.
+    after_cr: bool,
+}
+
+/// What [`LineBuffer::feed`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line {
+    Partial,
+    /// A whole line; [`LineBuffer::text`] has it without its CR LF.
+    Complete,
+    TooLong,
+}
+
+impl LineBuffer {
+    /// Takes octets up to the end of one line; gives how many it took.
+    pub fn feed(&mut self, input: &[u8]) -> (usize, Line) {
+        if self.complete {
+            *self = LineBuffer { octets: std::mem::take(&mut self.octets), ..Default::default() };
+            self.octets.clear();
+        }
+        let mut used = 0;
+        while used < input.len() {
+            let rest = &input[used..];
+            if self.after_cr && rest[0] == b'\n' {
+                return (used + 1, self.finish());
+            }
+            // Up to and with the next CR: it may be half of a CR LF.
+            let length = memchr::memchr(b'\r', rest).map_or(rest.len(), |at| at + 1);
+            self.keep(&rest[..length]);
+            self.after_cr = rest[length - 1] == b'\r';
+            used += length;
+        }
+        (used, Line::Partial)
+    }
+
+    /// The line, or as much of it as was kept.
+    pub fn text(&self) -> &[u8] {
+        &self.octets
+    }
+
+    /// Whether a line has begun and not ended.
+    pub fn is_partial(&self) -> bool {
+        !self.complete && (self.too_long || !self.octets.is_empty())
+    }
+
+    fn keep(&mut self, octets: &[u8]) {
+        // The LF is never kept, so the buffer with its CR may come to one less than the limit.
+        let room = (COMMAND_LINE_MAX - 1).saturating_sub(self.octets.len());
+        if octets.len() > room {
+            self.too_long = true;
+        }
+        if !self.too_long {
+            self.octets.extend_from_slice(octets);
+        }
+    }
+
+    fn finish(&mut self) -> Line {
+        self.complete = true;
+        if self.too_long {
+            return Line::TooLong;
+        }
+        self.octets.pop(); // the CR
+        Line::Complete
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every line of `input`, fed in pieces of `step` octets.
+    fn lines(input: &[u8], step: usize) -> Vec<Option<Vec<u8>>> {
+        let mut buffer = LineBuffer::default();
+        let mut found = Vec::new();
+        for mut piece in input.chunks(step) {
+            while !piece.is_empty() {
+                let (used, line) = buffer.feed(piece);
+                piece = &piece[used..];
+                match line {
+                    Line::Partial => {}
+                    Line::Complete => found.push(Some(buffer.text().to_vec())),
+                    Line::TooLong => found.push(None),
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn only_cr_lf_ends_a_line() {
+        let input = b"NOOP\r\nA\nB\rC\r\r\n\r\nrest";
+        for step in 1..input.len() {
+            let found = lines(input, step);
+            let expected: [&[u8]; 3] = [b"NOOP", b"A\nB\rC\r", b""];
+            assert_eq!(found, expected.map(|l| Some(l.to_vec())), "step {step}");
+        }
+    }
+
+    #[test]
+    fn a_line_at_the_limit_and_one_past_it() {
+        let fits = [vec![b'x'; COMMAND_LINE_MAX - 2], b"\r\n".to_vec()].concat();
+        let past = [vec![b'x'; COMMAND_LINE_MAX - 1], b"\r\n".to_vec()].concat();
+        let input = [fits.clone(), past, b"NOOP\r\n".to_vec()].concat();
+        for step in [1, 2, 3, 1000, input.len()] {
+            let found = lines(&input, step);
+            assert_eq!(found.len(), 3);
+            assert_eq!(found[0].as_deref(), Some(&fits[..COMMAND_LINE_MAX - 2]));
+            assert_eq!((&found[1], found[2].as_deref()), (&None, Some(&b"NOOP"[..])));
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_kept() {
+        let mut buffer = LineBuffer::default();
+        for _ in 0..1000 {
+            assert_eq!(buffer.feed(&[b'x'; 1000]), (1000, Line::Partial));
+        }
+        assert!(buffer.text().len() < COMMAND_LINE_MAX && buffer.is_partial());
+    }
+}

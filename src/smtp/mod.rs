@@ -1,0 +1,10 @@
+//! How mail is **spoken**: the SMTP language of RFC 5321, as pure machines.
+//!
+//! Octets and answers go in, actions come out. Nothing here knows a socket, a file, a clock, a
+//! thread or a log; [`session::Session`] can be played from a text file as well as from a network.
+
+pub mod command;
+pub mod data;
+pub mod line;
+pub mod reply;
+pub mod session;

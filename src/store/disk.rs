@@ -1,0 +1,187 @@
+//! The one way to mail files: about a dozen operations, real here, modelled in [`super::memory`].
+//!
+//! Everything that must survive a power cut goes through [`Disk`], so that tests can record it, let
+//! it fail at any step, and replay it. Paths are taken as they are; nothing here knows what a
+//! Maildir is.
+
+use nix::fcntl::OFlag;
+use nix::unistd::syncfs;
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// What can be done to directories and names.
+pub trait Disk: Send + Sync {
+    /// Makes one directory, mode 0700.
+    fn make_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes a file to write, mode 0600; fails with `AlreadyExists` when the name is taken.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Makes a file without a name, to write and read; it is gone when it is dropped.
+    fn scratch(&self, dir: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Opens a regular file to read; a symbolic link is not followed.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Gives a file a second name; fails with `AlreadyExists` when that is taken.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a name of a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Names in a directory, in no order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
+    /// What a path is; a symbolic link at its end is not followed.
+    fn stat(&self, path: &Path) -> io::Result<Meta>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// What can be done to an open file.
+pub trait DiskFile: Send + Sync {
+    /// Appends all of it.
+    fn append(&self, octets: &[u8]) -> io::Result<()>;
+    /// Reads some octets at a place; 0 at the end.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Length in octets.
+    fn size(&self) -> io::Result<u64>;
+    /// A number that is the same for all files of one file system.
+    fn device(&self) -> io::Result<u64>;
+    /// Makes the content durable.
+    fn sync(&self) -> io::Result<()>;
+    /// Makes all of the file's file system durable, names with it.
+    fn sync_file_system(&self) -> io::Result<()>;
+}
+
+/// What [`Disk::stat`] tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Meta {
+    pub is_dir: bool,
+    pub is_file: bool,
+    /// In octets.
+    pub size: u64,
+    pub modified: SystemTime,
+    /// The owner.
+    pub uid: u32,
+    pub device: u64,
+}
+
+/// A disk step that failed: "cannot sync /var/mail/ann/tmp/17.M2: No space left on device".
+#[derive(Debug)]
+pub struct StoreError {
+    /// What was tried, as in "cannot …".
+    pub step: &'static str,
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot {} {}: {}", self.step, self.path.display(), self.source)
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Names the step and the path of an I/O error.
+pub trait Doing<T> {
+    fn doing(self, step: &'static str, path: &Path) -> Result<T, StoreError>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, step: &'static str, path: &Path) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError { step, path: path.to_owned(), source })
+    }
+}
+
+/// The disk of this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(0o700).create(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn scratch(&self, dir: &Path) -> io::Result<Box<dyn DiskFile>> {
+        // Not O_TMPFILE: some file systems (NFS, overlays) do not have it.
+        let path = dir.join(format!("{:016x}", crate::id::random()));
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        fs::remove_file(&path)?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        // A Maildir's owner may put a link or a pipe where root is about to read.
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+        match file.metadata()?.is_file() {
+            true => Ok(Box::new(RealFile(file))),
+            false => Err(io::Error::other("not a regular file")),
+        }
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Meta> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(Meta {
+            is_dir: found.is_dir(),
+            is_file: found.is_file(),
+            size: found.len(),
+            modified: found.modified()?,
+            uid: found.uid(),
+            device: found.dev(),
+        })
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+}
+
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn append(&self, octets: &[u8]) -> io::Result<()> {
+        (&self.0).write_all(octets)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn device(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.dev())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    fn sync_file_system(&self) -> io::Result<()> {
+        Ok(syncfs(&self.0)?)
+    }
+}

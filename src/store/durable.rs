@@ -1,0 +1,122 @@
+//! What has been written and what has been named, until both are on the disk.
+//!
+//! A batch is written, [`Pending::sync_data`], named, [`Pending::sync_names`]; only then may anybody
+//! be told. Which system call does it is chosen in one place ([`Method::choose`]).
+
+use super::disk::{Disk, DiskFile, Doing, StoreError};
+use crate::limits::{OPEN_DRAFTS, SYNCFS_FROM};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// How a batch is made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// fsync of each file and of each directory.
+    EachFile,
+    /// One syncfs after all are written, one after all are named, for each file system.
+    FileSystem,
+}
+
+impl Method {
+    /// `files` to come; `large_beside`: a large message is being written elsewhere, and a syncfs
+    /// would wait for all of it.
+    pub fn choose(files: usize, large_beside: bool) -> Method {
+        match files >= SYNCFS_FROM && !large_beside {
+            true => Method::FileSystem,
+            false => Method::EachFile,
+        }
+    }
+}
+
+/// Files and names that are not yet durable.
+pub struct Pending {
+    method: Method,
+    /// Written, not synced (by `EachFile`).
+    files: Vec<(PathBuf, Box<dyn DiskFile>)>,
+    /// One open file of each file system (by `FileSystem`). Opened before anything was written
+    /// there, so that no write error of this batch goes unreported.
+    file_systems: Vec<(u64, PathBuf, Box<dyn DiskFile>)>,
+    dirs: BTreeSet<PathBuf>,
+    /// An early sync failed; nothing of the batch counts any more.
+    failed: Option<StoreError>,
+}
+
+impl Pending {
+    pub fn new(method: Method) -> Pending {
+        let (files, file_systems, dirs) = Default::default();
+        Pending { method, files, file_systems, dirs, failed: None }
+    }
+
+    /// A new file, about to be written by `write`; then it waits for [`Pending::sync_data`].
+    pub fn add(
+        &mut self,
+        path: PathBuf,
+        file: Box<dyn DiskFile>,
+        write: impl FnOnce(&dyn DiskFile) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        match self.method {
+            Method::EachFile => {
+                write(&*file)?;
+                self.files.push((path, file));
+                if self.files.len() >= OPEN_DRAFTS {
+                    self.sync_files(); // bounded descriptors; what is synced early is only early
+                }
+                Ok(())
+            }
+            Method::FileSystem => {
+                let device = file.device().doing("look at", &path)?;
+                if self.file_systems.iter().any(|(known, ..)| *known == device) {
+                    return write(&*file);
+                }
+                let written = write(&*file);
+                self.file_systems.push((device, path, file));
+                written
+            }
+        }
+    }
+
+    /// Makes all written so far durable. After an error none of it may be synced again: the kernel
+    /// reports a failed write once, and a second sync would call it good.
+    pub fn sync_data(&mut self) -> Result<(), StoreError> {
+        self.sync_files();
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => self.sync_file_systems(),
+        }
+    }
+
+    /// A name was made in this directory. `apart`: its file was not added here, so no syncfs of
+    /// ours need reach it.
+    pub fn named(&mut self, dir: PathBuf, apart: bool) {
+        if apart || self.method == Method::EachFile {
+            self.dirs.insert(dir);
+        }
+    }
+
+    /// Makes all names durable. An error says which directory, or none when it may be any.
+    pub fn sync_names(&self, disk: &dyn Disk) -> Vec<(Option<&Path>, StoreError)> {
+        let mut errors = Vec::new();
+        if let Err(error) = self.sync_file_systems() {
+            errors.push((None, error));
+        }
+        for dir in &self.dirs {
+            if let Err(error) = disk.sync_dir(dir).doing("sync", dir) {
+                errors.push((Some(dir.as_path()), error));
+            }
+        }
+        errors
+    }
+
+    fn sync_files(&mut self) {
+        for (path, file) in std::mem::take(&mut self.files) {
+            if let Err(error) = file.sync().doing("sync", &path) {
+                self.failed.get_or_insert(error);
+            }
+        }
+    }
+
+    fn sync_file_systems(&self) -> Result<(), StoreError> {
+        let mut all = self.file_systems.iter();
+        all.try_for_each(|(_, path, file)| file.sync_file_system().doing("sync the disk of", path))
+    }
+}

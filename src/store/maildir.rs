@@ -1,0 +1,234 @@
+//! One Maildir: unique names, drafts in `tmp/`, publication into `new/`, leftovers removed.
+//!
+//! As Dovecot, mutt and Courier read it; several processes on several hosts may deliver into one
+//! tree, on NFS too. Nothing is ever overwritten: a draft is created only where no name is, and
+//! published by a link, which fails when the name is taken.
+
+use super::disk::{Disk, DiskFile, Doing, StoreError};
+use crate::limits::{NAME_TRIES, TMP_AGE};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+/// Characters of our host name that go into a file name; a file name holds 255 in all.
+const HOST_MAX: usize = 100;
+
+/// Makes names that no other process on any host makes.
+#[derive(Debug)]
+pub struct Names {
+    /// Differs between two processes of one number on hosts of one name, as containers have.
+    unique: String,
+    count: AtomicU64,
+}
+
+impl Names {
+    /// `host` is this machine's name.
+    pub fn new(host: &str) -> Names {
+        // The convention's replacements for what a file name or a flag separator cannot hold.
+        let host: String = host.chars().take(HOST_MAX).collect();
+        let host = host.replace('/', "\\057").replace(':', "\\072").replace(',', "\\054");
+        let (process, random) = (std::process::id(), crate::id::random());
+        Names { unique: format!("P{process}R{random:016x}.{host}"), count: AtomicU64::new(0) }
+    }
+
+    /// `seconds.M…Q…P…R….host,S=size`; the size in octets is the file's own.
+    fn next(&self, size: u64) -> String {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let (seconds, micros) = (now.as_secs(), now.subsec_micros());
+        let (left, host) = self.unique.split_once('.').unwrap_or((&self.unique, ""));
+        format!("{seconds}.M{micros:06}Q{count}{left}.{host},S={size}")
+    }
+}
+
+/// A message in `tmp/`. Dropping it removes that name, after success and failure alike.
+pub struct Draft {
+    disk: Arc<dyn Disk>,
+    maildir: PathBuf,
+    name: String,
+}
+
+impl Draft {
+    /// Makes a file for `size` octets, and the Maildir when it is missing.
+    pub fn create(
+        disk: &Arc<dyn Disk>,
+        names: &Names,
+        maildir: &Path,
+        size: u64,
+    ) -> Result<(Draft, Box<dyn DiskFile>), StoreError> {
+        let tmp = maildir.join("tmp");
+        // `cur` is made last, so where it is, all are; a mail reader insists on all three.
+        if disk.stat(&maildir.join("cur")).is_err() {
+            make(&**disk, maildir)?;
+        }
+        let mut tries = 0;
+        loop {
+            let name = names.next(size);
+            let path = tmp.join(&name);
+            tries += 1;
+            match disk.create(&path) {
+                Ok(file) => {
+                    let draft = Draft { disk: disk.clone(), maildir: maildir.to_owned(), name };
+                    return Ok((draft, file));
+                }
+                Err(error) if tries < NAME_TRIES && error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) if tries == 1 && error.kind() == ErrorKind::NotFound => {
+                    make(&**disk, maildir)?;
+                }
+                Err(error) => return Err(error).doing("create", &path),
+            }
+        }
+    }
+
+    /// Where the draft lies.
+    pub fn path(&self) -> PathBuf {
+        self.maildir.join("tmp").join(&self.name)
+    }
+
+    /// Gives it its name in `new/`; that is durable when the directory it returns is synced.
+    pub fn publish(&self) -> Result<Published, StoreError> {
+        let new = self.maildir.join("new");
+        let path = new.join(&self.name);
+        let linked = match self.disk.link(&self.path(), &path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                make(&*self.disk, &self.maildir)?; // somebody removed `new`
+                self.disk.link(&self.path(), &path)
+            }
+            linked => linked,
+        };
+        linked.doing("publish", &path)?;
+        Ok(Published { dir: new, path })
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed as a leftover after 36 hours.
+        let _ = self.disk.remove(&self.path());
+    }
+}
+
+/// A message in `new/`.
+pub struct Published {
+    /// The directory that makes its name durable.
+    pub dir: PathBuf,
+    pub path: PathBuf,
+}
+
+/// Makes what is missing of a Maildir, with the directories above it, durably.
+fn make(disk: &dyn Disk, maildir: &Path) -> Result<(), StoreError> {
+    make_with_parents(disk, maildir)?;
+    for name in ["tmp", "new", "cur"] {
+        make_dir(disk, &maildir.join(name))?;
+    }
+    disk.sync_dir(maildir).doing("sync", maildir)
+}
+
+fn make_with_parents(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    match disk.make_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let Some(parent) = dir.parent().filter(|parent| *parent != Path::new("")) else {
+                return Err(error).doing("make", dir);
+            };
+            make_with_parents(disk, parent)?;
+            make_dir(disk, dir)?;
+        }
+        made => made.doing("make", dir)?,
+    }
+    // A new name lives in the directory above it and needs that one's sync to survive.
+    let above = dir.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    disk.sync_dir(above).doing("sync", above)
+}
+
+fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    match disk.make_dir(dir) {
+        // Another process was faster.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        made => made.doing("make", dir),
+    }
+}
+
+/// Whether a Maildir is there.
+pub fn exists(disk: &dyn Disk, maildir: &Path) -> Result<bool, StoreError> {
+    for name in ["cur", "new"] {
+        let path = maildir.join(name);
+        match disk.stat(&path) {
+            Ok(found) if found.is_dir => return Ok(true),
+            Ok(_) => {}
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(error).doing("look at", &path),
+        }
+    }
+    Ok(false)
+}
+
+/// Removes what crashes left in `tmp/` over 36 hours ago; gives how many files that were.
+pub fn clean(disk: &dyn Disk, maildir: &Path, now: SystemTime) -> Result<usize, StoreError> {
+    let tmp = maildir.join("tmp");
+    let names = match disk.list(&tmp) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        listed => listed.doing("list", &tmp)?,
+    };
+    let mut removed = 0;
+    for path in names.iter().map(|name| tmp.join(name)) {
+        // It may be gone already: another process cleans as well.
+        let Ok(found) = disk.stat(&path) else { continue };
+        let age = now.duration_since(found.modified).unwrap_or_default();
+        if found.is_file && age > TMP_AGE && disk.remove(&path).is_ok() {
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryDisk;
+    use std::time::Duration;
+
+    #[test]
+    fn names_are_unique_and_carry_the_size() {
+        let (one, other) = (Names::new("a/b:c"), Names::new("a/b:c"));
+        let mut names: Vec<String> = (0..100).flat_map(|_| [one.next(7), other.next(7)]).collect();
+        assert!(names.iter().all(|name| name.ends_with(".a\\057b\\072c,S=7")), "{}", names[0]);
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 200);
+    }
+
+    #[test]
+    fn a_draft_is_published_and_leaves_tmp() {
+        let memory = MemoryDisk::new();
+        let disk: Arc<dyn Disk> = Arc::new(memory.clone());
+        let maildir = Path::new("/mail/mx.test/ann");
+        let (draft, file) = Draft::create(&disk, &Names::new("mx"), maildir, 2).unwrap();
+        file.append(b"x\n").unwrap();
+        let published = draft.publish().unwrap();
+        assert!(draft.publish().is_err(), "a name that is taken is never overwritten");
+        drop(draft);
+        assert_eq!(memory.files(), [(published.path, b"x\n".to_vec())]);
+        let made: Vec<_> =
+            memory.operations().into_iter().filter(|o| o.name == "sync_dir").collect();
+        assert_eq!(made.len(), 4, "each new directory's parent is synced: {made:?}");
+        assert!(
+            exists(&*disk, maildir).unwrap() && !exists(&*disk, Path::new("/mail/bob")).unwrap()
+        );
+    }
+
+    #[test]
+    fn only_old_files_are_leftovers() {
+        let disk = MemoryDisk::new();
+        let now = SystemTime::now();
+        let hours = |n: u64| now - Duration::from_secs(n * 3600);
+        disk.put(Path::new("/ann/tmp/old"), b"", hours(37));
+        disk.put(Path::new("/ann/tmp/young"), b"", hours(35));
+        disk.put(Path::new("/ann/new/old"), b"", hours(1000));
+        assert_eq!(clean(&disk, Path::new("/ann"), now).unwrap(), 1);
+        let left: Vec<_> = disk.files().into_iter().map(|(path, _)| path).collect();
+        assert_eq!(left, [PathBuf::from("/ann/new/old"), PathBuf::from("/ann/tmp/young")]);
+    }
+}

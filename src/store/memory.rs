@@ -1,0 +1,238 @@
+//! A disk in memory, for tests: the same operations, counted, and any of them can be made to fail.
+//!
+//! It models names and contents, hard links, and files without a name. What a power cut leaves is
+//! not modelled here.
+
+use super::disk::{Disk, DiskFile, Meta};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+/// One operation that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// The name of the method of [`Disk`] or [`DiskFile`].
+    pub name: &'static str,
+    pub path: PathBuf,
+}
+
+/// Decides whether an operation fails, and how.
+pub type Fault = Box<dyn FnMut(&Operation) -> Option<io::Error> + Send>;
+
+/// A disk that is gone with its last clone.
+#[derive(Clone, Default)]
+pub struct MemoryDisk(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    nodes: BTreeMap<PathBuf, Node>,
+    operations: Vec<Operation>,
+    fault: Option<Fault>,
+}
+
+#[derive(Clone)]
+enum Node {
+    Dir,
+    File(Content, SystemTime),
+}
+
+type Content = Arc<Mutex<Vec<u8>>>;
+
+impl MemoryDisk {
+    pub fn new() -> MemoryDisk {
+        MemoryDisk::default()
+    }
+
+    /// From now on every operation is shown to `fault` first.
+    pub fn set_fault(&self, fault: impl FnMut(&Operation) -> Option<io::Error> + Send + 'static) {
+        self.inner().fault = Some(Box::new(fault));
+    }
+
+    /// From now on nothing fails any more.
+    pub fn clear_fault(&self) {
+        self.inner().fault = None;
+    }
+
+    /// All operations so far, failed ones too.
+    pub fn operations(&self) -> Vec<Operation> {
+        self.inner().operations.clone()
+    }
+
+    /// Path and content of every file with a name, in order of the paths.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let inner = self.inner();
+        let files = inner.nodes.iter().filter_map(|(path, node)| match node {
+            Node::File(content, _) => Some((path.clone(), lock(content).clone())),
+            Node::Dir => None,
+        });
+        files.collect()
+    }
+
+    /// Puts a file there, with its directories.
+    pub fn put(&self, path: &Path, octets: &[u8], modified: SystemTime) {
+        let mut inner = self.inner();
+        for dir in path.ancestors().skip(1) {
+            inner.nodes.insert(dir.to_owned(), Node::Dir);
+        }
+        let content = Arc::new(Mutex::new(octets.to_vec()));
+        inner.nodes.insert(path.to_owned(), Node::File(content, modified));
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        lock(&self.0)
+    }
+
+    /// Records an operation, lets it fail, then gives the state to work on.
+    fn step(&self, name: &'static str, path: &Path) -> io::Result<MutexGuard<'_, Inner>> {
+        let mut inner = self.inner();
+        let operation = Operation { name, path: path.to_owned() };
+        let error = inner.fault.as_mut().and_then(|fault| fault(&operation));
+        inner.operations.push(operation);
+        error.map_or(Ok(inner), Err)
+    }
+
+    fn file(&self, path: &Path, content: Content) -> Box<dyn DiskFile> {
+        Box::new(MemoryFile { disk: self.clone(), path: path.to_owned(), content })
+    }
+}
+
+impl Inner {
+    fn parent_of(&self, path: &Path) -> io::Result<()> {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        match self.nodes.get(parent) {
+            Some(Node::Dir) => Ok(()),
+            Some(Node::File(..)) => Err(ErrorKind::NotADirectory.into()),
+            None if parent == Path::new("") || parent == Path::new("/") => Ok(()),
+            None => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn insert(&mut self, path: &Path, node: Node) -> io::Result<()> {
+        self.parent_of(path)?;
+        match self.nodes.contains_key(path) {
+            true => Err(ErrorKind::AlreadyExists.into()),
+            false => {
+                self.nodes.insert(path.to_owned(), node);
+                Ok(())
+            }
+        }
+    }
+
+    fn content(&self, path: &Path) -> io::Result<Content> {
+        match self.nodes.get(path) {
+            Some(Node::File(content, _)) => Ok(content.clone()),
+            Some(Node::Dir) => Err(ErrorKind::IsADirectory.into()),
+            None => Err(ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        self.step("make_dir", path)?.insert(path, Node::Dir)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let content = Content::default();
+        let node = Node::File(content.clone(), SystemTime::now());
+        self.step("create", path)?.insert(path, node)?;
+        Ok(self.file(path, content))
+    }
+
+    fn scratch(&self, dir: &Path) -> io::Result<Box<dyn DiskFile>> {
+        drop(self.step("scratch", dir)?);
+        Ok(self.file(&dir.join("(scratch)"), Content::default()))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let content = self.step("open", path)?.content(path)?;
+        Ok(self.file(path, content))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut inner = self.step("link", to)?;
+        inner.content(from)?;
+        let node = inner.nodes[from].clone();
+        inner.insert(to, node)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.step("remove", path)?;
+        inner.content(path)?;
+        inner.nodes.remove(path);
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let inner = self.step("list", dir)?;
+        match inner.nodes.get(dir) {
+            Some(Node::Dir) => {}
+            Some(Node::File(..)) => return Err(ErrorKind::NotADirectory.into()),
+            None => return Err(ErrorKind::NotFound.into()),
+        }
+        let inside = inner.nodes.keys().filter(|path| path.parent() == Some(dir));
+        Ok(inside.filter_map(|path| Some(path.file_name()?.to_owned())).collect())
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Meta> {
+        let inner = self.step("stat", path)?;
+        let node = inner.nodes.get(path).ok_or(ErrorKind::NotFound)?;
+        let (size, modified) = match node {
+            Node::Dir => (0, SystemTime::UNIX_EPOCH),
+            Node::File(content, modified) => (lock(content).len() as u64, *modified),
+        };
+        let is_dir = matches!(node, Node::Dir);
+        Ok(Meta { is_dir, is_file: !is_dir, size, modified, uid: 0, device: 1 })
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.step("sync_dir", dir).map(drop)
+    }
+}
+
+struct MemoryFile {
+    disk: MemoryDisk,
+    path: PathBuf,
+    content: Content,
+}
+
+impl DiskFile for MemoryFile {
+    fn append(&self, octets: &[u8]) -> io::Result<()> {
+        drop(self.disk.step("append", &self.path)?);
+        lock(&self.content).extend_from_slice(octets);
+        Ok(())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        drop(self.disk.step("read_at", &self.path)?);
+        let content = lock(&self.content);
+        let rest = content.get(offset as usize..).unwrap_or_default();
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        Ok(length)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(lock(&self.content).len() as u64)
+    }
+
+    fn device(&self) -> io::Result<u64> {
+        Ok(1)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.step("sync", &self.path).map(drop)
+    }
+
+    fn sync_file_system(&self) -> io::Result<()> {
+        self.disk.step("sync_file_system", &self.path).map(drop)
+    }
+}
+
+/// A test that panicked elsewhere must not hide what this one finds.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,9 @@
+//! What touches the **disk**: mail files, Maildirs, the users file. Knows nothing of SMTP.
+
+pub mod body;
+pub mod disk;
+pub mod durable;
+pub mod mailbox;
+pub mod maildir;
+pub mod memory;
+pub mod users;
