@@ -109,6 +109,10 @@ struct Incoming {
     pace: (Instant, u64),
 }
 
+/// Reasons why a conversation is over.
+const QUIT: &str = "quit";
+const SHUTDOWN: &str = "shutdown";
+
 /// Why a conversation is over; none: it goes on.
 type Ended = Option<&'static str>;
 
@@ -209,7 +213,7 @@ impl Conversation<'_> {
                     return self.flush().map(|()| None);
                 }
                 Action::Close(reply) => {
-                    let reason = if reply.code() == 221 { "quit" } else { "refused" };
+                    let reason = if reply.code() == 221 { QUIT } else { "refused" };
                     return self.close(&reply, reason).map(Some);
                 }
             }
@@ -356,14 +360,17 @@ impl Conversation<'_> {
     fn close(&mut self, reply: &Reply, reason: &'static str) -> io::Result<&'static str> {
         self.queue(reply);
         self.flush()?;
-        self.wire.finish();
+        // Who said QUIT, or was told to go while silent, has nothing more under way.
+        if !matches!(reason, QUIT | SHUTDOWN) {
+            self.wire.finish();
+        }
         Ok(reason)
     }
 
     /// The server stops (RFC 5321 §3.8: 421 may be said at any time).
     fn leave(&mut self) -> io::Result<&'static str> {
         let text = format!("{} is shutting down, try later", self.site.config.hostname);
-        self.close(&Reply::new(421, "4.3.2", text), "shutdown")
+        self.close(&Reply::new(421, "4.3.2", text), SHUTDOWN)
     }
 
     fn too_slow(&mut self) -> io::Result<&'static str> {

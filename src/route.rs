@@ -78,7 +78,8 @@ impl<'a> Router<'a> {
         };
         self.say(format!("{domain} is delivered here"));
         let name = mailbox.local.as_str();
-        if name.eq_ignore_ascii_case(POSTMASTER) {
+        let tag = tag_of(local, name).unwrap_or(name.len());
+        if name[..tag].eq_ignore_ascii_case(POSTMASTER) {
             return self.postmaster(local);
         }
         if let Some(destination) = self.user_or_tagged(local, name)? {
@@ -139,9 +140,7 @@ impl<'a> Router<'a> {
         local: Local<'a>,
         name: &str,
     ) -> Result<Option<Destination>, StoreError> {
-        let separator = local.config.subaddress.as_str();
-        let tag = name.find(separator).filter(|at| *at > 0 && !separator.is_empty());
-        let Some(at) = tag else { return self.user(local, name) };
+        let Some(at) = tag_of(local, name) else { return self.user(local, name) };
         if let Some(listed) = local.users.and_then(|users| users.get(name)) {
             self.say(format!("{listed} is in the users file"));
             return Ok(Some(destination(local, listed)));
@@ -188,6 +187,12 @@ impl<'a> Router<'a> {
             None => Ok(existing_users(self.disk, local).into_iter().next()),
         }
     }
+}
+
+/// Where the tag of a name begins, if it has one.
+fn tag_of(local: Local<'_>, name: &str) -> Option<usize> {
+    let separator = local.config.subaddress.as_str();
+    name.find(separator).filter(|at| *at > 0 && !separator.is_empty())
 }
 
 fn destination(local: Local<'_>, user: &str) -> Destination {

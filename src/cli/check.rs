@@ -48,6 +48,12 @@ fn summary(site: &Site) -> String {
             let _ = writeln!(text, "relay: for {}", networks.join(", "));
         }
     }
+    for (name, next_hop) in &config.relay.route {
+        let _ = writeln!(text, "route {name}: {next_hop}");
+    }
+    if let Some(next_hop) = &config.relay.smarthost {
+        let _ = writeln!(text, "smarthost {next_hop}");
+    }
     text
 }
 
