@@ -3,53 +3,52 @@
 //! The language is decided in `smtp`, what is allowed in `policy`, what is kept in `delivery`; here
 //! is the loop that carries octets and answers between them, and the clock that ends what is too
 //! slow. Runs in the session's thread and blocks; holds no lock while it does.
+//!
+//! Whatever the client does is bounded: a deadline for each step, a pace inside a message, a size
+//! for what is held (RFC 5321 §4.5.3.2, §7.8).
 
-use crate::delivery::{Post, reply_to};
+mod message;
+
+use crate::delivery::Post;
+use crate::directory;
 use crate::event::{Event, tell};
-use crate::handoff::{Accepted, Claim, Copy, Outcome};
-use crate::limits::{
-    COMMAND_READ, DATA_READ, DELIVERY_WAIT, PACE_OCTETS, PACE_WINDOW, PUBLISH_WAIT, REPLIES_PENDING,
-};
-use crate::mail::address::ForwardPath;
-use crate::mail::envelope::Envelope;
-use crate::mail::header::{Scanner, Summary};
-use crate::mail::trace::{self, Received};
+use crate::handoff::Accepted;
+use crate::limits::{COMMAND_READ, DATA_READ, PACE_OCTETS, PACE_WINDOW, REPLIES_PENDING};
+use crate::mail::address::{ForwardPath, Mailbox};
 use crate::net::registry::Ticket;
 use crate::net::stream::Wire;
-use crate::policy;
+use crate::policy::{self, Visitor};
 use crate::route::Destination;
 use crate::site::Site;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::{Action, Question, Session, Settings};
-use crate::store::body::{Body, BodyWriter, Budget};
-use crate::store::disk::{Disk, StoreError};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crate::store::body::Budget;
+use crate::store::disk::Disk;
+use crossbeam_channel::Sender;
+use message::Incoming;
+use std::collections::HashSet;
 use std::io::{self, ErrorKind};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What all sessions share.
+/// What all sessions share. Nothing in it needs a lock, so a session that hangs holds up nobody.
 pub struct House {
+    /// Where messages spill, and where RCPT looks for Maildirs.
     pub disk: Arc<dyn Disk>,
+    /// Writes large messages in the session's own thread.
     pub post: Arc<Post>,
     /// To the delivery thread.
     pub delivery: Sender<Accepted>,
-    /// Memory for messages.
+    /// Memory for messages, counted over all sessions.
     pub budget: Arc<Budget>,
-    /// Where large messages spill to.
+    /// Where large messages spill to; the directory exists.
     pub spill: PathBuf,
 }
 
-/// Who came.
-pub struct Visitor {
-    /// The session's id.
-    pub id: String,
-    pub client: IpAddr,
-}
-
-/// Talks to one client until one side closes; gives the reason, for the log.
+/// Talks to one client until one side closes; gives the reason, for the log. `site` is the one the
+/// session began with; a reload does not reach it. An error of the wire is a reason like any other:
+/// nobody is left to tell.
 pub fn converse(
     house: &House,
     site: &Arc<Site>,
@@ -73,11 +72,14 @@ pub fn converse(
         session: Session::new(settings),
         replies: Vec::new(),
         destinations: Vec::new(),
+        known: HashSet::new(),
         incoming: None,
+        pace: None,
         deadline: Instant::now() + site.config.timeout.command,
     };
     match talk.run() {
         Ok(reason) => reason.to_owned(),
+        // A read that comes too late was answered with 421, so this was a write.
         Err(error) if error.kind() == ErrorKind::TimedOut => "the client does not read".to_owned(),
         Err(error) => error.to_string(),
     }
@@ -94,19 +96,14 @@ struct Conversation<'a> {
     replies: Vec<u8>,
     /// Where the message under way goes, each once.
     destinations: Vec<Destination>,
+    /// The same mailboxes, to be found without a search: one alias may lead to many.
+    known: HashSet<Mailbox>,
+    /// None before the first octets of a message: a waiting session holds no buffer for one.
     incoming: Option<Incoming>,
+    /// Inside a message: when the current stretch of [`PACE_WINDOW`] began, and what came in it.
+    pace: Option<(Instant, u64)>,
     /// When the next command has to be whole, or the next block of a message has to come.
     deadline: Instant,
-}
-
-/// A message that comes in.
-struct Incoming {
-    writer: BodyWriter,
-    scanner: Scanner,
-    /// The disk failed; the rest is read and thrown away.
-    failed: Option<StoreError>,
-    /// When the current stretch of [`PACE_WINDOW`] began, and what came in it.
-    pace: (Instant, u64),
 }
 
 /// Reasons why a conversation is over.
@@ -118,10 +115,16 @@ type Ended = Option<&'static str>;
 
 impl Conversation<'_> {
     fn run(&mut self) -> io::Result<&'static str> {
+        // Before the banner goes out: after it nobody can tell an early command from a fast one.
+        if self.wire.is_early() {
+            let reply = self.session.early();
+            return self.close(&reply, b"(before the greeting)", "refused");
+        }
         let banner = self.session.banner();
-        self.queue(&banner);
+        banner.write_to(&mut self.replies);
         let (mut input, mut body) = (Vec::new(), Vec::new());
         loop {
+            // Whatever is said is sent before we wait, or both sides wait for ever (RFC 2920 §3.2).
             self.flush()?;
             // Small buffers between messages: thousands of sessions may wait at once.
             let size = if self.session.in_data() { DATA_READ } else { COMMAND_READ };
@@ -140,6 +143,7 @@ impl Conversation<'_> {
 
     /// Waits for octets; gives how many came, or why none will.
     fn read(&mut self, input: &mut [u8]) -> io::Result<Result<usize, &'static str>> {
+        // A stop lets transactions end (contract), so only a session outside of one may be woken.
         let idle = !self.session.in_transaction();
         self.ticket.set_idle(idle);
         // Looked at after the mark was set: whoever stops us sees the mark, or we see the stop.
@@ -149,7 +153,9 @@ impl Conversation<'_> {
         let read = self.wire.read(input, self.deadline);
         self.ticket.set_idle(false);
         match read {
+            // Who stops us ends our reading side only; the client still hears 421 (RFC 5321 §3.8).
             Ok(0) if self.ticket.is_stopping() => self.leave().map(Err),
+            // Nothing of such a transaction stays, as RFC 5321 §4.1.1.10 asks for.
             Ok(0) if self.session.in_transaction() => Ok(Err("closed inside a transaction")),
             Ok(0) => Ok(Err("closed by the client")),
             Ok(read) => Ok(Ok(read)),
@@ -158,7 +164,8 @@ impl Conversation<'_> {
         }
     }
 
-    /// Does all that these octets ask for.
+    /// Does all that these octets ask for. What is pipelined behind a command waits here until that
+    /// one is answered.
     fn take(&mut self, mut input: &[u8], body: &mut Vec<u8>) -> io::Result<Ended> {
         while !input.is_empty() {
             let (used, action) = self.session.feed(input, body);
@@ -168,29 +175,47 @@ impl Conversation<'_> {
                 if let Some(reason) = self.act(action)? {
                     return Ok(Some(reason));
                 }
+                // Counted from our answer: the time that we needed is not the client's.
                 self.deadline = Instant::now() + self.site.config.timeout.command;
+                // Here too: a client that pipelines without end is never idle.
                 if self.ticket.is_stopping() && !self.session.in_transaction() {
                     return self.leave().map(Some);
                 }
             }
         }
+        // A block renews the deadline, so single octets would hold a session for ever; the pace is
+        // what ends that.
         if self.session.in_data() {
-            let now = Instant::now();
-            self.deadline = now + self.site.config.timeout.data;
-            if self.incoming.as_mut().is_some_and(|incoming| incoming.is_too_slow(now)) {
+            self.deadline = Instant::now() + self.site.config.timeout.data;
+            if self.is_too_slow() {
                 return self.too_slow().map(Some);
             }
+        } else {
+            self.pace = None;
         }
         Ok(None)
     }
 
     /// Keeps what came of a message: `used` octets on the wire, of which `body` is what they mean.
     fn keep(&mut self, used: usize, body: &mut Vec<u8>) {
-        if let Some(incoming) = &mut self.incoming {
-            incoming.pace.1 += used as u64;
-            incoming.keep(body);
+        if let Some((_, octets)) = &mut self.pace {
+            *octets += used as u64;
         }
-        body.clear();
+        if !body.is_empty() {
+            self.take_in(body);
+            body.clear();
+        }
+    }
+
+    /// Whether a stretch of [`PACE_WINDOW`] has brought less of a message than it must.
+    fn is_too_slow(&mut self) -> bool {
+        let now = Instant::now();
+        let (since, octets) = *self.pace.get_or_insert((now, 0));
+        if now.saturating_duration_since(since) < PACE_WINDOW {
+            return false;
+        }
+        self.pace = Some((now, 0));
+        octets < PACE_OCTETS
     }
 
     /// Does what the session says, asks and answers until it says something.
@@ -198,10 +223,11 @@ impl Conversation<'_> {
         loop {
             match action {
                 Action::Ask(question) => action = self.decide(question)?,
+                Action::Listen => return Ok(None),
                 Action::Send(reply) => {
                     self.queue(&reply);
-                    // Whatever message came before this reply was refused by the language itself.
-                    self.incoming = None;
+                    self.forget_message();
+                    // A client may pipeline for ever and read nothing.
                     if self.replies.len() >= REPLIES_PENDING {
                         self.flush()?;
                     }
@@ -209,27 +235,53 @@ impl Conversation<'_> {
                 }
                 Action::SendNow(reply) => {
                     self.queue(&reply);
-                    self.incoming = self.session.in_data().then(|| self.begin());
+                    self.forget_message();
                     return self.flush().map(|()| None);
                 }
                 Action::Close(reply) => {
+                    // 221 is said to QUIT alone; any other close is our wish.
                     let reason = if reply.code() == 221 { QUIT } else { "refused" };
-                    return self.close(&reply, reason).map(Some);
+                    let command = self.session.command_text();
+                    return self.close(&reply, &command, reason).map(Some);
                 }
             }
         }
     }
 
+    /// Drops what has come of a message that was refused by the language itself, or given up.
+    fn forget_message(&mut self) {
+        if !self.session.in_message() {
+            self.incoming = None;
+        }
+    }
+
+    /// Asks those who know. The session gets its answer before it gets more octets.
     fn decide(&mut self, question: Question) -> io::Result<Action> {
         Ok(match question {
             Question::Sender(from) => {
+                // Left by a transaction that ended without a message: RSET and EHLO are not seen
+                // here.
                 self.destinations.clear();
+                self.known.clear();
                 match policy::sender(&from) {
                     Ok(()) => self.session.allow(),
                     Err(reply) => self.session.refuse(reply),
                 }
             }
             Question::Recipient(path) => self.recipient(&path),
+            Question::Verify(name) => {
+                let client = self.visitor.client;
+                match directory::verify(self.site, &*self.house.disk, client, &name) {
+                    Ok(reply) => self.session.tell(reply),
+                    Err(reply) => self.session.refuse(reply),
+                }
+            }
+            Question::Expand(name) => {
+                match directory::expand(self.site, self.visitor.client, &name) {
+                    Ok(reply) => self.session.tell(reply),
+                    Err(reply) => self.session.refuse(reply),
+                }
+            }
             Question::Message(envelope) => {
                 self.flush()?; // nobody waits for earlier replies while we wait for the disk
                 match self.message(&envelope) {
@@ -241,12 +293,13 @@ impl Conversation<'_> {
     }
 
     fn recipient(&mut self, path: &ForwardPath) -> Action {
-        let client = self.visitor.client;
-        match policy::recipient(self.site, &*self.house.disk, client, path) {
-            Ok(destination) => {
-                // One copy for each mailbox, however often and under whatever tag it is named.
-                if !self.destinations.contains(&destination) {
-                    self.destinations.push(destination);
+        match policy::recipient(self.site, &*self.house.disk, self.visitor, path) {
+            Ok(destinations) => {
+                // One copy for each mailbox, by however many names it is reached.
+                for destination in destinations {
+                    if self.known.insert(destination.mailbox.clone()) {
+                        self.destinations.push(destination);
+                    }
                 }
                 self.session.allow()
             }
@@ -254,100 +307,21 @@ impl Conversation<'_> {
         }
     }
 
-    /// A whole message: 250 only when every copy is on the disk, under the id this gives.
-    fn message(&mut self, envelope: &Envelope) -> Result<String, Reply> {
-        let incoming = self.incoming.take().unwrap_or_else(|| self.begin());
-        let (body, summary) = incoming.finish()?;
-        policy::message(self.site, &summary, &self.destinations)?;
-        let id = crate::id::message();
-        let size = body.size();
-        let destinations = std::mem::take(&mut self.destinations);
-        let accepted = self.copies(&id, envelope, body, summary, &destinations);
-        deliver(self.house, accepted)?;
-        self.tell_delivered(&id, envelope, size, &destinations);
-        Ok(id)
-    }
-
-    /// The message with what is put on top of each copy (RFC 5321 §4.4).
-    fn copies(
-        &self,
-        id: &str,
-        envelope: &Envelope,
-        body: Body,
-        summary: Summary,
-        destinations: &[Destination],
-    ) -> (Accepted, Receiver<Outcome>) {
-        let return_path = trace::return_path(&envelope.from);
-        let received = self.received(id, envelope);
-        let copies = destinations.iter().map(|destination| {
-            let delivered_to = trace::delivered_to(&destination.mailbox);
-            let prefix = format!("{return_path}{delivered_to}{received}");
-            Copy { destination: destination.clone(), prefix, draft: None }
-        });
-        let (outcome, receiver) = bounded(1);
-        let accepted = Accepted {
-            id: id.to_owned(),
-            body,
-            cuts: summary.return_paths,
-            copies: copies.collect(),
-            claim: Arc::default(),
-            outcome,
-        };
-        (accepted, receiver)
-    }
-
-    fn received(&self, id: &str, envelope: &Envelope) -> String {
-        // A message comes only after a greeting; the language sees to that.
-        let Some(greeting) = self.session.greeting() else { return String::new() };
-        let received = Received {
-            name: &greeting.name,
-            client: self.visitor.client,
-            by: &self.site.config.hostname,
-            with: if greeting.extended { "ESMTP" } else { "SMTP" },
-            id,
-            recipient: match &envelope.recipients[..] {
-                [only] => Some(only),
-                _ => None,
-            },
-            date: &jiff::ZonedDateTime::now(),
-        };
-        received.field()
-    }
-
-    fn tell_delivered(&self, id: &str, envelope: &Envelope, size: u64, to: &[Destination]) {
-        tell(&Event::Accepted {
-            id,
-            session: &self.visitor.id,
-            client: self.visitor.client,
-            from: &envelope.from.to_string(),
-            size,
-            recipients: envelope.recipients.len(),
-        });
-        for destination in to {
-            let to = destination.mailbox.to_string();
-            tell(&Event::Delivered { id, to: &to, maildir: &destination.maildir });
-        }
-    }
-
-    fn begin(&self) -> Incoming {
-        let House { disk, spill, budget, .. } = self.house;
-        Incoming {
-            writer: BodyWriter::new(disk.clone(), spill, budget.clone()),
-            scanner: Scanner::default(),
-            failed: None,
-            pace: (Instant::now(), 0),
-        }
-    }
-
     /// Writes a reply behind those that wait to be sent.
     fn queue(&mut self, reply: &Reply) {
+        let command = self.session.command_text();
+        self.queue_to(&command, reply);
+    }
+
+    /// `command`: what the reply answers, for the log.
+    fn queue_to(&mut self, command: &[u8], reply: &Reply) {
         reply.write_to(&mut self.replies);
         if reply.is_refusal() {
-            let command = self.session.command_text();
             tell(&Event::Rejected { session: &self.visitor.id, command, reply });
         }
     }
 
+    /// Fails with `TimedOut` when the client has not read it all within `timeout.command`.
     fn flush(&mut self) -> io::Result<()> {
         if !self.replies.is_empty() {
             let deadline = Instant::now() + self.site.config.timeout.command;
@@ -357,8 +331,14 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    fn close(&mut self, reply: &Reply, reason: &'static str) -> io::Result<&'static str> {
-        self.queue(reply);
+    /// Says the last reply; gives `reason` back.
+    fn close(
+        &mut self,
+        reply: &Reply,
+        command: &[u8],
+        reason: &'static str,
+    ) -> io::Result<&'static str> {
+        self.queue_to(command, reply);
         self.flush()?;
         // Who said QUIT, or was told to go while silent, has nothing more under way.
         if !matches!(reason, QUIT | SHUTDOWN) {
@@ -370,69 +350,14 @@ impl Conversation<'_> {
     /// The server stops (RFC 5321 §3.8: 421 may be said at any time).
     fn leave(&mut self) -> io::Result<&'static str> {
         let text = format!("{} is shutting down, try later", self.site.config.hostname);
-        self.close(&Reply::new(421, "4.3.2", text), SHUTDOWN)
+        let reply = Reply::new(421, "4.3.2", text).about(&self.visitor.id);
+        self.close(&reply, b"(shutdown)", SHUTDOWN)
     }
 
+    /// A timeout is one of the few reasons to close on a client (RFC 5321 §3.8).
     fn too_slow(&mut self) -> io::Result<&'static str> {
         let text = format!("{} has waited too long, closing", self.site.config.hostname);
         let reply = Reply::new(421, "4.4.2", text).about(&self.visitor.id);
-        self.close(&reply, "timeout")
-    }
-}
-
-impl Incoming {
-    fn keep(&mut self, octets: &[u8]) {
-        if self.failed.is_none() {
-            self.scanner.feed(octets);
-            self.failed = self.writer.write(octets).err();
-        }
-    }
-
-    /// The message and what its header says, or what to tell the client.
-    fn finish(self) -> Result<(Body, Summary), Reply> {
-        match self.failed {
-            Some(error) => {
-                tell(&Event::Warning { what: &format!("a message was refused: {error}") });
-                Err(reply_to(&error))
-            }
-            None => Ok((self.writer.finish(), self.scanner.finish())),
-        }
-    }
-
-    /// Whether a stretch of [`PACE_WINDOW`] has brought less than it must.
-    fn is_too_slow(&mut self, now: Instant) -> bool {
-        let (since, octets) = self.pace;
-        if now.saturating_duration_since(since) < PACE_WINDOW {
-            return false;
-        }
-        self.pace = (now, 0);
-        octets < PACE_OCTETS
-    }
-}
-
-/// Hands a message to delivery and waits for the outcome.
-fn deliver(
-    house: &House,
-    (mut accepted, outcome): (Accepted, Receiver<Outcome>),
-) -> Result<(), Reply> {
-    if accepted.body.is_large()
-        && let Err(Outcome::Failed(reply)) = house.post.prepare(&mut accepted)
-    {
-        return Err(reply);
-    }
-    let claim: Arc<Claim> = accepted.claim.clone();
-    let late = || Reply::new(451, "4.3.0", "delivery takes too long, try later");
-    if house.delivery.send_timeout(accepted, DELIVERY_WAIT).is_err() {
-        return Err(late());
-    }
-    let mut result = outcome.recv_timeout(DELIVERY_WAIT);
-    if matches!(result, Err(RecvTimeoutError::Timeout)) && !claim.abandon() {
-        // Being published at this moment: it can only be waited for.
-        result = outcome.recv_timeout(PUBLISH_WAIT);
-    }
-    match result {
-        Ok(Outcome::Delivered) => Ok(()),
-        Ok(Outcome::Failed(reply)) => Err(reply),
-        Err(_) => Err(late()),
+        self.close(&reply, b"(timeout)", "timeout")
     }
 }

@@ -7,7 +7,7 @@
 //! by their session's thread ([`Post::prepare`]); here they are only published.
 
 use crate::event::{Event, tell};
-use crate::handoff::{Accepted, Outcome};
+use crate::handoff::{Accepted, Copy, Outcome};
 use crate::limits::{BATCH_FILES, BATCH_OCTETS};
 use crate::route::Destination;
 use crate::smtp::reply::Reply;
@@ -24,23 +24,39 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// What delivery works with; shared by its thread and the sessions that write large messages.
 pub struct Post {
     disk: Arc<dyn Disk>,
+    /// Shared by all who write, so that no two threads make one name.
     names: Names,
     /// Large messages being written at this moment.
-    large: AtomicUsize,
+    large: Arc<AtomicUsize>,
 }
 
 impl Post {
     /// `host` goes into the names of files.
     pub fn new(disk: Arc<dyn Disk>, host: &str) -> Post {
-        Post { disk, names: Names::new(host), large: AtomicUsize::new(0) }
+        Post { disk, names: Names::new(host), large: Arc::default() }
+    }
+
+    /// A large message is being written until this is dropped.
+    pub fn beside(&self) -> Beside {
+        // Relaxed: it only helps to choose a system call, and nothing is read by it.
+        self.large.fetch_add(1, Ordering::Relaxed);
+        Beside(self.large.clone())
     }
 
     /// Writes and syncs the copies of a large message in the caller's thread, so that delivery only
-    /// has to publish them. On an error no copy is left anywhere.
-    pub fn prepare(&self, accepted: &mut Accepted) -> Result<(), Outcome> {
-        let _beside = Beside::new(&self.large);
-        let Accepted { body, cuts, copies, id, .. } = accepted;
+    /// has to publish them; stops between two copies when `give_up` says so. On an error no copy is
+    /// left anywhere.
+    pub fn prepare(
+        &self,
+        accepted: &mut Accepted,
+        give_up: impl Fn() -> bool,
+    ) -> Result<(), Reply> {
+        let _beside = self.beside();
+        let Accepted { body, cuts, copies, id, session, .. } = accepted;
         for copy in copies {
+            if give_up() {
+                return Err(late());
+            }
             let write = || {
                 let size = copy.prefix.len() as u64 + kept_size(cuts, body.size());
                 let maildir = &copy.destination.maildir;
@@ -50,7 +66,8 @@ impl Post {
                 file.sync().doing("sync", &path)?;
                 Ok(draft)
             };
-            copy.draft = Some(write().map_err(|error| failed(id, &copy.destination, &error))?);
+            let failed = |error| failed(id, session, &copy.destination, &error);
+            copy.draft = Some(write().map_err(failed)?);
         }
         Ok(())
     }
@@ -68,6 +85,7 @@ impl Post {
         let files = batch.iter().map(|accepted| accepted.copies.len()).sum();
         let mut pending =
             Pending::new(Method::choose(files, self.large.load(Ordering::Relaxed) > 0));
+        // Its sender heard 451, and must not find it delivered (RFC 5321 §4.2.5).
         let wanted = batch.into_iter().filter(|accepted| !accepted.claim.is_abandoned());
         let mut parcels: Vec<Parcel> = wanted.map(Parcel::new).collect();
         for parcel in &mut parcels {
@@ -79,6 +97,7 @@ impl Post {
         for parcel in &mut parcels {
             parcel.publish(&*self.disk, &mut pending);
         }
+        // A name that a power cut could take is taken back, and 250 is not said.
         for (dir, error) in pending.sync_names(&*self.disk) {
             for parcel in &mut parcels {
                 parcel.lost_names(&*self.disk, dir, &error);
@@ -97,12 +116,15 @@ impl Post {
         error: &StoreError,
         delivered: &Sender<PathBuf>,
     ) {
-        if let [parcel] = &mut parcels[..] {
-            parcel.fail(&*self.disk, 0, error);
+        // Alone already: the error is its own, and writing it once more would not help.
+        if let [parcel @ Parcel { failure: None, .. }] = &mut parcels[..] {
+            let its = |(draft, _): &(Draft, bool)| draft.path() == error.path;
+            parcel.fail(&*self.disk, parcel.drafts.iter().position(its).unwrap_or(0), error);
         }
         for parcel in parcels {
             match &parcel.failure {
                 Some(_) => parcel.answer(delivered),
+                // Not again after this: a message alone succeeds or fails.
                 None => self.deliver(vec![parcel.unwritten()], delivered),
             }
         }
@@ -115,7 +137,8 @@ struct Parcel {
     /// By copy, as far as they are written; with whether a session's thread did it.
     drafts: Vec<(Draft, bool)>,
     published: Vec<Published>,
-    failure: Option<Outcome>,
+    /// With it, nothing of the message lies anywhere any more.
+    failure: Option<Reply>,
 }
 
 impl Parcel {
@@ -153,6 +176,7 @@ impl Parcel {
     }
 
     fn publish(&mut self, disk: &dyn Disk, pending: &mut Pending) {
+        // The last moment for the session to give up; from here on it has to wait.
         if self.failure.is_some() || !self.accepted.claim.publish() {
             return self.drafts.clear();
         }
@@ -182,23 +206,30 @@ impl Parcel {
             // A reader may have moved it already; then a copy too many is what remains.
             let _ = disk.remove(&published.path);
         }
-        let copy = &self.accepted.copies[index];
-        self.failure = Some(failed(&self.accepted.id, &copy.destination, error));
+        let Accepted { id, session, copies, .. } = &self.accepted;
+        self.failure = Some(failed(id, session, &copies[index].destination, error));
     }
 
     fn answer(self, delivered: &Sender<PathBuf>) {
-        let Accepted { outcome, copies, .. } = self.accepted;
-        let done = self.failure.is_none();
-        // A session that is gone has given up; the claim made sure that it was in time.
-        let _ = outcome.send(self.failure.unwrap_or(Outcome::Delivered));
-        if done {
-            for copy in copies {
-                let _ = delivered.try_send(copy.destination.maildir);
+        let Accepted { id, outcome, copies, .. } = self.accepted;
+        if let Some(reply) = self.failure {
+            let _ = outcome.send(Outcome::Failed(reply)); // a session that is gone has given up
+            return;
+        }
+        let missed = !self.published.is_empty() && outcome.send(Outcome::Delivered).is_err();
+        for Copy { destination, .. } in copies {
+            if missed {
+                // Its session gave up after publishing had begun, and told nobody.
+                let to = destination.mailbox.to_string();
+                tell(&Event::Delivered { id: &id, to: &to, maildir: &destination.maildir });
             }
+            // Only a hint: when the channel is full, the next mail brings it again.
+            let _ = delivered.try_send(destination.maildir);
         }
     }
 
-    /// Back to where it was before it was written here.
+    /// Back to where it was before it was written here. What its session wrote is kept: that was
+    /// synced with success, by itself.
     fn unwritten(mut self) -> Accepted {
         for (index, (draft, apart)) in self.drafts.into_iter().enumerate() {
             if apart {
@@ -209,17 +240,10 @@ impl Parcel {
     }
 }
 
-/// Counts a large message while it is written.
-struct Beside<'a>(&'a AtomicUsize);
+/// Counts a large message while it is written: a syncfs would wait for all of it.
+pub struct Beside(Arc<AtomicUsize>);
 
-impl<'a> Beside<'a> {
-    fn new(count: &'a AtomicUsize) -> Beside<'a> {
-        count.fetch_add(1, Ordering::Relaxed);
-        Beside(count)
-    }
-}
-
-impl Drop for Beside<'_> {
+impl Drop for Beside {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -243,18 +267,26 @@ fn gather(first: Accepted, accepted: &Receiver<Accepted>) -> Vec<Accepted> {
 }
 
 /// Tells the log all of it, and the client what it can act on.
-fn failed(id: &str, to: &Destination, error: &StoreError) -> Outcome {
+fn failed(id: &str, session: &str, to: &Destination, error: &StoreError) -> Reply {
     tell(&Event::Failed {
         id,
+        session,
         to: &to.mailbox.to_string(),
         maildir: &to.maildir,
+        // A Maildir that is not ours is the likeliest reason.
         uid: nix::unistd::geteuid().as_raw(),
         reason: &error.to_string(),
     });
-    Outcome::Failed(reply_to(error))
+    reply_to(error)
 }
 
-/// Temporary, all of them: a disk can be mended. The one place where a disk's error becomes a reply.
+/// Delivery did not come to an end in time; nothing was published.
+pub fn late() -> Reply {
+    Reply::new(451, "4.3.0", "delivery takes too long, try later")
+}
+
+/// Temporary, all of them: a disk can be mended. The one place where a disk's error becomes a
+/// reply. Codes: RFC 5321 §4.2.3; 4.3.1 and 4.2.2 are "full" in RFC 3463 §3.4 and §3.3.
 pub fn reply_to(error: &StoreError) -> Reply {
     match error.source.kind() {
         ErrorKind::StorageFull => Reply::new(452, "4.3.1", "no room on the disk, try later"),

@@ -2,7 +2,10 @@
 //!
 //! A line is `event key=value ...` on stderr. What a peer sent is escaped, so that no line can be
 //! forged (contract, "Log"); `time=` comes last and only where nobody else adds one.
+//!
+//! Scripts read the names of events and keys: another name breaks them. Nothing is decided here.
 
+use crate::mail::visible::is_hidden;
 use crate::smtp::reply::Reply;
 use jiff::Timestamp;
 use log::Level;
@@ -14,22 +17,29 @@ use std::sync::LazyLock;
 /// Something an administrator may want to know; borrowed, because most are told once and gone.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// One address is bound; clients are answered from here on.
     Listening {
         service: &'a str,
         address: SocketAddr,
     },
+    /// The configuration holds, sockets are bound, and privileges are dropped. `config`: the file,
+    /// or that it is the demo.
     Started {
         version: &'a str,
         hostname: &'a str,
         config: &'a str,
     },
+    /// A signal asked for it; so many sessions are to end.
     Stopping {
         sessions: usize,
     },
+    /// The last line: sessions are over, or their time is.
     Stopped,
+    /// New sessions begin with what was read; those that run keep theirs.
     Reloaded {
         config: &'a str,
     },
+    /// All stays as it was, also for new sessions.
     ReloadFailed {
         reason: &'a str,
     },
@@ -42,6 +52,7 @@ pub enum Event<'a> {
         client: IpAddr,
         service: &'a str,
     },
+    /// A 4xx or 5xx reply. `command` is what the peer sent, and may hold any octet.
     Rejected {
         session: &'a str,
         command: &'a [u8],
@@ -51,15 +62,18 @@ pub enum Event<'a> {
         session: &'a str,
         reason: &'a str,
     },
-    /// The message has an id now and waits to be made durable; its outcome follows.
+    /// A message was taken: every copy is durable, and a `Delivered` follows for each.
     Accepted {
         id: &'a str,
         session: &'a str,
         client: IpAddr,
         from: &'a str,
+        /// Octets with LF line ends, without what delivery puts on top.
         size: u64,
+        /// RCPTs that were taken; aliases may make another number of copies of them.
         recipients: usize,
     },
+    /// One copy lies in `new/`.
     Delivered {
         id: &'a str,
         to: &'a str,
@@ -68,10 +82,17 @@ pub enum Event<'a> {
     /// A copy could not be written; the client heard 4xx.
     Failed {
         id: &'a str,
+        session: &'a str,
         to: &'a str,
         maildir: &'a Path,
+        /// Who we are: a Maildir of somebody else's is the likeliest reason.
         uid: u32,
         reason: &'a str,
+    },
+    /// Something on our side went wrong in a session; its client heard 4xx.
+    Trouble {
+        session: &'a str,
+        what: &'a str,
     },
     /// A session's thread panicked; only that session ended.
     Panicked {
@@ -88,23 +109,26 @@ pub enum Event<'a> {
 /// Tells an event to all who listen. Never fails and never waits but for stderr.
 pub fn tell(event: &Event<'_>) {
     let level = event.level();
+    // The line is only made for somebody who reads it.
     if log::log_enabled!(target: "facteur", level) {
         log::log!(target: "facteur", level, "{}", event.line());
     }
 }
 
 impl Event<'_> {
+    /// A warning is for an administrator to act on; a refused client is a day's work.
     fn level(&self) -> Level {
         match self {
-            Event::Warning { .. } | Event::ReloadFailed { .. } | Event::Failed { .. } => {
-                Level::Warn
-            }
+            Event::Warning { .. }
+            | Event::ReloadFailed { .. }
+            | Event::Failed { .. }
+            | Event::Trouble { .. } => Level::Warn,
             Event::Panicked { .. } => Level::Error,
             _ => Level::Info,
         }
     }
 
-    /// The log line.
+    /// The log line, without its LF; there is none inside either, whatever the values.
     pub fn line(&self) -> String {
         match self {
             Event::Listening { service, address } => {
@@ -142,12 +166,16 @@ impl Event<'_> {
             Event::Delivered { id, to, maildir } => {
                 Line::new("delivered").add("id", id).add("to", to).path("maildir", maildir)
             }
-            Event::Failed { id, to, maildir, uid, reason } => Line::new("failed")
+            Event::Failed { id, session, to, maildir, uid, reason } => Line::new("failed")
                 .add("id", id)
+                .add("session", session)
                 .add("to", to)
                 .path("maildir", maildir)
                 .add("uid", uid)
                 .add("reason", reason),
+            Event::Trouble { session, what } => {
+                Line::new("trouble").add("session", session).add("what", what)
+            }
             Event::Panicked { session, what } => {
                 Line::new("panicked").add("session", session).add("what", what)
             }
@@ -162,6 +190,7 @@ impl Event<'_> {
 /// systemd's journal stamps each line itself.
 static STAMPED: LazyLock<bool> = LazyLock::new(|| std::env::var_os("JOURNAL_STREAM").is_some());
 
+/// A line that grows; each value is escaped as it comes, so none can be forgotten.
 struct Line(String);
 
 impl Line {
@@ -177,6 +206,7 @@ impl Line {
         self
     }
 
+    /// What a peer sent, cut to [`crate::limits::QUOTED_MAX`] octets before it is decoded.
     fn octets(self, key: &str, value: &[u8]) -> Line {
         let value = String::from_utf8_lossy(&value[..value.len().min(crate::limits::QUOTED_MAX)]);
         self.add(key, &value)
@@ -189,6 +219,7 @@ impl Line {
     fn finish(self) -> String {
         match *STAMPED {
             true => self.0,
+            // RFC 3339 in UTC, to the millisecond.
             false => self.add("time", &format_args!("{:.3}", Timestamp::now())).0,
         }
     }
@@ -197,7 +228,7 @@ impl Line {
 /// Plain words stand as they are; all else goes into double quotes, with `\` before `"` and `\`, and
 /// what could end a line or turn its direction as `\u{..}`.
 fn push_value(line: &mut String, value: &str) {
-    let plain = |c: char| !c.is_whitespace() && c != '"' && !is_dangerous(c);
+    let plain = |c: char| !c.is_whitespace() && c != '"' && !is_hidden(c);
     if !value.is_empty() && value.chars().all(plain) {
         return line.push_str(value);
     }
@@ -205,18 +236,11 @@ fn push_value(line: &mut String, value: &str) {
     for c in value.chars() {
         match c {
             '"' | '\\' => line.extend(['\\', c]),
-            c if is_dangerous(c) => line.extend(c.escape_unicode()),
+            c if is_hidden(c) => line.extend(c.escape_unicode()),
             c => line.push(c),
         }
     }
     line.push('"');
-}
-
-/// Controls, Unicode's line separators, and what is invisible or turns the writing direction.
-fn is_dangerous(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// A whole message that policy has let pass, with its copies, on its way to the disk.
 pub struct Accepted {
     pub id: String,
+    /// The session it came in, by its id.
+    pub session: String,
     pub body: Body,
     /// What no copy contains: older Return-Path fields.
     pub cuts: Vec<Range<u64>>,

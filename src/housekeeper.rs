@@ -14,14 +14,15 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
-/// Works until all senders of `delivered` are gone.
+/// Works until all senders of `delivered` are gone. `site` is the one at start: Maildirs that a
+/// reload brings are looked at when they get mail.
 pub fn run(disk: &dyn Disk, site: &Site, delivered: &Receiver<PathBuf>) {
     let mut looked: HashMap<PathBuf, Instant> = HashMap::new();
     for local in site.domains() {
-        let mut users = existing_users(disk, local);
-        users.extend(local.users.into_iter().flat_map(|u| u.names().map(str::to_owned)));
-        for user in users {
-            look(disk, &local.maildir(&user));
+        let listed = local.users.into_iter().flat_map(|u| u.names().map(str::to_owned));
+        match existing_users(disk, local) {
+            Ok(users) => users.chain(listed).for_each(|user| look(disk, &local.maildir(&user))),
+            Err(error) => tell(&Event::Warning { what: &error.to_string() }),
         }
     }
     while let Ok(maildir) = delivered.recv() {
@@ -37,6 +38,7 @@ pub fn run(disk: &dyn Disk, site: &Site, delivered: &Receiver<PathBuf>) {
     }
 }
 
+/// A failure is only told: it costs room, and the next hour tries again.
 fn look(disk: &dyn Disk, maildir: &Path) {
     match maildir::clean(disk, maildir, SystemTime::now()) {
         Ok(0) => {}

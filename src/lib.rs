@@ -5,7 +5,8 @@
 //! ```text
 //! listener × address ─ accept ─► session pool (a thread for a connection, ≤ limit.sessions, reused)
 //!   net::listener                  │  net::stream ↔ smtp::session ↔ policy      conversation
-//!                                  │  octets → smtp::data → store::body (memory, or a file past 64 KiB)
+//!                                  │  octets → smtp::data or chunk → store::body (memory, or a file
+//!                                  │                                              past 64 KiB)
 //!                                  │  Accepted { copies, body } ──────► delivery thread × 1
 //!                                  ◄───────────── Outcome, then the 250 ──┘   │ delivery
 //!                                                       group commit          │ store::durable
@@ -26,8 +27,8 @@
 //! together. Arrows of dependency go down this list only:
 //!
 //! ```text
-//! cli → server → conversation, housekeeper → policy, delivery → handoff → route → site
-//!     → net, store → smtp → mail → limits
+//! cli → server → conversation, housekeeper → directory → policy, delivery → handoff → route
+//!     → site → net, store → smtp → mail → limits
 //! ```
 //!
 //! [`config`] and [`event`] may be used by all above `smtp` (and by `net`); `mail`, `smtp` and
@@ -42,7 +43,7 @@
 //! 4. No lock in memory is held across I/O. Every channel is bounded.
 //! 5. Text from a peer reaches a log, a header, a path or a terminal only escaped or checked; a user
 //!    is one path segment without `/`, NUL, controls or a leading dot.
-//! 6. A reload makes a new [`site::Site`] and swaps an `Arc`; a session keeps the one it began with.
+//! 6. A reload, by SIGHUP or because a users or aliases file has changed, makes a new [`site::Site`] and swaps an `Arc`; a session keeps the one it began with.
 //! 7. Temporary or permanent is decided in one place for each kind of failure
 //!    ([`delivery::reply_to`], [`policy`]), and carried as a [`smtp::reply::Reply`].
 //! 8. No `unsafe`, and no async runtime anywhere in the dependency graph.
@@ -50,9 +51,10 @@
 //!
 //! # Not built yet
 //!
-//! Relaying with its queue, aliases, TLS and AUTH, traces. Each has its place: a `Destination` becomes
-//! an enum with a remote variant, the delivery thread writes queue files in the same batch, a TLS
-//! stream is one more [`net::stream::Wire`], [`event::tell`] gets one more listener.
+//! Relaying with its queue, notices, TLS and AUTH, traces. Each has its place: [`route::End`] tells
+//! remote targets already, the delivery thread writes queue files in the same batch, the envelope
+//! holds what a notice needs, a TLS stream is one more [`net::stream::Wire`], [`event::tell`] gets one
+//! more listener.
 
 #![forbid(unsafe_code)]
 
@@ -60,6 +62,7 @@ pub mod cli;
 pub mod config;
 pub mod conversation;
 pub mod delivery;
+pub mod directory;
 pub mod event;
 pub mod handoff;
 pub mod housekeeper;

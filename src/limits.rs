@@ -26,6 +26,12 @@ pub const PATH_MAX: usize = 256;
 pub const COMMAND_LINE_MAX: usize = 2048;
 const _: () = assert!(COMMAND_LINE_MAX >= 512 + 26 + 1036);
 
+/// Longest ENVID, in octets of xtext (RFC 3461 §4.4).
+pub const ENVID_MAX: usize = 100;
+
+/// Longest ORCPT, in octets with its type (RFC 3461 §4.2).
+pub const ORCPT_MAX: usize = 500;
+
 /// Longest reply line, in octets with CR LF (RFC 5321 §4.5.3.1.5).
 pub const REPLY_LINE_MAX: usize = 512;
 
@@ -78,9 +84,28 @@ pub const OPEN_DRAFTS: usize = 64;
 /// Accepted messages that may wait for the delivery thread; sessions past it wait to hand over.
 pub const DELIVERY_CHANNEL: usize = 256;
 
-/// How long a session waits for its message to be delivered before it says 451. The client waits at
-/// least 10 minutes for this reply (RFC 5321 §4.5.3.2.6), so ours comes in time.
-pub const DELIVERY_WAIT: Duration = Duration::from_secs(4 * 60);
+/// Aliases that may lead one to the next; a longer chain counts as a loop.
+pub const ALIAS_DEPTH: usize = 50;
+
+/// Largest users or aliases file, in octets.
+pub const TABLE_MAX: u64 = 16 * 1024 * 1024;
+
+/// How long a users or aliases file has to lie still before it is read anew: who writes into it in
+/// place is done by then.
+pub const TABLE_SETTLE: Duration = Duration::from_millis(100);
+
+/// Most of a bad line that is repeated, in characters.
+pub const BAD_LINE_MAX: usize = 300;
+
+/// Bad lines of one reading that are named in the log.
+pub const BAD_LINES_TOLD: usize = 100;
+
+/// How long the first user of a domain that has only Maildirs is remembered.
+pub const FIRST_USER_AGE: Duration = Duration::from_secs(60);
+
+/// From the end of a message until its session gives it up and says 451, whatever it waits for. The
+/// client waits at least 10 minutes for this reply (RFC 5321 §4.5.3.2.6), so ours comes in time.
+pub const DELIVERY_WAIT: Duration = Duration::from_secs(5 * 60);
 
 /// How long a session waits on when its message is being published already, and can no longer be
 /// held back.

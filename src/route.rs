@@ -2,12 +2,20 @@
 //! same function decides at RCPT, so the two cannot differ.
 //!
 //! Reads the site and looks whether Maildirs exist; sends nothing, changes nothing.
+//!
+//! Of all this RFC 5321 asks for postmaster alone (§4.5.1); aliases it allows (§3.9.1), and users,
+//! tags and `catch_all` are the contract's ("Files").
 
 use crate::config::CatchAll;
+use crate::limits::ALIAS_DEPTH;
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, is_file_name};
 use crate::site::{Local, Site};
-use crate::store::disk::{Disk, StoreError};
+use crate::store::aliases::{Alias, Target};
+use crate::store::disk::{Disk, Doing, StoreError};
 use crate::store::maildir;
+use crate::store::table::BadLine;
+use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// How an address was understood.
@@ -21,113 +29,333 @@ pub struct Route {
 /// Where it ends.
 #[derive(Debug)]
 pub enum End {
-    Local(Destination),
+    /// Mailboxes here, and others elsewhere that aliases lead to; each once, not both empty.
+    Local(Vec<Destination>, Vec<Mailbox>),
     /// At a domain that is delivered elsewhere.
     Remote(Host),
     /// At one of our domains, and nobody is there.
     Unknown,
-    /// We could not look.
+    /// An alias leads back to itself. Refused for good: waiting does not mend it.
+    Loop,
+    /// We could not look. Never taken for `Unknown`: that would return mail for a disk that is slow
+    /// today.
     Trouble(StoreError),
 }
 
 /// A mailbox here.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Destination {
     /// The user at the domain, without a tag; what Delivered-To says.
     pub mailbox: Mailbox,
+    /// Where it has to be; delivery makes it when it is missing.
     pub maildir: PathBuf,
 }
 
-/// The way of one address.
+/// The way of one address. The site and the disk as they are at this moment; nothing is remembered
+/// for the next call but a domain's first user.
 pub fn route(site: &Site, disk: &dyn Disk, path: &ForwardPath) -> Route {
-    let mut router = Router { site, disk, steps: Vec::new() };
-    let end = match path {
-        ForwardPath::Postmaster => match site.domains().next() {
-            Some(first) => {
-                router.say(format!("Postmaster without a domain is {}'s", first.config.name));
-                router.postmaster(first)
-            }
-            None => Ok(End::Unknown),
-        },
-        ForwardPath::Mailbox(mailbox) => router.mailbox(mailbox, true),
-    };
-    Route { steps: router.steps, end: end.unwrap_or_else(End::Trouble) }
+    let mut router = Router { steps: Some(Vec::new()), ..Router::new(site, disk) };
+    let end = router.path(path);
+    Route { steps: router.steps.unwrap_or_default(), end }
 }
 
+/// Where it ends, without the words: what RCPT asks.
+pub fn resolve(site: &Site, disk: &dyn Disk, path: &ForwardPath) -> End {
+    Router::new(site, disk).path(path)
+}
+
+/// The mailbox of a user here, whatever aliases say.
+pub fn user(site: &Site, disk: &dyn Disk, mailbox: &Mailbox) -> Option<Destination> {
+    let mut router = Router::new(site, disk);
+    let local = router.domain_of(mailbox)?;
+    router.user_or_tagged(local, mailbox.local.as_str()).ok().flatten()
+}
+
+/// Aliases that loop or lead to nobody, with file and line. One that leads to somebody and to
+/// nobody is named too: its mail is taken, and a target misses it without a word.
+pub fn bad_aliases(site: &Site, disk: &dyn Disk) -> Vec<BadLine> {
+    let mut bad = Vec::new();
+    for local in site.domains() {
+        let aliases = local.aliases.into_iter().flat_map(|aliases| aliases.iter());
+        let mut aliases: Vec<&Alias> = aliases.collect();
+        // As a person reads the file; the table has no order.
+        aliases.sort_by_key(|alias| alias.line);
+        for alias in aliases {
+            if alias.targets.is_empty() {
+                continue; // its line is bad, and was named when it was read
+            }
+            let mut router = Router::new(site, disk);
+            let way = router.expand(local, alias);
+            let name = &alias.name;
+            let what = match way.map(|_| router.end()) {
+                Err(error) | Ok(End::Trouble(error)) => format!("alias {name}: {error}"),
+                Ok(End::Loop) if router.looped => {
+                    format!("alias {name} loops: it leads back to itself")
+                }
+                Ok(End::Loop) => format!("alias {name} leads to nobody but a loop"),
+                Ok(End::Unknown) => format!("alias {name} leads to nobody"),
+                Ok(End::Local(..) | End::Remote(_)) if router.dead.is_empty() => continue,
+                Ok(End::Local(..) | End::Remote(_)) => {
+                    format!("alias {name}: {} leads to nobody", router.dead.join(", "))
+                }
+            };
+            let file = local.config.aliases.clone().unwrap_or_default();
+            bad.push(BadLine::new(&file, alias.line, &what));
+        }
+        let mut router = Router::new(site, disk);
+        if local.config.catch_all.is_some() && !matches!(router.catch_all(local), Ok(true)) {
+            let key = format!("{}.catch_all", local.config.key);
+            let file = site.config.file.clone().unwrap_or_default();
+            let line = site.config.lines.get(&key).copied().unwrap_or_default();
+            bad.push(BadLine::new(&file, line, &format!("{key}: it leads to nobody")));
+        }
+    }
+    bad
+}
+
+/// One search; a new one for each address, as `open` and `done` speak of one expansion only.
 struct Router<'a> {
     site: &'a Site,
     disk: &'a dyn Disk,
-    steps: Vec<String>,
+    /// None: nobody reads them, so they are not written.
+    steps: Option<Vec<String>>,
+    found: Vec<Destination>,
+    elsewhere: Vec<Mailbox>,
+    /// All that was found already, here or elsewhere.
+    known: HashSet<Mailbox>,
+    /// Aliases on the way from the address to here, by domain and name in lower case; one that
+    /// comes again is a loop.
+    open: Vec<(String, String)>,
+    /// Aliases that have been expanded; they need not be again.
+    done: HashSet<(String, String)>,
+    /// Targets of the first alias that are nobody.
+    dead: Vec<String>,
+    /// The first alias leads back to itself: that alias is refused, whoever else it reaches.
+    looped: bool,
+    /// Another alias on the way does, or there are too many; then that one is nobody.
+    circled: bool,
 }
 
 const POSTMASTER: &str = "postmaster";
 
 impl<'a> Router<'a> {
-    fn say(&mut self, step: String) {
-        self.steps.push(step);
+    fn new(site: &'a Site, disk: &'a dyn Disk) -> Router<'a> {
+        let (steps, found, elsewhere, known, open, done, dead, looped, circled) =
+            Default::default();
+        Router { site, disk, steps, found, elsewhere, known, open, done, dead, looped, circled }
     }
 
-    fn mailbox(&mut self, mailbox: &Mailbox, catch: bool) -> Result<End, StoreError> {
-        let Host::Domain(domain) = &mailbox.host else {
-            self.say(format!("{} is an address literal, no domain of ours", mailbox.host));
-            return Ok(End::Remote(mailbox.host.clone()));
+    fn say(&mut self, step: impl FnOnce() -> String) {
+        if let Some(steps) = &mut self.steps {
+            steps.push(step());
+        }
+    }
+
+    fn path(&mut self, path: &ForwardPath) -> End {
+        let way = match path {
+            ForwardPath::Postmaster => match self.site.domains().next() {
+                Some(first) => {
+                    self.say(|| format!("Postmaster without a domain is {}'s", first.config.name));
+                    self.local(first, POSTMASTER, false, true)
+                }
+                None => Ok(false),
+            },
+            ForwardPath::Mailbox(mailbox) => match self.domain_of(mailbox) {
+                Some(local) => {
+                    self.say(|| format!("{} is delivered here", mailbox.host));
+                    self.local(local, mailbox.local.as_str(), false, true)
+                }
+                None => {
+                    self.say(|| format!("{} is not delivered here", mailbox.host));
+                    // What a local part means is for its own host to say (RFC 5321 §2.3.11).
+                    return End::Remote(mailbox.host.clone());
+                }
+            },
         };
-        let Some(local) = self.site.domain(domain) else {
-            self.say(format!("{domain} is not delivered here"));
-            return Ok(End::Remote(mailbox.host.clone()));
-        };
-        self.say(format!("{domain} is delivered here"));
-        let name = mailbox.local.as_str();
+        way.map_or_else(End::Trouble, |_| self.end())
+    }
+
+    fn end(&mut self) -> End {
+        match (self.looped, self.known.is_empty()) {
+            (true, _) => End::Loop,
+            (false, true) if self.circled => End::Loop,
+            (false, true) => End::Unknown,
+            (false, false) => {
+                End::Local(std::mem::take(&mut self.found), std::mem::take(&mut self.elsewhere))
+            }
+        }
+    }
+
+    fn domain_of(&self, mailbox: &Mailbox) -> Option<Local<'a>> {
+        match &mailbox.host {
+            Host::Domain(domain) => self.site.domain(domain),
+            // Not even our own: an address literal is no domain of ours.
+            Host::Literal(_) => None,
+        }
+    }
+
+    /// One copy for a mailbox, by however many ways it is reached. True: the way leads to somebody.
+    fn take(&mut self, destination: Destination) -> bool {
+        if self.known.insert(destination.mailbox.clone()) {
+            self.found.push(destination);
+        }
+        true
+    }
+
+    /// The same for a mailbox elsewhere.
+    fn send_on(&mut self, mailbox: &Mailbox) -> bool {
+        if self.known.insert(mailbox.clone()) {
+            self.elsewhere.push(mailbox.clone());
+        }
+        true
+    }
+
+    /// A name at a domain of ours; gives whether it leads to anybody. `user_only`: no alias; `catch`:
+    /// unknown users go to `catch_all`.
+    fn local(
+        &mut self,
+        local: Local<'a>,
+        name: &str,
+        user_only: bool,
+        catch: bool,
+    ) -> Result<bool, StoreError> {
+        // postmaster with a tag must be taken like postmaster.
         let tag = tag_of(local, name).unwrap_or(name.len());
-        if name[..tag].eq_ignore_ascii_case(POSTMASTER) {
-            return self.postmaster(local);
+        let is_postmaster = name[..tag].eq_ignore_ascii_case(POSTMASTER);
+        let alias = alias_of(local, name).filter(|_| !user_only);
+        if let Some(alias) = alias {
+            let key = key(local, alias);
+            // Where `catch_all` leads back into an alias, that one's unknown target is just nobody.
+            if !catch && self.open.contains(&key) {
+                self.circled = true;
+                return Ok(false);
+            }
+            // Inside its own expansion it loops like any other; elsewhere postmaster is somebody
+            // whatever becomes of the alias (RFC 5321 §4.5.1).
+            if !is_postmaster || self.open.contains(&key) {
+                return self.expand(local, alias);
+            }
+            if self.attempt(|router| router.expand(local, alias))? {
+                return Ok(true);
+            }
+            self.say(|| "postmaster is somebody all the same".to_owned());
+        }
+        if is_postmaster {
+            return self.postmaster(local, catch);
         }
         if let Some(destination) = self.user_or_tagged(local, name)? {
-            return Ok(End::Local(destination));
+            return Ok(self.take(destination));
         }
-        self.say(format!("{name} is no user of {domain}"));
+        self.say(|| format!("{name} is no user of {}", local.config.name));
         match catch {
-            true => Ok(self.catch_all(local)?.unwrap_or(End::Unknown)),
-            false => Ok(End::Unknown),
+            true => self.catch_all(local),
+            false => Ok(false),
         }
     }
 
-    /// Always somebody (RFC 5321 §4.5.1).
-    fn postmaster(&mut self, local: Local<'a>) -> Result<End, StoreError> {
+    /// All targets of an alias.
+    fn expand(&mut self, local: Local<'a>, alias: &Alias) -> Result<bool, StoreError> {
+        let key = key(local, alias);
+        // A chain that long is nobody's wish, and the stack ends somewhere.
+        if self.open.contains(&key) {
+            self.say(|| format!("alias {} comes again: a loop", alias.name));
+            self.looped |= self.open.first() == Some(&key);
+            self.circled = true;
+            return Ok(false);
+        }
+        if self.open.len() >= ALIAS_DEPTH {
+            self.say(|| format!("alias {} is one too many on the way", alias.name));
+            self.circled = true;
+            return Ok(false);
+        }
+        // Reached by a second way, which is no loop: all its targets are known.
+        if !self.done.insert(key.clone()) {
+            return Ok(true);
+        }
+        self.say(|| {
+            let targets = alias.targets.iter().map(|t| t.mailbox.to_string());
+            format!("{} is an alias of {}", alias.name, targets.collect::<Vec<_>>().join(", "))
+        });
+        self.open.push(key);
+        let mut somebody = false;
+        for target in &alias.targets {
+            somebody |= self.target(target)?;
+        }
+        self.open.pop();
+        Ok(somebody)
+    }
+
+    fn target(&mut self, target: &Target) -> Result<bool, StoreError> {
+        let mailbox = &target.mailbox;
+        let Some(local) = self.domain_of(mailbox) else {
+            self.say(|| format!("{mailbox} is elsewhere"));
+            return Ok(self.send_on(mailbox));
+        };
+        let name = mailbox.local.as_str();
+        // An alias that names itself, with a tag or without, means the user of its name.
+        let own = alias_of(local, name).map(|alias| key(local, alias));
+        let user_only = target.user_only || own.is_some() && own.as_ref() == self.open.last();
+        let somebody = self.local(local, name, user_only, true)?;
+        // Deeper ones are named in the line of their own alias.
+        if !somebody && self.open.len() == 1 {
+            self.dead.push(mailbox.to_string());
+        }
+        Ok(somebody)
+    }
+
+    /// A way that may turn out to lead to nobody or in a circle: then it never was taken.
+    fn attempt(
+        &mut self,
+        way: impl FnOnce(&mut Self) -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
+        let (looped, circled) = (self.looped, self.circled);
+        let (found, elsewhere) = (self.found.len(), self.elsewhere.len());
+        let (known, done) = (self.known.clone(), self.done.clone());
+        let somebody = way(self)?;
+        if somebody && self.looped == looped {
+            return Ok(true);
+        }
+        (self.looped, self.circled, self.known, self.done) = (looped, circled, known, done);
+        self.found.truncate(found);
+        self.elsewhere.truncate(elsewhere);
+        Ok(false)
+    }
+
+    /// Always somebody (RFC 5321 §4.5.1): its mailbox, else `catch_all`, else the first user, else
+    /// a Maildir of that name. Its alias was looked for before.
+    fn postmaster(&mut self, local: Local<'a>, catch: bool) -> Result<bool, StoreError> {
         if let Some(found) = self.user(local, POSTMASTER)? {
-            return Ok(End::Local(found));
+            return Ok(self.take(found));
         }
-        if let Some(end @ End::Local(_)) = self.catch_all(local)? {
-            return Ok(end);
+        if catch && self.attempt(|router| router.catch_all(local))? {
+            return Ok(true);
         }
-        if let Some(first) = self.first_user(local)? {
-            self.say(format!("postmaster is the first user, {first}"));
-            return Ok(End::Local(destination(local, &first)));
-        }
-        self.say("postmaster gets a Maildir, as the domain has no user at all".to_owned());
-        Ok(End::Local(destination(local, POSTMASTER)))
+        let user = match self.first_user(local)? {
+            Some(first) => {
+                self.say(|| format!("postmaster is the first user, {first}"));
+                first
+            }
+            None => {
+                self.say(|| "postmaster gets a Maildir, as the domain has no user".to_owned());
+                POSTMASTER.to_owned()
+            }
+        };
+        Ok(self.take(destination(local, &user)))
     }
 
-    fn catch_all(&mut self, local: Local<'a>) -> Result<Option<End>, StoreError> {
+    fn catch_all(&mut self, local: Local<'a>) -> Result<bool, StoreError> {
         match &local.config.catch_all {
-            None => Ok(None),
-            Some(CatchAll::Address(target)) => {
-                self.say(format!("catch_all is {target}"));
-                self.mailbox(target, false).map(Some)
-            }
+            None => Ok(false),
             Some(CatchAll::Here(name)) => {
-                self.say(format!("catch_all is {name}"));
-                if let Some(destination) = self.user_or_tagged(local, name)? {
-                    return Ok(Some(End::Local(destination)));
-                }
-                match name.eq_ignore_ascii_case(POSTMASTER) {
-                    // Postmaster is always somebody, and must not come back here.
-                    true => {
-                        let user = self.first_user(local)?.unwrap_or(POSTMASTER.to_owned());
-                        self.say(format!("postmaster is {user}"));
-                        Ok(Some(End::Local(destination(local, &user))))
-                    }
-                    false => Ok(None),
+                self.say(|| format!("catch_all is {name}"));
+                // Without `catch`: an unknown `catch_all` would lead to itself.
+                self.local(local, name, false, false)
+            }
+            Some(CatchAll::Address(target)) => {
+                self.say(|| format!("catch_all is {target}"));
+                match self.domain_of(target) {
+                    Some(other) => self.local(other, target.local.as_str(), false, false),
+                    None => Ok(self.send_on(target)),
                 }
             }
         }
@@ -142,7 +370,7 @@ impl<'a> Router<'a> {
     ) -> Result<Option<Destination>, StoreError> {
         let Some(at) = tag_of(local, name) else { return self.user(local, name) };
         if let Some(listed) = local.users.and_then(|users| users.get(name)) {
-            self.say(format!("{listed} is in the users file"));
+            self.say(|| format!("{listed} is in the users file"));
             return Ok(Some(destination(local, listed)));
         }
         if !local.config.any_user
@@ -150,22 +378,24 @@ impl<'a> Router<'a> {
         {
             return Ok(Some(found));
         }
-        self.say(format!("{} is the user, {} a tag", &name[..at], &name[at..]));
+        self.say(|| format!("{} is the user, {} a tag", &name[..at], &name[at..]));
         self.user(local, &name[..at])
     }
 
     fn user(&mut self, local: Local<'a>, name: &str) -> Result<Option<Destination>, StoreError> {
         if let Some(listed) = local.users.and_then(|users| users.get(name)) {
-            self.say(format!("{listed} is in the users file"));
+            self.say(|| format!("{listed} is in the users file"));
             return Ok(Some(destination(local, listed)));
         }
+        // Ann and ann are one mailbox with one path; RFC 5321 §2.4 discourages telling them apart.
         let name = name.to_ascii_lowercase();
+        // A peer chose this name, and it becomes a segment of a path.
         if !is_file_name(&name) {
-            self.say(format!("{name:?} cannot be a file name, so it is no user"));
+            self.say(|| format!("{name:?} cannot be a file name, so it is no user"));
             return Ok(None);
         }
         if local.config.any_user {
-            self.say(format!("{name}: any name is a user of {}", local.config.name));
+            self.say(|| format!("{name}: any name is a user of {}", local.config.name));
             return Ok(Some(destination(local, &name)));
         }
         if local.users.is_some() {
@@ -174,19 +404,38 @@ impl<'a> Router<'a> {
         let maildir = local.maildir(&name);
         let there = maildir::exists(self.disk, &maildir)?;
         if there {
-            self.say(format!("{name} has a Maildir already"));
+            self.say(|| format!("{name} has a Maildir already"));
         }
         Ok(there.then(|| destination(local, &name)))
     }
 
     /// By the users file, or else by the Maildirs that are there, in order of their names.
     fn first_user(&mut self, local: Local<'a>) -> Result<Option<String>, StoreError> {
-        match local.users.and_then(|users| users.first()) {
-            Some(first) => Ok(Some(first.to_owned())),
-            None if local.config.any_user => Ok(None),
-            None => Ok(existing_users(self.disk, local).into_iter().next()),
+        if let Some(first) = local.users.and_then(|users| users.first()) {
+            return Ok(Some(first.to_owned()));
         }
+        if local.config.any_user {
+            return Ok(None);
+        }
+        local.first_user.get_or_find(|| Ok(existing_users(self.disk, local)?.next()))
     }
+}
+
+/// One alias among those of all domains.
+fn key(local: Local<'_>, alias: &Alias) -> (String, String) {
+    (local.config.name.to_string(), alias.name.to_ascii_lowercase())
+}
+
+/// An alias of that name, or of the name before the tag; a user with a name that looks tagged goes
+/// before the latter.
+pub fn alias_of<'a>(local: Local<'a>, name: &str) -> Option<&'a Alias> {
+    let aliases = local.aliases?;
+    if let Some(alias) = aliases.get(name) {
+        return Some(alias);
+    }
+    let at = tag_of(local, name)?;
+    let listed = local.users.is_some_and(|users| users.get(name).is_some());
+    aliases.get(&name[..at]).filter(|_| !listed)
 }
 
 /// Where the tag of a name begins, if it has one.
@@ -201,20 +450,32 @@ fn destination(local: Local<'_>, user: &str) -> Destination {
     Destination { mailbox, maildir: local.maildir(user) }
 }
 
-/// Users of a domain that have a Maildir, in order; empty when that cannot be read from the path
-/// (`{user}` must be one whole segment of it, or the beginning of one).
-pub fn existing_users(disk: &dyn Disk, local: Local<'_>) -> Vec<String> {
-    let template = local.maildir("{user}");
-    let mut segments = template.components();
-    let above: PathBuf = segments.by_ref().take_while(|s| s.as_os_str() != "{user}").collect();
-    let above = if above == Path::new("") { Path::new(".") } else { &above };
-    let names = disk.list(above).unwrap_or_default().into_iter();
-    let names = names.filter_map(|name| name.into_string().ok());
+/// Users of a domain that have a Maildir, in order; none where there is no directory yet.
+pub fn existing_users<'a>(
+    disk: &'a dyn Disk,
+    local: Local<'a>,
+) -> Result<impl Iterator<Item = String> + 'a, StoreError> {
+    // The segment of the path that holds the name, what stands around it there, and what is above.
+    let template = local.maildir("{user}").to_string_lossy().into_owned();
+    let (before, after) = template.split_once("{user}").unwrap_or((&template, ""));
+    let (above, prefix) = before.rsplit_once('/').unwrap_or((".", before));
+    let suffix = after.split('/').next().unwrap_or_default();
+    let above = Path::new(if above.is_empty() { "/" } else { above });
+    let listed = match disk.list(above) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        listed => listed.doing("list", above)?,
+    };
+    let names = listed.into_iter().filter_map(|name| name.into_string().ok());
+    let user = |name: String| Some(name.strip_prefix(prefix)?.strip_suffix(suffix)?.to_owned());
+    // Only names that `Router::user` finds, which looks for lower case.
     let mut users: Vec<String> = names
+        .filter_map(user)
         .filter(|name| is_file_name(name) && name.to_ascii_lowercase() == *name)
         .filter(|name| LocalPart::from_plain(name).is_ok())
-        .filter(|name| maildir::exists(disk, &local.maildir(name)).unwrap_or(false))
         .collect();
     users.sort();
-    users
+    // Looked at one by one, so that who wants the first need not look at all.
+    Ok(users
+        .into_iter()
+        .filter(move |name| maildir::exists(disk, &local.maildir(name)).unwrap_or(false)))
 }

@@ -6,21 +6,28 @@
 //!                                  │ Accepted ──────────────► delivery thread × 1 ─► Maildirs
 //!                                  ◄──────────────── Outcome ──┘ └─ Maildir ─► housekeeping × 1
 //! ```
+//!
+//! Knows no command of SMTP: all it says itself is 421, to those it cannot serve.
 
 use crate::config::Config;
-use crate::conversation::{House, Visitor, converse};
+use crate::conversation::{House, converse};
 use crate::delivery::Post;
 use crate::event::{Event, tell};
 use crate::housekeeper;
-use crate::limits::{DELIVERY_CHANNEL, MEMORY_BODIES_MAX, STOP_GRACE, TMP_CHANNEL};
+use crate::limits::{
+    BAD_LINES_TOLD, DELIVERY_CHANNEL, MEMORY_BODIES_MAX, STOP_GRACE, TABLE_SETTLE, TMP_CHANNEL,
+};
 use crate::net::listener::{Listener, Service};
 use crate::net::pool::Pool;
 use crate::net::registry::{Full, Registry, Ticket};
 use crate::net::stream::{TcpWire, Wire};
+use crate::policy::Visitor;
+use crate::route::bad_aliases;
 use crate::site::Site;
 use crate::smtp::reply::Reply;
 use crate::store::body::Budget;
 use crate::store::disk::Disk;
+use crate::store::table::BadLine;
 use crossbeam_channel::bounded;
 use std::any::Any;
 use std::io::{self, Write};
@@ -29,16 +36,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// A server that runs until [`Server::stop`].
 pub struct Server {
     entrance: Arc<Entrance>,
     listeners: Vec<Arc<Listener>>,
+    /// Those that accept; all others end with the process.
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Binds all listeners of a configuration; nobody is answered before [`Server::start`].
+/// Binds all listeners of a configuration; nobody is answered before [`Server::start`]. Apart from
+/// the start, as low ports need root and sessions must not have it. Fails with the address and what
+/// the system said.
 pub fn bind(config: &Config) -> Result<Vec<Listener>, String> {
     let all = &config.listen.smtp;
     let bind = |&address: &SocketAddr| {
@@ -49,7 +59,8 @@ pub fn bind(config: &Config) -> Result<Vec<Listener>, String> {
 }
 
 impl Server {
-    /// Starts all threads. `spill`: an existing directory for large messages.
+    /// Starts all threads. `spill`: an existing directory for large messages. Fails when the system
+    /// grants no more threads.
     pub fn start(
         listeners: Vec<Listener>,
         site: Site,
@@ -64,11 +75,13 @@ impl Server {
         spawn("delivery", move || worker.run(&accepted, &delivered))?;
         spawn("housekeeping", move || housekeeper::run(&*maildirs, &first, &to_clean))?;
 
+        let entrance_disk = disk.clone();
         let budget = Budget::new(MEMORY_BODIES_MAX);
         let house = Arc::new(House { disk, post, delivery, budget, spill });
         let registry = Arc::new(Registry::default());
         let pool = Pool::new(move |guest: Guest| guest.serve(&house));
-        let entrance = Arc::new(Entrance { site: RwLock::new(site), registry, pool });
+        let site = RwLock::new(site);
+        let entrance = Arc::new(Entrance { disk: entrance_disk, site, registry, pool });
         let mut server = Server { entrance, listeners: Vec::new(), threads: Vec::new() };
         for listener in listeners {
             server.listen(Arc::new(listener))?;
@@ -88,8 +101,7 @@ impl Server {
 
     /// From now on new sessions begin with this; running ones keep theirs.
     pub fn replace(&self, site: Site) {
-        let mut current = self.entrance.site.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(site);
+        self.entrance.replace(site);
     }
 
     /// Sessions at this moment.
@@ -97,11 +109,17 @@ impl Server {
         self.entrance.registry.count()
     }
 
+    /// How a second signal says that nothing is to be waited for any more.
+    pub fn registry(&self) -> Arc<Registry> {
+        self.entrance.registry.clone()
+    }
+
     /// Stops accepting, lets running transactions end within `timeout.shutdown`, tells the others
     /// 421, and returns when all sessions are over or their time is.
     pub fn stop(self) {
         let registry = &self.entrance.registry;
         tell(&Event::Stopping { sessions: registry.count() });
+        // First, so that nobody comes in after the others were told to go.
         self.listeners.iter().for_each(|listener| listener.close());
         for thread in self.threads {
             let _ = thread.join();
@@ -127,8 +145,20 @@ impl Server {
     }
 }
 
+/// Names bad lines in the log, up to a bound: what people write can be wrong in every line.
+pub fn tell_bad_lines(bad: &[BadLine]) {
+    for line in bad.iter().take(BAD_LINES_TOLD) {
+        tell(&Event::Warning { what: &line.to_string() });
+    }
+    if let Some(more) = bad.len().checked_sub(BAD_LINES_TOLD).filter(|more| *more > 0) {
+        tell(&Event::Warning { what: &format!("and {more} more bad lines; see facteur check") });
+    }
+}
+
 /// Where connections come in.
 struct Entrance {
+    disk: Arc<dyn Disk>,
+    /// Locked to clone or swap an `Arc`, never while a file is read.
     site: RwLock<Arc<Site>>,
     registry: Arc<Registry>,
     pool: Pool<Guest>,
@@ -139,15 +169,62 @@ impl Entrance {
         self.site.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn replace(&self, site: Site) {
+        *self.site.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(site);
+    }
+
+    /// Replaces one site by another unless a reload was faster; gives the one that holds.
+    fn exchange(&self, old: &Arc<Site>, new: Site) -> Arc<Site> {
+        let mut current = self.site.write().unwrap_or_else(PoisonError::into_inner);
+        // A SIGHUP that came meanwhile has read later than we have.
+        if Arc::ptr_eq(&current, old) {
+            *current = Arc::new(new);
+        }
+        current.clone()
+    }
+
+    /// The site, with users and aliases read anew when their files have changed. Looking costs a
+    /// microsecond a file; what cannot be read stays as it was until it changes again.
+    fn fresh_site(&self) -> Arc<Site> {
+        let site = self.site();
+        let Some(seen) = site.changes() else { return site };
+        if seen.are_fresh(SystemTime::now()) {
+            // Half a file would refuse good mail for good; who writes in place is done soon.
+            thread::sleep(TABLE_SETTLE);
+            if site.changes().as_ref() != Some(&seen) {
+                return site; // still being written: the next connection looks again
+            }
+        }
+        match Site::read(site.config.clone()) {
+            Ok((new, _)) if !new.is_of(&seen) || new.changes().is_some() => site,
+            Ok((new, mut bad)) => {
+                bad.extend(bad_aliases(&new, &*self.disk));
+                tell_bad_lines(&bad);
+                tell(&Event::Reloaded { config: "users and aliases" });
+                self.exchange(&site, new)
+            }
+            Err(error) => {
+                tell(&Event::ReloadFailed { reason: &error.to_string() });
+                match error.is_passing {
+                    true => site,
+                    // Remembered, so that a bad file is named once and not at each connection.
+                    false => self.exchange(&site, site.stay(seen)),
+                }
+            }
+        }
+    }
+
     /// Finds a place and a thread for a connection, or turns it away.
     fn admit(&self, stream: TcpStream, client: IpAddr, service: Service) {
-        let site = self.site();
+        let site = self.fresh_site();
         let id = crate::id::session();
         // Replies go out whole; waiting for more to send with them would only delay them.
         let _ = stream.set_nodelay(true);
         let stream = Arc::new(stream);
+        tell(&Event::Connected { session: &id, client, service: &service.to_string() });
         let limit = &site.config.limit;
         let (sessions, per_client) = (limit.sessions, limit.sessions_per_client);
+        // Taken here and not in the session: threads are bounded by it as well.
         let place = self.registry.enter(Some(stream.clone()), client, sessions, per_client);
         let ticket = match place {
             Ok(ticket) => ticket,
@@ -160,7 +237,8 @@ impl Entrance {
             }
         };
         let visitor = Visitor { id, client };
-        let guest = Guest { visitor, service, stream, ticket, site };
+        let guest = Guest { visitor, stream, ticket, site };
+        // The system's bound came before ours; the client need not know which.
         if let Err((guest, error)) = self.pool.run(guest) {
             tell(&Event::Warning { what: &format!("no thread for a session: {error}") });
             let Guest { visitor, stream, site, .. } = &guest;
@@ -179,12 +257,12 @@ fn turn_away(stream: &TcpStream, session: &str, site: &Site, enhanced: &'static 
         let mut stream = stream;
         let _ = stream.write_all(&octets); // an empty socket buffer takes it whole
     }
+    tell(&Event::Disconnected { session, reason: "refused" });
 }
 
 /// A connection on its way to its thread.
 struct Guest {
     visitor: Visitor,
-    service: Service,
     stream: Arc<TcpStream>,
     ticket: Ticket,
     site: Arc<Site>,
@@ -193,10 +271,9 @@ struct Guest {
 impl Guest {
     /// The whole session; a panic in it ends this session only.
     fn serve(self, house: &House) {
-        let Guest { visitor, service, stream, ticket, site } = self;
-        let service = service.to_string();
+        let Guest { visitor, stream, ticket, site } = self;
         let session = visitor.id.as_str();
-        tell(&Event::Connected { session, client: visitor.client, service: &service });
+        // Whatever a panic leaves half done belongs to this session and is dropped with it.
         let mut wire = TcpWire::new(stream);
         let talk = || converse(house, &site, &visitor, &ticket, &mut wire);
         let reason = catch_unwind(AssertUnwindSafe(talk)).unwrap_or_else(|panic| {
@@ -207,9 +284,9 @@ impl Guest {
             let _ = wire.write_all(&octets, Instant::now() + STOP_GRACE);
             "panic".to_owned()
         });
-        drop(wire); // closed before the log says so
-        drop(ticket);
+        drop(wire);
         tell(&Event::Disconnected { session, reason: &reason });
+        drop(ticket); // last: a stopping server waits for this, and then for no more lines
     }
 }
 

@@ -2,45 +2,121 @@
 //! changes. A reload makes a new [`Site`]; a session keeps the one it began with.
 
 use crate::config::{Config, DomainConfig};
+use crate::limits::FIRST_USER_AGE;
 use crate::mail::address::Domain;
+use crate::store::aliases::Aliases;
 use crate::store::disk::StoreError;
-use crate::store::users::{BadLine, Users};
+use crate::store::table::{BadLine, Stamp};
+use crate::store::users::Users;
+use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 
-/// Configuration and users.
+/// Configuration, users and aliases.
 #[derive(Clone, Debug)]
 pub struct Site {
     pub config: Config,
-    /// Of each domain of the configuration, in its order; none where no users file is named.
-    users: Vec<Option<Users>>,
+    /// Of each domain of the configuration, in its order.
+    tables: Vec<Tables>,
+    /// Of each domain, whose mail the postmaster's is when nobody is named for it.
+    first_users: Vec<Arc<FirstUser>>,
+    /// What the files were when they were read.
+    stamps: Vec<Stamp>,
+}
+
+/// The files of one domain; none where none is named.
+#[derive(Clone, Debug, Default)]
+struct Tables {
+    users: Option<Users>,
+    aliases: Option<Aliases>,
 }
 
 impl Site {
-    /// Reads all users files; gives the lines in them that are bad, which spoil nothing else.
-    pub fn read(config: Config) -> Result<(Site, Vec<BadLine>), StoreError> {
-        let (mut users, mut bad) = (Vec::new(), Vec::new());
+    /// Reads all users and aliases files; gives the lines in them that are bad, which spoil nothing
+    /// else. A file that cannot be read is an error: "facteur.toml:7: domain."mx.test".users: …".
+    pub fn read(config: Config) -> Result<(Site, Vec<BadLine>), SiteError> {
+        let (mut tables, mut bad) = (Vec::new(), Vec::new());
+        // Before they are read: what changes meanwhile is read once more.
+        let stamps = stamps(&config);
         for domain in &config.domains {
-            users.push(match &domain.users {
-                None => None,
-                Some(file) => {
-                    let (found, lines) = Users::read(file, &domain.name)?;
-                    bad.extend(lines);
-                    Some(found)
-                }
-            });
+            let mut own = Tables::default();
+            if let Some(file) = &domain.users {
+                let read = Users::read(file, &domain.name);
+                let (users, lines) =
+                    read.map_err(|error| named(&config, domain, "users", &error))?;
+                own.users = Some(users);
+                bad.extend(lines);
+            }
+            if let Some(file) = &domain.aliases {
+                let read = Aliases::read(file, &domain.name);
+                let (aliases, lines) =
+                    read.map_err(|error| named(&config, domain, "aliases", &error))?;
+                own.aliases = Some(aliases);
+                bad.extend(lines);
+            }
+            tables.push(own);
         }
-        Ok((Site { config, users }, bad))
+        let first_users = tables.iter().map(|_| Arc::default()).collect();
+        Ok((Site { config, tables, first_users, stamps }, bad))
     }
 
-    /// A domain that is delivered here, with its users.
+    /// What the users and aliases files are now, when they are not what was read.
+    pub fn changes(&self) -> Option<Stamps> {
+        let now = stamps(&self.config);
+        (now != self.stamps).then_some(Stamps(now))
+    }
+
+    /// Whether these are the files that were read.
+    pub fn is_of(&self, stamps: &Stamps) -> bool {
+        self.stamps == stamps.0
+    }
+
+    /// The same, taking these files for read: they cannot be, and need not be tried again.
+    pub fn stay(&self, stamps: Stamps) -> Site {
+        Site { stamps: stamps.0, ..self.clone() }
+    }
+
+    /// A domain that is delivered here, with its users and aliases.
     pub fn domain(&self, name: &Domain) -> Option<Local<'_>> {
         self.domains().find(|local| local.config.name == *name)
     }
 
     /// All of them, in the order they were written.
     pub fn domains(&self) -> impl Iterator<Item = Local<'_>> {
-        let pairs = self.config.domains.iter().zip(&self.users);
-        pairs.map(|(config, users)| Local { config, users: users.as_ref() })
+        let pairs = self.config.domains.iter().zip(&self.tables).zip(&self.first_users);
+        pairs.map(|((config, tables), first_user)| Local {
+            config,
+            users: tables.users.as_ref(),
+            aliases: tables.aliases.as_ref(),
+            first_user,
+        })
+    }
+}
+
+/// What all users and aliases files are at one moment.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stamps(Vec<Stamp>);
+
+impl Stamps {
+    /// Whether one of them was changed so lately that somebody may still be writing it.
+    pub fn are_fresh(&self, now: SystemTime) -> bool {
+        self.0.iter().any(|stamp| stamp.is_fresh(now))
+    }
+}
+
+/// Why a site could not be read.
+#[derive(Debug)]
+pub struct SiteError {
+    what: String,
+    /// It may go well the next time, with the same files: descriptors or memory were short.
+    pub is_passing: bool,
+}
+
+impl fmt::Display for SiteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
     }
 }
 
@@ -49,6 +125,31 @@ impl Site {
 pub struct Local<'a> {
     pub config: &'a DomainConfig,
     pub users: Option<&'a Users>,
+    pub aliases: Option<&'a Aliases>,
+    pub first_user: &'a FirstUser,
+}
+
+/// The first user that has a Maildir, remembered for a minute: finding it means to list all.
+#[derive(Debug, Default)]
+pub struct FirstUser(Mutex<Option<(Instant, String)>>);
+
+impl FirstUser {
+    /// What is remembered, or else what `find` finds. No lock is held while it looks.
+    pub fn get_or_find(
+        &self,
+        find: impl FnOnce() -> Result<Option<String>, StoreError>,
+    ) -> Result<Option<String>, StoreError> {
+        let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((when, user)) = remembered
+            && when.elapsed() < FIRST_USER_AGE
+        {
+            return Ok(Some(user));
+        }
+        let found = find()?;
+        let remember = found.clone().map(|user| (Instant::now(), user));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = remember;
+        Ok(found)
+    }
 }
 
 impl Local<'_> {
@@ -59,4 +160,25 @@ impl Local<'_> {
         // The user last, so that braces in a name stay what they are.
         self.config.maildir.replace("{domain}", domain).replace("{user}", user).into()
     }
+}
+
+/// An error about the file of a key.
+fn named(config: &Config, domain: &DomainConfig, key: &str, error: &StoreError) -> SiteError {
+    let place = config.place(&format!("{}.{key}", domain.key));
+    let lasting = matches!(
+        error.source.kind(),
+        ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::IsADirectory
+            | ErrorKind::NotADirectory
+            | ErrorKind::FileTooLarge
+            | ErrorKind::Other // no regular file
+    );
+    let what = format!("{place}: expected a file that can be read: {error}");
+    SiteError { what, is_passing: !lasting }
+}
+
+fn stamps(config: &Config) -> Vec<Stamp> {
+    let files = config.domains.iter().flat_map(|domain| [&domain.users, &domain.aliases]);
+    files.flatten().map(|file| Stamp::of(file)).collect()
 }

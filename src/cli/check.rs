@@ -1,18 +1,36 @@
 //! `facteur check`: reads all that a server would read, opens no socket, says what is served.
+//!
+//! Leaves nothing behind and needs no spool, so it can run beside a server and before the first
+//! one.
 
+use super::terminal::escape;
 use super::{Failure, Request, config, print};
-use crate::config::Config;
+use crate::config::CatchAll;
+use crate::mail::address::{Host, Mailbox};
+use crate::privileges;
+use crate::route::bad_aliases;
 use crate::site::Site;
-use std::fmt::Write;
+use crate::store::disk::RealDisk;
+use std::fmt::Write as _;
+use std::io::Write as _;
 
-/// Prints what is served; fails after naming everything that is wrong.
+/// Prints what is served; fails after naming everything that is wrong. Only the configuration
+/// itself stops at its first error.
 pub fn run(request: &Request) -> Result<(), Failure> {
     let config = config(request)?;
-    let (site, bad) = Site::read(config).map_err(|error| Failure::Failed(error.to_string()))?;
+    // Only looked for: whoever runs this need not be root.
+    if let Some(name) = &config.run_as {
+        privileges::find(name)
+            .map_err(|why| Failure::Failed(format!("{}: {why}", config.place("run_as"))))?;
+    }
+    let (site, mut bad) = Site::read(config).map_err(|error| Failure::Failed(error.to_string()))?;
+    bad.extend(bad_aliases(&site, &RealDisk));
+    // What is served goes to stdout, what is wrong to stderr: each can be read alone.
     print(&summary(&site))?;
-    let missing = not_built(&site.config);
+    let missing = not_built(&site);
     for line in bad.iter().map(ToString::to_string).chain(missing.iter().cloned()) {
-        eprintln!("facteur: {line}");
+        // Lines of files that anybody may have written; and a reader that went away is no failure.
+        let _ = writeln!(std::io::stderr(), "facteur: {}", escape(&line));
     }
     match bad.is_empty() && missing.is_empty() {
         true => Ok(()),
@@ -20,6 +38,7 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     }
 }
 
+/// The configuration as it was understood, with its defaults: to compare with what was meant.
 fn summary(site: &Site) -> String {
     let config = &site.config;
     let mut text = match &config.file {
@@ -34,11 +53,15 @@ fn summary(site: &Site) -> String {
     for local in site.domains() {
         let name = &local.config.name;
         let users = match (local.users, local.config.any_user) {
+            // With any_user a list only says how names are written.
             (_, true) => "any user".to_owned(),
             (Some(users), false) => format!("{} users", users.names().count()),
+            // Not counted: it would mean to look through all of them.
             (None, false) => "whoever has a Maildir".to_owned(),
         };
-        let _ = writeln!(text, "domain {name}: {users}, in {}", local.config.maildir);
+        let aliases = local.aliases.map_or(0, |aliases| aliases.iter().count());
+        let maildir = &local.config.maildir;
+        let _ = writeln!(text, "domain {name}: {users}, {aliases} aliases, in {maildir}");
     }
     match config.relay.networks.is_empty() {
         true => text.push_str("relay: for nobody\n"),
@@ -57,12 +80,15 @@ fn summary(site: &Site) -> String {
     text
 }
 
-/// Keys that are set and whose part is not built yet, where that changes what happens.
-pub fn not_built(config: &Config) -> Vec<String> {
-    let mut keys = Vec::new();
+/// Keys that are set and whose part is not built yet, where that changes what happens: a line each,
+/// with its place. `serve` logs them too, as mail is refused where the file says it is taken.
+pub fn not_built(site: &Site) -> Vec<String> {
+    let config = &site.config;
+    let mut found = Vec::new();
     let mut note = |set: bool, key: &str, effect: &str| {
         if set {
-            keys.push((key.to_owned(), effect.to_owned()));
+            let place = config.place(key);
+            found.push(format!("{place}: not built yet in this version: {effect}"));
         }
     };
     let listen = &config.listen;
@@ -70,16 +96,24 @@ pub fn not_built(config: &Config) -> Vec<String> {
     note(!listen.submissions.is_empty(), "listen.submissions", "nobody listens there");
     note(!listen.metrics.is_empty(), "listen.metrics", "nobody listens there");
     note(config.tls.is_some(), "tls", "no TLS is offered");
-    let relay = &config.relay;
+    // Who may not relay is refused with or without the other keys of this section.
     let waits = "mail for other domains is refused with 451 4.3.0";
-    note(!relay.networks.is_empty(), "relay.networks", waits);
-    note(relay.smarthost.is_some(), "relay.smarthost", waits);
-    note(!relay.route.is_empty(), "relay.route", waits);
-    for domain in &config.domains {
-        let key = format!("domain.\"{}\".aliases", domain.name);
-        note(domain.aliases.is_some(), &key, "aliases are not users");
+    note(!config.relay.networks.is_empty(), "relay.networks", waits);
+    for local in site.domains() {
+        let key = &local.config.key;
+        // Another of our domains is not far: its mail goes nowhere else.
+        let is_far = |mailbox: &Mailbox| match &mailbox.host {
+            Host::Domain(domain) => site.domain(domain).is_none(),
+            Host::Literal(_) => true,
+        };
+        let effect = "mail that leads to other hosts is refused with 451 4.3.0";
+        let caught = matches!(&local.config.catch_all, Some(CatchAll::Address(to)) if is_far(to));
+        note(caught, &format!("{key}.catch_all"), effect);
+        let mut targets =
+            local.aliases.into_iter().flat_map(|a| a.iter()).flat_map(|alias| &alias.targets);
+        // One far target is enough: mail for such an alias is refused as a whole.
+        let sent_on = targets.any(|target| is_far(&target.mailbox));
+        note(sent_on, &format!("{key}.aliases"), effect);
     }
-    let file = config.file.as_ref().map(|file| format!("{}: ", file.display())).unwrap_or_default();
-    let say = |(key, effect)| format!("{file}{key}: not built yet in this version: {effect}");
-    keys.into_iter().map(say).collect()
+    found
 }

@@ -5,6 +5,7 @@
 
 use crate::cli::terminal::{self, Screen};
 use crate::limits::{COPY_CHUNK, QUOTED_MAX};
+use crate::mail::visible::is_hidden;
 use crate::mail::{fields::Fields, words};
 use crate::store::disk::{Disk, DiskFile, StoreError};
 use crate::store::mailbox::{self, MailboxError, Message};
@@ -37,6 +38,7 @@ pub fn list(
 ) -> Result<(), MailFailure> {
     let messages = mailbox::list(disk, maildir)?;
     let mut table = Table::new(&messages);
+    // One file that cannot be read must not hide the others.
     let mut failure = None;
     for block in messages.chunks(BLOCK) {
         let rows = read_rows(disk, maildir, block, &mut failure)?;
@@ -50,7 +52,8 @@ pub fn list(
     failure.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Writes one message, octet for octet; on a `terminal` what could act on it is escaped.
+/// Writes one message, octet for octet; on a `terminal` what could act on it is escaped. Fails with
+/// `NoMessage` also when it was removed in this very moment.
 pub fn show(
     disk: &dyn Disk,
     maildir: &Path,
@@ -59,6 +62,7 @@ pub fn show(
     out: &mut dyn Write,
 ) -> Result<(), MailFailure> {
     let message = mailbox::find(disk, maildir, key)?;
+    // By `read_each`, which finds it again when a reader has just renamed it.
     let copied = mailbox::read_each(disk, maildir, &[message], |message, file| {
         let file = file.map_err(|source| cannot_read(message, source))?;
         if terminal {
@@ -88,9 +92,12 @@ const SUBJECT_WIDTH: usize = 60;
 #[derive(Serialize)]
 struct Row {
     key: String,
+    /// When it was delivered, in RFC 3339.
     date: String,
+    /// Whole and decoded, escaped only where it is shown.
     from: String,
     subject: String,
+    /// Octets of the file, with LF line ends.
     size: u64,
     flags: String,
     #[serde(skip)]
@@ -99,6 +106,7 @@ struct Row {
 
 impl Row {
     fn new(message: &Message, fields: &Fields) -> Row {
+        // Encoded words (RFC 2047) are decoded; a broken one stays as it is.
         let text = |value: &Option<Vec<u8>>| words::decode(value.as_deref().unwrap_or_default());
         Row {
             key: message.key.clone(),
@@ -111,6 +119,7 @@ impl Row {
         }
     }
 
+    /// `new` is no flag of the Maildir but where the file lies; people want to see it first.
     fn flags_shown(&self) -> String {
         match (self.is_new, self.flags.as_str()) {
             (true, "") => "new".to_owned(),
@@ -159,6 +168,7 @@ impl Table {
     fn lines(&mut self, rows: &[Row]) -> String {
         let shown: Vec<_> =
             rows.iter().map(|row| (shown(&row.from), shown(&row.subject))).collect();
+        // Widths before lines, so that at least a block is aligned as a whole.
         for (row, (from, subject)) in rows.iter().zip(&shown) {
             self.from = self.from.max(terminal::width(from).min(FROM_WIDTH));
             self.subject = self.subject.max(terminal::width(subject).min(SUBJECT_WIDTH));
@@ -187,6 +197,7 @@ fn shown(text: &str) -> String {
     }
 }
 
+/// By columns, not characters; two spaces stand between two columns.
 fn pad(line: &mut String, text: &str, width: usize) {
     line.push_str(text);
     let spaces = width.saturating_sub(terminal::width(text)) + 2;
@@ -200,7 +211,7 @@ fn json_lines(rows: &[Row]) -> Result<String, MailFailure> {
     for row in rows {
         let object = serde_json::to_string(row).map_err(io::Error::from)?;
         for c in object.chars() {
-            if terminal::is_hidden(c) {
+            if is_hidden(c) {
                 for unit in c.encode_utf16(&mut [0; 2]) {
                     let _ = write!(lines, "\\u{unit:04x}");
                 }
@@ -223,6 +234,7 @@ fn date(time: SystemTime) -> String {
     timestamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// In pieces, so that the largest message takes no more memory than another.
 fn copy(message: &Message, file: &dyn DiskFile, out: &mut dyn Write) -> Result<(), MailFailure> {
     let mut chunk = vec![0; COPY_CHUNK];
     let mut offset = 0;
@@ -328,7 +340,7 @@ mod tests {
         );
         assert_eq!(lines.lines().next(), Some(expected));
         assert_eq!(lines.lines().count(), 3);
-        assert!(!lines.contains(|c| c != '\n' && terminal::is_hidden(c)));
+        assert!(!lines.contains(|c| c != '\n' && is_hidden(c)));
         let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
         assert_eq!(last["from"], "\u{1b}[2Jÿ");
         assert_eq!(last["subject"], "a\nb\u{1b}]0;\u{9b} =?x?q?c?= \u{202e}");

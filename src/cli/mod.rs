@@ -1,6 +1,9 @@
 //! The command line: which command, with which configuration; each command is a file of its own.
 //!
 //! Exit status: 0 done, 1 refused or failed, 2 wrong usage (contract, "Commands").
+//!
+//! Decides nothing about mail. What comes from outside is escaped before it is printed; errors go
+//! to stderr, results to stdout.
 
 mod check;
 mod mail;
@@ -19,6 +22,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Commands of the contract that can be used; the others are in [`NOT_YET`].
 const HELP: &str = "\
 facteur: a mail server for small sites
 
@@ -69,25 +73,32 @@ show: one message as it lies there; KEY may be the beginning of a key. On a term
       controls are shown escaped.
 ";
 
-/// Commands of the contract whose part is not built yet.
+/// Commands of the contract whose part is not built yet: told from a slip of the keyboard, so that
+/// nobody looks for one. Status 1, not 2.
 const NOT_YET: [&str; 4] = ["queue", "trace", "user", "sendmail"];
 
 /// What was asked for.
 struct Request {
+    /// By `-c`; without it [`Config::load`] knows where to look.
     config: Option<PathBuf>,
+    /// For scripts: one object a line.
     json: bool,
+    /// The command, then what it is about; options may stand between them.
     words: Vec<String>,
 }
 
 /// Why a command ended without success; the text goes to stderr.
 enum Failure {
+    /// The command line makes no sense: status 2.
     Usage(String),
+    /// It was understood and not done: status 1.
     Failed(String),
-    /// All has been said.
+    /// Status 1 as well; all has been said, on stdout or stderr.
     Told,
 }
 
-/// Does what the arguments say (without the program's name).
+/// Does what the arguments say (without the program's name). Status 2 is for usage alone, so that a
+/// script knows its own mistake from a refusal.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = parse(lexopt::Parser::from_args(arguments)).and_then(|request| match request {
         Some(request) => command(&request),
@@ -117,6 +128,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Request>, Failure> {
                 request.config = Some(parser.value().map_err(usage)?.into());
             }
             Short('h') | Long("help") => {
+                // The words so far choose: `facteur serve --help` is about serve.
                 print(match request.words.first().map(String::as_str) {
                     Some("serve") => SERVE_HELP,
                     Some("check") => CHECK_HELP,
@@ -131,15 +143,25 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Request>, Failure> {
                 return Ok(None);
             }
             Long("json") => request.json = true,
-            Value(word) => request.words.push(word.string().map_err(usage)?),
+            Value(word) => {
+                let word = word.string().map_err(usage)?;
+                // Before its options are looked at, which nobody knows yet.
+                if request.words.is_empty() && NOT_YET.contains(&word.as_str()) {
+                    let text = format!("{word} is not built yet in this version");
+                    return Err(Failure::Failed(text));
+                }
+                request.words.push(word);
+            }
             other => return Err(usage(other.unexpected())),
         }
     }
     Ok(Some(request))
 }
 
+/// Wrong words are told before any file is read.
 fn command(request: &Request) -> Result<(), Failure> {
     let words: Vec<&str> = request.words.iter().map(String::as_str).collect();
+    // Refused, not ignored: a script would parse what is for people.
     if request.json && !matches!(words[..], ["mail", "list", ..]) {
         return Err(Failure::Usage("--json goes with mail list".to_owned()));
     }
@@ -149,6 +171,7 @@ fn command(request: &Request) -> Result<(), Failure> {
         ["route", _, ..] => route::run(request, &words[1..]),
         ["mail", "list", address] => {
             let (site, disk) = (site(request)?, crate::store::disk::RealDisk);
+            // Found as mail finds it, so that an alias or a tag leads there too.
             let maildir = route::maildir(&site, address)?;
             let listed = mail::list(&disk, &maildir, request.json, &mut io::stdout().lock());
             listed.map_err(|error| Failure::Failed(error.to_string()))
@@ -156,6 +179,7 @@ fn command(request: &Request) -> Result<(), Failure> {
         ["mail", "show", address, key] => {
             let (site, disk) = (site(request)?, crate::store::disk::RealDisk);
             let maildir = route::maildir(&site, address)?;
+            // A file or a pipe gets the octets as they are; only a terminal could be steered.
             let terminal = io::stdout().is_terminal();
             let shown = mail::show(&disk, &maildir, key, terminal, &mut io::stdout().lock());
             shown.map_err(|error| Failure::Failed(error.to_string()))
@@ -164,13 +188,11 @@ fn command(request: &Request) -> Result<(), Failure> {
         [known @ ("serve" | "check" | "route" | "mail"), ..] => {
             Err(Failure::Usage(format!("wrong arguments; see facteur {known} --help")))
         }
-        [known, ..] if NOT_YET.contains(&known) => {
-            Err(Failure::Failed(format!("{known} is not built yet in this version")))
-        }
         [unknown, ..] => Err(Failure::Usage(format!("no command is called {unknown}"))),
     }
 }
 
+/// An error names the file, mostly the line, and what was expected.
 fn config(request: &Request) -> Result<Config, Failure> {
     Config::load(request.config.as_deref()).map_err(|error| Failure::Failed(error.to_string()))
 }
@@ -181,7 +203,8 @@ fn site(request: &Request) -> Result<Site, Failure> {
     read.map(|(site, _)| site).map_err(|error| Failure::Failed(error.to_string()))
 }
 
-/// An address as a person gives it: `user@domain`, or `postmaster` alone.
+/// An address as a person gives it: `user@domain`, or `postmaster` alone (RFC 5321 §4.1.1.3). The
+/// error repeats it escaped, as it may have been pasted from a message.
 fn address(text: &str) -> Result<ForwardPath, Failure> {
     if text.eq_ignore_ascii_case("postmaster") {
         return Ok(ForwardPath::Postmaster);
@@ -191,7 +214,8 @@ fn address(text: &str) -> Result<ForwardPath, Failure> {
     mailbox.map(ForwardPath::Mailbox).map_err(|bad| Failure::Failed(why(bad)))
 }
 
-/// To stdout; a reader that went away is no failure.
+/// To stdout; a reader that went away is no failure. Flushed here: nobody hears of an error at
+/// exit.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

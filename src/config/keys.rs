@@ -1,5 +1,7 @@
 //! Every key of the contract: where it is read, what it is without the file saying so, and between
 //! which bounds it can work. One function a section, in the order of the contract.
+//!
+//! Never asks the system for anything but its host name, and opens no file that a key names.
 
 use super::reader::{Item, Read, Table};
 use super::{
@@ -31,7 +33,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
 const MIB: u64 = 1024 * 1024;
 
-/// Waits between attempts: soon at first, as a busy host asks for (RFC 5321 §4.5.4.1).
+/// Waits between attempts, the last one repeated. RFC 5321 §4.5.4.1 asks for 30 minutes in general
+/// and allows more refined lists; ours begins sooner, as most failures pass soon, and a host that
+/// refuses only first attempts (greylisting) is content with minutes.
 const RETRY: [Duration; 5] = [
     Duration::from_mins(5),
     Duration::from_mins(15),
@@ -40,16 +44,19 @@ const RETRY: [Duration; 5] = [
     Duration::from_hours(4),
 ];
 
-/// The whole file.
+/// The whole file. Fails with its first error, as others may only follow from that.
 pub fn config(file: &mut Table) -> Read<Config> {
+    // Before `listen`, which needs to know whether there is one.
     let tls = file.take("tls").map(|item| item.table(tls)).transpose()?;
     let config = Config {
         file: Some(file.file().to_owned()),
+        lines: Default::default(),
         hostname: hostname(file)?,
         spool: file.path("spool")?.unwrap_or_else(|| file.path_of("facteur-data/spool")),
         run_as: file.parse("run_as", value::USER, value::user)?,
         listen: match file.take("listen") {
             Some(item) => item.table(|table| listen(table, tls.is_some()))?,
+            // IPv6's any address takes IPv4 as well; a kernel without IPv6 is seen at binding.
             None => Listen { smtp: vec![SocketAddr::from(([0; 8], 25))], ..Listen::default() },
         },
         tls,
@@ -65,6 +72,7 @@ pub fn config(file: &mut Table) -> Read<Config> {
         || !config.listen.submission.is_empty()
         || !config.listen.submissions.is_empty();
     match config.domains.is_empty() && !relays {
+        // A misspelt section looks like none; its name tells more.
         true => Err(file.unknown().unwrap_or_else(|| {
             file.error(
                 "nothing to do: no [domain.\"...\"], no relay.networks, no listen.submission",
@@ -74,6 +82,8 @@ pub fn config(file: &mut Table) -> Read<Config> {
     }
 }
 
+/// The system's name may be no domain, or a bare word that other hosts refuse in EHLO (RFC 5321
+/// §2.3.5); only the first is found here.
 fn hostname(file: &mut Table) -> Read<Domain> {
     if let Some(name) = file.parse("hostname", value::DOMAIN, value::domain)? {
         return Ok(name);
@@ -85,6 +95,8 @@ fn hostname(file: &mut Table) -> Read<Domain> {
     })
 }
 
+/// An address counts once over all services: no second socket could be bound to it. `metrics` alone
+/// is no server for mail.
 fn listen(table: &mut Table, tls: bool) -> Read<Listen> {
     let mut seen = HashSet::new();
     let mut service = |item: Item| {
@@ -102,12 +114,18 @@ fn listen(table: &mut Table, tls: bool) -> Read<Listen> {
         submissions: read("submissions")?,
         metrics: read("metrics")?,
     };
+    let Listen { smtp, submission, submissions, .. } = &listen;
+    if smtp.is_empty() && submission.is_empty() && submissions.is_empty() {
+        return Err(table.error("nothing to do: no address to listen on for mail"));
+    }
+    // RFC 8314 §3.3; there is no other way to speak on that port.
     match !listen.submissions.is_empty() && !tls {
         true => Err(table.error("submissions is TLS from the first byte: it needs a [tls]")),
         false => Ok(listen),
     }
 }
 
+/// Both or none; whether they fit each other is not looked at here.
 fn tls(table: &mut Table) -> Read<Tls> {
     Ok(Tls {
         certificate: table.require("certificate")?.path()?,
@@ -115,6 +133,8 @@ fn tls(table: &mut Table) -> Read<Tls> {
     })
 }
 
+/// Their keys are their names, in the order of the file: the first one's postmaster is everybody's.
+/// A domain that is spelt in two ways is given twice.
 fn domains(table: &mut Table) -> Read<Vec<DomainConfig>> {
     let mut seen = HashSet::new();
     let mut domains = Vec::new();
@@ -129,6 +149,7 @@ fn domains(table: &mut Table) -> Read<Vec<DomainConfig>> {
     Ok(domains)
 }
 
+/// Neither `users` nor `any_user`: users are those who have a Maildir.
 fn domain(table: &mut Table, name: Domain) -> Read<DomainConfig> {
     let maildir = table.parse("maildir", value::MAILDIR, value::maildir)?;
     let maildir = maildir.as_deref().unwrap_or("facteur-data/mail/{domain}/{user}");
@@ -138,6 +159,7 @@ fn domain(table: &mut Table, name: Domain) -> Read<DomainConfig> {
     })?;
     Ok(DomainConfig {
         name,
+        key: table.name().to_owned(),
         maildir,
         users: table.path("users")?,
         any_user: table.flag("any_user", false)?,
@@ -151,6 +173,7 @@ fn domain(table: &mut Table, name: Domain) -> Read<DomainConfig> {
 
 fn relay(table: &mut Table) -> Read<Relay> {
     let smarthost = table.parse("smarthost", value::HOST_PORT, value::host_port)?;
+    // A password for nobody is a slip, and best told before it matters.
     let smarthost_auth = match table.take("smarthost_auth") {
         Some(item) if smarthost.is_none() => return Err(item.error("there is no smarthost")),
         Some(item) => Some(item.table(smarthost_auth)?),
@@ -161,9 +184,11 @@ fn relay(table: &mut Table) -> Read<Relay> {
         networks: table.list("networks")?.iter().map(network).collect::<Read<_>>()?,
         smarthost,
         smarthost_auth,
+        // The range above is a port's, so the other value is never used.
         port: u16::try_from(port).unwrap_or(u16::MAX),
         threads: table.count("threads", 1..=THREADS_MAX, 16)?,
         retry: table.take("retry").map_or(Ok(RETRY.to_vec()), retry)?,
+        // RFC 5321 §4.5.4.1: at least 4 to 5 days.
         expire: table.duration("expire", SECOND..=DURATION_MAX, 5 * DAY)?,
         // Zero is a value here: no notices.
         delay_notice: table.duration(
@@ -193,7 +218,9 @@ fn smarthost_auth(table: &mut Table) -> Read<SmarthostAuth> {
     })
 }
 
+/// Never empty: the last wait is the one that repeats.
 fn retry(item: Item) -> Read<Vec<Duration>> {
+    // Made first, as the list takes the item with its place.
     let whole = item.error(&format!("expected 1 to {RETRY_MAX} waits"));
     let waits = item.list()?;
     match waits.len() {
@@ -202,6 +229,7 @@ fn retry(item: Item) -> Read<Vec<Duration>> {
     }
 }
 
+/// In the order of the file; which name wins is not decided here.
 fn routes(table: &mut Table) -> Read<Vec<(String, HostPort)>> {
     let mut seen = HashSet::new();
     let mut routes = Vec::new();
@@ -217,6 +245,7 @@ fn routes(table: &mut Table) -> Read<Vec<(String, HostPort)>> {
 }
 
 fn dns(table: &mut Table) -> Read<Dns> {
+    // None: those of /etc/resolv.conf, which are looked up by whoever asks.
     let servers = table.list("servers")?;
     Ok(Dns {
         servers: servers
@@ -231,11 +260,13 @@ fn dns(table: &mut Table) -> Read<Dns> {
 fn limit(table: &mut Table) -> Read<Limit> {
     Ok(Limit {
         message_size: table.size("message_size", MESSAGE_SIZE_MIN, 50 * MIB)?,
+        // Fewer than 100 would break RFC 5321 §4.5.3.1.8.
         recipients: table.count("recipients", RECIPIENTS_MIN..=COUNT_MAX, 1000)?,
         sessions: table.count("sessions", 1..=COUNT_MAX, 1000)?,
         sessions_per_client: table.count("sessions_per_client", 1..=COUNT_MAX, 50)?,
         recipients_per_hour: table.count("recipients_per_hour", 1..=COUNT_MAX, 500)?,
         errors: table.count("errors", 1..=COUNT_MAX, 20)?,
+        // RFC 5321 §6.3: normally at least 100; what is set lower is set on purpose.
         hops: table.count("hops", 1..=COUNT_MAX, 100)?,
         auth_failures: table.count("auth_failures", 1..=COUNT_MAX, 3)?,
     })
@@ -249,6 +280,8 @@ fn trace(table: &mut Table) -> Read<Trace> {
 }
 
 fn timeout(table: &mut Table) -> Read<Timeout> {
+    // Zero would end every step before it began. The first three defaults are those of RFC 5321
+    // §4.5.3.2.7, §4.5.3.2.5 and §4.5.3.2.6.
     let mut read = |key, default| table.duration(key, SECOND..=DURATION_MAX, default);
     Ok(Timeout {
         command: read("command", Duration::from_mins(5))?,

@@ -13,6 +13,8 @@ mod value;
 
 use crate::mail::address::{Domain, Mailbox};
 use reader::Source;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -45,6 +47,8 @@ any_user = true
 pub struct Config {
     /// The file it was read from; none for the built-in demo.
     pub file: Option<PathBuf>,
+    /// Of each key that the file sets, its line.
+    pub lines: BTreeMap<String, usize>,
     /// Our name in the banner, EHLO and Received.
     pub hostname: Domain,
     pub spool: PathBuf,
@@ -81,6 +85,8 @@ pub struct Tls {
 #[derive(Clone, Debug, PartialEq)]
 pub struct DomainConfig {
     pub name: Domain,
+    /// Its table as the file writes it, `domain."mx.test"`: under this its keys are placed.
+    pub key: String,
     /// Where a user's Maildir is, with `{domain}` and `{user}` still in it.
     pub maildir: String,
     /// Dovecot's passwd-file; when there is one, only its users exist.
@@ -210,22 +216,52 @@ impl Config {
     /// demo. A file that is there but cannot be read is an error, never passed over: mail would go
     /// where nobody wants it.
     pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
-        match path {
+        let config = match path {
             Some(path) => Config::read(path),
             None => Config::find(&PLACES.map(Path::new)),
+        };
+        config.map(Config::absolute)
+    }
+
+    /// Where mail lies is told in logs, and a reader of those need not know where we were started.
+    fn absolute(mut self) -> Config {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or(path.to_owned());
+        self.spool = absolute(&self.spool);
+        for domain in &mut self.domains {
+            // It was text before; a working directory that is none leaves it as it is.
+            if let Ok(path) = absolute(Path::new(&domain.maildir)).into_os_string().into_string() {
+                domain.maildir = path;
+            }
         }
+        self
     }
 
     /// Reads `text` as the content of `file`; relative paths in it are relative to the folder of
     /// `file`, which need not exist.
     pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
-        Source { file, text }.read(keys::config)
+        let lines = RefCell::default();
+        let mut config = Source { file, text, lines: &lines }.read(keys::config)?;
+        config.lines = lines.into_inner();
+        Ok(config)
+    }
+
+    /// Names a key for an error that shows only later: "facteur.toml:12: relay.networks".
+    pub fn place(&self, key: &str) -> String {
+        match (&self.file, self.lines.get(key)) {
+            (Some(file), Some(line)) => format!("{}:{line}: {key}", file.display()),
+            (Some(file), None) => format!("{}: {key}", file.display()),
+            (None, _) => key.to_owned(),
+        }
     }
 
     /// What holds without a file; see [`DEMO`].
     pub fn demo() -> Config {
         let demo = Config::parse(DEMO, Path::new("facteur.toml"));
-        Config { file: None, ..demo.expect("DEMO is a constant, and a test reads it") }
+        Config {
+            file: None,
+            lines: BTreeMap::new(),
+            ..demo.expect("DEMO is a constant, and a test reads it")
+        }
     }
 
     fn find(places: &[&Path]) -> Result<Config, ConfigError> {

@@ -5,11 +5,14 @@
 
 use super::{ConfigError, value};
 use crate::limits::QUOTED_MAX;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
+/// An error names the file, the line where there is one, the key, and what was expected.
 pub type Read<T> = Result<T, ConfigError>;
 
 /// The file whose text is read; every error names it.
@@ -17,6 +20,8 @@ pub type Read<T> = Result<T, ConfigError>;
 pub struct Source<'a> {
     pub file: &'a Path,
     pub text: &'a str,
+    /// Where the line of every key that was there is noted.
+    pub lines: &'a RefCell<BTreeMap<String, usize>>,
 }
 
 /// A section and the keys in it that nobody has taken yet.
@@ -24,8 +29,10 @@ pub struct Table<'a> {
     source: Source<'a>,
     /// Its whole name, empty for the file itself.
     name: String,
+    /// Where it begins in the text, in octets.
     at: usize,
     rest: DeTable<'a>,
+    /// Keys that were asked for, there or not: what an unknown one is compared with.
     known: Vec<&'static str>,
 }
 
@@ -34,6 +41,7 @@ pub struct Item<'a> {
     source: Source<'a>,
     /// Its whole name, `relay.threads`.
     key: String,
+    /// Where the key begins in the text, in octets; of an element of a list, the element.
     at: usize,
     value: DeValue<'a>,
 }
@@ -51,11 +59,14 @@ impl<'a> Source<'a> {
 
     /// An error at an offset in the text, or about the file as a whole.
     pub fn error(&self, at: Option<usize>, what: String) -> ConfigError {
-        let line = at.map(|at| {
-            let before = &self.text.as_bytes()[..at.min(self.text.len())];
-            1 + before.iter().filter(|b| **b == b'\n').count()
-        });
+        let line = at.map(|at| self.line(at));
         ConfigError { file: self.file.to_owned(), line, what }
+    }
+
+    /// Counted from 1, as editors do.
+    fn line(&self, at: usize) -> usize {
+        let before = &self.text.as_bytes()[..at.min(self.text.len())];
+        1 + before.iter().filter(|b| **b == b'\n').count()
     }
 
     /// A path as the file means it: relative to the file's own folder, which for a bare name is `.`.
@@ -64,6 +75,7 @@ impl<'a> Source<'a> {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
+        // Without `./` in the middle, for those who read the path in a log.
         folder.join(text.strip_prefix("./").unwrap_or(text))
     }
 }
@@ -73,6 +85,7 @@ impl<'a> Table<'a> {
         Table { source, name, at, rest, known: Vec::new() }
     }
 
+    /// Lets `read` take its keys. An error of a value comes before that of an unknown key.
     fn finish<T>(mut self, read: impl FnOnce(&mut Table<'a>) -> Read<T>) -> Read<T> {
         let value = read(&mut self)?;
         match self.unknown() {
@@ -89,14 +102,21 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// Its whole name, empty for the file itself.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn file(&self) -> &'a Path {
         self.source.file
     }
 
+    /// As [`Source::path`], for a path that is a default.
     pub fn path_of(&self, text: &str) -> PathBuf {
         self.source.path(text)
     }
 
+    /// None when the file does not have it; the caller's default holds then.
     pub fn take(&mut self, key: &'static str) -> Option<Item<'a>> {
         self.known.push(key);
         let (name, value) = self.rest.remove_entry(key)?;
@@ -126,6 +146,7 @@ impl<'a> Table<'a> {
                 (key.into_inner().into_owned(), item)
             })
             .collect();
+        // The parser keeps no such order, and the first domain matters.
         items.sort_by_key(|(_, item)| item.at);
         items
     }
@@ -158,6 +179,7 @@ impl<'a> Table<'a> {
         self.take(key).map_or(Ok(Vec::new()), Item::list)
     }
 
+    /// Relative paths are made relative to the file's folder.
     pub fn path(&mut self, key: &'static str) -> Read<Option<PathBuf>> {
         self.take(key).map(|item| item.path()).transpose()
     }
@@ -193,6 +215,7 @@ impl<'a> Table<'a> {
         self.take(key).map_or(Ok(default), |item| item.duration(range))
     }
 
+    /// The whole name, quoted where the file has to quote it, so that it can be searched for.
     fn name_of(&self, key: &str) -> String {
         let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         let key = match !key.is_empty() && key.bytes().all(bare) {
@@ -205,8 +228,11 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// Notes the line as well: what is wrong later (a file that is not there) names it too.
     fn item(&self, key: &str, at: usize, value: DeValue<'a>) -> Item<'a> {
-        Item { source: self.source, key: self.name_of(key), at, value }
+        let key = self.name_of(key);
+        self.source.lines.borrow_mut().insert(key.clone(), self.source.line(at));
+        Item { source: self.source, key, at, value }
     }
 
     /// The first key of the section that nobody has taken.
@@ -216,6 +242,7 @@ impl<'a> Table<'a> {
         Some(self.unknown_key(key.get_ref(), key.span().start, &self.known, table))
     }
 
+    /// One guess when it is near, else all that could be meant.
     fn unknown_key(
         &self,
         key: &str,
@@ -244,7 +271,8 @@ impl<'a> Item<'a> {
         self.error(&format!("expected {expected}, found {}", self.shown()))
     }
 
-    /// "file:line: key: expected …, found the integer 0"
+    /// "file:line: key: expected …, found the integer 0": the type is told, as `25` and `"25"` are
+    /// easily taken for each other.
     fn wrong_type(&self, expected: &str) -> ConfigError {
         let found = match &self.value {
             DeValue::Array(_) | DeValue::Table(_) => self.shown(),
@@ -315,6 +343,7 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// Its elements keep the key's name and have lines of their own.
     pub fn list(self) -> Read<Vec<Item<'a>>> {
         let DeValue::Array(elements) = self.value else {
             return Err(self.wrong_type("a list in brackets"));
@@ -328,6 +357,7 @@ impl<'a> Item<'a> {
         Ok(elements.into_iter().map(item).collect())
     }
 
+    /// Fails as well when `read` leaves a key.
     pub fn table<T>(self, read: impl FnOnce(&mut Table<'a>) -> Read<T>) -> Read<T> {
         let DeValue::Table(table) = self.value else {
             return Err(self.wrong_type("a table"));
@@ -346,6 +376,7 @@ impl<'a> Item<'a> {
 fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
     let distances = known.iter().map(|name| (distance(key, name), *name));
     let (distance, name) = distances.min()?;
+    // A guess that is wrong more often than right only misleads.
     (distance <= 2 && 2 * distance < name.len()).then_some(name)
 }
 
@@ -390,7 +421,8 @@ mod tests {
             ("/etc/facteur/facteur.toml", "../spool", "/etc/facteur/../spool"),
             ("conf/facteur.toml", "/var/spool", "/var/spool"),
         ] {
-            let source = Source { file: Path::new(file), text: "" };
+            let lines = RefCell::default();
+            let source = Source { file: Path::new(file), text: "", lines: &lines };
             assert_eq!(source.path(path), Path::new(meant));
         }
     }

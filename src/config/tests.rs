@@ -37,6 +37,7 @@ fn the_example_of_the_contract() {
         tls: Some(Tls { certificate: path("fullchain.pem"), key: path("privkey.pem") }),
         domains: vec![DomainConfig {
             name: Domain::parse("example.org").unwrap(),
+            key: "domain.\"example.org\"".to_owned(),
             maildir: "/var/mail/{domain}/{user}".to_owned(),
             users: Some(path("example.org.users")),
             any_user: false,
@@ -59,9 +60,11 @@ fn the_example_of_the_contract() {
             ..parse(LEAST).unwrap().relay
         },
         dns: Dns { servers: sockets("127.0.0.1:53"), ..parse(LEAST).unwrap().dns },
+        lines: config.lines.clone(),
         ..parse(LEAST).unwrap()
     };
     assert_eq!(config, expected);
+    assert_eq!(config.place("relay.smarthost"), "/etc/facteur/facteur.toml:28: relay.smarthost");
 }
 
 #[test]
@@ -138,7 +141,6 @@ fn the_systems_host_name() {
 #[test]
 fn values_that_are_good() {
     for text in [
-        "[domain.a]\n[listen]\n",
         "[listen]\nsubmission = [\"[::]:587\"]",
         "[domain.a]\n[listen]\nsmtp = [\"127.0.0.1:0\", \"127.0.0.1:0\", \"[::1]:25\"]",
         "[domain.a]\n[listen]\nsmtp = [\n  \"127.0.0.1:25\",\n  \"127.0.0.2:25\",\n]",

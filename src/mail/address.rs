@@ -1,13 +1,19 @@
 //! Addresses and paths: what stands between the angle brackets of MAIL and RCPT.
 //!
 //! Parsed once, then held in types that cannot be wrong. Pure: nothing here asks whether a domain or
-//! a mailbox exists. Grammar: RFC 5321 §4.1.2 and §4.1.3; lengths: §4.5.3.1.
+//! a mailbox exists. Grammar: RFC 5321 §4.1.2 and §4.1.3; lengths: §4.5.3.1; UTF-8: RFC 6531 §3.3
+//! (whether UTF-8 may be used at all depends on the transaction and is asked elsewhere).
 
-use crate::limits::{DOMAIN_MAX, LABEL_MAX, LOCAL_PART_MAX, PATH_MAX};
+mod grammar;
+
+use super::visible::is_hidden;
+use crate::limits::{DOMAIN_MAX, LOCAL_PART_MAX, PATH_MAX};
+use grammar::{Cursor, is_atext, is_label, path};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-/// A domain in ASCII lower case, 1 to 255 octets (RFC 5321 §4.1.2, §4.5.3.1.2).
+/// A domain in ASCII lower case, 1 to 255 octets (RFC 5321 §4.1.2, §4.5.3.1.2); U-labels are kept as
+/// A-labels (RFC 5890), so that one domain has one form.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Domain(String);
 
@@ -60,7 +66,7 @@ pub enum BadAddress {
     DomainLong,
     Literal,
     PathLong,
-    NotAscii,
+    NotUtf8,
     NullRecipient,
 }
 
@@ -76,7 +82,7 @@ impl fmt::Display for BadAddress {
             BadAddress::DomainLong => "domain is longer than 255 octets",
             BadAddress::Literal => "bad address literal, [192.0.2.1] or [IPv6:2001:db8::1]",
             BadAddress::PathLong => "path is longer than 256 octets",
-            BadAddress::NotAscii => "octets above 127 in the address",
+            BadAddress::NotUtf8 => "octets that are no UTF-8 in the address",
             BadAddress::NullRecipient => "a recipient cannot be empty",
         })
     }
@@ -91,12 +97,18 @@ impl Domain {
         if text.len() > DOMAIN_MAX {
             return Err(BadAddress::DomainLong);
         }
+        if !text.is_ascii() {
+            // Strict, so that what comes back is a name that DNS can hold.
+            let ascii = idna::domain_to_ascii_strict(text).map_err(|_| BadAddress::Domain)?;
+            return Domain::parse(&ascii);
+        }
         match text.split('.').all(|label| is_label(label.as_bytes(), false)) {
             true => Ok(Domain(text.to_ascii_lowercase())),
             false => Err(BadAddress::Domain),
         }
     }
 
+    /// In lower case, as A-labels.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -104,18 +116,19 @@ impl Domain {
 
 impl LocalPart {
     /// From the text a person or a file means, not as SMTP writes it. Fails when it is empty, too
-    /// long, or holds what no quoting can express (controls, octets above 127).
+    /// long, or holds what no quoting can express (controls).
     pub fn from_plain(text: &str) -> Result<LocalPart, BadAddress> {
         match text {
             "" => Err(BadAddress::LocalPart),
             _ if text.len() > LOCAL_PART_MAX => Err(BadAddress::LocalPartLong),
-            _ if !text.is_ascii() => Err(BadAddress::NotAscii),
-            _ if text.bytes().any(|b| b.is_ascii_control()) => Err(BadAddress::LocalPart),
+            // Nobody means what nobody sees: a mark of direction, a byte order mark.
+            _ if text.contains(is_hidden) => Err(BadAddress::LocalPart),
             _ => Ok(LocalPart(text.to_owned())),
         }
     }
 
-    /// A user's name that was checked when it was read from a file or a path.
+    /// A user's name that was checked when it was read from a file or a path: unchecked text could
+    /// forge a header by way of Delivered-To.
     pub fn of_user(name: &str) -> LocalPart {
         LocalPart(name.to_owned())
     }
@@ -127,7 +140,7 @@ impl LocalPart {
 }
 
 /// Whether a name may become one segment of a path: no `/`, no control octet (NUL with them), no
-/// leading dot, not empty, and short enough for a file system.
+/// leading dot, not empty, and short enough for a file system (255 octets, as for a domain).
 pub fn is_file_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= DOMAIN_MAX
@@ -137,11 +150,17 @@ pub fn is_file_name(name: &str) -> bool {
 
 impl Mailbox {
     /// Reads `local@host` as a person writes it on a command line, with or without angle brackets.
+    /// Fails with [`BadAddress::Domain`] when anything follows the host.
     pub fn parse(text: &str) -> Result<Mailbox, BadAddress> {
         let bare = text.strip_prefix('<').and_then(|t| t.strip_suffix('>')).unwrap_or(text);
         let mut cursor = Cursor { rest: bare.as_bytes() };
         let mailbox = cursor.mailbox()?;
+        // As long as a recipient may be: what is taken here is one, sooner or later.
+        if mailbox.local.0.len() > LOCAL_PART_MAX {
+            return Err(BadAddress::LocalPartLong);
+        }
         match cursor.rest.is_empty() {
+            true if bare.len() + 2 > PATH_MAX => Err(BadAddress::PathLong),
             true => Ok(mailbox),
             false => Err(BadAddress::Domain),
         }
@@ -149,7 +168,8 @@ impl Mailbox {
 }
 
 impl ReversePath {
-    /// Reads a path at the start of `text`; gives it and what follows the `>`.
+    /// Reads a path at the start of `text`; gives it and what follows the `>`. A local part past 64
+    /// octets is let pass; see [`LOCAL_PART_MAX`].
     pub fn parse(text: &[u8]) -> Result<(ReversePath, &[u8]), BadAddress> {
         if let Some(rest) = text.strip_prefix(b"<>") {
             return Ok((ReversePath::Null, rest));
@@ -163,6 +183,7 @@ impl ForwardPath {
     /// Reads a path at the start of `text`; gives it and what follows the `>`.
     pub fn parse(text: &[u8]) -> Result<(ForwardPath, &[u8]), BadAddress> {
         const POSTMASTER: &[u8] = b"<postmaster>";
+        // In any case of letters (RFC 5321 §4.1.1.3); with a domain it is a mailbox like others.
         if text.len() >= POSTMASTER.len()
             && text[..POSTMASTER.len()].eq_ignore_ascii_case(POSTMASTER)
         {
@@ -180,10 +201,11 @@ impl ForwardPath {
 }
 
 impl ClientName {
-    /// Takes a domain or an address literal. Underscores in labels are let pass: hosts named so are
-    /// many, and RFC 5321 §4.1.4 wants no mail refused for what a client calls itself.
+    /// Takes a domain or an address literal. Underscores in labels are let pass, against RFC 5321
+    /// §4.1.2: hosts named so are many, and the name only goes into Received. Octets beyond ASCII
+    /// are not: nobody has agreed on UTF-8 yet (RFC 6531 §3.7.1).
     pub fn parse(text: &[u8]) -> Result<ClientName, BadAddress> {
-        let text = str::from_utf8(text).map_err(|_| BadAddress::NotAscii)?;
+        let text = str::from_utf8(text).map_err(|_| BadAddress::NotUtf8)?;
         if text.starts_with('[') {
             let mut cursor = Cursor { rest: text.as_bytes() };
             cursor.literal()?;
@@ -198,150 +220,9 @@ impl ClientName {
         Ok(ClientName(text.to_owned()))
     }
 
+    /// As the client wrote it, for Received and the greeting.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-fn is_label(label: &[u8], underscores: bool) -> bool {
-    let edge = |b: u8| b.is_ascii_alphanumeric() || (underscores && b == b'_');
-    matches!(label, [first, .., last] if edge(*first) && edge(*last))
-        && label.len() <= LABEL_MAX
-        && label.iter().all(|&b| edge(b) || b == b'-')
-        || matches!(label, [only] if edge(*only))
-}
-
-/// "atext" of RFC 5322 §3.2.3.
-fn is_atext(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b)
-}
-
-fn path(text: &[u8]) -> Result<(Mailbox, &[u8]), BadAddress> {
-    let inner = text.strip_prefix(b"<").ok_or(BadAddress::NoBrackets)?;
-    let mut cursor = Cursor { rest: inner };
-    cursor.route()?;
-    let mailbox = cursor.mailbox()?;
-    let rest = cursor.rest.strip_prefix(b">").ok_or(match cursor.rest {
-        [] => BadAddress::NoBrackets,
-        _ => BadAddress::Domain,
-    })?;
-    match text.len() - rest.len() > PATH_MAX {
-        true => Err(BadAddress::PathLong),
-        false => Ok((mailbox, rest)),
-    }
-}
-
-struct Cursor<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Cursor<'a> {
-    fn take_while(&mut self, good: impl Fn(u8) -> bool) -> &'a [u8] {
-        let length = self.rest.iter().take_while(|&&b| good(b)).count();
-        let (taken, rest) = self.rest.split_at(length);
-        self.rest = rest;
-        taken
-    }
-
-    fn take(&mut self, octet: u8) -> bool {
-        let found = self.rest.first() == Some(&octet);
-        self.rest = &self.rest[usize::from(found)..];
-        found
-    }
-
-    /// `@a,@b:` is read and dropped (RFC 5321 §3.3, appendix C).
-    fn route(&mut self) -> Result<(), BadAddress> {
-        if !self.take(b'@') {
-            return Ok(());
-        }
-        loop {
-            self.host().map_err(|_| BadAddress::Route)?;
-            if self.take(b':') {
-                return Ok(());
-            }
-            if !(self.take(b',') && self.take(b'@')) {
-                return Err(BadAddress::Route);
-            }
-        }
-    }
-
-    fn mailbox(&mut self) -> Result<Mailbox, BadAddress> {
-        let local = match self.rest.first() {
-            Some(b'"') => self.quoted()?,
-            _ => self.dotted()?,
-        };
-        if !self.take(b'@') {
-            return Err(match self.rest.first() {
-                None | Some(b'>') if !local.is_empty() => BadAddress::NoDomain,
-                Some(128..=255) => BadAddress::NotAscii,
-                _ => BadAddress::LocalPart,
-            });
-        }
-        let host = self.host()?;
-        Ok(Mailbox { local: LocalPart(local), host })
-    }
-
-    fn dotted(&mut self) -> Result<String, BadAddress> {
-        let text = self.take_while(|b| is_atext(b) || b == b'.');
-        if self.rest.first().is_some_and(|b| *b > 127) {
-            return Err(BadAddress::NotAscii);
-        }
-        if text.split(|&b| b == b'.').any(<[u8]>::is_empty) {
-            return Err(BadAddress::LocalPart);
-        }
-        Ok(String::from_utf8_lossy(text).into_owned())
-    }
-
-    /// "Quoted-string" of RFC 5321 §4.1.2, without its quotes and backslashes.
-    fn quoted(&mut self) -> Result<String, BadAddress> {
-        self.take(b'"');
-        let mut text = String::new();
-        loop {
-            match *self.rest {
-                [b'"', ..] => break,
-                [b'\\', b @ 32..=126, ..] => {
-                    text.push(char::from(b));
-                    self.rest = &self.rest[2..];
-                }
-                [b'\\', ..] => return Err(BadAddress::LocalPart),
-                [b @ 32..=126, ..] => {
-                    text.push(char::from(b));
-                    self.rest = &self.rest[1..];
-                }
-                [128..=255, ..] => return Err(BadAddress::NotAscii),
-                _ => return Err(BadAddress::LocalPart),
-            }
-        }
-        self.take(b'"');
-        Ok(text)
-    }
-
-    fn host(&mut self) -> Result<Host, BadAddress> {
-        if self.rest.first() == Some(&b'[') {
-            return self.literal().map(Host::Literal);
-        }
-        let text = self.take_while(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
-        if self.rest.first().is_some_and(|b| *b > 127) {
-            return Err(BadAddress::NotAscii);
-        }
-        let text = str::from_utf8(text).map_err(|_| BadAddress::Domain)?;
-        Domain::parse(text).map(Host::Domain)
-    }
-
-    /// `[192.0.2.1]` or `[IPv6:2001:db8::1]`; no other tag is registered (RFC 5321 §4.1.3).
-    fn literal(&mut self) -> Result<IpAddr, BadAddress> {
-        self.take(b'[');
-        let text = self.take_while(|b| b.is_ascii_alphanumeric() || b":.-".contains(&b));
-        if !self.take(b']') {
-            return Err(BadAddress::Literal);
-        }
-        let text = str::from_utf8(text).map_err(|_| BadAddress::Literal)?;
-        let tagged = text.get(..5).filter(|tag| tag.eq_ignore_ascii_case("IPv6:"));
-        match tagged {
-            Some(_) => text[5..].parse::<Ipv6Addr>().map(IpAddr::V6).ok(),
-            None => text.parse::<Ipv4Addr>().map(IpAddr::V4).ok(),
-        }
-        .ok_or(BadAddress::Literal)
     }
 }
 
@@ -361,7 +242,9 @@ impl fmt::Display for Domain {
 
 impl fmt::Display for LocalPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atext)) {
+        let is_atom = |atom: &str| atom.bytes().all(|b| is_atext(b) || b > 127);
+        // No quotes where none are needed (RFC 5321 §4.1.2 asks for the least quoting).
+        if self.0.split('.').all(|atom| !atom.is_empty() && is_atom(atom)) {
             return f.write_str(&self.0);
         }
         f.write_str("\"")?;
@@ -435,6 +318,9 @@ mod tests {
             ("<ann@[ipv6:::ffff:192.0.2.1]>", "ann@[IPv6:::ffff:192.0.2.1]"),
             ("<a!b%c@mx.test>", "a!b%c@mx.test"),
             ("<ann@localhost>", "ann@localhost"),
+            ("<\u{e9}va@mx.test>", "\u{e9}va@mx.test"),
+            ("<\"\u{e9} va\"@mx.test>", "\"\u{e9} va\"@mx.test"),
+            ("<ann@b\u{fc}cher.test>", "ann@xn--bcher-kva.test"),
         ] {
             assert_eq!(forward(text).as_deref(), Ok(meant), "{text}");
         }
@@ -468,11 +354,18 @@ mod tests {
             ("<ann@[2001:db8::1]>", Literal),
             ("<ann@[x-tag:abc]>", Literal),
             ("<ann@[192.0.2.1>", Literal),
-            ("<\u{e9}@mx.test>", NotAscii),
-            ("<ann@\u{e9}.test>", NotAscii),
+            ("<a\u{85}@mx.test>", LocalPart),
+            ("<ann@\u{2028}.test>", Domain),
         ] {
             assert_eq!(forward(text), Err(why), "{text}");
         }
+    }
+
+    #[test]
+    fn octets_that_are_no_utf8() {
+        let found = ReversePath::parse(b"<a\xff@mx.test>").map(drop);
+        assert_eq!(found, Err(BadAddress::NotUtf8));
+        assert!(ReversePath::parse(b"<a@mx.test> \xff").is_ok());
     }
 
     #[test]

@@ -12,11 +12,13 @@ use std::ops::Range;
 pub struct Summary {
     /// Received fields.
     pub received: usize,
-    /// Values of the Delivered-To fields, trimmed, in lower case.
+    /// Values of the Delivered-To fields, trimmed, in ASCII lower case.
     pub delivered_to: Vec<String>,
     /// Where Return-Path fields lie, in octets from the start of the message: final delivery leaves
     /// them out (RFC 5321 §4.4).
     pub return_paths: Vec<Range<u64>>,
+    /// The message begins with white space: put under a field it would become a part of that.
+    pub begins_folded: bool,
 }
 
 /// Reads the header as it comes.
@@ -69,12 +71,18 @@ impl Scanner {
         let line = std::mem::take(&mut self.line);
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
         match text.first() {
-            Some(b' ' | b'\t') => {} // a folded line: more of the same field
+            // A folded line is more of the same field; on top it is more of nothing.
+            Some(b' ' | b'\t') if self.line_start > 0 => {}
             _ => match name(text) {
                 Some(name) => self.begin(name),
                 // "From " of an mbox on top is no field and does not end the header.
                 None if self.line_start == 0 && is_mbox_from(text) => self.field = Field::Other,
-                None => self.done = true,
+                None => {
+                    self.done = true;
+                    let first = self.line_start == 0;
+                    self.summary.begins_folded = first && text.starts_with(b" ");
+                    self.summary.begins_folded |= first && text.starts_with(b"\t");
+                }
             },
         }
         if !self.done {
@@ -110,7 +118,7 @@ impl Scanner {
                 let folded = matches!(text.first(), Some(b' ' | b'\t'));
                 let from =
                     if folded { 0 } else { memchr::memchr(b':', text).map_or(0, |at| at + 1) };
-                let words = String::from_utf8_lossy(&text[from..]).trim().to_lowercase();
+                let words = String::from_utf8_lossy(&text[from..]).trim().to_ascii_lowercase();
                 if let Some(value) = self.summary.delivered_to.last_mut()
                     && value.len() + words.len() <= FIELD_VALUE_MAX
                 {
@@ -195,8 +203,11 @@ mod tests {
             ("X: y\nno field\nReceived: x\n", 0),
             ("", 0),
             ("Received: x", 1),
+            (" folded\nReceived: x\n", 0),
         ] {
-            assert_eq!(at_any_split(text).received, received, "{text:?}");
+            let found = at_any_split(text);
+            assert_eq!(found.received, received, "{text:?}");
+            assert_eq!(found.begins_folded, text.starts_with(' '));
         }
     }
 

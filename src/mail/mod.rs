@@ -5,4 +5,5 @@ pub mod envelope;
 pub mod fields;
 pub mod header;
 pub mod trace;
+pub mod visible;
 pub mod words;

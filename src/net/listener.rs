@@ -5,7 +5,7 @@ use crate::limits::{ACCEPT_WAIT, ACCEPT_WAIT_MAX, BACKLOG};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -36,11 +36,20 @@ impl Listener {
     /// Binds; port 0 takes a free one, which `address` then tells. `all`: the other addresses of
     /// this server, to find out whether an IPv6 socket may take IPv4 as well.
     pub fn bind(service: Service, wanted: SocketAddr, all: &[SocketAddr]) -> io::Result<Listener> {
-        let socket = Socket::new(Domain::for_address(wanted), Type::STREAM, None)?;
+        let socket = match Socket::new(Domain::for_address(wanted), Type::STREAM, None) {
+            // A kernel without IPv6: all addresses are then all that it has.
+            Err(error) if is_no_ipv6(&error) && wanted.ip() == Ipv6Addr::UNSPECIFIED => {
+                let wanted = SocketAddr::from((Ipv4Addr::UNSPECIFIED, wanted.port()));
+                return Listener::bind(service, wanted, all);
+            }
+            socket => socket?,
+        };
         if wanted.is_ipv6() {
+            // `[::]` takes IPv4 too, unless that port has a socket of its own for it.
             let shared = all.iter().any(|other| other.is_ipv4() && other.port() == wanted.port());
             socket.set_only_v6(shared)?;
         }
+        // Or a restart would wait for the last connections of the run before it.
         socket.set_reuse_address(true)?;
         socket.bind(&wanted.into())?;
         socket.listen(BACKLOG)?;
@@ -63,6 +72,7 @@ impl Listener {
                 // The client went away before we came; or a signal.
                 Err(e) if is_passing(&e) || self.closed.load(Ordering::SeqCst) => {}
                 Err(error) => {
+                    // Said once, not at each try.
                     if wait == ACCEPT_WAIT {
                         let what = format!("cannot accept on {}: {error}; waiting", self.address);
                         tell(&Event::Warning { what: &what });
@@ -80,6 +90,10 @@ impl Listener {
         // On Linux this wakes a blocked accept.
         let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
     }
+}
+
+fn is_no_ipv6(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32)
 }
 
 fn is_passing(error: &io::Error) -> bool {

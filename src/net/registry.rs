@@ -15,12 +15,15 @@ use std::time::{Duration, Instant};
 pub struct Registry {
     inner: Mutex<Inner>,
     left: Condvar,
+    /// With `idle` in one order for all (SeqCst): mark and stop cannot miss each other.
     stopping: AtomicBool,
+    ending: AtomicBool,
 }
 
 #[derive(Default)]
 struct Inner {
     sessions: HashMap<u64, Arc<Presence>>,
+    /// Sessions of each; none is kept at zero, so it is no larger than `sessions`.
     clients: HashMap<IpAddr, usize>,
     next: u64,
 }
@@ -28,6 +31,7 @@ struct Inner {
 /// One session, as others may touch it.
 #[derive(Default)]
 pub struct Presence {
+    /// Shared with the session, not cloned: a clone would be one more descriptor.
     stream: Option<Arc<TcpStream>>,
     idle: AtomicBool,
 }
@@ -91,8 +95,10 @@ impl Registry {
         self.wake(|presence| presence.idle.load(SeqCst));
     }
 
-    /// Ends the reading side of all sessions, whatever they do: they hear the end of input.
+    /// Ends the reading side of all sessions, whatever they do: they hear the end of input, and can
+    /// still say 421.
     pub fn stop_reading(&self) {
+        self.ending.store(true, SeqCst);
         self.wake(|_| true);
     }
 
@@ -134,6 +140,11 @@ impl Ticket {
 
     pub fn is_stopping(&self) -> bool {
         self.registry.is_stopping()
+    }
+
+    /// Whether the server no longer waits for transactions.
+    pub fn is_ending(&self) -> bool {
+        self.registry.ending.load(SeqCst)
     }
 }
 

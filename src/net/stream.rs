@@ -4,8 +4,10 @@
 //! (RFC 5321 §4.5.3.2).
 
 use crate::limits::{LINGER, LINGER_OCTETS};
+use nix::sys::socket::{MsgFlags, recv};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,8 @@ pub trait Wire {
     fn read(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<usize>;
     /// Sends all of it, or fails with `TimedOut` past the deadline.
     fn write_all(&mut self, octets: &[u8], deadline: Instant) -> io::Result<()>;
+    /// Whether octets are there before anything was said.
+    fn is_early(&mut self) -> bool;
     /// Ends our side, and reads on for a moment so that the last reply is not lost.
     fn finish(&mut self);
 }
@@ -76,7 +80,14 @@ impl Wire for TcpWire {
         Ok(())
     }
 
+    fn is_early(&mut self) -> bool {
+        // Looked at without taking it or waiting for it.
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        recv(self.stream.as_raw_fd(), &mut [0], flags).is_ok_and(|octets| octets > 0)
+    }
+
     fn finish(&mut self) {
+        // A close with octets unread resets the connection, and the reply may be lost.
         if self.stream.shutdown(Shutdown::Write).is_err() {
             return;
         }
@@ -100,10 +111,10 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     }
 }
 
-/// Whether a socket's timeout may stand for another: the deadline is looked at again after it, so a
-/// little longer or shorter does no harm.
+/// Whether a socket's timeout may stand for another. The deadline is looked at again after it, so a
+/// shorter one only means to look more often, and a little longer does no harm.
 fn is_near(set: Option<Duration>, wanted: Duration) -> bool {
-    let shortest = wanted - wanted / 8;
+    let shortest = wanted.min(Duration::from_secs(30));
     set.is_some_and(|set| set >= shortest && set <= wanted + Duration::from_millis(500))
 }
 

@@ -60,12 +60,10 @@ impl LineBuffer {
     fn keep(&mut self, octets: &[u8]) {
         // The LF is never kept, so the buffer with its CR may come to one less than the limit.
         let room = (COMMAND_LINE_MAX - 1).saturating_sub(self.octets.len());
-        if octets.len() > room {
-            self.too_long = true;
-        }
         if !self.too_long {
-            self.octets.extend_from_slice(octets);
+            self.octets.extend_from_slice(&octets[..octets.len().min(room)]);
         }
+        self.too_long |= octets.len() > room;
     }
 
     fn finish(&mut self) -> Line {

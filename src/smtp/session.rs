@@ -4,12 +4,16 @@
 //! decides and answers with [`Session::allow`], [`Session::accepted`] or [`Session::refuse`] before
 //! it feeds more. Order, syntax and protocol limits are decided here, people and policy never.
 
-use super::command::{Body, Command, Mail, VERBS};
+mod message;
+
+use super::chunk::Chunks;
+use super::command::{Command, Name, VERBS};
 use super::data::Decoder;
 use super::line::{Line, LineBuffer};
-use super::reply::{Reply, quoted};
+use super::reply::Reply;
 use crate::mail::address::{ClientName, Domain, ForwardPath, ReversePath};
-use crate::mail::envelope::Envelope;
+use crate::mail::envelope::{Envelope, Recipient, Sender};
+use message::Chunk;
 
 /// What the caller does next; each variant is one act on the outside world.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,6 +23,8 @@ pub enum Action {
     /// Send this and all before it now (RFC 2920 §3.2: some replies must not be held back).
     SendNow(Reply),
     Ask(Question),
+    /// Nothing is said; octets of a message follow.
+    Listen,
     /// Send this and close.
     Close(Reply),
 }
@@ -32,6 +38,10 @@ pub enum Question {
     Recipient(ForwardPath),
     /// All octets of the message are there: take it? Its transaction is over whatever the answer.
     Message(Envelope),
+    /// Who is this (VRFY)?
+    Verify(Name),
+    /// Who is on this list (EXPN)?
+    Expand(Name),
 }
 
 /// What a session is told when it begins.
@@ -64,21 +74,30 @@ enum State {
     Mail(Envelope, Refused),
     Rcpt(Envelope),
     Data(Envelope, Decoder),
+    /// Inside a chunk of BDAT.
+    Chunk(Chunk),
+    /// After a chunk that was not the last.
+    Between(Envelope, Chunks),
     /// A question is open about this.
-    AskedSender(Mail),
-    AskedRecipient(Envelope, ForwardPath),
+    AskedSender(Sender),
+    AskedRecipient(Envelope, Recipient),
     AskedMessage,
+    /// VRFY or EXPN, which change nothing.
+    AskedName(Box<State>),
 }
 
 /// Whether a RCPT of this transaction was refused.
 type Refused = bool;
 
+/// The state of one connection. Bounded: one line, and the envelope with `recipients` at most.
 pub struct Session {
     settings: Settings,
     lines: LineBuffer,
     state: State,
     greeting: Option<Greeting>,
     errors: usize,
+    /// AUTH was tried in vain, and what follows is no command: perhaps the password.
+    after_auth: bool,
 }
 
 impl Session {
@@ -89,6 +108,7 @@ impl Session {
             state: State::Idle,
             greeting: None,
             errors: 0,
+            after_auth: false,
         }
     }
 
@@ -100,31 +120,64 @@ impl Session {
     /// Takes octets up to the next action; gives how many it took. Octets of a message, with LF line
     /// ends, are appended to `body`; they count only when [`Question::Message`] comes after them.
     pub fn feed(&mut self, input: &[u8], body: &mut Vec<u8>) -> (usize, Option<Action>) {
-        if matches!(self.state, State::Data(..)) {
-            return self.feed_data(input, body);
+        match self.state {
+            State::Data(..) => return self.feed_data(input, body),
+            State::Chunk(_) => return self.feed_chunk(input, body),
+            _ => {}
+        }
+        if !self.lines.is_partial() && input.first() == Some(&TLS_HANDSHAKE) {
+            return (input.len(), Some(self.stranger("this port speaks SMTP in the clear first")));
         }
         let (used, line) = self.lines.feed(input);
+        // Also while a line is on its way, or too long: a URL may be.
+        if is_http(self.lines.text()) {
+            return (used, Some(self.stranger("this is SMTP, not HTTP")));
+        }
         let action = match line {
             Line::Partial => return (used, None),
             Line::TooLong => self.send(Reply::new(500, "5.5.2", "line too long")),
-            Line::Complete => match Command::parse(self.lines.text()) {
-                Ok(command) => self.command(command),
-                Err(reply) => self.send(reply),
-            },
+            Line::Complete => {
+                let parsed = Command::parse(self.lines.text(), self.is_smtputf8());
+                let is_auth = self.command_text().starts_with(b"AUTH ");
+                self.after_auth = parsed.is_err() && (is_auth || self.after_auth);
+                match parsed {
+                    Ok(command) => self.command(command),
+                    Err(reply) => self.send(reply),
+                }
+            }
         };
-        (used, Some(action))
+        (used, Some(self.prompt(action)))
+    }
+
+    /// Only replies to MAIL, RCPT, RSET and BDAT may wait for those of the commands behind them;
+    /// all others, and those to words nobody knows, go out at once (RFC 2920 §3.2).
+    fn prompt(&self, action: Action) -> Action {
+        const MAY_WAIT: [&[u8]; 4] = [b"MAIL", b"RCPT", b"RSET", b"BDAT"];
+        let verb = self.lines.text().get(..4).unwrap_or_default();
+        match action {
+            Action::Send(reply) if !MAY_WAIT.iter().any(|may| may.eq_ignore_ascii_case(verb)) => {
+                Action::SendNow(reply)
+            }
+            action => action,
+        }
+    }
+
+    /// What to say instead of the banner to a client that did not wait for it (RFC 5321 §4.3.1): it
+    /// speaks to a list of hosts, not to us.
+    pub fn early(&self) -> Reply {
+        Reply::new(421, "4.7.0", "you spoke before the greeting, closing").about(&self.settings.id)
     }
 
     /// Yes to [`Question::Sender`] or [`Question::Recipient`].
     pub fn allow(&mut self) -> Action {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::AskedSender(mail) => {
-                let envelope = Envelope { from: mail.from, recipients: Vec::new() };
+            State::AskedSender(sender) => {
+                let envelope = Envelope { sender, recipients: Vec::new() };
                 self.state = State::Mail(envelope, false);
                 self.send(Reply::new(250, "2.1.0", "sender ok"))
             }
-            State::AskedRecipient(mut envelope, path) => {
-                envelope.recipients.push(path);
+            State::AskedRecipient(mut envelope, recipient) => {
+                envelope.recipients.push(recipient);
                 self.state = State::Rcpt(envelope);
                 self.send(Reply::new(250, "2.1.5", "recipient ok"))
             }
@@ -138,10 +191,19 @@ impl Session {
         self.send(Reply::new(250, "2.0.0", format!("Ok: queued as {id}")))
     }
 
+    /// What [`Question::Verify`] or [`Question::Expand`] found.
+    pub fn tell(&mut self, reply: Reply) -> Action {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::AskedName(state) => self.stay(*state, reply),
+            other => self.unasked(other),
+        }
+    }
+
     /// No to any question, with the reply that says why.
     pub fn refuse(&mut self, reply: Reply) -> Action {
         self.state = match std::mem::replace(&mut self.state, State::Idle) {
             State::AskedSender(_) | State::AskedMessage => State::Idle,
+            State::AskedName(state) => *state,
             State::AskedRecipient(envelope, _) if envelope.recipients.is_empty() => {
                 State::Mail(envelope, true)
             }
@@ -149,35 +211,55 @@ impl Session {
             other => return self.unasked(other),
         };
         let reply = reply.about(&self.settings.id);
-        self.send(reply)
+        let action = self.send(reply);
+        self.prompt(action)
     }
 
-    /// Whether MAIL was accepted and its message has not ended.
+    /// Whether MAIL was accepted and its message has not ended; also while a chunk is read away.
     pub fn in_transaction(&self) -> bool {
         !matches!(self.state, State::Idle)
     }
 
-    /// Whether the next octets belong to a message.
+    /// Whether the next octets are those of a message, or of a chunk that is read away.
     pub fn in_data(&self) -> bool {
-        matches!(self.state, State::Data(..))
+        matches!(self.state, State::Data(..) | State::Chunk(_))
     }
 
-    /// Whether a command line has begun and not ended.
-    pub fn in_line(&self) -> bool {
-        !self.in_data() && self.lines.is_partial()
+    /// Whether a message has begun and not ended, also between two chunks.
+    pub fn in_message(&self) -> bool {
+        self.in_data() || matches!(self.state, State::Between(..))
     }
 
-    /// The last command, as much of it as was kept: what a reply is about.
-    pub fn command_text(&self) -> &[u8] {
-        self.lines.text()
+    /// Whether this transaction may use UTF-8 in addresses.
+    pub fn is_smtputf8(&self) -> bool {
+        match &self.state {
+            State::Mail(envelope, _) | State::Rcpt(envelope) => envelope.sender.smtputf8,
+            _ => false,
+        }
     }
 
+    /// The last command, as much of it as was kept: what a reply is about. Never a password, even
+    /// of a client that tries AUTH where there is none.
+    pub fn command_text(&self) -> Vec<u8> {
+        let mut words = self.lines.text().split(|b| b" \t".contains(b)).filter(|w| !w.is_empty());
+        match (words.next(), self.after_auth) {
+            (Some(verb), _) if verb.eq_ignore_ascii_case(b"AUTH") => {
+                [verb, words.next().unwrap_or_default()].join(&b' ')
+            }
+            (_, true) => b"(hidden after AUTH)".to_vec(),
+            _ => self.lines.text().to_vec(),
+        }
+    }
+
+    /// By the last EHLO or HELO that was good; none before it.
     pub fn greeting(&self) -> Option<&Greeting> {
         self.greeting.as_ref()
     }
 
-    /// The order rules of RFC 5321 §4.1.4.
+    /// The order rules of RFC 5321 §4.1.4, and of RFC 3030 §2 for BDAT.
     fn command(&mut self, command: Command) -> Action {
+        // Idle stands in its place: what puts no state back ends the transaction, as EHLO, HELO,
+        // RSET and QUIT must.
         let state = std::mem::replace(&mut self.state, State::Idle);
         match (state, command) {
             (_, Command::Quit) => Action::Close(Reply::new(221, "2.0.0", self.farewell())),
@@ -185,44 +267,58 @@ impl Session {
             (_, Command::Helo(name)) => self.greet(name, false),
             (_, Command::Rset) => self.send(Reply::new(250, "2.0.0", "Ok")),
             (state, Command::Noop) => self.stay(state, Reply::new(250, "2.0.0", "Ok")),
-            (state, Command::Help) => self.stay(state, help()),
-            (state, Command::Vrfy(_)) => self.stay(state, unverified()),
-            (state, Command::Expn(_)) => {
-                let reply = Reply::new(550, "5.7.1", "lists are not told to strangers");
-                let reply = reply.about(&self.settings.id);
-                self.stay(state, reply)
-            }
-            (State::Idle, Command::Mail(mail)) => self.mail(mail),
+            (state, Command::Help(topic)) => self.stay(state, help(&topic)),
+            (state, Command::Vrfy(name)) => self.ask_about(state, Question::Verify(name)),
+            (state, Command::Expn(name)) => self.ask_about(state, Question::Expand(name)),
+            (State::Idle, Command::Mail(sender)) => self.mail(sender),
             (State::Idle, Command::Rcpt(_) | Command::Data) => self.order("send MAIL first"),
+            (State::Idle, Command::Bdat { size, last }) => {
+                self.discard(size, last, order("send MAIL first"), State::Idle)
+            }
             (state @ (State::Mail(..) | State::Rcpt(_)), Command::Mail(_)) => {
                 self.state = state;
                 self.order("already in a transaction")
             }
-            (State::Mail(envelope, _) | State::Rcpt(envelope), Command::Rcpt(path)) => {
-                self.recipient(envelope, path)
+            (State::Mail(envelope, _) | State::Rcpt(envelope), Command::Rcpt(recipient)) => {
+                self.recipient(envelope, recipient)
             }
             (State::Mail(envelope, refused), Command::Data) => {
                 self.state = State::Mail(envelope, refused);
-                match refused {
-                    true => self.send(Reply::new(554, "5.5.1", "no valid recipients")),
-                    false => self.order("send RCPT first"),
-                }
+                self.send(no_recipients(refused))
+            }
+            (State::Mail(envelope, refused), Command::Bdat { size, last }) => {
+                let state = State::Mail(envelope, refused);
+                self.discard(size, last, no_recipients(refused), state)
             }
             (State::Rcpt(envelope), Command::Data) => {
                 self.state = State::Data(envelope, Decoder::default());
                 Action::SendNow(Reply::plain(354, "send the message, end with <CRLF>.<CRLF>"))
             }
+            (State::Rcpt(envelope), Command::Bdat { size, last }) => {
+                self.chunk(size, last, envelope, Chunks::default())
+            }
+            (State::Between(envelope, chunks), Command::Bdat { size, last }) => {
+                self.chunk(size, last, envelope, chunks)
+            }
+            (state @ State::Between(..), Command::Mail(_) | Command::Rcpt(_) | Command::Data) => {
+                self.state = state;
+                self.order("a message by BDAT has begun; go on with BDAT, or RSET")
+            }
             // No command is read inside a message or while a question is open.
             (
                 state @ (State::Data(..)
+                | State::Chunk(_)
                 | State::AskedSender(_)
                 | State::AskedRecipient(..)
-                | State::AskedMessage),
-                Command::Mail(_) | Command::Rcpt(_) | Command::Data,
+                | State::AskedMessage
+                | State::AskedName(_)),
+                Command::Mail(_) | Command::Rcpt(_) | Command::Data | Command::Bdat { .. },
             ) => self.unasked(state),
         }
     }
 
+    /// Nothing may stand here that would get 500 or 502 (RFC 5321 §4.2.4). ENHANCEDSTATUSCODES: RFC
+    /// 2034; LIMITS: RFC 9422.
     fn greet(&mut self, name: ClientName, extended: bool) -> Action {
         let hello = format!("{} greets {}", self.settings.hostname, name.as_str());
         self.greeting = Some(Greeting { name, extended });
@@ -233,72 +329,55 @@ impl Session {
                 .line("PIPELINING")
                 .line(format!("SIZE {}", self.settings.message_size))
                 .line("8BITMIME")
+                .line("SMTPUTF8")
+                .line("CHUNKING")
+                .line("DSN")
                 .line("ENHANCEDSTATUSCODES")
+                .line(format!("LIMITS RCPTMAX={}", self.settings.recipients.min(RCPTMAX_MOST)))
+                .line("EXPN")
                 .line("HELP"),
         })
     }
 
-    fn mail(&mut self, mail: Mail) -> Action {
+    fn mail(&mut self, sender: Sender) -> Action {
         if self.greeting.is_none() {
             return self.order("send EHLO or HELO first");
         }
-        if mail.size.is_some_and(|size| size > self.settings.message_size) {
+        // Before the octets come, which is what SIZE is for (RFC 1870 §6.1).
+        if sender.size.is_some_and(|size| size > self.settings.message_size) {
             let reply = self.too_large();
             return self.send(reply);
         }
-        // Both bodies are taken as they are: the store is 8-bit clean.
-        let (Body::SevenBit | Body::EightBitMime) = mail.body;
-        let question = Question::Sender(mail.from.clone());
-        self.state = State::AskedSender(mail);
+        let question = Question::Sender(sender.from.clone());
+        self.state = State::AskedSender(sender);
         Action::Ask(question)
     }
 
-    fn recipient(&mut self, envelope: Envelope, path: ForwardPath) -> Action {
+    fn recipient(&mut self, envelope: Envelope, recipient: Recipient) -> Action {
         if envelope.recipients.len() >= self.settings.recipients {
             self.state = State::Rcpt(envelope);
+            // 452 and not 552, so that the others are sent later (RFC 5321 §4.5.3.1.10).
             let text = "too many recipients, send this message and come again";
             let reply = Reply::new(452, "4.5.3", text).about(&self.settings.id);
             return self.send(reply);
         }
-        let question = Question::Recipient(path.clone());
-        self.state = State::AskedRecipient(envelope, path);
+        let question = Question::Recipient(recipient.path.clone());
+        self.state = State::AskedRecipient(envelope, recipient);
         Action::Ask(question)
     }
 
-    fn feed_data(&mut self, input: &[u8], body: &mut Vec<u8>) -> (usize, Option<Action>) {
-        let State::Data(_, decoder) = &mut self.state else { return (0, None) };
-        let (used, end) = decoder.feed(input, body);
-        let (size, bare) = (decoder.wire_size(), decoder.has_bare());
-        let limit = self.settings.message_size;
-        if size > limit || bare {
-            body.clear(); // it will be refused; reading on only finds its end
-        }
-        if size > limit.saturating_mul(2) {
-            let reply = Reply::new(421, "4.3.4", "message far too large, closing");
-            return (used, Some(Action::Close(reply.about(&self.settings.id))));
-        }
-        if !end {
-            return (used, None);
-        }
-        let State::Data(envelope, _) = std::mem::replace(&mut self.state, State::Idle) else {
-            return (used, None);
-        };
-        let action = if size > limit {
-            let reply = self.too_large();
-            self.send(reply)
-        } else if bare {
-            let text =
-                "a CR or LF stands alone in the message; lines end in CR LF (RFC 5321 2.3.8)";
-            let reply = Reply::new(550, "5.6.0", text).about(&self.settings.id);
-            self.send(reply)
-        } else {
-            self.state = State::AskedMessage;
-            Action::Ask(Question::Message(envelope))
-        };
-        (used, Some(action))
+    fn ask_about(&mut self, state: State, question: Question) -> Action {
+        self.state = State::AskedName(Box::new(state));
+        Action::Ask(question)
     }
 
-    /// Counts errors: one past the limit ends the session.
+    /// Something that is no mail client at all: to close for one unknown command is forbidden (RFC
+    /// 5321 §3.8), to close on an attack is not (§7.8).
+    fn stranger(&mut self, text: &str) -> Action {
+        Action::Close(Reply::new(421, "4.7.0", text).about(&self.settings.id))
+    }
+
+    /// Counts errors: one past the limit ends the session, as RFC 5321 §7.8 allows.
     fn send(&mut self, reply: Reply) -> Action {
         self.errors += usize::from(reply.is_permanent());
         match self.errors > self.settings.errors {
@@ -320,7 +399,7 @@ impl Session {
     }
 
     fn order(&mut self, text: &str) -> Action {
-        self.send(Reply::new(503, "5.5.1", text))
+        self.send(order(text))
     }
 
     fn too_large(&self) -> Reply {
@@ -339,15 +418,47 @@ impl Session {
     }
 }
 
-fn unverified() -> Reply {
-    Reply::new(252, "2.0.0", "send mail and see: addresses are not told to strangers")
+/// A limit is told in six digits at most (RFC 9422); a larger one is none that anybody meets.
+const RCPTMAX_MOST: usize = 999_999;
+
+/// First octet of a TLS handshake record; no command begins so.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+fn order(text: &str) -> Reply {
+    Reply::new(503, "5.5.1", text)
 }
 
-fn help() -> Reply {
-    Reply::new(214, "2.0.0", format!("commands: {VERBS}")).line("facteur, RFC 5321")
+/// RFC 5321 §3.3: 554 after RCPTs that were all refused, 503 when there was none.
+fn no_recipients(refused: Refused) -> Reply {
+    match refused {
+        true => Reply::new(554, "5.5.1", "no valid recipients"),
+        false => order("send RCPT first"),
+    }
 }
 
-/// The command as a log or a trace tells it.
-pub fn shown(command: &[u8]) -> String {
-    quoted(command)
+fn help(topic: &str) -> Reply {
+    if let Some((_, form)) = VERBS.iter().find(|(verb, _)| *verb == topic) {
+        return Reply::new(214, "2.0.0", *form);
+    }
+    let verbs: Vec<&str> = VERBS.iter().map(|(verb, _)| *verb).collect();
+    let commands = format!("commands: {}", verbs.join(" "));
+    Reply::new(214, "2.0.0", commands).line("HELP and a command tells its form")
+}
+
+/// A browser, or somebody who lets one speak to mail servers.
+fn is_http(line: &[u8]) -> bool {
+    const VERBS: [&[u8]; 11] = [
+        b"GET ",
+        b"POST ",
+        b"PUT ",
+        b"HEAD ",
+        b"DELETE ",
+        b"OPTIONS ",
+        b"CONNECT ",
+        b"PATCH ",
+        b"TRACE ",
+        b"PROPFIND ",
+        b"PRI * ",
+    ];
+    VERBS.iter().any(|verb| line.starts_with(verb))
 }

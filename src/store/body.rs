@@ -22,6 +22,7 @@ impl Budget {
         Arc::new(Budget { left: AtomicUsize::new(octets) })
     }
 
+    /// All or nothing. Relaxed: only the number counts, and nothing is read by it.
     fn take(&self, octets: usize) -> bool {
         let less = |left: usize| left.checked_sub(octets);
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
@@ -53,6 +54,7 @@ impl Drop for Share {
 }
 
 enum Place {
+    /// The share counts the capacity, not the length: that is what is taken.
     Memory(Vec<u8>, Share),
     Spilled(Box<dyn DiskFile>),
 }
@@ -61,6 +63,7 @@ enum Place {
 pub struct Body {
     place: Place,
     size: u64,
+    /// For errors: a file without a name has no path of its own.
     dir: PathBuf,
 }
 
@@ -77,11 +80,12 @@ impl BodyWriter {
         BodyWriter { disk, body: Body { place, size: 0, dir: dir.to_owned() } }
     }
 
-    /// Takes the next octets.
+    /// Takes the next octets. After an error the message has a hole, and only dropping it is left.
     pub fn write(&mut self, octets: &[u8]) -> Result<(), StoreError> {
         let body = &mut self.body;
         body.size += octets.len() as u64;
         if let Place::Memory(held, share) = &mut body.place {
+            // Doubled, so that a message that comes in small pieces is not copied at each.
             let wanted = (held.len() + octets.len()).next_power_of_two().max(4096);
             if wanted <= MEMORY_BODY_MAX && share.grow(wanted) {
                 held.reserve_exact(wanted - held.len());
@@ -96,6 +100,11 @@ impl BodyWriter {
             Place::Spilled(file) => file.append(octets).doing("write a file in", &body.dir),
             Place::Memory(..) => Ok(()),
         }
+    }
+
+    /// Whether it has spilled to a file.
+    pub fn is_large(&self) -> bool {
+        self.body.is_large()
     }
 
     /// The message is whole.
@@ -126,6 +135,7 @@ impl Body {
     ) -> Result<(), StoreError> {
         match &self.place {
             Place::Memory(held, _) => {
+                // One write: most messages are small, and all wait for the delivery thread.
                 let mut whole = Vec::with_capacity(prefix.len() + held.len());
                 whole.extend_from_slice(prefix);
                 for kept in kept(cuts, self.size) {

@@ -74,6 +74,7 @@ impl Draft {
                     return Ok((draft, file));
                 }
                 Err(error) if tries < NAME_TRIES && error.kind() == ErrorKind::AlreadyExists => {}
+                // `cur` was there, so `tmp` alone was removed by somebody.
                 Err(error) if tries == 1 && error.kind() == ErrorKind::NotFound => {
                     make(&**disk, maildir)?;
                 }
@@ -117,30 +118,41 @@ pub struct Published {
     pub path: PathBuf,
 }
 
-/// Makes what is missing of a Maildir, with the directories above it, durably.
+/// Makes what is missing of a Maildir, with the directories above it, durably: a new name lives in
+/// the directory above it and needs that one's sync to survive. `cur` comes last, as the sign that
+/// all of this was done once; what is there already may be there unsynced, so it is synced as well.
 fn make(disk: &dyn Disk, maildir: &Path) -> Result<(), StoreError> {
     make_with_parents(disk, maildir)?;
-    for name in ["tmp", "new", "cur"] {
+    for name in ["tmp", "new"] {
         make_dir(disk, &maildir.join(name))?;
     }
-    disk.sync_dir(maildir).doing("sync", maildir)
+    let named = |dir: &&Path| **dir != *"";
+    for (depth, dir) in maildir.ancestors().filter(named).enumerate() {
+        match disk.sync_dir(dir) {
+            // Far above, where we may pass but not read, nothing of ours was made.
+            Err(error) if depth > 1 && error.kind() == ErrorKind::PermissionDenied => break,
+            synced => synced.doing("sync", dir)?,
+        }
+    }
+    let cur = maildir.join("cur");
+    make_dir(disk, &cur)?;
+    disk.sync_dir(maildir).doing("sync", maildir).inspect_err(|_| {
+        let _ = disk.remove_dir(&cur); // or the next message would take it for done
+    })
 }
 
 fn make_with_parents(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     match disk.make_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let Some(parent) = dir.parent().filter(|parent| *parent != Path::new("")) else {
                 return Err(error).doing("make", dir);
             };
             make_with_parents(disk, parent)?;
-            make_dir(disk, dir)?;
+            make_dir(disk, dir)
         }
-        made => made.doing("make", dir)?,
+        made => made.doing("make", dir),
     }
-    // A new name lives in the directory above it and needs that one's sync to survive.
-    let above = dir.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-    disk.sync_dir(above).doing("sync", above)
 }
 
 fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
@@ -151,7 +163,8 @@ fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Whether a Maildir is there.
+/// Whether a Maildir is there. What cannot be looked at is an error, never a no: by a no its user
+/// would be unknown and mail refused for good.
 pub fn exists(disk: &dyn Disk, maildir: &Path) -> Result<bool, StoreError> {
     for name in ["cur", "new"] {
         let path = maildir.join(name);
@@ -176,6 +189,7 @@ pub fn clean(disk: &dyn Disk, maildir: &Path, now: SystemTime) -> Result<usize, 
     for path in names.iter().map(|name| tmp.join(name)) {
         // It may be gone already: another process cleans as well.
         let Ok(found) = disk.stat(&path) else { continue };
+        // From the future: the clock was set back, and the file counts as young.
         let age = now.duration_since(found.modified).unwrap_or_default();
         if found.is_file && age > TMP_AGE && disk.remove(&path).is_ok() {
             removed += 1;
@@ -211,12 +225,28 @@ mod tests {
         assert!(draft.publish().is_err(), "a name that is taken is never overwritten");
         drop(draft);
         assert_eq!(memory.files(), [(published.path, b"x\n".to_vec())]);
-        let made: Vec<_> =
-            memory.operations().into_iter().filter(|o| o.name == "sync_dir").collect();
-        assert_eq!(made.len(), 4, "each new directory's parent is synced: {made:?}");
+        let synced = memory.operations().into_iter().filter(|o| o.name == "sync_dir");
+        let synced: Vec<_> = synced.map(|o| o.path.display().to_string()).collect();
+        let all = ["/mail/mx.test/ann", "/mail/mx.test", "/mail", "/", "/mail/mx.test/ann"];
+        assert_eq!(synced, all, "each new directory's parent is synced");
         assert!(
             exists(&*disk, maildir).unwrap() && !exists(&*disk, Path::new("/mail/bob")).unwrap()
         );
+    }
+
+    #[test]
+    fn a_directory_that_was_never_synced_is_synced_by_the_next_message() {
+        let memory = MemoryDisk::new();
+        let disk: Arc<dyn Disk> = Arc::new(memory.clone());
+        let (names, maildir) = (Names::new("mx"), Path::new("/mail/ann"));
+        memory.set_fault(|operation| {
+            let bad = operation.name == "sync_dir" && operation.path == Path::new("/mail");
+            bad.then(|| std::io::Error::other("EIO"))
+        });
+        assert!(Draft::create(&disk, &names, maildir, 2).is_err());
+        assert!(Draft::create(&disk, &names, maildir, 2).is_err());
+        memory.clear_fault();
+        assert!(Draft::create(&disk, &names, maildir, 2).is_ok());
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //!
 //! It models names and contents, hard links, and files without a name. What a power cut leaves is
 //! not modelled here.
+//!
+//! Only tests use it; the server never does. A real disk differs in what is left out: owners,
+//! modes, more than one file system, and room that ends.
 
 use super::disk::{Disk, DiskFile, Meta};
 use std::collections::BTreeMap;
@@ -16,18 +19,22 @@ use std::time::SystemTime;
 pub struct Operation {
     /// The name of the method of [`Disk`] or [`DiskFile`].
     pub name: &'static str,
+    /// The new name for a link, the directory for a file without a name.
     pub path: PathBuf,
 }
 
-/// Decides whether an operation fails, and how.
+/// Decides whether an operation fails, and how. Called while the disk is locked: it must not use
+/// that disk, or it waits for ever.
 pub type Fault = Box<dyn FnMut(&Operation) -> Option<io::Error> + Send>;
 
-/// A disk that is gone with its last clone.
+/// A disk that is gone with its last clone; clones are one disk, so that a test can look at what it
+/// gave away.
 #[derive(Clone, Default)]
 pub struct MemoryDisk(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
+    /// By whole path. The root is no node, and is always there.
     nodes: BTreeMap<PathBuf, Node>,
     operations: Vec<Operation>,
     fault: Option<Fault>,
@@ -36,9 +43,11 @@ struct Inner {
 #[derive(Clone)]
 enum Node {
     Dir,
+    /// With when it was made: appending does not change that.
     File(Content, SystemTime),
 }
 
+/// Shared by hard links and open files, as an inode is.
 type Content = Arc<Mutex<Vec<u8>>>;
 
 impl MemoryDisk {
@@ -56,7 +65,8 @@ impl MemoryDisk {
         self.inner().fault = None;
     }
 
-    /// All operations so far, failed ones too.
+    /// All operations so far, in order, failed ones too: which sync came before which name is what
+    /// a test wants to see.
     pub fn operations(&self) -> Vec<Operation> {
         self.inner().operations.clone()
     }
@@ -71,7 +81,8 @@ impl MemoryDisk {
         files.collect()
     }
 
-    /// Puts a file there, with its directories.
+    /// Puts a file there, with its directories. The test's own doing: not recorded, and no fault
+    /// stops it.
     pub fn put(&self, path: &Path, octets: &[u8], modified: SystemTime) {
         let mut inner = self.inner();
         for dir in path.ancestors().skip(1) {
@@ -100,6 +111,7 @@ impl MemoryDisk {
 }
 
 impl Inner {
+    /// A name needs its directory, or a test would not see that nobody made it.
     fn parent_of(&self, path: &Path) -> io::Result<()> {
         let parent = path.parent().unwrap_or(Path::new(""));
         match self.nodes.get(parent) {
@@ -143,6 +155,7 @@ impl Disk for MemoryDisk {
     }
 
     fn scratch(&self, dir: &Path) -> io::Result<Box<dyn DiskFile>> {
+        // No node: nobody can find it by a name, and `files` does not tell it.
         drop(self.step("scratch", dir)?);
         Ok(self.file(&dir.join("(scratch)"), Content::default()))
     }
@@ -155,15 +168,25 @@ impl Disk for MemoryDisk {
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut inner = self.step("link", to)?;
         inner.content(from)?;
+        // A clone shares the content.
         let node = inner.nodes[from].clone();
         inner.insert(to, node)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.step("remove", path)?;
+        // Fails for a directory, as unlink does.
         inner.content(path)?;
         inner.nodes.remove(path);
         Ok(())
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut inner = self.step("remove_dir", dir)?;
+        if inner.nodes.keys().any(|path| path.parent() == Some(dir)) {
+            return Err(ErrorKind::DirectoryNotEmpty.into());
+        }
+        inner.nodes.remove(dir).map(drop).ok_or(ErrorKind::NotFound.into())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
@@ -185,14 +208,17 @@ impl Disk for MemoryDisk {
             Node::File(content, modified) => (lock(content).len() as u64, *modified),
         };
         let is_dir = matches!(node, Node::Dir);
+        // One owner and one file system; what differs by these is tried on a real disk.
         Ok(Meta { is_dir, is_file: !is_dir, size, modified, uid: 0, device: 1 })
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        // Durable from the start: only that it was asked for can be seen.
         self.step("sync_dir", dir).map(drop)
     }
 }
 
+/// An open file; it can be read and written after its name is gone.
 struct MemoryFile {
     disk: MemoryDisk,
     path: PathBuf,
@@ -201,6 +227,7 @@ struct MemoryFile {
 
 impl DiskFile for MemoryFile {
     fn append(&self, octets: &[u8]) -> io::Result<()> {
+        // The disk's lock goes back before the content's is taken: never two at once.
         drop(self.disk.step("append", &self.path)?);
         lock(&self.content).extend_from_slice(octets);
         Ok(())
@@ -215,6 +242,7 @@ impl DiskFile for MemoryFile {
         Ok(length)
     }
 
+    // Not recorded, here and in `device`: what is open can always be asked.
     fn size(&self) -> io::Result<u64> {
         Ok(lock(&self.content).len() as u64)
     }

@@ -1,9 +1,11 @@
 //! What touches the **disk**: mail files, Maildirs, the users file. Knows nothing of SMTP.
 
+pub mod aliases;
 pub mod body;
 pub mod disk;
 pub mod durable;
 pub mod mailbox;
 pub mod maildir;
 pub mod memory;
+pub mod table;
 pub mod users;

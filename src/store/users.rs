@@ -3,12 +3,11 @@
 //! Only the names are read here. A bad line is named and spoils nothing else; names are compared
 //! without regard to ASCII case and kept as they are written.
 
-use super::disk::{Doing, StoreError};
+use super::disk::StoreError;
+use super::table::{self, BadLine};
 use crate::mail::address::{Domain, LocalPart, is_file_name};
 use std::collections::HashMap;
-use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The users of one domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,25 +18,10 @@ pub struct Users {
     first: Option<String>,
 }
 
-/// A line that cannot be used: "ann.users:3: …".
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadLine {
-    pub file: PathBuf,
-    pub line: usize,
-    pub what: String,
-}
-
-impl fmt::Display for BadLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file.display(), self.line, self.what)
-    }
-}
-
 impl Users {
     /// Reads the file of a domain; gives its users and the lines that are none.
     pub fn read(file: &Path, domain: &Domain) -> Result<(Users, Vec<BadLine>), StoreError> {
-        let octets = fs::read(file).doing("read", file)?;
-        Ok(Users::parse(&octets, file, domain))
+        Ok(Users::parse(&table::read(file)?, file, domain))
     }
 
     /// The same from octets; `file` is only named.
@@ -50,7 +34,7 @@ impl Users {
             }
             let added = name(line, domain).and_then(|name| users.add(name));
             if let Err(what) = added {
-                bad.push(BadLine { file: file.to_owned(), line: index + 1, what });
+                bad.push(BadLine::new(file, index + 1, &what));
             }
         }
         (users, bad)
@@ -88,7 +72,7 @@ fn name<'a>(line: &'a [u8], domain: &Domain) -> Result<&'a str, String> {
     let (name, _) = line.split_once(':').ok_or("expected user:{SCHEME}hash, found no colon")?;
     // Dovecot's files may hold whole addresses.
     let local = match name.rsplit_once('@') {
-        Some((local, host)) if host.eq_ignore_ascii_case(domain.as_str()) => local,
+        Some((local, host)) if Domain::parse(host).as_ref() == Ok(domain) => local,
         Some((_, host)) => return Err(format!("user {name}: {host} is not {domain}")),
         None => name,
     };

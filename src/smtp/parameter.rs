@@ -1,0 +1,261 @@
+//! The parameters of MAIL and RCPT, `KEYWORD[=value]` (RFC 5321 §4.1.2; values: RFC 1870, 3461,
+//! 6152, 6531, 6533).
+//!
+//! Says what a value means, never whether it suits: that a size is too large is said in
+//! [`super::session`].
+
+use super::reply::{Reply, quoted};
+use crate::limits::{ENVID_MAX, ORCPT_MAX};
+use crate::mail::envelope::{BodyType, Notify, Ret};
+use crate::mail::visible::is_hidden;
+
+/// One parameter as it was written.
+pub struct Parameter<'a> {
+    /// In upper case.
+    pub name: String,
+    /// None without `=`; never empty.
+    value: Option<&'a [u8]>,
+}
+
+/// All parameters behind an address, each name once.
+pub fn parse(rest: &[u8]) -> Result<Vec<Parameter<'_>>, Reply> {
+    if rest.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(rest) = rest.strip_prefix(b" ") else {
+        return Err(bad("a space stands between the address and its parameters"));
+    };
+    let mut found: Vec<Parameter<'_>> = Vec::new();
+    // More than one space is tolerated, as Postfix and others do.
+    for word in rest.split(|&b| b == b' ').filter(|word| !word.is_empty()) {
+        let parameter = Parameter::parse(word)?;
+        // RFC 1870 §6 says so of SIZE; of the others nobody could say which one counts.
+        if found.iter().any(|other| other.name == parameter.name) {
+            return Err(bad(format!("{} is given twice", parameter.name)));
+        }
+        found.push(parameter);
+    }
+    Ok(found)
+}
+
+/// A refusal of what stands behind an address or a verb: 5.5.4, invalid arguments (RFC 3463 §3.6).
+pub fn bad(text: impl Into<String>) -> Reply {
+    Reply::new(501, "5.5.4", text)
+}
+
+impl<'a> Parameter<'a> {
+    fn parse(word: &'a [u8]) -> Result<Parameter<'a>, Reply> {
+        let (name, value) = match word.iter().position(|&b| b == b'=') {
+            Some(at) => (&word[..at], Some(&word[at + 1..])),
+            None => (word, None),
+        };
+        let good_name = name.first().is_some_and(u8::is_ascii_alphanumeric)
+            && name.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'-');
+        // Octets above 127 are only for an address in ORCPT; it looks at them itself.
+        let good_value = value
+            .is_none_or(|v| !v.is_empty() && v.iter().all(|&b| b > 32 && b != 127 && b != b'='));
+        match good_name && good_value {
+            true => Ok(Parameter { name: upper(name), value }),
+            false => Err(bad(format!("{}: no parameter has this form", quoted(word)))),
+        }
+    }
+
+    /// The reply to a parameter that nobody here knows (RFC 5321 §4.1.1.11).
+    pub fn unknown(&self) -> Reply {
+        Reply::new(555, "5.5.4", format!("parameter {} is not known here", self.name))
+    }
+
+    /// SIZE=: 1 to 20 digits (RFC 1870 §3); what no number of ours holds is over any limit.
+    pub fn size(&self) -> Result<u64, Reply> {
+        decimal(self.value()).ok_or_else(|| bad("SIZE= takes a number of octets"))
+    }
+
+    /// BODY= (RFC 6152). BINARYMIME is not taken: it needs an extension we do not offer (RFC 3030
+    /// §3).
+    pub fn body(&self) -> Result<BodyType, Reply> {
+        match upper(self.value()).as_str() {
+            "7BIT" => Ok(BodyType::SevenBit),
+            "8BITMIME" => Ok(BodyType::EightBitMime),
+            _ => Err(bad("BODY= takes 7BIT or 8BITMIME")),
+        }
+    }
+
+    /// SMTPUTF8, which takes no value (RFC 6531 §3.4).
+    pub fn smtputf8(&self) -> Result<bool, Reply> {
+        match self.value {
+            None => Ok(true),
+            Some(_) => Err(bad("SMTPUTF8 takes no value")),
+        }
+    }
+
+    /// RET= (RFC 3461 §4.3).
+    pub fn ret(&self) -> Result<Ret, Reply> {
+        match upper(self.value()).as_str() {
+            "FULL" => Ok(Ret::Full),
+            "HDRS" => Ok(Ret::Headers),
+            _ => Err(bad("RET= takes FULL or HDRS")),
+        }
+    }
+
+    /// ENVID=: printable text in xtext, at most 100 octets (RFC 3461 §4.4). Kept as it was written,
+    /// the form in which it is handed on.
+    pub fn envid(&self) -> Result<String, Reply> {
+        let value = self.value();
+        let good = !value.is_empty()
+            && value.len() <= ENVID_MAX
+            && decode_xtext(value).is_some_and(|text| text.iter().all(|b| (32..=126).contains(b)));
+        match good {
+            true => Ok(String::from_utf8_lossy(value).into_owned()),
+            false => Err(bad("ENVID= takes up to 100 printable characters in xtext")),
+        }
+    }
+
+    /// NOTIFY=: NEVER alone, or a list of SUCCESS, FAILURE, DELAY (RFC 3461 §4.1).
+    pub fn notify(&self) -> Result<Notify, Reply> {
+        let value = upper(self.value());
+        let mut notify = Notify::default();
+        if value == "NEVER" {
+            // No notice of any kind is what NEVER means.
+            return Ok(notify);
+        }
+        for word in value.split(',') {
+            match word {
+                "SUCCESS" => notify.success = true,
+                "FAILURE" => notify.failure = true,
+                "DELAY" => notify.delay = true,
+                _ => return Err(bad("NOTIFY= takes NEVER alone, or SUCCESS, FAILURE and DELAY")),
+            }
+        }
+        Ok(notify)
+    }
+
+    /// ORCPT=: a type, a semicolon, an address in xtext, at most 500 octets (RFC 3461 §4.2). The
+    /// type `utf-8` may hold UTF-8 as it is when the transaction does (RFC 6533 §3).
+    pub fn orcpt(&self, smtputf8: bool) -> Result<String, Reply> {
+        let wrong = || bad("ORCPT= takes type;address, the address in xtext, up to 500 octets");
+        let value = self.value();
+        let text = str::from_utf8(value).map_err(|_| wrong())?;
+        let (kind, address) = text.split_once(';').ok_or_else(wrong)?;
+        let good_kind = !kind.is_empty() && kind.bytes().all(is_atext);
+        let raw = smtputf8 && kind.eq_ignore_ascii_case("utf-8");
+        let ascii: Vec<u8> = address.bytes().filter(|b| !raw || b.is_ascii()).collect();
+        let decoded = decode_xtext(&ascii).ok_or_else(wrong)?;
+        let unicode = !kind.eq_ignore_ascii_case("utf-8") || is_unicode_escaped(address);
+        let printable = unicode
+            && !address.contains(is_hidden)
+            && decoded.iter().all(|b| (32..=126).contains(b));
+        match good_kind && !address.is_empty() && printable && value.len() <= ORCPT_MAX {
+            true => Ok(text.to_owned()),
+            false => Err(wrong()),
+        }
+    }
+
+    fn value(&self) -> &'a [u8] {
+        self.value.unwrap_or_default()
+    }
+}
+
+/// Whether each backslash begins a `\x{HEX}`, which is a character (RFC 6533 §3).
+fn is_unicode_escaped(address: &str) -> bool {
+    address.split('\\').skip(1).all(|escaped| {
+        let hex = escaped.strip_prefix("x{").and_then(|rest| rest.split_once('}'));
+        hex.is_some_and(|(hex, _)| {
+            let digits = (2..=6).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit());
+            digits && u32::from_str_radix(hex, 16).is_ok_and(|n| char::from_u32(n).is_some())
+        })
+    })
+}
+
+/// 1 to 20 decimal digits; more than a number of ours can hold is its largest.
+pub fn decimal(digits: &[u8]) -> Option<u64> {
+    let good = (1..=20).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    good.then(|| String::from_utf8_lossy(digits).parse().unwrap_or(u64::MAX))
+}
+
+/// What xtext means: `+` and two upper-case hex digits are one octet, other printable octets but
+/// `+` and `=` stand for themselves (RFC 3461 §4).
+pub fn decode_xtext(text: &[u8]) -> Option<Vec<u8>> {
+    let hex = |b: u8| match b {
+        b'0'..=b'9' => Some(b - b'0'),
+        b'A'..=b'F' => Some(b - b'A' + 10),
+        _ => None,
+    };
+    let (mut decoded, mut rest) = (Vec::new(), text);
+    while let [first, after @ ..] = rest {
+        rest = after;
+        decoded.push(match (first, after) {
+            (b'+', [high, low, after @ ..]) => {
+                rest = after;
+                hex(*high)? << 4 | hex(*low)?
+            }
+            (b'+' | b'=', _) => return None,
+            (33..=126, _) => *first,
+            _ => return None,
+        });
+    }
+    Some(decoded)
+}
+
+fn upper(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).to_ascii_uppercase()
+}
+
+fn is_atext(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only(text: &str) -> Parameter<'_> {
+        Parameter::parse(text.as_bytes()).map_err(|reply| reply.to_string()).unwrap()
+    }
+
+    #[test]
+    fn xtext() {
+        for (text, meant) in [("a+2Bb+3D", Some("a+b=")), ("", Some("")), ("+20", Some(" "))] {
+            assert_eq!(decode_xtext(text.as_bytes()), meant.map(|m| m.as_bytes().to_vec()));
+        }
+        for bad in ["a=b", "+2b", "+", "+2", "a b", "\u{e9}", "+G0"] {
+            assert_eq!(decode_xtext(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn notify_ret_envid() {
+        let set = |success, failure, delay| Notify { success, failure, delay };
+        assert_eq!(only("NOTIFY=never").notify(), Ok(set(false, false, false)));
+        assert_eq!(only("NOTIFY=SUCCESS,delay").notify(), Ok(set(true, false, true)));
+        for bad in ["NEVER,SUCCESS", "SUCCESS,", ",", "ALWAYS", "SUCCESS;DELAY"] {
+            assert!(only(&format!("NOTIFY={bad}")).notify().is_err(), "{bad}");
+        }
+        assert!(only("NOTIFY").notify().is_err() && only("RET=BOTH").ret().is_err());
+        assert_eq!(only("ENVID=QQ+20314").envid(), Ok("QQ+20314".to_owned()));
+        assert!(only(&format!("ENVID={}", "x".repeat(100))).envid().is_ok());
+        for bad in [&"x".repeat(101), "a+0Ab", "a+zz", "\u{e9}"] {
+            assert!(only(&format!("ENVID={bad}")).envid().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn orcpt() {
+        for (text, utf8, good) in [
+            ("rfc822;ann@mx.test", false, true),
+            ("RFC822;a+2Bb@mx.test", false, true),
+            ("x400;/C+3DUS", false, true),
+            ("rfc822;", false, false),
+            (";ann@mx.test", false, false),
+            ("ann@mx.test", false, false),
+            ("rfc822;a+0Ab", false, false),
+            ("utf-8;\u{e9}@mx.test", true, true),
+            ("utf-8;\u{e9}@mx.test", false, false),
+            ("rfc822;\u{e9}@mx.test", true, false),
+            ("utf-8;\\x{e9}@mx.test", false, true),
+        ] {
+            assert_eq!(only(&format!("ORCPT={text}")).orcpt(utf8).is_ok(), good, "{text}");
+        }
+        let long = |n: usize| format!("ORCPT=rfc822;{}", "x".repeat(n - 7));
+        assert!(only(&long(500)).orcpt(false).is_ok() && only(&long(501)).orcpt(false).is_err());
+    }
+}

@@ -1,0 +1,279 @@
+//! A domain's aliases(5): `name: target, target ...`, with comments and continued lines.
+//!
+//! Targets are users, other aliases, or addresses anywhere; pipes, files and `:include:` are refused.
+//! A bad line is named and spoils nothing else. Where a target leads is [`crate::route`]'s business.
+
+use super::disk::StoreError;
+use super::table::{self, BadLine};
+use crate::mail::address::{Domain, Host, LocalPart, Mailbox};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+/// The aliases of one domain, by name in ASCII lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aliases(HashMap<String, Alias>);
+
+/// One alias.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// As it is written.
+    pub name: String,
+    /// Where it begins in the file.
+    pub line: usize,
+    /// Each once; none when the line is bad: then its mail is refused.
+    pub targets: Vec<Target>,
+}
+
+/// One target of an alias.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// A target without a domain is in the alias's domain.
+    pub mailbox: Mailbox,
+    /// `\name`, or the alias's own name: the user, never an alias.
+    pub user_only: bool,
+}
+
+impl Aliases {
+    /// Reads the file of a domain; gives its aliases and the lines that are none.
+    pub fn read(file: &Path, domain: &Domain) -> Result<(Aliases, Vec<BadLine>), StoreError> {
+        Ok(Aliases::parse(&table::read(file)?, file, domain))
+    }
+
+    /// The same from octets; `file` is only named.
+    pub fn parse(octets: &[u8], file: &Path, domain: &Domain) -> (Aliases, Vec<BadLine>) {
+        let (mut aliases, mut bad) = (Aliases::default(), Vec::new());
+        for (line, text) in logical_lines(octets) {
+            let read = text.and_then(|text| {
+                let (mut alias, targets) = name(&text, line, domain)?;
+                let wrong = alias.read_targets(&targets, domain);
+                if wrong.is_err() {
+                    // Kept without targets: its mail must not go to a user or `catch_all` instead.
+                    alias.targets.clear();
+                }
+                aliases.add(alias).and(wrong)
+            });
+            if let Err(what) = read {
+                bad.push(BadLine::new(file, line, &what));
+            }
+        }
+        (aliases, bad)
+    }
+
+    /// The alias of that name, without regard to ASCII case.
+    pub fn get(&self, name: &str) -> Option<&Alias> {
+        self.0.get(&name.to_ascii_lowercase())
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Alias> {
+        self.0.values()
+    }
+
+    /// The first of a name counts; who mends the file is told of the second.
+    fn add(&mut self, alias: Alias) -> Result<(), String> {
+        let key = alias.name.to_ascii_lowercase();
+        match self.0.get(&key) {
+            Some(first) => Err(format!(
+                "alias {} stands in line {} already, which counts",
+                alias.name, first.line
+            )),
+            None => {
+                self.0.insert(key, alias);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Lines with the ones that continue them (those that begin with white space), each with the number
+/// of its first; comments and empty lines are left out, also in between.
+fn logical_lines(octets: &[u8]) -> Vec<(usize, Result<String, String>)> {
+    let mut lines: Vec<(usize, Vec<u8>)> = Vec::new();
+    for (index, line) in octets.split(|&b| b == b'\n').enumerate() {
+        let text = line.trim_ascii();
+        if text.is_empty() || text.starts_with(b"#") {
+            continue;
+        }
+        match lines.last_mut() {
+            Some((_, begun)) if line.starts_with(b" ") || line.starts_with(b"\t") => {
+                // A word does not go on in the next line.
+                begun.push(b' ');
+                begun.extend_from_slice(text);
+            }
+            _ => lines.push((index + 1, text.to_vec())),
+        }
+    }
+    let utf8 = |text| String::from_utf8(text).map_err(|_| "expected UTF-8".to_owned());
+    lines.into_iter().map(|(line, text)| (line, utf8(text))).collect()
+}
+
+/// The name of a logical line, and its targets as they are written. The error has neither file nor
+/// line: the caller knows them.
+fn name(text: &str, line: usize, domain: &Domain) -> Result<(Alias, String), String> {
+    let (name, rest) = word(text, ":")?;
+    let targets = rest.trim_start().strip_prefix(':').ok_or("expected name: target, ...")?;
+    let name = match name {
+        // People write their own domain; another's would never be asked for here.
+        Word::Plain(name) if name.contains('@') => match Mailbox::parse(&name) {
+            Ok(Mailbox { local, host }) if host == Host::Domain(domain.clone()) => {
+                local.as_str().to_owned()
+            }
+            Ok(Mailbox { host, .. }) => {
+                return Err(format!("alias {name}: {host} is not {domain}"));
+            }
+            Err(why) => return Err(format!("alias {name}: {why}")),
+        },
+        Word::Plain(name) => name,
+        Word::Quoted(name) => name,
+    };
+    LocalPart::from_plain(&name).map_err(|why| format!("alias {name:?}: {why}"))?;
+    Ok((Alias { name, line, targets: Vec::new() }, targets.to_owned()))
+}
+
+impl Alias {
+    fn read_targets(&mut self, text: &str, domain: &Domain) -> Result<(), String> {
+        let (mut rest, mut known) = (text.trim_start(), HashSet::new());
+        while !rest.is_empty() {
+            let (target, after) = word(rest, ", \t")?;
+            let target = target_of(target, &self.name, domain)?;
+            if known.insert(target.clone()) {
+                self.targets.push(target);
+            }
+            rest = after.trim_start_matches([',', ' ', '\t']);
+        }
+        match self.targets.is_empty() {
+            true => Err(format!("alias {} has no target", self.name)),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Inside quotes nothing is special: no domain, no `\user`.
+enum Word {
+    Plain(String),
+    Quoted(String),
+}
+
+/// The next word, up to one of `ends` or in double quotes, and what follows it. A local part in
+/// quotes may be followed by its domain.
+fn word<'a>(text: &'a str, ends: &str) -> Result<(Word, &'a str), String> {
+    let Some(inner) = text.strip_prefix('"') else {
+        let end = text.find(|c| ends.contains(c)).unwrap_or(text.len());
+        // `:include:/path` is one word, which `target` refuses.
+        let (word, rest) = text.split_at(end);
+        return Ok((Word::Plain(word.trim_end().to_owned()), rest));
+    };
+    let (mut plain, mut chars) = (String::new(), inner.char_indices());
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' => plain.extend(chars.next().map(|(_, c)| c)),
+            '"' => {
+                let rest = &inner[at + 1..];
+                if !rest.starts_with('@') {
+                    return Ok((Word::Quoted(plain), rest));
+                }
+                let end = rest.find(|c| ends.contains(c)).unwrap_or(rest.len());
+                let whole = &text[..text.len() - rest.len() + end];
+                return Ok((Word::Plain(whole.to_owned()), &rest[end..]));
+            }
+            c => plain.push(c),
+        }
+    }
+    Err("a quote is not closed".to_owned())
+}
+
+/// What other servers run or write to is refused: who may edit this file could act as us.
+fn target_of(word: Word, alias: &str, domain: &Domain) -> Result<Target, String> {
+    let (text, quoted) = match word {
+        Word::Plain(text) => (text, false),
+        Word::Quoted(text) => (text, true),
+    };
+    let refused = [
+        ("|", "a pipe is not run here"),
+        ("/", "mail is not delivered into files here, only into Maildirs"),
+        (":", "no file is included here"),
+    ];
+    if let Some((_, why)) = refused.iter().find(|(begin, _)| text.starts_with(begin)) {
+        return Err(format!("alias {alias}: {text}: {why}"));
+    }
+    let wrong = |why| format!("alias {alias}: target {text:?}: {why}");
+    let here = |local: &str| -> Result<Mailbox, String> {
+        let local = LocalPart::from_plain(local).map_err(wrong)?;
+        Ok(Mailbox { local, host: Host::Domain(domain.clone()) })
+    };
+    // `<user@domain>` is let pass as people write it; `\user` stops at the user.
+    let (bare, escaped) = match text.strip_prefix('\\').filter(|_| !quoted) {
+        Some(bare) => (bare, true),
+        None => (text.as_str(), false),
+    };
+    let bare = bare.strip_prefix('<').and_then(|t| t.strip_suffix('>')).unwrap_or(bare);
+    let mailbox = match !quoted && bare.contains('@') {
+        true => Mailbox::parse(bare).map_err(wrong)?,
+        false => here(bare)?,
+    };
+    // An alias that names itself means the user, who gets a copy (contract).
+    let own = mailbox.host == Host::Domain(domain.clone())
+        && mailbox.local.as_str().eq_ignore_ascii_case(alias);
+    Ok(Target { mailbox, user_only: escaped || own })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> (Aliases, Vec<String>) {
+        let domain = Domain::parse("mx.test").unwrap();
+        let (aliases, bad) = Aliases::parse(text.as_bytes(), Path::new("a"), &domain);
+        (aliases, bad.iter().map(ToString::to_string).collect())
+    }
+
+    fn targets(text: &str) -> Vec<String> {
+        let (aliases, bad) = parse(text);
+        assert_eq!(bad, Vec::<String>::new(), "{text}");
+        let all = aliases.iter().flat_map(|alias| &alias.targets);
+        let shown = all.map(|t| format!("{}{}", if t.user_only { "\\" } else { "" }, t.mailbox));
+        shown.collect()
+    }
+
+    #[test]
+    fn good_lines() {
+        for (text, expected) in [
+            ("Sales: ann", "ann@mx.test"),
+            ("sales:ann,bob", "ann@mx.test bob@mx.test"),
+            ("sales : ann bob", "ann@mx.test bob@mx.test"),
+            (
+                "sales: ann,\n# between\n\n\tbob,\n  eve@far.test",
+                "ann@mx.test bob@mx.test eve@far.test",
+            ),
+            ("sales: ann, sales, \\bob", "ann@mx.test \\sales@mx.test \\bob@mx.test"),
+            ("\"big sales\": \"ann smith\"", "\"ann smith\"@mx.test"),
+            ("sales: \"ann smith\"@far.test, x", "\"ann smith\"@far.test x@mx.test"),
+            ("sales@MX.test: <ann@mx.test>", "ann@mx.test"),
+            ("sales: ann, ann", "ann@mx.test"),
+            ("\u{e9}quipe: ann", "ann@mx.test"),
+            (
+                "sales: ann # no comment here is a target",
+                "ann@mx.test #@mx.test no@mx.test \
+              comment@mx.test here@mx.test is@mx.test a@mx.test target@mx.test",
+            ),
+        ] {
+            assert_eq!(targets(text).join(" "), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn bad_lines_spoil_nothing_else() {
+        let text = "nocolon\nempty:\npipe: \"|/bin/sh\"\nfile: /tmp/x\nincl: :include:/etc/x\n\
+                    two: ann\nTWO: bob\n\"open: x\nother@far.test: x\nbad: a@b@c\n: x\ngood: ann\n";
+        let (aliases, bad) = parse(text);
+        let served: Vec<_> = aliases.iter().filter(|alias| !alias.targets.is_empty()).collect();
+        assert_eq!(served.len(), 2);
+        // Its mail must not go to a user or a catch_all of that name.
+        assert!(aliases.get("pipe").is_some_and(|alias| alias.targets.is_empty()));
+        assert_eq!(aliases.get("Good").map(|alias| alias.line), Some(12));
+        let lines: Vec<&str> = bad.iter().map(|b| b.split(": ").next().unwrap()).collect();
+        assert_eq!(lines, ["a:1", "a:2", "a:3", "a:4", "a:5", "a:7", "a:8", "a:9", "a:10", "a:11"]);
+        assert_eq!(bad[2], "a:3: alias pipe: |/bin/sh: a pipe is not run here");
+        assert_eq!(bad[5], "a:7: alias TWO stands in line 6 already, which counts");
+    }
+}
