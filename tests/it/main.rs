@@ -1,0 +1,20 @@
+//! All integration tests, in one binary.
+
+mod batches;
+mod client;
+mod commands;
+mod delivery;
+mod faults;
+mod goldens;
+mod layers;
+mod limits;
+mod logs;
+mod maildirs;
+mod reread;
+mod room;
+mod servers;
+mod signals;
+mod spills;
+mod splits;
+mod support;
+mod system;
