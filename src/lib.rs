@@ -27,7 +27,7 @@
 //! together. Arrows of dependency go down this list only:
 //!
 //! ```text
-//! cli → server → conversation, housekeeper → directory → policy, delivery → handoff → route
+//! cli → server → conversation, housekeeper → directory → policy, delivery, relay → handoff → route
 //!     → site → net, store → smtp → mail → limits
 //! ```
 //!
@@ -54,7 +54,9 @@
 //! Relaying with its queue, notices, TLS and AUTH, traces. Each has its place: [`route::End`] tells
 //! remote targets already, the delivery thread writes queue files in the same batch, the envelope
 //! holds what a notice needs, a TLS stream is one more [`net::stream::Wire`], [`event::tell`] gets one
-//! more listener.
+//! more listener. Of relaying the parts are there and tested, and nobody calls them yet: names and
+//! MX ([`net::dns`]), the other end of the language ([`smtp::client`]), one attempt at one host
+//! ([`relay`]), the queue file and its claims ([`store::queue`]). What joins them is the scheduler.
 
 #![forbid(unsafe_code)]
 
@@ -72,6 +74,7 @@ pub mod mail;
 pub mod net;
 pub mod policy;
 pub mod privileges;
+pub mod relay;
 pub mod route;
 pub mod server;
 pub mod site;

@@ -94,6 +94,10 @@ pub const TABLE_MAX: u64 = 16 * 1024 * 1024;
 /// place is done by then.
 pub const TABLE_SETTLE: Duration = Duration::from_millis(100);
 
+/// The same for a file that has become shorter, as one is that is being written in place: half of it
+/// would refuse good mail for good.
+pub const TABLE_SETTLE_SHORTER: Duration = Duration::from_secs(1);
+
 /// Most of a bad line that is repeated, in characters.
 pub const BAD_LINE_MAX: usize = 300;
 
@@ -122,6 +126,12 @@ pub const TMP_LOOK: Duration = Duration::from_secs(3600);
 /// Maildirs that may wait to have their tmp/ looked through; past it the hint is lost until the
 /// next mail.
 pub const TMP_CHANNEL: usize = 1024;
+
+/// Longest header of a queue file, in octets: 1,000 recipients with all that DSN adds to each.
+pub const QUEUE_HEADER_MAX: usize = 4 * 1024 * 1024;
+
+/// Most of a queue file's journal that is read, in octets.
+pub const QUEUE_JOURNAL_MAX: usize = 16 * 1024 * 1024;
 
 /// Names tried for one file before we give up; each is new, so a second is already a wonder.
 pub const NAME_TRIES: usize = 16;
@@ -159,3 +169,71 @@ pub const ACCEPT_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What a stopping server grants its sessions to say 421, after `timeout.shutdown` is over.
 pub const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// Longest line of a next hop's reply, in octets with its line end. RFC 5321 §4.5.3.1.5 says 512, and
+/// hosts that explain a refusal at length pass it.
+pub const ANSWER_LINE_MAX: usize = 4096;
+
+/// Longest whole reply of a next hop, in octets: room for any list of extensions.
+pub const ANSWER_MAX: usize = 32 * 1024;
+const _: () = assert!(ANSWER_MAX >= ANSWER_LINE_MAX && ANSWER_LINE_MAX >= REPLY_LINE_MAX);
+
+/// What is kept of a next hop's reply for the journal and for notices, in octets.
+pub const ANSWER_KEPT: usize = 2 * 1024;
+
+/// Recipients of one transaction with a next hop: every host takes so many (RFC 5321 §4.5.3.1.8).
+pub const TRANSACTION_RECIPIENTS: usize = 100;
+
+/// Octets of commands that go out ahead of their replies: less than any two TCP buffers hold, so
+/// that nobody waits for the other to read (RFC 2920 §3.1).
+pub const PIPELINE_OCTETS: usize = 8 * 1024;
+const _: () = assert!(PIPELINE_OCTETS >= 2 * COMMAND_LINE_MAX);
+
+/// How long a next hop may take for its 354, at most (RFC 5321 §4.5.3.2.4).
+pub const DATA_ANSWER_WAIT: Duration = Duration::from_secs(2 * 60);
+
+/// The replies of one transaction, but the last, may together take `timeout.command` twice, and once
+/// more for so many recipients: each step has its own time, but not a hundred of them in a row.
+pub const RECIPIENTS_PER_WAIT: u32 = 20;
+
+/// Slowest pace of a next hop that reads a message, in octets a second, beside `timeout.data`.
+pub const RELAY_PACE: u64 = 4 * 1024;
+
+/// What is read of a message, and sent to a next hop, at once, in octets.
+pub const RELAY_BLOCK: usize = 32 * 1024;
+
+/// From then on a delivery with many recipients begins no further transaction with this host.
+pub const RELAY_TIME: Duration = Duration::from_secs(30 * 60);
+
+/// How long a QUIT may take to be sent; its reply is waited for as long as [`LINGER`].
+pub const QUIT_WAIT: Duration = Duration::from_secs(2);
+
+/// What we say a DNS answer over UDP may have, in octets; it passes every link unfragmented, and
+/// fragments are what spoofing begins with (RFC 9715 §3.2).
+pub const DNS_PAYLOAD: u16 = 1232;
+
+/// How often one DNS server is asked when it is silent; a single datagram does get lost.
+pub const DNS_TRIES: usize = 2;
+
+/// How long a DNS server that was silent is asked last.
+pub const DNS_REST: Duration = Duration::from_secs(30);
+
+/// Datagrams with a wrong id or question after which UDP is given up for this question: somebody
+/// is guessing.
+pub const DNS_STRAYS: usize = 16;
+
+/// Most records that one DNS answer may have; more is refused. The largest mail domains have 10.
+pub const DNS_RECORDS_MAX: usize = 100;
+
+/// Aliases (CNAME) that may lead one to the next.
+pub const DNS_ALIASES_MAX: usize = 10;
+
+/// Longest name that DNS can hold, in characters without the last dot (RFC 1035 §2.3.4).
+pub const DNS_NAME_MAX: usize = 253;
+
+/// Answers in the DNS cache; each is at most [`DNS_RECORDS_MAX`] records.
+pub const DNS_CACHE: u64 = 1024;
+
+/// How long "there is no such name" is believed at most, whatever its TTL: who has mended a zone
+/// should not wait for us.
+pub const DNS_NEGATIVE_TTL: Duration = Duration::from_secs(5 * 60);

@@ -6,7 +6,7 @@
 use crate::limits::{LINGER, LINGER_OCTETS};
 use nix::sys::socket::{MsgFlags, recv};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +29,14 @@ pub struct TcpWire {
     /// What the socket's timeouts are set to; setting them again costs a system call.
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
+}
+
+/// Connects to a host within a time. What is sent goes out at once: every write is a whole group of
+/// commands or a block of a message.
+pub fn connect(address: SocketAddr, timeout: Duration) -> io::Result<Arc<TcpStream>> {
+    let stream = TcpStream::connect_timeout(&address, timeout)?;
+    stream.set_nodelay(true)?;
+    Ok(Arc::new(stream))
 }
 
 impl TcpWire {

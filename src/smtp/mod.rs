@@ -3,10 +3,13 @@
 //! Octets and answers go in, actions come out. Nothing here knows a socket, a file, a clock, a
 //! thread or a log; [`session::Session`] can be played from a text file as well as from a network.
 
+pub mod answer;
 pub mod chunk;
+pub mod client;
 pub mod command;
 pub mod data;
 pub mod line;
+pub mod outgoing;
 pub mod parameter;
 pub mod reply;
 pub mod session;

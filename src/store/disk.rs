@@ -7,7 +7,7 @@
 use nix::fcntl::OFlag;
 use nix::unistd::syncfs;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,9 @@ pub trait Disk: Send + Sync {
     fn scratch(&self, dir: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Opens a regular file to read; a symbolic link is not followed.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Opens a file to read and append, and locks it for this process; none when another holds it.
+    /// Fails with `NotFound` when its last name went while it was being locked.
+    fn claim(&self, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>>;
     /// Gives a file a second name; fails with `AlreadyExists` when that is taken.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a name of a file.
@@ -128,6 +131,22 @@ impl Disk for RealDisk {
         match file.metadata()?.is_file() {
             true => Ok(Box::new(RealFile(file))),
             false => Err(io::Error::other("not a regular file")),
+        }
+    }
+
+    fn claim(&self, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).append(true).custom_flags(flags.bits()).open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        match file.metadata()? {
+            found if !found.is_file() => Err(io::Error::other("not a regular file")),
+            found if found.nlink() == 0 => Err(io::ErrorKind::NotFound.into()),
+            _ => Ok(Some(Box::new(RealFile(file)))),
         }
     }
 

@@ -141,7 +141,8 @@ fn make(disk: &dyn Disk, maildir: &Path) -> Result<(), StoreError> {
     })
 }
 
-fn make_with_parents(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+/// Makes a directory and those above it that are missing; none of them is synced.
+pub fn make_with_parents(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     match disk.make_dir(dir) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => {

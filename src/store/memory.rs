@@ -7,7 +7,7 @@
 //! modes, more than one file system, and room that ends.
 
 use super::disk::{Disk, DiskFile, Meta};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -38,6 +38,7 @@ struct Inner {
     nodes: BTreeMap<PathBuf, Node>,
     operations: Vec<Operation>,
     fault: Option<Fault>,
+    claimed: BTreeSet<PathBuf>,
 }
 
 #[derive(Clone)]
@@ -106,7 +107,7 @@ impl MemoryDisk {
     }
 
     fn file(&self, path: &Path, content: Content) -> Box<dyn DiskFile> {
-        Box::new(MemoryFile { disk: self.clone(), path: path.to_owned(), content })
+        Box::new(MemoryFile { disk: self.clone(), path: path.to_owned(), content, claimed: false })
     }
 }
 
@@ -163,6 +164,18 @@ impl Disk for MemoryDisk {
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let content = self.step("open", path)?.content(path)?;
         Ok(self.file(path, content))
+    }
+
+    fn claim(&self, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
+        let mut inner = self.step("claim", path)?;
+        let content = inner.content(path)?;
+        match inner.claimed.insert(path.to_owned()) {
+            false => Ok(None),
+            true => {
+                let (disk, path) = (self.clone(), path.to_owned());
+                Ok(Some(Box::new(MemoryFile { disk, path, content, claimed: true })))
+            }
+        }
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -223,6 +236,15 @@ struct MemoryFile {
     disk: MemoryDisk,
     path: PathBuf,
     content: Content,
+    claimed: bool,
+}
+
+impl Drop for MemoryFile {
+    fn drop(&mut self) {
+        if self.claimed {
+            self.disk.inner().claimed.remove(&self.path);
+        }
+    }
 }
 
 impl DiskFile for MemoryFile {

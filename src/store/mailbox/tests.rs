@@ -78,6 +78,10 @@ impl Disk for Fake {
         unsupported()
     }
 
+    fn claim(&self, _: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
+        unsupported()
+    }
+
     fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
         unsupported()
     }

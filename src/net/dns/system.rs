@@ -1,0 +1,163 @@
+//! What the machine says about DNS: its servers (resolv.conf(5)) and its hosts (hosts(5)).
+
+use super::DnsFault;
+use super::ask::Servers;
+use super::driver::Driver;
+use crate::config;
+use crate::limits::{DNS_CACHE, DNS_NEGATIVE_TTL, DNS_PAYLOAD};
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
+use hickory_resolver::{Hosts, Resolver};
+use nix::sys::stat::stat;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+/// What is asked when resolv.conf names nobody, as it says itself: the server on this machine.
+const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
+
+/// hickory's own deadline, which starts before ours and must not come first: an hour is longer than
+/// any number of servers that somebody could write down takes.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// The setup that is in force; a new one follows each change of the files.
+pub struct System {
+    config: config::Dns,
+    setup: RwLock<Arc<Setup>>,
+}
+
+/// Everything a question needs; who began with one ends with it.
+pub struct Setup {
+    pub hickory: Resolver<Driver>,
+    hosts: Hosts,
+    stamps: [Stamp; 2],
+}
+
+/// By what a changed file is known: device, file, size and time.
+type Stamp = Option<(u64, u64, i64, i64, i64)>;
+
+impl System {
+    pub fn new(config: &config::Dns) -> Result<System, DnsFault> {
+        let setup = Setup::new(config, stamps(config))?;
+        Ok(System { config: config.clone(), setup: RwLock::new(Arc::new(setup)) })
+    }
+
+    /// The setup for one question; the files are looked at, and read when they have changed.
+    pub fn setup(&self) -> Arc<Setup> {
+        let now = stamps(&self.config);
+        let old = self.setup.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if old.stamps == now {
+            return old;
+        }
+        match Setup::new(&self.config, now) {
+            Ok(new) => {
+                let new = Arc::new(new);
+                *self.setup.write().unwrap_or_else(PoisonError::into_inner) = new.clone();
+                new
+            }
+            Err(_) => old,
+        }
+    }
+}
+
+impl Setup {
+    fn new(config: &config::Dns, stamps: [Stamp; 2]) -> Result<Setup, DnsFault> {
+        let servers = match config.servers.is_empty() {
+            true => system_servers(),
+            false => config.servers.clone(),
+        };
+        let driver = Driver::new(Servers::new(servers, config.timeout));
+        // To hickory all of them are one server, so that fail-over is ours (see `ask`), and so is
+        // every try. Its address is never used.
+        let one = NameServerConfig::udp(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let parts = ResolverConfig::from_parts(None, Vec::new(), vec![one]);
+        let mut builder = Resolver::builder_with_config(parts, driver);
+        *builder.options_mut() = options();
+        Ok(Setup {
+            hickory: builder.build().map_err(DnsFault::broken)?,
+            hosts: Hosts::from_system().unwrap_or_default(),
+            stamps,
+        })
+    }
+
+    /// Addresses of a name in /etc/hosts, IPv6 first.
+    pub fn listed(&self, name: &Name) -> Vec<IpAddr> {
+        let mut found = Vec::new();
+        for kind in [RecordType::AAAA, RecordType::A] {
+            let lookup = self.hosts.lookup_static_host(&Query::query(name.clone(), kind));
+            let records = lookup.iter().flat_map(|lookup| lookup.answers());
+            found.extend(records.filter_map(|record| record.data.ip_addr()));
+        }
+        found
+    }
+}
+
+fn options() -> ResolverOpts {
+    let mut options = ResolverOpts::default();
+    options.timeout = NEVER;
+    options.attempts = 0;
+    options.num_concurrent_reqs = 1;
+    options.edns0 = true;
+    options.edns_payload_len = DNS_PAYLOAD;
+    options.cache_size = DNS_CACHE;
+    options.negative_max_ttl = Some(DNS_NEGATIVE_TTL);
+    options.use_hosts_file = ResolveHosts::Never; // `Setup::listed` looks there
+    options
+}
+
+fn system_servers() -> Vec<SocketAddr> {
+    let Ok((config, _)) = read_system_conf() else { return vec![LOCAL] };
+    config.name_servers().iter().map(|server| SocketAddr::new(server.ip, 53)).collect()
+}
+
+/// Stamps of the files that matter; a look costs two system calls, next to nothing beside a
+/// question over the network.
+fn stamps(config: &config::Dns) -> [Stamp; 2] {
+    let resolv = config.servers.is_empty().then(|| stamp("/etc/resolv.conf")).flatten();
+    [resolv, stamp("/etc/hosts")]
+}
+
+fn stamp(path: &str) -> Stamp {
+    let stat = stat(path).ok()?;
+    Some((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup(hosts: &str) -> Setup {
+        let servers = vec![SocketAddr::new(LOCAL.ip(), 9)];
+        let config = config::Dns { servers, timeout: Duration::from_secs(1), trust_ad: false };
+        let mut setup = Setup::new(&config, [None; 2]).unwrap();
+        setup.hosts = Hosts::default();
+        setup.hosts.read_hosts_conf(hosts.as_bytes()).unwrap();
+        setup
+    }
+
+    #[test]
+    fn names_in_etc_hosts() {
+        let setup = setup("192.0.2.1 Mx.Test mx # a comment\n2001:db8::1 mx.test\nnonsense x\n");
+        let listed = |name: &str| setup.listed(&Name::from_ascii(name).unwrap());
+        let both: [IpAddr; 2] = ["2001:db8::1".parse().unwrap(), "192.0.2.1".parse().unwrap()];
+        assert_eq!(listed("mx.test."), both);
+        assert_eq!(listed("MX."), both[1..]);
+        assert!(listed("x.").is_empty() && listed("mx.test.test.").is_empty());
+    }
+
+    #[test]
+    fn a_changed_file_makes_a_new_setup() {
+        let config =
+            config::Dns { servers: Vec::new(), timeout: Duration::from_secs(1), trust_ad: false };
+        let system = System::new(&config).unwrap();
+        let first = system.setup();
+        assert!(Arc::ptr_eq(&first, &system.setup()));
+        let old = Setup::new(&config, [Some((0, 0, 0, 0, 0)), None]).unwrap();
+        *system.setup.write().unwrap() = Arc::new(old);
+        let second = system.setup();
+        assert_eq!(second.stamps, first.stamps);
+        assert!(Arc::ptr_eq(&second, &system.setup()));
+    }
+}

@@ -1,0 +1,277 @@
+//! One attempt at one next hop: Wire ↔ [`smtp::client`](crate::smtp::client) → a [`Fate`] for each
+//! recipient (RFC 5321 §4.5.4.1).
+//!
+//! What a reply means is decided there; here octets are carried and the clock is looked at. Every
+//! step has a deadline, however the host drips (§4.5.3.2), so that a hostile one costs its worker a
+//! few timeouts and no more. Nothing here chooses a host, waits to try again, or touches the queue.
+
+mod message;
+
+pub use message::{FilePart, Message, survey};
+
+use crate::config::{Config, Timeout};
+use crate::limits::{
+    COMMAND_READ, DATA_ANSWER_WAIT, QUIT_WAIT, RECIPIENTS_PER_WAIT, RELAY_BLOCK, RELAY_PACE,
+    RELAY_TIME, TRANSACTION_RECIPIENTS,
+};
+use crate::mail::address::Domain;
+use crate::net::stream::{self, TcpWire, Wire};
+use crate::smtp::client::{Action, Cause, Client, Fate, Letter, Offers, Reason, Step};
+use crate::smtp::outgoing::Encoder;
+use message::Blocks;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// A host to speak to, at one of its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// As MX, a route or the smarthost names it; for the log and for notices.
+    pub name: String,
+    pub address: SocketAddr,
+}
+
+/// How a connection is made, within that time.
+pub type Dial = Box<dyn Fn(SocketAddr, Duration) -> io::Result<Box<dyn Wire>> + Send + Sync>;
+
+/// Who we are to every next hop, and how long we wait.
+pub struct Caller {
+    pub hostname: Domain,
+    pub timeout: Timeout,
+    pub dial: Dial,
+}
+
+/// A greeted next hop that waits for mail.
+pub struct Connection<'a> {
+    caller: &'a Caller,
+    hop: Hop,
+    wire: Box<dyn Wire>,
+    client: Client,
+    /// When the reply that is waited for has to be whole, and which one that is.
+    deadline: Option<(u64, Instant)>,
+    /// When all replies of a transaction but its last have to be there.
+    until: Instant,
+}
+
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}]:{}", self.name, self.address.ip(), self.address.port())
+    }
+}
+
+impl Caller {
+    /// One that dials by TCP.
+    pub fn new(config: &Config) -> Caller {
+        let dial = |address, time| {
+            let stream = stream::connect(address, time)?;
+            Ok(Box::new(TcpWire::new(stream)) as Box<dyn Wire>)
+        };
+        Caller {
+            hostname: config.hostname.clone(),
+            timeout: config.timeout.clone(),
+            dial: Box::new(dial),
+        }
+    }
+}
+
+impl<'a> Connection<'a> {
+    /// Connects, is greeted, says EHLO. Otherwise gives the fate of everybody who was to get mail
+    /// there.
+    pub fn open(caller: &'a Caller, hop: &Hop) -> Result<Connection<'a>, Fate> {
+        let wire = (caller.dial)(hop.address, caller.timeout.connect).map_err(|error| {
+            let cause = match error.kind() {
+                ErrorKind::TimedOut => Cause::Silent,
+                _ => Cause::Broke(error.to_string()),
+            };
+            Fate::NextHost(Reason { step: Step::Connect, cause })
+        })?;
+        let mut connection = Connection {
+            caller,
+            hop: hop.clone(),
+            wire,
+            client: Client::new(caller.hostname.as_str()),
+            deadline: None,
+            // Greeting, EHLO, HELO.
+            until: Instant::now() + caller.timeout.command * 3,
+        };
+        connection.run(&[].as_slice());
+        match connection.client.over().cloned() {
+            None => Ok(connection),
+            Some(fate) => {
+                connection.quit();
+                Err(fate)
+            }
+        }
+    }
+
+    /// Sends a message; one fate for each recipient of the envelope, in its order. `message` holds
+    /// what the letter's content was made of ([`survey`]).
+    ///
+    /// Takes as many transactions as are needed. A connection that has carried mail and is closed
+    /// since is opened anew: many hosts take so many messages and hang up.
+    pub fn deliver(&mut self, letter: &Letter, message: &dyn Message) -> Vec<Fate> {
+        let latest = Instant::now() + RELAY_TIME;
+        let mut fates: Vec<Option<Fate>> = vec![None; letter.envelope.recipients.len()];
+        let mut rest = Fate::NextHost(Reason { step: Step::Mail, cause: Cause::Silent });
+        while Instant::now() < latest {
+            let left: Vec<usize> = (0..fates.len()).filter(|i| fates[*i].is_none()).collect();
+            if left.is_empty() {
+                break;
+            }
+            self.hear_early();
+            if self.client.begin(letter, &left) {
+                self.until = Instant::now() + self.patience(left.len());
+                self.run(message);
+                for (index, fate) in self.client.decided() {
+                    fates[index] = Some(fate);
+                }
+            } else if let Err(fate) = self.reopen() {
+                rest = fate;
+                break;
+            }
+        }
+        fates.into_iter().map(|fate| fate.unwrap_or_else(|| rest.clone())).collect()
+    }
+
+    pub fn hop(&self) -> &Hop {
+        &self.hop
+    }
+
+    /// What the host offers; whether it takes over notices (`dsn`), among others.
+    pub fn offers(&self) -> &Offers {
+        self.client.offers()
+    }
+
+    /// Whether another message can be sent without connecting anew.
+    pub fn is_open(&self) -> bool {
+        self.client.over().is_none()
+    }
+
+    /// Says QUIT where that makes sense, and closes. Without it the connection is just closed.
+    pub fn quit(mut self) {
+        let sent = self.client.may_quit()
+            && self.wire.write_all(b"QUIT\r\n", Instant::now() + QUIT_WAIT).is_ok();
+        if sent {
+            self.wire.finish();
+        }
+    }
+
+    /// Another connection in place of one that has served and is over. Each one carries a message
+    /// to its end before it is replaced, so this comes to an end too.
+    fn reopen(&mut self) -> Result<(), Fate> {
+        if let Some(fate) = self.client.over().filter(|_| self.client.carried() == 0) {
+            return Err(fate.clone());
+        }
+        *self = Connection::open(self.caller, &self.hop)?;
+        Ok(())
+    }
+
+    /// Does what the machine says until it rests or the connection is over.
+    fn run(&mut self, message: &dyn Message) {
+        loop {
+            self.hear_early();
+            match self.client.action() {
+                Action::Send(octets) => {
+                    let deadline = Instant::now() + self.caller.timeout.command;
+                    self.deadline = None;
+                    self.write(&octets, deadline.min(self.until));
+                }
+                Action::Await(step) => self.read(step),
+                Action::SendMessage => self.send(message),
+                Action::Rest | Action::Close => return,
+            }
+        }
+    }
+
+    /// Octets of a host that does not wait to be asked must not be taken for the next reply.
+    fn hear_early(&mut self) {
+        if self.client.is_our_turn() && self.wire.is_early() {
+            self.feed(Instant::now() + QUIT_WAIT);
+        }
+    }
+
+    fn read(&mut self, step: Step) {
+        let deadline = match self.deadline {
+            Some((heard, deadline)) if heard == self.client.heard() => deadline,
+            _ => {
+                let command = self.caller.timeout.command;
+                let (patience, until) = match step {
+                    Step::Data => (command.min(DATA_ANSWER_WAIT), Some(self.until)),
+                    // §4.5.3.2.6: to give up here is to send everything twice.
+                    Step::Final => (self.caller.timeout.r#final, None),
+                    _ => (command, Some(self.until)),
+                };
+                let deadline = Instant::now() + patience;
+                until.map_or(deadline, |until| deadline.min(until))
+            }
+        };
+        self.deadline = Some((self.client.heard(), deadline));
+        self.feed(deadline);
+    }
+
+    fn feed(&mut self, deadline: Instant) {
+        let mut buffer = [0; COMMAND_READ];
+        match self.wire.read(&mut buffer, deadline) {
+            Ok(0) => self.client.lost(Cause::Closed),
+            Ok(read) => self.client.feed(&buffer[..read]),
+            Err(error) => self.client.lost(cause(&error)),
+        }
+    }
+
+    fn write(&mut self, octets: &[u8], deadline: Instant) {
+        if let Err(error) = self.wire.write_all(octets, deadline) {
+            // Who gives up inside a message may have said why.
+            self.hear_early();
+            self.client.lost(cause(&error));
+        }
+    }
+
+    /// Sends the message and its end, in blocks that each have their time.
+    fn send(&mut self, message: &dyn Message) {
+        let data = self.caller.timeout.data;
+        let until = Instant::now() + data + Duration::from_secs(message.size() / RELAY_PACE);
+        let (mut blocks, mut encoder) = (Blocks::new(message), Encoder::default());
+        let mut wire = Vec::with_capacity(2 * RELAY_BLOCK);
+        loop {
+            match blocks.read() {
+                Ok(block) => encoder.feed(block, &mut wire),
+                // Without its end the message is nothing to the host (§4.1.1.4).
+                Err(error) => return self.client.lost(Cause::Unreadable(error.to_string())),
+            }
+            // A host that speaks inside the message gives up; its words are the reason.
+            self.hear_early();
+            if !self.is_open() {
+                return;
+            }
+            let is_last = blocks.is_done();
+            if is_last {
+                encoder.finish(&mut wire);
+                self.client.message_ends();
+                self.deadline = None;
+            }
+            self.write(&wire, until.min(Instant::now() + data));
+            if is_last {
+                return;
+            }
+            wire.clear();
+        }
+    }
+
+    /// The time for all replies of a transaction but its last.
+    fn patience(&self, recipients: usize) -> Duration {
+        let recipients = recipients.min(TRANSACTION_RECIPIENTS) as u32;
+        self.caller.timeout.command * (2 + recipients.div_ceil(RECIPIENTS_PER_WAIT))
+    }
+}
+
+fn cause(error: &io::Error) -> Cause {
+    match error.kind() {
+        ErrorKind::TimedOut => Cause::Silent,
+        ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::BrokenPipe
+        | ErrorKind::WriteZero => Cause::Closed,
+        _ => Cause::Broke(error.to_string()),
+    }
+}

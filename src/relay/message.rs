@@ -1,0 +1,94 @@
+//! Where the octets of a message on its way out come from: memory, or a part of a file. Read in
+//! blocks, so that a large message needs no more memory than a small one.
+
+use crate::limits::RELAY_BLOCK;
+use crate::smtp::outgoing::{Content, Survey};
+use crate::store::disk::DiskFile;
+use std::io::{self, ErrorKind};
+
+/// A message with LF line ends that does not change.
+pub trait Message {
+    /// In octets.
+    fn size(&self) -> u64;
+    /// Reads some octets at a place within its size.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+impl Message for &[u8] {
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let rest = usize::try_from(offset).ok().and_then(|offset| self.get(offset..));
+        let rest = rest.unwrap_or_default();
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        Ok(length)
+    }
+}
+
+/// A message inside a file, such as that of a queue file.
+pub struct FilePart<'a> {
+    pub file: &'a dyn DiskFile,
+    /// Where it begins.
+    pub start: u64,
+    /// Its octets.
+    pub size: u64,
+}
+
+impl Message for FilePart<'_> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        // Never past its end: behind it stands something that is not the message.
+        let left = self.size.saturating_sub(offset);
+        let length = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        self.file.read_at(&mut buffer[..length], self.start + offset)
+    }
+}
+
+/// Reads a message from its beginning to its end.
+pub(super) struct Blocks<'a> {
+    message: &'a dyn Message,
+    offset: u64,
+    block: Vec<u8>,
+}
+
+impl<'a> Blocks<'a> {
+    pub(super) fn new(message: &'a dyn Message) -> Blocks<'a> {
+        Blocks { message, offset: 0, block: vec![0; RELAY_BLOCK] }
+    }
+
+    /// The next octets; empty only at the end. A message that is shorter than it said fails: it is
+    /// never taken for a whole one.
+    pub(super) fn read(&mut self) -> io::Result<&[u8]> {
+        let left = self.message.size().saturating_sub(self.offset);
+        let wanted = usize::try_from(left).map_or(RELAY_BLOCK, |left| left.min(RELAY_BLOCK));
+        let block = &mut self.block[..wanted];
+        let read = match wanted {
+            0 => 0,
+            _ => self.message.read_at(block, self.offset)?,
+        };
+        if read == 0 && wanted > 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        self.offset += read as u64;
+        Ok(&self.block[..read])
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.offset >= self.message.size()
+    }
+}
+
+/// Reads a whole message for what a next hop must be told of it.
+pub fn survey(message: &dyn Message) -> io::Result<Content> {
+    let (mut survey, mut blocks) = (Survey::default(), Blocks::new(message));
+    while !blocks.is_done() {
+        survey.feed(blocks.read()?);
+    }
+    Ok(survey.finish())
+}

@@ -1,0 +1,409 @@
+//! The client's side of SMTP, as a machine: what a next hop says goes in, what to do comes out, and
+//! in the end a [`Fate`] for each recipient (RFC 5321 §3.3, §4.3.2; PIPELINING: RFC 2920).
+//!
+//! ```text
+//! new → greeting → EHLO (HELO) → rest ─ begin ─► RSET? MAIL RCPT… DATA → message → reply ─► rest
+//!                              ▲                                                             │
+//!                              └── STARTTLS will stand here: new offers after it    decided ◄┘
+//! ```
+//!
+//! What the replies mean is decided here and nowhere else. A host that closes, is silent, talks
+//! nonsense, or says 4xx to greeting, EHLO or MAIL has decided nothing: [`Fate::NextHost`]. A 4xx to
+//! RCPT, DATA or the message defers. A 5xx is final, but to EHLO, where HELO is tried, and to HELO. After
+//! the final dot the host may have the message: whatever goes wrong from there on only defers (RFC 5321
+//! §6.1 would rather have two copies than none), and no other host is asked in this attempt.
+
+mod fate;
+mod offers;
+#[cfg(test)]
+mod tests;
+
+pub use fate::{Cause, Fate, Lack, Reason, Step};
+pub use offers::Offers;
+
+use super::answer::{Answer, AnswerBuffer, Flaw, Kind};
+use super::outgoing::Content;
+use crate::limits::{PIPELINE_OCTETS, TRANSACTION_RECIPIENTS};
+use crate::mail::envelope::Envelope;
+use std::collections::VecDeque;
+
+/// A message to be sent, but for its octets.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// As MAIL and RCPT will say it; only recipients of this next hop.
+    pub envelope: Envelope,
+    pub content: Content,
+}
+
+/// What the caller does next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send these octets.
+    Send(Vec<u8>),
+    /// Wait for octets and feed them; the reply to this step comes next.
+    Await(Step),
+    /// Send the message by [`super::outgoing::Encoder`], and call [`Client::message_ends`] before its
+    /// last octets go.
+    SendMessage,
+    /// Nothing is under way: begin a transaction, or quit.
+    Rest,
+    /// The connection is of no more use; [`Client::over`] says why.
+    Close,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Something is to be said or heard, or nothing.
+    Talking,
+    /// 354 was said.
+    Sending,
+    /// With what that means for all that is not decided.
+    Over(Fate),
+}
+
+/// A command, or what is waited for without one: the step, and in RCPT whose it is.
+type Asked = (Step, usize);
+
+/// One connection from its greeting on.
+#[derive(Debug)]
+pub struct Client {
+    /// Our name.
+    name: String,
+    answers: AnswerBuffer,
+    offers: Offers,
+    phase: Phase,
+    /// Commands that wait for their turn, with their lines.
+    unsaid: VecDeque<(Asked, String)>,
+    /// Their replies have not come yet.
+    awaited: VecDeque<Asked>,
+    /// Replies so far.
+    heard: u64,
+    /// The recipients this letter still has to reach.
+    left: Vec<usize>,
+    /// Those that the host has accepted in this transaction.
+    accepted: Vec<usize>,
+    decided: Vec<(usize, Fate)>,
+    /// A transaction has begun and not come to its end: RSET goes before the next.
+    is_open: bool,
+    /// Messages that came to their last reply.
+    carried: usize,
+}
+
+impl Client {
+    /// A connection has been made; `name` is ours.
+    pub fn new(name: &str) -> Client {
+        Client {
+            name: name.to_owned(),
+            answers: AnswerBuffer::default(),
+            offers: Offers::default(),
+            phase: Phase::Talking,
+            unsaid: VecDeque::new(),
+            awaited: VecDeque::from([(Step::Greeting, 0)]),
+            heard: 0,
+            left: Vec::new(),
+            accepted: Vec::new(),
+            decided: Vec::new(),
+            is_open: false,
+            carried: 0,
+        }
+    }
+
+    /// What to do now; to be asked again after it is done.
+    pub fn action(&mut self) -> Action {
+        match (&self.phase, self.awaited.front()) {
+            (Phase::Over(_), _) => Action::Close,
+            (Phase::Sending, _) => Action::SendMessage,
+            (Phase::Talking, Some((step, _))) => Action::Await(*step),
+            (Phase::Talking, None) => {
+                // Nobody was accepted and nobody more will be: there is nothing to send to anybody.
+                if matches!(self.unsaid.front(), Some(((Step::Data, _), _)))
+                    && self.accepted.is_empty()
+                {
+                    self.unsaid.clear();
+                }
+                match self.unsaid.is_empty() {
+                    true => Action::Rest,
+                    false => Action::Send(self.group()),
+                }
+            }
+        }
+    }
+
+    /// Takes what the host said, in any pieces.
+    pub fn feed(&mut self, mut input: &[u8]) {
+        while !input.is_empty() && !matches!(self.phase, Phase::Over(_)) {
+            let is_early = self.is_our_turn();
+            let (used, found) = self.answers.feed(input);
+            input = &input[used..];
+            match found {
+                // Replies would be taken for those of the next commands.
+                Some(Ok(answer)) if is_early => self.lost(Cause::Said(answer)),
+                None if is_early => self.lost(Cause::Garbled(Flaw::Early)),
+                None => {}
+                Some(Ok(answer)) => self.take(answer),
+                Some(Err(flaw)) => self.lost(Cause::Garbled(flaw)),
+            }
+        }
+    }
+
+    /// The connection is of no more use: the host closed it, broke it, or is too slow.
+    pub fn lost(&mut self, cause: Cause) {
+        let unsaid = self.unsaid.front().map(|(asked, _)| asked);
+        let asked = self.awaited.front().or(unsaid).map(|(step, _)| *step);
+        let step = match self.phase {
+            Phase::Over(_) => return,
+            Phase::Sending => Step::Message,
+            Phase::Talking => asked.unwrap_or(Step::Mail),
+        };
+        self.end(step, cause);
+    }
+
+    /// Begins a transaction for as many of these recipients of the letter as one may have; each that
+    /// it decides is told by [`Client::decided`], at least the first unless the connection is lost.
+    /// False when no transaction can begin on this connection.
+    pub fn begin(&mut self, letter: &Letter, left: &[usize]) -> bool {
+        if self.action() != Action::Rest {
+            return false;
+        }
+        if self.offers.transactions.is_some_and(|most| self.carried >= most) {
+            self.end(Step::Mail, Cause::Enough);
+            return false;
+        }
+        self.left = left.to_vec();
+        if let Some(lack) = self.offers.lack(letter) {
+            self.decide_left(&Fate::Failed(lacks(lack)));
+            return true;
+        }
+        let most = self.offers.recipients.unwrap_or(TRANSACTION_RECIPIENTS);
+        let batch = &left[..left.len().min(most).min(TRANSACTION_RECIPIENTS)];
+        for &index in batch {
+            if let Some(lack) = self.offers.lack_for(&letter.envelope.recipients[index]) {
+                self.decide(index, Fate::Failed(lacks(lack)));
+            }
+        }
+        let batch: Vec<usize> = batch.iter().copied().filter(|i| self.left.contains(i)).collect();
+        if !batch.is_empty() {
+            self.say_transaction(letter, &batch);
+        }
+        true
+    }
+
+    fn say_transaction(&mut self, letter: &Letter, batch: &[usize]) {
+        if std::mem::replace(&mut self.is_open, true) {
+            self.say((Step::Rset, 0), "RSET");
+        }
+        self.say((Step::Mail, 0), &self.offers.mail(letter));
+        for &index in batch {
+            let line = self.offers.rcpt(&letter.envelope.recipients[index]);
+            self.say((Step::Rcpt, index), &line);
+        }
+        self.say((Step::Data, 0), "DATA");
+    }
+
+    /// The last octets of the message are about to go: from here on the host may have it.
+    pub fn message_ends(&mut self) {
+        if matches!(self.phase, Phase::Sending) {
+            self.phase = Phase::Talking;
+            self.awaited.push_back((Step::Final, 0));
+        }
+    }
+
+    /// What was decided since this was last asked, each recipient of the letter by its index.
+    pub fn decided(&mut self) -> Vec<(usize, Fate)> {
+        std::mem::take(&mut self.decided)
+    }
+
+    /// Once the connection is of no more use: what that means for whom is not decided.
+    pub fn over(&self) -> Option<&Fate> {
+        match &self.phase {
+            Phase::Over(fate) => Some(fate),
+            Phase::Talking | Phase::Sending => None,
+        }
+    }
+
+    /// Whether the host has nothing to say before we do.
+    pub fn is_our_turn(&self) -> bool {
+        self.awaited.is_empty() && self.over().is_none()
+    }
+
+    /// Whether QUIT may be said: the host talks sense, waits for a command and has not closed. To one
+    /// that does not, or inside a message, it would be anything but a command.
+    pub fn may_quit(&self) -> bool {
+        self.awaited.is_empty()
+            && match &self.phase {
+                Phase::Talking => true,
+                Phase::Sending => false,
+                Phase::Over(fate) => fate.reason().is_some_and(is_polite),
+            }
+    }
+
+    /// Replies so far: each has its own time.
+    pub fn heard(&self) -> u64 {
+        self.heard
+    }
+
+    /// Messages that were sent to their end on this connection.
+    pub fn carried(&self) -> usize {
+        self.carried
+    }
+
+    pub fn offers(&self) -> &Offers {
+        &self.offers
+    }
+
+    /// What one reply means at its step; a row for each, and none for "anything else" but where all
+    /// kinds mean the same.
+    fn take(&mut self, answer: Answer) {
+        self.heard += 1;
+        let Some(&(step, index)) = self.awaited.front() else { return };
+        if answer.code() == CLOSING {
+            return self.end(step, Cause::Said(answer));
+        }
+        self.awaited.pop_front();
+        match (step, answer.kind()) {
+            (Step::Greeting, Kind::Good) => {
+                self.say((Step::Ehlo, 0), &format!("EHLO {}", self.name))
+            }
+            (Step::Ehlo, Kind::Good) => self.offers = Offers::of(&answer),
+            (Step::Ehlo, Kind::Never) => self.say((Step::Helo, 0), &format!("HELO {}", self.name)),
+            (Step::Helo | Step::Rset | Step::Mail, Kind::Good) => {}
+            (Step::Greeting, Kind::Never) => {
+                self.phase = Phase::Over(Fate::Failed(said(step, answer)));
+            }
+            (Step::Mail, Kind::Later) => self.refuse_mail(&Fate::NextHost(said(step, answer))),
+            (Step::Mail, Kind::Never) => self.refuse_mail(&Fate::Failed(said(step, answer))),
+            (Step::Rcpt, Kind::Good) if self.left.contains(&index) => self.accepted.push(index),
+            (Step::Rcpt, Kind::Later | Kind::Never) if self.is_full(&answer) => {
+                self.unsaid.retain(|((step, _), _)| *step != Step::Rcpt);
+            }
+            (Step::Rcpt, Kind::Later) => self.decide(index, Fate::Deferred(said(step, answer))),
+            (Step::Rcpt, Kind::Never) => self.decide(index, Fate::Failed(said(step, answer))),
+            (Step::Rcpt, Kind::Good) => {} // MAIL was refused before
+            // RFC 2920 §3.1: 354 without a recipient wants an empty message, which goes nowhere.
+            (Step::Data, Kind::More) if self.accepted.is_empty() => {
+                self.say((Step::Final, 0), ".");
+            }
+            (Step::Data, Kind::More) => self.phase = Phase::Sending,
+            (Step::Data | Step::Final, Kind::Later) => {
+                self.conclude(step, &Fate::Deferred(said(step, answer)));
+            }
+            (Step::Data | Step::Final, Kind::Never) => {
+                self.conclude(step, &Fate::Failed(said(step, answer)));
+            }
+            (Step::Final, Kind::Good) => self.conclude(step, &Fate::Relayed(answer.shortened())),
+            // A 4xx before any mail was spoken of, or no answer to this at all.
+            (Step::Greeting | Step::Ehlo, Kind::Later | Kind::More)
+            | (Step::Helo | Step::Rset, Kind::Later | Kind::Never | Kind::More)
+            | (Step::Mail | Step::Rcpt | Step::Final, Kind::More)
+            | (Step::Data, Kind::Good)
+            | (Step::Connect | Step::Message, _) => self.end(step, Cause::Said(answer)),
+        }
+    }
+
+    /// MAIL was refused: this is the fate of all the letter still has to reach. Replies to commands
+    /// that went out with it are heard and mean nothing.
+    fn refuse_mail(&mut self, fate: &Fate) {
+        self.unsaid.clear();
+        self.decide_left(fate);
+    }
+
+    /// Whether this answer to RCPT speaks of the transaction, not of the recipient: too many, who is
+    /// asked for again in a further one (RFC 5321 §4.5.3.1.10, which also knows a 552). The first
+    /// recipient of a transaction is never too many: else there would be no end of them.
+    fn is_full(&self, answer: &Answer) -> bool {
+        let enhanced = answer.enhanced().map(|code| &code[1..]);
+        !self.accepted.is_empty()
+            && matches!(
+                (answer.code(), answer.kind(), enhanced),
+                (452 | 552, _, None | Some(".5.3")) | (_, Kind::Later, Some(".5.3"))
+            )
+    }
+
+    /// DATA was refused, or the message has its last reply.
+    fn conclude(&mut self, step: Step, fate: &Fate) {
+        for index in std::mem::take(&mut self.accepted) {
+            self.decide(index, fate.clone());
+        }
+        if step == Step::Final {
+            self.carried += 1;
+            self.is_open = false;
+        }
+    }
+
+    fn decide(&mut self, index: usize, fate: Fate) {
+        // Only once, whatever is said later.
+        if self.left.contains(&index) {
+            self.left.retain(|left| *left != index);
+            self.decided.push((index, fate));
+        }
+    }
+
+    fn decide_left(&mut self, fate: &Fate) {
+        let left = std::mem::take(&mut self.left);
+        self.decided.extend(left.into_iter().map(|index| (index, fate.clone())));
+    }
+
+    /// No more on this connection.
+    fn end(&mut self, step: Step, cause: Cause) {
+        let cause = match cause {
+            Cause::Said(answer) => Cause::Said(answer.shortened()),
+            cause => cause,
+        };
+        let reason = Reason { step, cause };
+        if step == Step::Final {
+            self.conclude(step, &Fate::Deferred(reason.clone()));
+        }
+        // What we cannot read ourselves no other host will get either.
+        if matches!(reason.cause, Cause::Unreadable(_)) {
+            self.decide_left(&Fate::Deferred(reason.clone()));
+        }
+        self.unsaid.clear();
+        self.phase = Phase::Over(Fate::NextHost(reason));
+    }
+
+    fn say(&mut self, asked: Asked, line: &str) {
+        self.unsaid.push_back((asked, format!("{line}\r\n")));
+    }
+
+    /// The commands that may go at once: with PIPELINING as many as fit, else one. The next group
+    /// waits for all their replies, so neither side can block the other (RFC 2920 §3.1).
+    fn group(&mut self) -> Vec<u8> {
+        let mut octets = Vec::new();
+        while let Some((asked, line)) = self.unsaid.pop_front() {
+            let fits = octets.len() + line.len() <= PIPELINE_OCTETS;
+            let is_first = octets.is_empty();
+            if !is_first && (!self.offers.pipelining || !fits) {
+                self.unsaid.push_front((asked, line));
+                break;
+            }
+            octets.extend_from_slice(line.as_bytes());
+            self.awaited.push_back(asked);
+        }
+        octets
+    }
+}
+
+/// The host closes the connection after this, at whatever step (RFC 5321 §3.8).
+const CLOSING: u16 = 421;
+
+/// Whether the host has said in good order that it takes no mail (RFC 5321 §3.1: it then waits for
+/// QUIT).
+fn is_polite(reason: &Reason) -> bool {
+    let before_mail = matches!(reason.step, Step::Greeting | Step::Ehlo | Step::Helo);
+    match &reason.cause {
+        Cause::Said(answer) => {
+            let refusal = matches!(answer.kind(), Kind::Later | Kind::Never);
+            before_mail && refusal && answer.code() != CLOSING
+        }
+        Cause::Enough => true,
+        _ => false,
+    }
+}
+
+fn lacks(lack: Lack) -> Reason {
+    Reason { step: Step::Ehlo, cause: Cause::Lacks(lack) }
+}
+
+fn said(step: Step, answer: Answer) -> Reason {
+    Reason { step, cause: Cause::Said(answer.shortened()) }
+}

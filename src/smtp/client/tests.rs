@@ -1,0 +1,403 @@
+//! The machine against hosts of a few lines, whose octets come in pieces of any size.
+//!
+//! `S:` the host says (`S+:` all in one piece, `~` ends a line); `C:` the machine has said; `M` it sends the message; `closed`, `silent`: so is
+//! the host from here on. What stands behind `>` is the fate of each recipient, in order.
+
+use super::*;
+use crate::mail::address::{ForwardPath, ReversePath};
+use crate::mail::envelope::{Recipient, Sender};
+
+/// A small message of seven bits.
+pub(super) fn letter(from: &str, to: &[&str]) -> Letter {
+    let path = format!("<{from}>");
+    let (from, _) = ReversePath::parse(path.as_bytes()).unwrap();
+    let (size, body, smtputf8, ret, envid) = Default::default();
+    let sender = Sender { from, size, body, smtputf8, ret, envid };
+    let recipients = to.iter().map(|to| {
+        let (path, _) = ForwardPath::parse(format!("<{to}>").as_bytes()).unwrap();
+        Recipient { path, notify: None, orcpt: None }
+    });
+    let envelope = Envelope { sender, recipients: recipients.collect() };
+    let content = Content { size: 10, is_eight_bit: false, has_eight_bit_header: false };
+    Letter { envelope, content }
+}
+
+struct Play<'a> {
+    client: Client,
+    letter: &'a Letter,
+    sent: Vec<u8>,
+    fates: Vec<Option<Fate>>,
+}
+
+impl Play<'_> {
+    /// Lets the machine speak, and begin as many transactions as there are.
+    fn pump(&mut self) {
+        loop {
+            match self.client.action() {
+                Action::Send(octets) => self.sent.extend(octets),
+                Action::Rest => {
+                    let left: Vec<usize> =
+                        (0..self.fates.len()).filter(|i| self.fates[*i].is_none()).collect();
+                    if left.is_empty() || !self.client.begin(self.letter, &left) {
+                        return;
+                    }
+                }
+                Action::Await(_) | Action::SendMessage | Action::Close => return,
+            }
+            self.note();
+        }
+    }
+
+    fn note(&mut self) {
+        for (index, fate) in self.client.decided() {
+            assert!(self.fates[index].replace(fate).is_none(), "{index} was decided twice");
+        }
+    }
+
+    fn hear(&mut self, text: &str, step: usize) {
+        for piece in text.as_bytes().chunks(step) {
+            self.client.feed(piece);
+            self.note();
+            self.pump();
+        }
+    }
+
+    fn line(&mut self, line: &str, step: usize) {
+        self.pump();
+        match line.split_once(": ") {
+            Some(("S", text)) => self.hear(&format!("{text}\r\n"), step),
+            Some(("S+", text)) => self.hear(&text.replace('~', "\r\n"), 1 << 20),
+            Some(("C", text)) => {
+                let line = format!("{text}\r\n");
+                let sent = String::from_utf8_lossy(&self.sent).into_owned();
+                assert!(sent.starts_with(&line), "{text:?}, not {sent:?}");
+                self.sent.drain(..line.len());
+            }
+            _ if line == "M" => {
+                assert_eq!(self.client.action(), Action::SendMessage);
+                self.client.message_ends();
+            }
+            _ if line == "inside" => assert_eq!(self.client.action(), Action::SendMessage),
+            _ if line == "closed" => self.client.lost(Cause::Closed),
+            _ if line == "silent" => self.client.lost(Cause::Silent),
+            _ if line == "unreadable" => self.client.lost(Cause::Unreadable("EIO".to_owned())),
+            _ => panic!("{line:?} in a dialog"),
+        }
+        self.note();
+    }
+}
+
+fn words(fate: &Fate) -> String {
+    match fate {
+        Fate::Relayed(answer) => format!("relayed {answer}"),
+        Fate::Deferred(reason) => format!("deferred {reason}"),
+        Fate::Failed(reason) => format!("failed {reason}"),
+        Fate::NextHost(reason) => format!("next {reason}"),
+    }
+}
+
+/// Plays a dialog with octets in pieces of `step`; gives the machine as it is then.
+fn play_in(letter: &Letter, dialog: &str, step: usize) -> Client {
+    let fates = vec![None; letter.envelope.recipients.len()];
+    let mut play = Play { client: Client::new("me.test"), letter, sent: Vec::new(), fates };
+    let lines = dialog.lines().map(str::trim).filter(|line| !line.is_empty());
+    let (expected, steps): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with('>'));
+    steps.iter().for_each(|line| play.line(line, step));
+    play.pump();
+    assert!(play.sent.is_empty(), "said more: {:?}\n{dialog}", String::from_utf8_lossy(&play.sent));
+    let over = play.client.over().cloned();
+    let found = play.fates.iter().map(|fate| match fate.as_ref().or(over.as_ref()) {
+        Some(fate) => format!("> {}", words(fate)),
+        None => "> undecided".to_owned(),
+    });
+    assert_eq!(found.collect::<Vec<_>>(), expected, "pieces of {step} in\n{dialog}");
+    play.client
+}
+
+/// The same at every split.
+fn play(letter: &Letter, dialog: &str) {
+    for step in (1..40).chain([1 << 20]) {
+        play_in(letter, dialog, step);
+    }
+}
+
+/// A letter to ann, bob and cat.
+fn three() -> Letter {
+    letter("a@b.test", &["ann@d.test", "bob@d.test", "cat@d.test"])
+}
+
+fn one() -> Letter {
+    letter("a@b.test", &["ann@d.test"])
+}
+
+const HELLO: &str = "S: 220 mx\nC: EHLO me.test\nS: 250 mx\n";
+const PIPED: &str = "S: 220 mx\nC: EHLO me.test\nS: 250-mx\nS: 250 PIPELINING\n";
+
+/// To one recipient, up to this step.
+fn up_to(step: Step) -> String {
+    let mail = format!("{HELLO}C: MAIL FROM:<a@b.test>\n");
+    let rcpt = format!("{mail}S: 250 ok\nC: RCPT TO:<ann@d.test>\n");
+    let data = format!("{rcpt}S: 250 ok\nC: DATA\n");
+    match step {
+        Step::Connect | Step::Greeting => String::new(),
+        Step::Ehlo => "S: 220 mx\nC: EHLO me.test\n".to_owned(),
+        Step::Helo => "S: 220 mx\nC: EHLO me.test\nS: 500 what\nC: HELO me.test\n".to_owned(),
+        Step::Mail | Step::Rset => mail,
+        Step::Rcpt => rcpt,
+        Step::Data => data,
+        Step::Message => format!("{data}S: 354 go\ninside\n"),
+        Step::Final => format!("{data}S: 354 go\nM\n"),
+    }
+}
+
+#[test]
+fn one_by_one() {
+    play(
+        &three(),
+        &format!(
+            "{HELLO}C: MAIL FROM:<a@b.test>\nS: 250 ok\nC: RCPT TO:<ann@d.test>\nS: 250 ok\n\
+             C: RCPT TO:<bob@d.test>\nS: 550 5.1.1 nobody\nC: RCPT TO:<cat@d.test>\nS: 450 grey\n\
+             C: DATA\nS: 354 go\nM\nS: 250-2.0.0 one\nS: 250 2.0.0 two\n\
+             > relayed 250 2.0.0 one / 2.0.0 two\n> failed said 550 5.1.1 nobody (RCPT)\n\
+             > deferred said 450 grey (RCPT)"
+        ),
+    );
+}
+
+#[test]
+fn all_at_once() {
+    let sent = "C: MAIL FROM:<a@b.test>\nC: RCPT TO:<ann@d.test>\nC: RCPT TO:<bob@d.test>\n\
+                C: RCPT TO:<cat@d.test>\nC: DATA\n";
+    for rest in [
+        // The replies may come in one go, or later than 354 could.
+        "S: 250 ok\nS: 251 ok\nS: 550 no\nS: 252 ok\nS: 354 go\nM\nS: 250 yes\n\
+         > relayed 250 yes\n> failed said 550 no (RCPT)\n> relayed 250 yes",
+        // RFC 2920 §3.1: nobody is there, and the host wants a message all the same.
+        "S: 250 ok\nS: 550 a\nS: 450 b\nS: 550 c\nS: 354 go\nC: .\nS: 250 thanks\n\
+         > failed said 550 a (RCPT)\n> deferred said 450 b (RCPT)\n> failed said 550 c (RCPT)",
+        "S: 250 ok\nS: 550 a\nS: 450 b\nS: 550 c\nS: 554 none\n\
+         > failed said 550 a (RCPT)\n> deferred said 450 b (RCPT)\n> failed said 550 c (RCPT)",
+        "S: 553 no\nS: 503 a\nS: 503 b\nS: 503 c\nS: 503 d\n\
+         > failed said 553 no (MAIL)\n> failed said 553 no (MAIL)\n> failed said 553 no (MAIL)",
+        "S: 450 no\nS: 250 a\nS: 250 b\nS: 503 c\nS: 354 go\nC: .\nS: 554 empty\n\
+         > next said 450 no (MAIL)\n> next said 450 no (MAIL)\n> next said 450 no (MAIL)",
+        "S: 250 ok\nS: 250 a\nS: 550 b\nclosed\n\
+         > next closed the connection (RCPT)\n> failed said 550 b (RCPT)\n\
+         > next closed the connection (RCPT)",
+    ] {
+        play(&three(), &format!("{PIPED}{sent}{rest}"));
+    }
+}
+
+#[test]
+fn what_each_refusal_means() {
+    use Step::{Data, Ehlo, Final, Greeting, Helo, Mail, Message, Rcpt};
+    for (step, reply, fate) in [
+        (Greeting, "421 busy", "next said 421 busy (greeting)"),
+        (Greeting, "450 busy", "next said 450 busy (greeting)"),
+        (Greeting, "554 never", "failed said 554 never (greeting)"),
+        (Greeting, "521 7504", "failed said 521 7504 (greeting)"),
+        (Greeting, "354 what", "next said 354 what (greeting)"),
+        (Ehlo, "450 later", "next said 450 later (EHLO)"),
+        (Ehlo, "354 what", "next said 354 what (EHLO)"),
+        (Helo, "450 later", "next said 450 later (HELO)"),
+        (Helo, "502 never", "next said 502 never (HELO)"),
+        (Mail, "452 4.3.1 full", "next said 452 4.3.1 full (MAIL)"),
+        (Mail, "421 bye", "next said 421 bye (MAIL)"),
+        (Mail, "599 odd", "failed said 599 odd (MAIL)"),
+        (Mail, "354 what", "next said 354 what (MAIL)"),
+        (Rcpt, "450 grey", "deferred said 450 grey (RCPT)"),
+        (Rcpt, "452 4.5.3 too many", "deferred said 452 4.5.3 too many (RCPT)"),
+        (Rcpt, "552 full", "failed said 552 full (RCPT)"),
+        (Rcpt, "421 bye", "next said 421 bye (RCPT)"),
+        (Rcpt, "354 what", "next said 354 what (RCPT)"),
+        (Data, "451 later", "deferred said 451 later (DATA)"),
+        (Data, "554 never", "failed said 554 never (DATA)"),
+        (Data, "250 what", "next said 250 what (DATA)"),
+        (Data, "421 bye", "next said 421 bye (DATA)"),
+        (Message, "552 too much", "next said 552 too much (inside the message)"),
+        (Final, "451 later", "deferred said 451 later (end of the message)"),
+        (Final, "421 bye", "deferred said 421 bye (end of the message)"),
+        (Final, "477 odd", "deferred said 477 odd (end of the message)"),
+        (Final, "554 spam", "failed said 554 spam (end of the message)"),
+        (Final, "354 what", "deferred said 354 what (end of the message)"),
+        (Final, "299 odd", "relayed 299 odd"),
+    ] {
+        let dialog = format!("{}S: {reply}\n> {fate}", up_to(step));
+        // What comes inside the message comes whole: its first octet is one too many already.
+        let steps = if step == Message { 1000..1001 } else { 1..30 };
+        steps.for_each(|pieces| drop(play_in(&one(), &dialog, pieces)));
+    }
+}
+
+#[test]
+fn closing_silence_and_nonsense_at_every_step() {
+    use Step::{Data, Ehlo, Final, Greeting, Helo, Mail, Message, Rcpt};
+    for step in [Greeting, Ehlo, Helo, Mail, Rcpt, Data, Message, Final] {
+        let fate = if step == Final { "deferred" } else { "next" };
+        for (what, cause) in [
+            ("closed", "closed the connection"),
+            ("silent", "was silent too long"),
+            ("S: 250-a\nclosed", "closed the connection"),
+            ("S: nonsense", "is no sound mail server, it sent \"nonsense\" is no reply"),
+            ("S: 199 x", "is no sound mail server, it sent \"199 x\" is no reply"),
+            (
+                "S: 250-a\nS: 550 b",
+                "is no sound mail server, it sent a reply whose lines have \
+              different codes",
+            ),
+        ] {
+            if step == Message && what.starts_with("S: 250") {
+                continue; // early, as below
+            }
+            let dialog = format!("{}{what}\n> {fate} {cause} ({step})", up_to(step));
+            play_in(&one(), &dialog, 1000);
+        }
+    }
+    let unreadable = "unreadable\n> deferred was not told all: EIO (inside the message)";
+    play(&one(), &(up_to(Message) + unreadable));
+}
+
+#[test]
+fn octets_before_their_time() {
+    for (dialog, fate) in [
+        ("S+: 220 mx~250 mx~", "said 250 mx (EHLO)"),
+        ("S+: 220 mx~2", "is no sound mail server, it sent octets before their time (EHLO)"),
+        (&(up_to(Step::Mail) + "S+: 250 a~250 b~"), "said 250 b (RCPT)"),
+        (&(up_to(Step::Data) + "S+: 354 go~250 ok~"), "said 250 ok (inside the message)"),
+    ] {
+        let client = play_in(&one(), &format!("{dialog}\n> next {fate}"), 1000);
+        assert!(!client.may_quit());
+    }
+    // After the last reply it changes nothing for this message, but ends the connection.
+    let dialog = up_to(Step::Final) + "S+: 250 yes~421 bye~\n> relayed 250 yes";
+    let client = play_in(&one(), &dialog, 1000);
+    assert_eq!(client.over().map(words).as_deref(), Some("next said 421 bye (MAIL)"));
+}
+
+#[test]
+fn helo_offers_nothing() {
+    let mail = "C: MAIL FROM:<a@b.test>\nS: 250 ok\nC: RCPT TO:<ann@d.test>\nS: 250 ok\n\
+                C: DATA\nS: 354 go\nM\nS: 250 yes\n> relayed 250 yes";
+    play(&one(), &format!("{}S: 250-mx\nS: 250 PIPELINING\n{mail}", up_to(Step::Helo)));
+    let mut eight = one();
+    eight.content.is_eight_bit = true;
+    let lack = "> failed takes no 8-bit text (8BITMIME), which this has (EHLO)";
+    play(&eight, &format!("{}S: 250 mx\n{lack}", up_to(Step::Helo)));
+}
+
+#[test]
+fn nothing_is_sent_that_the_host_cannot_take() {
+    let hello = "S: 220 mx\nC: EHLO me.test\nS: 250-mx\nS: 250-PIPELINING\nS: 250 SIZE 9\n";
+    let room = "failed takes messages of up to 9 octets, this one has 10 (EHLO)";
+    let client = play_in(&one(), &format!("{hello}> {room}"), 1000);
+    assert!(client.may_quit() && client.over().is_none());
+    // Only those whose address needs it.
+    let utf8 = "failed takes no internationalized mail (SMTPUTF8), as this is (EHLO)";
+    let letter = letter("a@b.test", &["\u{e9}@d.test", "ann@d.test"]);
+    let sent = "C: MAIL FROM:<a@b.test>\nC: RCPT TO:<ann@d.test>\nC: DATA\n";
+    let rest = format!("S: 250 a\nS: 250 b\nS: 354 c\nM\nS: 250 d\n> {utf8}\n> relayed 250 d");
+    play(&letter, &format!("{PIPED}{sent}{rest}"));
+    let letter = super::tests::letter("a@b.test", &["\u{e9}@d.test"]);
+    play(&letter, &format!("{PIPED}> {utf8}"));
+}
+
+#[test]
+fn too_many_recipients_come_in_further_transactions() {
+    let again =
+        "C: MAIL FROM:<a@b.test>\nC: RCPT TO:<bob@d.test>\nC: RCPT TO:<cat@d.test>\nC: DATA\n";
+    for many in ["452 4.5.3 many", "452 many", "552 many", "552 5.5.3 many", "451 4.5.3 many"] {
+        play(
+            &three(),
+            &format!(
+                "{PIPED}C: MAIL FROM:<a@b.test>\nC: RCPT TO:<ann@d.test>\nC: RCPT TO:<bob@d.test>\n\
+                 C: RCPT TO:<cat@d.test>\nC: DATA\nS: 250 a\nS: 250 b\nS: {many}\nS: {many}\n\
+                 S: 354 c\nM\nS: 250 one\n{again}S: 250 a\nS: 250 b\nS: 550 no\nS: 354 d\nM\n\
+                 S: 250 two\n> relayed 250 one\n> relayed 250 two\n> failed said 550 no (RCPT)"
+            ),
+        );
+        // One by one: the rest is not asked in vain. A first one that is too many is not asked again.
+        let mail = "C: MAIL FROM:<a@b.test>\nS: 250 a\n";
+        let kind = if many.starts_with('4') { "deferred" } else { "failed" };
+        play(
+            &three(),
+            &format!(
+                "{HELLO}{mail}C: RCPT TO:<ann@d.test>\nS: 250 b\nC: RCPT TO:<bob@d.test>\n\
+                 S: {many}\nC: DATA\nS: 354 c\nM\nS: 250 one\n{mail}C: RCPT TO:<bob@d.test>\n\
+                 S: {many}\nC: RCPT TO:<cat@d.test>\nS: 450 x\n\
+                 > relayed 250 one\n> {kind} said {many} (RCPT)\n> deferred said 450 x (RCPT)"
+            ),
+        );
+    }
+    for other in ["452 4.2.2 full", "552 5.2.2 full"] {
+        let kind = if other.starts_with('4') { "deferred" } else { "failed" };
+        let letter = letter("a@b.test", &["ann@d.test", "bob@d.test"]);
+        play(
+            &letter,
+            &format!(
+                "{HELLO}C: MAIL FROM:<a@b.test>\nS: 250 a\nC: RCPT TO:<ann@d.test>\nS: 250 b\n\
+                 C: RCPT TO:<bob@d.test>\nS: {other}\nC: DATA\nS: 354 c\nM\nS: 250 one\n\
+                 > relayed 250 one\n> {kind} said {other} (RCPT)"
+            ),
+        );
+    }
+}
+
+#[test]
+fn a_transaction_without_an_end_is_reset() {
+    let hello = "S: 220 mx\nC: EHLO me.test\nS: 250-mx\nS: 250 LIMITS RCPTMAX=2 MAILMAX=1\n";
+    let mail = "C: MAIL FROM:<a@b.test>\nS: 250 a\n";
+    let refused = format!(
+        "{hello}{mail}C: RCPT TO:<ann@d.test>\nS: 550 x\nC: RCPT TO:<bob@d.test>\nS: 550 y\nC: RSET\n"
+    );
+    let fates = "> failed said 550 x (RCPT)\n> failed said 550 y (RCPT)\n";
+    let rest = "C: RCPT TO:<cat@d.test>\nS: 250 b\nC: DATA\nS: 354 c\nM\nS: 250 d\n";
+    play(&three(), &format!("{refused}S: 250 reset\n{mail}{rest}{fates}> relayed 250 d"));
+    // A host that does not forget would take the next MAIL for a nested one, and refuse it for good.
+    play(&three(), &format!("{refused}S: 502 what\n{fates}> next said 502 what (RSET)"));
+    // MAILMAX: no further message on this connection.
+    let client = play_in(
+        &three(),
+        &format!(
+            "{hello}{mail}C: RCPT TO:<ann@d.test>\nS: 250 x\nC: RCPT TO:<bob@d.test>\nS: 250 y\n\
+             C: DATA\nS: 354 go\nM\nS: 250 z\n> relayed 250 z\n> relayed 250 z\n\
+             > next takes no more mail on this connection (MAIL)"
+        ),
+        1000,
+    );
+    assert!(client.may_quit() && client.carried() == 1);
+}
+
+#[test]
+fn groups_are_bounded() {
+    let to: Vec<String> = (0..250).map(|n| format!("{n:060}@{}.test", "d".repeat(60))).collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    let letter = letter("a@b.test", &to);
+    let mut client = Client::new("me.test");
+    client.feed(b"220 mx\r\n");
+    let Action::Send(_) = client.action() else { panic!("no EHLO") };
+    client.feed(b"250-mx\r\n250 PIPELINING\r\n");
+    let mut left: Vec<usize> = (0..250).collect();
+    let mut transactions = Vec::new();
+    while !left.is_empty() {
+        assert!(client.begin(&letter, &left));
+        loop {
+            match client.action() {
+                Action::Send(octets) => {
+                    assert!(octets.len() <= PIPELINE_OCTETS && octets.len() > 500);
+                    for line in octets.split_inclusive(|octet| *octet == b'\n') {
+                        let data = line.starts_with(b"DATA");
+                        client.feed(if data { b"354 go\r\n" } else { b"250 ok\r\n" });
+                    }
+                }
+                Action::SendMessage => client.message_ends(),
+                Action::Await(_) => client.feed(b"250 ok\r\n"),
+                Action::Rest | Action::Close => break,
+            }
+        }
+        let decided = client.decided();
+        transactions.push(decided.len());
+        left.retain(|index| !decided.iter().any(|(other, _)| other == index));
+    }
+    assert_eq!(transactions, [100, 100, 50]);
+}

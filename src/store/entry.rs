@@ -1,0 +1,349 @@
+//! What a queue file says before and after its message: the header and the journal lines, as text
+//! and as values. Pure; [`super::queue`] reads and writes the files.
+//!
+//! ```text
+//! facteur queue 1
+//! id: m0fk3v9q2d71xz
+//! queued: 2026-11-23T14:00:00.123Z
+//! session: s0fk3v9p000abc
+//! from: <ann@mx.test>
+//! body: 8bitmime
+//! to: <eve@far.test> notify=failure via=<team@mx.test>
+//! size: 1234
+//!
+//! (the message)
+//! 2026-11-23T14:00:01.200Z 0 deferred mx.far.test "451 4.3.0 try later"
+//! ```
+
+use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
+use crate::mail::envelope::{BodyType, Notify, Ret, Sender};
+use jiff::Timestamp;
+use std::fmt::{self, Write};
+
+/// First line of every queue file; another number is another format.
+const VERSION: &str = "facteur queue 1";
+
+/// The envelope of a message that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub id: String,
+    pub queued: Timestamp,
+    /// The session it came in; empty for our own notices.
+    pub session: String,
+    /// With the original reverse-path.
+    pub sender: Sender,
+    pub recipients: Vec<Addressee>,
+    /// Octets of the message, with LF line ends.
+    pub size: u64,
+    /// Where in the file the message begins.
+    pub message_at: u64,
+}
+
+/// One recipient of a message that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addressee {
+    pub mailbox: Mailbox,
+    pub notify: Option<Notify>,
+    pub orcpt: Option<String>,
+    /// The address that led here by an alias.
+    pub via: Option<Mailbox>,
+}
+
+/// One line of the journal: what one attempt meant for one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub when: Timestamp,
+    /// Place in the envelope.
+    pub recipient: usize,
+    pub what: What,
+    /// The next hop, or what stood in the way of one.
+    pub host: String,
+    /// The next hop's whole reply, or our own words.
+    pub words: String,
+}
+
+/// What became of a recipient in an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    Relayed,
+    Delivered,
+    Deferred,
+    Failed,
+}
+
+/// What became of a recipient in all attempts so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Attempts that ended deferred.
+    pub attempts: usize,
+    /// The last line about it.
+    pub last: Option<Line>,
+}
+
+impl Progress {
+    /// Relayed, delivered or failed: nothing is to be done any more.
+    pub fn is_done(&self) -> bool {
+        self.last.as_ref().is_some_and(|line| line.what != What::Deferred)
+    }
+
+    /// Takes the next line about this recipient.
+    pub fn apply(&mut self, line: &Line) {
+        self.attempts += usize::from(line.what == What::Deferred);
+        self.last = Some(line.clone());
+    }
+}
+
+impl What {
+    const ALL: [(What, &'static str); 4] = [
+        (What::Relayed, "relayed"),
+        (What::Delivered, "delivered"),
+        (What::Deferred, "deferred"),
+        (What::Failed, "failed"),
+    ];
+
+    fn parse(text: &str) -> Option<What> {
+        What::ALL.iter().find(|(_, name)| *name == text).map(|(what, _)| *what)
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = What::ALL.iter().find(|(what, _)| what == self).map(|(_, name)| *name);
+        f.write_str(name.unwrap_or_default())
+    }
+}
+
+/// Without a line end.
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Line { when, recipient, what, host, words } = self;
+        // Replies of a next hop may hold anything: JSON's quotes keep them on one line.
+        let quoted = serde_json::to_string(words).map_err(|_| fmt::Error)?;
+        let host = if host.is_empty() { "-" } else { host };
+        write!(f, "{when:.3} {recipient} {what} {} {quoted}", host.replace([' ', '\n'], "_"))
+    }
+}
+
+impl Line {
+    /// Reads a line without its end; none when it is no journal line.
+    pub fn parse(text: &str) -> Option<Line> {
+        let mut parts = text.splitn(5, ' ');
+        Some(Line {
+            when: parts.next()?.parse().ok()?,
+            recipient: parts.next()?.parse().ok()?,
+            what: What::parse(parts.next()?)?,
+            host: parts.next()?.to_owned(),
+            words: serde_json::from_str(parts.next()?).ok()?,
+        })
+    }
+}
+
+impl Entry {
+    /// The header with its empty line.
+    pub fn header(&self) -> String {
+        let Entry { id, queued, session, sender, recipients, size, .. } = self;
+        let mut text = format!("{VERSION}\nid: {id}\nqueued: {queued:.3}\nsession: {session}\n");
+        // Writing into a String cannot fail.
+        let _ = match &sender.from {
+            ReversePath::Null => writeln!(text, "from: <>"),
+            ReversePath::Mailbox(mailbox) => writeln!(text, "from: <{mailbox}>"),
+        };
+        if sender.body == BodyType::EightBitMime {
+            text.push_str("body: 8bitmime\n");
+        }
+        if sender.smtputf8 {
+            text.push_str("smtputf8: yes\n");
+        }
+        if let Some(ret) = sender.ret {
+            let _ = writeln!(text, "ret: {}", if ret == Ret::Full { "full" } else { "hdrs" });
+        }
+        if let Some(envid) = &sender.envid {
+            let _ = writeln!(text, "envid: {envid}");
+        }
+        for recipient in recipients {
+            let _ = writeln!(text, "to: {}", recipient.text());
+        }
+        let _ = write!(text, "size: {size}\n\n");
+        text
+    }
+
+    /// Reads a header without its empty line, with the end of its last line; `message_at` is where
+    /// the message begins. The error says what is wrong.
+    pub fn parse(text: &str, message_at: u64) -> Result<Entry, String> {
+        let mut lines = text.lines();
+        let version = lines.next().unwrap_or_default();
+        if version != VERSION {
+            return Err(format!("its first line is {version:?}, not {VERSION:?}"));
+        }
+        let (mut id, mut queued, mut session, mut size) = (None, None, String::new(), None);
+        let (body, smtputf8, ret, envid) = Default::default();
+        let from = ReversePath::Null;
+        let mut sender = Sender { from, size: None, body, smtputf8, ret, envid };
+        let (mut has_sender, mut recipients) = (false, Vec::new());
+        for line in lines {
+            let (key, value) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
+            let wrong = || format!("its header line {line:?} says nothing");
+            match key {
+                "id" => id = Some(value.to_owned()),
+                "queued" => queued = Some(value.parse::<Timestamp>().map_err(|_| wrong())?),
+                "session" => session = value.to_owned(),
+                "from" => {
+                    has_sender = true;
+                    sender.from = match ReversePath::parse(value.as_bytes()) {
+                        Ok((path, [])) => path,
+                        _ => return Err(wrong()),
+                    };
+                }
+                "body" if value == "8bitmime" => sender.body = BodyType::EightBitMime,
+                "smtputf8" if value == "yes" => sender.smtputf8 = true,
+                "ret" if value == "full" => sender.ret = Some(Ret::Full),
+                "ret" if value == "hdrs" => sender.ret = Some(Ret::Headers),
+                "envid" => sender.envid = Some(value.to_owned()),
+                "to" => recipients.push(Addressee::parse(value).ok_or_else(wrong)?),
+                "size" => size = Some(value.parse::<u64>().map_err(|_| wrong())?),
+                _ => return Err(wrong()),
+            }
+        }
+        let missing = |what: &str| format!("its header does not say its {what}");
+        if !has_sender || recipients.is_empty() {
+            return Err(missing("sender and recipients"));
+        }
+        let size = size.ok_or_else(|| missing("size"))?;
+        // No sum of places in the file may run over.
+        let size = Some(size).filter(|s| *s < 1 << 60).ok_or_else(|| missing("true size"))?;
+        Ok(Entry {
+            id: id.ok_or_else(|| missing("id"))?,
+            queued: queued.ok_or_else(|| missing("time"))?,
+            session,
+            sender,
+            recipients,
+            size,
+            message_at,
+        })
+    }
+}
+
+impl Addressee {
+    fn text(&self) -> String {
+        let mut text = format!("<{}>", self.mailbox);
+        if let Some(notify) = self.notify {
+            let Notify { success, failure, delay } = notify;
+            let words = [(success, "success"), (failure, "failure"), (delay, "delay")];
+            let words: Vec<&str> = words.iter().filter(|(set, _)| *set).map(|(_, w)| *w).collect();
+            let words = if words.is_empty() { "never".to_owned() } else { words.join(",") };
+            text.push_str(&format!(" notify={words}"));
+        }
+        if let Some(orcpt) = &self.orcpt {
+            text.push_str(&format!(" orcpt={orcpt}"));
+        }
+        if let Some(via) = &self.via {
+            text.push_str(&format!(" via=<{via}>"));
+        }
+        text
+    }
+
+    fn parse(text: &str) -> Option<Addressee> {
+        let (ForwardPath::Mailbox(mailbox), mut rest) = ForwardPath::parse(text.as_bytes()).ok()?
+        else {
+            return None;
+        };
+        let mut found = Addressee { mailbox, notify: None, orcpt: None, via: None };
+        while let [b' ', word @ ..] = rest {
+            if let Some(path) = word.strip_prefix(b"via=") {
+                let (ForwardPath::Mailbox(via), after) = ForwardPath::parse(path).ok()? else {
+                    return None;
+                };
+                (found.via, rest) = (Some(via), after);
+                continue;
+            }
+            let end = word.iter().position(|&b| b == b' ').unwrap_or(word.len());
+            let (key, value) = str::from_utf8(&word[..end]).ok()?.split_once('=')?;
+            rest = &word[end..];
+            match key {
+                "orcpt" => found.orcpt = Some(value.to_owned()),
+                "notify" => {
+                    let has = |word| value.split(',').any(|w| w == word);
+                    found.notify = Some(Notify {
+                        success: has("success"),
+                        failure: has("failure"),
+                        delay: has("delay"),
+                    });
+                }
+                _ => return None,
+            }
+        }
+        rest.is_empty().then_some(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mailbox(text: &str) -> Mailbox {
+        Mailbox::parse(text).unwrap()
+    }
+
+    fn entry() -> Entry {
+        let (from, []) = ReversePath::parse(b"<\"ann smith\"@mx.test>").unwrap() else { panic!() };
+        let notify = Some(Notify { success: true, failure: false, delay: true });
+        let sender = Sender {
+            from,
+            size: None,
+            body: BodyType::EightBitMime,
+            smtputf8: true,
+            ret: Some(Ret::Headers),
+            envid: Some("a+2Bb".to_owned()),
+        };
+        let one = Addressee {
+            mailbox: mailbox("\"e ve\"@far.test"),
+            notify,
+            orcpt: Some("rfc822;x@y".to_owned()),
+            via: Some(mailbox("\"te am\"@mx.test")),
+        };
+        let never = Some(Notify::default());
+        let other =
+            Addressee { mailbox: mailbox("x@[192.0.2.1]"), notify: never, orcpt: None, via: None };
+        Entry {
+            id: "m1".to_owned(),
+            queued: "2026-11-23T14:00:00.123Z".parse().unwrap(),
+            session: "s1".to_owned(),
+            sender,
+            recipients: vec![one, other],
+            size: 12,
+            message_at: 0,
+        }
+    }
+
+    #[test]
+    fn a_header_is_read_as_it_was_written() {
+        let mut entry = entry();
+        let text = entry.header();
+        entry.message_at = text.len() as u64;
+        assert_eq!(Entry::parse(&text[..text.len() - 1], text.len() as u64), Ok(entry.clone()));
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            let cut = text.replace(&format!("{line}\n"), "");
+            let optional = ["body", "smtputf8", "ret", "envid", "session", "to"];
+            let optional = optional.iter().any(|key| line.starts_with(key));
+            let read = Entry::parse(cut.trim_end(), 0);
+            assert_eq!(read.is_ok(), optional, "without {line}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn journal_lines() {
+        let line = Line {
+            when: "2026-11-23T14:00:01.200Z".parse().unwrap(),
+            recipient: 3,
+            what: What::Deferred,
+            host: "mx.far.test".to_owned(),
+            words: "451 4.3.0 \"try\"\nlater \u{1}".to_owned(),
+        };
+        let text = line.to_string();
+        assert!(!text.contains('\n'), "{text}");
+        assert_eq!(Line::parse(&text), Some(line));
+        for cut in 1..text.len() {
+            assert_eq!(Line::parse(&text[..cut]), None, "{}", &text[..cut]);
+        }
+    }
+}
