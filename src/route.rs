@@ -6,6 +6,8 @@
 //! Of all this RFC 5321 asks for postmaster alone (§4.5.1); aliases it allows (§3.9.1), and users,
 //! tags and `catch_all` are the contract's ("Files").
 
+mod faults;
+
 use crate::config::CatchAll;
 use crate::limits::ALIAS_DEPTH;
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, is_file_name};
@@ -13,10 +15,11 @@ use crate::site::{Local, Site};
 use crate::store::aliases::{Alias, Target};
 use crate::store::disk::{Disk, Doing, StoreError};
 use crate::store::maildir;
-use crate::store::table::BadLine;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+pub use faults::bad_aliases;
 
 /// How an address was understood.
 #[derive(Debug)]
@@ -71,48 +74,6 @@ pub fn user(site: &Site, disk: &dyn Disk, mailbox: &Mailbox) -> Option<Destinati
     router.user_or_tagged(local, mailbox.local.as_str()).ok().flatten()
 }
 
-/// Aliases that loop or lead to nobody, with file and line. One that leads to somebody and to
-/// nobody is named too: its mail is taken, and a target misses it without a word.
-pub fn bad_aliases(site: &Site, disk: &dyn Disk) -> Vec<BadLine> {
-    let mut bad = Vec::new();
-    for local in site.domains() {
-        let aliases = local.aliases.into_iter().flat_map(|aliases| aliases.iter());
-        let mut aliases: Vec<&Alias> = aliases.collect();
-        // As a person reads the file; the table has no order.
-        aliases.sort_by_key(|alias| alias.line);
-        for alias in aliases {
-            if alias.targets.is_empty() {
-                continue; // its line is bad, and was named when it was read
-            }
-            let mut router = Router::new(site, disk);
-            let way = router.expand(local, alias);
-            let name = &alias.name;
-            let what = match way.map(|_| router.end()) {
-                Err(error) | Ok(End::Trouble(error)) => format!("alias {name}: {error}"),
-                Ok(End::Loop) if router.looped => {
-                    format!("alias {name} loops: it leads back to itself")
-                }
-                Ok(End::Loop) => format!("alias {name} leads to nobody but a loop"),
-                Ok(End::Unknown) => format!("alias {name} leads to nobody"),
-                Ok(End::Local(..) | End::Remote(_)) if router.dead.is_empty() => continue,
-                Ok(End::Local(..) | End::Remote(_)) => {
-                    format!("alias {name}: {} leads to nobody", router.dead.join(", "))
-                }
-            };
-            let file = local.config.aliases.clone().unwrap_or_default();
-            bad.push(BadLine::new(&file, alias.line, &what));
-        }
-        let mut router = Router::new(site, disk);
-        if local.config.catch_all.is_some() && !matches!(router.catch_all(local), Ok(true)) {
-            let key = format!("{}.catch_all", local.config.key);
-            let file = site.config.file.clone().unwrap_or_default();
-            let line = site.config.lines.get(&key).copied().unwrap_or_default();
-            bad.push(BadLine::new(&file, line, &format!("{key}: it leads to nobody")));
-        }
-    }
-    bad
-}
-
 /// One search; a new one for each address, as `open` and `done` speak of one expansion only.
 struct Router<'a> {
     site: &'a Site,
@@ -126,8 +87,10 @@ struct Router<'a> {
     /// Aliases on the way from the address to here, by domain and name in lower case; one that
     /// comes again is a loop.
     open: Vec<(String, String)>,
-    /// Aliases that have been expanded; they need not be again.
-    done: HashSet<(String, String)>,
+    /// Aliases that have been expanded, and whether that led to anybody; they need not be again.
+    done: HashMap<(String, String), bool>,
+    /// Aliases of postmasters that led to nobody; they need not be tried again either.
+    failed: HashSet<(String, String)>,
     /// Targets of the first alias that are nobody.
     dead: Vec<String>,
     /// The first alias leads back to itself: that alias is refused, whoever else it reaches.
@@ -140,9 +103,22 @@ const POSTMASTER: &str = "postmaster";
 
 impl<'a> Router<'a> {
     fn new(site: &'a Site, disk: &'a dyn Disk) -> Router<'a> {
-        let (steps, found, elsewhere, known, open, done, dead, looped, circled) =
-            Default::default();
-        Router { site, disk, steps, found, elsewhere, known, open, done, dead, looped, circled }
+        let (steps, found, elsewhere, known, open) = Default::default();
+        let (done, failed, dead, looped, circled) = Default::default();
+        Router {
+            site,
+            disk,
+            steps,
+            found,
+            elsewhere,
+            known,
+            open,
+            done,
+            failed,
+            dead,
+            looped,
+            circled,
+        }
     }
 
     fn say(&mut self, step: impl FnOnce() -> String) {
@@ -235,9 +211,10 @@ impl<'a> Router<'a> {
             if !is_postmaster || self.open.contains(&key) {
                 return self.expand(local, alias);
             }
-            if self.attempt(|router| router.expand(local, alias))? {
+            if !self.failed.contains(&key) && self.attempt(|router| router.expand(local, alias))? {
                 return Ok(true);
             }
+            self.failed.insert(key);
             self.say(|| "postmaster is somebody all the same".to_owned());
         }
         if is_postmaster {
@@ -269,19 +246,23 @@ impl<'a> Router<'a> {
             return Ok(false);
         }
         // Reached by a second way, which is no loop: all its targets are known.
-        if !self.done.insert(key.clone()) {
-            return Ok(true);
+        if let Some(somebody) = self.done.get(&key) {
+            return Ok(*somebody);
         }
         self.say(|| {
+            if alias.targets.is_empty() {
+                return format!("alias {} is bad, in line {}", alias.name, alias.line);
+            }
             let targets = alias.targets.iter().map(|t| t.mailbox.to_string());
             format!("{} is an alias of {}", alias.name, targets.collect::<Vec<_>>().join(", "))
         });
-        self.open.push(key);
+        self.open.push(key.clone());
         let mut somebody = false;
         for target in &alias.targets {
             somebody |= self.target(target)?;
         }
         self.open.pop();
+        self.done.insert(key, somebody);
         Ok(somebody)
     }
 

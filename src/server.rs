@@ -15,7 +15,8 @@ use crate::delivery::Post;
 use crate::event::{Event, tell};
 use crate::housekeeper;
 use crate::limits::{
-    BAD_LINES_TOLD, DELIVERY_CHANNEL, MEMORY_BODIES_MAX, STOP_GRACE, TABLE_SETTLE, TMP_CHANNEL,
+    BAD_LINES_TOLD, DELIVERY_CHANNEL, MEMORY_BODIES_MAX, STOP_GRACE, TABLE_SETTLE,
+    TABLE_SETTLE_SHORTER, TMP_CHANNEL,
 };
 use crate::net::listener::{Listener, Service};
 use crate::net::pool::Pool;
@@ -36,7 +37,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 /// A server that runs until [`Server::stop`].
 pub struct Server {
@@ -188,11 +189,13 @@ impl Entrance {
     fn fresh_site(&self) -> Arc<Site> {
         let site = self.site();
         let Some(seen) = site.changes() else { return site };
-        if seen.are_fresh(SystemTime::now()) {
-            // Half a file would refuse good mail for good; who writes in place is done soon.
+        if site.is_settling(&seen, TABLE_SETTLE_SHORTER, true) {
+            return site; // it looks half written: a later connection looks again
+        }
+        if site.is_settling(&seen, TABLE_SETTLE, false) {
             thread::sleep(TABLE_SETTLE);
             if site.changes().as_ref() != Some(&seen) {
-                return site; // still being written: the next connection looks again
+                return site; // it is being written
             }
         }
         match Site::read(site.config.clone()) {

@@ -8,11 +8,11 @@ use crate::store::aliases::Aliases;
 use crate::store::disk::StoreError;
 use crate::store::table::{BadLine, Stamp};
 use crate::store::users::Users;
+use nix::errno::Errno;
 use std::fmt;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Configuration, users and aliases.
 #[derive(Clone, Debug)]
@@ -73,6 +73,16 @@ impl Site {
         self.stamps == stamps.0
     }
 
+    /// Whether one of these files is new within `settle`, and shorter than the one that was read
+    /// where only that counts.
+    pub fn is_settling(&self, seen: &Stamps, settle: Duration, only_shorter: bool) -> bool {
+        let now = SystemTime::now();
+        seen.0.iter().zip(&self.stamps).any(|(seen, before)| {
+            let counts = seen.is_shorter_than(before) || !only_shorter;
+            seen != before && counts && seen.is_fresh(now, settle)
+        })
+    }
+
     /// The same, taking these files for read: they cannot be, and need not be tried again.
     pub fn stay(&self, stamps: Stamps) -> Site {
         Site { stamps: stamps.0, ..self.clone() }
@@ -98,13 +108,6 @@ impl Site {
 /// What all users and aliases files are at one moment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stamps(Vec<Stamp>);
-
-impl Stamps {
-    /// Whether one of them was changed so lately that somebody may still be writing it.
-    pub fn are_fresh(&self, now: SystemTime) -> bool {
-        self.0.iter().any(|stamp| stamp.is_fresh(now))
-    }
-}
 
 /// Why a site could not be read.
 #[derive(Debug)]
@@ -165,17 +168,10 @@ impl Local<'_> {
 /// An error about the file of a key.
 fn named(config: &Config, domain: &DomainConfig, key: &str, error: &StoreError) -> SiteError {
     let place = config.place(&format!("{}.{key}", domain.key));
-    let lasting = matches!(
-        error.source.kind(),
-        ErrorKind::NotFound
-            | ErrorKind::PermissionDenied
-            | ErrorKind::IsADirectory
-            | ErrorKind::NotADirectory
-            | ErrorKind::FileTooLarge
-            | ErrorKind::Other // no regular file
-    );
+    let short = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::EINTR, Errno::EIO];
+    let is_passing = short.iter().any(|e| error.source.raw_os_error() == Some(*e as i32));
     let what = format!("{place}: expected a file that can be read: {error}");
-    SiteError { what, is_passing: !lasting }
+    SiteError { what, is_passing }
 }
 
 fn stamps(config: &Config) -> Vec<Stamp> {

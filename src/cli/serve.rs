@@ -135,7 +135,8 @@ fn keep_what_only_a_restart_changes(old: &Config, new: &mut Config) {
         let Some(before) = before.filter(|before| before.maildir != domain.maildir) else {
             continue;
         };
-        if let Err(why) = is_reachable(&domain.maildir) {
+        let template = domain.maildir.replace("{domain}", domain.name.as_str());
+        if let Err(why) = is_reachable(&template) {
             warn(&format!("{}.maildir changed: {why}; the old value stays", domain.key));
             domain.maildir = before.maildir.clone();
         }
@@ -146,9 +147,12 @@ fn keep_what_only_a_restart_changes(old: &Config, new: &mut Config) {
 }
 
 /// Whether this user may make Maildirs there: what is there already of the path above a user's must
-/// let it in.
+/// let it in. Where each user has a home above, nobody can say.
 fn is_reachable(template: &str) -> Result<(), String> {
-    let fixed = template.split('{').next().unwrap_or(template);
+    let (fixed, rest) = template.split_once("{user}").unwrap_or((template, ""));
+    if rest.contains('/') {
+        return Ok(());
+    }
     let above = Path::new(fixed.rsplit_once('/').map_or(".", |(above, _)| above));
     let mut there = above
         .ancestors()

@@ -138,7 +138,9 @@ impl Session {
             Line::TooLong => self.send(Reply::new(500, "5.5.2", "line too long")),
             Line::Complete => {
                 let parsed = Command::parse(self.lines.text(), self.is_smtputf8());
-                let is_auth = self.command_text().starts_with(b"AUTH ");
+                let is_auth = self.command_text().get(..5).is_some_and(|verb| {
+                    verb.eq_ignore_ascii_case(b"AUTH ") // its mechanism follows
+                });
                 self.after_auth = parsed.is_err() && (is_auth || self.after_auth);
                 match parsed {
                     Ok(command) => self.command(command),

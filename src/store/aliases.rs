@@ -43,9 +43,12 @@ impl Aliases {
     pub fn parse(octets: &[u8], file: &Path, domain: &Domain) -> (Aliases, Vec<BadLine>) {
         let (mut aliases, mut bad) = (Aliases::default(), Vec::new());
         for (line, text) in logical_lines(octets) {
-            let read = text.and_then(|text| {
-                let (mut alias, targets) = name(&text, line, domain)?;
-                let wrong = alias.read_targets(&targets, domain);
+            let (text, utf8) = match text {
+                Ok(text) => (text, Ok(())),
+                Err(text) => (text, Err("expected UTF-8".to_owned())),
+            };
+            let read = name(&text, line, domain).and_then(|(mut alias, targets)| {
+                let wrong = utf8.and_then(|()| alias.read_targets(&targets, domain));
                 if wrong.is_err() {
                     // Kept without targets: its mail must not go to a user or `catch_all` instead.
                     alias.targets.clear();
@@ -103,7 +106,9 @@ fn logical_lines(octets: &[u8]) -> Vec<(usize, Result<String, String>)> {
             _ => lines.push((index + 1, text.to_vec())),
         }
     }
-    let utf8 = |text| String::from_utf8(text).map_err(|_| "expected UTF-8".to_owned());
+    let utf8 = |text: Vec<u8>| {
+        String::from_utf8(text).map_err(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned())
+    };
     lines.into_iter().map(|(line, text)| (line, utf8(text))).collect()
 }
 

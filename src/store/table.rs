@@ -2,14 +2,14 @@
 //! has changed since it was read.
 
 use super::disk::{Doing, StoreError};
-use crate::limits::{BAD_LINE_MAX, TABLE_MAX, TABLE_SETTLE};
+use crate::limits::{BAD_LINE_MAX, TABLE_MAX};
 use nix::fcntl::OFlag;
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// A line that cannot be used: "ann.users:3: …".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,9 +43,14 @@ pub struct Stamp(u64, u64, u64, i128);
 
 impl Stamp {
     /// Whether the file was changed so lately that somebody may still be writing it.
-    pub fn is_fresh(&self, now: SystemTime) -> bool {
+    pub fn is_fresh(&self, now: SystemTime, settle: Duration) -> bool {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
-        self.3 > now - TABLE_SETTLE.as_nanos() as i128
+        self.3 > now - settle.as_nanos() as i128
+    }
+
+    /// Whether the file is shorter than it was.
+    pub fn is_shorter_than(&self, before: &Stamp) -> bool {
+        self.2 < before.2
     }
 
     /// What the file is now.

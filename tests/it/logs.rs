@@ -97,6 +97,8 @@ fn the_lines_of_a_session_and_its_messages() {
     client.expect("QUIT", "221 ");
     drop(client);
     drop(server.client());
+    // Or it would be told 421 by a server that stops, which is a refusal more.
+    server.wait_for(&["disconnected", "closed by the client"]);
     let log = log(server);
 
     let connected = all(&log, "connected");
@@ -237,4 +239,22 @@ fn an_ipv4_client_of_an_ipv6_socket() {
         assert!(mail.iter().any(|mail| text(mail).contains(&received)), "{received}");
     }
     server.stop();
+}
+
+/// A client that takes this for a submission port shows its password to nobody but us.
+#[test]
+fn no_password_is_told() {
+    for auth in ["AUTH LOGIN", "auth login", "Auth\tLOGIN"] {
+        let place = Place::new();
+        let server = Binary::serve(&place, &config(""));
+        let mut client = server.client();
+        client.expect(&format!("{auth} bWFyaWU="), "5");
+        client.expect("c2VjcmV0", "500 ");
+        client.expect("NOOP", "250 ");
+        client.expect("QUIT", "221 ");
+        server.wait_for(&["disconnected"]);
+        let log = server.lines().join("\n");
+        assert!(!log.contains("bWFyaWU=") && !log.contains("c2VjcmV0"), "{log}");
+        server.stop();
+    }
 }
