@@ -2,8 +2,8 @@
 //! (RFC 5321 §4.4). Pure: the moment is passed in.
 
 use super::address::{ClientName, Domain, ForwardPath, Mailbox, ReversePath, literal};
+use core::net::IpAddr;
 use jiff::ZonedDateTime;
-use std::net::IpAddr;
 
 /// What a Received field tells.
 #[derive(Debug)]

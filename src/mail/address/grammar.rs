@@ -5,7 +5,7 @@
 
 use super::{BadAddress, Domain, Host, LocalPart, Mailbox};
 use crate::limits::{LABEL_MAX, PATH_MAX};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// One label of a domain, "sub-domain" of RFC 5321 §4.1.2, 1 to 63 octets; underscores, which that
 /// section forbids, are for names of clients only.
