@@ -2,7 +2,8 @@
 //!
 //! `maildir-fixtures/messages/NAME.eml` holds lines with CR LF, before transparency doubles dots;
 //! `maildir-fixtures/delivered/NAME.eml` the file in `new/`, with `{id}` and `{date}` in our Received
-//! field. All are from `<sender@client.test>` to `<ann@mx.test>`.
+//! field. All are from `<sender@client.test>` to `<ann@mx.test>`, by DATA and by BDAT alike; what has
+//! no last line end can only come by BDAT.
 
 use crate::client::Client;
 use crate::servers::Inside;
@@ -23,13 +24,30 @@ fn names(folder: &str) -> BTreeSet<String> {
 /// Delivers a message and gives the only file in a user's `new/`, with its id; then removes it.
 fn deliver(place: &Place, client: &mut Client, message: &[u8]) -> (Vec<u8>, String) {
     let id = client.delivered(&["ann@mx.test"], message);
+    (only_mail(place), id)
+}
+
+/// The same in two chunks.
+fn deliver_in_chunks(place: &Place, client: &mut Client, message: &[u8]) -> (Vec<u8>, String) {
+    let (one, other) = message.split_at(message.len() / 2);
+    client.expect("MAIL FROM:<sender@client.test>", "250 ");
+    client.expect("RCPT TO:<ann@mx.test>", "250 ");
+    client.send(&[format!("BDAT {}\r\n", one.len()).as_bytes(), one].concat());
+    assert!(client.reply().starts_with("250 2.0.0 "));
+    client.send(&[format!("BDAT {} LAST\r\n", other.len()).as_bytes(), other].concat());
+    let reply = client.reply();
+    let id = reply.strip_prefix("250 2.0.0 Ok: queued as ").unwrap_or_else(|| panic!("{reply}"));
+    (only_mail(place), id.to_owned())
+}
+
+fn only_mail(place: &Place) -> Vec<u8> {
     let new = files(&place.maildir("ann").join("new"));
     let [path] = &new[..] else { panic!("{new:?}") };
     let octets = fs::read(path).unwrap();
     let end = format!(",S={}", octets.len());
     assert!(path.to_string_lossy().ends_with(&end), "{} {end}", path.display());
     fs::remove_file(path).unwrap();
-    (octets, id)
+    octets
 }
 
 /// The date of our Received field, which ends the fields that we put on top.
@@ -59,16 +77,21 @@ fn filled(golden: &[u8], id: &str, date: &str) -> Vec<u8> {
 fn every_message_lies_in_new_as_its_golden_says() {
     let names_sent = names("messages");
     assert_eq!(names_sent, names("delivered"), "each message has a golden, and the other way");
-    assert!(names_sent.len() >= 20);
+    assert!(names_sent.len() >= 25);
     let place = Place::new();
     let server = Inside::serve(&place, &config(""));
     let mut client = server.client();
     for name in names_sent {
         let message = fs::read(fixtures("messages").join(&name)).unwrap();
         let golden = fs::read(fixtures("delivered").join(&name)).unwrap();
-        let (mail, id) = deliver(&place, &mut client, &message);
-        let expected = filled(&golden, &id, &date(&mail));
-        assert!(mail == expected, "{name}: {:?}, not {:?}", text(&mail), text(&expected));
+        let check = |(mail, id): (Vec<u8>, String)| {
+            let expected = filled(&golden, &id, &date(&mail));
+            assert!(mail == expected, "{name}: {:?}, not {:?}", text(&mail), text(&expected));
+        };
+        if message.is_empty() || message.ends_with(b"\r\n") {
+            check(deliver(&place, &mut client, &message));
+        }
+        check(deliver_in_chunks(&place, &mut client, &message));
     }
     assert_no_drafts(&place);
 }
