@@ -9,7 +9,8 @@ mod grammar;
 use super::visible::is_hidden;
 use crate::limits::{DOMAIN_MAX, LOCAL_PART_MAX, PATH_MAX};
 use core::net::IpAddr;
-use grammar::{Cursor, is_atext, is_label, path};
+pub use grammar::is_atext;
+use grammar::{Cursor, is_label, path};
 use std::fmt;
 
 /// A domain in ASCII lower case, 1 to 255 octets (RFC 5321 §4.1.2, §4.5.3.1.2); U-labels are kept as

@@ -6,6 +6,7 @@
 
 use super::reply::{Reply, quoted};
 use crate::limits::{ENVID_MAX, ORCPT_MAX};
+use crate::mail::address::is_atext;
 use crate::mail::envelope::{BodyType, Notify, Ret};
 use crate::mail::visible::is_hidden;
 
@@ -198,10 +199,6 @@ pub fn decode_xtext(text: &[u8]) -> Option<Vec<u8>> {
 
 fn upper(text: &[u8]) -> String {
     String::from_utf8_lossy(text).to_ascii_uppercase()
-}
-
-fn is_atext(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b)
 }
 
 #[cfg(test)]
