@@ -13,8 +13,9 @@ use crate::route::Destination;
 use crate::smtp::reply::Reply;
 use crate::store::body::kept_size;
 use crate::store::disk::{Disk, Doing, StoreError};
+use crate::store::draft::{Draft, Published};
 use crate::store::durable::{Method, Pending};
-use crate::store::maildir::{Draft, Names, Published};
+use crate::store::maildir::{self, Names};
 use crossbeam_channel::{Receiver, Sender};
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -59,8 +60,8 @@ impl Post {
             }
             let write = || {
                 let size = copy.prefix.len() as u64 + kept_size(cuts, body.size());
-                let maildir = &copy.destination.maildir;
-                let (draft, file) = Draft::create(&self.disk, &self.names, maildir, size)?;
+                let dir = &copy.destination.maildir;
+                let (draft, file) = maildir::draft(&self.disk, &self.names, dir, size)?;
                 let path = draft.path();
                 body.copy_to(copy.prefix.as_bytes(), cuts, &*file, &path)?;
                 file.sync().doing("sync", &path)?;
@@ -168,7 +169,7 @@ impl Parcel {
         }
         let size = copy.prefix.len() as u64 + kept_size(cuts, body.size());
         let (draft, file) =
-            Draft::create(&post.disk, &post.names, &copy.destination.maildir, size)?;
+            maildir::draft(&post.disk, &post.names, &copy.destination.maildir, size)?;
         let path = draft.path();
         let prefix = copy.prefix.as_bytes();
         pending.add(path.clone(), file, |file| body.copy_to(prefix, cuts, file, &path))?;

@@ -6,7 +6,7 @@
 use crate::route::Destination;
 use crate::smtp::reply::Reply;
 use crate::store::body::Body;
-use crate::store::maildir::Draft;
+use crate::store::draft::Draft;
 use crossbeam_channel::Sender;
 use std::ops::Range;
 use std::sync::Arc;

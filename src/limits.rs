@@ -133,6 +133,9 @@ pub const QUEUE_HEADER_MAX: usize = 4 * 1024 * 1024;
 /// Most of a queue file's journal that is read, in octets.
 pub const QUEUE_JOURNAL_MAX: usize = 16 * 1024 * 1024;
 
+/// A draft of a queue file that was not written for so long was left by a crash.
+pub const QUEUE_TMP_AGE: Duration = Duration::from_secs(60);
+
 /// Names tried for one file before we give up; each is new, so a second is already a wonder.
 pub const NAME_TRIES: usize = 16;
 

@@ -8,6 +8,7 @@
 //! session: s0fk3v9p000abc
 //! from: <ann@mx.test>
 //! body: 8bitmime
+//! trusted: yes
 //! to: <eve@far.test> notify=failure via=<team@mx.test>
 //! size: 1234
 //!
@@ -32,6 +33,9 @@ pub struct Entry {
     pub session: String,
     /// With the original reverse-path.
     pub sender: Sender,
+    /// It came from somebody whom we know: a client of `relay.networks`, a user, ourselves. The sender
+    /// of other mail may be anybody, and gets no notice from us.
+    pub is_trusted: bool,
     pub recipients: Vec<Addressee>,
     /// Octets of the message, with LF line ends.
     pub size: u64,
@@ -62,22 +66,34 @@ pub struct Line {
     pub words: String,
 }
 
-/// What became of a recipient in an attempt.
+/// What a journal line says about a recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     Relayed,
     Delivered,
+    /// An attempt that is to be repeated.
     Deferred,
     Failed,
+    /// No attempt: its next hop is left alone until the time that stands in place of the host.
+    Held,
+    /// Somebody wants it attempted at once, whatever backs off.
+    Asked,
+    /// Its sender was told that it is late.
+    Announced,
 }
 
-/// What became of a recipient in all attempts so far.
+/// What became of a recipient so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Attempts that ended deferred.
     pub attempts: usize,
-    /// The last line about it.
+    /// The last attempt.
     pub last: Option<Line>,
+    /// Since then: the next hop is left alone until this time, and why.
+    pub held: Option<(Timestamp, String)>,
+    /// Since then: somebody asked for another at once.
+    pub is_asked: bool,
+    pub is_announced: bool,
 }
 
 impl Progress {
@@ -86,19 +102,41 @@ impl Progress {
         self.last.as_ref().is_some_and(|line| line.what != What::Deferred)
     }
 
+    /// Why it waits, in words; empty before its first attempt.
+    pub fn error(&self) -> String {
+        match (&self.held, &self.last) {
+            (Some((_, words)), _) => words.clone(),
+            (None, Some(line)) => line.story(),
+            (None, None) => String::new(),
+        }
+    }
+
     /// Takes the next line about this recipient.
     pub fn apply(&mut self, line: &Line) {
-        self.attempts += usize::from(line.what == What::Deferred);
-        self.last = Some(line.clone());
+        match line.what {
+            What::Announced => self.is_announced = true,
+            What::Asked => (self.is_asked, self.held) = (true, None),
+            // A time that does not read is past: an attempt too early does no harm.
+            What::Held => {
+                self.held = line.host.parse().ok().map(|until| (until, line.words.clone()))
+            }
+            What::Relayed | What::Delivered | What::Deferred | What::Failed => {
+                self.attempts += usize::from(line.what == What::Deferred);
+                (self.last, self.held, self.is_asked) = (Some(line.clone()), None, false);
+            }
+        }
     }
 }
 
 impl What {
-    const ALL: [(What, &'static str); 4] = [
+    const ALL: [(What, &'static str); 7] = [
         (What::Relayed, "relayed"),
         (What::Delivered, "delivered"),
         (What::Deferred, "deferred"),
         (What::Failed, "failed"),
+        (What::Held, "held"),
+        (What::Asked, "asked"),
+        (What::Announced, "announced"),
     ];
 
     fn parse(text: &str) -> Option<What> {
@@ -125,6 +163,14 @@ impl fmt::Display for Line {
 }
 
 impl Line {
+    /// Who said what: "mx.far.test: 451 4.3.0 try later".
+    pub fn story(&self) -> String {
+        match self.host.as_str() {
+            "" | "-" => self.words.clone(),
+            host => format!("{host}: {}", self.words),
+        }
+    }
+
     /// Reads a line without its end; none when it is no journal line.
     pub fn parse(text: &str) -> Option<Line> {
         let mut parts = text.splitn(5, ' ');
@@ -141,7 +187,7 @@ impl Line {
 impl Entry {
     /// The header with its empty line.
     pub fn header(&self) -> String {
-        let Entry { id, queued, session, sender, recipients, size, .. } = self;
+        let Entry { id, queued, session, sender, is_trusted, recipients, size, .. } = self;
         let mut text = format!("{VERSION}\nid: {id}\nqueued: {queued:.3}\nsession: {session}\n");
         // Writing into a String cannot fail.
         let _ = match &sender.from {
@@ -159,6 +205,9 @@ impl Entry {
         }
         if let Some(envid) = &sender.envid {
             let _ = writeln!(text, "envid: {envid}");
+        }
+        if *is_trusted {
+            text.push_str("trusted: yes\n");
         }
         for recipient in recipients {
             let _ = writeln!(text, "to: {}", recipient.text());
@@ -179,7 +228,7 @@ impl Entry {
         let (body, smtputf8, ret, envid) = Default::default();
         let from = ReversePath::Null;
         let mut sender = Sender { from, size: None, body, smtputf8, ret, envid };
-        let (mut has_sender, mut recipients) = (false, Vec::new());
+        let (mut has_sender, mut is_trusted, mut recipients) = (false, false, Vec::new());
         for line in lines {
             let (key, value) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
             let wrong = || format!("its header line {line:?} says nothing");
@@ -198,6 +247,7 @@ impl Entry {
                 "smtputf8" if value == "yes" => sender.smtputf8 = true,
                 "ret" if value == "full" => sender.ret = Some(Ret::Full),
                 "ret" if value == "hdrs" => sender.ret = Some(Ret::Headers),
+                "trusted" if value == "yes" => is_trusted = true,
                 "envid" => sender.envid = Some(value.to_owned()),
                 "to" => recipients.push(Addressee::parse(value).ok_or_else(wrong)?),
                 "size" => size = Some(value.parse::<u64>().map_err(|_| wrong())?),
@@ -216,6 +266,7 @@ impl Entry {
             queued: queued.ok_or_else(|| missing("time"))?,
             session,
             sender,
+            is_trusted,
             recipients,
             size,
             message_at,
@@ -309,6 +360,7 @@ mod tests {
             queued: "2026-11-23T14:00:00.123Z".parse().unwrap(),
             session: "s1".to_owned(),
             sender,
+            is_trusted: true,
             recipients: vec![one, other],
             size: 12,
             message_at: 0,
@@ -323,7 +375,7 @@ mod tests {
         assert_eq!(Entry::parse(&text[..text.len() - 1], text.len() as u64), Ok(entry.clone()));
         for line in text.lines().filter(|line| !line.is_empty()) {
             let cut = text.replace(&format!("{line}\n"), "");
-            let optional = ["body", "smtputf8", "ret", "envid", "session", "to"];
+            let optional = ["body", "smtputf8", "ret", "envid", "session", "trusted", "to"];
             let optional = optional.iter().any(|key| line.starts_with(key));
             let read = Entry::parse(cut.trim_end(), 0);
             assert_eq!(read.is_ok(), optional, "without {line}: {read:?}");

@@ -5,9 +5,10 @@
 //! published by a link, which fails when the name is taken.
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
-use crate::limits::{NAME_TRIES, TMP_AGE};
+use super::draft::Draft;
+use crate::limits::TMP_AGE;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -43,79 +44,19 @@ impl Names {
     }
 }
 
-/// A message in `tmp/`. Dropping it removes that name, after success and failure alike.
-pub struct Draft {
-    disk: Arc<dyn Disk>,
-    maildir: PathBuf,
-    name: String,
-}
-
-impl Draft {
-    /// Makes a file for `size` octets, and the Maildir when it is missing.
-    pub fn create(
-        disk: &Arc<dyn Disk>,
-        names: &Names,
-        maildir: &Path,
-        size: u64,
-    ) -> Result<(Draft, Box<dyn DiskFile>), StoreError> {
-        let tmp = maildir.join("tmp");
-        // `cur` is made last, so where it is, all are; a mail reader insists on all three.
-        if disk.stat(&maildir.join("cur")).is_err() {
-            make(&**disk, maildir)?;
-        }
-        let mut tries = 0;
-        loop {
-            let name = names.next(size);
-            let path = tmp.join(&name);
-            tries += 1;
-            match disk.create(&path) {
-                Ok(file) => {
-                    let draft = Draft { disk: disk.clone(), maildir: maildir.to_owned(), name };
-                    return Ok((draft, file));
-                }
-                Err(error) if tries < NAME_TRIES && error.kind() == ErrorKind::AlreadyExists => {}
-                // `cur` was there, so `tmp` alone was removed by somebody.
-                Err(error) if tries == 1 && error.kind() == ErrorKind::NotFound => {
-                    make(&**disk, maildir)?;
-                }
-                Err(error) => return Err(error).doing("create", &path),
-            }
-        }
+/// Makes a file for a message of `size` octets in `tmp/`, to be published in `new/`; and the Maildir
+/// when it is missing.
+pub fn draft(
+    disk: &Arc<dyn Disk>,
+    names: &Names,
+    maildir: &Path,
+    size: u64,
+) -> Result<(Draft, Box<dyn DiskFile>), StoreError> {
+    // `cur` is made last, so where it is, all are; a mail reader insists on all three.
+    if disk.stat(&maildir.join("cur")).is_err() {
+        make(&**disk, maildir)?;
     }
-
-    /// Where the draft lies.
-    pub fn path(&self) -> PathBuf {
-        self.maildir.join("tmp").join(&self.name)
-    }
-
-    /// Gives it its name in `new/`; that is durable when the directory it returns is synced.
-    pub fn publish(&self) -> Result<Published, StoreError> {
-        let new = self.maildir.join("new");
-        let path = new.join(&self.name);
-        let linked = match self.disk.link(&self.path(), &path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                make(&*self.disk, &self.maildir)?; // somebody removed `new`
-                self.disk.link(&self.path(), &path)
-            }
-            linked => linked,
-        };
-        linked.doing("publish", &path)?;
-        Ok(Published { dir: new, path })
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // What cannot be removed now is removed as a leftover after 36 hours.
-        let _ = self.disk.remove(&self.path());
-    }
-}
-
-/// A message in `new/`.
-pub struct Published {
-    /// The directory that makes its name durable.
-    pub dir: PathBuf,
-    pub path: PathBuf,
+    Draft::create(disk, maildir, make, "new", || names.next(size))
 }
 
 /// Makes what is missing of a Maildir, with the directories above it, durably: a new name lives in
@@ -203,6 +144,7 @@ pub fn clean(disk: &dyn Disk, maildir: &Path, now: SystemTime) -> Result<usize, 
 mod tests {
     use super::*;
     use crate::store::memory::MemoryDisk;
+    use std::path::PathBuf;
     use std::time::Duration;
 
     #[test]
@@ -220,7 +162,7 @@ mod tests {
         let memory = MemoryDisk::new();
         let disk: Arc<dyn Disk> = Arc::new(memory.clone());
         let maildir = Path::new("/mail/mx.test/ann");
-        let (draft, file) = Draft::create(&disk, &Names::new("mx"), maildir, 2).unwrap();
+        let (draft, file) = self::draft(&disk, &Names::new("mx"), maildir, 2).unwrap();
         file.append(b"x\n").unwrap();
         let published = draft.publish().unwrap();
         assert!(draft.publish().is_err(), "a name that is taken is never overwritten");
@@ -244,10 +186,10 @@ mod tests {
             let bad = operation.name == "sync_dir" && operation.path == Path::new("/mail");
             bad.then(|| std::io::Error::other("EIO"))
         });
-        assert!(Draft::create(&disk, &names, maildir, 2).is_err());
-        assert!(Draft::create(&disk, &names, maildir, 2).is_err());
+        assert!(draft(&disk, &names, maildir, 2).is_err());
+        assert!(draft(&disk, &names, maildir, 2).is_err());
         memory.clear_fault();
-        assert!(Draft::create(&disk, &names, maildir, 2).is_ok());
+        assert!(draft(&disk, &names, maildir, 2).is_ok());
     }
 
     #[test]

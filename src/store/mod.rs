@@ -3,6 +3,7 @@
 pub mod aliases;
 pub mod body;
 pub mod disk;
+pub mod draft;
 pub mod durable;
 pub mod entry;
 pub mod mailbox;

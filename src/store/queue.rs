@@ -6,16 +6,23 @@
 //! message leaves by unlink when its last recipient is done. What is due is computed, never stored.
 //!
 //! Who attempts or changes a queue file holds its claim ([`Queue::claim`]); commands beside the
-//! server work under the same claims, through these same functions.
+//! server work under the same claims, through these same functions. A claim may be shared by several
+//! threads that attempt different recipients: each appends lines of its own, and whoever settles the
+//! last recipient removes the file.
+
+#[cfg(test)]
+mod tests;
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
+use super::draft::Draft;
 use super::entry::{Entry, Line, Progress};
-use crate::limits::{QUEUE_HEADER_MAX, QUEUE_JOURNAL_MAX};
+use crate::limits::{QUEUE_HEADER_MAX, QUEUE_JOURNAL_MAX, QUEUE_TMP_AGE};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 /// The queue of one spool.
 #[derive(Clone)]
@@ -35,14 +42,23 @@ pub struct Waiting {
     pub journal: Vec<Line>,
 }
 
-/// A message that nobody else works on while this lives.
+/// A message that no other process works on while this lives.
 pub struct Claimed {
     queue: Queue,
+    /// As it was when it was claimed.
     pub message: Waiting,
     file: Box<dyn DiskFile>,
-    /// The last journal line was torn by a crash; the next append spoils and ends it first.
-    torn: bool,
+    /// The last journal line was torn, by a crash or a full disk; the next append spoils and ends it
+    /// first.
+    torn: AtomicBool,
+    /// Threads that append at this moment.
+    writers: AtomicUsize,
+    /// Recipients of whom nothing is decided yet.
+    open: AtomicUsize,
 }
+
+/// The lock of one server on its spool, held while this lives.
+pub struct SpoolLock(#[allow(dead_code, reason = "held, never read")] Box<dyn DiskFile>);
 
 /// Why a queue file cannot be had.
 #[derive(Debug)]
@@ -77,10 +93,42 @@ impl Queue {
 
     /// Makes the directories of the queue where they are missing.
     pub fn make(&self) -> Result<(), StoreError> {
-        for dir in [self.dir(), self.tmp(), self.damaged()] {
-            super::maildir::make_with_parents(&*self.disk, &dir)?;
+        make(&*self.disk, &self.spool)
+    }
+
+    /// The one server of this spool; none when another holds it. Commands need no lock.
+    pub fn lock(&self) -> Result<Option<SpoolLock>, StoreError> {
+        let path = self.spool.join("lock");
+        match self.disk.create(&path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(error).doing("create", &path);
+            }
+            _ => {}
         }
-        self.disk.sync_dir(&self.spool).doing("sync", &self.spool)
+        Ok(self.disk.claim(&path).doing("lock", &path)?.map(SpoolLock))
+    }
+
+    /// Makes a file for a message, to be published in the queue under its id.
+    pub fn draft(&self, id: &str) -> Result<(Draft, Box<dyn DiskFile>), StoreError> {
+        Draft::create(&self.disk, &self.spool, make, "queue", || id.to_owned())
+    }
+
+    /// Puts a whole message into the queue, durably; `write` appends its octets behind the header.
+    pub fn insert(
+        &self,
+        entry: &Entry,
+        write: impl FnOnce(&dyn DiskFile) -> io::Result<()>,
+    ) -> Result<(), StoreError> {
+        let (draft, file) = self.draft(&entry.id)?;
+        let path = draft.path();
+        file.append(entry.header().as_bytes()).doing("write", &path)?;
+        write(&*file).doing("write", &path)?;
+        file.sync().doing("sync", &path)?;
+        let published = draft.publish()?;
+        self.disk.sync_dir(&published.dir).doing("sync", &published.dir).inspect_err(|_| {
+            // A name that a power cut could take was promised to nobody.
+            let _ = self.disk.remove(&published.path);
+        })
     }
 
     /// Where the messages lie.
@@ -133,7 +181,14 @@ impl Queue {
         let claimed = self.disk.claim(&path).map_err(|error| gone_or(error, "claim", &path))?;
         let file = claimed.ok_or(QueueError::Busy)?;
         let (message, torn) = parse(&*file, id, &path)?;
-        Ok(Claimed { queue: self.clone(), message, file, torn })
+        Ok(Claimed {
+            queue: self.clone(),
+            open: AtomicUsize::new(message.open().count()),
+            message,
+            file,
+            torn: AtomicBool::new(torn),
+            writers: AtomicUsize::new(0),
+        })
     }
 
     /// Puts a file that is no whole queue file aside, under its name.
@@ -157,12 +212,16 @@ impl Queue {
         }
     }
 
-    /// Removes what a crash left in `tmp/`; only the one server of this spool may.
-    pub fn clean_tmp(&self) -> Result<(), StoreError> {
+    /// Removes what crashes left in `tmp/`: a draft is written in moments, whoever writes it.
+    pub fn clean_tmp(&self, now: SystemTime) -> Result<(), StoreError> {
         let tmp = self.tmp();
         for name in self.disk.list(&tmp).doing("list", &tmp)? {
             let path = tmp.join(name);
-            self.disk.remove(&path).doing("remove", &path)?;
+            let Ok(found) = self.disk.stat(&path) else { continue };
+            let age = now.duration_since(found.modified).unwrap_or_default();
+            if found.is_file && age >= QUEUE_TMP_AGE {
+                self.disk.remove(&path).doing("remove", &path)?;
+            }
         }
         Ok(())
     }
@@ -178,36 +237,57 @@ impl Queue {
 
 impl Claimed {
     /// Appends journal lines and makes them durable. After an error nobody may take them for
-    /// written; the message keeps the state it had.
-    pub fn record(&mut self, lines: Vec<Line>) -> Result<(), StoreError> {
-        let path = self.queue.path(&self.message.entry.id);
+    /// written.
+    pub fn record(&self, lines: &[Line]) -> Result<(), StoreError> {
+        let path = self.path();
+        self.note(lines)?;
+        self.file
+            .sync()
+            .doing("sync", &path)
+            .inspect_err(|_| self.torn.store(true, Ordering::SeqCst))
+    }
+
+    /// The same for lines that a power cut may take: they only say why nothing is done.
+    pub fn note(&self, lines: &[Line]) -> Result<(), StoreError> {
+        let beside = self.writers.fetch_add(1, Ordering::SeqCst) > 0;
         let mut text = String::new();
-        if self.torn {
+        if self.torn.swap(false, Ordering::SeqCst) {
             // Not only its end: a line that was torn just before it would count from now on.
             text.push_str(" (torn)\n");
+        } else if beside {
+            // Another thread's line may be torn at this moment; an empty line says nothing.
+            text.push('\n');
         }
-        for line in &lines {
+        for line in lines {
             text.push_str(&line.to_string());
             text.push('\n');
         }
-        // Until it is known to be whole, it is taken for torn.
-        self.torn = true;
-        self.file.append(text.as_bytes()).doing("write", &path)?;
-        self.file.sync().doing("sync", &path)?;
-        self.torn = false;
-        for line in lines {
-            apply(&mut self.message.progress, &line);
-            self.message.journal.push(line);
+        let path = self.path();
+        let written = self.file.append(text.as_bytes()).doing("write", &path);
+        if written.is_err() {
+            self.torn.store(true, Ordering::SeqCst);
         }
-        Ok(())
+        self.writers.fetch_sub(1, Ordering::SeqCst);
+        written
+    }
+
+    /// So many more recipients are decided, and whoever must hear of it has been told, durably. True:
+    /// they were the last, the file can go, and no journal line is needed.
+    pub fn settle(&self, recipients: usize) -> bool {
+        self.open.fetch_sub(recipients, Ordering::AcqRel) == recipients
     }
 
     /// The message leaves the queue; durable after [`Queue::sync_removals`].
-    pub fn remove(self) -> Result<(), StoreError> {
-        let path = self.queue.path(&self.message.entry.id);
+    pub fn remove(&self) -> Result<(), StoreError> {
+        let path = self.path();
         self.queue.disk.remove(&path).doing("remove", &path)?;
         self.queue.removed.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> PathBuf {
+        self.queue.path(&self.message.entry.id)
     }
 
     /// The file, for the octets of its message.
@@ -222,6 +302,13 @@ impl Waiting {
         let progress = self.progress.iter().enumerate();
         progress.filter(|(_, p)| !p.is_done()).map(|(index, _)| index)
     }
+}
+
+fn make(disk: &dyn Disk, spool: &Path) -> Result<(), StoreError> {
+    for name in ["queue", "tmp", "damaged"] {
+        super::maildir::make_with_parents(disk, &spool.join(name))?;
+    }
+    disk.sync_dir(spool).doing("sync", spool)
 }
 
 fn gone_or(error: io::Error, step: &'static str, path: &Path) -> QueueError {
@@ -285,116 +372,4 @@ fn read_some(file: &dyn DiskFile, at: u64, most: usize) -> io::Result<Vec<u8>> {
     }
     octets.truncate(done);
     Ok(octets)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mail::address::{Mailbox, ReversePath};
-    use crate::mail::envelope::{BodyType, Sender};
-    use crate::store::entry::{Addressee, What};
-    use crate::store::memory::MemoryDisk;
-    use std::time::SystemTime;
-
-    const MESSAGE: &str = "Subject: x\n\nbody\n";
-
-    /// A queue with one message for two recipients, and what its file holds.
-    fn queue() -> (MemoryDisk, Queue, String) {
-        let disk = MemoryDisk::new();
-        let queue = Queue::new(Arc::new(disk.clone()), Path::new("/spool"));
-        queue.make().unwrap();
-        let (size, body, smtputf8, ret, envid) = (None, BodyType::SevenBit, false, None, None);
-        let sender = Sender { from: ReversePath::Null, size, body, smtputf8, ret, envid };
-        let to = |text| Addressee {
-            mailbox: Mailbox::parse(text).unwrap(),
-            notify: None,
-            orcpt: None,
-            via: None,
-        };
-        let entry = Entry {
-            id: "m1".to_owned(),
-            queued: "2026-11-23T14:00:00Z".parse().unwrap(),
-            session: String::new(),
-            sender,
-            recipients: vec![to("ann@far.test"), to("bob@far.test")],
-            size: MESSAGE.len() as u64,
-            message_at: 0,
-        };
-        let text = entry.header() + MESSAGE;
-        disk.put(Path::new("/spool/queue/m1"), text.as_bytes(), SystemTime::now());
-        (disk, queue, text)
-    }
-
-    fn line(recipient: usize, what: What) -> Line {
-        let when = "2026-11-23T14:00:01Z".parse().unwrap();
-        Line {
-            when,
-            recipient,
-            what,
-            host: "mx.far.test".to_owned(),
-            words: "451 later".to_owned(),
-        }
-    }
-
-    fn rewrite(disk: &MemoryDisk, text: &str) {
-        disk.put(Path::new("/spool/queue/m1"), text.as_bytes(), SystemTime::now());
-    }
-
-    #[test]
-    fn what_is_recorded_is_read_again() {
-        let (_, queue, _) = queue();
-        assert_eq!(queue.list().unwrap(), ["m1"]);
-        let mut claimed = queue.claim("m1").unwrap();
-        assert!(matches!(queue.claim("m1"), Err(QueueError::Busy)));
-        claimed.record(vec![line(0, What::Relayed), line(1, What::Deferred)]).unwrap();
-        claimed.record(vec![line(1, What::Deferred)]).unwrap();
-        assert_eq!(claimed.message.open().collect::<Vec<_>>(), [1]);
-        drop(claimed);
-        let read = queue.read("m1").unwrap();
-        assert_eq!((read.open().collect::<Vec<_>>(), read.progress[1].attempts), (vec![1], 2));
-        let at = read.entry.message_at;
-        let mut octets = vec![0; MESSAGE.len()];
-        queue.open("m1").unwrap().read_at(&mut octets, at).unwrap();
-        assert_eq!(octets, MESSAGE.as_bytes());
-        queue.claim("m1").unwrap().remove().unwrap();
-        assert!(matches!(queue.read("m1"), Err(QueueError::Gone)));
-        queue.sync_removals().unwrap();
-    }
-
-    #[test]
-    fn a_torn_line_never_happened_and_spoils_no_other() {
-        let (disk, queue, text) = queue();
-        let whole = format!("{}\n", line(0, What::Relayed));
-        for cut in 0..whole.len() {
-            rewrite(&disk, &format!("{text}{}", &whole[..cut]));
-            assert_eq!(queue.read("m1").unwrap().open().count(), 2, "cut at {cut}");
-            queue.claim("m1").unwrap().record(vec![line(1, What::Failed)]).unwrap();
-            assert_eq!(queue.read("m1").unwrap().open().collect::<Vec<_>>(), [0], "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn a_line_that_was_not_synced_is_not_taken_for_written() {
-        let (disk, queue, _) = queue();
-        let mut claimed = queue.claim("m1").unwrap();
-        disk.set_fault(|o| (o.name == "sync").then(|| io::Error::other("EIO")));
-        assert!(claimed.record(vec![line(0, What::Relayed)]).is_err());
-        assert_eq!(claimed.message.open().count(), 2);
-    }
-
-    #[test]
-    fn a_file_that_is_no_whole_queue_file_is_put_aside() {
-        let (disk, queue, text) = queue();
-        for cut in 0..text.len() {
-            rewrite(&disk, &text[..cut]);
-            assert!(matches!(queue.read("m1"), Err(QueueError::Damaged(_))), "cut at {cut}");
-        }
-        rewrite(&disk, &text.replace("id: m1", "id: m2"));
-        assert!(matches!(queue.claim("m1"), Err(QueueError::Damaged(_))));
-        assert_eq!(queue.put_aside("m1").unwrap(), Path::new("/spool/damaged/m1"));
-        assert!(queue.list().unwrap().is_empty());
-        for id in ["", "..", "../queue/m1", "a/b"] {
-            assert!(matches!(queue.read(id), Err(QueueError::Gone)), "{id}");
-        }
-    }
 }

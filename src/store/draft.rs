@@ -1,0 +1,89 @@
+//! A file that is written under a name nobody looks at, and published whole under its own.
+//!
+//! Maildir and queue do the same: create in `tmp/`, write, sync, link, sync the directory. Nothing is
+//! ever overwritten: a link fails when the name is taken. Which names, and which directories are made
+//! when they are missing, is said by [`super::maildir`] and [`super::queue`].
+
+use super::disk::{Disk, DiskFile, Doing, StoreError};
+use crate::limits::NAME_TRIES;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Makes the directories of a draft where they are missing, durably.
+type Make = fn(&dyn Disk, &Path) -> Result<(), StoreError>;
+
+/// A file in `tmp/`. Dropping it removes that name, after success and failure alike.
+pub struct Draft {
+    disk: Arc<dyn Disk>,
+    /// What `make` makes: a Maildir, a spool.
+    home: PathBuf,
+    make: Make,
+    path: PathBuf,
+    /// Where it is published: directory and name.
+    to: (PathBuf, String),
+}
+
+/// A file under its own name.
+pub struct Published {
+    /// The directory that makes its name durable.
+    pub dir: PathBuf,
+    pub path: PathBuf,
+}
+
+impl Draft {
+    /// Makes a file in `home/tmp`, to be published in `home/dir`, by the first of these names that is
+    /// free; what is missing of `home` is made.
+    pub fn create(
+        disk: &Arc<dyn Disk>,
+        home: &Path,
+        make: Make,
+        dir: &str,
+        mut name: impl FnMut() -> String,
+    ) -> Result<(Draft, Box<dyn DiskFile>), StoreError> {
+        let mut tries = 0;
+        loop {
+            let name = name();
+            let path = home.join("tmp").join(&name);
+            tries += 1;
+            match disk.create(&path) {
+                Ok(file) => {
+                    let (disk, home, to) = (disk.clone(), home.to_owned(), (home.join(dir), name));
+                    return Ok((Draft { disk, home, make, path, to }, file));
+                }
+                Err(error) if tries < NAME_TRIES && error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) if tries == 1 && error.kind() == ErrorKind::NotFound => {
+                    make(&**disk, home)?;
+                }
+                Err(error) => return Err(error).doing("create", &path),
+            }
+        }
+    }
+
+    /// Where the draft lies.
+    pub fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    /// Gives it its own name; that is durable when the directory this returns is synced.
+    pub fn publish(&self) -> Result<Published, StoreError> {
+        let (dir, name) = &self.to;
+        let path = dir.join(name);
+        let linked = match self.disk.link(&self.path, &path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                (self.make)(&*self.disk, &self.home)?; // somebody removed the directory
+                self.disk.link(&self.path, &path)
+            }
+            linked => linked,
+        };
+        linked.doing("publish", &path)?;
+        Ok(Published { dir: dir.clone(), path })
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed as a leftover later.
+        let _ = self.disk.remove(&self.path);
+    }
+}

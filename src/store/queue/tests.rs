@@ -1,0 +1,127 @@
+use super::*;
+use crate::mail::address::{Mailbox, ReversePath};
+use crate::mail::envelope::{BodyType, Sender};
+use crate::store::entry::{Addressee, What};
+use crate::store::memory::MemoryDisk;
+use std::time::SystemTime;
+
+const MESSAGE: &str = "Subject: x\n\nbody\n";
+
+/// A queue with one message for two recipients, and what its file holds.
+fn queue() -> (MemoryDisk, Queue, String) {
+    let disk = MemoryDisk::new();
+    let queue = Queue::new(Arc::new(disk.clone()), Path::new("/spool"));
+    queue.make().unwrap();
+    let (size, body, smtputf8, ret, envid) = (None, BodyType::SevenBit, false, None, None);
+    let sender = Sender { from: ReversePath::Null, size, body, smtputf8, ret, envid };
+    let to = |text| Addressee {
+        mailbox: Mailbox::parse(text).unwrap(),
+        notify: None,
+        orcpt: None,
+        via: None,
+    };
+    let entry = Entry {
+        id: "m1".to_owned(),
+        queued: "2026-11-23T14:00:00Z".parse().unwrap(),
+        session: String::new(),
+        sender,
+        is_trusted: false,
+        recipients: vec![to("ann@far.test"), to("bob@far.test")],
+        size: MESSAGE.len() as u64,
+        message_at: 0,
+    };
+    let text = entry.header() + MESSAGE;
+    disk.put(Path::new("/spool/queue/m1"), text.as_bytes(), SystemTime::now());
+    (disk, queue, text)
+}
+
+fn line(recipient: usize, what: What) -> Line {
+    let when = "2026-11-23T14:00:01Z".parse().unwrap();
+    Line { when, recipient, what, host: "mx.far.test".to_owned(), words: "451 later".to_owned() }
+}
+
+#[test]
+fn one_server_and_whole_messages() {
+    let (disk, queue, _) = queue();
+    let held = queue.lock().unwrap();
+    assert!(held.is_some() && queue.lock().unwrap().is_none());
+    drop(held);
+    assert!(queue.lock().unwrap().is_some());
+    let mut entry = queue.read("m1").unwrap().entry;
+    entry.id = "m2".to_owned();
+    let write = |file: &dyn DiskFile| file.append(MESSAGE.as_bytes());
+    disk.set_fault(|o| (o.name == "sync_dir").then(|| io::Error::other("EIO")));
+    assert!(queue.insert(&entry, write).is_err());
+    disk.clear_fault();
+    assert_eq!(queue.list().unwrap(), ["m1"]);
+    queue.insert(&entry, write).unwrap();
+    assert!(queue.insert(&entry, write).is_err(), "nothing is ever overwritten");
+    assert_eq!(queue.list().unwrap(), ["m1", "m2"]);
+    let hours = |n: u64| SystemTime::now() + std::time::Duration::from_secs(n * 3600);
+    disk.put(Path::new("/spool/tmp/m3"), b"", SystemTime::now());
+    queue.clean_tmp(hours(0)).unwrap();
+    assert_eq!(disk.list(&queue.tmp()).unwrap().len(), 1);
+    queue.clean_tmp(hours(1)).unwrap();
+    assert!(disk.list(&queue.tmp()).unwrap().is_empty());
+}
+
+fn rewrite(disk: &MemoryDisk, text: &str) {
+    disk.put(Path::new("/spool/queue/m1"), text.as_bytes(), SystemTime::now());
+}
+
+#[test]
+fn what_is_recorded_is_read_again() {
+    let (_, queue, _) = queue();
+    assert_eq!(queue.list().unwrap(), ["m1"]);
+    let claimed = queue.claim("m1").unwrap();
+    assert!(matches!(queue.claim("m1"), Err(QueueError::Busy)));
+    claimed.record(&[line(0, What::Relayed), line(1, What::Deferred)]).unwrap();
+    claimed.record(&[line(1, What::Deferred)]).unwrap();
+    assert!(!claimed.settle(1) && claimed.settle(1));
+    drop(claimed);
+    let read = queue.read("m1").unwrap();
+    assert_eq!((read.open().collect::<Vec<_>>(), read.progress[1].attempts), (vec![1], 2));
+    let at = read.entry.message_at;
+    let mut octets = vec![0; MESSAGE.len()];
+    queue.open("m1").unwrap().read_at(&mut octets, at).unwrap();
+    assert_eq!(octets, MESSAGE.as_bytes());
+    queue.claim("m1").unwrap().remove().unwrap();
+    assert!(matches!(queue.read("m1"), Err(QueueError::Gone)));
+    queue.sync_removals().unwrap();
+}
+
+#[test]
+fn a_torn_line_never_happened_and_spoils_no_other() {
+    let (disk, queue, text) = queue();
+    let whole = format!("{}\n", line(0, What::Relayed));
+    for cut in 0..whole.len() {
+        rewrite(&disk, &format!("{text}{}", &whole[..cut]));
+        assert_eq!(queue.read("m1").unwrap().open().count(), 2, "cut at {cut}");
+        queue.claim("m1").unwrap().record(&[line(1, What::Failed)]).unwrap();
+        assert_eq!(queue.read("m1").unwrap().open().collect::<Vec<_>>(), [0], "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_line_that_was_not_synced_is_not_taken_for_written() {
+    let (disk, queue, _) = queue();
+    let claimed = queue.claim("m1").unwrap();
+    disk.set_fault(|o| (o.name == "sync").then(|| io::Error::other("EIO")));
+    assert!(claimed.record(&[line(0, What::Relayed)]).is_err());
+}
+
+#[test]
+fn a_file_that_is_no_whole_queue_file_is_put_aside() {
+    let (disk, queue, text) = queue();
+    for cut in 0..text.len() {
+        rewrite(&disk, &text[..cut]);
+        assert!(matches!(queue.read("m1"), Err(QueueError::Damaged(_))), "cut at {cut}");
+    }
+    rewrite(&disk, &text.replace("id: m1", "id: m2"));
+    assert!(matches!(queue.claim("m1"), Err(QueueError::Damaged(_))));
+    assert_eq!(queue.put_aside("m1").unwrap(), Path::new("/spool/damaged/m1"));
+    assert!(queue.list().unwrap().is_empty());
+    for id in ["", "..", "../queue/m1", "a/b"] {
+        assert!(matches!(queue.read(id), Err(QueueError::Gone)), "{id}");
+    }
+}
