@@ -27,7 +27,7 @@
 //! together. Arrows of dependency go down this list only:
 //!
 //! ```text
-//! cli → server → conversation, housekeeper → directory → policy, delivery, relay → handoff → route
+//! cli → server → conversation, housekeeper → directory → scheduler → policy, delivery, relay → handoff → route
 //!     → site → net, store → smtp → mail → limits
 //! ```
 //!
@@ -76,6 +76,7 @@ pub mod policy;
 pub mod privileges;
 pub mod relay;
 pub mod route;
+pub mod scheduler;
 pub mod server;
 pub mod site;
 pub mod smtp;
