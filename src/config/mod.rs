@@ -117,7 +117,7 @@ pub struct Network {
 }
 
 /// A next hop by name or address, with its port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostPort {
     /// A host name, or an IP address without brackets.
     pub host: String,

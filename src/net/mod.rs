@@ -1,7 +1,10 @@
 //! What touches the **network**: sockets, threads for connections, who is connected.
 
+pub mod control;
 pub mod dns;
+pub mod interfaces;
 pub mod listener;
 pub mod pool;
 pub mod registry;
+pub mod stdio;
 pub mod stream;

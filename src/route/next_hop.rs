@@ -1,0 +1,93 @@
+//! Where remote mail is handed to: a way, then its hosts and addresses one after the other
+//! (RFC 5321 §5, RFC 7505).
+//!
+//! Asked anew for each attempt, as DNS may say something else by then. Asks DNS for names and opens
+//! no connection. The steps are what `facteur route` prints, and the same function chooses for an
+//! attempt, so the two cannot differ.
+//!
+//! Only what DNS says for sure makes mail fail, and only by MX: where the administrator names the
+//! host, a host that does not exist is to be mended, and mail waits.
+
+mod hosts;
+mod obstacle;
+mod ourselves;
+mod way;
+
+use crate::config::Config;
+use crate::mail::address::Domain;
+use crate::net::dns::{Mx, MxHost, Resolver};
+pub use hosts::NextHops;
+pub use obstacle::Obstacle;
+pub use ourselves::Ourselves;
+use std::fmt;
+use std::net::SocketAddr;
+pub use way::{Way, way};
+
+/// A host to speak to, at one of its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// As MX, a route or the smarthost names it; for the log and for notices.
+    pub name: String,
+    pub address: SocketAddr,
+}
+
+/// All that an attempt would find.
+pub struct Explained {
+    /// In words, in order.
+    pub steps: Vec<String>,
+    /// In the order in which they would be tried; the next attempt may shuffle others.
+    pub hops: Vec<Hop>,
+    /// Why there is none, or what was left out.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// The hosts for one attempt, at least one. Looks up only as much as is needed for the first.
+pub fn next_hops<'a>(
+    config: &Config,
+    resolver: &'a dyn Resolver,
+    ourselves: &'a Ourselves,
+    way: &Way,
+) -> Result<NextHops<'a>, Obstacle> {
+    let mut hops = NextHops::new(config, resolver, ourselves, way);
+    hops.find()?;
+    hops.fill();
+    match hops.trouble().filter(|_| hops.ready.is_empty()) {
+        Some(obstacle) => Err(obstacle),
+        None => Ok(hops),
+    }
+}
+
+/// The same to its end, in words.
+pub fn explain(
+    config: &Config,
+    resolver: &dyn Resolver,
+    ourselves: &Ourselves,
+    way: &Way,
+) -> Explained {
+    let mut next = NextHops::new(config, resolver, ourselves, way);
+    next.steps = Some(vec![way.to_string()]);
+    let found = next.find();
+    let hops = next.by_ref().collect();
+    let obstacle = found.err().or_else(|| next.trouble());
+    Explained { steps: next.steps.unwrap_or_default(), hops, obstacle }
+}
+
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}]:{}", self.name, self.address.ip(), self.address.port())
+    }
+}
+
+/// The MX hosts of a domain, the best first; none when it stands for itself.
+fn mail_hosts(resolver: &dyn Resolver, domain: &Domain) -> Result<Option<Vec<MxHost>>, Obstacle> {
+    match resolver.mx(domain) {
+        Ok(Mx::Hosts(hosts)) => Ok(Some(hosts)),
+        Ok(Mx::None) => Ok(None),
+        Ok(Mx::NoDomain) => Err(Obstacle::permanent("5.1.2", format!("{domain}: no such domain"))),
+        Ok(Mx::Null) => {
+            let words = format!("{domain} takes no mail: null MX");
+            Err(Obstacle::permanent(obstacle::NULL_MX, words))
+        }
+        Err(error) => Err(Obstacle::temporary("4.4.3", error.to_string())),
+    }
+}

@@ -1,0 +1,377 @@
+//! The hosts of one attempt, looked up as they are reached, and what becomes of those that cannot be
+//! tried. Whether mail waits or fails is decided in [`NextHops::trouble`].
+
+use super::{Hop, Obstacle, Ourselves, Way, mail_hosts};
+use crate::config::Config;
+use crate::id::random;
+use crate::limits::{HOP_HOSTS_MAX, HOP_LOOKUPS, HOPS_MAX};
+use crate::mail::address::literal;
+use crate::net::dns::{Addresses, MxHost, Resolver};
+use std::collections::{HashSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// The hosts of one attempt, one after the other; those of a worse preference are looked up only
+/// when they are reached.
+pub struct NextHops<'a> {
+    resolver: &'a dyn Resolver,
+    ourselves: &'a Ourselves,
+    way: Way,
+    port: u16,
+    /// The domain has no MX and stands for itself (RFC 5321 §5.1).
+    is_implicit: bool,
+    /// Hosts that were not reached yet, the best first; equal ones together. Of a way without
+    /// preferences they are all equal.
+    levels: VecDeque<Vec<MxHost>>,
+    pub(super) ready: VecDeque<Hop>,
+    /// All that were ready, so that each address is tried once.
+    seen: HashSet<SocketAddr>,
+    asked: usize,
+    /// What the lookups have taken.
+    spent: Duration,
+    /// Hosts that have no address for sure, and why.
+    absent: Vec<String>,
+    /// What DNS did not tell, and what was too much.
+    unsure: Vec<String>,
+    /// Which host was found to be this one.
+    us: Option<String>,
+    /// None: nobody reads them, so they are not written.
+    pub(super) steps: Option<Vec<String>>,
+}
+
+/// What a host name leads to.
+enum Found {
+    /// IPv4 as IPv4.
+    Addresses(Vec<SocketAddr>),
+    Absent(&'static str),
+    Unsure(String),
+}
+
+impl Iterator for NextHops<'_> {
+    type Item = Hop;
+
+    fn next(&mut self) -> Option<Hop> {
+        self.fill();
+        self.ready.pop_front()
+    }
+}
+
+impl<'a> NextHops<'a> {
+    pub(super) fn new(
+        config: &Config,
+        resolver: &'a dyn Resolver,
+        ourselves: &'a Ourselves,
+        way: &Way,
+    ) -> NextHops<'a> {
+        NextHops {
+            resolver,
+            ourselves,
+            way: way.clone(),
+            port: match way {
+                Way::Mx(_) | Way::Literal(_) => config.relay.port,
+                Way::Route(next_hop) | Way::Smarthost(next_hop) => next_hop.port,
+            },
+            is_implicit: false,
+            levels: VecDeque::new(),
+            ready: VecDeque::new(),
+            seen: HashSet::new(),
+            asked: 0,
+            spent: Duration::ZERO,
+            absent: Vec::new(),
+            unsure: Vec::new(),
+            us: None,
+            steps: None,
+        }
+    }
+
+    /// What was left out so far, and why there is no host when there is none. Permanent only in
+    /// that case, and when all that was found out is sure.
+    pub fn trouble(&self) -> Option<Obstacle> {
+        if !self.unsure.is_empty() {
+            let words = format!("{}: {}", self.way, list(&self.unsure));
+            return Some(Obstacle::temporary("4.4.3", words));
+        }
+        match (&self.way, &self.us) {
+            _ if !self.seen.is_empty() => (!self.absent.is_empty()).then(|| {
+                Obstacle::temporary("4.4.4", format!("{}: {}", self.way, list(&self.absent)))
+            }),
+            // Whom the configuration names is the administrator's to mend.
+            (Way::Route(_) | Way::Smarthost(_), us) => {
+                let why = match us {
+                    Some(us) => format!("{us} is this host, and mail would come back"),
+                    None => list(&self.absent),
+                };
+                Some(Obstacle::temporary("4.3.5", format!("{}: {why}", self.way)))
+            }
+            (Way::Mx(domain), _) if !self.absent.is_empty() => {
+                let words = match self.is_implicit {
+                    true => format!("{domain} has neither MX nor address"),
+                    false => {
+                        format!("no MX host of {domain} has an address: {}", list(&self.absent))
+                    }
+                };
+                Some(Obstacle::permanent("5.4.4", words))
+            }
+            (Way::Mx(domain), Some(us)) => {
+                let words = format!(
+                    "DNS names this host ({us}) for mail to {domain}, which is not delivered here: \
+                     it needs a domain or a relay.route here, or another MX"
+                );
+                Some(Obstacle::permanent("5.4.6", words))
+            }
+            (Way::Literal(address), Some(_)) => {
+                let words = format!(
+                    "{} is this host, which delivers no mail to addresses",
+                    literal(*address)
+                );
+                Some(Obstacle::permanent("5.4.6", words))
+            }
+            // Not reached: who finds no host has noted why.
+            (Way::Mx(_) | Way::Literal(_), None) => {
+                Some(Obstacle::temporary("4.4.4", format!("{}: no host found", self.way)))
+            }
+        }
+    }
+
+    /// Finds the hosts, without their addresses.
+    pub(super) fn find(&mut self) -> Result<(), Obstacle> {
+        let one = |host: String| VecDeque::from([vec![MxHost { preference: 0, host }]]);
+        self.levels = match &self.way {
+            Way::Mx(domain) => {
+                let domain = domain.clone();
+                match mail_hosts(self.resolver, &domain)? {
+                    Some(hosts) => hosts
+                        .chunk_by(|a, b| a.preference == b.preference)
+                        .map(<[_]>::to_vec)
+                        .collect(),
+                    None => {
+                        self.is_implicit = true;
+                        self.say(|| format!("{domain} has no MX and stands for itself"));
+                        one(domain.to_string())
+                    }
+                }
+            }
+            Way::Route(next_hop) | Way::Smarthost(next_hop) => one(next_hop.host.clone()),
+            Way::Literal(address) => one(address.to_string()),
+        };
+        Ok(())
+    }
+
+    /// Goes on until there is a hop, or nothing more.
+    pub(super) fn fill(&mut self) {
+        while self.ready.is_empty()
+            && let Some(level) = self.levels.pop_front()
+        {
+            self.reach(level);
+        }
+    }
+
+    /// Makes hosts that are equally good ready to be tried, in a random order.
+    fn reach(&mut self, mut level: Vec<MxHost>) {
+        let is_mx = matches!(self.way, Way::Mx(_));
+        if let Some(us) = level.iter().find(|mx| is_mx && self.ourselves.is_name(&mx.host)) {
+            return self.cut(us, &us.host);
+        }
+        shuffle(&mut level);
+        if let [first, _, ..] = &level[..] {
+            let preference = first.preference;
+            self.say(|| format!("those of preference {preference} are shuffled for each attempt"));
+        }
+        let mut too_many = 0;
+        for (host, address) in self.look_up_all(&level) {
+            match self.is_full() {
+                true => too_many += usize::from(!self.seen.contains(&address)),
+                false if self.seen.insert(address) => {
+                    self.ready.push_back(self.hop(host, address));
+                }
+                false => {}
+            }
+        }
+        if too_many > 0 {
+            self.leave_out(too_many, "addresses");
+        }
+    }
+
+    /// All addresses of equal hosts, before any is tried; none when one of them is this host, as then
+    /// none of them may be (RFC 5321 §5.1).
+    fn look_up_all<'b>(&mut self, level: &'b [MxHost]) -> Vec<(&'b str, SocketAddr)> {
+        let before = (self.absent.len(), self.unsure.len());
+        let mut addresses = Vec::new();
+        for (index, mx) in level.iter().enumerate() {
+            if self.asked >= HOP_HOSTS_MAX || self.spent >= HOP_LOOKUPS || self.is_full() {
+                self.leave_out(level.len() - index, "hosts");
+                break;
+            }
+            let found = match self.look_up(&mx.host) {
+                Found::Addresses(found) => found,
+                Found::Absent(why) => {
+                    self.say_of(mx, why);
+                    self.absent.push(format!("{}: {why}", mx.host));
+                    continue;
+                }
+                Found::Unsure(why) => {
+                    self.say_of(mx, &why);
+                    self.unsure.push(why);
+                    continue;
+                }
+            };
+            if let Some(us) = found.iter().find(|address| self.ourselves.is_address(**address)) {
+                // What is not to be tried is no trouble.
+                self.absent.truncate(before.0);
+                self.unsure.truncate(before.1);
+                self.cut(mx, &us.to_string());
+                return Vec::new();
+            }
+            if !is_ip(&mx.host) {
+                let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+                self.say_of(mx, &shown.join(", "));
+            }
+            addresses.extend(found.into_iter().map(|address| (mx.host.as_str(), address)));
+        }
+        addresses
+    }
+
+    /// This host, its equals and all that are worse are not for us to send to.
+    fn cut(&mut self, mx: &MxHost, by: &str) {
+        let others = match self.way {
+            Way::Mx(_) if !self.is_implicit => "; it and all that are no better are left out",
+            _ => "",
+        };
+        self.say_of(mx, &format!("{by} is this host{others}"));
+        self.us = Some(match by == mx.host || is_ip(&mx.host) {
+            true => by.to_owned(),
+            false => format!("{} at {by}", mx.host),
+        });
+        self.levels.clear();
+    }
+
+    /// What is past a bound; another attempt may shuffle otherwise, so it only waits.
+    fn leave_out(&mut self, here: usize, what: &str) {
+        let worse: usize = self.levels.drain(..).map(|level| level.len()).sum();
+        let worse = if worse > 0 { format!(", worse hosts {worse}") } else { String::new() };
+        let words = format!("left out, past the bounds of one attempt: {what} {here}{worse}");
+        self.say(|| words.clone());
+        self.unsure.push(words);
+    }
+
+    fn look_up(&mut self, host: &str) -> Found {
+        if let Ok(address) = host.parse() {
+            return match self.way {
+                // An MX record names a host; digits are a name that nobody has (RFC 5321 §5.1).
+                Way::Mx(_) => Found::Absent("an address where a name should stand"),
+                _ => Found::Addresses(vec![SocketAddr::new(address, self.port)]),
+            };
+        }
+        self.asked += 1;
+        let began = Instant::now();
+        let answer = self.resolver.addresses(host);
+        self.spent += began.elapsed();
+        match answer {
+            Ok(Addresses::Found(addresses)) => {
+                let at = |ip: IpAddr| SocketAddr::new(ip.to_canonical(), self.port);
+                Found::Addresses(addresses.into_iter().map(at).collect())
+            }
+            Ok(Addresses::None) => Found::Absent("no address"),
+            Ok(Addresses::NoDomain) => Found::Absent("no such name"),
+            Err(error) => Found::Unsure(error.to_string()),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.seen.len() >= HOPS_MAX
+    }
+
+    fn hop(&self, host: &str, address: SocketAddr) -> Hop {
+        let name = match self.way {
+            Way::Literal(address) => literal(address),
+            _ => host.to_owned(),
+        };
+        Hop { name, address }
+    }
+
+    fn say(&mut self, step: impl FnOnce() -> String) {
+        if let Some(steps) = &mut self.steps {
+            steps.push(step());
+        }
+    }
+
+    /// What became of a host.
+    fn say_of(&mut self, mx: &MxHost, what: &str) {
+        let preferred = matches!(self.way, Way::Mx(_)) && !self.is_implicit;
+        self.say(|| match preferred {
+            true => format!("MX {} {}: {what}", mx.preference, mx.host),
+            false => format!("{}: {what}", mx.host),
+        });
+    }
+}
+
+fn is_ip(host: &str) -> bool {
+    host.parse::<IpAddr>().is_ok()
+}
+
+/// Fisher and Yates: every order is as likely as any other (RFC 5321 §5.1).
+fn shuffle<T>(list: &mut [T]) {
+    for last in (1..list.len()).rev() {
+        // At most a hundred, so that the rest of the division favours nobody.
+        list.swap(last, (random() % (last as u64 + 1)) as usize);
+    }
+}
+
+/// The first few of many reasons, for one line.
+fn list(reasons: &[String]) -> String {
+    let shown = reasons.len().min(3);
+    let more = match reasons.len() - shown {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!("{}{more}", reasons[..shown].join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::address::Domain;
+    use crate::net::dns::{DnsError, Mx};
+
+    /// Two hosts of different preference, each at an address of its own.
+    struct Two;
+
+    impl Resolver for Two {
+        fn mx(&self, _: &Domain) -> Result<Mx, DnsError> {
+            let host = |preference, host: &str| MxHost { preference, host: host.to_owned() };
+            Ok(Mx::Hosts(vec![host(10, "one.test"), host(20, "two.test")]))
+        }
+
+        fn addresses(&self, host: &str) -> Result<Addresses, DnsError> {
+            let last = u8::from(host == "two.test");
+            Ok(Addresses::Found(vec![IpAddr::from([192, 0, 2, last])]))
+        }
+    }
+
+    #[test]
+    fn lookups_that_take_too_long_end_the_attempt_and_not_the_mail() {
+        let config = Config::demo();
+        let ourselves = Ourselves::of(&config);
+        let way = Way::Mx(Domain::parse("far.test").unwrap());
+        let mut hops = super::super::next_hops(&config, &Two, &ourselves, &way).unwrap();
+        hops.spent = HOP_LOOKUPS;
+        assert_eq!((hops.by_ref().count(), hops.asked), (1, 1));
+        let trouble = hops.trouble().unwrap();
+        assert_eq!(
+            trouble.to_string(),
+            "451 4.4.3 far.test by MX: left out, past the bounds of one attempt: hosts 1"
+        );
+    }
+
+    #[test]
+    fn every_order_comes() {
+        let orders = |_| {
+            let mut list = [1, 2, 3];
+            shuffle(&mut list);
+            list
+        };
+        // That one of six misses in 200 tries has a chance of 10^-15.
+        assert_eq!((0..200).map(orders).collect::<HashSet<_>>().len(), 6);
+        shuffle::<u8>(&mut []);
+    }
+}
