@@ -1,9 +1,13 @@
-//! What mail **is**: addresses, envelopes, header fields. Pure: no socket, file, clock or log.
+//! What mail **is**: addresses, envelopes, header fields, notices. Pure: no socket, file, clock or log.
 
 pub mod address;
+pub mod dsn;
 pub mod envelope;
 pub mod fields;
 pub mod header;
+pub mod repair;
+pub mod srs;
 pub mod trace;
 pub mod visible;
 pub mod words;
+pub mod xtext;

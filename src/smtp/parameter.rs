@@ -5,10 +5,11 @@
 //! [`super::session`].
 
 use super::reply::{Reply, quoted};
-use crate::limits::{ENVID_MAX, ORCPT_MAX};
+use crate::limits::ORCPT_MAX;
 use crate::mail::address::is_atext;
 use crate::mail::envelope::{BodyType, Notify, Ret};
 use crate::mail::visible::is_hidden;
+use crate::mail::xtext;
 
 /// One parameter as it was written.
 pub struct Parameter<'a> {
@@ -102,10 +103,7 @@ impl<'a> Parameter<'a> {
     /// the form in which it is handed on.
     pub fn envid(&self) -> Result<String, Reply> {
         let value = self.value();
-        let good = !value.is_empty()
-            && value.len() <= ENVID_MAX
-            && decode_xtext(value).is_some_and(|text| text.iter().all(|b| (32..=126).contains(b)));
-        match good {
+        match xtext::is_envid(value) {
             true => Ok(String::from_utf8_lossy(value).into_owned()),
             false => Err(bad("ENVID= takes up to 100 printable characters in xtext")),
         }
@@ -140,8 +138,9 @@ impl<'a> Parameter<'a> {
         let good_kind = !kind.is_empty() && kind.bytes().all(is_atext);
         let raw = smtputf8 && kind.eq_ignore_ascii_case("utf-8");
         let ascii: Vec<u8> = address.bytes().filter(|b| !raw || b.is_ascii()).collect();
-        let decoded = decode_xtext(&ascii).ok_or_else(wrong)?;
-        let unicode = !kind.eq_ignore_ascii_case("utf-8") || is_unicode_escaped(address);
+        let decoded = xtext::decode(&ascii).ok_or_else(wrong)?;
+        let unicode =
+            !kind.eq_ignore_ascii_case("utf-8") || xtext::decode_unicode(address).is_some();
         let printable = unicode
             && !address.contains(is_hidden)
             && decoded.iter().all(|b| (32..=126).contains(b));
@@ -156,45 +155,10 @@ impl<'a> Parameter<'a> {
     }
 }
 
-/// Whether each backslash begins a `\x{HEX}`, which is a character (RFC 6533 §3).
-fn is_unicode_escaped(address: &str) -> bool {
-    address.split('\\').skip(1).all(|escaped| {
-        let hex = escaped.strip_prefix("x{").and_then(|rest| rest.split_once('}'));
-        hex.is_some_and(|(hex, _)| {
-            let digits = (2..=6).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit());
-            digits && u32::from_str_radix(hex, 16).is_ok_and(|n| char::from_u32(n).is_some())
-        })
-    })
-}
-
 /// 1 to 20 decimal digits; more than a number of ours can hold is its largest.
 pub fn decimal(digits: &[u8]) -> Option<u64> {
     let good = (1..=20).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
     good.then(|| String::from_utf8_lossy(digits).parse().unwrap_or(u64::MAX))
-}
-
-/// What xtext means: `+` and two upper-case hex digits are one octet, other printable octets but
-/// `+` and `=` stand for themselves (RFC 3461 §4).
-pub fn decode_xtext(text: &[u8]) -> Option<Vec<u8>> {
-    let hex = |b: u8| match b {
-        b'0'..=b'9' => Some(b - b'0'),
-        b'A'..=b'F' => Some(b - b'A' + 10),
-        _ => None,
-    };
-    let (mut decoded, mut rest) = (Vec::new(), text);
-    while let [first, after @ ..] = rest {
-        rest = after;
-        decoded.push(match (first, after) {
-            (b'+', [high, low, after @ ..]) => {
-                rest = after;
-                hex(*high)? << 4 | hex(*low)?
-            }
-            (b'+' | b'=', _) => return None,
-            (33..=126, _) => *first,
-            _ => return None,
-        });
-    }
-    Some(decoded)
 }
 
 fn upper(text: &[u8]) -> String {
@@ -207,16 +171,6 @@ mod tests {
 
     fn only(text: &str) -> Parameter<'_> {
         Parameter::parse(text.as_bytes()).map_err(|reply| reply.to_string()).unwrap()
-    }
-
-    #[test]
-    fn xtext() {
-        for (text, meant) in [("a+2Bb+3D", Some("a+b=")), ("", Some("")), ("+20", Some(" "))] {
-            assert_eq!(decode_xtext(text.as_bytes()), meant.map(|m| m.as_bytes().to_vec()));
-        }
-        for bad in ["a=b", "+2b", "+", "+2", "a b", "\u{e9}", "+G0"] {
-            assert_eq!(decode_xtext(bad.as_bytes()), None, "{bad}");
-        }
     }
 
     #[test]

@@ -1,0 +1,268 @@
+//! Notices: what the mail system tells a sender about a message that failed, is late, or has arrived
+//! (RFC 3461 §6, 3464, 6522; UTF-8: RFC 6533; RFC 5321 §3.6.3, §4.5.5, §6.1).
+//!
+//! A notice is a head and a tail, between which the caller puts what is returned of the original as
+//! it is, so that no message is ever held in memory for it. Its reverse-path is `<>`, and it asks for
+//! no notice itself (RFC 3461 §6.1). Pure: moments, names and random bits come in.
+//!
+//! What a next hop said stands here only as [`safe`] makes it: it can forge no field, part or
+//! boundary.
+
+mod plain;
+mod safe;
+mod status;
+
+use super::address::{Domain, Mailbox, ReversePath};
+use super::envelope::{BodyType, Notify, Ret};
+use super::trace::date;
+use crate::limits::ANSWER_KEPT;
+use jiff::{Timestamp, ZonedDateTime};
+use safe::{cut, shown};
+use std::fmt;
+
+/// One notice about one message, for some or all of its recipients.
+#[derive(Clone, Debug)]
+pub struct Notice<'a> {
+    /// The notice's own id, of letters and digits.
+    pub id: &'a str,
+    /// 64 bits that nobody can foresee: they keep its boundary out of all that it quotes.
+    pub random: u64,
+    /// Our name.
+    pub reporting_mta: &'a Domain,
+    /// When it is written; its zone is that of all dates in it.
+    pub date: &'a ZonedDateTime,
+    /// Whose mail this is about, or a postmaster who hears of it in the sender's place.
+    pub to: &'a Mailbox,
+    pub original: Original<'a>,
+    /// At least one; in this order they are told.
+    pub recipients: Vec<Told<'a>>,
+}
+
+/// The message that a notice is about.
+#[derive(Clone, Debug)]
+pub struct Original<'a> {
+    /// Its id here, by which the log and a postmaster know it.
+    pub id: &'a str,
+    pub sender: &'a ReversePath,
+    pub arrival: Timestamp,
+    /// ENVID= as it came, in xtext.
+    pub envid: Option<&'a str>,
+    /// Decoded; whatever it holds is made safe here.
+    pub subject: Option<&'a str>,
+    /// It came with SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
+    /// What stands between head and tail; see [`returned`].
+    pub returned: Ret,
+    /// That has octets over 127.
+    pub eight_bit: bool,
+}
+
+/// What is told about one recipient.
+#[derive(Clone, Debug)]
+pub struct Told<'a> {
+    pub recipient: &'a Mailbox,
+    /// ORCPT= as it came, `type;xtext`.
+    pub orcpt: Option<&'a str>,
+    /// The address that the sender wrote, when an alias led from there to `recipient`.
+    pub via: Option<&'a Mailbox>,
+    pub action: Action,
+    /// An enhanced status code (RFC 3463). One that does not suit the action becomes X.0.0.
+    pub status: &'a str,
+    /// The next hop that was asked, by its name or as an address literal.
+    pub host: Option<&'a str>,
+    /// Its whole reply with the code, of one line or more, whatever it holds.
+    pub diagnostic: Option<&'a str>,
+    /// What we say ourselves; empty for nothing. It goes on from the name of `host` when that was asked
+    /// and gave no reply: "was silent too long".
+    pub words: &'a str,
+    pub last_attempt: Option<Timestamp>,
+    /// Only told while it is delayed (RFC 3464 §2.3.9).
+    pub will_retry_until: Option<Timestamp>,
+}
+
+/// What became of a recipient (RFC 3464 §2.3.3), the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    Failed,
+    Delayed,
+    Delivered,
+    /// To a host that sends no notices of success.
+    Relayed,
+    /// To several, of whom no more will be told.
+    Expanded,
+}
+
+/// A notice as octets, but for what it returns. Lines end in LF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Goes before the original, from the notice's own header on.
+    pub head: String,
+    /// Goes behind it, whether or not it ends in a line end.
+    pub tail: String,
+    /// What MAIL has to say of the notice.
+    pub body: BodyType,
+    /// The same: an address or a header in it holds UTF-8.
+    pub smtputf8: bool,
+}
+
+/// Whether a sender wants to hear of such an end. Who said nothing hears of failures and delays only;
+/// who named some hears of nothing else (RFC 3461 §4.1).
+pub fn wants(notify: Option<Notify>, action: Action) -> bool {
+    match action {
+        Action::Failed => notify.is_none_or(|notify| notify.failure),
+        Action::Delayed => notify.is_none_or(|notify| notify.delay),
+        Action::Delivered | Action::Relayed | Action::Expanded => {
+            notify.is_some_and(|notify| notify.success)
+        }
+    }
+}
+
+/// What is returned of the original: all of it only to who has lost something and did not say
+/// RET=HDRS (RFC 3461 §4.3).
+pub fn returned(ret: Option<Ret>, told: &[Told]) -> Ret {
+    match ret {
+        Some(Ret::Headers) => Ret::Headers,
+        _ if told.iter().any(|told| told.action == Action::Failed) => Ret::Full,
+        _ => Ret::Headers,
+    }
+}
+
+impl Action {
+    /// In the order in which they are told.
+    const ALL: [Action; 5] =
+        [Action::Failed, Action::Delayed, Action::Delivered, Action::Relayed, Action::Expanded];
+}
+
+impl Told<'_> {
+    /// Our own words, whole: with the name of the host that they speak of.
+    fn own_words(&self) -> String {
+        let host = self.host.filter(|_| self.diagnostic.is_none()).unwrap_or_default();
+        cut(format!("{host} {}", self.words).trim(), ANSWER_KEPT)
+    }
+}
+
+/// As RFC 3464 §2.3.3 spells it.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Action::Failed => "failed",
+            Action::Delayed => "delayed",
+            Action::Delivered => "delivered",
+            Action::Relayed => "relayed",
+            Action::Expanded => "expanded",
+        })
+    }
+}
+
+impl Notice<'_> {
+    /// The whole notice around what it returns.
+    pub fn write(&self) -> Written {
+        let original = &self.original;
+        let (text, status) = (plain::text(self), status::fields(self));
+        // A sender without SMTPUTF8 may sit behind hosts that know none, so only a message that came
+        // with it, and needs it, is called by the names of RFC 6533.
+        let global = original.smtputf8 && original.eight_bit;
+        let returned = match (original.returned, global) {
+            (Ret::Full, false) => "message/rfc822",
+            (Ret::Full, true) => "message/global",
+            (Ret::Headers, false) => "text/rfc822-headers",
+            (Ret::Headers, true) => "message/global-headers",
+        };
+        let reported = match status.is_ascii() {
+            true => "message/delivery-status",
+            false => "message/global-delivery-status",
+        };
+        // In 7 bits always: words of a next hop must not decide which hosts can take the notice.
+        let (encoding, text) = match text.is_ascii() {
+            true => ("7bit", text),
+            false => ("quoted-printable", safe::quoted_printable(&text)),
+        };
+        let eight_bit = original.eight_bit || !status.is_ascii();
+        let bits = |eight_bit: bool| if eight_bit { "8bit" } else { "7bit" };
+        // No encoded text holds "=_" (RFC 2045 §6.7), and nobody can guess the rest.
+        let boundary = format!("=_{}_{:016x}", self.id, self.random);
+        let header = self.header(&boundary, bits(eight_bit));
+        let part = |kind: &str, encoding: &str, octets: &str| {
+            format!(
+                "--{boundary}\nContent-Type: {kind}\nContent-Transfer-Encoding: {encoding}\n\n\
+                 {octets}"
+            )
+        };
+        // The line end before a boundary belongs to it (RFC 2046 §5.1.1): what is returned stays as
+        // it is, with its last line end or without.
+        let head = [
+            format!("{header}\n"),
+            part("text/plain; charset=utf-8", encoding, &format!("{text}\n")),
+            part(reported, bits(!status.is_ascii()), &format!("{status}\n")),
+            part(returned, bits(original.eight_bit), ""),
+        ]
+        .concat();
+        let smtputf8 = global || !status.is_ascii() || !header.is_ascii();
+        let body = match eight_bit || smtputf8 {
+            true => BodyType::EightBitMime,
+            false => BodyType::SevenBit,
+        };
+        Written { head, tail: format!("\n--{boundary}--\n"), body, smtputf8 }
+    }
+
+    /// The notice's own header, without the empty line. It comes from postmaster, not from the
+    /// MAILER-DAEMON of other systems: RFC 3464 §2 wants somebody there who can be asked.
+    fn header(&self, boundary: &str, encoding: &str) -> String {
+        let host = self.reporting_mta;
+        // RFC 3834 §5: so that no program answers it.
+        format!(
+            "From: Mail Delivery System <postmaster@{host}>\n\
+             To: <{}>\n\
+             Subject: {}\n\
+             Date: {}\n\
+             Message-ID: <{}@{host}>\n\
+             Auto-Submitted: auto-replied\n\
+             MIME-Version: 1.0\n\
+             Content-Type: multipart/report; report-type=delivery-status;\n\
+             \tboundary=\"{boundary}\"\n\
+             Content-Transfer-Encoding: {encoding}\n",
+            shown(&self.to.to_string()),
+            shown(&self.subject()),
+            date(self.date),
+            self.id,
+        )
+    }
+
+    /// The worst that is told, and of whom.
+    fn subject(&self) -> String {
+        let worst = self.recipients.iter().map(|told| told.action).min();
+        let what = match worst.unwrap_or(Action::Failed) {
+            Action::Failed => "Not delivered",
+            Action::Delayed => "Delayed",
+            Action::Delivered => "Delivered",
+            Action::Relayed => "Handed on",
+            Action::Expanded => "Sent on to all",
+        };
+        let mut these = self.recipients.iter().filter(|told| Some(told.action) == worst);
+        match (these.next(), these.count()) {
+            // The address that the sender knows.
+            (Some(told), 0) => {
+                let address = told.via.unwrap_or(told.recipient).to_string();
+                match self.may_be_utf8() || address.is_ascii() {
+                    true => format!("{what}: mail to {address}"),
+                    false => format!("{what}: mail to one recipient"),
+                }
+            }
+            (_, others) => format!("{what}: mail to {} recipients", others + 1),
+        }
+    }
+
+    /// Whether fields may hold UTF-8: who gets this has shown to read it, or cannot be written to
+    /// without.
+    fn may_be_utf8(&self) -> bool {
+        self.original.smtputf8 || !self.to.to_string().is_ascii()
+    }
+
+    /// A date in the zone of the notice.
+    fn date(&self, moment: Timestamp) -> String {
+        date(&moment.to_zoned_datetime(self.date.time_zone().clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
