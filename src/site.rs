@@ -3,7 +3,8 @@
 
 use crate::config::{Config, DomainConfig};
 use crate::limits::FIRST_USER_AGE;
-use crate::mail::address::Domain;
+use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
+use crate::mail::srs::{Keys, NoWayBack};
 use crate::store::aliases::Aliases;
 use crate::store::disk::StoreError;
 use crate::store::table::{BadLine, Stamp};
@@ -11,7 +12,7 @@ use crate::store::users::Users;
 use nix::errno::Errno;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Configuration, users and aliases.
@@ -24,6 +25,8 @@ pub struct Site {
     first_users: Vec<Arc<FirstUser>>,
     /// What the files were when they were read.
     stamps: Vec<Stamp>,
+    /// The secrets of SRS; of a server only, as they lie in its spool. They pass from site to site.
+    keys: Option<Arc<Keys>>,
 }
 
 /// The files of one domain; none where none is named.
@@ -59,7 +62,33 @@ impl Site {
             tables.push(own);
         }
         let first_users = tables.iter().map(|_| Arc::default()).collect();
-        Ok((Site { config, tables, first_users, stamps }, bad))
+        Ok((Site { config, tables, first_users, stamps, keys: None }, bad))
+    }
+
+    /// The same with the secrets of SRS.
+    pub fn with_keys(self, keys: Arc<Keys>) -> Site {
+        Site { keys: Some(keys), ..self }
+    }
+
+    /// The sender under which mail that came for `via` goes on to another host: ours, so that SPF does
+    /// not stand in its way; none: as it is.
+    pub fn rewritten(&self, sender: &ReversePath, via: &Mailbox) -> Option<Mailbox> {
+        let Host::Domain(alias) = &via.host else { return None };
+        let is_ours = |domain: &Domain| self.domain(domain).is_some();
+        self.keys.as_ref()?.rewrite(sender, alias, is_ours, today()).ok()
+    }
+
+    /// Whom a bounce to such a sender is for: itself when it is no such sender, or the reason why
+    /// nobody.
+    pub fn restored(&self, recipient: &Mailbox) -> Result<Option<Mailbox>, NoWayBack> {
+        let is_here =
+            matches!(&recipient.host, Host::Domain(domain) if self.domain(domain).is_some());
+        let Some(keys) = self.keys.as_ref().filter(|_| is_here) else { return Ok(None) };
+        match keys.restore(recipient, today()) {
+            Ok(sender) => Ok(Some(sender)),
+            Err(NoWayBack::NotSrs) => Ok(None),
+            Err(why) => Err(why),
+        }
     }
 
     /// What the users and aliases files are now, when they are not what was read.
@@ -102,6 +131,36 @@ impl Site {
             aliases: tables.aliases.as_ref(),
             first_user,
         })
+    }
+}
+
+/// The site that holds now. Locked to clone or swap an `Arc`, never while a file is read.
+pub struct Current(RwLock<Arc<Site>>);
+
+impl Current {
+    /// What is put in its place later has the same secrets.
+    pub fn new(site: Site) -> Arc<Current> {
+        Arc::new(Current(RwLock::new(Arc::new(site))))
+    }
+
+    pub fn get(&self) -> Arc<Site> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A reload, which has read all anew but the secrets.
+    pub fn replace(&self, site: Site) {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(Site { keys: current.keys.clone(), ..site });
+    }
+
+    /// Replaces one site by another unless a reload was faster; gives the one that holds.
+    pub fn exchange(&self, old: &Arc<Site>, new: Site) -> Arc<Site> {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // Whoever came meanwhile has read later than we have.
+        if Arc::ptr_eq(&current, old) {
+            *current = Arc::new(Site { keys: current.keys.clone(), ..new });
+        }
+        current.clone()
     }
 }
 
@@ -163,6 +222,12 @@ impl Local<'_> {
         // The user last, so that braces in a name stay what they are.
         self.config.maildir.replace("{domain}", domain).replace("{user}", user).into()
     }
+}
+
+/// Days since 1970-01-01 UTC, as SRS counts.
+fn today() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_secs() / (24 * 3600)
 }
 
 /// An error about the file of a key.

@@ -6,6 +6,7 @@
 
 mod grammar;
 
+use super::srs;
 use super::visible::is_hidden;
 use crate::limits::{DOMAIN_MAX, LOCAL_PART_MAX, PATH_MAX};
 use core::net::IpAddr;
@@ -134,6 +135,12 @@ impl LocalPart {
         LocalPart(name.to_owned())
     }
 
+    /// Made of local parts and domains that were parsed already, or of pieces of them: what no
+    /// grammar forbids in either is allowed in what they make.
+    pub(super) fn made_of(text: String) -> LocalPart {
+        LocalPart(text)
+    }
+
     /// The plain text, without quotes or backslashes.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -157,13 +164,19 @@ impl Mailbox {
         let mut cursor = Cursor { rest: bare.as_bytes() };
         let mailbox = cursor.mailbox()?;
         // As long as a recipient may be: what is taken here is one, sooner or later.
-        if mailbox.local.0.len() > LOCAL_PART_MAX {
-            return Err(BadAddress::LocalPartLong);
-        }
+        mailbox.check_length()?;
         match cursor.rest.is_empty() {
             true if bare.len() + 2 > PATH_MAX => Err(BadAddress::PathLong),
             true => Ok(mailbox),
             false => Err(BadAddress::Domain),
+        }
+    }
+
+    /// Whether it may be a recipient by the length of its local part; see [`LOCAL_PART_MAX`].
+    pub fn check_length(&self) -> Result<(), BadAddress> {
+        match self.local.0.len() > LOCAL_PART_MAX && !srs::is_tagged(&self.local) {
+            true => Err(BadAddress::LocalPartLong),
+            false => Ok(()),
         }
     }
 }
@@ -194,9 +207,7 @@ impl ForwardPath {
             return Err(BadAddress::NullRecipient);
         }
         let (mailbox, rest) = path(text)?;
-        if mailbox.local.0.len() > LOCAL_PART_MAX {
-            return Err(BadAddress::LocalPartLong);
-        }
+        mailbox.check_length()?;
         Ok((ForwardPath::Mailbox(mailbox), rest))
     }
 }
@@ -377,6 +388,13 @@ mod tests {
         assert!(ReversePath::parse(local(65).as_bytes()).is_ok());
         assert_eq!(ReversePath::parse(local(247).as_bytes()).err(), Some(BadAddress::PathLong));
         assert!(ReversePath::parse(local(246).as_bytes()).is_ok());
+        // Only who was made by SRS may be longer as a recipient, up to the path.
+        let made = |tag, n: usize| format!("<{tag}{}@mx.test>", "a".repeat(n - 5));
+        for tag in ["SRS0=", "srs0+", "SRS1-"] {
+            assert!(forward(&made(tag, 246)).is_ok(), "{tag}");
+            assert_eq!(forward(&made(tag, 247)), Err(BadAddress::PathLong), "{tag}");
+        }
+        assert_eq!(forward(&made("SRS2=", 65)), Err(BadAddress::LocalPartLong));
         let label = "a".repeat(63);
         assert!(Domain::parse(&format!("{label}.{label}.{label}.{label}")).is_ok());
         assert_eq!(Domain::parse(&"a.".repeat(128)), Err(BadAddress::DomainLong));
