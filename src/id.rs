@@ -3,6 +3,7 @@
 //! `m` (message) or `s` (session), ten characters of time, three that differ between processes:
 //! `m0fk3v9q2d71xz`. Letters and digits without i, l, o and u, so they can be read out on a phone.
 
+use crate::limits::ID_MAX;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +13,13 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// 2020-01-01T00:00:00Z; 50 bits of microseconds from there last until 2055.
 const EPOCH: Duration = Duration::from_secs(1_577_836_800);
+
+/// Length of an id of ours.
+const ID_DIGITS: usize = 14;
+
+/// Random digits of 5 bits each at the end of a longer one.
+const SECRET_DIGITS: usize = 12;
+const _: () = assert!(5 * SECRET_DIGITS <= u64::BITS as usize);
 
 static LAST: AtomicU64 = AtomicU64::new(0);
 static SALT: LazyLock<u64> = LazyLock::new(random);
@@ -26,6 +34,23 @@ pub fn session() -> String {
     fresh('s')
 }
 
+/// A longer id that begins with this one, and whose end nobody can guess.
+pub fn secret(id: &str) -> String {
+    let bits = random();
+    id.chars().chain((0..SECRET_DIGITS).map(|n| digit(bits >> (5 * n)))).collect()
+}
+
+/// Whether a text can be such a longer id.
+pub fn is_secret(text: &str) -> bool {
+    is_id(text) && text.len() == ID_DIGITS + SECRET_DIGITS
+}
+
+/// Whether a text can be an id, ours or another version's: letters and digits, so that it is one
+/// name in one directory and steers no terminal. Ids come from people and datagrams too.
+pub fn is_id(text: &str) -> bool {
+    (1..=ID_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
 /// 64 bits nobody can foresee; std seeds its hash maps from the system's randomness.
 pub fn random() -> u64 {
     RandomState::new().build_hasher().finish()
@@ -38,10 +63,14 @@ fn fresh(kind: char) -> String {
     let next = |last: u64| Some(now.max(last + 1));
     let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_default();
     let time = now.max(last + 1);
-    let digit = |bits: u64| char::from(ALPHABET[(bits & 31) as usize]);
     let time = (0..10).rev().map(|n| digit(time >> (5 * n)));
     let salt = (0..3).map(|n| digit(*SALT >> (5 * n)));
     std::iter::once(kind).chain(time).chain(salt).collect()
+}
+
+/// The digit of the lowest five bits.
+fn digit(bits: u64) -> char {
+    char::from(ALPHABET[(bits & 31) as usize])
 }
 
 #[cfg(test)]
@@ -51,5 +80,12 @@ mod tests {
         let ids: Vec<String> = (0..10_000).map(|_| super::message()).collect();
         assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
         assert!(ids[0].len() == 14 && ids[0].starts_with('m'));
+        assert!(super::is_id(&ids[0]));
+        for other in ["", "..", "a/b", "m1\n", "*", "mé", &"m".repeat(256)] {
+            assert!(!super::is_id(other), "{other:?}");
+        }
+        let secret = super::secret(&ids[0]);
+        assert!(secret.starts_with(&ids[0]) && secret != super::secret(&ids[0]));
+        assert!(super::is_secret(&secret) && !super::is_secret(&ids[0]));
     }
 }

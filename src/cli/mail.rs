@@ -3,11 +3,10 @@
 //! Changes nothing: no flag is set, and new mail stays new. Whose Maildir it is was decided before.
 //! A reader that goes away early (`| head`) is no error.
 
+use crate::cli::listing::{BLOCK, CopyError, copy, end, json_lines, pad, shown};
 use crate::cli::terminal::{self, Screen};
-use crate::limits::{COPY_CHUNK, QUOTED_MAX};
-use crate::mail::visible::is_hidden;
 use crate::mail::{fields::Fields, words};
-use crate::store::disk::{Disk, DiskFile, StoreError};
+use crate::store::disk::{Disk, StoreError};
 use crate::store::mailbox::{self, MailboxError, Message};
 use serde::Serialize;
 use std::fmt::{self, Write as _};
@@ -26,10 +25,10 @@ pub enum MailFailure {
 /// Lists a mailbox, newest last: key, date, from, subject, size, flags, one line a message.
 ///
 /// For people the columns are aligned and escaped, `-` stands for what there is not, the flags of
-/// mail in `new/` begin with `new`, and only a From or Subject beyond [`QUOTED_MAX`] characters is
-/// cut. With `json` each line is an object whose strings are whole; flags are the letters alone, so
-/// `""` for new mail. A message that cannot be read is listed without From and Subject, and the
-/// first such failure is returned at the end.
+/// mail in `new/` begin with `new`, and only a From or Subject beyond
+/// [`crate::limits::QUOTED_MAX`] characters is cut. With `json` each line is an object whose strings
+/// are whole; flags are the letters alone, so `""` for new mail. A message that cannot be read is
+/// listed without From and Subject, and the first such failure is returned at the end.
 pub fn list(
     disk: &dyn Disk,
     maildir: &Path,
@@ -67,20 +66,16 @@ pub fn show(
         let file = file.map_err(|source| cannot_read(message, source))?;
         if terminal {
             let mut screen = Screen::new(out);
-            copy(message, &*file, &mut screen)?;
-            end(screen.finish())
+            copy(&*file, 0..u64::MAX, &mut screen).map_err(|error| failed(message, error))?;
+            Ok(end(screen.finish())?)
         } else {
-            copy(message, &*file, out)?;
-            end(out.flush())
+            copy(&*file, 0..u64::MAX, out).map_err(|error| failed(message, error))?;
+            Ok(end(out.flush())?)
         }
     })?;
     let gone = || Err(MailboxError::NoMessage(key.to_owned()).into());
     copied.into_iter().next().flatten().unwrap_or_else(gone)
 }
-
-/// Messages that are read before their lines are written: enough to align columns by, and a bound
-/// for memory however large the mailbox is.
-const BLOCK: usize = 512;
 
 /// Widest that the columns From and Subject are made for alignment's sake; a longer text shifts the
 /// rest of its line.
@@ -187,43 +182,6 @@ impl Table {
     }
 }
 
-/// A text from a message as a column shows it.
-fn shown(text: &str) -> String {
-    let whole = terminal::escape(text);
-    match whole.char_indices().nth(QUOTED_MAX) {
-        Some((end, _)) => format!("{}…", &whole[..end]),
-        None if whole.trim().is_empty() => "-".to_owned(),
-        None => whole.into_owned(),
-    }
-}
-
-/// By columns, not characters; two spaces stand between two columns.
-fn pad(line: &mut String, text: &str, width: usize) {
-    line.push_str(text);
-    let spaces = width.saturating_sub(terminal::width(text)) + 2;
-    line.extend(std::iter::repeat_n(' ', spaces));
-}
-
-/// One object a line. JSON itself lets DEL, C1 and direction marks stand; they are escaped too, for
-/// a person may look at this, and a parser reads the same text.
-fn json_lines(rows: &[Row]) -> Result<String, MailFailure> {
-    let mut lines = String::new();
-    for row in rows {
-        let object = serde_json::to_string(row).map_err(io::Error::from)?;
-        for c in object.chars() {
-            if is_hidden(c) {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(lines, "\\u{unit:04x}");
-                }
-            } else {
-                lines.push(c);
-            }
-        }
-        lines.push('\n');
-    }
-    Ok(lines)
-}
-
 /// RFC 3339 in UTC, to the second; a file's time that no calendar holds is the nearest that does.
 fn date(time: SystemTime) -> String {
     let timestamp = jiff::Timestamp::try_from(time).unwrap_or(if time < SystemTime::UNIX_EPOCH {
@@ -234,29 +192,10 @@ fn date(time: SystemTime) -> String {
     timestamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// In pieces, so that the largest message takes no more memory than another.
-fn copy(message: &Message, file: &dyn DiskFile, out: &mut dyn Write) -> Result<(), MailFailure> {
-    let mut chunk = vec![0; COPY_CHUNK];
-    let mut offset = 0;
-    loop {
-        let read = mailbox::read_at(file, &mut chunk, offset);
-        let count = read.map_err(|source| cannot_read(message, source))?;
-        if count == 0 {
-            return Ok(());
-        }
-        match out.write_all(&chunk[..count]) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            result => result?,
-        }
-        offset += count as u64;
-    }
-}
-
-/// The end of the output; nobody may be there to read it any more.
-fn end(result: io::Result<()>) -> Result<(), MailFailure> {
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
+fn failed(message: &Message, error: CopyError) -> MailFailure {
+    match error {
+        CopyError::Read(source) => cannot_read(message, source).into(),
+        CopyError::Write(error) => error.into(),
     }
 }
 
@@ -298,6 +237,7 @@ impl std::error::Error for MailFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::visible::is_hidden;
     use crate::store::mailbox::tests::Fake;
     use std::time::Duration;
 

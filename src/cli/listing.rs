@@ -1,0 +1,90 @@
+//! What `mail` and `queue` share: columns and JSON lines of a listing, and a message as it lies there.
+//!
+//! A reader that goes away early (`| head`) is no error. Nothing here knows what is listed.
+
+use super::terminal::{escape, width};
+use crate::limits::{COPY_CHUNK, QUOTED_MAX};
+use crate::mail::visible::is_hidden;
+use crate::store::disk::DiskFile;
+use crate::store::mailbox::read_at;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, Write};
+use std::ops::Range;
+
+/// Rows that are read before their lines are written: enough to align columns by, and a bound for
+/// memory however much there is to list.
+pub const BLOCK: usize = 512;
+
+/// Which side of a copy failed.
+#[derive(Debug)]
+pub enum CopyError {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+/// A text from a message or a peer as a column shows it: escaped, cut past [`QUOTED_MAX`]
+/// characters, `-` when there is nothing to see.
+pub fn shown(text: &str) -> String {
+    let whole = escape(text);
+    match whole.char_indices().nth(QUOTED_MAX) {
+        Some((end, _)) => format!("{}…", &whole[..end]),
+        None if whole.trim().is_empty() => "-".to_owned(),
+        None => whole.into_owned(),
+    }
+}
+
+/// Ends a column. By columns, not characters; two spaces stand between two columns.
+pub fn pad(line: &mut String, text: &str, columns: usize) {
+    line.push_str(text);
+    let spaces = columns.saturating_sub(width(text)) + 2;
+    line.extend(std::iter::repeat_n(' ', spaces));
+}
+
+/// One object a line. JSON itself lets DEL, C1 and direction marks stand; they are escaped too, for
+/// a person may look at this, and a parser reads the same text.
+pub fn json_lines(rows: &[impl Serialize]) -> io::Result<String> {
+    let mut lines = String::new();
+    for row in rows {
+        for c in serde_json::to_string(row)?.chars() {
+            if is_hidden(c) {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    // Writing to a String cannot fail.
+                    let _ = write!(lines, "\\u{unit:04x}");
+                }
+            } else {
+                lines.push(c);
+            }
+        }
+        lines.push('\n');
+    }
+    Ok(lines)
+}
+
+/// Copies a part of a file, or what there is of it, in pieces, so that the largest message takes no
+/// more memory than another.
+pub fn copy(file: &dyn DiskFile, part: Range<u64>, out: &mut dyn Write) -> Result<(), CopyError> {
+    let mut chunk = vec![0; COPY_CHUNK];
+    let mut at = part.start;
+    while at < part.end {
+        let most = (part.end - at).min(COPY_CHUNK as u64) as usize;
+        let count = read_at(file, &mut chunk[..most], at).map_err(CopyError::Read)?;
+        if count == 0 {
+            break;
+        }
+        match out.write_all(&chunk[..count]) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
+            result => result.map_err(CopyError::Write)?,
+        }
+        at += count as u64;
+    }
+    Ok(())
+}
+
+/// The end of the output; nobody may be there to read it any more.
+pub fn end(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,241 @@
+//! `facteur queue`: what waits to be sent, and what a person wants to become of it.
+//!
+//! Works on the disk, under the same claims as the server, whether one runs or not; a running one is
+//! sent a hint afterwards, and nothing is lost when it does not hear it. Makes no spool where there is
+//! none, and leaves nothing behind.
+
+mod list;
+mod show;
+
+pub use list::list;
+pub use show::show;
+
+use super::terminal::escape;
+use super::{Failure, Request, complain, config, print, site};
+use crate::config::Config;
+use crate::id::is_id;
+use crate::net::control::{self, Hint};
+use crate::privileges;
+use crate::scheduler::notices;
+use crate::scheduler::verdict::Verdict;
+use crate::site::Site;
+use crate::store::disk::RealDisk;
+use crate::store::entry::{Line, What};
+use crate::store::queue::{Claimed, Queue, QueueError};
+use jiff::{SignedDuration, Timestamp};
+use nix::unistd::geteuid;
+use std::sync::Arc;
+
+/// Asks for an attempt at once: a journal line for each open recipient, then a hint. A message that
+/// is being sent has what it was asked for. With `--all` what leaves meanwhile is no failure.
+pub fn retry(request: &Request, ids: &[&str]) -> Result<(), Failure> {
+    let (config, queue) = open(request)?;
+    let listed = if request.all { listed(&queue)? } else { Vec::new() };
+    let ids = ids.iter().copied().chain(listed.iter().map(String::as_str));
+    let (mut asked, mut busy, mut all_done) = (Vec::new(), Vec::new(), true);
+    for id in ids {
+        match ask(&queue, id) {
+            Ok(()) => asked.push(id),
+            Err(QueueError::Busy) => busy.push(id),
+            Err(QueueError::Gone) if request.all && is_id(id) => {}
+            Err(error) => {
+                all_done = false;
+                complain(&why_not(&queue, id, error));
+            }
+        }
+    }
+    // After the claims are given back: a server that looks while we hold one finds it busy.
+    let then = match hint(&config, &asked) {
+        Ok(true) => "will be attempted now",
+        Ok(false) => "will be attempted when the server starts",
+        Err(error) => {
+            all_done = false;
+            complain(&format!("cannot tell the server: {error}"));
+            "will be attempted when the server looks at it next"
+        }
+    };
+    let told = asked.iter().map(|id| (id, then));
+    let told = told.chain(busy.iter().map(|id| (id, "is being sent at this moment")));
+    print(&told.map(|(id, what)| format!("{}: {what}\n", escape(id))).collect::<String>())?;
+    if all_done { Ok(()) } else { Err(Failure::Told) }
+}
+
+/// Takes messages out of the queue, with `--bounce` after a notice to their senders. Each of them,
+/// whatever becomes of the others.
+pub fn remove(request: &Request, ids: &[&str]) -> Result<(), Failure> {
+    let (config, queue) = open(request)?;
+    // Root's notice would be a file that the server cannot read.
+    if let Some(name) = config.run_as.as_deref().filter(|_| request.bounce && geteuid().is_root()) {
+        let user = privileges::find(name).map_err(Failure::Failed)?;
+        privileges::become_user(Some(&user)).map_err(Failure::Failed)?;
+    }
+    let site = if request.bounce { Some(site(request)?) } else { None };
+    let (mut removed, mut notices, mut all_done) = (Vec::new(), Vec::new(), true);
+    for id in ids {
+        match take(&queue, id, site.as_ref()) {
+            Ok(new) => {
+                removed.push(*id);
+                notices.extend(new);
+            }
+            Err(why) => {
+                all_done = false;
+                complain(&why);
+            }
+        }
+    }
+    // Told only when no power cut can bring them back.
+    queue.sync_removals().map_err(failed)?;
+    let changed: Vec<&str> =
+        removed.iter().copied().chain(notices.iter().map(String::as_str)).collect();
+    if let Err(error) = hint(&config, &changed) {
+        // It finds that they are gone when it wants to send them.
+        complain(&format!("cannot tell the server: {error}"));
+    }
+    let what = if request.bounce { "returned to its sender" } else { "removed" };
+    print(&removed.iter().map(|id| format!("{}: {what}\n", escape(id))).collect::<String>())?;
+    if all_done { Ok(()) } else { Err(Failure::Told) }
+}
+
+/// Writes into the file of a message that it is to be attempted at once.
+fn ask(queue: &Queue, id: &str) -> Result<(), QueueError> {
+    let claimed = queue.claim(id)?;
+    let message = &claimed.message;
+    let line = |recipient| Line {
+        when: Timestamp::now(),
+        recipient,
+        what: What::Asked,
+        host: "-".to_owned(),
+        words: "by facteur queue retry".to_owned(),
+    };
+    // Who is asked again and again while no server runs need not make the file longer.
+    let open = message.open().filter(|&recipient| !message.progress[recipient].is_asked);
+    let lines: Vec<Line> = open.map(line).collect();
+    match lines.is_empty() {
+        true => Ok(()),
+        false => claimed.note(&lines).map_err(QueueError::Disk),
+    }
+}
+
+/// Removes one message, with a site after a notice; gives the notices. The error is a whole line.
+fn take(queue: &Queue, id: &str, with_notice: Option<&Site>) -> Result<Vec<String>, String> {
+    let claimed = queue.claim(id).map_err(|error| why_not(queue, id, error))?;
+    let notices = match with_notice {
+        Some(site) => bounce(queue, site, &claimed).map_err(|why| format!("{id}: {why}"))?,
+        None => Vec::new(),
+    };
+    claimed.remove().map_err(|error| format!("{id}: {error}"))?;
+    Ok(notices)
+}
+
+/// Returns a message to its sender, or to whoever hears of its failures: a notice about each open
+/// recipient is in the queue, durably, or this fails and the message stays. Gives the notices.
+fn bounce(queue: &Queue, site: &Site, claimed: &Claimed) -> Result<Vec<String>, String> {
+    let returned = |index: &usize| {
+        // Other or undefined status (RFC 3463 §3.1): nothing is wrong but that somebody wants it.
+        Verdict::own(*index, What::Failed, "5.0.0", "returned by the administrator of this host")
+    };
+    let verdicts: Vec<Verdict> = claimed.open().iter().map(returned).collect();
+    let desk = notices::Desk { site, disk: &RealDisk, queue };
+    let sent = notices::send(&desk, claimed, &verdicts);
+    let notices = sent.notices.into_iter().map(|notice| notice.id);
+    match sent.untold.first() {
+        None => Ok(notices.collect()),
+        Some((_, error)) => {
+            // Nobody has heard of the others yet; with the message they would be told again.
+            for written in notices.filter_map(|id| queue.claim(&id).ok()) {
+                let _ = written.remove();
+            }
+            Err(format!("{error}; the message stays"))
+        }
+    }
+}
+
+/// The queue of the configured spool, which need not be there.
+fn open(request: &Request) -> Result<(Config, Queue), Failure> {
+    let config = config(request)?;
+    let queue = Queue::new(Arc::new(RealDisk), &config.spool);
+    Ok((config, queue))
+}
+
+/// All names in the queue, those too that can be none of ours: somebody has to hear of them.
+fn listed(queue: &Queue) -> Result<Vec<String>, Failure> {
+    let ids = queue.list().map_err(failed)?;
+    let strangers = queue.strangers().into_iter().map(|name| name.to_string_lossy().into_owned());
+    Ok(ids.into_iter().chain(strangers).collect())
+}
+
+/// Tells a running server which messages to look at; false when none runs.
+fn hint(config: &Config, ids: &[&str]) -> std::io::Result<bool> {
+    let hints: Vec<Hint> = ids.iter().map(|id| Hint::Look((*id).to_owned())).collect();
+    control::send(&config.spool, &hints)
+}
+
+/// Why nothing was done about a message, and what can be: a whole line, not escaped yet.
+fn why_not(queue: &Queue, id: &str, error: QueueError) -> String {
+    match error {
+        QueueError::Busy => format!("{id}: is being sent at this moment, try again"),
+        QueueError::Gone => match queue.aside(id) {
+            Some(path) => {
+                format!("{id}: was no whole queue file and was put aside as {}", path.display())
+            }
+            None if is_id(id) => format!("{id}: {error}"),
+            // A file may have such a name all the same.
+            None => format!("{id}: {error}: an id is letters and digits"),
+        },
+        // Not our business to move: the server does, and says so in its log.
+        QueueError::Damaged(_) => format!("{id}: {error}; a server puts it aside in spool/damaged"),
+        QueueError::Disk(_) => format!("{id}: {error}"),
+    }
+}
+
+fn failed(error: impl ToString) -> Failure {
+    Failure::Failed(escape(&error.to_string()).into_owned())
+}
+
+/// A span of time for people, by its two largest units: 45s, 12m, 3h05m, 2d4h.
+fn span(from: Timestamp, to: Timestamp) -> String {
+    // A clock that was set back makes nothing younger than new.
+    let seconds = to.duration_since(from).max(SignedDuration::ZERO).as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m"),
+        (0, _, _) => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{days}d{}h", hours % 24),
+    }
+}
+
+/// When the next attempt is due, for people: "now", "in 12m".
+fn due_in(next: Timestamp, now: Timestamp) -> String {
+    match next <= now {
+        true => "now".to_owned(),
+        false => format!("in {}", span(now, next)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_told_by_two_units() {
+        let now: Timestamp = "2026-11-23T14:00:00Z".parse().unwrap();
+        for (seconds, told) in [
+            (-5, "0s"),
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (3599, "59m"),
+            (3600, "1h00m"),
+            (11_100, "3h05m"),
+            (86_399, "23h59m"),
+            (86_400, "1d0h"),
+            (187_200, "2d4h"),
+        ] {
+            assert_eq!(span(now, now + SignedDuration::from_secs(seconds)), told, "{seconds}");
+        }
+        assert_eq!(due_in(now, now), "now");
+        assert_eq!(due_in(crate::scheduler::due::AT_ONCE, now), "now");
+        assert_eq!(due_in(now + SignedDuration::from_mins(12), now), "in 12m");
+    }
+}

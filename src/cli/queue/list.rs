@@ -1,0 +1,200 @@
+//! `facteur queue list`: a line for each message that waits.
+//!
+//! Claims nothing, so that it never stands in the way of a server and shows what is being sent too.
+
+use super::{due_in, listed, open, span, why_not};
+use crate::cli::listing::{BLOCK, end, json_lines, pad, shown};
+use crate::cli::terminal::width;
+use crate::cli::{Failure, Request, complain};
+use crate::config::Relay;
+use crate::id::is_id;
+use crate::limits::{QUEUE_READERS, QUOTED_MAX};
+use crate::scheduler::due;
+use crate::store::entry::What;
+use crate::store::queue::{Queue, QueueError, Waiting};
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, Write};
+use std::thread::{self, ScopedJoinHandle};
+
+/// Lists the queue, oldest first. What is no whole queue file is named on stderr and hides no other;
+/// then the command fails at its end.
+pub fn list(request: &Request) -> Result<(), Failure> {
+    let (config, queue) = open(request)?;
+    let ids = listed(&queue)?;
+    let (mut table, mut all_read) = (Table::default(), true);
+    let mut out = io::stdout().lock();
+    let cannot = |error: io::Error| Failure::Failed(format!("cannot write: {error}"));
+    for block in ids.chunks(BLOCK) {
+        let mut rows = Vec::with_capacity(block.len());
+        for row in read_rows(&queue, &config.relay, block) {
+            match row {
+                Ok(row) => rows.push(row),
+                Err(why) => {
+                    all_read = false;
+                    complain(&why);
+                }
+            }
+        }
+        let lines = match request.json {
+            true => json_lines(&rows).map_err(cannot)?,
+            false => table.lines(&rows),
+        };
+        match out.write_all(lines.as_bytes()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            result => result.map_err(cannot)?,
+        }
+    }
+    end(out.flush()).map_err(cannot)?;
+    if all_read { Ok(()) } else { Err(Failure::Told) }
+}
+
+/// One message of the listing; its fields and their order are those of the contract.
+#[derive(Serialize)]
+struct Row {
+    id: String,
+    #[serde(serialize_with = "rfc3339")]
+    queued: Timestamp,
+    /// Octets of the message, with LF line ends.
+    size: u64,
+    /// The earliest attempt at a recipient, not before now; none when nobody is left.
+    #[serde(serialize_with = "rfc3339_or_null")]
+    next: Option<Timestamp>,
+    /// Without brackets, but `<>` when it is null.
+    sender: String,
+    /// Those left, without brackets.
+    recipients: Vec<String>,
+    /// Whole, with the line ends of a reply; empty before the first attempt.
+    error: String,
+    #[serde(skip)]
+    now: Timestamp,
+}
+
+impl Row {
+    fn new(message: &Waiting, relay: &Relay, now: Timestamp) -> Row {
+        let Waiting { entry, progress, .. } = message;
+        let next = message.open().map(|index| due::next(entry, &progress[index], relay)).min();
+        let recipients = message.open().map(|index| entry.recipients[index].mailbox.to_string());
+        Row {
+            id: entry.id.clone(),
+            queued: entry.queued,
+            size: entry.size,
+            next: next.map(|next| next.max(now)),
+            sender: entry.sender.from.to_string(),
+            recipients: recipients.collect(),
+            error: last_error(message),
+            now,
+        }
+    }
+}
+
+/// What the newest line about a recipient who is left says of why it waits.
+fn last_error(message: &Waiting) -> String {
+    // The other lines tell what somebody did, not what went wrong.
+    let says_why = |what| matches!(what, What::Deferred | What::Held);
+    let newest_first = message.journal.iter().rev().filter(|line| says_why(line.what));
+    let open = newest_first.map(|line| &message.progress[line.recipient]);
+    let mut errors = open.filter(|progress| !progress.is_done()).map(|progress| progress.error());
+    errors.find(|error| !error.is_empty()).unwrap_or_default()
+}
+
+/// Messages that are still there, in their order, and what is wrong with the others.
+fn read_rows(queue: &Queue, relay: &Relay, ids: &[String]) -> Vec<Result<Row, String>> {
+    let now = Timestamp::now();
+    let read = |ids: &[String]| -> Vec<Result<Row, String>> {
+        ids.iter().filter_map(|id| read_row(queue, relay, id, now)).collect()
+    };
+    let parts = ids.chunks(ids.len().div_ceil(QUEUE_READERS).max(1));
+    thread::scope(|scope| {
+        let spawn = |part| {
+            let thread = thread::Builder::new().name("list".to_owned());
+            // Without a thread it is read here; only slower.
+            thread.spawn_scoped(scope, move || read(part)).map_err(|_| read(part))
+        };
+        let parts: Vec<_> = parts.map(spawn).collect();
+        let join = |part: Result<ScopedJoinHandle<_>, _>| match part.map(ScopedJoinHandle::join) {
+            Ok(Ok(rows)) | Err(rows) => rows,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        };
+        parts.into_iter().flat_map(join).collect()
+    })
+}
+
+/// None when it was sent since the directory was read.
+fn read_row(queue: &Queue, relay: &Relay, id: &str, now: Timestamp) -> Option<Result<Row, String>> {
+    match queue.read(id) {
+        Ok(message) => Some(Ok(Row::new(&message, relay, now))),
+        Err(QueueError::Gone) if is_id(id) => None,
+        Err(error) => Some(Err(why_not(queue, id, error))),
+    }
+}
+
+/// Widths of the columns. They only grow, so that lines written before stay aligned with most that
+/// follow.
+#[derive(Default)]
+struct Table([usize; 6]);
+
+/// Widest that each column is made for alignment's sake; a longer text shifts the rest of its line.
+const WIDTHS: [usize; 6] = [20, 8, 12, 10, 40, 60];
+
+impl Table {
+    /// A line a row: id, age, size, next attempt, sender, recipients left, last error.
+    fn lines(&mut self, rows: &[Row]) -> String {
+        let table: Vec<_> = rows.iter().map(|row| (columns(row), error(row))).collect();
+        // Widths before lines, so that at least a block is aligned as a whole.
+        for (columns, _) in &table {
+            for (at, column) in columns.iter().enumerate() {
+                self.0[at] = self.0[at].max(width(column).min(WIDTHS[at]));
+            }
+        }
+        let mut lines = String::new();
+        for (columns, error) in &table {
+            for (column, width) in columns.iter().zip(self.0) {
+                pad(&mut lines, column, width);
+            }
+            // Writing to a String cannot fail.
+            let _ = writeln!(lines, "{error}");
+        }
+        lines
+    }
+}
+
+/// All columns but the last, escaped.
+fn columns(row: &Row) -> [String; 6] {
+    let next = row.next.map_or("-".to_owned(), |next| due_in(next, row.now));
+    let recipients = shown(&few(&row.recipients));
+    let age = span(row.queued, row.now);
+    [row.id.clone(), age, row.size.to_string(), next, shown(&row.sender), recipients]
+}
+
+/// On one line, whatever lines a reply had.
+fn error(row: &Row) -> String {
+    shown(&row.error.replace('\n', " / "))
+}
+
+/// As many recipients as a line has room for, at least one, and how many there are beside.
+fn few(recipients: &[String]) -> String {
+    let mut text = recipients.first().cloned().unwrap_or_default();
+    for (index, recipient) in recipients.iter().enumerate().skip(1) {
+        // Room for " and 1000 more" is kept: a cut must not hide how many there are.
+        if text.len() + recipient.len() > QUOTED_MAX - 20 {
+            let _ = write!(text, " and {} more", recipients.len() - index);
+            break;
+        }
+        let _ = write!(text, ",{recipient}");
+    }
+    text
+}
+
+/// To the millisecond, as the queue file has it.
+fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.3}"))
+}
+
+fn rfc3339_or_null<S: Serializer>(time: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => rfc3339(time, to),
+        None => to.serialize_none(),
+    }
+}

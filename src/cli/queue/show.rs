@@ -1,0 +1,100 @@
+//! `facteur queue show`: one message that waits, and all that became of it so far.
+
+use super::{due_in, failed, open, why_not};
+use crate::cli::listing::{CopyError, copy, end};
+use crate::cli::terminal::{Screen, escape};
+use crate::cli::{Failure, Request};
+use crate::config::Relay;
+use crate::scheduler::due;
+use crate::store::entry::{Entry, Line, What};
+use crate::store::queue::Waiting;
+use jiff::Timestamp;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+
+/// Prints the header of the queue file with the state of each recipient below its line, every
+/// attempt, an empty line, then the octets of the message; those are escaped on a terminal, and all
+/// before them always, as people read it.
+pub fn show(request: &Request, id: &str) -> Result<(), Failure> {
+    let (config, queue) = open(request)?;
+    // Opened first: what is sent in this moment is shown as a whole, or not at all.
+    let read = queue.open(id).and_then(|file| Ok((file, queue.read(id)?)));
+    let (file, message) = read.map_err(|error| failed(why_not(&queue, id, error)))?;
+    let mut stdout = io::stdout().lock();
+    let text = envelope(&message, &config.relay, Timestamp::now()) + &attempts(&message) + "\n";
+    let cannot = |error: io::Error| Failure::Failed(format!("cannot write: {error}"));
+    end(stdout.write_all(text.as_bytes())).map_err(cannot)?;
+    let Entry { message_at, size, .. } = message.entry;
+    let part = message_at..message_at + size;
+    // A file or a pipe gets the octets as they are; only a terminal could be steered.
+    let copied = match stdout.is_terminal() {
+        true => {
+            let mut screen = Screen::new(&mut stdout);
+            let copied = copy(&*file, part, &mut screen);
+            copied.and_then(|()| screen.finish().map_err(CopyError::Write))
+        }
+        false => copy(&*file, part, &mut stdout),
+    };
+    match copied {
+        Err(CopyError::Read(error)) => Err(failed(format!("{id}: cannot be read: {error}"))),
+        Err(CopyError::Write(error)) => end(Err(error)).map_err(cannot),
+        Ok(()) => end(stdout.flush()).map_err(cannot),
+    }
+}
+
+/// The header as the file has it, but for its version line.
+fn envelope(message: &Waiting, relay: &Relay, now: Timestamp) -> String {
+    let header = message.entry.header();
+    let (mut text, mut recipient) = (String::new(), 0);
+    for line in header.lines().skip(1).filter(|line| !line.is_empty()) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}", escape(line));
+        if line.starts_with("to: ") {
+            let _ = writeln!(text, "    {}", escape(&state(message, recipient, relay, now)));
+            recipient += 1;
+        }
+    }
+    text
+}
+
+/// What became of a recipient so far, and what comes next.
+fn state(message: &Waiting, recipient: usize, relay: &Relay, now: Timestamp) -> String {
+    let progress = &message.progress[recipient];
+    if let Some(last) = progress.last.as_ref().filter(|_| progress.is_done()) {
+        return format!("{} at {:.3}", last.what, last.when);
+    }
+    let mut text = match progress.attempts {
+        0 => "not attempted yet".to_owned(),
+        1 => "deferred once".to_owned(),
+        attempts => format!("deferred {attempts} times"),
+    };
+    if progress.is_announced {
+        text.push_str(", its sender was told that it is late");
+    }
+    let next = due::next(&message.entry, progress, relay);
+    let _ = write!(text, "; next attempt {}", due_in(next, now));
+    if let Some((_, why)) = &progress.held {
+        let _ = write!(text, ", held back: {}", why.replace('\n', " / "));
+    }
+    text
+}
+
+/// The journal, oldest line first.
+fn attempts(message: &Waiting) -> String {
+    let mut text = String::new();
+    for Line { when, recipient, what, host, words } in &message.journal {
+        let to = &message.entry.recipients[*recipient].mailbox;
+        let host = match (what, host.as_str()) {
+            (_, "" | "-") => String::new(),
+            // This line has a time in place of a host.
+            (What::Held, until) => format!(" until {until}"),
+            (_, host) => format!(" {host}"),
+        };
+        let _ = writeln!(text, "{}", escape(&format!("{when:.3} {to} {what}{host}")));
+        // A reply of several lines is shown as it came.
+        for line in words.lines() {
+            let _ = writeln!(text, "    {}", escape(line));
+        }
+    }
+    text
+}
