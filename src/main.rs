@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    facteur::cli::run(std::env::args_os().skip(1))
+    facteur::cli::run(std::env::args_os())
 }

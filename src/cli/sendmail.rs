@@ -1,0 +1,352 @@
+//! `facteur sendmail`: sendmail(1), for cron, PHP, mail programs and everything else that sends mail by
+//! starting a program. Also by the names `sendmail`, `mailq` and `newaliases`.
+//!
+//! Nothing is delivered here: a message is put where the server takes it from ([`caller`]), durably,
+//! whether one runs or not. What a session would refuse is refused at once, and then nobody is sent
+//! anything: who called knows that it was not sent.
+
+mod caller;
+mod lines;
+mod message;
+mod options;
+mod smtp;
+mod status;
+
+use super::terminal::escape;
+use super::{Request, complain, print, queue, route};
+use crate::config::Config;
+use crate::limits::QUEUE_HEADER_MAX;
+use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
+use crate::mail::envelope::{BodyType, Sender};
+use crate::mail::header::Summary;
+use crate::mail::repair::{Header, Missing};
+use crate::mail::trace::Submitted;
+use crate::pickup::{Author, Resolved, home_of, resolve};
+use crate::policy;
+use crate::route::bad_aliases;
+use crate::site::Site;
+use crate::store::disk::RealDisk;
+use crate::store::entry::{Addressee, Entry};
+use crate::store::queue::Queue;
+use caller::{Caller, choose, drop_setuid};
+use jiff::{Timestamp, ZonedDateTime};
+use lines::Lines;
+use message::Message;
+use options::{Mode, Options};
+use status::{Refusal, Status, of_reply};
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+const HELP: &str = "\
+usage: facteur [-c FILE] sendmail [OPTION...] [RECIPIENT...]
+       sendmail, mailq, newaliases: the same by a link of that name
+
+Reads a message from standard input and leaves it to the server, whether one runs or not. Options
+are Postfix's:
+
+  -t            send to To, Cc and Bcc of the header too
+  -i, -oi       a line of a dot does not end the message
+  -f, -r ADDR   the sender, <> for none; else the login name at hostname
+  -F NAME       the name for From, where the message has none
+  -B 8BITMIME   or 7BIT; else what the message is
+  -N, -R, -V    what reports are wanted: never or failure,delay,success; full or hdrs; an id
+  -bp           the queue (mailq); -q: attempt all of it now, -qIID one, -qRDOMAIN what is for it
+  -bs           speak SMTP on standard input and output
+  -bi, -I       check the aliases, which need no building (newaliases)
+  -bv           say where mail for the recipients would go, and send nothing
+  -C FILE       configuration; a ./facteur.toml counts only if it is root's or the caller's
+  -v            say what was done
+  -A -e -h -L -O -o -p VALUE, -G -U -c -m -x: passed over
+
+A recipient without a domain is at hostname when its mail is delivered here, else at the first
+domain. Bcc is left out; Date, From and Message-ID are added where they are missing. Nothing is sent
+to anybody when one recipient is refused.
+
+Root and the server's user write into the queue. What others send lies in spool/drop until the server
+takes it in; its sender is the login name at hostname, or an address here whose mail the login gets:
+any other is replaced. What this user may not look up is judged by the server, which then returns it.
+
+exit status: 0 done, 64 usage, 65 bad message or address in it, 67 unknown user, 69 refused, 71 no such
+caller, 73 cannot create, 74 cannot read the input, 75 try later, 77 not allowed, 78 configuration
+";
+
+/// By which name it was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    Sendmail,
+    Mailq,
+    Newaliases,
+}
+
+impl Name {
+    /// None: it is facteur.
+    pub fn of(program: &Path) -> Option<Name> {
+        match program.file_name()?.to_str()? {
+            "sendmail" => Some(Name::Sendmail),
+            "mailq" => Some(Name::Mailq),
+            "newaliases" => Some(Name::Newaliases),
+            _ => None,
+        }
+    }
+}
+
+/// Does what the arguments say, behind the name of the program or the command. `config`: by facteur's
+/// own `-c`.
+pub fn run(name: Name, config: Option<PathBuf>, arguments: Vec<OsString>) -> ExitCode {
+    let mode = match name {
+        Name::Sendmail => Mode::Send,
+        Name::Mailq => Mode::List,
+        Name::Newaliases => Mode::Aliases,
+    };
+    let done = drop_setuid().and_then(|()| options::parse(arguments, mode));
+    match done.and_then(|options| act(config, &options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Refusal { status, text }) => {
+            if !text.is_empty() {
+                let _ = writeln!(io::stderr(), "sendmail: {}", escape(&text));
+            }
+            ExitCode::from(status as u8)
+        }
+    }
+}
+
+fn act(config: Option<PathBuf>, options: &Options) -> Result<(), Refusal> {
+    let config = choose(options.config.clone().or(config));
+    let request = Request { config: config.clone(), ..Request::default() };
+    match &options.mode {
+        Mode::Help => Ok(print(HELP)?),
+        Mode::Version => Ok(print(&format!("facteur {}\n", env!("CARGO_PKG_VERSION")))?),
+        Mode::Nothing => Ok(()),
+        Mode::Send => send(&Caller::find(config.as_deref())?, options),
+        Mode::Smtp => smtp::run(&Caller::find(config.as_deref())?),
+        Mode::Aliases => check_aliases(&request),
+        Mode::Verify => verify(&request, &options.recipients),
+        Mode::List => owned(&request).and_then(|_| Ok(queue::list(&request)?)),
+        Mode::Flush => {
+            owned(&request)?;
+            Ok(queue::retry(&Request { all: true, ..request }, &[])?)
+        }
+        Mode::FlushOne(id) => owned(&request).and_then(|_| Ok(queue::retry(&request, &[id])?)),
+        Mode::FlushFor(domain) => {
+            let ids = waiting_for(&owned(&request)?, domain)?;
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            Ok(queue::retry(&request, &ids)?)
+        }
+    }
+}
+
+/// One message, to all or to nobody.
+fn send(caller: &Caller, options: &Options) -> Result<(), Refusal> {
+    let (config, home) = (&caller.config, home_of(&caller.config).clone());
+    let mut to = Vec::new();
+    for word in &options.recipients {
+        to.extend(addresses(word, &home, config.limit.recipients)?);
+    }
+    if to.is_empty() && !options.by_header {
+        return Err(Refusal::usage("no recipient, and no -t"));
+    }
+    let own = caller.author.address(config).map_err(|why| Refusal::new(Status::System, why))?;
+    let from = sender(options, &own, config)?;
+    let lines = Lines::new(!options.ignores_dots);
+    let (spill, most) = (caller.scratch(), config.limit.message_size);
+    let Message { head, body, summary, is_eight_bit } =
+        message::read(&mut io::stdin().lock(), lines, &caller.disk, &spill, most)?;
+    let bad_data = |why: String| Refusal::new(Status::Data, why);
+    // It was read whole before, so there is one.
+    let header = Header::read(&head, true).map_err(|error| bad_data(error.to_string()))?;
+    let header = header.ok_or_else(|| bad_data("the header has no end".to_owned()))?;
+    if options.by_header {
+        let found = header.recipients(&home, config.limit.recipients);
+        to.extend(found.map_err(|bad| bad_data(bad.to_string()))?);
+    }
+    let asked = asked(options, to, config.limit.recipients)?;
+    let to = resolved(caller, asked, &summary)?;
+    let entry = entry(options, from, to, is_eight_bit);
+    if entry.header().len() > QUEUE_HEADER_MAX / 2 {
+        return Err(Refusal::new(Status::Unavailable, "too many recipients"));
+    }
+    let date = ZonedDateTime::now();
+    let head = repaired(caller, options, &header, &entry, &own, &date);
+    let Author { uid, login, .. } = &caller.author;
+    let by = &config.hostname;
+    let received = Submitted { uid: *uid, login, by, id: &entry.id, date: &date }.field();
+    let recipients = entry.recipients.len();
+    let id = caller.put(entry, &received, &head, &body)?;
+    if options.verbose {
+        print(&format!("{id}: queued for {recipients} recipients\n"))?;
+    }
+    Ok(())
+}
+
+/// The envelope, under a new id.
+fn entry(options: &Options, from: ReversePath, to: Vec<Addressee>, is_eight_bit: bool) -> Entry {
+    let is_utf8 = |to: &Addressee| !to.mailbox.to_string().is_ascii();
+    let smtputf8 = !from.to_string().is_ascii() || to.iter().any(is_utf8);
+    let found = if is_eight_bit { BodyType::EightBitMime } else { BodyType::SevenBit };
+    Entry {
+        id: crate::id::message(),
+        queued: Timestamp::now(),
+        session: crate::id::session(),
+        sender: Sender {
+            from,
+            size: None,
+            body: options.body.unwrap_or(found),
+            smtputf8,
+            ret: options.ret,
+            envid: options.envid.clone(),
+        },
+        is_trusted: true,
+        recipients: to,
+        // Known when it is written.
+        size: 0,
+        message_at: 0,
+    }
+}
+
+/// The header as it is sent. `own`: who it is from when that is nobody.
+fn repaired(
+    caller: &Caller,
+    options: &Options,
+    header: &Header<'_>,
+    entry: &Entry,
+    own: &Mailbox,
+    date: &ZonedDateTime,
+) -> Vec<u8> {
+    let host = &caller.config.hostname;
+    let message_id = format!("{}.{:016x}@{host}", entry.id, crate::id::random());
+    // NAME is what Postfix and its elders look at, too.
+    let name = options.name.clone().or_else(|| std::env::var("NAME").ok());
+    let name = name.unwrap_or_else(|| caller.author.name.clone());
+    let from = match &entry.sender.from {
+        ReversePath::Mailbox(mailbox) => mailbox,
+        ReversePath::Null => own,
+    };
+    header.repaired(&Missing { date, message_id: &message_id, name: Some(&name), from })
+}
+
+/// Each once, with what was asked for all of them.
+fn asked(options: &Options, to: Vec<Mailbox>, most: usize) -> Result<Vec<Addressee>, Refusal> {
+    let mut known = HashSet::new();
+    let to = to.into_iter().filter(|mailbox| known.insert(mailbox.clone()));
+    let notify = options.notify;
+    let to = to.map(|mailbox| Addressee { mailbox, notify, orcpt: None, via: None });
+    let to: Vec<Addressee> = to.collect();
+    match to.len() {
+        0 => Err(Refusal::usage("no recipient in the header")),
+        count if count > most => {
+            let text = format!("{count} recipients, and limit.recipients is {most}");
+            Err(Refusal::new(Status::Unavailable, text))
+        }
+        _ => Ok(to),
+    }
+}
+
+/// Where the mail goes, when nobody is refused. What will be dropped is left as it is, for the server
+/// looks at it again.
+fn resolved(
+    caller: &Caller,
+    asked: Vec<Addressee>,
+    summary: &Summary,
+) -> Result<Vec<Addressee>, Refusal> {
+    let site = caller.site(false)?;
+    let Resolved { to, here, mut refused } = resolve(&site, &*caller.disk, "", asked.clone());
+    if caller.drops() {
+        // What this user cannot find out the server can.
+        refused.retain(|(_, reply)| reply.is_permanent());
+    }
+    if let Some((_, first)) = refused.first() {
+        let status = of_reply(first);
+        for (_, reply) in &refused {
+            let _ = writeln!(io::stderr(), "sendmail: {}", escape(&reply.to_string()));
+        }
+        return Err(Refusal::new(status, "nothing was sent"));
+    }
+    let fits = policy::message(&site, summary, here.iter());
+    fits.map_err(|reply| Refusal::new(of_reply(&reply), reply.to_string()))?;
+    Ok(if caller.drops() { asked } else { to })
+}
+
+/// The addresses of one word of a command line, which may be a list as in a header: some programs write
+/// it so.
+fn addresses(word: &str, home: &Domain, most: usize) -> Result<Vec<Mailbox>, Refusal> {
+    let field = format!("To: {}\n\n", word.replace(['\r', '\n'], " "));
+    let bad = |why: String| Refusal::usage(format!("{word}: {why}"));
+    let header = Header::read(field.as_bytes(), true).map_err(|error| bad(error.to_string()))?;
+    let found = header.map(|header| header.recipients(home, most)).transpose();
+    let found = found.map_err(|error| bad(error.flaw.to_string()))?.unwrap_or_default();
+    match found.is_empty() {
+        true => Err(bad("no address".to_owned())),
+        false => Ok(found),
+    }
+}
+
+/// Who is told when it fails.
+fn sender(options: &Options, own: &Mailbox, config: &Config) -> Result<ReversePath, Refusal> {
+    let Some(word) = &options.sender else { return Ok(ReversePath::Mailbox(own.clone())) };
+    if matches!(word.trim(), "" | "<>") {
+        return Ok(ReversePath::Null);
+    }
+    // At hostname, as the default sender is: `-f ann` by ann changes nothing.
+    let mut found = addresses(word, &config.hostname, 1)?;
+    found.pop().map(ReversePath::Mailbox).ok_or_else(|| Refusal::usage("-f takes one address"))
+}
+
+/// newaliases: there is no database to build; what a server would find wrong is told.
+fn check_aliases(request: &Request) -> Result<(), Refusal> {
+    let config = super::config(request).map_err(unconfigured)?;
+    let read = Site::read(config);
+    let (site, mut bad) = read.map_err(|error| Refusal::new(Status::Config, error.to_string()))?;
+    bad.extend(bad_aliases(&site, &RealDisk));
+    bad.iter().for_each(|line| complain(&line.to_string()));
+    match bad.is_empty() {
+        true => Ok(()),
+        false => Err(Refusal::new(Status::Data, "")),
+    }
+}
+
+/// What `facteur route` says, which knows no names without a domain.
+fn verify(request: &Request, recipients: &[String]) -> Result<(), Refusal> {
+    let config = super::config(request).map_err(unconfigured)?;
+    let mut to = Vec::new();
+    for word in recipients {
+        to.extend(addresses(word, home_of(&config), config.limit.recipients)?);
+    }
+    let to: Vec<String> = to.iter().map(ToString::to_string).collect();
+    match to.is_empty() {
+        true => Err(Refusal::usage("-bv takes recipients")),
+        false => Ok(route::run(request, &to.iter().map(String::as_str).collect::<Vec<_>>())?),
+    }
+}
+
+/// The queue, for those who may look at it.
+fn owned(request: &Request) -> Result<Queue, Refusal> {
+    let config = super::config(request).map_err(unconfigured)?;
+    let queue = Queue::new(Arc::new(RealDisk), &config.spool);
+    match queue.list() {
+        Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {
+            let text = format!("{error}: the queue is for root and the server's user");
+            Err(Refusal::new(Status::NoPermission, text))
+        }
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(queue),
+    }
+}
+
+/// Messages with an open recipient at a domain.
+fn waiting_for(queue: &Queue, domain: &str) -> Result<Vec<String>, Refusal> {
+    let domain = Domain::parse(domain).map_err(|why| Refusal::usage(format!("-qR: {why}")))?;
+    let waits = |id: &String| {
+        let Ok(waiting) = queue.read(id) else { return false };
+        let mut hosts = waiting.open().map(|index| &waiting.entry.recipients[index].mailbox.host);
+        hosts.any(|host| matches!(host, Host::Domain(name) if *name == domain))
+    };
+    Ok(queue.list()?.into_iter().filter(waits).collect())
+}
+
+fn unconfigured(failure: super::Failure) -> Refusal {
+    Refusal { status: Status::Config, ..failure.into() }
+}

@@ -1,0 +1,215 @@
+//! Who calls sendmail, with which configuration, and where what he sends is put: into the queue by root
+//! and the server's user, into `spool/drop/` by all others.
+
+use super::status::{Refusal, Status};
+use crate::config::Config;
+use crate::net::control::{self, Hint};
+use crate::pickup::Author;
+use crate::privileges;
+use crate::site::Site;
+use crate::store::body::Body;
+use crate::store::disk::{Disk, DiskFile, Doing, RealDisk, StoreError};
+use crate::store::drop::Drops;
+use crate::store::entry::Entry;
+use crate::store::queue::Queue;
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, Uid, User, eaccess, geteuid, getuid, setuid};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Who calls, and what he may.
+pub struct Caller {
+    pub author: Author,
+    pub config: Config,
+    pub disk: Arc<dyn Disk>,
+    way: Way,
+}
+
+enum Way {
+    Queue(Queue),
+    Drop(Drops),
+}
+
+/// Which file is the configuration: the one that was named, else where every command looks. A
+/// `facteur.toml` in the current directory counts only when it is root's or the caller's own: whoever
+/// may write into /tmp must not decide where the mail of a program goes that runs there.
+pub fn choose(named: Option<PathBuf>) -> Option<PathBuf> {
+    let is_strange = |found: fs::Metadata| found.uid() != 0 && found.uid() != getuid().as_raw();
+    let strange = fs::metadata("facteur.toml").is_ok_and(is_strange);
+    named.or_else(|| strange.then(|| PathBuf::from("/etc/facteur/facteur.toml")))
+}
+
+/// Gives up what the file's mode gave to anybody who calls it: he names the configuration, and with it
+/// files to write.
+pub fn drop_setuid() -> Result<(), Refusal> {
+    if geteuid() != getuid() {
+        let failed = |error| Refusal::new(Status::System, format!("cannot become uid: {error}"));
+        setuid(getuid()).map_err(failed)?;
+    }
+    Ok(())
+}
+
+impl Caller {
+    /// Root becomes the server's user, for good: what it puts into the spool has to be his.
+    pub fn find(config: Option<&Path>) -> Result<Caller, Refusal> {
+        let config = Config::load(config);
+        let config = config
+            .map_err(|error| Refusal::new(Status::Config, format!("configuration: {error}")))?;
+        let uid = getuid().as_raw();
+        let nobody =
+            || Refusal::new(Status::System, format!("uid {uid} is no user of this system"));
+        let found = Author::find(uid).map_err(|error| {
+            Refusal::new(Status::System, format!("cannot find the user of uid {uid}: {error}"))
+        })?;
+        let author = found.ok_or_else(nobody)?;
+        if getuid().is_root() {
+            step_down(&config)?;
+        }
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let way = Way::find(&disk, &config, &author)?;
+        Ok(Caller { author, config, disk, way })
+    }
+
+    /// Whether the server has the last word.
+    pub fn drops(&self) -> bool {
+        matches!(self.way, Way::Drop(_))
+    }
+
+    /// The site, as far as this user can see it: a domain that it cannot look into is as good as one
+    /// elsewhere, and its recipients are judged by the server alone. `expanded`: recipients stand for
+    /// themselves from now on, so that none may be an alias that is yet to be looked at.
+    pub fn site(&self, expanded: bool) -> Result<Site, Refusal> {
+        let mut config = self.config.clone();
+        if self.drops() {
+            let reads = |file: &Option<PathBuf>| {
+                file.as_ref().is_none_or(|file| eaccess(file, AccessFlags::R_OK).is_ok())
+            };
+            config.domains.retain(|domain| {
+                let aliases = match expanded {
+                    true => domain.aliases.is_none(),
+                    false => reads(&domain.aliases),
+                };
+                aliases && reads(&domain.users) && (domain.any_user || domain.users.is_some())
+            });
+        }
+        // It may be mended by the time the server reads it, or it may not: we cannot say who exists.
+        let site = Site::read(config);
+        site.map(|(site, _)| site).map_err(|error| Refusal::new(Status::Config, error.to_string()))
+    }
+
+    /// Where a large message may lie while it comes in; a file there has no name.
+    pub fn scratch(&self) -> PathBuf {
+        match &self.way {
+            Way::Queue(queue) => queue.tmp(),
+            Way::Drop(_) => std::env::temp_dir(),
+        }
+    }
+
+    /// Puts a message where the server takes it from, durably; gives its id. It is `received`, unless
+    /// the server writes that field itself, then `head`, then `body`.
+    pub fn put(
+        &self,
+        mut entry: Entry,
+        received: &str,
+        head: &[u8],
+        body: &Body,
+    ) -> Result<String, StoreError> {
+        let received = if self.drops() { "" } else { received };
+        let prefix = [received.as_bytes(), head].concat();
+        entry.size = prefix.len() as u64 + body.size();
+        let write = |file: &dyn DiskFile, path: &Path| body.copy_to(&prefix, &[], file, path);
+        match &self.way {
+            Way::Queue(queue) => {
+                queue.insert(&entry, write)?;
+                // A server that does not hear it finds the message when it looks at the queue next.
+                let _ = control::send(&self.config.spool, &[Hint::Look(entry.id.clone())]);
+            }
+            Way::Drop(drops) => {
+                entry.id = crate::id::secret(&entry.id);
+                drops.put(&entry, write)?;
+            }
+        }
+        Ok(entry.id)
+    }
+}
+
+impl Way {
+    fn find(disk: &Arc<dyn Disk>, config: &Config, author: &Author) -> Result<Way, Refusal> {
+        let queue = Queue::new(disk.clone(), &config.spool);
+        let dir = queue.dir();
+        match eaccess(&dir, AccessFlags::W_OK | AccessFlags::X_OK) {
+            Ok(()) => Ok(Way::Queue(queue)),
+            Err(Errno::ENOENT) => {
+                let is_its = config.run_as.as_ref().is_none_or(|user| *user == author.login)
+                    || author.uid == 0;
+                let spool = config.spool.display();
+                if config.file.is_none() {
+                    // Mail would lie where nobody ever looks.
+                    let text =
+                        format!("there is no configuration, and no demo has run: no {spool}");
+                    return Err(Refusal::new(Status::Config, text));
+                }
+                if !is_its {
+                    let text = format!("{spool} is not there yet: start the server once");
+                    return Err(Refusal::new(Status::Later, text));
+                }
+                queue.make()?;
+                Ok(Way::Queue(queue))
+            }
+            Err(Errno::EACCES | Errno::EPERM) => {
+                let drops = Drops::new(disk.clone(), &config.spool);
+                // Told before the message is read.
+                let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+                let may = eaccess(&drops.dir(), flags).map_err(std::io::Error::from);
+                may.doing("drop mail into", &drops.dir()).map_err(explain)?;
+                Ok(Way::Drop(drops))
+            }
+            Err(error) => {
+                let source = Err(std::io::Error::from(error));
+                source.doing("write into", &dir)?;
+                Ok(Way::Queue(queue))
+            }
+        }
+    }
+}
+
+fn explain(error: StoreError) -> Refusal {
+    let why = match error.source.kind() {
+        ErrorKind::NotFound => "; the server makes it when it starts",
+        ErrorKind::PermissionDenied => "; users need x on every directory above it",
+        _ => "",
+    };
+    let refusal = Refusal::from(error);
+    let status = match refusal.status {
+        Status::NoPermission => Status::NoPermission,
+        _ => Status::Later,
+    };
+    Refusal::new(status, refusal.text + why)
+}
+
+/// Root becomes the user of `run_as`, else whoever the spool belongs to.
+fn step_down(config: &Config) -> Result<(), Refusal> {
+    let config_error = |why: String| Refusal::new(Status::Config, why);
+    let user = match &config.run_as {
+        Some(name) => privileges::find(name)
+            .map(Some)
+            .map_err(|why| config_error(format!("{}: {why}", config.place("run_as")))),
+        None => match fs::metadata(&config.spool) {
+            Ok(found) => {
+                let user = User::from_uid(Uid::from_raw(found.uid()));
+                user.map_err(|error| config_error(format!("whose the spool is: {error}")))
+            }
+            Err(_) => Ok(None),
+        },
+    }?;
+    match user {
+        Some(user) if !user.uid.is_root() => {
+            let became = privileges::become_user(Some(&user));
+            became.map(drop).map_err(|why| Refusal::new(Status::System, why))
+        }
+        _ => Ok(()),
+    }
+}

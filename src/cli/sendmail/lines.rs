@@ -1,0 +1,129 @@
+//! What a program writes to sendmail → a message with LF line ends, at any split of the input.
+//!
+//! CR LF and LF end a line. A CR that ends none, as in the output of a program that shows its progress,
+//! becomes a line end in the body and a space in the header: no octet of a message may be a line end to
+//! one reader and not to another, and nobody writes a field into our header.
+
+/// Where in a line the next octet stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Start,
+    /// After a dot alone, which is held back.
+    Dot,
+    Middle,
+}
+
+/// Decodes one message.
+#[derive(Debug)]
+pub struct Lines {
+    dot_ends: bool,
+    at: At,
+    /// CRs that may belong to a line end.
+    held: usize,
+    in_header: bool,
+    over: bool,
+}
+
+impl Lines {
+    /// `dot_ends`: a line of a dot is the end.
+    pub fn new(dot_ends: bool) -> Lines {
+        Lines { dot_ends, at: At::Start, held: 0, in_header: true, over: false }
+    }
+
+    /// Appends what these octets mean; true at the end of the message.
+    pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> bool {
+        let mut rest = input;
+        while let ([octet, after @ ..], false) = (rest, self.over) {
+            rest = after;
+            match octet {
+                b'\r' => self.held += 1,
+                b'\n' => self.line_end(out),
+                b'.' if self.dot_ends && self.at == At::Start && self.held == 0 => {
+                    self.at = At::Dot;
+                }
+                octet => {
+                    self.release(out);
+                    out.push(*octet);
+                    let run = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+                    out.extend_from_slice(&rest[..run]);
+                    rest = &rest[run..];
+                }
+            }
+        }
+        self.over
+    }
+
+    /// The input is over; a last line without an end gets one.
+    pub fn finish(mut self, out: &mut Vec<u8>) {
+        if !self.over && self.at != At::Start {
+            self.line_end(out);
+        }
+    }
+
+    fn line_end(&mut self, out: &mut Vec<u8>) {
+        // However many: some programs write two.
+        self.held = 0;
+        if self.at == At::Dot {
+            self.over = true;
+            return;
+        }
+        self.in_header &= self.at != At::Start;
+        out.push(b'\n');
+        self.at = At::Start;
+    }
+
+    /// What was held back is text.
+    fn release(&mut self, out: &mut Vec<u8>) {
+        if self.at == At::Dot {
+            out.push(b'.');
+        }
+        let instead = if self.in_header { b' ' } else { b'\n' };
+        out.extend(std::iter::repeat_n(instead, self.held));
+        (self.held, self.at) = (0, At::Middle);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(input: &[u8], dot_ends: bool, step: usize) -> Vec<u8> {
+        let (mut lines, mut out) = (Lines::new(dot_ends), Vec::new());
+        for piece in input.chunks(step) {
+            if lines.feed(piece, &mut out) {
+                break;
+            }
+        }
+        lines.finish(&mut out);
+        out
+    }
+
+    #[test]
+    fn at_every_split() {
+        for (input, dot_ends, output) in [
+            (&b""[..], true, &b""[..]),
+            (b"a", true, b"a\n"),
+            (b"a\r\nb\n", true, b"a\nb\n"),
+            (b"a\r\r\nb\r", true, b"a\nb\n"),
+            (b"a\n.\nb\n", true, b"a\n"),
+            (b"a\n.\nb\n", false, b"a\n.\nb\n"),
+            (b"a\r\n.\r\nb\r\n", true, b"a\n"),
+            (b"a\n.", true, b"a\n"),
+            (b"a\n.", false, b"a\n.\n"),
+            (b"..\n.a\n. \n", true, b"..\n.a\n. \n"),
+            (b".\n", true, b""),
+            (b"S: x\rBcc: y\n\n1%\r2%\r\n", true, b"S: x Bcc: y\n\n1%\n2%\n"),
+            (b"S: x\n\rBcc: y\n", true, b"S: x\n Bcc: y\n"),
+            (b"\n\r.\rb\n", true, b"\n\n.\nb\n"),
+            (b"\n.\rb\n", true, b"\n.\nb\n"),
+            (b"\0\xff\x1a\n", true, b"\0\xff\x1a\n"),
+            (b"\r\n\r\n", true, b"\n\n"),
+        ] {
+            for step in 1..=input.len().max(1) {
+                let found = decode(input, dot_ends, step);
+                let (input, found) = (input.escape_ascii(), found.escape_ascii().to_string());
+                assert_eq!(found, output.escape_ascii().to_string(), "{input} by {step}");
+            }
+        }
+    }
+}

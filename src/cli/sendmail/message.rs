@@ -1,0 +1,184 @@
+//! A message from standard input: its header in memory, to be read and completed, the rest in memory or
+//! in a file without a name.
+
+use super::lines::Lines;
+use super::status::{Refusal, Status};
+use crate::limits::{DATA_READ, MEMORY_BODY_MAX};
+use crate::mail::header::{Scanner, Summary};
+use crate::mail::repair::Header;
+use crate::store::body::{Body, BodyWriter, Budget};
+use crate::store::disk::{Disk, StoreError};
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A whole message.
+pub struct Message {
+    /// The octets of its header as they came.
+    pub head: Vec<u8>,
+    /// What comes behind the header.
+    pub body: Body,
+    pub summary: Summary,
+    pub is_eight_bit: bool,
+}
+
+/// Reads one to its end. `spill`: where it lies when it is large; `most`: octets with CR LF that it may
+/// have.
+pub fn read(
+    input: &mut dyn Read,
+    mut lines: Lines,
+    disk: &Arc<dyn Disk>,
+    spill: &Path,
+    most: u64,
+) -> Result<Message, Refusal> {
+    let budget = Budget::new(MEMORY_BODY_MAX);
+    let mut reading = Reading {
+        head: Some(Vec::new()),
+        header: Vec::new(),
+        next_look: 0,
+        writer: BodyWriter::new(disk.clone(), spill, budget),
+        scanner: Scanner::default(),
+        size: 0,
+        is_eight_bit: false,
+    };
+    let (mut octets, mut out) = (vec![0; DATA_READ], Vec::new());
+    let mut is_over = false;
+    while !is_over {
+        out.clear();
+        match input.read(&mut octets) {
+            Ok(0) => break,
+            Ok(read) => is_over = lines.feed(&octets[..read], &mut out),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                return Err(Refusal::new(Status::Io, format!("cannot read the message: {error}")));
+            }
+        }
+        reading.take(&out, most)?;
+    }
+    out.clear();
+    lines.finish(&mut out);
+    reading.take(&out, most)?;
+    reading.finish()
+}
+
+struct Reading {
+    /// All so far, while the end of the header has not come.
+    head: Option<Vec<u8>>,
+    header: Vec<u8>,
+    /// From this size on it is worth to look for that end again.
+    next_look: usize,
+    writer: BodyWriter,
+    scanner: Scanner,
+    /// As it would be on the wire.
+    size: u64,
+    is_eight_bit: bool,
+}
+
+impl Reading {
+    fn take(&mut self, octets: &[u8], most: u64) -> Result<(), Refusal> {
+        let ends = memchr::memchr_iter(b'\n', octets).count();
+        self.size += (octets.len() + ends) as u64;
+        if self.size > most {
+            let text = format!("the message is larger than limit.message_size, {most} octets");
+            return Err(Refusal::new(Status::Unavailable, text));
+        }
+        self.is_eight_bit |= !octets.is_ascii();
+        self.scanner.feed(octets);
+        match &mut self.head {
+            Some(head) => {
+                head.extend_from_slice(octets);
+                match head.len() >= self.next_look {
+                    true => self.look(false),
+                    false => Ok(()),
+                }
+            }
+            None => self.writer.write(octets).map_err(unwritten),
+        }
+    }
+
+    /// Looks whether the header has ended.
+    fn look(&mut self, is_whole: bool) -> Result<(), Refusal> {
+        let Some(mut head) = self.head.take() else { return Ok(()) };
+        let read = Header::read(&head, is_whole).map(|found| found.map(|found| found.body_at()));
+        match read.map_err(|error| Refusal::new(Status::Data, error.to_string()))? {
+            Some(end) => {
+                let rest = head.split_off(end);
+                self.header = head;
+                self.writer.write(&rest).map_err(unwritten)
+            }
+            None => {
+                // Twice that: who writes single octets has them looked at a few times only.
+                self.next_look = 2 * head.len();
+                self.head = Some(head);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Message, Refusal> {
+        self.look(true)?;
+        let (body, summary) = (self.writer.finish(), self.scanner.finish());
+        Ok(Message { head: self.header, body, summary, is_eight_bit: self.is_eight_bit })
+    }
+}
+
+/// Room in the folder of temporary files: never a fault of the message.
+fn unwritten(error: StoreError) -> Refusal {
+    Refusal::new(Status::Later, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::SUBMITTED_HEADER_MAX;
+    use crate::store::memory::MemoryDisk;
+
+    /// Gives a few octets at a time.
+    struct Drip<'a>(&'a [u8], usize);
+
+    impl Read for Drip<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let length = self.1.min(self.0.len()).min(buffer.len());
+            let (now, later) = self.0.split_at(length);
+            buffer[..length].copy_from_slice(now);
+            self.0 = later;
+            Ok(length)
+        }
+    }
+
+    fn read_by(text: &[u8], step: usize, most: u64) -> Result<(String, u64), u8> {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        let mut input = Drip(text, step);
+        let read = read(&mut input, Lines::new(true), &disk, Path::new("/x"), most);
+        let found = read.map_err(|refusal| refusal.status as u8)?;
+        Ok((String::from_utf8_lossy(&found.head).into_owned(), found.body.size()))
+    }
+
+    #[test]
+    fn header_and_body_are_told_apart_at_any_split() {
+        for (text, head, body) in [
+            ("Subject: x\n\nbody\n", "Subject: x\n\n", 5),
+            ("Subject: x\nno field\n", "Subject: x\n", 9),
+            ("no header", "", 10),
+            ("", "", 0),
+            ("Subject: x", "Subject: x\n", 0),
+            ("\nbody\n.\nmore", "\n", 5),
+        ] {
+            for step in 1..=text.len().max(1) {
+                let found = read_by(text.as_bytes(), step, 1000);
+                assert_eq!(found, Ok((head.to_owned(), body)), "{text:?} by {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn bounds() {
+        // As on the wire: with CR LF.
+        assert_eq!(read_by(b"\nxx\n", 9, 6).map(|found| found.1), Ok(3));
+        assert_eq!(read_by(b"\nxx\n", 9, 5), Err(69));
+        let long = format!("X: {}\n\n", "y".repeat(SUBMITTED_HEADER_MAX));
+        assert_eq!(read_by(long.as_bytes(), 4096, 1 << 30), Err(65));
+        let many = format!("X: y\n\n{}", "line\n".repeat(100_000));
+        assert_eq!(read_by(many.as_bytes(), 4096, 1 << 30), Ok(("X: y\n\n".into(), 500_000)));
+    }
+}

@@ -1,0 +1,291 @@
+//! The header of a message that one of our own users sends, by submission or by `sendmail`: what is
+//! missing is added (RFC 6409 §8), blind copies are hidden (RFC 5322 §3.6.3), and who it says it is
+//! from and for is read. Pure.
+//!
+//! Line ends are LF: the caller has converted them. Whatever is not added or removed stays octet for
+//! octet, however broken; the body is not looked at.
+//!
+//! A message with a Resent- field is one that somebody sends on unchanged (RFC 5322 §3.6.6): it is for
+//! the Resent- recipients alone, and the Resent- fields are what is completed, as Postfix does.
+
+mod author;
+mod lexer;
+mod list;
+
+use super::address::{BadAddress, Domain, Mailbox};
+use super::fields::split;
+use super::header::is_mbox_from;
+use super::trace::date;
+use super::visible::is_hidden;
+use crate::limits::{AUTHORS_MAX, FIELD_NAME_MAX, QUOTED_MAX, SUBMITTED_HEADER_MAX};
+use jiff::ZonedDateTime;
+pub use list::{BadList, Flaw};
+use std::fmt;
+
+/// The header of a message as it came.
+#[derive(Debug)]
+pub struct Header<'a> {
+    fields: Vec<Field<'a>>,
+    body_at: usize,
+}
+
+/// One field with all its lines.
+#[derive(Debug)]
+struct Field<'a> {
+    name: &'a [u8],
+    /// Behind the colon, as it is folded.
+    value: &'a [u8],
+    /// The whole field, with the line end if there is one.
+    lines: &'a [u8],
+}
+
+/// What is put where the message has none.
+#[derive(Debug)]
+pub struct Missing<'a> {
+    pub date: &'a ZonedDateTime,
+    /// Without angle brackets, by the grammar of RFC 5322 §3.6.4.
+    pub message_id: &'a str,
+    /// The author's name as a person writes it; whatever it holds, it becomes a display name.
+    pub name: Option<&'a str>,
+    pub from: &'a Mailbox,
+}
+
+/// The header has more than [`SUBMITTED_HEADER_MAX`] octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderTooLong;
+
+impl fmt::Display for HeaderTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the header is longer than {SUBMITTED_HEADER_MAX} octets")
+    }
+}
+
+impl std::error::Error for HeaderTooLong {}
+
+/// A field whose addresses do not read: `To: "ann smith@mx.test": …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadField {
+    /// As the message writes it.
+    pub field: String,
+    /// What does not read, fit to be shown.
+    pub piece: String,
+    pub flaw: Flaw,
+}
+
+impl fmt::Display for BadField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: \"{}\": {}", self.field, self.piece, self.flaw)
+    }
+}
+
+impl std::error::Error for BadField {}
+
+impl<'a> Header<'a> {
+    /// Reads the header at the start of a message; `is_whole` when nothing comes behind `octets`.
+    /// None: more is needed to see where the header ends.
+    ///
+    /// The first line that is no field ends the header, also without an empty line before it. `From `
+    /// lines of an mbox on top are dropped, as sendmail always did.
+    pub fn read(octets: &'a [u8], is_whole: bool) -> Result<Option<Header<'a>>, HeaderTooLong> {
+        let mut fields = Vec::new();
+        let mut body_at = 0;
+        // Where the last field began.
+        let mut start = 0;
+        loop {
+            let rest = &octets[body_at..];
+            let end = memchr::memchr(b'\n', rest);
+            let line = &rest[..end.map_or(rest.len(), |end| end + 1)];
+            let kind = Kind::of(line, fields.is_empty());
+            if end.is_none() && !is_whole && !(kind == Kind::Text && is_text_for_good(line)) {
+                return match octets.len() > SUBMITTED_HEADER_MAX {
+                    true => Err(HeaderTooLong),
+                    false => Ok(None),
+                };
+            }
+            match kind {
+                Kind::Text => break,
+                Kind::Empty => {}
+                Kind::Mbox => {}
+                Kind::Field(name, value) => {
+                    start = body_at;
+                    fields.push(Field { name, value, lines: line });
+                }
+                Kind::Folded => {
+                    if let Some(last) = fields.last_mut() {
+                        let until = body_at + line.len();
+                        let value_at = start + (last.lines.len() - last.value.len());
+                        last.lines = &octets[start..until];
+                        last.value = &octets[value_at..until];
+                    }
+                }
+            }
+            body_at += line.len();
+            if kind == Kind::Empty {
+                break;
+            }
+        }
+        match body_at > SUBMITTED_HEADER_MAX {
+            true => Err(HeaderTooLong),
+            false => Ok(Some(Header { fields, body_at })),
+        }
+    }
+
+    /// Where the body begins, in octets from the start of the message: behind the empty line, if
+    /// there is one.
+    pub fn body_at(&self) -> usize {
+        self.body_at
+    }
+
+    /// The new header, with its empty line: no Bcc, no Resent-Bcc, and Date, From and Message-ID (or
+    /// their Resent- fields) added when they are missing. One that is there stays, however broken.
+    pub fn repaired(&self, missing: &Missing) -> Vec<u8> {
+        let added = self.added(missing);
+        let resent = self.is_resent();
+        let length: usize = self.fields.iter().map(|field| field.lines.len()).sum();
+        let mut header = Vec::with_capacity(added.len() + length + 2);
+        // A block of Resent- fields stands on top (RFC 5322 §3.6.6); the others do not mind.
+        if resent {
+            header.extend_from_slice(added.as_bytes());
+        }
+        for field in self.fields.iter().filter(|field| !field.is_any(&["Bcc", "Resent-Bcc"])) {
+            header.extend_from_slice(field.lines);
+            if !field.lines.ends_with(b"\n") {
+                header.push(b'\n');
+            }
+        }
+        if !resent {
+            header.extend_from_slice(added.as_bytes());
+        }
+        header.push(b'\n');
+        header
+    }
+
+    /// Whom `sendmail -t` sends to: To, Cc and Bcc, or their Resent- fields when there is any Resent-
+    /// field; in the order of the message, one given twice stands here twice. An address without a
+    /// domain is at `default`. More than `most` are refused.
+    pub fn recipients(&self, default: &Domain, most: usize) -> Result<Vec<Mailbox>, BadField> {
+        let names = match self.is_resent() {
+            true => ["Resent-To", "Resent-Cc", "Resent-Bcc"],
+            false => ["To", "Cc", "Bcc"],
+        };
+        let length = |mailbox: &Mailbox| mailbox.check_length();
+        self.mailboxes(&names, default, most, length)
+    }
+
+    /// Who says that he wrote it: all mailboxes of all From fields; none when there is no From. An
+    /// address without a domain is at `default`.
+    pub fn authors(&self, default: &Domain) -> Result<Vec<Mailbox>, BadField> {
+        self.mailboxes(&["From"], default, AUTHORS_MAX, |_| Ok(()))
+    }
+
+    fn mailboxes(
+        &self,
+        names: &[&str],
+        default: &Domain,
+        most: usize,
+        check: impl Fn(&Mailbox) -> Result<(), BadAddress>,
+    ) -> Result<Vec<Mailbox>, BadField> {
+        let mut found = Vec::new();
+        for field in self.fields.iter().filter(|field| field.is_any(names)) {
+            let take = |mailbox: Mailbox| {
+                check(&mailbox).map_err(Flaw::Address)?;
+                found.push(mailbox);
+                if found.len() > most { Err(Flaw::TooMany(most)) } else { Ok(()) }
+            };
+            list::read(field.value, default, take).map_err(|bad| field.bad(bad))?;
+        }
+        Ok(found)
+    }
+
+    fn added(&self, missing: &Missing) -> String {
+        let prefix = if self.is_resent() { "Resent-" } else { "" };
+        let mut added = String::new();
+        let lacks = |name: &str| {
+            let name = format!("{prefix}{name}");
+            !self.fields.iter().any(|field| field.is_any(&[&name]))
+        };
+        if lacks("Date") {
+            added.push_str(&format!("{prefix}Date: {}\n", date(missing.date)));
+        }
+        if lacks("From") {
+            let author = author::display(missing.name, missing.from);
+            added.push_str(&format!("{prefix}From: {author}\n"));
+        }
+        if lacks("Message-ID") {
+            added.push_str(&format!("{prefix}Message-ID: <{}>\n", missing.message_id));
+        }
+        added
+    }
+
+    fn is_resent(&self) -> bool {
+        const PREFIX: &[u8] = b"Resent-";
+        let start = |field: &Field<'a>| field.name.get(..PREFIX.len());
+        let mut starts = self.fields.iter().filter_map(start);
+        starts.any(|start| start.eq_ignore_ascii_case(PREFIX))
+    }
+}
+
+impl Field<'_> {
+    fn is_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.name.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
+    fn bad(&self, bad: BadList) -> BadField {
+        let field = String::from_utf8_lossy(self.name).into_owned();
+        BadField { field, piece: shown(&self.value[bad.piece]), flaw: bad.flaw }
+    }
+}
+
+/// What a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind<'a> {
+    Empty,
+    /// Name, and what follows the colon.
+    Field(&'a [u8], &'a [u8]),
+    Folded,
+    /// `From ` of an mbox.
+    Mbox,
+    /// No part of a header.
+    Text,
+}
+
+impl<'a> Kind<'a> {
+    /// `on_top`: no field came before it.
+    fn of(line: &'a [u8], on_top: bool) -> Kind<'a> {
+        match line {
+            b"\n" | b"" => Kind::Empty,
+            // A fold continues a field; on top it is more of nothing.
+            [b' ' | b'\t', ..] if !on_top => Kind::Folded,
+            [b' ' | b'\t', ..] => Kind::Text,
+            // `From : ann` is a field with an obsolete space, so that is asked first.
+            _ => match split(line) {
+                Some((name, value)) => Kind::Field(name, value),
+                None if on_top && is_mbox_from(line) => Kind::Mbox,
+                None => Kind::Text,
+            },
+        }
+    }
+}
+
+/// Whether a line that has not come whole can become nothing else than text.
+fn is_text_for_good(line: &[u8]) -> bool {
+    memchr::memchr(b':', line).is_some() || line.len() > FIELD_NAME_MAX
+}
+
+/// A piece of a field for a message to people: on one line, no longer than they will read, and
+/// without what would move a cursor or turn text around.
+fn shown(piece: &[u8]) -> String {
+    // A character has at most 4 octets.
+    let cut = &piece[..piece.len().min(4 * QUOTED_MAX + 4)];
+    let text = String::from_utf8_lossy(cut);
+    let words = text.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+    let visible = |c| if is_hidden(c) { char::REPLACEMENT_CHARACTER } else { c };
+    let mut shown: String = words.chars().take(QUOTED_MAX).map(visible).collect();
+    if cut.len() < piece.len() || words.chars().nth(QUOTED_MAX).is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! A list of addresses in a header field (RFC 5322 §3.4, with the obsolete forms of §4.4): display
+//! names, groups, routes and comments are read and dropped, mailboxes are kept.
+//!
+//! Lenient where everybody knows what is meant and programs do write it: an empty group that the end
+//! of the field closes, an `@` or a dot in a display name without quotes, empty places between commas. What
+//! stands where the address stands follows the grammar that RCPT follows.
+
+use super::lexer::{Lexer, Token};
+use crate::limits::ADDRESS_WORDS_MAX;
+use crate::mail::address::{BadAddress, Domain, Mailbox, ReversePath};
+use std::fmt;
+use std::ops::Range;
+
+/// Where in a value, and what is wrong there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadList {
+    /// Octets of the value, from the start of the address to where it went wrong.
+    pub piece: Range<usize>,
+    pub flaw: Flaw,
+}
+
+/// What is wrong with an address or a list of them; [`fmt::Display`] says it to who wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    Address(BadAddress),
+    /// A quote, comment, literal or angle bracket that is opened and not closed.
+    NoEnd(char),
+    /// An octet that may not stand there.
+    Stray(u8),
+    /// Several words where one address should be.
+    Words,
+    /// Something behind the closing angle bracket.
+    AfterBracket,
+    /// A group without a name, or in another.
+    Group,
+    LongAddress,
+    TooMany(usize),
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Flaw::Address(why) => why.fmt(f),
+            Flaw::NoEnd(mark) => write!(f, "{mark} is opened and not closed"),
+            Flaw::Stray(octet @ b'!'..=b'~') => {
+                write!(f, "unexpected {}", char::from(*octet))
+            }
+            Flaw::Stray(octet) => write!(f, "unexpected octet {octet}"),
+            Flaw::Words => f.write_str(
+                "a name and an address are written Name <user@domain>, several addresses with \
+                 commas between them",
+            ),
+            Flaw::AfterBracket => f.write_str("a comma is missing behind the >"),
+            Flaw::Group => f.write_str("a group is written name: address, address;"),
+            Flaw::LongAddress => {
+                write!(f, "an address has at most {ADDRESS_WORDS_MAX} words and marks")
+            }
+            Flaw::TooMany(most) => write!(f, "more than {most} addresses"),
+        }
+    }
+}
+
+/// Shows every mailbox of the list to `take`, in order; one without a domain is at `default`. Ends at
+/// the first that does not read, or that `take` refuses.
+pub fn read(
+    value: &[u8],
+    default: &Domain,
+    take: impl FnMut(Mailbox) -> Result<(), Flaw>,
+) -> Result<(), BadList> {
+    let mut list = List { lexer: Lexer::new(value), default, take, group: None };
+    loop {
+        let start = list.lexer.at;
+        match list.next() {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(flaw) => return Err(BadList { piece: start..list.lexer.at, flaw }),
+        }
+    }
+}
+
+struct List<'a, F> {
+    lexer: Lexer<'a>,
+    default: &'a Domain,
+    take: F,
+    /// How many addresses the group that is open has so far.
+    group: Option<usize>,
+}
+
+impl<'a, F: FnMut(Mailbox) -> Result<(), Flaw>> List<'a, F> {
+    /// Reads up to the next comma, or the start or the end of a group; false at the end of all.
+    fn next(&mut self) -> Result<bool, Flaw> {
+        let (words, end) = self.words(b",;:<")?;
+        match end {
+            Some(b'<') => {
+                // What stood before it is a display name, whatever it is.
+                self.angle()?;
+                match self.lexer.token()? {
+                    None => self.ended(None),
+                    Some(Token::Mark(mark @ (b',' | b';'))) => self.ended(Some(mark)),
+                    Some(_) => Err(Flaw::AfterBracket),
+                }
+            }
+            Some(b':') => {
+                // Who writes an address there means it; and groups are not nested (RFC 5322 §3.4).
+                let no_name = words.is_empty() || words.contains(&Token::Mark(b'@'));
+                match self.group.replace(0) {
+                    None if !no_name => Ok(true),
+                    _ => Err(Flaw::Group),
+                }
+            }
+            end => {
+                if !words.is_empty() {
+                    self.found(&words)?;
+                }
+                self.ended(end)
+            }
+        }
+    }
+
+    /// An address, or none, ended with this mark, or with the field; false then.
+    fn ended(&mut self, mark: Option<u8>) -> Result<bool, Flaw> {
+        match (mark, self.group) {
+            (Some(b';'), None) => Err(Flaw::Stray(b';')),
+            (Some(b';'), Some(_)) => {
+                self.group = None;
+                Ok(true)
+            }
+            (Some(_), _) => Ok(true),
+            // With addresses in it, something else may have been meant by the colon.
+            (None, Some(1..)) => Err(Flaw::Group),
+            (None, _) => Ok(false),
+        }
+    }
+
+    /// The words of an address.
+    fn found(&mut self, words: &[Token]) -> Result<(), Flaw> {
+        self.group = self.group.map(|addresses| addresses + 1);
+        (self.take)(mailbox(words, self.default)?)
+    }
+
+    /// Tokens up to one of these marks, and which it was.
+    fn words(&mut self, ends: &[u8]) -> Result<(Vec<Token<'a>>, Option<u8>), Flaw> {
+        let mut words = Vec::new();
+        while let Some(token) = self.lexer.token()? {
+            match token {
+                Token::Mark(mark) if ends.contains(&mark) => return Ok((words, Some(mark))),
+                Token::Mark(b'>') => return Err(Flaw::Stray(b'>')),
+                _ if words.len() == ADDRESS_WORDS_MAX => return Err(Flaw::LongAddress),
+                token => words.push(token),
+            }
+        }
+        Ok((words, None))
+    }
+
+    /// Behind the `<`. A route is dropped (RFC 5322 §4.4).
+    fn angle(&mut self) -> Result<(), Flaw> {
+        let (words, end) = self.words(b">")?;
+        if end.is_none() {
+            return Err(Flaw::NoEnd('<'));
+        }
+        let address = match words.first() {
+            Some(Token::Mark(b'@' | b',')) => {
+                let end = words.iter().position(|word| *word == Token::Mark(b':'));
+                &words[end.ok_or(Flaw::Address(BadAddress::Route))? + 1..]
+            }
+            _ => &words,
+        };
+        self.found(address)
+    }
+}
+
+/// `local@host` or `local`. Written anew without the spaces and comments that it may have between
+/// its words, then judged by the parser of paths: one grammar for what is an address.
+fn mailbox(words: &[Token], default: &Domain) -> Result<Mailbox, Flaw> {
+    let at = words.iter().position(|word| *word == Token::Mark(b'@'));
+    let (local, host) = match at {
+        Some(at) => (&words[..at], Some(&words[at + 1..])),
+        None => (words, None),
+    };
+    if local.is_empty() {
+        return Err(Flaw::Address(BadAddress::LocalPart));
+    }
+    let mut path = b"<".to_vec();
+    let is_quoted = local.iter().any(|word| matches!(word, Token::Quoted(_)));
+    path.extend(is_quoted.then_some(b'"'));
+    dotted(&mut path, local, is_quoted, BadAddress::LocalPart)?;
+    path.extend(is_quoted.then_some(b'"'));
+    path.push(b'@');
+    match host {
+        Some(host) => dotted(&mut path, host, false, BadAddress::Domain)?,
+        None => path.extend_from_slice(default.as_str().as_bytes()),
+    }
+    path.push(b'>');
+    match ReversePath::parse(&path) {
+        Ok((ReversePath::Mailbox(mailbox), [])) => Ok(mailbox),
+        Ok(_) => Err(Flaw::Address(BadAddress::Domain)),
+        Err(why) => Err(Flaw::Address(why)),
+    }
+}
+
+/// Words with single dots between them; `in_quotes`: inside quotes, where some octets need a
+/// backslash.
+fn dotted(
+    path: &mut Vec<u8>,
+    words: &[Token],
+    in_quotes: bool,
+    wrong: BadAddress,
+) -> Result<(), Flaw> {
+    let is_dot = |word: &Token| *word == Token::Mark(b'.');
+    let is_mark = |word: &Token| matches!(word, Token::Mark(_));
+    if words.windows(2).any(|pair| !is_mark(&pair[0]) && !is_mark(&pair[1])) {
+        return Err(Flaw::Words);
+    }
+    let alternate = words.iter().enumerate().all(|(n, word)| match n % 2 {
+        0 => !is_mark(word),
+        _ => is_dot(word),
+    });
+    if !alternate || words.len().is_multiple_of(2) {
+        return Err(Flaw::Address(wrong));
+    }
+    for word in words {
+        match word {
+            Token::Mark(mark) => path.push(*mark),
+            Token::Atom(text) | Token::Literal(text) => path.extend_from_slice(text),
+            Token::Quoted(text) if in_quotes => {
+                for octet in text {
+                    path.extend(matches!(octet, b'"' | b'\\').then_some(b'\\'));
+                    path.push(*octet);
+                }
+            }
+            Token::Quoted(_) => return Err(Flaw::Address(wrong)),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! Standard input and output as one connection, as `sendmail -bs` has it.
+
+use super::stream::Wire;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::unistd::{read, write};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// The two as one. std's own buffers are passed by: what waits in them nobody could poll for.
+pub struct Stdio;
+
+/// Longest wait between two looks at the clock.
+const SLICE: Duration = Duration::from_secs(10);
+
+/// What a pipe takes at once when it takes anything (POSIX's PIPE_BUF): more could wait for its reader.
+const WRITE: usize = 4096;
+
+impl Wire for Stdio {
+    fn read(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<usize> {
+        let stdin = io::stdin();
+        loop {
+            ready(&stdin, PollFlags::POLLIN, deadline)?;
+            match read(&stdin, buffer) {
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    fn write_all(&mut self, mut octets: &[u8], deadline: Instant) -> io::Result<()> {
+        let stdout = io::stdout();
+        while !octets.is_empty() {
+            ready(&stdout, PollFlags::POLLOUT, deadline)?;
+            match write(&stdout, &octets[..octets.len().min(WRITE)]) {
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                result => octets = &octets[result?..],
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever starts a program may write into its pipe before it has said a word.
+    fn is_early(&mut self) -> bool {
+        false
+    }
+
+    /// What was written to a pipe is not lost when we end.
+    fn finish(&mut self) {}
+}
+
+/// Waits until it can be read or written; an error or an end counts, and shows then.
+fn ready(what: &impl AsFd, flags: PollFlags, deadline: Instant) -> io::Result<()> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        // Rounded up, so that it never spins through the last millisecond.
+        let slice = left.min(SLICE).as_millis() as u16 + 1;
+        match poll(&mut [PollFd::new(what.as_fd(), flags)], slice) {
+            Ok(0) | Err(Errno::EINTR) => {}
+            polled => return polled.map(drop).map_err(io::Error::from),
+        }
+    }
+}

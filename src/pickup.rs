@@ -1,0 +1,357 @@
+//! Mail of this machine's own users: who they are, where what they write goes, and the thread that takes
+//! in what they dropped ([`crate::store::drop`]).
+//!
+//! Of a dropped file nothing is believed but what its owner may say: who it is by is the system's word,
+//! everything else is judged again as in a session, and what had to be refused there is returned from
+//! the queue. It is put into the queue under its own name, durably, before it is removed; where both are
+//! found after a crash, it was taken already.
+
+mod author;
+#[cfg(test)]
+mod tests;
+
+pub use author::{Author, home_of};
+
+use crate::event::{Event, tell};
+use crate::handoff::{Hint, Hints};
+use crate::limits::{
+    COPY_CHUNK, DROP_LOOK, DROP_SETTLE, DROP_SWEEP, DROPS_AT_ONCE, QUEUE_HEADER_MAX, TROUBLE_WAIT,
+};
+use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
+use crate::mail::envelope::Sender;
+use crate::mail::header::{Scanner, Summary};
+use crate::mail::trace::Submitted;
+use crate::mail::xtext;
+use crate::policy::{self, Targets};
+use crate::route::Destination;
+use crate::site::Site;
+use crate::smtp::reply::Reply;
+use crate::store::body::copy_part;
+use crate::store::disk::{Disk, DiskFile, Doing, StoreError};
+use crate::store::drop::{Dropped, Drops, NotTaken};
+use crate::store::entry::{Addressee, Entry};
+use crate::store::queue::Queue;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender as Channel};
+use jiff::{Timestamp, ZonedDateTime};
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Where the mail for some recipients goes.
+#[derive(Default)]
+pub struct Resolved {
+    /// As they stand in the queue, each mailbox once.
+    pub to: Vec<Addressee>,
+    /// Those of them that are mailboxes here.
+    pub here: Vec<Destination>,
+    /// Who was refused, and why.
+    pub refused: Vec<(Addressee, Reply)>,
+}
+
+/// Resolves recipients as a session does that knows its client.
+pub fn resolve(site: &Site, disk: &dyn Disk, session: &str, to: Vec<Addressee>) -> Resolved {
+    let (mut resolved, mut known) = (Resolved::default(), HashSet::new());
+    for asked in to {
+        let path = ForwardPath::Mailbox(asked.mailbox.clone());
+        let Targets { here, elsewhere, via } =
+            match policy::recipient_of_ours(site, disk, session, &path) {
+                Ok(targets) => targets,
+                Err(reply) => {
+                    resolved.refused.push((asked, reply));
+                    continue;
+                }
+            };
+        let mut add = |mailbox: Mailbox, via: Option<Mailbox>| {
+            let is_new = known.insert(mailbox.clone());
+            if is_new {
+                resolved.to.push(Addressee { mailbox, via, ..asked.clone() });
+            }
+            is_new
+        };
+        resolved.here.extend(here.into_iter().filter(|to| add(to.mailbox.clone(), None)));
+        elsewhere.into_iter().for_each(|mailbox| {
+            add(mailbox, via.clone());
+        });
+    }
+    resolved
+}
+
+/// What the thread is told.
+pub enum Call {
+    /// Look now.
+    Look,
+    /// Begin nothing more; sent back when that is so.
+    Stop(Channel<()>),
+}
+
+/// Takes in what users dropped.
+pub struct Pickup {
+    disk: Arc<dyn Disk>,
+    queue: Queue,
+    drops: Drops,
+    hints: Hints,
+    /// The site as it is now, users and aliases with it.
+    site: Box<dyn Fn() -> Arc<Site> + Send>,
+    /// When the directory changed last, of those changes that were seen to.
+    seen: Option<SystemTime>,
+    swept: Option<Instant>,
+    /// In the queue already, and the disk did not let us remove them.
+    stuck: HashSet<OsString>,
+}
+
+impl Pickup {
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        queue: Queue,
+        drops: Drops,
+        hints: Hints,
+        site: impl Fn() -> Arc<Site> + Send + 'static,
+    ) -> Pickup {
+        let (seen, swept, stuck) = Default::default();
+        Pickup { disk, queue, drops, hints, site: Box::new(site), seen, swept, stuck }
+    }
+
+    /// Works until it is told to stop.
+    pub fn run(mut self, calls: &Receiver<Call>) {
+        let mut told = None;
+        loop {
+            let wait = self.look().unwrap_or_else(|error| {
+                let what = format!("dropped mail waits: {error}");
+                // Once, not each minute of a disk that is full all night.
+                if told.replace(what.clone()).is_none_or(|before| before != what) {
+                    tell(&Event::Warning { what: &what });
+                }
+                TROUBLE_WAIT
+            });
+            match calls.recv_timeout(wait) {
+                Ok(Call::Look) => self.seen = None,
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Call::Stop(done)) => {
+                    let _ = done.send(());
+                    return;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Takes in some; gives how long nothing more has to be done.
+    fn look(&mut self) -> Result<Duration, StoreError> {
+        if self.swept.is_none_or(|when| when.elapsed() >= DROP_SWEEP) {
+            self.drops.sweep(SystemTime::now())?;
+            self.swept = Some(Instant::now());
+        }
+        let changed = self.drops.changed()?;
+        if self.seen == Some(changed) {
+            return Ok(DROP_LOOK);
+        }
+        let names = self.drops.some()?;
+        let names: Vec<OsString> =
+            names.into_iter().filter(|name| !self.stuck.contains(name)).collect();
+        // What is dropped in this moment may leave the same time behind.
+        let age = SystemTime::now().duration_since(changed).unwrap_or_default();
+        self.seen = Some(changed).filter(|_| names.is_empty() && age >= DROP_SETTLE);
+        let taken = self.take_all(&names)?;
+        match names.len() {
+            DROPS_AT_ONCE => Ok(Duration::ZERO),
+            _ if taken > 0 => Ok(DROP_LOOK / 10),
+            _ => Ok(DROP_LOOK),
+        }
+    }
+
+    /// Gives how many were taken; stops at what may be better later.
+    fn take_all(&mut self, names: &[OsString]) -> Result<usize, StoreError> {
+        let site = match names.is_empty() {
+            true => return Ok(0),
+            false => (self.site)(),
+        };
+        let (mut letters, mut taken, mut trouble) = (Vec::new(), Vec::new(), None);
+        for name in names {
+            match self.judge(&site, name) {
+                Ok(Some(letter)) => letters.push(letter),
+                Ok(None) => taken.push(name.clone()),
+                Err(NotTaken::Gone) => {}
+                Err(NotTaken::Refused(why)) => self.put_aside(name, &why)?,
+                // One that cannot be read for now holds up no other.
+                Err(NotTaken::Disk(error)) => trouble = Some(error),
+            }
+        }
+        let entries = self.insert_all(letters, &mut trouble);
+        taken.extend(entries.iter().map(|entry| OsString::from(&entry.id)));
+        for name in taken {
+            if let Err(error) = self.drops.remove(&name) {
+                self.stuck.insert(name);
+                trouble = Some(error);
+            }
+        }
+        // Before anybody sends them: what came back after a power cut would be sent twice.
+        self.drops.sync()?;
+        let count = entries.len();
+        for entry in entries {
+            self.hints.send(Hint::New(Box::new(entry)));
+        }
+        trouble.map_or(Ok(count), Err)
+    }
+
+    /// What is to be put into the queue; none when it is there already.
+    fn judge(&self, site: &Site, name: &OsStr) -> Result<Option<Letter>, NotTaken> {
+        let dropped = self.drops.open(name, site.config.limit.message_size)?;
+        if self.queue.has(&dropped.entry.id) {
+            return Ok(None);
+        }
+        let author = author_of(&dropped)?;
+        let own = author.address(&site.config).map_err(NotTaken::Refused)?;
+        let summary = survey(&dropped)?;
+        policy::message(site, &summary, std::iter::empty())
+            .map_err(|reply| NotTaken::Refused(reply.to_string()))?;
+        let mut entry = self.entry(site, &dropped, &author, own)?;
+        if entry.header().len() > QUEUE_HEADER_MAX / 2 {
+            // Aliases may lead to any number of hosts.
+            return Err(NotTaken::Refused("too many recipients".to_owned()));
+        }
+        let (uid, login, by) = (author.uid, author.login.as_str(), &site.config.hostname);
+        let date = &ZonedDateTime::now();
+        let mut received = Submitted { uid, login, by, id: &entry.id, date }.field();
+        if summary.begins_folded {
+            received.push('\n'); // so that nobody writes into our field
+        }
+        entry.size = received.len() as u64 + dropped.entry.size;
+        // A draft that a crash left; nobody else makes this name.
+        let _ = self.disk.remove(&self.queue.tmp().join(&entry.id));
+        Ok(Some(Letter { dropped, entry, received }))
+    }
+
+    /// Puts them into the queue, together where that goes well; gives those that are there.
+    fn insert_all(&self, letters: Vec<Letter>, trouble: &mut Option<StoreError>) -> Vec<Entry> {
+        let entries: Vec<&Entry> = letters.iter().map(|letter| &letter.entry).collect();
+        let write =
+            |index: usize, file: &dyn DiskFile, path: &Path| letters[index].write(file, path);
+        let together = self.queue.insert_all(&entries, &write);
+        // Of those that failed together each may go well alone.
+        let is_in = |letter: &Letter| match &together {
+            Ok(()) => Ok(()),
+            Err(_) => self.queue.insert(&letter.entry, |file, path| letter.write(file, path)),
+        };
+        let mut inserted = Vec::new();
+        for letter in letters {
+            match is_in(&letter) {
+                Ok(()) => {
+                    letter.tell();
+                    inserted.push(letter.entry);
+                }
+                Err(error) => *trouble = Some(error),
+            }
+        }
+        inserted
+    }
+
+    /// The envelope made anew: of the owner's words only what a session would take from him.
+    fn entry(
+        &self,
+        site: &Site,
+        dropped: &Dropped,
+        author: &Author,
+        own: Mailbox,
+    ) -> Result<Entry, NotTaken> {
+        let asked = &dropped.entry;
+        let limit = &site.config.limit;
+        if asked.size > limit.message_size || asked.recipients.len() > limit.recipients {
+            return Err(NotTaken::Refused("it is larger than [limit] allows".to_owned()));
+        }
+        let session = crate::id::session();
+        let from = match author.may_be(site, &*self.disk, &asked.sender.from) {
+            true => asked.sender.from.clone(),
+            false => ReversePath::Mailbox(own),
+        };
+        let envid = asked.sender.envid.clone().filter(|envid| xtext::is_envid(envid.as_bytes()));
+        let sender = Sender { from, envid, ..asked.sender.clone() };
+        let to = asked.recipients.iter().cloned();
+        let to = to.map(|to| Addressee { orcpt: None, via: None, ..to }).collect();
+        let Resolved { mut to, refused, .. } = resolve(site, &*self.disk, &session, to);
+        // The queue returns to its sender what a session would have refused.
+        to.extend(refused.into_iter().map(|(to, _)| to));
+        Ok(Entry {
+            session,
+            sender,
+            recipients: to,
+            is_trusted: true,
+            queued: Timestamp::now(),
+            message_at: 0,
+            ..asked.clone()
+        })
+    }
+
+    fn put_aside(&self, name: &OsStr, why: &str) -> Result<(), StoreError> {
+        let what = match self.drops.put_aside(name)? {
+            Some(to) => format!("{} was dropped and not taken ({why}): moved there", to.display()),
+            None => format!("{} was dropped and not taken ({why}): removed", name.display()),
+        };
+        tell(&Event::Warning { what: &what });
+        Ok(())
+    }
+}
+
+/// A dropped message as it will be in the queue.
+struct Letter {
+    dropped: Dropped,
+    entry: Entry,
+    /// Our field on top.
+    received: String,
+}
+
+impl Letter {
+    fn write(&self, file: &dyn DiskFile, path: &Path) -> Result<(), StoreError> {
+        file.append(self.received.as_bytes()).doing("write", path)?;
+        let Dropped { entry, file: from, path: from_path, .. } = &self.dropped;
+        copy_part(&**from, from_path, entry.message_at, entry.size, &[], file, path)
+    }
+
+    fn tell(&self) {
+        let Letter { dropped, entry, .. } = self;
+        tell(&Event::Submitted {
+            id: &entry.id,
+            session: &entry.session,
+            uid: dropped.uid,
+            from: &entry.sender.from.to_string(),
+            size: dropped.entry.size,
+            recipients: dropped.entry.recipients.len(),
+        });
+    }
+}
+
+fn author_of(dropped: &Dropped) -> Result<Author, NotTaken> {
+    match Author::find(dropped.uid) {
+        Ok(Some(author)) => Ok(author),
+        Ok(None) => {
+            let why = format!("its owner, uid {}, is no user of this system", dropped.uid);
+            Err(NotTaken::Refused(why))
+        }
+        // Whoever knows the users does not answer for now.
+        Err(error) => Err(error).doing("find the owner of", &dropped.path).map_err(NotTaken::Disk),
+    }
+}
+
+/// Reads a whole message: what its header says. No octet of it may end a line where a next hop sees
+/// one and we do not.
+fn survey(dropped: &Dropped) -> Result<Summary, NotTaken> {
+    let (mut scanner, mut at, mut chunk) = (Scanner::default(), 0, vec![0; COPY_CHUNK]);
+    let Dropped { entry, file, path, .. } = dropped;
+    let mut last = b'\n';
+    while at < entry.size {
+        let length = chunk.len().min((entry.size - at) as usize);
+        let read = file.read_at(&mut chunk[..length], entry.message_at + at);
+        let read = read.doing("read", path).map_err(NotTaken::Disk)?;
+        if read == 0 || memchr::memchr(b'\r', &chunk[..read]).is_some() {
+            return Err(NotTaken::Refused("a CR, or less than it says, is in it".to_owned()));
+        }
+        scanner.feed(&chunk[..read]);
+        last = chunk[read - 1];
+        at += read as u64;
+    }
+    match last {
+        b'\n' => Ok(scanner.finish()),
+        _ => Err(NotTaken::Refused("its last line has no end".to_owned())),
+    }
+}

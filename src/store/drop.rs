@@ -1,0 +1,303 @@
+//! `spool/drop/`: messages of users who may not write the queue, until the server takes them in.
+//!
+//! One file a message, as in the queue but without a journal. Anybody may make files there and nobody
+//! but the server may list them (mode 1733), so whoever does not know a name cannot read the file, and
+//! its end cannot be guessed ([`crate::id::secret`]). That is why it may be readable by all, and has to
+//! be: the server is not root. The sticky bit keeps others from removing or replacing it.
+//!
+//! Nothing in such a file is believed but by what its owner may say: [`crate::pickup`] judges that. What
+//! is no regular file with one name is refused here: a hard link could bring in another's file.
+
+use super::disk::{Disk, DiskFile, Doing, StoreError};
+use super::entry::Entry;
+use super::queue::{self, Queue, QueueError};
+use crate::id::is_secret;
+use crate::limits::{DROP_AGE, DROPS_AT_ONCE, QUEUE_HEADER_MAX};
+use std::ffi::{OsStr, OsString};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// All may make names and go through, only the owner may list, and none may touch what is another's.
+const MODE: u32 = 0o1733;
+
+/// What lets others go through the spool, and see nothing.
+const PASSAGE: u32 = 0o011;
+
+/// The drop directory of one spool.
+#[derive(Clone)]
+pub struct Drops {
+    disk: Arc<dyn Disk>,
+    spool: PathBuf,
+}
+
+/// A whole file that somebody dropped.
+pub struct Dropped {
+    /// Whose it is.
+    pub uid: u32,
+    /// As the owner wrote it.
+    pub entry: Entry,
+    pub file: Box<dyn DiskFile>,
+    pub path: PathBuf,
+}
+
+/// Why a dropped file cannot be had.
+#[derive(Debug)]
+pub enum NotTaken {
+    /// It is not there (any more).
+    Gone,
+    /// It never will be: what is wrong with it.
+    Refused(String),
+    /// It may be later.
+    Disk(StoreError),
+}
+
+impl Drops {
+    /// Changes nothing; [`Drops::make`] does.
+    pub fn new(disk: Arc<dyn Disk>, spool: &Path) -> Drops {
+        Drops { disk, spool: spool.to_owned() }
+    }
+
+    pub fn dir(&self) -> PathBuf {
+        self.spool.join("drop")
+    }
+
+    /// Makes the directory, and lets all users through to it. For the server alone: whoever makes it
+    /// is who may take from it.
+    pub fn make(&self) -> Result<(), StoreError> {
+        let dir = self.dir();
+        super::maildir::make_with_parents(&*self.disk, &dir)?;
+        self.disk.set_mode(&dir, MODE).doing("open to all users", &dir)?;
+        let found = self.disk.stat(&self.spool).doing("look at", &self.spool)?;
+        if found.mode & PASSAGE != PASSAGE {
+            let mode = found.mode | PASSAGE;
+            self.disk.set_mode(&self.spool, mode).doing("let users go through", &self.spool)?;
+        }
+        Ok(())
+    }
+
+    /// Drops a whole message, durably; its id is [`crate::id::secret`]. `write` appends its octets
+    /// behind the header.
+    pub fn put(
+        &self,
+        entry: &Entry,
+        write: impl FnOnce(&dyn DiskFile, &Path) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let dir = self.dir();
+        // Not whole under this name, so nobody looks at it.
+        let (draft, path) = (dir.join(format!(".{}", entry.id)), dir.join(&entry.id));
+        let file = self.disk.create(&draft).doing("create", &draft)?;
+        let put = || {
+            file.append(entry.header().as_bytes()).doing("write", &draft)?;
+            write(&*file, &draft)?;
+            file.share().doing("let the server read", &draft)?;
+            file.sync().doing("sync", &draft)?;
+            self.disk.rename(&draft, &path).doing("publish", &path)?;
+            // Who may not read a directory cannot sync it alone.
+            file.sync_file_system().doing("sync the disk of", &path)
+        };
+        put().inspect_err(|_| {
+            // Whichever of them it has; a name that a power cut could take was promised to nobody.
+            let _ = self.disk.remove(&draft);
+            let _ = self.disk.remove(&path);
+        })
+    }
+
+    /// When anything was dropped or taken last.
+    pub fn changed(&self) -> Result<SystemTime, StoreError> {
+        let dir = self.dir();
+        Ok(self.disk.stat(&dir).doing("look at", &dir)?.modified)
+    }
+
+    /// Names of some that are whole, by what they are called.
+    pub fn some(&self) -> Result<Vec<OsString>, StoreError> {
+        self.list(&|name| !is_draft(name))
+    }
+
+    /// Opens one and reads its header. `most`: octets that a message may have.
+    pub fn open(&self, name: &OsStr, most: u64) -> Result<Dropped, NotTaken> {
+        let refused = |why: &str| Err(NotTaken::Refused(why.to_owned()));
+        let Some(id) = name.to_str().filter(|name| is_secret(name)) else {
+            return refused("its name is none that sendmail gives");
+        };
+        let path = self.dir().join(id);
+        // Looked at before it is opened: a link is not followed, and a pipe not waited for.
+        let there = self.disk.stat(&path).map_err(|error| not_had(error, "look at", &path))?;
+        if !there.is_file {
+            return refused("it is no regular file");
+        }
+        let file = self.disk.open(&path).map_err(|error| not_had(error, "open", &path))?;
+        // Of what was opened, not of what has the name by now.
+        let found = file.meta().doing("look at", &path).map_err(NotTaken::Disk)?;
+        if !found.is_file || found.links != 1 {
+            return refused("it is no regular file of one name");
+        }
+        if found.size > most.saturating_add(QUEUE_HEADER_MAX as u64) {
+            return refused("it is larger than limit.message_size");
+        }
+        let (message, _) = queue::parse(&*file, id, &path).map_err(|error| match error {
+            QueueError::Disk(error) => NotTaken::Disk(error),
+            other => NotTaken::Refused(other.to_string()),
+        })?;
+        let entry = message.entry;
+        match entry.message_at + entry.size == found.size {
+            true => Ok(Dropped { uid: found.uid, entry, file, path }),
+            false => refused("something stands behind its message"),
+        }
+    }
+
+    /// It was taken in; durable after [`Drops::sync`].
+    pub fn remove(&self, name: &OsStr) -> Result<(), StoreError> {
+        let path = self.dir().join(name);
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.doing("remove", &path),
+        }
+    }
+
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let dir = self.dir();
+        self.disk.sync_dir(&dir).doing("sync", &dir)
+    }
+
+    /// Puts away what is refused: a regular file into `damaged/`, as it may be somebody's mail; gives
+    /// where it lies then. All else is removed.
+    pub fn put_aside(&self, name: &OsStr) -> Result<Option<PathBuf>, StoreError> {
+        let from = self.dir().join(name);
+        let found = match self.disk.stat(&from) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            found => found.doing("look at", &from)?,
+        };
+        if !found.is_file || found.links != 1 {
+            return self.remove(name).map(|()| None);
+        }
+        // Never under its own name, which somebody has chosen; and moved, not linked: not every system
+        // lets us link what is another's.
+        let to = self.spool.join("damaged").join(format!("drop-{}", crate::id::message()));
+        self.disk.rename(&from, &to).doing("put aside", &from)?;
+        Ok(Some(to))
+    }
+
+    /// Removes what was never finished.
+    pub fn sweep(&self, now: SystemTime) -> Result<(), StoreError> {
+        for name in self.list(&is_draft)? {
+            let Ok(found) = self.disk.stat(&self.dir().join(&name)) else { continue };
+            if now.duration_since(found.modified).unwrap_or_default() >= DROP_AGE {
+                self.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what lies in the queue already, since a crash came between the two; to be called before
+    /// anything leaves the queue, or it would be sent twice.
+    pub fn settle(&self, queue: &Queue) -> Result<(), StoreError> {
+        let is_taken = |name: &OsStr| name.to_str().is_some_and(|name| queue.has(name));
+        loop {
+            let taken = self.list(&is_taken)?;
+            if taken.is_empty() {
+                return Ok(());
+            }
+            taken.iter().try_for_each(|name| self.remove(name))?;
+            self.sync()?;
+        }
+    }
+
+    fn list(&self, wanted: &dyn Fn(&OsStr) -> bool) -> Result<Vec<OsString>, StoreError> {
+        let dir = self.dir();
+        self.disk.list_some(&dir, DROPS_AT_ONCE, wanted).doing("list", &dir)
+    }
+}
+
+fn is_draft(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+/// A file that its owner keeps to himself stays what it is; anything else may pass.
+fn not_had(error: io::Error, step: &'static str, path: &Path) -> NotTaken {
+    match error.kind() {
+        ErrorKind::NotFound => NotTaken::Gone,
+        ErrorKind::PermissionDenied => {
+            NotTaken::Refused("its owner does not let us read it".to_owned())
+        }
+        _ => NotTaken::Disk(StoreError { step, path: path.to_owned(), source: error }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryDisk;
+
+    fn entry(id: &str) -> Entry {
+        let text = format!(
+            "facteur queue 1\nid: {id}\nqueued: 2026-11-23T14:00:00Z\nfrom: <ann@mx.test>\n\
+             to: <bob@mx.test>\nsize: 2\n"
+        );
+        Entry::parse(&text, 0).unwrap()
+    }
+
+    fn drops() -> (MemoryDisk, Drops) {
+        let disk = MemoryDisk::new();
+        let drops = Drops::new(Arc::new(disk.clone()), Path::new("/spool"));
+        drops.make().unwrap();
+        disk.make_dir(Path::new("/spool/damaged")).unwrap();
+        (disk, drops)
+    }
+
+    #[test]
+    fn what_was_put_is_found_whole() {
+        let (_, drops) = drops();
+        let id = crate::id::secret(&crate::id::message());
+        drops.put(&entry(&id), |file, path| file.append(b"x\n").doing("write", path)).unwrap();
+        assert_eq!(drops.some().unwrap(), [OsString::from(&id)]);
+        let dropped = drops.open(OsStr::new(&id), 2).unwrap();
+        assert_eq!((dropped.entry.size, dropped.entry.id), (2, id.clone()));
+        drops.remove(OsStr::new(&id)).unwrap();
+        assert!(drops.some().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_fault_at_any_step_leaves_nothing() {
+        let failing = |step: usize| {
+            let (disk, drops) = drops();
+            let mut count = 0;
+            disk.set_fault(move |operation| {
+                count += usize::from(operation.name != "remove");
+                (count == step && operation.name != "remove").then(|| io::Error::other("fault"))
+            });
+            let id = crate::id::secret(&crate::id::message());
+            let put = drops.put(&entry(&id), |file, path| file.append(b"x\n").doing("write", path));
+            disk.clear_fault();
+            (put.is_ok(), disk.files().len())
+        };
+        assert_eq!(failing(0), (true, 1));
+        let failed = (1..).map(failing).take_while(|(ok, _)| !ok);
+        let steps = failed.inspect(|(_, files)| assert_eq!(*files, 0)).count();
+        assert!(steps >= 6, "{steps}");
+    }
+
+    #[test]
+    fn what_is_no_whole_drop_is_refused() {
+        let (disk, drops) = drops();
+        let id = crate::id::secret(&crate::id::message());
+        let good = entry(&id).header() + "x\n";
+        let other = crate::id::secret(&crate::id::message());
+        for (name, text) in [
+            (id.as_str(), &good[..good.len() - 1]),
+            (&id, &format!("{good}more")),
+            (&id, ""),
+            (&id, "\0\0"),
+            (&other, &good),
+            ("m1", &good),
+        ] {
+            let path = drops.dir().join(name);
+            disk.put(&path, text.as_bytes(), SystemTime::now());
+            let opened = drops.open(OsStr::new(name), 1000);
+            assert!(matches!(opened, Err(NotTaken::Refused(_))), "{name}: {text:?}");
+            let aside = drops.put_aside(OsStr::new(name)).unwrap().unwrap();
+            assert!(disk.stat(&aside).is_ok() && disk.stat(&path).is_err());
+        }
+    }
+}
