@@ -12,18 +12,19 @@ mod message;
 use crate::delivery::Post;
 use crate::directory;
 use crate::event::{Event, tell};
-use crate::handoff::Accepted;
+use crate::handoff::{Accepted, Hints};
 use crate::limits::{COMMAND_READ, DATA_READ, PACE_OCTETS, PACE_WINDOW, REPLIES_PENDING};
 use crate::mail::address::{ForwardPath, Mailbox};
 use crate::net::registry::Ticket;
 use crate::net::stream::Wire;
-use crate::policy::{self, Visitor};
+use crate::policy::{self, Targets, Visitor};
 use crate::route::Destination;
 use crate::site::Site;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::{Action, Question, Session, Settings};
 use crate::store::body::Budget;
 use crate::store::disk::Disk;
+use crate::store::queue::Queue;
 use crossbeam_channel::Sender;
 use message::Incoming;
 use std::collections::HashSet;
@@ -36,14 +37,19 @@ use std::time::Instant;
 pub struct House {
     /// Where messages spill, and where RCPT looks for Maildirs.
     pub disk: Arc<dyn Disk>,
-    /// Writes large messages in the session's own thread.
-    pub post: Arc<Post>,
+    /// Writes large messages in the session's own thread; none where all is left to whoever takes what
+    /// is accepted.
+    pub post: Option<Arc<Post>>,
     /// To the delivery thread.
     pub delivery: Sender<Accepted>,
     /// Memory for messages, counted over all sessions.
     pub budget: Arc<Budget>,
     /// Where large messages spill to; the directory exists.
     pub spill: PathBuf,
+    /// Where notices of ours are put.
+    pub queue: Queue,
+    /// To the scheduler.
+    pub hints: Hints,
 }
 
 /// Talks to one client until one side closes; gives the reason, for the log. `site` is the one the
@@ -71,8 +77,9 @@ pub fn converse(
         wire,
         session: Session::new(settings),
         replies: Vec::new(),
-        destinations: Vec::new(),
+        targets: Vec::new(),
         known: HashSet::new(),
+        taken: 0,
         incoming: None,
         pace: None,
         deadline: Instant::now() + site.config.timeout.command,
@@ -95,15 +102,29 @@ struct Conversation<'a> {
     /// Written, not yet sent.
     replies: Vec<u8>,
     /// Where the message under way goes, each once.
-    destinations: Vec<Destination>,
+    targets: Vec<Target>,
     /// The same mailboxes, to be found without a search: one alias may lead to many.
     known: HashSet<Mailbox>,
+    /// Recipients taken in this transaction.
+    taken: usize,
     /// None before the first octets of a message: a waiting session holds no buffer for one.
     incoming: Option<Incoming>,
     /// Inside a message: when the current stretch of [`PACE_WINDOW`] began, and what came in it.
     pace: Option<(Instant, u64)>,
     /// When the next command has to be whole, or the next block of a message has to come.
     deadline: Instant,
+}
+
+/// One place where the message under way goes.
+struct Target {
+    place: Place,
+    /// The recipient it is for, by its place in the envelope.
+    recipient: usize,
+}
+
+enum Place {
+    Here(Destination),
+    Elsewhere { mailbox: Mailbox, via: Option<Mailbox> },
 }
 
 /// Reasons why a conversation is over.
@@ -261,8 +282,9 @@ impl Conversation<'_> {
             Question::Sender(from) => {
                 // Left by a transaction that ended without a message: RSET and EHLO are not seen
                 // here.
-                self.destinations.clear();
+                self.targets.clear();
                 self.known.clear();
+                self.taken = 0;
                 match policy::sender(&from) {
                     Ok(()) => self.session.allow(),
                     Err(reply) => self.session.refuse(reply),
@@ -282,6 +304,12 @@ impl Conversation<'_> {
                     Err(reply) => self.session.refuse(reply),
                 }
             }
+            Question::Start(node) => {
+                match policy::start(self.site, self.visitor, &node, &self.house.hints) {
+                    Ok(reply) => self.session.tell(reply),
+                    Err(reply) => self.session.refuse(reply),
+                }
+            }
             Question::Message(envelope) => {
                 self.flush()?; // nobody waits for earlier replies while we wait for the disk
                 match self.message(&envelope) {
@@ -294,16 +322,36 @@ impl Conversation<'_> {
 
     fn recipient(&mut self, path: &ForwardPath) -> Action {
         match policy::recipient(self.site, &*self.house.disk, self.visitor, path) {
-            Ok(destinations) => {
-                // One copy for each mailbox, by however many names it is reached.
-                for destination in destinations {
-                    if self.known.insert(destination.mailbox.clone()) {
-                        self.destinations.push(destination);
+            Ok(Targets { here, elsewhere, via }) => {
+                let recipient = self.taken;
+                self.taken += 1;
+                let here = here.into_iter().map(|to| (to.mailbox.clone(), Place::Here(to)));
+                let elsewhere = elsewhere.into_iter().map(|mailbox| {
+                    (mailbox.clone(), Place::Elsewhere { mailbox, via: via.clone() })
+                });
+                for (mailbox, place) in here.chain(elsewhere) {
+                    // One copy for each mailbox, by however many names it is reached.
+                    match self.known.insert(mailbox) {
+                        true => self.targets.push(Target { place, recipient }),
+                        false => self.write_to(Target { place, recipient }),
                     }
                 }
                 self.session.allow()
             }
             Err(reply) => self.session.refuse(reply),
+        }
+    }
+
+    /// Who was reached by an alias alone, and is a recipient as well: from now on this is that
+    /// recipient's mail, of which its sender hears.
+    fn write_to(&mut self, direct: Target) {
+        let Place::Elsewhere { mailbox, via: None } = &direct.place else { return };
+        let is_its = |target: &&mut Target| {
+            matches!(&target.place, Place::Elsewhere { mailbox: known, via: Some(_) }
+                if known == mailbox)
+        };
+        if let Some(target) = self.targets.iter_mut().find(is_its) {
+            *target = direct;
         }
     }
 

@@ -1,40 +1,62 @@
-//! The local-delivery thread: accepted messages → Maildirs, made durable in groups.
+//! The local-delivery thread: accepted messages → Maildirs and queue, made durable in groups.
 //!
-//! It takes one message, then all that wait behind it, writes every copy into `tmp/`, makes the
-//! batch durable, publishes it in `new/`, makes the names durable, and only then answers each
-//! session. While it syncs, the next batch gathers: the busier the server, the fewer syncs a
-//! message. A message is published for all its recipients or for none. Large messages are written
-//! by their session's thread ([`Post::prepare`]); here they are only published.
+//! It takes one message, then all that wait behind it, writes every copy and every queue file into
+//! `tmp/`, makes the batch durable, publishes it (queue files first, then `new/`), makes the names
+//! durable, and only then answers each session. While it syncs, the next batch gathers: the busier the
+//! server, the fewer syncs a message. A copy that cannot be written goes into the queue when anything
+//! else of its message succeeds; a message that cannot be published or synced lies nowhere. Large
+//! messages are written by their session's thread ([`Post::prepare`]); here they are only published.
+
+mod parcel;
 
 use crate::event::{Event, tell};
-use crate::handoff::{Accepted, Copy, Outcome};
+use crate::handoff::{Accepted, CopyState, Hints, Written};
 use crate::limits::{BATCH_FILES, BATCH_OCTETS};
-use crate::route::Destination;
 use crate::smtp::reply::Reply;
 use crate::store::body::kept_size;
-use crate::store::disk::{Disk, Doing, StoreError};
-use crate::store::draft::{Draft, Published};
+use crate::store::disk::{Disk, DiskFile, Doing, StoreError};
+use crate::store::draft::Draft;
 use crate::store::durable::{Method, Pending};
 use crate::store::maildir::{self, Names};
+use crate::store::queue::Queue;
 use crossbeam_channel::{Receiver, Sender};
+use parcel::Parcel;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What delivery works with; shared by its thread and the sessions that write large messages.
+/// What delivery works with; shared by its thread, the sessions that write large messages, and those
+/// who deliver from the queue.
 pub struct Post {
     disk: Arc<dyn Disk>,
+    queue: Queue,
     /// Shared by all who write, so that no two threads make one name.
     names: Names,
     /// Large messages being written at this moment.
     large: Arc<AtomicUsize>,
 }
 
+/// Whom delivery tells what it has done; each may lose some of it.
+pub struct Heralds {
+    /// Maildirs that got mail.
+    pub delivered: Sender<PathBuf>,
+    /// Messages that wait in the queue.
+    pub queued: Hints,
+}
+
+/// What writes and keeps a new file: its path, and what to write into it.
+type Put<'a> = dyn FnMut(
+        &Path,
+        Box<dyn DiskFile>,
+        &dyn Fn(&dyn DiskFile) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>
+    + 'a;
+
 impl Post {
     /// `host` goes into the names of files.
-    pub fn new(disk: Arc<dyn Disk>, host: &str) -> Post {
-        Post { disk, names: Names::new(host), large: Arc::default() }
+    pub fn new(disk: Arc<dyn Disk>, queue: Queue, host: &str) -> Post {
+        Post { disk, queue, names: Names::new(host), large: Arc::default() }
     }
 
     /// A large message is being written until this is dropped.
@@ -44,8 +66,8 @@ impl Post {
         Beside(self.large.clone())
     }
 
-    /// Writes and syncs the copies of a large message in the caller's thread, so that delivery only
-    /// has to publish them; stops between two copies when `give_up` says so. On an error no copy is
+    /// Writes and syncs the files of a large message in the caller's thread, so that delivery only
+    /// has to publish them; stops between two of them when `give_up` says so. On an error no file is
     /// left anywhere.
     pub fn prepare(
         &self,
@@ -53,37 +75,44 @@ impl Post {
         give_up: impl Fn() -> bool,
     ) -> Result<(), Reply> {
         let _beside = self.beside();
-        let Accepted { body, cuts, copies, id, session, .. } = accepted;
-        for copy in copies {
-            if give_up() {
-                return Err(late());
-            }
-            let write = || {
-                let size = copy.prefix.len() as u64 + kept_size(cuts, body.size());
-                let dir = &copy.destination.maildir;
-                let (draft, file) = maildir::draft(&self.disk, &self.names, dir, size)?;
-                let path = draft.path();
-                body.copy_to(copy.prefix.as_bytes(), cuts, &*file, &path)?;
-                file.sync().doing("sync", &path)?;
-                Ok(draft)
+        let mut put =
+            |path: &Path,
+             file: Box<dyn DiskFile>,
+             write: &dyn Fn(&dyn DiskFile) -> Result<(), StoreError>| {
+                write(&*file)?;
+                file.sync().doing("sync", path)
             };
-            let failed = |error| failed(id, session, &copy.destination, &error);
-            copy.draft = Some(write().map_err(failed)?);
-        }
-        Ok(())
+        self.write(accepted, true, &mut put, &give_up)
     }
 
-    /// The delivery thread: works until all senders are gone. Maildirs that got mail are named to
-    /// `delivered`, which may lose some.
-    pub fn run(&self, accepted: &Receiver<Accepted>, delivered: &Sender<PathBuf>) {
+    /// Delivers one copy from the queue, durably. `write` appends the message behind the prefix, whose
+    /// octets are `size` together.
+    pub fn deliver_one(
+        &self,
+        maildir: &Path,
+        size: u64,
+        write: impl FnOnce(&dyn DiskFile, &Path) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let (draft, file) = maildir::draft(&self.disk, &self.names, maildir, size)?;
+        let path = draft.path();
+        write(&*file, &path)?;
+        file.sync().doing("sync", &path)?;
+        let published = draft.publish()?;
+        self.disk.sync_dir(&published.dir).doing("sync", &published.dir).inspect_err(|_| {
+            let _ = self.disk.remove(&published.path);
+        })
+    }
+
+    /// The delivery thread: works until all senders are gone.
+    pub fn run(&self, accepted: &Receiver<Accepted>, heralds: &Heralds) {
         while let Ok(first) = accepted.recv() {
-            self.deliver(gather(first, accepted), delivered);
+            self.deliver(gather(first, accepted), heralds);
         }
     }
 
     /// Delivers a batch and answers its sessions.
-    fn deliver(&self, batch: Vec<Accepted>, delivered: &Sender<PathBuf>) {
-        let files = batch.iter().map(|accepted| accepted.copies.len()).sum();
+    fn deliver(&self, batch: Vec<Accepted>, heralds: &Heralds) {
+        let files = batch.iter().map(files).sum();
         let mut pending =
             Pending::new(Method::choose(files, self.large.load(Ordering::Relaxed) > 0));
         // Its sender heard 451, and must not find it delivered (RFC 5321 §4.2.5).
@@ -93,7 +122,7 @@ impl Post {
             parcel.write(self, &mut pending);
         }
         if let Err(error) = pending.sync_data() {
-            return self.one_by_one(parcels, &error, delivered);
+            return self.one_by_one(parcels, &error, heralds);
         }
         for parcel in &mut parcels {
             parcel.publish(&*self.disk, &mut pending);
@@ -105,139 +134,104 @@ impl Post {
             }
         }
         for parcel in parcels {
-            parcel.answer(delivered);
+            parcel.answer(heralds);
         }
     }
 
     /// After a failed sync nobody knows whose octets were lost, and no file of the batch may be
     /// synced again: each message is written anew, alone.
-    fn one_by_one(
-        &self,
-        mut parcels: Vec<Parcel>,
-        error: &StoreError,
-        delivered: &Sender<PathBuf>,
-    ) {
+    fn one_by_one(&self, mut parcels: Vec<Parcel>, error: &StoreError, heralds: &Heralds) {
         // Alone already: the error is its own, and writing it once more would not help.
-        if let [parcel @ Parcel { failure: None, .. }] = &mut parcels[..] {
-            let its = |(draft, _): &(Draft, bool)| draft.path() == error.path;
-            parcel.fail(&*self.disk, parcel.drafts.iter().position(its).unwrap_or(0), error);
+        if let [parcel] = &mut parcels[..]
+            && !parcel.has_failed()
+        {
+            parcel.fail(&*self.disk, error);
         }
         for parcel in parcels {
-            match &parcel.failure {
-                Some(_) => parcel.answer(delivered),
+            match parcel.has_failed() {
+                true => parcel.answer(heralds),
                 // Not again after this: a message alone succeeds or fails.
-                None => self.deliver(vec![parcel.unwritten()], delivered),
+                false => self.deliver(vec![parcel.unwritten()], heralds),
             }
         }
     }
-}
 
-/// One message and how far it has come.
-struct Parcel {
-    accepted: Accepted,
-    /// By copy, as far as they are written; with whether a session's thread did it.
-    drafts: Vec<(Draft, bool)>,
-    published: Vec<Published>,
-    /// With it, nothing of the message lies anywhere any more.
-    failure: Option<Reply>,
-}
-
-impl Parcel {
-    fn new(accepted: Accepted) -> Parcel {
-        Parcel { accepted, drafts: Vec::new(), published: Vec::new(), failure: None }
-    }
-
-    fn write(&mut self, post: &Post, pending: &mut Pending) {
-        for index in 0..self.accepted.copies.len() {
-            match self.write_copy(index, post, pending) {
-                Ok(draft) => self.drafts.push(draft),
-                Err(error) => return self.fail(&*post.disk, index, &error),
+    /// Writes what a message needs and does not have yet. A copy that fails is late; when nothing else
+    /// is left of the message, or its queue file fails, the message fails, and no file is left.
+    fn write(
+        &self,
+        accepted: &mut Accepted,
+        apart: bool,
+        put: &mut Put<'_>,
+        give_up: &dyn Fn() -> bool,
+    ) -> Result<(), Reply> {
+        let elsewhere = accepted.entry.recipients.len();
+        let mut refusal = None;
+        for index in 0..accepted.copies.len() {
+            if give_up() {
+                return Err(late());
+            }
+            if matches!(accepted.copies[index].state, CopyState::Unwritten) {
+                let written = self.write_copy(accepted, index, put);
+                let copy = &mut accepted.copies[index];
+                copy.state = match written {
+                    Ok(draft) => CopyState::Written(Written { draft, apart }),
+                    Err(error) => {
+                        let to = copy.destination.mailbox.to_string();
+                        let reply = failed(&accepted.entry, &to, &copy.destination.maildir, &error);
+                        refusal.get_or_insert(reply);
+                        accepted.entry.recipients.push(copy.addressee.clone());
+                        CopyState::Late(error.to_string())
+                    }
+                };
+            }
+        }
+        let is_written = |copy: &crate::handoff::Copy| matches!(copy.state, CopyState::Written(_));
+        match refusal {
+            // For nobody else either: its sender can wait as well as we.
+            Some(reply) if elsewhere == 0 && !accepted.copies.iter().any(is_written) => Err(reply),
+            _ if accepted.entry.recipients.is_empty() || accepted.queued.is_some() => Ok(()),
+            _ if give_up() => Err(late()),
+            _ => {
+                let draft = self.write_queued(accepted, put).map_err(|error| {
+                    let to = accepted.entry.recipients[0].mailbox.to_string();
+                    failed(&accepted.entry, &to, &self.queue.dir(), &error)
+                })?;
+                accepted.queued = Some(Written { draft, apart });
+                Ok(())
             }
         }
     }
 
     fn write_copy(
-        &mut self,
+        &self,
+        accepted: &Accepted,
         index: usize,
-        post: &Post,
-        pending: &mut Pending,
-    ) -> Result<(Draft, bool), StoreError> {
-        let Accepted { body, cuts, copies, .. } = &mut self.accepted;
-        let copy = &mut copies[index];
-        if let Some(draft) = copy.draft.take() {
-            return Ok((draft, true));
-        }
+        put: &mut Put<'_>,
+    ) -> Result<Draft, StoreError> {
+        let Accepted { body, cuts, copies, .. } = accepted;
+        let copy = &copies[index];
         let size = copy.prefix.len() as u64 + kept_size(cuts, body.size());
         let (draft, file) =
-            maildir::draft(&post.disk, &post.names, &copy.destination.maildir, size)?;
+            maildir::draft(&self.disk, &self.names, &copy.destination.maildir, size)?;
         let path = draft.path();
-        let prefix = copy.prefix.as_bytes();
-        pending.add(path.clone(), file, |file| body.copy_to(prefix, cuts, file, &path))?;
-        Ok((draft, false))
+        put(&path, file, &|file| body.copy_to(copy.prefix.as_bytes(), cuts, file, &path))?;
+        Ok(draft)
     }
 
-    fn publish(&mut self, disk: &dyn Disk, pending: &mut Pending) {
-        // The last moment for the session to give up; from here on it has to wait.
-        if self.failure.is_some() || !self.accepted.claim.publish() {
-            return self.drafts.clear();
-        }
-        for (index, (draft, apart)) in std::mem::take(&mut self.drafts).into_iter().enumerate() {
-            match draft.publish() {
-                Ok(published) => {
-                    pending.named(published.dir.clone(), apart);
-                    self.published.push(published);
-                }
-                Err(error) => return self.fail(disk, index, &error),
-            }
-        }
-    }
-
-    /// The names in this directory (or in any) did not become durable.
-    fn lost_names(&mut self, disk: &dyn Disk, dir: Option<&std::path::Path>, error: &StoreError) {
-        let hit = self.published.iter().position(|name| dir.is_none_or(|dir| name.dir == dir));
-        if let Some(index) = hit {
-            self.fail(disk, index, error);
-        }
-    }
-
-    /// The copy of this index failed: no other is left anywhere either.
-    fn fail(&mut self, disk: &dyn Disk, index: usize, error: &StoreError) {
-        self.drafts.clear();
-        for published in std::mem::take(&mut self.published) {
-            // A reader may have moved it already; then a copy too many is what remains.
-            let _ = disk.remove(&published.path);
-        }
-        let Accepted { id, session, copies, .. } = &self.accepted;
-        self.failure = Some(failed(id, session, &copies[index].destination, error));
-    }
-
-    fn answer(self, delivered: &Sender<PathBuf>) {
-        let Accepted { id, outcome, copies, .. } = self.accepted;
-        if let Some(reply) = self.failure {
-            let _ = outcome.send(Outcome::Failed(reply)); // a session that is gone has given up
-            return;
-        }
-        let missed = !self.published.is_empty() && outcome.send(Outcome::Delivered).is_err();
-        for Copy { destination, .. } in copies {
-            if missed {
-                // Its session gave up after publishing had begun, and told nobody.
-                let to = destination.mailbox.to_string();
-                tell(&Event::Delivered { id: &id, to: &to, maildir: &destination.maildir });
-            }
-            // Only a hint: when the channel is full, the next mail brings it again.
-            let _ = delivered.try_send(destination.maildir);
-        }
-    }
-
-    /// Back to where it was before it was written here. What its session wrote is kept: that was
-    /// synced with success, by itself.
-    fn unwritten(mut self) -> Accepted {
-        for (index, (draft, apart)) in self.drafts.into_iter().enumerate() {
-            if apart {
-                self.accepted.copies[index].draft = Some(draft);
-            }
-        }
-        self.accepted
+    /// The queue keeps the message as it came: what is cut out of a copy is cut when that is made.
+    fn write_queued(
+        &self,
+        accepted: &mut Accepted,
+        put: &mut Put<'_>,
+    ) -> Result<Draft, StoreError> {
+        let Accepted { entry, received, body, .. } = accepted;
+        entry.size = received.len() as u64 + body.size();
+        let prefix = entry.header() + received;
+        let (draft, file) = self.queue.draft(&entry.id)?;
+        let path = draft.path();
+        put(&path, file, &|file| body.copy_to(prefix.as_bytes(), &[], file, &path))?;
+        Ok(draft)
     }
 }
 
@@ -254,26 +248,31 @@ impl Drop for Beside {
 fn gather(first: Accepted, accepted: &Receiver<Accepted>) -> Vec<Accepted> {
     let weight = |one: &Accepted| match one.body.is_large() {
         true => 0, // written already
-        false => one.body.size() as usize * one.copies.len(),
+        false => one.body.size() as usize * files(one),
     };
-    let (mut files, mut octets) = (first.copies.len(), weight(&first));
+    let (mut count, mut octets) = (files(&first), weight(&first));
     let mut batch = vec![first];
-    while files < BATCH_FILES && octets < BATCH_OCTETS {
+    while count < BATCH_FILES && octets < BATCH_OCTETS {
         let Ok(next) = accepted.try_recv() else { break };
-        files += next.copies.len();
+        count += files(&next);
         octets += weight(&next);
         batch.push(next);
     }
     batch
 }
 
-/// Tells the log all of it, and the client what it can act on.
-fn failed(id: &str, session: &str, to: &Destination, error: &StoreError) -> Reply {
+/// Files that a message makes when nothing goes wrong.
+fn files(accepted: &Accepted) -> usize {
+    accepted.copies.len() + usize::from(!accepted.entry.recipients.is_empty())
+}
+
+/// Tells the log all of it, and the client what it can act on. `dir`: the Maildir, or the queue.
+fn failed(entry: &crate::store::entry::Entry, to: &str, dir: &Path, error: &StoreError) -> Reply {
     tell(&Event::Failed {
-        id,
-        session,
-        to: &to.mailbox.to_string(),
-        maildir: &to.maildir,
+        id: &entry.id,
+        session: &entry.session,
+        to,
+        maildir: dir,
         // A Maildir that is not ours is the likeliest reason.
         uid: nix::unistd::geteuid().as_raw(),
         reason: &error.to_string(),

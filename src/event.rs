@@ -73,13 +73,61 @@ pub enum Event<'a> {
         /// RCPTs that were taken; aliases may make another number of copies of them.
         recipients: usize,
     },
+    /// A message of a user of this machine was taken into the queue.
+    Submitted {
+        id: &'a str,
+        session: &'a str,
+        uid: u32,
+        from: &'a str,
+        /// Octets with LF line ends.
+        size: u64,
+        recipients: usize,
+    },
     /// One copy lies in `new/`.
     Delivered {
         id: &'a str,
         to: &'a str,
         maildir: &'a Path,
     },
-    /// A copy could not be written; the client heard 4xx.
+    /// A next hop has taken it for this recipient.
+    Relayed {
+        id: &'a str,
+        to: &'a str,
+        host: &'a str,
+        tls: &'a str,
+        reply: &'a str,
+    },
+    /// It waits in the queue; `next`: when it is tried again, if that is known.
+    Deferred {
+        id: &'a str,
+        to: &'a str,
+        reason: &'a str,
+        next: Option<Timestamp>,
+    },
+    /// It will never arrive.
+    Bounced {
+        id: &'a str,
+        to: &'a str,
+        reason: &'a str,
+    },
+    /// It was tried until `relay.expire`, and is given up.
+    Expired {
+        id: &'a str,
+        to: &'a str,
+        reason: &'a str,
+    },
+    /// A notice of ours about a message was put into the queue, as `notice`.
+    Noticed {
+        id: &'a str,
+        notice: &'a str,
+        to: &'a str,
+        what: &'a str,
+    },
+    /// Somebody took it out of the queue.
+    Removed {
+        id: &'a str,
+    },
+    /// A copy could not be written.
     Failed {
         id: &'a str,
         session: &'a str,
@@ -163,9 +211,43 @@ impl Event<'_> {
                     .add("size", size)
                     .add("recipients", recipients)
             }
+            // The same event by its name: who looks for what was accepted looks for this too.
+            Event::Submitted { id, session, uid, from, size, recipients } => Line::new("accepted")
+                .add("id", id)
+                .add("session", session)
+                .add("client", "local")
+                .add("uid", uid)
+                .add("from", from)
+                .add("size", size)
+                .add("recipients", recipients),
             Event::Delivered { id, to, maildir } => {
                 Line::new("delivered").add("id", id).add("to", to).path("maildir", maildir)
             }
+            Event::Relayed { id, to, host, tls, reply } => Line::new("relayed")
+                .add("id", id)
+                .add("to", to)
+                .add("host", host)
+                .add("tls", tls)
+                .add("reply", reply),
+            Event::Deferred { id, to, reason, next } => {
+                let line = Line::new("deferred").add("id", id).add("to", to).add("reason", reason);
+                match next {
+                    Some(next) => line.add("next", &format_args!("{next:.0}")),
+                    None => line.add("next", "now"),
+                }
+            }
+            Event::Bounced { id, to, reason } => {
+                Line::new("bounced").add("id", id).add("to", to).add("reason", reason)
+            }
+            Event::Expired { id, to, reason } => {
+                Line::new("expired").add("id", id).add("to", to).add("reason", reason)
+            }
+            Event::Noticed { id, notice, to, what } => Line::new("noticed")
+                .add("id", id)
+                .add("notice", notice)
+                .add("to", to)
+                .add("what", what),
+            Event::Removed { id } => Line::new("removed").add("id", id),
             Event::Failed { id, session, to, maildir, uid, reason } => Line::new("failed")
                 .add("id", id)
                 .add("session", session)

@@ -1,27 +1,33 @@
 //! What threads pass each other: values that carry all that is needed, and nothing else shared.
 //!
 //! Session → delivery: [`Accepted`]. Delivery → session: [`Outcome`]. The two agree by a [`Claim`]
-//! whether a message is still wanted.
+//! whether a message is still wanted. Everybody → scheduler: [`Hint`], which may be lost.
 
+use crate::mail::address::Domain;
 use crate::route::Destination;
 use crate::smtp::reply::Reply;
 use crate::store::body::Body;
 use crate::store::draft::Draft;
-use crossbeam_channel::Sender;
+use crate::store::entry::{Addressee, Entry};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// A whole message that policy has let pass, with its copies, on its way to the disk.
 pub struct Accepted {
-    pub id: String,
-    /// The session it came in, by its id.
-    pub session: String,
-    pub body: Body,
+    /// Its id, session and envelope. The recipients are those that pass through the queue: at first
+    /// all that are elsewhere, then also those whose copy cannot be written for now.
+    pub entry: Entry,
+    /// Our Received field, which stands on top in the queue as well.
+    pub received: String,
+    pub body: Arc<Body>,
     /// What no copy contains: older Return-Path fields.
     pub cuts: Vec<Range<u64>>,
-    /// One for each mailbox; never empty.
+    /// One for each mailbox here.
     pub copies: Vec<Copy>,
+    /// The queue file, when there has to be one.
+    pub queued: Option<Written>,
     pub claim: Arc<Claim>,
     /// Where the outcome goes; has room for it.
     pub outcome: Sender<Outcome>,
@@ -32,17 +38,99 @@ pub struct Copy {
     pub destination: Destination,
     /// Return-Path, Delivered-To and Received, with LF line ends.
     pub prefix: String,
-    /// Of a large message: written and synced by the session's thread already.
-    pub draft: Option<Draft>,
+    /// How it stands in the queue when it cannot be written now.
+    pub addressee: Addressee,
+    pub state: CopyState,
+}
+
+/// How far a copy has come.
+pub enum CopyState {
+    Unwritten,
+    Written(Written),
+    /// It could not be written, for this reason, and waits in the queue.
+    Late(String),
+}
+
+/// A file that is not yet published.
+pub struct Written {
+    pub draft: Draft,
+    /// Written and synced by the session's thread already.
+    pub apart: bool,
 }
 
 /// What became of a message.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Every copy lies in `new/`, and would after a power cut.
-    Delivered,
+    /// Every copy lies in `new/` or waits in the queue, and would after a power cut. `late`: copies,
+    /// by their place, that wait, and why.
+    Taken { late: Vec<(usize, String)> },
     /// No copy lies anywhere; the reply says what to tell the client.
     Failed(Reply),
+}
+
+/// What the scheduler should know. The disk is the truth: a lost hint costs time, never mail.
+#[derive(Debug)]
+pub enum Hint {
+    /// A message was put into the queue just now.
+    New(Box<Entry>),
+    /// Somebody has put this message there, changed or removed it.
+    Look(String),
+    /// The same for any of them.
+    LookAll,
+    /// Attempt all that waits for this domain (and, when so asked, its subdomains) at once (ETRN).
+    Flush(Domain, bool),
+    /// Attempt all at once (SIGUSR1).
+    FlushAll,
+    /// The configuration has changed.
+    Reload,
+    /// Begin nothing more; sent back when that is so.
+    Stop(Sender<()>),
+}
+
+/// Where hints go; never waits.
+#[derive(Clone)]
+pub struct Hints {
+    sender: Sender<Hint>,
+    lost: Arc<Lost>,
+}
+
+/// Whether there was no room for a hint.
+#[derive(Default)]
+struct Lost {
+    any: AtomicBool,
+    /// One about messages that the scheduler may know already.
+    known: AtomicBool,
+}
+
+impl Hints {
+    /// The two ends, with room for so many.
+    pub fn new(room: usize) -> (Hints, Receiver<Hint>) {
+        let (sender, receiver) = bounded(room);
+        (Hints { sender, lost: Arc::default() }, receiver)
+    }
+
+    /// False: there was no room, and the scheduler will look at everything instead.
+    pub fn send(&self, hint: Hint) -> bool {
+        let is_about_known = matches!(hint, Hint::Look(_) | Hint::LookAll);
+        let sent = self.sender.try_send(hint).is_ok();
+        if !sent {
+            self.lost.known.fetch_or(is_about_known, Ordering::AcqRel);
+            self.lost.any.store(true, Ordering::Release);
+        }
+        sent
+    }
+
+    /// For what must not be lost; waits for room.
+    pub fn insist(&self, hint: Hint) {
+        let _ = self.sender.send(hint); // nobody receives any more: the process ends
+    }
+
+    /// Whether hints were lost since this was asked last; then, whether messages that are known
+    /// already have to be looked at too.
+    pub fn take_lost(&self) -> Option<bool> {
+        let any = self.lost.any.swap(false, Ordering::AcqRel);
+        any.then(|| self.lost.known.swap(false, Ordering::AcqRel))
+    }
 }
 
 /// Who decides about a message: its session may give it up until delivery begins to publish it.

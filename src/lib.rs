@@ -7,18 +7,42 @@
 //!   net::listener                  │  net::stream ↔ smtp::session ↔ policy      conversation
 //!                                  │  octets → smtp::data or chunk → store::body (memory, or a file
 //!                                  │                                              past 64 KiB)
-//!                                  │  Accepted { copies, body } ──────► delivery thread × 1
+//!                                  │  Accepted { entry, copies, body } ─► delivery thread × 1
 //!                                  ◄───────────── Outcome, then the 250 ──┘   │ delivery
-//!                                                       group commit          │ store::durable
-//!                                                       tmp/ ► sync ► new/ ► sync │ store::maildir
-//! main: signals (TERM, INT stop; HUP rereads)  cli::serve        housekeeping ◄┘ leftovers in tmp/
+//!                                        group commit: tmp/ ► sync ► links ► sync │ store::durable
+//!                                          │ Maildir new/     │ spool/queue/
+//!                                          ▼ store::maildir   ▼ store::queue
+//! signals, commands ─ Hint ─► scheduler × 1 ◄─ Hint ──────────┘
+//!   net::control                │ ▲ scheduler::board: what is due, for where
+//!                          Job  ▼ │ Report
+//!                  relay pool × ≤ relay.threads   scheduler::worker
+//!                     │ away: route::next_hop (net::dns) ► relay ↔ smtp::client ► journal, or unlink
+//!                     │ here: Maildir                       └ notices: mail::dsn ► spool/queue/
+//!
+//! sendmail, by others than root ► spool/drop/ ─► pickup × 1 ─► spool/queue/, Hint    store::drop, pickup
+//! main: signals (TERM, INT stop; HUP rereads; USR1 attempts all)    housekeeping: leftovers in tmp/
 //! ```
 //!
 //! A session's thread reads octets, feeds [`smtp::session::Session`], and does what it says. RCPT asks
 //! [`route`], by way of [`policy`]; the end of a message hands it to the delivery thread and waits.
-//! That thread takes all that wait, writes every copy into `tmp/`, makes the batch durable, links it
-//! into `new/`, makes the names durable, and only then answers. So **250 means delivered**, and the
-//! busier the server, the fewer syncs a message.
+//! That thread takes all that wait, writes every copy and every queue file into `tmp/`, makes the batch
+//! durable, links it where it belongs, makes the names durable, and only then answers. So **250 means
+//! delivered**, and the busier the server, the fewer syncs a message.
+//!
+//! What is for other hosts lies in the queue, one file a message: its envelope, its octets, and a
+//! journal of what became of each recipient. The scheduler knows ids and due times only; a worker
+//! brings a message to one goal, tells whoever must hear of a failure, makes the journal durable, and
+//! removes the file with its last recipient. The disk is the truth: after a kill all is read again.
+//!
+//! Who is elsewhere, and whose copy cannot be written, stands in a queue file of the same batch
+//! ([`store::queue`]). The [`scheduler`] computes what is due and gives it to a pool of threads, each
+//! of which makes one attempt ([`relay`], or [`delivery`] for a late copy) at one next hop
+//! ([`route::next_hop`], [`net::dns`]) in the other end of the language ([`smtp::client`]). What came
+//! of it is a line in that file, and a notice where somebody has to be told.
+//!
+//! What programs of this machine send comes by `facteur sendmail`, which needs no server: root and the
+//! server's user write queue files, all others files in a directory that only the server can list, and
+//! from there the [`pickup`] takes them, believing nothing but whose they are.
 //!
 //! # Layers
 //!
@@ -27,8 +51,8 @@
 //! together. Arrows of dependency go down this list only:
 //!
 //! ```text
-//! cli → server → conversation, housekeeper → directory → scheduler → policy, delivery, relay → handoff → route
-//!     → site → net, store → smtp → mail → limits
+//! cli → server → conversation, housekeeper → directory → scheduler, pickup → policy, delivery, relay → handoff
+//!     → route → site → net, store → smtp → mail → limits
 //! ```
 //!
 //! [`config`] and [`event`] may be used by all above `smtp` (and by `net`); `mail`, `smtp` and
@@ -45,18 +69,19 @@
 //!    is one path segment without `/`, NUL, controls or a leading dot.
 //! 6. A reload, by SIGHUP or because a users or aliases file has changed, makes a new [`site::Site`] and swaps an `Arc`; a session keeps the one it began with.
 //! 7. Temporary or permanent is decided in one place for each kind of failure
-//!    ([`delivery::reply_to`], [`policy`]), and carried as a [`smtp::reply::Reply`].
+//!    ([`delivery::reply_to`], [`policy`]: a [`smtp::reply::Reply`]; [`smtp::client`]: a
+//!    [`smtp::client::Fate`]; [`route::next_hop`]: an [`route::next_hop::Obstacle`]).
 //! 8. No `unsafe`, and no async runtime anywhere in the dependency graph.
-//! 9. A panic in a session ends that session; in the delivery thread it ends the process.
+//! 9. A panic in a session ends that session, one in an attempt that attempt; in any other thread it
+//!    ends the process.
+//! 10. A queue file has one claimant at a time, an attempt at it is recorded before it is forgotten, and
+//!     who must hear of a failure has been told, durably, before a journal says that anything failed.
 //!
 //! # Not built yet
 //!
-//! Relaying with its queue, notices, TLS and AUTH, traces. Each has its place: [`route::End`] tells
-//! remote targets already, the delivery thread writes queue files in the same batch, the envelope
-//! holds what a notice needs, a TLS stream is one more [`net::stream::Wire`], [`event::tell`] gets one
-//! more listener. Of relaying the parts are there and tested, and nobody calls them yet: names and
-//! MX ([`net::dns`]), the other end of the language ([`smtp::client`]), one attempt at one host
-//! ([`relay`]), the queue file and its claims ([`store::queue`]). What joins them is the scheduler.
+//! TLS and AUTH, traces. Each has its place: a TLS stream is one more [`net::stream::Wire`],
+//! [`event::tell`] gets one more listener. Submission will complete headers as sendmail does
+//! ([`mail::repair`]).
 
 #![forbid(unsafe_code)]
 
@@ -72,6 +97,7 @@ pub mod id;
 pub mod limits;
 pub mod mail;
 pub mod net;
+pub mod pickup;
 pub mod policy;
 pub mod privileges;
 pub mod relay;

@@ -127,14 +127,58 @@ pub const TMP_LOOK: Duration = Duration::from_secs(3600);
 /// next mail.
 pub const TMP_CHANNEL: usize = 1024;
 
+/// Longest id that is looked for, in octets: what a file name can hold.
+pub const ID_MAX: usize = 255;
+
+/// What is read of a queue file at first, in octets: most headers fit, and most small messages with
+/// all that became of them.
+pub const QUEUE_READ: usize = 4 * 1024;
+
+/// Threads that read queue files for a listing: most of its time is waiting, for a disk or for the
+/// system.
+pub const QUEUE_READERS: usize = 4;
+
 /// Longest header of a queue file, in octets: 1,000 recipients with all that DSN adds to each.
 pub const QUEUE_HEADER_MAX: usize = 4 * 1024 * 1024;
 
-/// Most of a queue file's journal that is read, in octets.
-pub const QUEUE_JOURNAL_MAX: usize = 16 * 1024 * 1024;
+/// What is kept of a queue file's journal once it is read: its newest lines up to so many octets. A
+/// line is never longer.
+pub const QUEUE_JOURNAL_MAX: usize = 1024 * 1024;
+const _: () = assert!(QUEUE_JOURNAL_MAX >= 8 * ANSWER_KEPT);
+
+/// What is read of a long journal at once, in octets.
+pub const QUEUE_BLOCK: usize = 64 * 1024;
 
 /// A draft of a queue file that was not written for so long was left by a crash.
 pub const QUEUE_TMP_AGE: Duration = Duration::from_secs(60);
+
+/// Longest datagram of hints between a command and the server, in octets.
+pub const HINT_DATAGRAM_MAX: usize = 4 * 1024;
+const _: () = assert!(HINT_DATAGRAM_MAX >= 2 * ID_MAX);
+
+/// Messages that hints name one by one; of more the server looks through the whole queue.
+pub const HINTS_MAX: usize = 500;
+
+/// How long a command waits for a server that has no room for hints; then the hint is lost.
+pub const HINT_WAIT: Duration = Duration::from_millis(500);
+
+/// How often the server looks whether the directory that other users drop mail into has changed.
+pub const DROP_LOOK: Duration = Duration::from_secs(1);
+
+/// A directory that has changed so lately is looked at again though its time stays: that is no finer
+/// than the kernel's clock ticks.
+pub const DROP_SETTLE: Duration = Duration::from_secs(2);
+
+/// Dropped files that are taken in before the server does anything else about them; anybody may drop
+/// any number.
+pub const DROPS_AT_ONCE: usize = 64;
+
+/// How often the server looks for dropped files that were never finished.
+pub const DROP_SWEEP: Duration = Duration::from_secs(10 * 60);
+
+/// A dropped file that was not finished for so long never will be: it is written in moments, after the
+/// message has come whole.
+pub const DROP_AGE: Duration = Duration::from_secs(3600);
 
 /// Names tried for one file before we give up; each is new, so a second is already a wonder.
 pub const NAME_TRIES: usize = 16;
@@ -183,6 +227,17 @@ const _: () = assert!(ANSWER_MAX >= ANSWER_LINE_MAX && ANSWER_LINE_MAX >= REPLY_
 
 /// What is kept of a next hop's reply for the journal and for notices, in octets.
 pub const ANSWER_KEPT: usize = 2 * 1024;
+
+/// Width of what we write ourselves for people to read, in characters (RFC 5322 §2.1.1).
+pub const LINE_WIDTH: usize = 78;
+
+/// Longest line of any message of ours, in octets without its line end (RFC 5322 §2.1.1).
+pub const LINE_MAX: usize = 998;
+
+/// Longest word that stays whole where we wrap text, in octets: with a field's name before it the
+/// line still fits.
+pub const WORD_MAX: usize = 900;
+const _: () = assert!(WORD_MAX + LINE_WIDTH <= LINE_MAX && WORD_MAX >= ORCPT_MAX + PATH_MAX);
 
 /// Recipients of one transaction with a next hop: every host takes so many (RFC 5321 §4.5.3.1.8).
 pub const TRANSACTION_RECIPIENTS: usize = 100;
@@ -240,3 +295,97 @@ pub const DNS_CACHE: u64 = 1024;
 /// How long "there is no such name" is believed at most, whatever its TTL: who has mended a zone
 /// should not wait for us.
 pub const DNS_NEGATIVE_TTL: Duration = Duration::from_secs(5 * 60);
+
+/// Hints that may wait for the scheduler; past it one is lost, and it looks at the whole queue.
+pub const HINTS: usize = 1024;
+
+/// Most threads of the relay pool that a configuration may ask for.
+pub const RELAY_THREADS_MAX: usize = 1000;
+
+/// An attempt that takes longer than this may be at a silent host: another thread takes its place, until
+/// there are as many more as `relay.threads`. Most attempts are over by then.
+pub const RELAY_SLOW: Duration = Duration::from_millis(250);
+const _: () = assert!(RELAY_SLOW.as_millis() < CALL_PATIENCE.as_millis());
+
+/// Stack of a relay thread, in octets.
+pub const RELAY_STACK: usize = 256 * 1024;
+
+/// How long a connection is kept for more mail to the same next hop.
+pub const RELAY_KEEP: Duration = Duration::from_secs(2);
+
+/// How long one connection is used at most, so that mail finds its way to a host that is better again.
+pub const RELAY_KEEP_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Destinations that the scheduler remembers though nothing waits for them.
+pub const GOALS_KEPT: usize = 1024;
+
+/// Queue files that the scheduler looks at before it sees to what else there is to do.
+pub const LOOK_AT_ONCE: usize = 64;
+
+/// How long a removed queue file may take to be gone for good: a power cut within it repeats a delivery.
+pub const REMOVALS_SYNC: Duration = Duration::from_millis(500);
+
+/// When a queue file that somebody else has claimed is tried again.
+pub const BUSY_WAIT: Duration = Duration::from_secs(1);
+
+/// When what a disk did not let us do is tried again.
+pub const TROUBLE_WAIT: Duration = Duration::from_secs(60);
+
+/// Longest sleep of the scheduler: so soon it notices that the clock has jumped.
+pub const SCHEDULER_WAIT: Duration = Duration::from_secs(60);
+
+/// A message up to this size is returned whole with a notice that it failed, in octets; of a longer one
+/// only the header, unless RET=FULL asked for all of it.
+pub const NOTICE_MESSAGE_MAX: u64 = 100 * 1024;
+
+/// Most of a header that a notice returns, in octets.
+pub const NOTICE_HEADER_MAX: usize = 64 * 1024;
+
+/// Hosts that one attempt looks up at most; a zone may name a hundred. The largest mail domains
+/// have 10.
+pub const HOP_HOSTS_MAX: usize = 20;
+
+/// Addresses that one attempt tries at most, those of all hosts together. RFC 5321 §5.1 asks for at
+/// least two.
+pub const HOPS_MAX: usize = 50;
+const _: () = assert!(HOPS_MAX >= 2 && HOPS_MAX >= HOP_HOSTS_MAX);
+
+/// Once the lookups of one attempt have taken this long together, no further host is looked up.
+pub const HOP_LOOKUPS: Duration = Duration::from_secs(60);
+
+/// Octets of one SRS secret: as many as the hash has (RFC 2104 §3).
+pub const SRS_KEY_OCTETS: usize = 32;
+
+/// SRS secrets in one file: the one that signs, and older ones whose bounces are still under way.
+pub const SRS_KEYS_MAX: usize = 8;
+
+/// Days that a bounce to an address made by SRS finds its way back: hosts try for 5, and what they
+/// forward to tries for 5 more.
+pub const SRS_VALID_DAYS: u64 = 21;
+
+/// Largest file of SRS secrets, in octets: all keys in hexadecimal, with room for line ends.
+pub const SRS_SECRET_MAX: usize = 1024;
+const _: () = assert!(SRS_SECRET_MAX >= SRS_KEYS_MAX * (2 * SRS_KEY_OCTETS + 2));
+
+/// Longest header of a message that our own users send, in octets; it is held in memory to be
+/// completed. Room for 1,000 recipients with their names.
+pub const SUBMITTED_HEADER_MAX: usize = 256 * 1024;
+
+/// Octets of a line after which it is no field any more when no colon has come: longer lines are
+/// none at all (RFC 5322 §2.1.1).
+pub const FIELD_NAME_MAX: usize = 998;
+
+/// Words and marks of one address in a header; a long display name has two dozen.
+pub const ADDRESS_WORDS_MAX: usize = 512;
+
+/// Addresses in the From fields of one message.
+pub const AUTHORS_MAX: usize = 100;
+
+/// How long a relay thread may call a host that has not greeted when other mail needs the thread.
+pub const CALL_PATIENCE: Duration = Duration::from_millis(500);
+
+/// When a message is tried again at which an attempt panicked.
+pub const PANIC_WAIT: Duration = Duration::from_secs(3600);
+
+/// A clock that is so much off what has passed was set: due times are taken anew from the disk.
+pub const CLOCK_JUMP: Duration = Duration::from_secs(30);

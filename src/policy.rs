@@ -4,10 +4,12 @@
 //! (RFC 5321 §3.3, §7.8). Reads the site and the disk; changes nothing.
 
 use crate::event::{Event, tell};
-use crate::mail::address::{ForwardPath, ReversePath};
+use crate::handoff::{Hint, Hints};
+use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, ReversePath};
 use crate::mail::header::Summary;
 use crate::route::{Destination, End, resolve};
 use crate::site::Site;
+use crate::smtp::command::Node;
 use crate::smtp::reply::{Reply, quoted};
 use crate::store::disk::Disk;
 use std::net::IpAddr;
@@ -24,27 +26,65 @@ pub fn sender(_from: &ReversePath) -> Result<(), Reply> {
     Ok(())
 }
 
-/// Where a recipient's mail goes; never empty.
+/// Where a recipient's mail goes; not both empty.
+#[derive(Debug, Default)]
+pub struct Targets {
+    pub here: Vec<Destination>,
+    pub elsewhere: Vec<Mailbox>,
+    /// The address that led elsewhere by an alias, or a `catch_all`.
+    pub via: Option<Mailbox>,
+}
+
+/// Whether we take mail for a recipient, and where it goes.
 pub fn recipient(
     site: &Site,
     disk: &dyn Disk,
     visitor: &Visitor,
     path: &ForwardPath,
-) -> Result<Vec<Destination>, Reply> {
+) -> Result<Targets, Reply> {
+    let may_relay = is_trusted(site, visitor.client);
+    targets(site, disk, &visitor.id, may_relay, path)
+}
+
+/// The same for a user of this machine, who may write to anybody.
+pub fn recipient_of_ours(
+    site: &Site,
+    disk: &dyn Disk,
+    session: &str,
+    path: &ForwardPath,
+) -> Result<Targets, Reply> {
+    targets(site, disk, session, true, path)
+}
+
+fn targets(
+    site: &Site,
+    disk: &dyn Disk,
+    session: &str,
+    may_relay: bool,
+    path: &ForwardPath,
+) -> Result<Targets, Reply> {
+    if let ForwardPath::Mailbox(mailbox) = path {
+        match site.restored(mailbox) {
+            Ok(None) => {}
+            // A bounce of what an alias sent on: it has the right to go back where that came from.
+            Ok(Some(sender)) => return back(site, disk, session, may_relay, path, sender),
+            Err(why) => {
+                return Err(Reply::new(550, "5.1.1", format!("{}: {why}", shown(path))));
+            }
+        }
+    }
     match resolve(site, disk, path) {
-        End::Local(destinations, elsewhere) if elsewhere.is_empty() => Ok(destinations),
-        // Relaying is a part of its own, not built yet; for the mailboxes here it would be too soon.
-        End::Local(..) => {
-            let text = format!("{}: cannot forward to other hosts yet, try later", shown(path));
-            Err(Reply::new(451, "4.3.0", text))
+        End::Local(here, elsewhere) => {
+            let via = (!elsewhere.is_empty()).then(|| as_mailbox(site, path)).flatten();
+            Ok(Targets { here, elsewhere, via })
         }
         End::Loop => Err(Reply::new(550, "5.4.6", format!("{}: alias loops", shown(path)))),
         End::Unknown => {
             Err(Reply::new(550, "5.1.1", format!("{}: no such user here", shown(path))))
         }
-        // Who may relay is told to wait, not to go.
-        End::Remote(_) if is_trusted(site, visitor.client) => {
-            Err(Reply::new(451, "4.3.0", format!("{}: cannot relay yet, try later", shown(path))))
+        End::Remote(_) if may_relay => {
+            let elsewhere = as_mailbox(site, path).into_iter().collect();
+            Ok(Targets { elsewhere, ..Targets::default() })
         }
         End::Remote(host) => {
             let text =
@@ -53,9 +93,56 @@ pub fn recipient(
         }
         End::Trouble(error) => {
             let what = format!("recipient {path}: {error}");
-            tell(&Event::Trouble { session: &visitor.id, what: &what });
+            tell(&Event::Trouble { session, what: &what });
             Err(Reply::new(451, "4.3.0", format!("{}: local trouble, try later", shown(path))))
         }
+    }
+}
+
+/// Where mail goes whose recipient is a sender of ours by SRS.
+fn back(
+    site: &Site,
+    disk: &dyn Disk,
+    session: &str,
+    may_relay: bool,
+    path: &ForwardPath,
+    sender: Mailbox,
+) -> Result<Targets, Reply> {
+    let original = ForwardPath::Mailbox(sender.clone());
+    match resolve(site, disk, &original) {
+        End::Remote(_) => {
+            let via = as_mailbox(site, path);
+            Ok(Targets { elsewhere: vec![sender], via, ..Targets::default() })
+        }
+        // Its domain has become ours since.
+        _ => targets(site, disk, session, may_relay, &original),
+    }
+}
+
+/// `Postmaster` without a domain is that of the first.
+fn as_mailbox(site: &Site, path: &ForwardPath) -> Option<Mailbox> {
+    match path {
+        ForwardPath::Mailbox(mailbox) => Some(mailbox.clone()),
+        ForwardPath::Postmaster => site.domains().next().map(|local| Mailbox {
+            local: LocalPart::of_user("postmaster"),
+            host: Host::Domain(local.config.name.clone()),
+        }),
+    }
+}
+
+/// ETRN: starts what waits for a domain (RFC 1985). Only for those who may send there as well: each
+/// asks other hosts for something.
+pub fn start(site: &Site, visitor: &Visitor, node: &Node, hints: &Hints) -> Result<Reply, Reply> {
+    let Node { domain, and_below } = node;
+    if !is_trusted(site, visitor.client) {
+        return Err(Reply::new(459, "4.7.1", format!("{domain}: you may not start its queue")));
+    }
+    if site.domain(domain).is_some() && !and_below {
+        return Ok(Reply::new(251, "2.0.0", format!("{domain} is delivered here, nothing waits")));
+    }
+    match hints.send(Hint::Flush(domain.clone(), *and_below)) {
+        true => Ok(Reply::new(250, "2.0.0", format!("what waits for {domain} is started"))),
+        false => Err(Reply::new(458, "4.3.2", format!("{domain}: too busy, try later"))),
     }
 }
 
@@ -65,7 +152,11 @@ pub fn is_trusted(site: &Site, client: IpAddr) -> bool {
 }
 
 /// A message that has been here before is looping (RFC 5321 §6.3).
-pub fn message(site: &Site, summary: &Summary, to: &[Destination]) -> Result<(), Reply> {
+pub fn message<'a>(
+    site: &Site,
+    summary: &Summary,
+    to: impl Iterator<Item = &'a Destination>,
+) -> Result<(), Reply> {
     if summary.received >= site.config.limit.hops {
         let text = format!("the message loops: it has {} Received fields", summary.received);
         return Err(Reply::new(554, "5.4.6", text));

@@ -7,6 +7,7 @@
 
 mod message;
 
+pub use crate::route::next_hop::Hop;
 pub use message::{FilePart, Message, survey};
 
 use crate::config::{Config, Timeout};
@@ -19,18 +20,10 @@ use crate::net::stream::{self, TcpWire, Wire};
 use crate::smtp::client::{Action, Cause, Client, Fate, Letter, Offers, Reason, Step};
 use crate::smtp::outgoing::Encoder;
 use message::Blocks;
-use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// A host to speak to, at one of its addresses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hop {
-    /// As MX, a route or the smarthost names it; for the log and for notices.
-    pub name: String,
-    pub address: SocketAddr,
-}
 
 /// How a connection is made, within that time.
 pub type Dial = Box<dyn Fn(SocketAddr, Duration) -> io::Result<Box<dyn Wire>> + Send + Sync>;
@@ -40,11 +33,14 @@ pub struct Caller {
     pub hostname: Domain,
     pub timeout: Timeout,
     pub dial: Dial,
+    /// Asked before the octets of a message go out; no: the server stops, and what is begun now would
+    /// be cut off.
+    pub may_send: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// A greeted next hop that waits for mail.
-pub struct Connection<'a> {
-    caller: &'a Caller,
+pub struct Connection {
+    caller: Arc<Caller>,
     hop: Hop,
     wire: Box<dyn Wire>,
     client: Client,
@@ -54,31 +50,26 @@ pub struct Connection<'a> {
     until: Instant,
 }
 
-impl fmt::Display for Hop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} [{}]:{}", self.name, self.address.ip(), self.address.port())
-    }
-}
-
 impl Caller {
     /// One that dials by TCP.
     pub fn new(config: &Config) -> Caller {
         let dial = |address, time| {
-            let stream = stream::connect(address, time)?;
+            let stream = stream::connect(address, time, &|| false)?;
             Ok(Box::new(TcpWire::new(stream)) as Box<dyn Wire>)
         };
         Caller {
             hostname: config.hostname.clone(),
             timeout: config.timeout.clone(),
             dial: Box::new(dial),
+            may_send: Box::new(|| true),
         }
     }
 }
 
-impl<'a> Connection<'a> {
+impl Connection {
     /// Connects, is greeted, says EHLO. Otherwise gives the fate of everybody who was to get mail
     /// there.
-    pub fn open(caller: &'a Caller, hop: &Hop) -> Result<Connection<'a>, Fate> {
+    pub fn open(caller: &Arc<Caller>, hop: &Hop) -> Result<Connection, Fate> {
         let wire = (caller.dial)(hop.address, caller.timeout.connect).map_err(|error| {
             let cause = match error.kind() {
                 ErrorKind::TimedOut => Cause::Silent,
@@ -87,7 +78,7 @@ impl<'a> Connection<'a> {
             Fate::NextHost(Reason { step: Step::Connect, cause })
         })?;
         let mut connection = Connection {
-            caller,
+            caller: caller.clone(),
             hop: hop.clone(),
             wire,
             client: Client::new(caller.hostname.as_str()),
@@ -163,7 +154,7 @@ impl<'a> Connection<'a> {
         if let Some(fate) = self.client.over().filter(|_| self.client.carried() == 0) {
             return Err(fate.clone());
         }
-        *self = Connection::open(self.caller, &self.hop)?;
+        *self = Connection::open(&self.caller, &self.hop)?;
         Ok(())
     }
 
@@ -229,6 +220,9 @@ impl<'a> Connection<'a> {
 
     /// Sends the message and its end, in blocks that each have their time.
     fn send(&mut self, message: &dyn Message) {
+        if !(self.caller.may_send)() {
+            return self.client.lost(Cause::Unreadable("this server stops".to_owned()));
+        }
         let data = self.caller.timeout.data;
         let until = Instant::now() + data + Duration::from_secs(message.size() / RELAY_PACE);
         let (mut blocks, mut encoder) = (Blocks::new(message), Encoder::default());

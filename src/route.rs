@@ -7,6 +7,7 @@
 //! tags and `catch_all` are the contract's ("Files").
 
 mod faults;
+pub mod next_hop;
 
 use crate::config::CatchAll;
 use crate::limits::ALIAS_DEPTH;
@@ -67,11 +68,17 @@ pub fn resolve(site: &Site, disk: &dyn Disk, path: &ForwardPath) -> End {
     Router::new(site, disk).path(path)
 }
 
-/// The mailbox of a user here, whatever aliases say.
-pub fn user(site: &Site, disk: &dyn Disk, mailbox: &Mailbox) -> Option<Destination> {
+/// The mailbox of a user here, whatever aliases say; none when there is none.
+pub fn mailbox_here(
+    site: &Site,
+    disk: &dyn Disk,
+    mailbox: &Mailbox,
+) -> Result<Option<Destination>, StoreError> {
     let mut router = Router::new(site, disk);
-    let local = router.domain_of(mailbox)?;
-    router.user_or_tagged(local, mailbox.local.as_str()).ok().flatten()
+    match router.domain_of(mailbox) {
+        Some(local) => router.user_or_tagged(local, mailbox.local.as_str()),
+        None => Ok(None),
+    }
 }
 
 /// One search; a new one for each address, as `open` and `done` speak of one expansion only.
@@ -136,6 +143,11 @@ impl<'a> Router<'a> {
                 }
                 None => Ok(false),
             },
+            // Our notices come from there, and whoever runs a host is postmaster of its name (§4.5.1).
+            ForwardPath::Mailbox(mailbox) if self.is_host_postmaster(mailbox) => {
+                self.say(|| format!("postmaster of this host, {}", mailbox.host));
+                return self.path(&ForwardPath::Postmaster);
+            }
             ForwardPath::Mailbox(mailbox) => match self.domain_of(mailbox) {
                 Some(local) => {
                     self.say(|| format!("{} is delivered here", mailbox.host));
@@ -160,6 +172,14 @@ impl<'a> Router<'a> {
                 End::Local(std::mem::take(&mut self.found), std::mem::take(&mut self.elsewhere))
             }
         }
+    }
+
+    /// postmaster at our host name, where that is no domain of its own.
+    fn is_host_postmaster(&self, mailbox: &Mailbox) -> bool {
+        matches!(&mailbox.host, Host::Domain(domain)
+            if *domain == self.site.config.hostname && self.site.domain(domain).is_none())
+            && mailbox.local.as_str().eq_ignore_ascii_case(POSTMASTER)
+            && self.site.domains().next().is_some()
     }
 
     fn domain_of(&self, mailbox: &Mailbox) -> Option<Local<'a>> {

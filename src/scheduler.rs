@@ -1,3 +1,495 @@
-//! What waits in the queue, and when each of it is due. The scheduler itself stands here later.
+//! The scheduler: what waits in the queue, when each of it is due, and which worker of the relay pool
+//! brings it where.
+//!
+//! ```text
+//! delivery, commands, signals ─ Hint ─► scheduler × 1 ─ Job ─► worker × (≤ relay.threads)
+//!                                          ▲   board: id, goal, due │ away: next hops, SMTP
+//!                                          └──────── Report ────────┘ here: Maildir
+//! ```
+//!
+//! The disk is the truth: hints may be lost, and what this thread knows is read again after a kill.
+//! A job goes only to a worker known to be idle, and a report always has room, so nobody waits for
+//! anybody in a circle. A queue file is claimed here while any worker has to do with it; the claim is
+//! shared, so that a recipient at a dead host does not hold up one at a living host. Nothing here
+//! speaks to a network.
 
+mod away;
+mod board;
 pub mod due;
+mod guard;
+mod here;
+pub mod notices;
+pub mod plan;
+mod pool;
+#[cfg(test)]
+mod tests;
+pub mod verdict;
+mod worker;
+
+use crate::config;
+use crate::delivery::Post;
+use crate::event::{Event, tell};
+use crate::handoff::{Hint, Hints};
+use crate::id::is_id;
+use crate::limits::{BUSY_WAIT, CLOCK_JUMP, LOOK_AT_ONCE, REMOVALS_SYNC, TROUBLE_WAIT};
+use crate::mail::address::Domain;
+use crate::net::dns::{Addresses, DnsError, DnsResolver, Mx, Resolver};
+use crate::route::next_hop::Ourselves;
+use crate::site::{Current, Site};
+use crate::store::disk::Disk;
+use crate::store::entry::{Entry, Progress};
+use crate::store::queue::{Claimed, Queue, QueueError, Waiting};
+use board::{Board, Bounds, Id, Reach};
+use crossbeam_channel::{Receiver, Sender, select};
+use jiff::Timestamp;
+use plan::{Goal, Part, parts};
+use pool::Pool;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use worker::{Job, Report};
+
+/// What the scheduler and its workers share.
+pub struct House {
+    pub disk: Arc<dyn Disk>,
+    pub queue: Queue,
+    /// Writes into Maildirs.
+    pub post: Arc<Post>,
+    /// Maildirs that got mail; may lose some.
+    pub delivered: Sender<PathBuf>,
+    pub hints: Hints,
+}
+
+/// The site as an attempt sees it, with what is made once for it.
+pub struct Setting {
+    pub site: Arc<Site>,
+    pub resolver: Arc<dyn Resolver>,
+    pub ourselves: Ourselves,
+}
+
+impl Setting {
+    fn new(site: Arc<Site>) -> Setting {
+        let resolver = resolver(&site.config.dns);
+        let ourselves = Ourselves::of(&site.config);
+        Setting { site, resolver, ourselves }
+    }
+
+    /// The same for another site; what DNS said is not forgotten unless it is to be asked elsewhere.
+    fn changed(&self, site: Arc<Site>) -> Setting {
+        let (old, new) = (&self.site.config, &site.config);
+        let resolver: Arc<dyn Resolver> = match old.dns == new.dns {
+            true => self.resolver.clone(),
+            false => resolver(&new.dns),
+        };
+        Setting { ourselves: Ourselves::of(new), site, resolver }
+    }
+}
+
+/// A message that workers have to do with at this moment.
+struct Active {
+    claimed: Arc<Claimed>,
+    /// Where it is being brought.
+    goals: Vec<Goal>,
+    /// To be read anew when they are done.
+    look: bool,
+}
+
+/// The scheduler's thread and all it knows.
+pub struct Scheduler {
+    house: Arc<House>,
+    current: Arc<Current>,
+    setting: Arc<Setting>,
+    board: Board,
+    pool: Pool,
+    active: HashMap<Id, Active>,
+    /// Messages that are to be looked at, some at a time.
+    looks: VecDeque<String>,
+    /// When everything is to be looked at again, as something could not be read.
+    look_again: Option<Instant>,
+    /// Since when a removal is not synced.
+    unsynced: Option<Instant>,
+    /// One moment by both clocks.
+    clocks: (Instant, Timestamp),
+}
+
+impl Scheduler {
+    /// Begins with all that lies in the queue.
+    pub fn new(house: Arc<House>, current: Arc<Current>) -> Scheduler {
+        let site = current.get();
+        let board = Board::new(bounds(&site.config.relay), site.config.relay.retry.clone());
+        let mut scheduler = Scheduler {
+            pool: Pool::new(house.clone()),
+            house,
+            current,
+            setting: Arc::new(Setting::new(site.clone())),
+            board,
+            active: HashMap::new(),
+            looks: VecDeque::new(),
+            look_again: None,
+            unsynced: None,
+            clocks: (Instant::now(), Timestamp::now()),
+        };
+        scheduler.pool.configure(site.config.relay.threads);
+        scheduler.look_all(false);
+        scheduler
+    }
+
+    /// Works until it is told to stop, and then until nothing is under way that should not be cut off.
+    pub fn run(mut self, hints: &Receiver<Hint>) {
+        let reports = self.pool.reports();
+        loop {
+            self.follow_clock();
+            self.follow_site();
+            self.look_at_some();
+            self.dispatch();
+            self.sync_removals(false);
+            let wait = self.wait(self.make_room());
+            select! {
+                recv(reports) -> report => report.into_iter().for_each(|r| self.take(*r)),
+                recv(hints) -> hint => match hint {
+                    Ok(Hint::Stop(done)) => return self.stop(&reports, &done),
+                    Ok(hint) => {
+                        // What was reported before it was said is older than it.
+                        reports.try_iter().for_each(|report| self.take(*report));
+                        self.hear(hint);
+                    }
+                    Err(_) => return,
+                },
+                default(wait) => {}
+            }
+            if let Some(anew) = self.house.hints.take_lost() {
+                self.look_all(anew);
+            }
+        }
+    }
+
+    /// Where every thread waits for a host that does not answer, one has to give way to mail that may go
+    /// through. Gives when to look again.
+    fn make_room(&self) -> Option<Instant> {
+        match self.board.is_starved(Timestamp::now()) {
+            true => self.pool.make_room(),
+            false => None,
+        }
+    }
+
+    /// How long nothing has to be done; `room`: when to look for room again.
+    fn wait(&self, room: Option<Instant>) -> Duration {
+        if !self.looks.is_empty() {
+            return Duration::ZERO;
+        }
+        let wakes = self.board.wakes().filter(|_| self.pool.has_room());
+        // A clock that jumps is noticed within this time.
+        let mut wait = crate::limits::SCHEDULER_WAIT;
+        if let Some(when) = wakes {
+            let until = when.duration_since(Timestamp::now());
+            wait = wait.min(until.try_into().unwrap_or_default());
+        }
+        let moments = [
+            room,
+            self.look_again,
+            self.unsynced.map(|since| since + REMOVALS_SYNC),
+            self.pool.trims(),
+        ];
+        let left = |when: Instant| when.saturating_duration_since(Instant::now());
+        moments.into_iter().flatten().map(left).fold(wait, Duration::min)
+    }
+
+    fn hear(&mut self, hint: Hint) {
+        match hint {
+            Hint::New(entry) => self.welcome(*entry),
+            Hint::Look(id) => self.looks.push_front(id),
+            Hint::LookAll => self.look_all(true),
+            Hint::Flush(domain, and_below) => {
+                self.look_at_rest();
+                let site = self.setting.site.clone();
+                let fits = |goal: &Goal| goal.is_of(&site, &domain, and_below);
+                self.board.flush(fits);
+            }
+            Hint::FlushAll => {
+                // What could not be read before is meant as well.
+                self.look_all(false);
+                self.look_at_rest();
+                self.board.flush(|_| true);
+            }
+            // What has changed is seen at each turn.
+            Hint::Reload | Hint::Stop(_) => {}
+        }
+    }
+
+    /// A message that was put into the queue just now, without reading it again.
+    fn welcome(&mut self, entry: Entry) {
+        let id: Id = entry.id.as_str().into();
+        // Found on the disk already.
+        if self.active.contains_key(&id) || self.board.knows(&id) {
+            return;
+        }
+        let progress = vec![Progress::default(); entry.recipients.len()];
+        let waiting = Waiting { entry, progress, journal: Vec::new() };
+        self.board.put(&id, parts(&self.setting.site, &waiting));
+    }
+
+    /// Due times are by the clock on the wall, which somebody may set.
+    fn follow_clock(&mut self) {
+        let now = (Instant::now(), Timestamp::now());
+        let passed = now.0.saturating_duration_since(self.clocks.0);
+        let shown = now.1.duration_since(self.clocks.1);
+        self.clocks = now;
+        let off = shown.checked_sub(passed.try_into().unwrap_or_default()).unwrap_or_default();
+        if off.unsigned_abs() >= CLOCK_JUMP {
+            tell(&Event::Warning { what: &format!("the clock was set by {off:#}") });
+            self.board.forgive();
+            self.look_all(true);
+        }
+    }
+
+    /// Follows a reload: everything is planned anew when that may say something else.
+    fn follow_site(&mut self) {
+        let site = self.current.get();
+        if Arc::ptr_eq(&site, &self.setting.site) {
+            return;
+        }
+        let (old, new) = (&self.setting.site.config, &site.config);
+        let is_other = old != new;
+        self.board.configure(bounds(&new.relay), new.relay.retry.clone());
+        self.pool.configure(new.relay.threads);
+        self.setting = Arc::new(self.setting.changed(site));
+        if is_other {
+            self.look_all(true);
+        }
+    }
+
+    /// Looks through the queue; `anew`: also at what is known already.
+    fn look_all(&mut self, anew: bool) {
+        self.look_again = None;
+        for name in self.house.queue.strangers() {
+            self.put_aside(&name, "its name is no id");
+        }
+        let ids = match self.house.queue.list() {
+            Ok(ids) => ids,
+            Err(error) => return self.trouble(&error.to_string()),
+        };
+        let there: HashSet<&str> = ids.iter().map(String::as_str).collect();
+        let gone: Vec<Id> =
+            self.board.ids().filter(|id| !there.contains(&***id)).cloned().collect();
+        for id in gone.iter().filter(|id| !self.active.contains_key(*id)) {
+            self.board.forget(id);
+        }
+        // What waits to be looked at keeps its turn, or a stream of hints would never let the last ones
+        // have theirs; and some of them are known, and have changed.
+        self.looks.retain(|id| there.contains(id.as_str()));
+        let waits: HashSet<&str> = self.looks.iter().map(String::as_str).collect();
+        let board = &self.board;
+        let is_new =
+            |id: &&String| is_id(id) && (anew || !board.knows(id)) && !waits.contains(id.as_str());
+        let new: Vec<String> = ids.iter().filter(is_new).cloned().collect();
+        self.looks.extend(new);
+    }
+
+    /// Some at a time, so that ten thousand files do not hold up what is due.
+    fn look_at_some(&mut self) {
+        if self.look_again.is_some_and(|when| when <= Instant::now()) {
+            self.look_all(false);
+        }
+        for _ in 0..LOOK_AT_ONCE {
+            let Some(id) = self.looks.pop_front() else { return };
+            self.look(&id.as_str().into());
+        }
+    }
+
+    /// What was not looked at yet is meant as well.
+    fn look_at_rest(&mut self) {
+        while !self.looks.is_empty() {
+            self.look_at_some();
+        }
+    }
+
+    fn look(&mut self, id: &Id) {
+        if let Some(active) = self.active.get_mut(id) {
+            active.look = true;
+            return;
+        }
+        match self.house.queue.read(id) {
+            Ok(waiting) => {
+                let mut parts = parts(&self.setting.site, &waiting);
+                if parts.is_empty() {
+                    // All is done, and only its file has not gone.
+                    let goal = Goal::of(&self.setting.site, &waiting.entry.recipients[0].mailbox);
+                    parts.push(Part { goal, due: Timestamp::now(), is_held: false });
+                }
+                self.board.put(id, parts);
+            }
+            Err(error) => {
+                self.board.forget(id);
+                self.miss(id, &error);
+            }
+        }
+    }
+
+    /// A queue file that cannot be had.
+    fn miss(&mut self, id: &Id, error: &QueueError) {
+        match error {
+            QueueError::Gone | QueueError::Busy => {}
+            QueueError::Damaged(what) => self.put_aside(std::ffi::OsStr::new(&**id), what),
+            QueueError::Disk(error) => self.trouble(&error.to_string()),
+        }
+    }
+
+    fn put_aside(&mut self, name: &std::ffi::OsStr, why: &str) {
+        let what = match self.house.queue.put_aside(name) {
+            Ok(to) => format!("{} is no whole queue file ({why}): moved there", to.display()),
+            Err(error) => format!("{} is no whole queue file ({why}): {error}", name.display()),
+        };
+        tell(&Event::Warning { what: &what });
+    }
+
+    fn trouble(&mut self, what: &str) {
+        tell(&Event::Warning { what });
+        self.look_again.get_or_insert(Instant::now() + TROUBLE_WAIT);
+    }
+
+    /// Gives what is due to workers, as far as there are any.
+    fn dispatch(&mut self) {
+        let now = Timestamp::now();
+        while self.pool.has_room() {
+            let Some((id, goal, order)) = self.board.next(now) else { return };
+            let claimed = match self.claim(&id) {
+                Ok(claimed) => claimed,
+                Err(error) => {
+                    let due = match error {
+                        QueueError::Busy => Some(due::later(now, BUSY_WAIT)),
+                        QueueError::Disk(_) => Some(due::later(now, TROUBLE_WAIT)),
+                        QueueError::Gone | QueueError::Damaged(_) => None,
+                    };
+                    let both = due.map(|due| (due, due));
+                    self.board.done(&id, &goal, Reach::Untried, both, now);
+                    if due.is_none() {
+                        self.board.forget(&id);
+                    }
+                    self.miss(&id, &error);
+                    continue;
+                }
+            };
+            let setting = self.setting.clone();
+            let job = Job { id: id.clone(), goal: goal.clone(), order, claimed, setting };
+            match self.pool.give(job) {
+                Ok(()) => {
+                    if let Some(active) = self.active.get_mut(&id) {
+                        active.goals.push(goal);
+                    }
+                }
+                Err(error) => {
+                    let what = format!("no thread for the relay pool: {error}");
+                    tell(&Event::Warning { what: &what });
+                    let due = due::later(now, BUSY_WAIT);
+                    self.board.done(&id, &goal, Reach::Untried, Some((due, due)), now);
+                    self.release(&id);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn claim(&mut self, id: &Id) -> Result<Arc<Claimed>, QueueError> {
+        if let Some(active) = self.active.get(id) {
+            return Ok(active.claimed.clone());
+        }
+        let claimed = Arc::new(self.house.queue.claim(id)?);
+        let active = Active { claimed: claimed.clone(), goals: Vec::new(), look: false };
+        self.active.insert(id.clone(), active);
+        Ok(claimed)
+    }
+
+    /// Lets a claim go when nobody works on its message, and it knows no more than its file says.
+    fn release(&mut self, id: &Id) {
+        let Some(active) = self.active.get(id).filter(|active| active.goals.is_empty()) else {
+            return;
+        };
+        if active.claimed.is_ahead() {
+            // Somebody has to tell the disk, or it would stay claimed for ever.
+            if !self.board.knows(id) {
+                let first = &active.claimed.message.entry.recipients[0].mailbox;
+                let due = due::later(Timestamp::now(), TROUBLE_WAIT);
+                self.board.add(id, Goal::of(&self.setting.site, first), due);
+            }
+            return;
+        }
+        let look = active.look;
+        self.active.remove(id);
+        if look {
+            self.look(id);
+        }
+    }
+
+    fn take(&mut self, report: Report) {
+        let Report { worker, id, goal, reach, due, expires, notices, is_gone, is_astray } = report;
+        let due = due.map(|due| (due, expires));
+        self.pool.idle(worker, &goal, reach == Reach::Reached);
+        self.board.done(&id, &goal, reach, due, Timestamp::now());
+        if let Some(active) = self.active.get_mut(&id) {
+            active.goals.retain(|other| *other != goal);
+            active.look |= is_astray;
+        }
+        if is_gone {
+            self.active.remove(&id);
+            self.board.forget(&id);
+            self.unsynced.get_or_insert_with(Instant::now);
+        }
+        self.release(&id);
+        notices.into_iter().for_each(|entry| self.welcome(entry));
+    }
+
+    /// A removal that is not synced could come back, and its mail go out twice.
+    fn sync_removals(&mut self, at_once: bool) {
+        let is_due = |since: &Instant| at_once || since.elapsed() >= REMOVALS_SYNC;
+        if self.unsynced.filter(is_due).is_some() {
+            self.unsynced = None;
+            if let Err(error) = self.house.queue.sync_removals() {
+                tell(&Event::Warning { what: &error.to_string() });
+            }
+        }
+        self.pool.trim();
+    }
+
+    fn stop(mut self, reports: &Receiver<Box<Report>>, done: &Sender<()>) {
+        self.pool.stop();
+        while self.pool.is_committed() {
+            if let Ok(report) = reports.recv_timeout(Duration::from_millis(50)) {
+                self.take(*report);
+            }
+        }
+        while let Ok(report) = reports.try_recv() {
+            self.take(*report);
+        }
+        self.sync_removals(true);
+        let _ = done.send(());
+    }
+}
+
+fn resolver(dns: &config::Dns) -> Arc<dyn Resolver> {
+    match DnsResolver::new(dns) {
+        Ok(resolver) => Arc::new(resolver),
+        // Mail that needs no name goes on; all other waits, and says for what.
+        Err(error) => {
+            tell(&Event::Warning { what: &error.to_string() });
+            Arc::new(NoResolver(error))
+        }
+    }
+}
+
+/// Where no resolver can be had.
+struct NoResolver(DnsError);
+
+impl Resolver for NoResolver {
+    fn mx(&self, _: &Domain) -> Result<Mx, DnsError> {
+        Err(self.0.clone())
+    }
+
+    fn addresses(&self, _: &str) -> Result<Addresses, DnsError> {
+        Err(self.0.clone())
+    }
+}
+
+fn bounds(relay: &config::Relay) -> Bounds {
+    Bounds { threads: relay.threads, per_destination: relay.per_destination }
+}

@@ -3,39 +3,50 @@
 //!
 //! ```text
 //! listener × address ─ accept ─► session pool (a thread for a connection, ≤ limit.sessions)
-//!                                  │ Accepted ──────────────► delivery thread × 1 ─► Maildirs
-//!                                  ◄──────────────── Outcome ──┘ └─ Maildir ─► housekeeping × 1
+//!                                  │ Accepted ─────────► delivery thread × 1 ─► Maildirs, queue
+//!                                  ◄─────────── Outcome ──┘ │    └─ Maildir ─► housekeeping × 1
+//! spool/drop/ ─► pickup × 1 ─► queue, Hint ─┐               │
+//!             control × 1, signals ─ Hint ─► scheduler × 1 ◄┘ Hint
+//!                                              └─ Job ─► relay pool (≤ relay.threads) ─ Report ─►
 //! ```
 //!
 //! Knows no command of SMTP: all it says itself is 421, to those it cannot serve.
 
+mod fresh;
+mod spool;
+
+pub use spool::Spool;
+
+use fresh::fresh;
+
 use crate::config::Config;
 use crate::conversation::{House, converse};
-use crate::delivery::Post;
+use crate::delivery::{Heralds, Post};
 use crate::event::{Event, tell};
+use crate::handoff::{Hint, Hints};
 use crate::housekeeper;
 use crate::limits::{
-    BAD_LINES_TOLD, DELIVERY_CHANNEL, MEMORY_BODIES_MAX, STOP_GRACE, TABLE_SETTLE,
-    TABLE_SETTLE_SHORTER, TMP_CHANNEL,
+    BAD_LINES_TOLD, DELIVERY_CHANNEL, HINTS, MEMORY_BODIES_MAX, STOP_GRACE, TMP_CHANNEL,
 };
+use crate::net::control::{self, Control};
 use crate::net::listener::{Listener, Service};
-use crate::net::pool::Pool;
+use crate::net::pool::{Pool, panic_text, spawn_vital};
 use crate::net::registry::{Full, Registry, Ticket};
 use crate::net::stream::{TcpWire, Wire};
+use crate::pickup::{Call, Pickup};
 use crate::policy::Visitor;
-use crate::route::bad_aliases;
-use crate::site::Site;
+use crate::scheduler::{self, Scheduler};
+use crate::site::{Current, Site};
 use crate::smtp::reply::Reply;
 use crate::store::body::Budget;
 use crate::store::disk::Disk;
+use crate::store::queue::SpoolLock;
 use crate::store::table::BadLine;
-use crossbeam_channel::bounded;
-use std::any::Any;
+use crossbeam_channel::{Sender, bounded};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -45,6 +56,10 @@ pub struct Server {
     listeners: Vec<Arc<Listener>>,
     /// Those that accept; all others end with the process.
     threads: Vec<JoinHandle<()>>,
+    /// To the thread that takes in dropped mail; nobody hears them where there is none.
+    calls: Sender<Call>,
+    /// Of the spool; given back when the last session that may write there is over.
+    _lock: SpoolLock,
 }
 
 /// Binds all listeners of a configuration; nobody is answered before [`Server::start`]. Apart from
@@ -60,30 +75,56 @@ pub fn bind(config: &Config) -> Result<Vec<Listener>, String> {
 }
 
 impl Server {
-    /// Starts all threads. `spill`: an existing directory for large messages. Fails when the system
-    /// grants no more threads.
-    pub fn start(
-        listeners: Vec<Listener>,
-        site: Site,
-        disk: Arc<dyn Disk>,
-        spill: PathBuf,
-    ) -> io::Result<Server> {
+    /// Starts all threads; with sessions as soon as the queue can be written, whatever lies in it.
+    /// Fails when the system grants no more threads.
+    pub fn start(listeners: Vec<Listener>, site: Site, spool: Spool) -> io::Result<Server> {
+        let Spool { disk, queue, drops, spill, control, keys, lock } = spool;
         let (delivery, accepted) = bounded(DELIVERY_CHANNEL);
         let (delivered, to_clean) = bounded(TMP_CHANNEL);
-        let post = Arc::new(Post::new(disk.clone(), site.config.hostname.as_str()));
-        let site = Arc::new(site);
-        let (worker, maildirs, first) = (post.clone(), disk.clone(), site.clone());
-        spawn("delivery", move || worker.run(&accepted, &delivered))?;
-        spawn("housekeeping", move || housekeeper::run(&*maildirs, &first, &to_clean))?;
+        let (hints, heard) = Hints::new(HINTS);
+        let post = Post::new(disk.clone(), queue.clone(), site.config.hostname.as_str());
+        let post = Arc::new(post);
+        let current = Current::new(site.with_keys(keys));
+        let heralds = Heralds { delivered: delivered.clone(), queued: hints.clone() };
+        let (worker, maildirs, first) = (post.clone(), disk.clone(), current.get());
+        spawn_vital("delivery", None, move || worker.run(&accepted, &heralds))?;
+        spawn_vital("housekeeping", None, move || housekeeper::run(&*maildirs, &first, &to_clean))?;
+        let (post2, hints2, queue2) = (post.clone(), hints.clone(), queue.clone());
+        let office = scheduler::House {
+            disk: disk.clone(),
+            queue: queue2,
+            post: post2,
+            delivered,
+            hints: hints2,
+        };
+        let (office, site) = (Arc::new(office), current.clone());
+        let calls = bounded(1);
+        if let Some(drops) = drops {
+            let (site, disk) = (current.clone(), disk.clone());
+            let tables = disk.clone();
+            let fresh = move || fresh(&site, &*tables);
+            let pickup = Pickup::new(disk, queue.clone(), drops, hints.clone(), fresh);
+            let called = calls.1;
+            spawn_vital("pickup", None, move || pickup.run(&called))?;
+        }
+        // Made in its thread: reading the queue must not hold up the first session.
+        spawn_vital("scheduler", None, move || Scheduler::new(office, site).run(&heard))?;
+        if let Some(control) = control {
+            let (hints, calls) = (hints.clone(), calls.0.clone());
+            spawn_vital("control", None, move || listen_to(&control, &hints, &calls))?;
+        }
 
         let entrance_disk = disk.clone();
         let budget = Budget::new(MEMORY_BODIES_MAX);
-        let house = Arc::new(House { disk, post, delivery, budget, spill });
+        let entrance_hints = hints.clone();
+        let house =
+            Arc::new(House { disk, post: Some(post), delivery, budget, spill, queue, hints });
         let registry = Arc::new(Registry::default());
         let pool = Pool::new(move |guest: Guest| guest.serve(&house));
-        let site = RwLock::new(site);
-        let entrance = Arc::new(Entrance { disk: entrance_disk, site, registry, pool });
-        let mut server = Server { entrance, listeners: Vec::new(), threads: Vec::new() };
+        let (disk, hints) = (entrance_disk, entrance_hints);
+        let entrance = Arc::new(Entrance { disk, current, registry, pool, hints });
+        let (listeners2, threads, calls) = (Vec::new(), Vec::new(), calls.0);
+        let mut server = Server { entrance, listeners: listeners2, threads, calls, _lock: lock };
         for listener in listeners {
             server.listen(Arc::new(listener))?;
         }
@@ -97,12 +138,18 @@ impl Server {
 
     /// What new sessions begin with.
     pub fn site(&self) -> Arc<Site> {
-        self.entrance.site()
+        self.entrance.current.get()
     }
 
-    /// From now on new sessions begin with this; running ones keep theirs.
+    /// From now on new sessions and attempts begin with this; running ones keep theirs.
     pub fn replace(&self, site: Site) {
-        self.entrance.replace(site);
+        self.entrance.current.replace(site);
+        self.entrance.hints.send(Hint::Reload);
+    }
+
+    /// Attempts all that waits, at once.
+    pub fn flush(&self) {
+        self.entrance.hints.insist(Hint::FlushAll);
     }
 
     /// Sessions at this moment.
@@ -125,11 +172,21 @@ impl Server {
         for thread in self.threads {
             let _ = thread.join();
         }
+        // Beside the sessions: nothing more is begun, and what should not be cut off comes to its end.
+        let deadline = Instant::now() + self.entrance.current.get().config.timeout.shutdown;
+        let (done, relayed) = bounded(1);
+        self.entrance.hints.insist(Hint::Stop(done));
+        let (done, picked_up) = bounded(1);
+        let _ = self.calls.send(Call::Stop(done));
         registry.stop();
-        if !registry.wait_empty(self.entrance.site().config.timeout.shutdown) {
+        if !registry.wait_empty(self.entrance.current.get().config.timeout.shutdown) {
             registry.stop_reading();
             registry.wait_empty(STOP_GRACE);
         }
+        // What is cut off now is delivered again, never lost.
+        let deadline = deadline.max(Instant::now() + STOP_GRACE);
+        let _ = relayed.recv_deadline(deadline);
+        let _ = picked_up.recv_deadline(deadline);
         tell(&Event::Stopped);
     }
 
@@ -146,6 +203,20 @@ impl Server {
     }
 }
 
+/// Passes on what commands drop.
+fn listen_to(control: &Control, hints: &Hints, calls: &Sender<Call>) {
+    loop {
+        for hint in control.receive() {
+            // Lost ones are made up for by looking at everything.
+            match hint {
+                control::Hint::Look(id) => hints.send(Hint::Look(id)),
+                control::Hint::LookAll => hints.send(Hint::LookAll),
+                control::Hint::Drop => calls.try_send(Call::Look).is_ok(),
+            };
+        }
+    }
+}
+
 /// Names bad lines in the log, up to a bound: what people write can be wrong in every line.
 pub fn tell_bad_lines(bad: &[BadLine]) {
     for line in bad.iter().take(BAD_LINES_TOLD) {
@@ -159,67 +230,16 @@ pub fn tell_bad_lines(bad: &[BadLine]) {
 /// Where connections come in.
 struct Entrance {
     disk: Arc<dyn Disk>,
-    /// Locked to clone or swap an `Arc`, never while a file is read.
-    site: RwLock<Arc<Site>>,
+    current: Arc<Current>,
     registry: Arc<Registry>,
     pool: Pool<Guest>,
+    hints: Hints,
 }
 
 impl Entrance {
-    fn site(&self) -> Arc<Site> {
-        self.site.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn replace(&self, site: Site) {
-        *self.site.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(site);
-    }
-
-    /// Replaces one site by another unless a reload was faster; gives the one that holds.
-    fn exchange(&self, old: &Arc<Site>, new: Site) -> Arc<Site> {
-        let mut current = self.site.write().unwrap_or_else(PoisonError::into_inner);
-        // A SIGHUP that came meanwhile has read later than we have.
-        if Arc::ptr_eq(&current, old) {
-            *current = Arc::new(new);
-        }
-        current.clone()
-    }
-
-    /// The site, with users and aliases read anew when their files have changed. Looking costs a
-    /// microsecond a file; what cannot be read stays as it was until it changes again.
-    fn fresh_site(&self) -> Arc<Site> {
-        let site = self.site();
-        let Some(seen) = site.changes() else { return site };
-        if site.is_settling(&seen, TABLE_SETTLE_SHORTER, true) {
-            return site; // it looks half written: a later connection looks again
-        }
-        if site.is_settling(&seen, TABLE_SETTLE, false) {
-            thread::sleep(TABLE_SETTLE);
-            if site.changes().as_ref() != Some(&seen) {
-                return site; // it is being written
-            }
-        }
-        match Site::read(site.config.clone()) {
-            Ok((new, _)) if !new.is_of(&seen) || new.changes().is_some() => site,
-            Ok((new, mut bad)) => {
-                bad.extend(bad_aliases(&new, &*self.disk));
-                tell_bad_lines(&bad);
-                tell(&Event::Reloaded { config: "users and aliases" });
-                self.exchange(&site, new)
-            }
-            Err(error) => {
-                tell(&Event::ReloadFailed { reason: &error.to_string() });
-                match error.is_passing {
-                    true => site,
-                    // Remembered, so that a bad file is named once and not at each connection.
-                    false => self.exchange(&site, site.stay(seen)),
-                }
-            }
-        }
-    }
-
     /// Finds a place and a thread for a connection, or turns it away.
     fn admit(&self, stream: TcpStream, client: IpAddr, service: Service) {
-        let site = self.fresh_site();
+        let site = fresh(&self.current, &*self.disk);
         let id = crate::id::session();
         // Replies go out whole; waiting for more to send with them would only delay them.
         let _ = stream.set_nodelay(true);
@@ -280,7 +300,7 @@ impl Guest {
         let mut wire = TcpWire::new(stream);
         let talk = || converse(house, &site, &visitor, &ticket, &mut wire);
         let reason = catch_unwind(AssertUnwindSafe(talk)).unwrap_or_else(|panic| {
-            tell(&Event::Panicked { session, what: &what(&*panic) });
+            tell(&Event::Panicked { session, what: &panic_text(&*panic) });
             let text = format!("{} local trouble, closing", site.config.hostname);
             let mut octets = Vec::new();
             Reply::new(421, "4.3.0", text).about(session).write_to(&mut octets);
@@ -291,21 +311,4 @@ impl Guest {
         tell(&Event::Disconnected { session, reason: &reason });
         drop(ticket); // last: a stopping server waits for this, and then for no more lines
     }
-}
-
-fn what(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
-}
-
-/// A thread that the server cannot do without: its panic ends the process, before anything can be
-/// promised that nobody keeps.
-fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let work = move || {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
-            tell(&Event::Panicked { session: name, what: &what(&*panic) });
-            std::process::exit(1);
-        }
-    };
-    thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }

@@ -3,16 +3,12 @@
 //! Leaves nothing behind and needs no spool, so it can run beside a server and before the first
 //! one.
 
-use super::terminal::escape;
-use super::{Failure, Request, config, print};
-use crate::config::CatchAll;
-use crate::mail::address::{Host, Mailbox};
+use super::{Failure, Request, complain, config, print};
 use crate::privileges;
 use crate::route::bad_aliases;
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 /// Prints what is served; fails after naming everything that is wrong. Only the configuration
 /// itself stops at its first error.
@@ -29,8 +25,7 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     print(&summary(&site))?;
     let missing = not_built(&site);
     for line in bad.iter().map(ToString::to_string).chain(missing.iter().cloned()) {
-        // Lines of files that anybody may have written; and a reader that went away is no failure.
-        let _ = writeln!(std::io::stderr(), "facteur: {}", escape(&line));
+        complain(&line);
     }
     match bad.is_empty() && missing.is_empty() {
         true => Ok(()),
@@ -96,24 +91,7 @@ pub fn not_built(site: &Site) -> Vec<String> {
     note(!listen.submissions.is_empty(), "listen.submissions", "nobody listens there");
     note(!listen.metrics.is_empty(), "listen.metrics", "nobody listens there");
     note(config.tls.is_some(), "tls", "no TLS is offered");
-    // Who may not relay is refused with or without the other keys of this section.
-    let waits = "mail for other domains is refused with 451 4.3.0";
-    note(!config.relay.networks.is_empty(), "relay.networks", waits);
-    for local in site.domains() {
-        let key = &local.config.key;
-        // Another of our domains is not far: its mail goes nowhere else.
-        let is_far = |mailbox: &Mailbox| match &mailbox.host {
-            Host::Domain(domain) => site.domain(domain).is_none(),
-            Host::Literal(_) => true,
-        };
-        let effect = "mail that leads to other hosts is refused with 451 4.3.0";
-        let caught = matches!(&local.config.catch_all, Some(CatchAll::Address(to)) if is_far(to));
-        note(caught, &format!("{key}.catch_all"), effect);
-        let mut targets =
-            local.aliases.into_iter().flat_map(|a| a.iter()).flat_map(|alias| &alias.targets);
-        // One far target is enough: mail for such an alias is refused as a whole.
-        let sent_on = targets.any(|target| is_far(&target.mailbox));
-        note(sent_on, &format!("{key}.aliases"), effect);
-    }
+    let auth = &config.relay.smarthost_auth;
+    note(auth.is_some(), "relay.smarthost_auth", "mail goes to the smarthost without a login");
     found
 }

@@ -6,8 +6,11 @@
 //! to stderr, results to stdout.
 
 mod check;
+mod listing;
 mod mail;
+mod queue;
 mod route;
+mod sendmail;
 mod serve;
 mod terminal;
 
@@ -19,7 +22,7 @@ use lexopt::Arg::{Long, Short, Value};
 use lexopt::ValueExt;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Commands of the contract that can be used; the others are in [`NOT_YET`].
@@ -33,6 +36,11 @@ usage: facteur [-c FILE] COMMAND
   route ADDRESS...          say where mail for each address would go, and send nothing
   mail list ADDRESS         the delivered mail of a mailbox, newest last (--json)
   mail show ADDRESS KEY     one message, as it lies there
+  queue list                what waits to be sent, oldest first (--json)
+  queue show ID             one message of it: envelope, every attempt so far, content
+  queue retry ID... | --all attempt now
+  queue remove ID...        drop it
+  sendmail ...              sendmail(1), also by that name; mailq and newaliases by theirs
 
   -c FILE                   configuration; else ./facteur.toml, /etc/facteur/facteur.toml,
                             or the built-in demo: 127.0.0.1:2525, any user at localhost
@@ -59,8 +67,10 @@ Exit status 1: something is wrong; stderr says file, line and why.
 const ROUTE_HELP: &str = "\
 usage: facteur [-c FILE] route ADDRESS...
 
-Says step by step where mail for each address would go, and sends nothing.
-Exit status 1: mail for one of them would be refused.
+Says step by step where mail for each address would go, and sends nothing. For other hosts DNS is
+asked and the addresses are told in the order they would be tried; none is connected to.
+Exit status 1: mail for one of them would be refused or returned; not when a host is down or DNS
+fails, as mail waits then.
 ";
 
 const MAIL_HELP: &str = "\
@@ -73,16 +83,45 @@ show: one message as it lies there; KEY may be the beginning of a key. On a term
       controls are shown escaped.
 ";
 
+const QUEUE_HELP: &str = "\
+usage: facteur [-c FILE] queue list [--json]
+       facteur [-c FILE] queue show ID
+       facteur [-c FILE] queue retry ID... | --all
+       facteur [-c FILE] queue remove ID... [--bounce]
+
+Works while the server runs and while it does not.
+
+list:   a line for each message, oldest first: id, age, size in octets, next attempt, sender
+        (<> when it is null), recipients left, last error. --json: one object a line with the
+        names id queued size next sender recipients error; times in RFC 3339, next is null
+        when nobody is left, recipients is a list, error is \"\" before the first attempt.
+        A file that is no whole queue file is named on stderr; the others are listed, and the
+        exit status is 1.
+show:   the envelope and what became of each recipient, every attempt so far, an empty line,
+        then the message as it lies there. On a terminal, controls are shown escaped.
+retry:  attempts at once, whatever backs off; without a server, as soon as one starts. A message
+        that is being sent at this moment counts as done.
+remove: drops the message; with --bounce its sender is told. A message that is being sent at
+        this moment stays.
+
+Exit status 1: something could not be done; stderr names it, and all else is done.
+";
+
 /// Commands of the contract whose part is not built yet: told from a slip of the keyboard, so that
 /// nobody looks for one. Status 1, not 2.
-const NOT_YET: [&str; 4] = ["queue", "trace", "user", "sendmail"];
+const NOT_YET: [&str; 2] = ["trace", "user"];
 
 /// What was asked for.
+#[derive(Default)]
 struct Request {
     /// By `-c`; without it [`Config::load`] knows where to look.
     config: Option<PathBuf>,
     /// For scripts: one object a line.
     json: bool,
+    /// Every message of the queue.
+    all: bool,
+    /// With a notice to the sender.
+    bounce: bool,
     /// The command, then what it is about; options may stand between them.
     words: Vec<String>,
 }
@@ -97,15 +136,23 @@ enum Failure {
     Told,
 }
 
-/// Does what the arguments say (without the program's name). Status 2 is for usage alone, so that a
-/// script knows its own mistake from a refusal.
+/// Does what the arguments say, of which the first is the program's name. Status 2 is for usage alone, so
+/// that a script knows its own mistake from a refusal; sendmail has statuses of its own.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let result = parse(lexopt::Parser::from_args(arguments)).and_then(|request| match request {
-        Some(request) => command(&request),
-        None => Ok(()),
+    let mut arguments = arguments.into_iter();
+    let program = arguments.next().unwrap_or_default();
+    if let Some(name) = sendmail::Name::of(Path::new(&program)) {
+        return sendmail::run(name, None, arguments.collect());
+    }
+    let result = parse(lexopt::Parser::from_args(arguments)).and_then(|asked| match asked {
+        Asked::Words => Ok(ExitCode::SUCCESS),
+        Asked::Command(request) => command(&request).map(|()| ExitCode::SUCCESS),
+        Asked::Sendmail(config, arguments) => {
+            Ok(sendmail::run(sendmail::Name::Sendmail, config, arguments))
+        }
     });
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(Failure::Told) => ExitCode::from(1),
         Err(Failure::Failed(text)) => {
             eprintln!("facteur: {text}");
@@ -118,10 +165,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The request, or none when the arguments only asked for words.
-fn parse(mut parser: lexopt::Parser) -> Result<Option<Request>, Failure> {
+/// What arguments can ask for.
+enum Asked {
+    /// Only for words, which have been said.
+    Words,
+    Command(Request),
+    /// With arguments of its own, behind the configuration.
+    Sendmail(Option<PathBuf>, Vec<OsString>),
+}
+
+fn parse(mut parser: lexopt::Parser) -> Result<Asked, Failure> {
     let usage = |error: lexopt::Error| Failure::Usage(error.to_string());
-    let mut request = Request { config: None, json: false, words: Vec::new() };
+    let mut request = Request::default();
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
             Short('c') | Long("config") => {
@@ -134,15 +189,18 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Request>, Failure> {
                     Some("check") => CHECK_HELP,
                     Some("route") => ROUTE_HELP,
                     Some("mail") => MAIL_HELP,
+                    Some("queue") => QUEUE_HELP,
                     _ => HELP,
                 })?;
-                return Ok(None);
+                return Ok(Asked::Words);
             }
             Short('V') | Long("version") => {
                 print(&format!("facteur {}\n", env!("CARGO_PKG_VERSION")))?;
-                return Ok(None);
+                return Ok(Asked::Words);
             }
             Long("json") => request.json = true,
+            Long("all") => request.all = true,
+            Long("bounce") => request.bounce = true,
             Value(word) => {
                 let word = word.string().map_err(usage)?;
                 // Before its options are looked at, which nobody knows yet.
@@ -150,21 +208,22 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Request>, Failure> {
                     let text = format!("{word} is not built yet in this version");
                     return Err(Failure::Failed(text));
                 }
+                if request.words.is_empty() && word == "sendmail" {
+                    let rest = parser.raw_args().map_err(usage)?.collect();
+                    return Ok(Asked::Sendmail(request.config, rest));
+                }
                 request.words.push(word);
             }
             other => return Err(usage(other.unexpected())),
         }
     }
-    Ok(Some(request))
+    Ok(Asked::Command(request))
 }
 
 /// Wrong words are told before any file is read.
 fn command(request: &Request) -> Result<(), Failure> {
     let words: Vec<&str> = request.words.iter().map(String::as_str).collect();
-    // Refused, not ignored: a script would parse what is for people.
-    if request.json && !matches!(words[..], ["mail", "list", ..]) {
-        return Err(Failure::Usage("--json goes with mail list".to_owned()));
-    }
+    check_options(request, &words)?;
     match words[..] {
         ["serve"] => serve::run(request),
         ["check"] => check::run(request),
@@ -184,12 +243,39 @@ fn command(request: &Request) -> Result<(), Failure> {
             let shown = mail::show(&disk, &maildir, key, terminal, &mut io::stdout().lock());
             shown.map_err(|error| Failure::Failed(error.to_string()))
         }
+        ["queue", "list"] => queue::list(request),
+        ["queue", "show", id] => queue::show(request, id),
+        // Either these or all.
+        ["queue", "retry", ref ids @ ..] if ids.is_empty() == request.all => {
+            queue::retry(request, ids)
+        }
+        ["queue", "remove", _, ..] => queue::remove(request, &words[2..]),
+        ["queue", "why", ..] => {
+            Err(Failure::Failed("queue why is not built yet in this version".to_owned()))
+        }
         [] => Err(Failure::Usage("what shall I do?".to_owned())),
-        [known @ ("serve" | "check" | "route" | "mail"), ..] => {
+        [known @ ("serve" | "check" | "route" | "mail" | "queue"), ..] => {
             Err(Failure::Usage(format!("wrong arguments; see facteur {known} --help")))
         }
         [unknown, ..] => Err(Failure::Usage(format!("no command is called {unknown}"))),
     }
+}
+
+/// An option where it means nothing is refused, not ignored: a script would parse what is for people,
+/// and who gave `--bounce` to another command wanted something else.
+fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
+    let fits = |what: &[[&str; 2]]| what.iter().any(|what| words.starts_with(what));
+    for (set, option, commands) in [
+        (request.json, "--json", &[["mail", "list"], ["queue", "list"]][..]),
+        (request.all, "--all", &[["queue", "retry"]]),
+        (request.bounce, "--bounce", &[["queue", "remove"]]),
+    ] {
+        if set && !fits(commands) {
+            let commands: Vec<String> = commands.iter().map(|what| what.join(" ")).collect();
+            return Err(Failure::Usage(format!("{option} goes with {}", commands.join(" and "))));
+        }
+    }
+    Ok(())
 }
 
 /// An error names the file, mostly the line, and what was expected.
@@ -224,6 +310,12 @@ fn print(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// To stderr: one thing that is wrong, while the command goes on. Names and lines of files may be
+/// anybody's; and a reader that went away is no failure.
+fn complain(what: &str) {
+    let _ = writeln!(io::stderr(), "facteur: {}", terminal::escape(what));
 }
 
 /// To the log: something an administrator should mend.

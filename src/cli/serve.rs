@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::event::{Event, tell};
 use crate::privileges;
 use crate::route::bad_aliases;
-use crate::server::{Server, bind, tell_bad_lines};
+use crate::server::{Server, Spool, bind, tell_bad_lines};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use log::LevelFilter;
@@ -20,10 +20,9 @@ use nix::unistd::{AccessFlags, access};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::fs;
-use std::io::ErrorKind::{IsADirectory, NotFound};
+use std::io::ErrorKind::NotFound;
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
@@ -37,7 +36,7 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     for signal in signals.forever() {
         match signal {
             SIGHUP => reload(request, &server),
-            SIGUSR1 => {} // attempts the whole queue, when there is one
+            SIGUSR1 => server.flush(),
             _ => break,
         }
     }
@@ -76,13 +75,13 @@ fn start(request: &Request) -> Result<Server, Failure> {
         warn(&format!("a reload will fail, as this user cannot read it: {error}"));
     }
     let site = read_site(config).map_err(Failure::Failed)?;
-    let spill = spill(&site.config.spool).map_err(Failure::Failed)?;
+    let spool = Spool::open(Arc::new(RealDisk), &site.config.spool).map_err(Failure::Failed)?;
     tell(&Event::Started {
         version: env!("CARGO_PKG_VERSION"),
         hostname: site.config.hostname.as_str(),
         config: &name_of(&site.config),
     });
-    let server = Server::start(listeners, site, Arc::new(RealDisk), spill);
+    let server = Server::start(listeners, site, spool);
     server.map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))
 }
 
@@ -160,22 +159,6 @@ fn is_reachable(template: &str) -> Result<(), String> {
     let there = there.next().unwrap_or(Path::new("/"));
     access(there, AccessFlags::W_OK | AccessFlags::X_OK)
         .map_err(|error| format!("this user cannot write in {}: {error}", there.display()))
-}
-
-/// Where large messages spill to; made, and emptied of what a crash left: a file in use has no name
-/// there, but for the moment between making it and removing its name.
-fn spill(spool: &Path) -> Result<PathBuf, String> {
-    let spill = spool.join("spill");
-    let failed = |error| format!("cannot use the spool {}: {error}", spill.display());
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&spill).map_err(failed)?;
-    for entry in fs::read_dir(&spill).map_err(failed)? {
-        match fs::remove_file(entry.map_err(failed)?.path()) {
-            // Another server on this spool was faster; or no file of ours.
-            Err(error) if matches!(error.kind(), NotFound | IsADirectory) => {}
-            removed => removed.map_err(failed)?,
-        }
-    }
-    Ok(spill)
 }
 
 /// A descriptor for each session and some for delivery: as many as the system grants. Fewer are no

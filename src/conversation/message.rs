@@ -1,21 +1,24 @@
 //! The message of a conversation: as it comes in, with what is put on top of each copy, and on its
 //! way to delivery. Decides nothing about it: that is the language's and the policy's.
 
-use super::{Conversation, House};
+use super::{Conversation, House, Place, Target};
 use crate::delivery::{Beside, late, reply_to};
 use crate::event::{Event, tell};
-use crate::handoff::{Accepted, Claim, Copy, Outcome};
-use crate::limits::{DELIVERY_WAIT, PUBLISH_WAIT};
+use crate::handoff::{Accepted, Claim, Copy, CopyState, Hint, Outcome};
+use crate::limits::{DELIVERY_WAIT, NOTICE_HEADER_MAX, PUBLISH_WAIT, QUEUE_HEADER_MAX};
 use crate::mail::address::ForwardPath;
 use crate::mail::envelope::{Envelope, Recipient};
 use crate::mail::header::{Scanner, Summary};
 use crate::mail::trace::{self, Received};
 use crate::policy;
 use crate::route::Destination;
+use crate::scheduler::notices::{self, Desk};
 use crate::smtp::reply::Reply;
 use crate::store::body::{Body, BodyWriter};
 use crate::store::disk::StoreError;
+use crate::store::entry::{Addressee, Entry};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,7 +41,7 @@ impl Conversation<'_> {
         incoming.keep(octets);
         // From its first spill on, a syncfs elsewhere would wait for it.
         if incoming.writer.is_large() && incoming.beside.is_none() {
-            incoming.beside = Some(self.house.post.beside());
+            incoming.beside = self.house.post.as_ref().map(|post| post.beside());
         }
         self.incoming = Some(incoming);
     }
@@ -48,44 +51,114 @@ impl Conversation<'_> {
         let incoming = self.incoming.take().unwrap_or_else(|| self.begin());
         let (body, summary) = incoming.finish(&self.visitor.id)?;
         // A loop shows in the header only, so it is refused this late (RFC 5321 §6.3).
-        policy::message(self.site, &summary, &self.destinations)?;
+        policy::message(self.site, &summary, self.targets.iter().filter_map(Target::here))?;
         // Only what is wanted gets an id; a refusal is known by its session's.
         let id = crate::id::message();
         let size = body.size();
-        let destinations = std::mem::take(&mut self.destinations);
-        let accepted = self.copies(&id, envelope, body, summary, &destinations);
-        deliver(self.house, accepted, || self.ticket.is_ending())?;
-        self.tell_delivered(&id, envelope, size, &destinations);
+        let targets = std::mem::take(&mut self.targets);
+        let body = Arc::new(body);
+        let accepted = self.accepted(&id, envelope, body.clone(), summary, &targets);
+        let recipients = targets.iter().map(|target| target.addressee(envelope)).collect();
+        let all = Entry { recipients, ..accepted.0.entry.clone() };
+        if all.header().len() > QUEUE_HEADER_MAX / 2 {
+            // Twice that is read again; aliases may lead to any number of hosts, and any copy may
+            // have to wait in the queue.
+            return Err(Reply::new(
+                452,
+                "4.5.3",
+                "too many recipients, send to some of them first",
+            ));
+        }
+        let is_success_asked = |to: &Recipient| to.notify.is_some_and(|notify| notify.success);
+        let asked = envelope.recipients.iter().any(is_success_asked);
+        let entry = asked.then(|| accepted.0.entry.clone());
+        let late = deliver(self.house, accepted, || self.ticket.is_ending())?;
+        self.tell_taken(&id, envelope, size, &targets, &late);
+        if let Some(entry) = entry {
+            self.notify(entry, envelope, &body, &targets, &late);
+        }
         Ok(id)
     }
 
-    /// The message with what is put on top of each copy (RFC 5321 §4.4).
-    fn copies(
+    /// Notices of success for copies that were delivered at once (RFC 3461 §5.2.2): in the queue before
+    /// the 250, with which they are ours to send.
+    fn notify(
+        &self,
+        mut entry: Entry,
+        envelope: &Envelope,
+        body: &Body,
+        targets: &[Target],
+        late: &[(usize, String)],
+    ) {
+        let here = targets.iter().filter(|target| target.here().is_some()).enumerate();
+        let delivered = here.filter(|(index, _)| late.iter().all(|(place, _)| place != index));
+        let addressees = delivered.map(|(_, target)| target.addressee(envelope));
+        entry.recipients =
+            addressees.filter(|to| to.notify.is_some_and(|notify| notify.success)).collect();
+        if entry.recipients.is_empty() {
+            return;
+        }
+        let House { disk, queue, hints, .. } = self.house;
+        let desk = Desk { site: self.site, disk: &**disk, queue };
+        // The mail is there, whatever becomes of the notice.
+        let trouble = |error: &str| {
+            let what = format!("no notice of success for {}: {error}", entry.id);
+            tell(&Event::Trouble { session: &self.visitor.id, what: &what });
+        };
+        match body.head(NOTICE_HEADER_MAX) {
+            Err(error) => trouble(&error.to_string()),
+            Ok(head) => {
+                let sent = notices::delivered(&desk, &entry, &head);
+                sent.untold.first().into_iter().for_each(|(_, error)| trouble(error));
+                for notice in sent.notices {
+                    hints.send(Hint::New(Box::new(notice)));
+                }
+            }
+        }
+    }
+
+    /// The message with its place in the queue and what is put on top of each copy (RFC 5321 §4.4).
+    fn accepted(
         &self,
         id: &str,
         envelope: &Envelope,
-        body: Body,
+        body: Arc<Body>,
         summary: Summary,
-        destinations: &[Destination],
+        targets: &[Target],
     ) -> (Accepted, Receiver<Outcome>) {
         let return_path = trace::return_path(&envelope.sender.from);
         let mut received = self.received(id, envelope);
         if summary.begins_folded {
             received.push('\n'); // so that nobody writes into our field
         }
-        let copies = destinations.iter().map(|destination| {
+        let copies = targets.iter().filter_map(|target| {
+            let destination = target.here()?.clone();
             let delivered_to = trace::delivered_to(&destination.mailbox);
             let prefix = format!("{return_path}{delivered_to}{received}");
-            Copy { destination: destination.clone(), prefix, draft: None }
+            let addressee = target.addressee(envelope);
+            Some(Copy { destination, prefix, addressee, state: CopyState::Unwritten })
         });
+        let elsewhere = targets.iter().filter(|target| target.here().is_none());
+        let entry = Entry {
+            id: id.to_owned(),
+            queued: Timestamp::now(),
+            session: self.visitor.id.clone(),
+            sender: envelope.sender.clone(),
+            is_trusted: policy::is_trusted(self.site, self.visitor.client),
+            recipients: elsewhere.map(|target| target.addressee(envelope)).collect(),
+            // Known when it is written.
+            size: 0,
+            message_at: 0,
+        };
         // Room for the one outcome, so that delivery never waits for a session.
         let (outcome, receiver) = bounded(1);
         let accepted = Accepted {
-            id: id.to_owned(),
-            session: self.visitor.id.clone(),
+            entry,
             body,
             cuts: summary.return_paths,
             copies: copies.collect(),
+            received,
+            queued: None,
             claim: Arc::default(),
             outcome,
         };
@@ -118,7 +191,14 @@ impl Conversation<'_> {
     }
 
     /// Told after the outcome, so that no line speaks of a delivery that failed.
-    fn tell_delivered(&self, id: &str, envelope: &Envelope, size: u64, to: &[Destination]) {
+    fn tell_taken(
+        &self,
+        id: &str,
+        envelope: &Envelope,
+        size: u64,
+        targets: &[Target],
+        late: &[(usize, String)],
+    ) {
         tell(&Event::Accepted {
             id,
             session: &self.visitor.id,
@@ -127,9 +207,12 @@ impl Conversation<'_> {
             size,
             recipients: envelope.recipients.len(),
         });
-        for destination in to {
+        for (index, destination) in targets.iter().filter_map(Target::here).enumerate() {
             let to = destination.mailbox.to_string();
-            tell(&Event::Delivered { id, to: &to, maildir: &destination.maildir });
+            match late.iter().find(|(place, _)| *place == index) {
+                None => tell(&Event::Delivered { id, to: &to, maildir: &destination.maildir }),
+                Some((_, reason)) => tell(&Event::Deferred { id, to: &to, reason, next: None }),
+            }
         }
     }
 
@@ -166,17 +249,40 @@ impl Incoming {
     }
 }
 
-/// Hands a message to delivery and waits for the outcome; `is_ending`: the server waits no longer.
+impl Target {
+    /// The mailbox here, if it is one.
+    fn here(&self) -> Option<&Destination> {
+        match &self.place {
+            Place::Here(destination) => Some(destination),
+            Place::Elsewhere { .. } => None,
+        }
+    }
+
+    /// How it stands in the queue, with what its RCPT asked for.
+    fn addressee(&self, envelope: &Envelope) -> Addressee {
+        let (mailbox, via) = match &self.place {
+            Place::Here(destination) => (destination.mailbox.clone(), None),
+            Place::Elsewhere { mailbox, via } => (mailbox.clone(), via.clone()),
+        };
+        let asked = envelope.recipients.get(self.recipient);
+        let notify = asked.and_then(|recipient| recipient.notify);
+        let orcpt = asked.and_then(|recipient| recipient.orcpt.clone());
+        Addressee { mailbox, notify, orcpt, via }
+    }
+}
+
+/// Hands a message to delivery and waits for the outcome: copies that are late, with the reasons.
+/// `is_ending`: the server waits no longer.
 fn deliver(
     house: &House,
     (mut accepted, outcome): (Accepted, Receiver<Outcome>),
     is_ending: impl Fn() -> bool,
-) -> Result<(), Reply> {
+) -> Result<Vec<(usize, String)>, Reply> {
     // One deadline for all steps: the client waits 10 minutes in all (RFC 5321 §4.5.3.2.6).
     let deadline = Instant::now() + DELIVERY_WAIT;
-    if accepted.body.is_large() {
+    if let Some(post) = house.post.as_ref().filter(|_| accepted.body.is_large()) {
         // In this thread, not in delivery's: a large message holds up no small one.
-        house.post.prepare(&mut accepted, || Instant::now() >= deadline || is_ending())?;
+        post.prepare(&mut accepted, || Instant::now() >= deadline || is_ending())?;
     }
     let claim: Arc<Claim> = accepted.claim.clone();
     if house.delivery.send_deadline(accepted, deadline).is_err() {
@@ -188,7 +294,7 @@ fn deliver(
         result = outcome.recv_timeout(PUBLISH_WAIT);
     }
     match result {
-        Ok(Outcome::Delivered) => Ok(()),
+        Ok(Outcome::Taken { late }) => Ok(late),
         Ok(Outcome::Failed(reply)) => Err(reply),
         // Unknown: 451, at the price that the mail may come twice. 250 could mean a loss (RFC 5321
         // §6.1).

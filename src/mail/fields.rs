@@ -4,6 +4,7 @@
 //! with, there is a field or there is none. Grammar: RFC 5322 §2.2, with §4.5's obsolete space
 //! before the colon.
 
+use crate::mail::header::is_mbox_from;
 use crate::mail::words::VALUE_MAX;
 use memchr::memchr;
 
@@ -35,7 +36,7 @@ impl Fields {
             open = match split(line) {
                 Some((name, value)) => fields.begin(name, value),
                 // Of an mbox; some programs leave it in the header.
-                None if line.starts_with(b"From ") || line.starts_with(b">From ") => None,
+                None if is_mbox_from(line) => None,
                 None => break,
             };
         }
@@ -64,7 +65,7 @@ impl Fields {
 }
 
 /// Name and text of a field's first line; none when the name is no name (RFC 5322 §2.2, §4.5).
-fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
+pub fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = memchr(b':', line)?;
     let name = line[..colon].trim_ascii_end();
     let good = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);

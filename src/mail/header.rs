@@ -59,6 +59,11 @@ impl Scanner {
         }
     }
 
+    /// Whether the header has ended, so that more octets would show nothing new.
+    pub fn is_over(&self) -> bool {
+        self.done
+    }
+
     /// The message is over.
     pub fn finish(mut self) -> Summary {
         if !self.done && !self.line.is_empty() {
@@ -156,7 +161,8 @@ fn name(line: &[u8]) -> Option<&[u8]> {
     good.then_some(name)
 }
 
-fn is_mbox_from(line: &[u8]) -> bool {
+/// Whether a line is the one that begins a message in an mbox; only where it is no field.
+pub fn is_mbox_from(line: &[u8]) -> bool {
     line.starts_with(b"From ") || line.starts_with(b">From ")
 }
 

@@ -40,6 +40,33 @@ impl Received<'_> {
     }
 }
 
+/// What a Received field tells of a message that a user of this machine wrote.
+#[derive(Debug)]
+pub struct Submitted<'a> {
+    pub uid: u32,
+    pub login: &'a str,
+    /// Our name.
+    pub by: &'a Domain,
+    pub id: &'a str,
+    pub date: &'a ZonedDateTime,
+}
+
+impl Submitted<'_> {
+    /// The whole field, folded, with LF line ends. There was no client to be named behind `from`, so
+    /// that clause is missing, as it is with other servers.
+    pub fn field(&self) -> String {
+        // Inside a comment only what cannot end it, nor the field.
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '$');
+        let login = match self.login.chars().all(is_plain) {
+            true => format!(" {}", self.login),
+            false => String::new(),
+        };
+        let Submitted { uid, by, id, .. } = self;
+        let date = date(self.date);
+        format!("Received: by {by} (from uid {uid}{login})\n\tid {id};\n\t{date}\n")
+    }
+}
+
 /// `Return-Path: <reverse-path>`.
 pub fn return_path(from: &ReversePath) -> String {
     match from {
@@ -80,6 +107,15 @@ mod tests {
             "Received: from Client.test ([IPv6:2001:db8::1])\n\tby mx.test with ESMTP id 1abc\n\
              \tfor <Ann@mx.test>;\n\tTue, 03 Feb 2026 04:05:06 +0100\n"
         );
+        let by = received.by;
+        let mut submitted = Submitted { uid: 1000, login: "ann", by, id: "1abc", date: &date };
+        assert_eq!(
+            submitted.field(),
+            "Received: by mx.test (from uid 1000 ann)\n\tid 1abc;\n\tTue, 03 Feb 2026 04:05:06 \
+             +0100\n"
+        );
+        submitted.login = "a)\nBcc: x";
+        assert!(submitted.field().contains("(from uid 1000)\n\tid"));
         received.recipient = None;
         assert!(received.field().contains("id 1abc;\n\tTue, 03"));
     }

@@ -2,9 +2,12 @@
 //!
 //! A job goes only to a thread that is waiting for one or was made for it, so none waits in line.
 
+use crate::event::{Event, tell};
 use crate::limits::{SESSION_STACK, THREAD_KEEP};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use std::any::Any;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -70,4 +73,31 @@ impl<T> Worker<T> {
 
 fn claim(idle: &AtomicUsize) -> bool {
     idle.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1)).is_ok()
+}
+
+/// A thread that the server cannot do without: its panic ends the process, before anything can be
+/// promised that nobody keeps. `stack` in octets, else the system's.
+pub fn spawn_vital(
+    name: &'static str,
+    stack: Option<usize>,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    let work = move || {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+            tell(&Event::Panicked { session: name, what: &panic_text(&*panic) });
+            std::process::exit(1);
+        }
+    };
+    let builder = thread::Builder::new().name(name.to_owned());
+    let builder = match stack {
+        Some(stack) => builder.stack_size(stack),
+        None => builder,
+    };
+    builder.spawn(work).map(drop)
+}
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
 }

@@ -4,15 +4,21 @@
 //! (RFC 5321 §4.5.3.2).
 
 use crate::limits::{LINGER, LINGER_OCTETS};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{MsgFlags, recv};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How long a connection that is being made is not asked whether it is still wanted, in milliseconds.
+const CONNECT_SLICE: u16 = 100;
+
 /// A two-way stream of octets; a TCP connection, or a script in a test.
-pub trait Wire {
+pub trait Wire: Send {
     /// Waits for some octets; 0 at their end, `TimedOut` past the deadline.
     fn read(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<usize>;
     /// Sends all of it, or fails with `TimedOut` past the deadline.
@@ -31,12 +37,33 @@ pub struct TcpWire {
     write_timeout: Option<Duration>,
 }
 
-/// Connects to a host within a time. What is sent goes out at once: every write is a whole group of
-/// commands or a block of a message.
-pub fn connect(address: SocketAddr, timeout: Duration) -> io::Result<Arc<TcpStream>> {
-    let stream = TcpStream::connect_timeout(&address, timeout)?;
-    stream.set_nodelay(true)?;
-    Ok(Arc::new(stream))
+/// Connects to a host within a time, unless `gives_up` says so before; that is asked ten times a second.
+/// What is sent goes out at once: every write is a whole group of commands or a block of a message.
+pub fn connect(
+    address: SocketAddr,
+    timeout: Duration,
+    gives_up: &dyn Fn() -> bool,
+) -> io::Result<Arc<TcpStream>> {
+    let deadline = Instant::now() + timeout;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => {}
+        connected => connected?,
+    }
+    let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+    // A timeout of std's would begin a new connection each time.
+    while matches!(poll(&mut ready, CONNECT_SLICE), Ok(0) | Err(Errno::EINTR)) {
+        if gives_up() || Instant::now() >= deadline {
+            return Err(ErrorKind::TimedOut.into());
+        }
+    }
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    socket.set_nonblocking(false)?;
+    socket.set_tcp_nodelay(true)?;
+    Ok(Arc::new(socket.into()))
 }
 
 impl TcpWire {

@@ -29,6 +29,7 @@ impl Message for &[u8] {
 }
 
 /// A message inside a file, such as that of a queue file.
+#[derive(Clone)]
 pub struct FilePart<'a> {
     pub file: &'a dyn DiskFile,
     /// Where it begins.

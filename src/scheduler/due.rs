@@ -16,12 +16,16 @@ pub fn next(entry: &Entry, progress: &Progress, relay: &Relay) -> Timestamp {
     if progress.is_asked {
         return AT_ONCE;
     }
-    let due = match (&progress.held, &progress.last) {
-        (Some((until, _)), _) => *until,
-        (None, Some(line)) => later(line.when, wait(&relay.retry, progress.attempts, &entry.id)),
+    let expires = expires(entry, relay);
+    match (&progress.held, &progress.last) {
+        (Some((until, _)), _) => (*until).min(expires),
+        (None, Some(line)) => {
+            let due = later(line.when, wait(&relay.retry, progress.attempts, &entry.id));
+            // One that should have ended, and could not, must not be tried again and again.
+            if line.when < expires { due.min(expires) } else { due }
+        }
         (None, None) => entry.queued,
-    };
-    due.min(expires(entry, relay))
+    }
 }
 
 /// From then on it is not tried again, and goes back to its sender.

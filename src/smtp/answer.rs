@@ -97,6 +97,15 @@ impl Answer {
         good.then_some(word)
     }
 
+    /// As it was said, line by line, without the last line end.
+    pub fn text(&self) -> String {
+        let last = self.lines.len().saturating_sub(1);
+        let mark = |index| if index == last { ' ' } else { '-' };
+        let lines = self.lines.iter().enumerate();
+        let lines = lines.map(|(index, line)| format!("{}{}{line}", self.code, mark(index)));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// As much of it as is kept: a journal and a notice repeat it for each recipient.
     pub fn shortened(mut self) -> Answer {
         let mut room = ANSWER_KEPT;

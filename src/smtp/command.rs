@@ -5,7 +5,7 @@
 
 use super::parameter::{self, bad};
 use super::reply::{Reply, quoted};
-use crate::mail::address::{BadAddress, ClientName, ForwardPath, ReversePath};
+use crate::mail::address::{BadAddress, ClientName, Domain, ForwardPath, ReversePath};
 use crate::mail::envelope::{Recipient, Sender};
 
 /// What a client may say.
@@ -28,6 +28,8 @@ pub enum Command {
     Quit,
     Vrfy(Name),
     Expn(Name),
+    /// Start what waits for this node (RFC 1985).
+    Etrn(Node),
     /// The command asked about, in upper case; empty for all.
     Help(String),
 }
@@ -41,8 +43,16 @@ pub struct Name {
     pub smtputf8: bool,
 }
 
+/// Whose queue ETRN starts (RFC 1985 §5.1).
+#[derive(Debug, PartialEq, Eq)]
+pub struct Node {
+    pub domain: Domain,
+    /// `@domain`: its subdomains as well.
+    pub and_below: bool,
+}
+
 /// What HELP tells: every command and its form.
-pub const VERBS: [(&str, &str); 12] = [
+pub const VERBS: [(&str, &str); 13] = [
     ("EHLO", "EHLO your.host.name"),
     ("HELO", "HELO your.host.name"),
     ("MAIL", "MAIL FROM:<user@domain> [SIZE=] [BODY=] [SMTPUTF8] [RET=] [ENVID=]"),
@@ -54,6 +64,7 @@ pub const VERBS: [(&str, &str); 12] = [
     ("QUIT", "QUIT"),
     ("VRFY", "VRFY user"),
     ("EXPN", "EXPN alias"),
+    ("ETRN", "ETRN domain, or ETRN @domain for its subdomains too"),
     ("HELP", "HELP [command]"),
 ];
 
@@ -91,9 +102,11 @@ impl Command {
             b"HELP" => Ok(Command::Help(quoted(argument.unwrap_or_default()).to_ascii_uppercase())),
             b"VRFY" => string("VRFY", argument).map(Command::Vrfy),
             b"EXPN" => string("EXPN", argument).map(Command::Expn),
+            b"ETRN" => node(argument.unwrap_or_default()).map(Command::Etrn),
             // Words of SMTP and its extensions that are not offered here (§4.2.4).
-            b"TURN" | b"SEND" | b"SOML" | b"SAML" | b"STARTTLS" | b"AUTH" | b"ETRN" | b"ATRN"
-            | b"BURL" => Err(Reply::new(502, "5.5.1", "command not implemented")),
+            b"TURN" | b"SEND" | b"SOML" | b"SAML" | b"STARTTLS" | b"AUTH" | b"ATRN" | b"BURL" => {
+                Err(Reply::new(502, "5.5.1", "command not implemented"))
+            }
             _ => Err(Reply::new(500, "5.5.1", "command not recognized; try HELP")),
         }
     }
@@ -126,6 +139,22 @@ fn string(verb: &str, argument: Option<&[u8]>) -> Result<Name, Reply> {
         Ok("") => Err(bad(format!("{verb} needs a name"))),
         Ok(name) => Ok(Name { text: name.to_owned(), smtputf8: cut.is_some() }),
         Err(_) => Err(bad(format!("{verb}: the name is neither ASCII nor UTF-8"))),
+    }
+}
+
+/// `domain` or `@domain`. Queues with names of their own (`#name`) there are none (RFC 1985 §5.1).
+fn node(text: &[u8]) -> Result<Node, Reply> {
+    if text.starts_with(b"#") {
+        return Err(bad("there are no queues with names here; give a domain"));
+    }
+    let (and_below, name) = match text {
+        [b'@', name @ ..] => (true, name),
+        name => (false, name),
+    };
+    let domain = str::from_utf8(name).ok().and_then(|name| Domain::parse(name).ok());
+    match domain {
+        Some(domain) => Ok(Node { domain, and_below }),
+        None => Err(bad("the form is ETRN domain, or ETRN @domain")),
     }
 }
 

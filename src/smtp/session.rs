@@ -7,7 +7,7 @@
 mod message;
 
 use super::chunk::Chunks;
-use super::command::{Command, Name, VERBS};
+use super::command::{Command, Name, Node, VERBS};
 use super::data::Decoder;
 use super::line::{Line, LineBuffer};
 use super::reply::Reply;
@@ -42,6 +42,8 @@ pub enum Question {
     Verify(Name),
     /// Who is on this list (EXPN)?
     Expand(Name),
+    /// Start what waits for this node (ETRN)?
+    Start(Node),
 }
 
 /// What a session is told when it begins.
@@ -82,7 +84,7 @@ enum State {
     AskedSender(Sender),
     AskedRecipient(Envelope, Recipient),
     AskedMessage,
-    /// VRFY or EXPN, which change nothing.
+    /// VRFY, EXPN or ETRN, which change nothing here.
     AskedName(Box<State>),
 }
 
@@ -193,7 +195,7 @@ impl Session {
         self.send(Reply::new(250, "2.0.0", format!("Ok: queued as {id}")))
     }
 
-    /// What [`Question::Verify`] or [`Question::Expand`] found.
+    /// What [`Question::Verify`], [`Question::Expand`] or [`Question::Start`] led to.
     pub fn tell(&mut self, reply: Reply) -> Action {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::AskedName(state) => self.stay(*state, reply),
@@ -272,6 +274,7 @@ impl Session {
             (state, Command::Help(topic)) => self.stay(state, help(&topic)),
             (state, Command::Vrfy(name)) => self.ask_about(state, Question::Verify(name)),
             (state, Command::Expn(name)) => self.ask_about(state, Question::Expand(name)),
+            (state, Command::Etrn(node)) => self.ask_about(state, Question::Start(node)),
             (State::Idle, Command::Mail(sender)) => self.mail(sender),
             (State::Idle, Command::Rcpt(_) | Command::Data) => self.order("send MAIL first"),
             (State::Idle, Command::Bdat { size, last }) => {
@@ -337,6 +340,7 @@ impl Session {
                 .line("ENHANCEDSTATUSCODES")
                 .line(format!("LIMITS RCPTMAX={}", self.settings.recipients.min(RCPTMAX_MOST)))
                 .line("EXPN")
+                .line("ETRN")
                 .line("HELP"),
         })
     }

@@ -125,6 +125,25 @@ impl Body {
         matches!(self.place, Place::Spilled(_))
     }
 
+    /// Its first octets, so many at most.
+    pub fn head(&self, most: usize) -> Result<Vec<u8>, StoreError> {
+        let length = most.min(usize::try_from(self.size).unwrap_or(most));
+        match &self.place {
+            Place::Memory(held, _) => Ok(held[..length].to_vec()),
+            Place::Spilled(file) => {
+                let (mut head, mut at) = (vec![0; length], 0);
+                while at < length {
+                    match file.read_at(&mut head[at..], at as u64) {
+                        Ok(0) => break,
+                        read => at += read.doing("read a file in", &self.dir)?,
+                    }
+                }
+                head.truncate(at);
+                Ok(head)
+            }
+        }
+    }
+
     /// Appends `prefix` and then the message without the octets of `cuts` to a file.
     pub fn copy_to(
         &self,
@@ -145,33 +164,45 @@ impl Body {
             }
             Place::Spilled(from) => {
                 file.append(prefix).doing("write", path)?;
-                kept(cuts, self.size).try_for_each(|range| self.copy(&**from, range, file, path))
+                copy_part(&**from, &self.dir, 0, self.size, cuts, file, path)
             }
         }
     }
+}
 
-    fn copy(
-        &self,
-        from: &dyn DiskFile,
-        mut range: Range<u64>,
-        file: &dyn DiskFile,
-        path: &Path,
-    ) -> Result<(), StoreError> {
-        let mut chunk = vec![0; COPY_CHUNK.min((range.end - range.start) as usize)];
-        while range.start < range.end {
-            let length = chunk.len().min((range.end - range.start) as usize);
-            let read = from.read_at(&mut chunk[..length], range.start);
-            let read = match read.doing("read a file in", &self.dir)? {
-                // Shorter than what we wrote: never taken for the end of the message.
-                0 => Err(std::io::ErrorKind::UnexpectedEof.into())
-                    .doing("read a file in", &self.dir)?,
-                read => read,
-            };
-            file.append(&chunk[..read]).doing("write", path)?;
-            range.start += read as u64;
-        }
-        Ok(())
+/// Appends a message that lies in a file from `at` on, without the octets of `cuts`, to another file.
+pub fn copy_part(
+    from: &dyn DiskFile,
+    from_path: &Path,
+    at: u64,
+    size: u64,
+    cuts: &[Range<u64>],
+    to: &dyn DiskFile,
+    to_path: &Path,
+) -> Result<(), StoreError> {
+    kept(cuts, size).try_for_each(|range| {
+        copy((from, from_path), at + range.start..at + range.end, (to, to_path))
+    })
+}
+
+fn copy(
+    (from, from_path): (&dyn DiskFile, &Path),
+    mut range: Range<u64>,
+    (to, to_path): (&dyn DiskFile, &Path),
+) -> Result<(), StoreError> {
+    let mut chunk = vec![0; COPY_CHUNK.min((range.end - range.start) as usize)];
+    while range.start < range.end {
+        let length = chunk.len().min((range.end - range.start) as usize);
+        let read = from.read_at(&mut chunk[..length], range.start);
+        let read = match read.doing("read", from_path)? {
+            // Shorter than what we wrote: never taken for the end of the message.
+            0 => Err(std::io::ErrorKind::UnexpectedEof.into()).doing("read", from_path)?,
+            read => read,
+        };
+        to.append(&chunk[..read]).doing("write", to_path)?;
+        range.start += read as u64;
     }
+    Ok(())
 }
 
 /// What is left of `size` octets without the cuts, which are in order and apart.

@@ -6,10 +6,10 @@
 
 use nix::fcntl::OFlag;
 use nix::unistd::syncfs;
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -28,12 +28,24 @@ pub trait Disk: Send + Sync {
     fn claim(&self, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>>;
     /// Gives a file a second name; fails with `AlreadyExists` when that is taken.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file another name, and takes that from whatever has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a name of a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     /// Names in a directory, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
+    /// The same where anybody may make names: at most so many, only such as `wanted` says, and none
+    /// of a directory.
+    fn list_some(
+        &self,
+        dir: &Path,
+        most: usize,
+        wanted: &dyn Fn(&OsStr) -> bool,
+    ) -> io::Result<Vec<OsString>>;
+    /// Sets who may do what with a directory.
+    fn set_mode(&self, dir: &Path, mode: u32) -> io::Result<()>;
     /// What a path is; a symbolic link at its end is not followed.
     fn stat(&self, path: &Path) -> io::Result<Meta>;
     /// Makes the names in a directory durable.
@@ -48,6 +60,10 @@ pub trait DiskFile: Send + Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Length in octets.
     fn size(&self) -> io::Result<u64>;
+    /// What it is, whatever its name has become meanwhile.
+    fn meta(&self) -> io::Result<Meta>;
+    /// Lets everybody read it who finds it, mode 0644.
+    fn share(&self) -> io::Result<()>;
     /// A number that is the same for all files of one file system.
     fn device(&self) -> io::Result<u64>;
     /// Makes the content durable.
@@ -66,6 +82,10 @@ pub struct Meta {
     pub modified: SystemTime,
     /// The owner.
     pub uid: u32,
+    /// Who may do what, without the kind.
+    pub mode: u32,
+    /// Names that a file has.
+    pub links: u64,
     pub device: u64,
 }
 
@@ -112,7 +132,7 @@ impl Disk for RealDisk {
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        Ok(Box::new(RealFile(file)))
+        Ok(Box::new(RealFile(file, false)))
     }
 
     fn scratch(&self, dir: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -121,7 +141,7 @@ impl Disk for RealDisk {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         fs::remove_file(&path)?;
-        Ok(Box::new(RealFile(file)))
+        Ok(Box::new(RealFile(file, false)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -129,7 +149,7 @@ impl Disk for RealDisk {
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
         match file.metadata()?.is_file() {
-            true => Ok(Box::new(RealFile(file))),
+            true => Ok(Box::new(RealFile(file, false))),
             false => Err(io::Error::other("not a regular file")),
         }
     }
@@ -146,12 +166,16 @@ impl Disk for RealDisk {
         match file.metadata()? {
             found if !found.is_file() => Err(io::Error::other("not a regular file")),
             found if found.nlink() == 0 => Err(io::ErrorKind::NotFound.into()),
-            _ => Ok(Some(Box::new(RealFile(file)))),
+            _ => Ok(Some(Box::new(RealFile(file, true)))),
         }
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::hard_link(from, to)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -166,16 +190,26 @@ impl Disk for RealDisk {
         fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect()
     }
 
+    fn list_some(
+        &self,
+        dir: &Path,
+        most: usize,
+        wanted: &dyn Fn(&OsStr) -> bool,
+    ) -> io::Result<Vec<OsString>> {
+        let is_dir = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let names = fs::read_dir(dir)?.filter_map(|entry| match entry {
+            Ok(entry) if is_dir(&entry) => None,
+            entry => entry.map(|e| Some(e.file_name()).filter(|name| wanted(name))).transpose(),
+        });
+        names.take(most).collect()
+    }
+
+    fn set_mode(&self, dir: &Path, mode: u32) -> io::Result<()> {
+        fs::set_permissions(dir, Permissions::from_mode(mode))
+    }
+
     fn stat(&self, path: &Path) -> io::Result<Meta> {
-        let found = fs::symlink_metadata(path)?;
-        Ok(Meta {
-            is_dir: found.is_dir(),
-            is_file: found.is_file(),
-            size: found.len(),
-            modified: found.modified()?,
-            uid: found.uid(),
-            device: found.dev(),
-        })
+        meta(&fs::symlink_metadata(path)?)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -183,7 +217,30 @@ impl Disk for RealDisk {
     }
 }
 
-struct RealFile(File);
+fn meta(found: &fs::Metadata) -> io::Result<Meta> {
+    Ok(Meta {
+        is_dir: found.is_dir(),
+        is_file: found.is_file(),
+        size: found.len(),
+        modified: found.modified()?,
+        uid: found.uid(),
+        mode: found.mode() & 0o7777,
+        links: found.nlink(),
+        device: found.dev(),
+    })
+}
+
+/// A file, and whether it is locked.
+struct RealFile(File, bool);
+
+impl Drop for RealFile {
+    fn drop(&mut self) {
+        // Not left to the close: a child that was forked at this moment may still hold the file.
+        if self.1 {
+            let _ = self.0.unlock();
+        }
+    }
+}
 
 impl DiskFile for RealFile {
     fn append(&self, octets: &[u8]) -> io::Result<()> {
@@ -196,6 +253,14 @@ impl DiskFile for RealFile {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn meta(&self) -> io::Result<Meta> {
+        meta(&self.0.metadata()?)
+    }
+
+    fn share(&self) -> io::Result<()> {
+        self.0.set_permissions(Permissions::from_mode(0o644))
     }
 
     fn device(&self) -> io::Result<u64> {

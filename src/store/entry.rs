@@ -16,7 +16,7 @@
 //! 2026-11-23T14:00:01.200Z 0 deferred mx.far.test "451 4.3.0 try later"
 //! ```
 
-use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
+use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::envelope::{BodyType, Notify, Ret, Sender};
 use jiff::Timestamp;
 use std::fmt::{self, Write};
@@ -118,7 +118,8 @@ impl Progress {
             What::Asked => (self.is_asked, self.held) = (true, None),
             // A time that does not read is past: an attempt too early does no harm.
             What::Held => {
-                self.held = line.host.parse().ok().map(|until| (until, line.words.clone()))
+                self.held = line.host.parse().ok().map(|until| (until, line.words.clone()));
+                self.is_asked = false;
             }
             What::Relayed | What::Delivered | What::Deferred | What::Failed => {
                 self.attempts += usize::from(line.what == What::Deferred);
@@ -163,7 +164,7 @@ impl fmt::Display for Line {
 }
 
 impl Line {
-    /// Who said what: "mx.far.test: 451 4.3.0 try later".
+    /// Who said what, with the line ends of a reply: "mx.far.test: 451 4.3.0 try later".
     pub fn story(&self) -> String {
         match self.host.as_str() {
             "" | "-" => self.words.clone(),
@@ -294,14 +295,16 @@ impl Addressee {
     }
 
     fn parse(text: &str) -> Option<Addressee> {
-        let (ForwardPath::Mailbox(mailbox), mut rest) = ForwardPath::parse(text.as_bytes()).ok()?
+        // By the rules of a sender: a bounce that finds its way back through SRS goes to what was
+        // one, and its local part may be longer than that of other recipients.
+        let (ReversePath::Mailbox(mailbox), mut rest) = ReversePath::parse(text.as_bytes()).ok()?
         else {
             return None;
         };
         let mut found = Addressee { mailbox, notify: None, orcpt: None, via: None };
         while let [b' ', word @ ..] = rest {
             if let Some(path) = word.strip_prefix(b"via=") {
-                let (ForwardPath::Mailbox(via), after) = ForwardPath::parse(path).ok()? else {
+                let (ReversePath::Mailbox(via), after) = ReversePath::parse(path).ok()? else {
                     return None;
                 };
                 (found.via, rest) = (Some(via), after);
@@ -380,6 +383,18 @@ mod tests {
             let read = Entry::parse(cut.trim_end(), 0);
             assert_eq!(read.is_ok(), optional, "without {line}: {read:?}");
         }
+    }
+
+    #[test]
+    fn a_recipient_may_be_as_long_as_a_sender() {
+        let mut entry = entry();
+        let long = format!("<{}@far.test>", "a".repeat(200));
+        let (ReversePath::Mailbox(long), []) = ReversePath::parse(long.as_bytes()).unwrap() else {
+            panic!("{long}")
+        };
+        entry.recipients[0].via = Some(long.clone());
+        entry.recipients[1].mailbox = long;
+        assert_eq!(Entry::parse(entry.header().trim_end(), 0), Ok(entry));
     }
 
     #[test]

@@ -67,14 +67,7 @@ fn make(disk: &dyn Disk, maildir: &Path) -> Result<(), StoreError> {
     for name in ["tmp", "new"] {
         make_dir(disk, &maildir.join(name))?;
     }
-    let named = |dir: &&Path| **dir != *"";
-    for (depth, dir) in maildir.ancestors().filter(named).enumerate() {
-        match disk.sync_dir(dir) {
-            // Far above, where we may pass but not read, nothing of ours was made.
-            Err(error) if depth > 1 && error.kind() == ErrorKind::PermissionDenied => break,
-            synced => synced.doing("sync", dir)?,
-        }
-    }
+    sync_with_parents(disk, maildir, 1)?;
     let cur = maildir.join("cur");
     make_dir(disk, &cur)?;
     disk.sync_dir(maildir).doing("sync", maildir).inspect_err(|_| {
@@ -95,6 +88,20 @@ pub fn make_with_parents(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> 
         }
         made => made.doing("make", dir),
     }
+}
+
+/// Makes the names in a directory durable, then its own and those of the directories above it. So many
+/// of these, `ours`, have to be readable.
+pub fn sync_with_parents(disk: &dyn Disk, dir: &Path, ours: usize) -> Result<(), StoreError> {
+    let named = |dir: &&Path| **dir != *"";
+    for (depth, dir) in dir.ancestors().filter(named).enumerate() {
+        match disk.sync_dir(dir) {
+            // Far above, where we may pass but not read, nothing of ours was made.
+            Err(error) if depth > ours && error.kind() == ErrorKind::PermissionDenied => break,
+            synced => synced.doing("sync", dir)?,
+        }
+    }
+    Ok(())
 }
 
 fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {

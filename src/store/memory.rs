@@ -8,7 +8,7 @@
 
 use super::disk::{Disk, DiskFile, Meta};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -186,6 +186,16 @@ impl Disk for MemoryDisk {
         inner.insert(to, node)
     }
 
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut inner = self.step("rename", to)?;
+        inner.content(from)?;
+        inner.parent_of(to)?;
+        let node = inner.nodes[from].clone();
+        inner.nodes.remove(from);
+        inner.nodes.insert(to.to_owned(), node);
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.step("remove", path)?;
         // Fails for a directory, as unlink does.
@@ -213,6 +223,23 @@ impl Disk for MemoryDisk {
         Ok(inside.filter_map(|path| Some(path.file_name()?.to_owned())).collect())
     }
 
+    fn list_some(
+        &self,
+        dir: &Path,
+        most: usize,
+        wanted: &dyn Fn(&OsStr) -> bool,
+    ) -> io::Result<Vec<OsString>> {
+        let names = self.list(dir)?.into_iter().filter(|name| wanted(name));
+        let is_file = |name: &OsString| {
+            matches!(self.inner().nodes.get(&dir.join(name)), Some(Node::File(..)))
+        };
+        Ok(names.filter(is_file).take(most).collect())
+    }
+
+    fn set_mode(&self, dir: &Path, _mode: u32) -> io::Result<()> {
+        self.step("set_mode", dir).map(drop)
+    }
+
     fn stat(&self, path: &Path) -> io::Result<Meta> {
         let inner = self.step("stat", path)?;
         let node = inner.nodes.get(path).ok_or(ErrorKind::NotFound)?;
@@ -221,8 +248,8 @@ impl Disk for MemoryDisk {
             Node::File(content, modified) => (lock(content).len() as u64, *modified),
         };
         let is_dir = matches!(node, Node::Dir);
-        // One owner and one file system; what differs by these is tried on a real disk.
-        Ok(Meta { is_dir, is_file: !is_dir, size, modified, uid: 0, device: 1 })
+        // What differs by owners, modes and file systems is tried on a real disk.
+        Ok(Meta { is_dir, is_file: !is_dir, modified, ..of_file(size) })
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -264,9 +291,17 @@ impl DiskFile for MemoryFile {
         Ok(length)
     }
 
-    // Not recorded, here and in `device`: what is open can always be asked.
+    // Not recorded, here and in `meta` and `device`: what is open can always be asked.
     fn size(&self) -> io::Result<u64> {
         Ok(lock(&self.content).len() as u64)
+    }
+
+    fn meta(&self) -> io::Result<Meta> {
+        Ok(of_file(lock(&self.content).len() as u64))
+    }
+
+    fn share(&self) -> io::Result<()> {
+        self.disk.step("share", &self.path).map(drop)
     }
 
     fn device(&self) -> io::Result<u64> {
@@ -280,6 +315,13 @@ impl DiskFile for MemoryFile {
     fn sync_file_system(&self) -> io::Result<()> {
         self.disk.step("sync_file_system", &self.path).map(drop)
     }
+}
+
+/// What there is to say of any file here: all belong to root, and have one name.
+fn of_file(size: u64) -> Meta {
+    let modified = SystemTime::UNIX_EPOCH;
+    let (is_dir, is_file, uid, mode) = (false, true, 0, 0o600);
+    Meta { is_dir, is_file, size, modified, uid, mode, links: 1, device: 1 }
 }
 
 /// A test that panicked elsewhere must not hide what this one finds.

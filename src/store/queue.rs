@@ -10,18 +10,26 @@
 //! threads that attempt different recipients: each appends lines of its own, and whoever settles the
 //! last recipient removes the file.
 
+mod reading;
 #[cfg(test)]
 mod tests;
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::draft::Draft;
+use super::durable::{Method, Pending};
 use super::entry::{Entry, Line, Progress};
-use crate::limits::{QUEUE_HEADER_MAX, QUEUE_JOURNAL_MAX, QUEUE_TMP_AGE};
+use super::maildir::{make_with_parents, sync_with_parents};
+use crate::id::is_id;
+use crate::limits::{MEMORY_BODY_MAX, NAME_TRIES, QUEUE_HEADER_MAX, QUEUE_TMP_AGE};
+use reading::apply;
+pub(super) use reading::parse;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// The queue of one spool.
@@ -38,7 +46,7 @@ pub struct Waiting {
     pub entry: Entry,
     /// What became of each recipient so far, in the order of the envelope.
     pub progress: Vec<Progress>,
-    /// All journal lines, oldest first.
+    /// The journal's lines, oldest first; of a very long one the newest.
     pub journal: Vec<Line>,
 }
 
@@ -53,12 +61,26 @@ pub struct Claimed {
     torn: AtomicBool,
     /// Threads that append at this moment.
     writers: AtomicUsize,
-    /// Recipients of whom nothing is decided yet.
-    open: AtomicUsize,
+    /// What became of each recipient up to now; locked for moments, never across I/O.
+    now: Mutex<Vec<Progress>>,
+    /// Lines the disk did not take. As long as this lives, what they say is not forgotten.
+    unwritten: Mutex<Vec<Line>>,
+    /// Recipients that some thread attempts at this moment.
+    taken: Mutex<BTreeSet<usize>>,
+}
+
+/// Recipients that nobody else attempts while this lives.
+pub struct Taken<'a> {
+    claimed: &'a Claimed,
+    /// By their place in the envelope.
+    pub recipients: Vec<usize>,
 }
 
 /// The lock of one server on its spool, held while this lives.
 pub struct SpoolLock(#[allow(dead_code, reason = "held, never read")] Box<dyn DiskFile>);
+
+/// Appends the octets of one message of several, by its place among them.
+pub type WriteEach<'a> = dyn Fn(usize, &dyn DiskFile, &Path) -> Result<(), StoreError> + 'a;
 
 /// Why a queue file cannot be had.
 #[derive(Debug)]
@@ -117,17 +139,48 @@ impl Queue {
     pub fn insert(
         &self,
         entry: &Entry,
-        write: impl FnOnce(&dyn DiskFile) -> io::Result<()>,
+        write: impl FnOnce(&dyn DiskFile, &Path) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let (draft, file) = self.draft(&entry.id)?;
         let path = draft.path();
-        file.append(entry.header().as_bytes()).doing("write", &path)?;
-        write(&*file).doing("write", &path)?;
+        write_header(entry, &*file, &path)?;
+        write(&*file, &path)?;
         file.sync().doing("sync", &path)?;
         let published = draft.publish()?;
         self.disk.sync_dir(&published.dir).doing("sync", &published.dir).inspect_err(|_| {
             // A name that a power cut could take was promised to nobody.
             let _ = self.disk.remove(&published.path);
+        })
+    }
+
+    /// The same for several, made durable together; on an error none of them is there. `write` is told
+    /// which of them it is to append.
+    pub fn insert_all(&self, entries: &[&Entry], write: &WriteEach<'_>) -> Result<(), StoreError> {
+        let is_large = |entry: &&Entry| entry.size > MEMORY_BODY_MAX as u64;
+        let mut pending = Pending::new(Method::choose(entries.len(), entries.iter().any(is_large)));
+        let (mut drafts, mut published) = (Vec::new(), Vec::new());
+        for (index, entry) in entries.iter().enumerate() {
+            let (draft, file) = self.draft(&entry.id)?;
+            let path = draft.path();
+            drafts.push(draft);
+            pending.add(path.clone(), file, |file| {
+                write_header(entry, file, &path)?;
+                write(index, file, &path)
+            })?;
+        }
+        pending.sync_data()?;
+        let mut publish = || {
+            for draft in &drafts {
+                let name = draft.publish()?;
+                pending.named(name.dir.clone(), false);
+                published.push(name);
+            }
+            pending.sync_names(&*self.disk).pop().map_or(Ok(()), |(_, error)| Err(error))
+        };
+        publish().inspect_err(|_| {
+            for name in &published {
+                let _ = self.disk.remove(&name.path);
+            }
         })
     }
 
@@ -157,33 +210,46 @@ impl Queue {
             listed => listed.doing("list", &dir)?,
         };
         let names = names.into_iter().filter_map(|name| name.into_string().ok());
-        let mut ids: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
+        let mut ids: Vec<String> = names.filter(|name| is_id(name)).collect();
         ids.sort();
         Ok(ids)
+    }
+
+    /// Names among the messages that can be none of ours; none when the queue cannot be read.
+    pub fn strangers(&self) -> Vec<OsString> {
+        let names = self.disk.list(&self.dir()).unwrap_or_default();
+        names.into_iter().filter(|name| !name.to_str().is_some_and(is_id)).collect()
     }
 
     /// Reads a message without claiming it; it may change meanwhile.
     pub fn read(&self, id: &str) -> Result<Waiting, QueueError> {
         let path = self.checked_path(id)?;
-        let file = self.disk.open(&path).map_err(|error| gone_or(error, "open", &path))?;
+        let file = self.disk.open(&path).map_err(|error| self.cannot(error, "open", &path))?;
         parse(&*file, id, &path).map(|(message, _)| message)
+    }
+
+    /// Whether a message is there, whole or not.
+    pub fn has(&self, id: &str) -> bool {
+        is_id(id) && self.disk.stat(&self.path(id)).is_ok()
     }
 
     /// Opens the octets of a message, to be read from `entry.message_at` on.
     pub fn open(&self, id: &str) -> Result<Box<dyn DiskFile>, QueueError> {
         let path = self.checked_path(id)?;
-        self.disk.open(&path).map_err(|error| gone_or(error, "open", &path))
+        self.disk.open(&path).map_err(|error| self.cannot(error, "open", &path))
     }
 
     /// Claims a message, then reads it.
     pub fn claim(&self, id: &str) -> Result<Claimed, QueueError> {
         let path = self.checked_path(id)?;
-        let claimed = self.disk.claim(&path).map_err(|error| gone_or(error, "claim", &path))?;
+        let claimed = self.disk.claim(&path).map_err(|error| self.cannot(error, "claim", &path))?;
         let file = claimed.ok_or(QueueError::Busy)?;
         let (message, torn) = parse(&*file, id, &path)?;
         Ok(Claimed {
             queue: self.clone(),
-            open: AtomicUsize::new(message.open().count()),
+            now: Mutex::new(message.progress.clone()),
+            unwritten: Mutex::default(),
+            taken: Mutex::default(),
             message,
             file,
             torn: AtomicBool::new(torn),
@@ -191,17 +257,31 @@ impl Queue {
         })
     }
 
-    /// Puts a file that is no whole queue file aside, under its name.
-    pub fn put_aside(&self, id: &str) -> Result<PathBuf, StoreError> {
-        let to = self.damaged().join(id);
-        let from = self.path(id);
-        match self.disk.link(&from, &to) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            linked => linked.doing("put aside", &from)?,
-        }
+    /// Puts what is no whole queue file aside, under its name; where another one has that, under its name
+    /// with a number: nothing is thrown away. Whatever it is: a directory and a link as well.
+    pub fn put_aside(&self, name: &OsStr) -> Result<PathBuf, StoreError> {
+        let from = self.dir().join(name);
+        let numbered = (1..NAME_TRIES).map(|number| {
+            let mut other = name.to_owned();
+            other.push(format!(".{number}"));
+            other
+        });
+        let names = std::iter::once(name.to_owned()).chain(numbered);
+        // Nobody else writes there: there is one server, and commands put nothing aside.
+        let mut paths = names.map(|name| self.damaged().join(name));
+        let free = paths.find(|path| self.disk.stat(path).is_err());
+        let taken = || io::Error::from(ErrorKind::AlreadyExists);
+        let to = free.ok_or_else(taken).doing("put aside", &from)?;
+        self.disk.rename(&from, &to).doing("put aside", &from)?;
         self.disk.sync_dir(&self.damaged()).doing("sync", &self.damaged())?;
-        self.disk.remove(&from).doing("remove", &from)?;
+        self.disk.sync_dir(&self.dir()).doing("sync", &self.dir())?;
         Ok(to)
+    }
+
+    /// Where a file of this name lies that was put aside; none when there is none.
+    pub fn aside(&self, id: &str) -> Option<PathBuf> {
+        let path = self.damaged().join(id);
+        (is_id(id) && self.disk.stat(&path).is_ok()).then_some(path)
     }
 
     /// Makes removals durable, if there were any; until then a power cut may bring them back.
@@ -226,9 +306,20 @@ impl Queue {
         Ok(())
     }
 
+    /// What an error about one path means for it.
+    fn cannot(&self, error: io::Error, step: &'static str, path: &Path) -> QueueError {
+        match error.kind() {
+            ErrorKind::NotFound => QueueError::Gone,
+            _ if self.disk.stat(path).is_ok_and(|found| !found.is_file) => {
+                QueueError::Damaged("it is no regular file".to_owned())
+            }
+            _ => QueueError::Disk(StoreError { step, path: path.to_owned(), source: error }),
+        }
+    }
+
     /// An id comes from a person or a datagram too, and is one name in one directory.
     fn checked_path(&self, id: &str) -> Result<PathBuf, QueueError> {
-        match !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        match is_id(id) {
             true => Ok(self.path(id)),
             false => Err(QueueError::Gone),
         }
@@ -236,19 +327,78 @@ impl Queue {
 }
 
 impl Claimed {
+    /// Recipients of whom nothing is decided up to now, by their place in the envelope.
+    pub fn open(&self) -> Vec<usize> {
+        let now = locked(&self.now);
+        (0..now.len()).filter(|index| !now[*index].is_done()).collect()
+    }
+
+    /// Takes the open recipients that fit and that no other thread attempts: after a reload a way may
+    /// lead where another one led, and two threads would send to the same recipient.
+    pub fn take(&self, fits: impl Fn(usize) -> bool) -> Taken<'_> {
+        let mut taken = locked(&self.taken);
+        // Under the lock: who gives a recipient back has said before what became of it.
+        let open = self.open().into_iter();
+        let recipients: Vec<usize> =
+            open.filter(|index| !taken.contains(index) && fits(*index)).collect();
+        taken.extend(&recipients);
+        Taken { claimed: self, recipients }
+    }
+
+    /// What became of a recipient up to now.
+    pub fn progress(&self, recipient: usize) -> Progress {
+        locked(&self.now).get(recipient).cloned().unwrap_or_default()
+    }
+
+    /// Takes what an attempt has decided, after everybody who must hear of it was told, durably. True:
+    /// nothing is open any more; the file can go, and has no need of these lines. Otherwise they are
+    /// durable; lines that the disk does not take are not forgotten as long as this lives.
+    pub fn settle(&self, lines: Vec<Line>) -> Result<bool, StoreError> {
+        let is_over = {
+            let mut now = locked(&self.now);
+            lines.iter().for_each(|line| apply(&mut now, line));
+            now.iter().all(Progress::is_done)
+        };
+        if is_over {
+            return Ok(true);
+        }
+        let mut all = std::mem::take(&mut *locked(&self.unwritten));
+        all.extend(lines);
+        let recorded = self.record(&all);
+        if recorded.is_err() {
+            locked(&self.unwritten).splice(0..0, all);
+        }
+        recorded.map(|()| false)
+    }
+
+    /// Whether it knows what its file does not say: lines that were not written, or that nothing is
+    /// open any more, which is only said by removing it.
+    pub fn is_ahead(&self) -> bool {
+        !locked(&self.unwritten).is_empty() || self.open().is_empty()
+    }
+
+    /// Takes lines that a power cut may take back: they only say why nothing is done, or who was told
+    /// so. As long as this lives they count, whether the disk takes them or not.
+    pub fn note(&self, lines: &[Line]) -> Result<(), StoreError> {
+        {
+            let mut now = locked(&self.now);
+            lines.iter().for_each(|line| apply(&mut now, line));
+        }
+        self.append(lines)
+    }
+
     /// Appends journal lines and makes them durable. After an error nobody may take them for
     /// written.
     pub fn record(&self, lines: &[Line]) -> Result<(), StoreError> {
         let path = self.path();
-        self.note(lines)?;
+        self.append(lines)?;
         self.file
             .sync()
             .doing("sync", &path)
             .inspect_err(|_| self.torn.store(true, Ordering::SeqCst))
     }
 
-    /// The same for lines that a power cut may take: they only say why nothing is done.
-    pub fn note(&self, lines: &[Line]) -> Result<(), StoreError> {
+    fn append(&self, lines: &[Line]) -> Result<(), StoreError> {
         let beside = self.writers.fetch_add(1, Ordering::SeqCst) > 0;
         let mut text = String::new();
         if self.torn.swap(false, Ordering::SeqCst) {
@@ -271,16 +421,14 @@ impl Claimed {
         written
     }
 
-    /// So many more recipients are decided, and whoever must hear of it has been told, durably. True:
-    /// they were the last, the file can go, and no journal line is needed.
-    pub fn settle(&self, recipients: usize) -> bool {
-        self.open.fetch_sub(recipients, Ordering::AcqRel) == recipients
-    }
-
     /// The message leaves the queue; durable after [`Queue::sync_removals`].
     pub fn remove(&self) -> Result<(), StoreError> {
         let path = self.path();
-        self.queue.disk.remove(&path).doing("remove", &path)?;
+        match self.queue.disk.remove(&path) {
+            // Somebody was faster; it cannot be more gone than that.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            removed => removed.doing("remove", &path)?,
+        }
         self.queue.removed.store(true, Ordering::Release);
         Ok(())
     }
@@ -296,6 +444,13 @@ impl Claimed {
     }
 }
 
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut taken = locked(&self.claimed.taken);
+        taken.retain(|index| !self.recipients.contains(index));
+    }
+}
+
 impl Waiting {
     /// Recipients of whom nothing is decided yet, by their place in the envelope.
     pub fn open(&self) -> impl Iterator<Item = usize> {
@@ -304,72 +459,26 @@ impl Waiting {
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The directories of a queue, durably, and those above the spool where they are missing.
 fn make(disk: &dyn Disk, spool: &Path) -> Result<(), StoreError> {
-    for name in ["queue", "tmp", "damaged"] {
-        super::maildir::make_with_parents(disk, &spool.join(name))?;
-    }
-    disk.sync_dir(spool).doing("sync", spool)
+    let dirs = ["queue", "tmp", "damaged"].map(|name| spool.join(name));
+    let made = dirs.iter().try_for_each(|dir| make_with_parents(disk, dir));
+    made.and_then(|()| sync_with_parents(disk, spool, 0)).inspect_err(|_| {
+        // Or the next message would take them for durable; only what is empty goes.
+        dirs.iter().for_each(|dir| drop(disk.remove_dir(dir)));
+    })
 }
 
-fn gone_or(error: io::Error, step: &'static str, path: &Path) -> QueueError {
-    match error.kind() {
-        ErrorKind::NotFound => QueueError::Gone,
-        _ => QueueError::Disk(StoreError { step, path: path.to_owned(), source: error }),
+fn write_header(entry: &Entry, file: &dyn DiskFile, path: &Path) -> Result<(), StoreError> {
+    let header = entry.header();
+    if header.len() > QUEUE_HEADER_MAX {
+        // It could be written, and not be read again.
+        let error = io::Error::other("too many recipients for one queue file");
+        return Err(error).doing("write", path);
     }
-}
-
-/// Reads header and journal; gives whether the last journal line is torn.
-fn parse(file: &dyn DiskFile, id: &str, path: &Path) -> Result<(Waiting, bool), QueueError> {
-    let disk =
-        |error| QueueError::Disk(StoreError { step: "read", path: path.to_owned(), source: error });
-    let header = read_some(file, 0, QUEUE_HEADER_MAX).map_err(disk)?;
-    let end = memchr::memmem::find(&header, b"\n\n");
-    let end = end.ok_or_else(|| QueueError::Damaged("its header has no end".to_owned()))?;
-    let text = str::from_utf8(&header[..end + 1])
-        .map_err(|_| QueueError::Damaged("its header is not UTF-8".to_owned()))?;
-    let entry = Entry::parse(text, end as u64 + 2).map_err(QueueError::Damaged)?;
-    if entry.id != id {
-        return Err(QueueError::Damaged(format!("its header says that it is {}", entry.id)));
-    }
-    let size = file.size().map_err(disk)?;
-    let journal_at = entry.message_at + entry.size;
-    if size < journal_at {
-        return Err(QueueError::Damaged(format!("{} octets are missing", journal_at - size)));
-    }
-    let journal = read_some(file, journal_at, QUEUE_JOURNAL_MAX).map_err(disk)?;
-    let torn = journal.last().is_some_and(|b| *b != b'\n');
-    let mut progress = vec![Progress::default(); entry.recipients.len()];
-    let mut lines = Vec::new();
-    for line in journal.split_inclusive(|&b| b == b'\n') {
-        // A line counts when it is whole and says something; a torn one never happened.
-        let Some(line) = line.strip_suffix(b"\n").and_then(|line| str::from_utf8(line).ok()) else {
-            continue;
-        };
-        if let Some(line) = Line::parse(line).filter(|line| line.recipient < progress.len()) {
-            apply(&mut progress, &line);
-            lines.push(line);
-        }
-    }
-    Ok((Waiting { entry, progress, journal: lines }, torn))
-}
-
-fn apply(progress: &mut [Progress], line: &Line) {
-    if let Some(progress) = progress.get_mut(line.recipient) {
-        progress.apply(line);
-    }
-}
-
-/// At most `most` octets from a place on.
-fn read_some(file: &dyn DiskFile, at: u64, most: usize) -> io::Result<Vec<u8>> {
-    let size = file.size()?.saturating_sub(at).min(most as u64) as usize;
-    let mut octets = vec![0; size];
-    let mut done = 0;
-    while done < size {
-        match file.read_at(&mut octets[done..], at + done as u64)? {
-            0 => break,
-            read => done += read,
-        }
-    }
-    octets.truncate(done);
-    Ok(octets)
+    file.append(header.as_bytes()).doing("write", path)
 }

@@ -154,6 +154,13 @@ impl fmt::Display for Lack {
     }
 }
 
+impl Step {
+    /// Before any message was spoken of.
+    pub fn is_greeting(self) -> bool {
+        matches!(self, Step::Connect | Step::Greeting | Step::Ehlo | Step::Helo)
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

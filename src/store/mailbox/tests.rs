@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::store::disk::Meta;
+use std::ffi::OsStr;
 use std::sync::Mutex;
 
 /// Files in memory: path, content, what they are. `moves` are done one by one, each before the
@@ -59,7 +60,7 @@ impl Disk for Fake {
         let (content, is_file) = self.file(path)?;
         let modified = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let size = content.len() as u64;
-        Ok(Meta { is_dir: !is_file, is_file, size, modified, uid: 0, device: 0 })
+        Ok(Meta { is_dir: !is_file, is_file, size, modified, uid: 0, mode: 0, links: 1, device: 0 })
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -86,6 +87,23 @@ impl Disk for Fake {
         unsupported()
     }
 
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        unsupported()
+    }
+
+    fn list_some(
+        &self,
+        _: &Path,
+        _: usize,
+        _: &dyn Fn(&OsStr) -> bool,
+    ) -> io::Result<Vec<OsString>> {
+        unsupported()
+    }
+
+    fn set_mode(&self, _: &Path, _: u32) -> io::Result<()> {
+        unsupported()
+    }
+
     fn remove(&self, _: &Path) -> io::Result<()> {
         unsupported()
     }
@@ -109,6 +127,14 @@ impl DiskFile for FakeFile {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.len() as u64)
+    }
+
+    fn meta(&self) -> io::Result<Meta> {
+        unsupported()
+    }
+
+    fn share(&self) -> io::Result<()> {
+        unsupported()
     }
 
     fn append(&self, _: &[u8]) -> io::Result<()> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits::QUEUE_READ;
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::envelope::{BodyType, Sender};
 use crate::store::entry::{Addressee, What};
@@ -41,6 +42,21 @@ fn line(recipient: usize, what: What) -> Line {
 }
 
 #[test]
+fn what_the_disk_does_not_take_is_not_forgotten() {
+    let (disk, queue, _) = queue();
+    let claimed = queue.claim("m1").unwrap();
+    disk.set_fault(|o| (o.name == "append").then(|| io::ErrorKind::StorageFull.into()));
+    assert!(claimed.settle(vec![line(0, What::Relayed)]).is_err());
+    assert_eq!((claimed.open(), claimed.is_ahead()), (vec![1], true));
+    disk.clear_fault();
+    assert!(!claimed.settle(vec![line(1, What::Deferred)]).unwrap());
+    assert!(!claimed.is_ahead());
+    drop(claimed);
+    assert_eq!(queue.read("m1").unwrap().open().collect::<Vec<_>>(), [1]);
+    assert!(queue.claim("m1").unwrap().settle(vec![line(1, What::Relayed)]).unwrap());
+}
+
+#[test]
 fn one_server_and_whole_messages() {
     let (disk, queue, _) = queue();
     let held = queue.lock().unwrap();
@@ -49,7 +65,8 @@ fn one_server_and_whole_messages() {
     assert!(queue.lock().unwrap().is_some());
     let mut entry = queue.read("m1").unwrap().entry;
     entry.id = "m2".to_owned();
-    let write = |file: &dyn DiskFile| file.append(MESSAGE.as_bytes());
+    let write =
+        |file: &dyn DiskFile, path: &Path| file.append(MESSAGE.as_bytes()).doing("write", path);
     disk.set_fault(|o| (o.name == "sync_dir").then(|| io::Error::other("EIO")));
     assert!(queue.insert(&entry, write).is_err());
     disk.clear_fault();
@@ -75,9 +92,9 @@ fn what_is_recorded_is_read_again() {
     assert_eq!(queue.list().unwrap(), ["m1"]);
     let claimed = queue.claim("m1").unwrap();
     assert!(matches!(queue.claim("m1"), Err(QueueError::Busy)));
-    claimed.record(&[line(0, What::Relayed), line(1, What::Deferred)]).unwrap();
-    claimed.record(&[line(1, What::Deferred)]).unwrap();
-    assert!(!claimed.settle(1) && claimed.settle(1));
+    assert!(!claimed.settle(vec![line(0, What::Relayed), line(1, What::Deferred)]).unwrap());
+    assert!(!claimed.settle(vec![line(1, What::Deferred)]).unwrap());
+    assert_eq!((claimed.open(), claimed.progress(1).attempts), (vec![1], 2));
     drop(claimed);
     let read = queue.read("m1").unwrap();
     assert_eq!((read.open().collect::<Vec<_>>(), read.progress[1].attempts), (vec![1], 2));
@@ -88,6 +105,28 @@ fn what_is_recorded_is_read_again() {
     queue.claim("m1").unwrap().remove().unwrap();
     assert!(matches!(queue.read("m1"), Err(QueueError::Gone)));
     queue.sync_removals().unwrap();
+}
+
+#[test]
+fn header_and_journal_are_found_wherever_the_first_read_ends() {
+    let (disk, queue, text) = queue();
+    let journal = format!("{}\n", line(0, What::Relayed));
+    let header = text.strip_suffix(MESSAGE).unwrap();
+    let size = format!("size: {}\n\n", MESSAGE.len());
+    // A long message, then a long header: its end, and the journal's, pass the end of the read.
+    for length in QUEUE_READ - 600..QUEUE_READ + 100 {
+        let body = "x".repeat(length);
+        let long = header.replace(&size, &format!("size: {length}\n\n")) + &body;
+        let id = "y".repeat(length);
+        let session = text.replace("session: \n", &format!("session: {id}\n"));
+        for whole in [long, session] {
+            rewrite(&disk, &format!("{whole}{journal}"));
+            let read = queue.read("m1").unwrap();
+            assert_eq!((read.open().count(), read.journal.len()), (1, 1), "{length}");
+            rewrite(&disk, &whole[..whole.len() - 1]);
+            assert!(matches!(queue.read("m1"), Err(QueueError::Damaged(_))), "{length}");
+        }
+    }
 }
 
 #[test]
@@ -119,9 +158,76 @@ fn a_file_that_is_no_whole_queue_file_is_put_aside() {
     }
     rewrite(&disk, &text.replace("id: m1", "id: m2"));
     assert!(matches!(queue.claim("m1"), Err(QueueError::Damaged(_))));
-    assert_eq!(queue.put_aside("m1").unwrap(), Path::new("/spool/damaged/m1"));
+    assert_eq!(queue.put_aside("m1".as_ref()).unwrap(), Path::new("/spool/damaged/m1"));
     assert!(queue.list().unwrap().is_empty());
     for id in ["", "..", "../queue/m1", "a/b"] {
         assert!(matches!(queue.read(id), Err(QueueError::Gone)), "{id}");
     }
+}
+
+#[test]
+fn a_journal_counts_however_long_it_is() {
+    let (disk, queue, text) = queue();
+    let old = format!("{}\n", Line { words: "x".repeat(2000), ..line(1, What::Deferred) });
+    let times = 17 * 1024 * 1024 / old.len();
+    let newest = format!("{}\n", line(0, What::Relayed));
+    rewrite(&disk, &format!("{text}{}{newest}", old.repeat(times)));
+    let read = queue.read("m1").unwrap();
+    // What is not read of it would be sent again, and again.
+    assert_eq!(read.open().collect::<Vec<_>>(), [1]);
+    assert_eq!(read.progress[1].attempts, times);
+    assert_eq!(read.journal.last(), Some(&line(0, What::Relayed)));
+    assert!(read.journal.len() < times, "all of it in memory");
+    // Behind octets without end a line counts no more than behind a torn one.
+    let torn = format!("{text}{}{newest}", "0".repeat(3 * 1024 * 1024));
+    rewrite(&disk, &torn);
+    assert_eq!(queue.read("m1").unwrap().open().count(), 2);
+}
+
+#[test]
+fn nobody_attempts_what_another_attempts() {
+    let (_, queue, _) = queue();
+    let claimed = queue.claim("m1").unwrap();
+    let first = claimed.take(|index| index == 1);
+    assert_eq!(first.recipients, [1]);
+    let second = claimed.take(|_| true);
+    assert_eq!(second.recipients, [0]);
+    assert!(claimed.take(|_| true).recipients.is_empty());
+    drop(first);
+    assert!(!claimed.settle(vec![line(0, What::Relayed)]).unwrap());
+    drop(second);
+    assert_eq!(claimed.take(|_| true).recipients, [1]);
+}
+
+#[test]
+fn what_was_noted_is_known_at_once() {
+    let (disk, queue, _) = queue();
+    let claimed = queue.claim("m1").unwrap();
+    claimed.note(&[line(0, What::Announced)]).unwrap();
+    disk.set_fault(|o| (o.name == "append").then(|| ErrorKind::StorageFull.into()));
+    assert!(claimed.note(&[line(1, What::Announced)]).is_err());
+    // Or its sender would be told once more each time.
+    assert!(claimed.progress(0).is_announced && claimed.progress(1).is_announced);
+}
+
+#[test]
+fn what_is_put_aside_replaces_nothing() {
+    let (disk, queue, text) = queue();
+    let damaged = |name: &str| Path::new("/spool/damaged").join(name);
+    // Somebody has taken it back from there, and mended it badly.
+    disk.put(&damaged("m1"), b"as it was", SystemTime::now());
+    rewrite(&disk, &text[..text.len() - 2]);
+    assert_eq!(queue.put_aside("m1".as_ref()).unwrap(), damaged("m1.1"));
+    let files: Vec<_> = disk.files().into_iter().filter(|(_, o)| !o.is_empty()).collect();
+    let mended = text.as_bytes()[..text.len() - 2].to_vec();
+    assert_eq!(files, [(damaged("m1"), b"as it was".to_vec()), (damaged("m1.1"), mended)]);
+    assert!(queue.list().unwrap().is_empty());
+}
+
+#[test]
+fn what_somebody_else_removed_is_gone_as_well() {
+    let (disk, queue, _) = queue();
+    let claimed = queue.claim("m1").unwrap();
+    disk.remove(Path::new("/spool/queue/m1")).unwrap();
+    claimed.remove().unwrap();
 }

@@ -1,0 +1,149 @@
+//! One message of a batch, and how far it has come.
+
+use super::{Heralds, Post, failed};
+use crate::event::{Event, tell};
+use crate::handoff::{Accepted, CopyState, Hint, Outcome, Written};
+use crate::smtp::reply::Reply;
+use crate::store::disk::{Disk, DiskFile, StoreError};
+use crate::store::draft::Published;
+use crate::store::durable::Pending;
+use std::path::Path;
+
+/// A message on its way through a batch.
+pub(super) struct Parcel {
+    accepted: Accepted,
+    /// Recipients that stand in the queue file whatever happens here.
+    elsewhere: usize,
+    published: Vec<Published>,
+    /// With it, nothing of the message lies anywhere any more.
+    failure: Option<Reply>,
+}
+
+impl Parcel {
+    pub(super) fn new(accepted: Accepted) -> Parcel {
+        let late = accepted.copies.iter().filter(|copy| matches!(copy.state, CopyState::Late(_)));
+        let elsewhere = accepted.entry.recipients.len() - late.count();
+        Parcel { accepted, elsewhere, published: Vec::new(), failure: None }
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    pub(super) fn write(&mut self, post: &Post, pending: &mut Pending) {
+        let mut put =
+            |path: &Path,
+             file: Box<dyn DiskFile>,
+             write: &dyn Fn(&dyn DiskFile) -> Result<(), StoreError>| {
+                pending.add(path.to_owned(), file, write)
+            };
+        if let Err(reply) = post.write(&mut self.accepted, false, &mut put, &|| false) {
+            self.drop_drafts();
+            self.failure = Some(reply);
+        }
+    }
+
+    /// Queue file first: until the last name is durable nothing is promised, and what is found in the
+    /// queue after a crash is delivered.
+    pub(super) fn publish(&mut self, disk: &dyn Disk, pending: &mut Pending) {
+        // The last moment for the session to give up; from here on it has to wait.
+        if self.failure.is_some() || !self.accepted.claim.publish() {
+            return self.drop_drafts();
+        }
+        for Written { draft, apart } in self.take_drafts() {
+            match draft.publish() {
+                Ok(published) => {
+                    pending.named(published.dir.clone(), apart);
+                    self.published.push(published);
+                }
+                Err(error) => return self.fail(disk, &error),
+            }
+        }
+    }
+
+    /// The names in this directory (or in any) did not become durable.
+    pub(super) fn lost_names(&mut self, disk: &dyn Disk, dir: Option<&Path>, error: &StoreError) {
+        if self.published.iter().any(|name| dir.is_none_or(|dir| name.dir == dir)) {
+            self.fail(disk, error);
+        }
+    }
+
+    /// One file failed: no other is left anywhere either.
+    pub(super) fn fail(&mut self, disk: &dyn Disk, error: &StoreError) {
+        self.drop_drafts();
+        for published in std::mem::take(&mut self.published) {
+            // A reader may have moved it already; then a copy too many is what remains.
+            let _ = disk.remove(&published.path);
+        }
+        let Accepted { entry, copies, .. } = &self.accepted;
+        // Whose it is can be read from the path; a queue file is everybody's.
+        let its = copies.iter().find(|copy| error.path.starts_with(&copy.destination.maildir));
+        let to = its.map(|copy| &copy.destination.mailbox);
+        let to = to.or_else(|| entry.recipients.first().map(|first| &first.mailbox));
+        let dir = its.map_or(error.path.as_path(), |copy| &copy.destination.maildir);
+        let to = to.map(ToString::to_string).unwrap_or_default();
+        self.failure = Some(failed(entry, &to, dir, error));
+    }
+
+    pub(super) fn answer(self, heralds: &Heralds) {
+        let Accepted { entry, outcome, copies, queued, .. } = self.accepted;
+        drop(queued);
+        if let Some(reply) = self.failure {
+            let _ = outcome.send(Outcome::Failed(reply)); // a session that is gone has given up
+            return;
+        }
+        let (mut late, mut delivered) = (Vec::new(), Vec::new());
+        for (index, copy) in copies.into_iter().enumerate() {
+            match copy.state {
+                CopyState::Late(reason) => late.push((index, reason)),
+                _ => delivered.push(copy.destination),
+            }
+        }
+        let missed = !self.published.is_empty() && outcome.send(Outcome::Taken { late }).is_err();
+        for destination in delivered {
+            if missed {
+                // Its session gave up after publishing had begun, and told nobody.
+                let to = destination.mailbox.to_string();
+                tell(&Event::Delivered { id: &entry.id, to: &to, maildir: &destination.maildir });
+            }
+            // Only a hint: when the channel is full, the next mail brings it again.
+            let _ = heralds.delivered.try_send(destination.maildir);
+        }
+        if !entry.recipients.is_empty() && !self.published.is_empty() {
+            heralds.queued.send(Hint::New(Box::new(entry)));
+        }
+    }
+
+    /// Back to where it was before it was written here. What its session wrote is kept: that was
+    /// synced with success, by itself.
+    pub(super) fn unwritten(mut self) -> Accepted {
+        let is_apart = |written: &Written| written.apart;
+        if !self.accepted.queued.as_ref().is_some_and(is_apart) {
+            self.accepted.queued = None;
+            // They may be written this time.
+            self.accepted.entry.recipients.truncate(self.elsewhere);
+            for copy in &mut self.accepted.copies {
+                if !matches!(&copy.state, CopyState::Written(written) if written.apart) {
+                    copy.state = CopyState::Unwritten;
+                }
+            }
+        }
+        self.accepted
+    }
+
+    fn take_drafts(&mut self) -> Vec<Written> {
+        let Accepted { queued, copies, .. } = &mut self.accepted;
+        let mut drafts: Vec<Written> = queued.take().into_iter().collect();
+        for copy in copies {
+            match std::mem::replace(&mut copy.state, CopyState::Unwritten) {
+                CopyState::Written(written) => drafts.push(written),
+                other => copy.state = other,
+            }
+        }
+        drafts
+    }
+
+    fn drop_drafts(&mut self) {
+        drop(self.take_drafts());
+    }
+}

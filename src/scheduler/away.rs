@@ -1,0 +1,277 @@
+//! One attempt at a next hop: its hosts and addresses one after the other, until each recipient's fate
+//! is decided or there is no host left (RFC 5321 §5.1).
+
+use super::board::Reach;
+use super::guard::Guard;
+use super::verdict::{Verdict, is_missed};
+use super::worker::{Job, Kept, Worker};
+use crate::limits::RELAY_TIME;
+use crate::mail::address::{ForwardPath, ReversePath};
+use crate::mail::envelope::{Envelope, Recipient, Sender};
+use crate::relay::{Connection, FilePart, Hop, survey};
+use crate::route::next_hop::{Obstacle, Way, next_hops};
+use crate::smtp::client::{Cause, Fate, Letter};
+use crate::smtp::outgoing::Content;
+use crate::store::entry::What;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// A message on its way to one next hop, and what became of its recipients so far.
+struct Round<'a> {
+    message: FilePart<'a>,
+    content: Content,
+    sender: Sender,
+    /// By place in the envelope.
+    recipients: Vec<(usize, Recipient)>,
+    /// Of each recipient, the last host and what it decided.
+    fates: Vec<Option<(String, Fate, bool)>>,
+}
+
+impl Worker {
+    /// Sends to these recipients, who all go this way; a verdict for each, unless the server stops.
+    pub(super) fn away(&mut self, job: &Job, way: &Way, open: &[usize]) -> (Vec<Verdict>, Reach) {
+        let entry = &job.claimed.message.entry;
+        let message =
+            FilePart { file: job.claimed.file(), start: entry.message_at, size: entry.size };
+        let content = match survey(&message) {
+            Ok(content) => content,
+            Err(error) => {
+                let words = format!("cannot read {}: {error}", job.claimed.path().display());
+                let defer =
+                    |index: &usize| Verdict::own(*index, What::Deferred, "4.3.0", words.clone());
+                return (open.iter().map(defer).collect(), Reach::Untried);
+            }
+        };
+        // One transaction has one sender: what aliases send on has one of ours (SRS).
+        let mut groups: BTreeMap<String, (Sender, Vec<usize>)> = BTreeMap::new();
+        for index in open {
+            let sender = sender(job, *index);
+            let group = groups.entry(sender.from.to_string());
+            group.or_insert_with(|| (sender, Vec::new())).1.push(*index);
+        }
+        let (mut verdicts, mut reaches) = (Vec::new(), Vec::new());
+        for (sender, open) in groups.into_values() {
+            let (some, reach) =
+                self.one_sender(job, way, (message.clone(), content), sender, &open);
+            verdicts.extend(some);
+            reaches.push(reach);
+        }
+        // Whoever answered one of them is there.
+        let reached = reaches.iter().position(|reach| *reach == Reach::Reached);
+        (verdicts, reaches.swap_remove(reached.unwrap_or(0)))
+    }
+
+    fn one_sender(
+        &mut self,
+        job: &Job,
+        way: &Way,
+        (message, content): (FilePart<'_>, Content),
+        sender: Sender,
+        open: &[usize],
+    ) -> (Vec<Verdict>, Reach) {
+        let entry = &job.claimed.message.entry;
+        let recipient = |index: &usize| {
+            let to = &entry.recipients[*index];
+            let path = ForwardPath::Mailbox(to.mailbox.clone());
+            (*index, Recipient { path, notify: to.notify, orcpt: to.orcpt.clone() })
+        };
+        let mut round = Round {
+            message,
+            content,
+            sender,
+            recipients: open.iter().map(recipient).collect(),
+            fates: vec![None; open.len()],
+        };
+        let obstacle = self.ask_hosts(job, way, &mut round);
+        round.verdicts(obstacle, &self.guard)
+    }
+
+    /// Gives what stood in the way of finding a host.
+    fn ask_hosts(&mut self, job: &Job, way: &Way, round: &mut Round<'_>) -> Option<Obstacle> {
+        let latest = Instant::now() + RELAY_TIME;
+        if let Some(mut kept) = self.take_kept(job) {
+            round.send(&mut kept.connection);
+            self.keep(kept);
+        }
+        if round.left().is_empty() {
+            return None;
+        }
+        let setting = &job.setting;
+        let found = next_hops(&setting.site.config, &*setting.resolver, &setting.ourselves, way);
+        let mut hops = match found {
+            Ok(hops) => hops,
+            Err(obstacle) => return Some(obstacle),
+        };
+        let is_over = |guard: &Guard| guard.is_stopping() || guard.is_recalled();
+        while !round.left().is_empty() && Instant::now() < latest && !is_over(&self.guard) {
+            let Some(hop) = hops.next() else { break };
+            let opened = Connection::open(&self.caller(&setting.site), &hop);
+            self.guard.met();
+            match opened {
+                Err(fate) => round.refuse(&hop, &fate),
+                Ok(mut connection) => {
+                    round.send(&mut connection);
+                    self.keep(Kept::new(connection, job));
+                }
+            }
+        }
+        hops.trouble()
+    }
+}
+
+impl Round<'_> {
+    /// Recipients for whom another host may be asked.
+    fn left(&self) -> Vec<usize> {
+        let is_left =
+            |index: &usize| matches!(self.fates[*index], None | Some((_, Fate::NextHost(_), _)));
+        (0..self.fates.len()).filter(is_left).collect()
+    }
+
+    /// One transaction, or as many as it takes, for all that are left.
+    fn send(&mut self, connection: &mut Connection) {
+        let left = self.left();
+        let recipients = left.iter().map(|index| self.recipients[*index].1.clone()).collect();
+        let envelope = Envelope { sender: self.sender.clone(), recipients };
+        let letter = Letter { envelope, content: self.content };
+        let fates = connection.deliver(&letter, &self.message);
+        let (host, dsn) = (host(connection.hop()), connection.offers().dsn);
+        for (index, fate) in left.into_iter().zip(fates) {
+            self.fates[index] = Some((host.clone(), fate, dsn));
+        }
+    }
+
+    /// A host that cannot be asked.
+    fn refuse(&mut self, hop: &Hop, fate: &Fate) {
+        for index in self.left() {
+            self.fates[index] = Some((host(hop), fate.clone(), false));
+        }
+    }
+
+    /// Without those of whom nothing is decided because the server stops.
+    fn verdicts(self, obstacle: Option<Obstacle>, guard: &Guard) -> (Vec<Verdict>, Reach) {
+        let is_stopping = guard.is_stopping();
+        let is_missed = self.fates.iter().flatten().all(|(_, fate, _)| is_missed(fate));
+        let is_asked = self.fates.iter().any(Option::is_some);
+        let mut verdicts = Vec::new();
+        for ((index, _), fate) in self.recipients.iter().zip(&self.fates) {
+            match (fate, &obstacle) {
+                (None, _) if is_stopping => {}
+                (Some((_, fate, _)), _) if is_stopping && is_cut_off(fate) => {}
+                (Some((host, Fate::NextHost(_), _)), _) if guard.is_recalled() => {
+                    verdicts.push(recalled(*index, host));
+                }
+                (Some((host, fate, dsn)), _) => {
+                    verdicts.push(Verdict::of_fate(*index, host, fate, *dsn));
+                }
+                (None, Some(obstacle)) => verdicts.push(blocked(*index, obstacle)),
+                // No host, and no reason: the time was over before the first.
+                (None, None) => verdicts.push(Verdict::own(
+                    *index,
+                    What::Deferred,
+                    "4.4.1",
+                    "no host could be asked in time",
+                )),
+            }
+        }
+        let reach = match (is_asked, obstacle) {
+            _ if is_stopping => Reach::Untried,
+            (true, _) if is_missed => Reach::Missed(reason(&verdicts)),
+            (true, _) => Reach::Reached,
+            (false, Some(Obstacle { is_permanent: true, .. })) => Reach::Reached,
+            (false, _) => Reach::Missed(reason(&verdicts)),
+        };
+        (verdicts, reach)
+    }
+}
+
+/// What MAIL says for this recipient; computed anew at each attempt.
+fn sender(job: &Job, index: usize) -> Sender {
+    let entry = &job.claimed.message.entry;
+    let via = entry.recipients[index].via.as_ref();
+    let rewritten = via.and_then(|via| job.setting.site.rewritten(&entry.sender.from, via));
+    let from = rewritten.map_or(entry.sender.from.clone(), ReversePath::Mailbox);
+    Sender { from, ..entry.sender.clone() }
+}
+
+/// Others waited for the thread, and this host had not even greeted.
+fn recalled(recipient: usize, host: &str) -> Verdict {
+    let words = "had not answered when other mail needed the thread";
+    let own = Verdict::own(recipient, What::Deferred, "4.4.1", words);
+    Verdict { host: host.to_owned(), ..own }
+}
+
+/// Whether an attempt may have ended so only because the server stops: then it is none, or mail would
+/// wait longer for each restart, and what expires be returned for it.
+fn is_cut_off(fate: &Fate) -> bool {
+    match fate {
+        Fate::NextHost(_) => true,
+        Fate::Deferred(reason) => matches!(reason.cause, Cause::Unreadable(_)),
+        Fate::Relayed(_) | Fate::Failed(_) => false,
+    }
+}
+
+fn reason(verdicts: &[Verdict]) -> String {
+    verdicts.first().map(Verdict::reason).unwrap_or_default()
+}
+
+/// No host was found. The code is ours, as no host spoke (RFC 7505 §4.2 names one).
+fn blocked(recipient: usize, obstacle: &Obstacle) -> Verdict {
+    let what = if obstacle.is_permanent { What::Failed } else { What::Deferred };
+    let words = match obstacle.is_permanent {
+        true => format!("({}) {}", obstacle.code(), obstacle.words),
+        false => obstacle.words.clone(),
+    };
+    Verdict::own(recipient, what, obstacle.status, words)
+}
+
+/// As the log and the journal name it: one word.
+fn host(hop: &Hop) -> String {
+    format!("{}[{}]:{}", hop.name, hop.address.ip(), hop.address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::address::Mailbox;
+    use crate::mail::envelope::BodyType;
+    use crate::smtp::answer::Answer;
+    use crate::smtp::client::{Reason, Step};
+    use crate::store::disk::Disk;
+    use crate::store::memory::MemoryDisk;
+    use std::path::Path;
+
+    #[test]
+    fn a_stop_is_no_attempt() {
+        let disk = MemoryDisk::new();
+        let file = disk.scratch(Path::new("/")).unwrap();
+        let said = |text: &[u8]| Cause::Said(Answer::parse(text).unwrap());
+        let round = |fates: Vec<Fate>| {
+            let path = ForwardPath::Mailbox(Mailbox::parse("ann@far.test").unwrap());
+            let to = Recipient { path, notify: None, orcpt: None };
+            let (size, body, smtputf8, ret, envid) = (None, BodyType::SevenBit, false, None, None);
+            Round {
+                message: FilePart { file: &*file, start: 0, size: 0 },
+                content: survey(&[].as_slice()).unwrap(),
+                sender: Sender { from: ReversePath::Null, size, body, smtputf8, ret, envid },
+                recipients: (0..fates.len()).map(|index| (index, to.clone())).collect(),
+                fates: fates.into_iter().map(|fate| Some(("h".to_owned(), fate, false))).collect(),
+            }
+        };
+        let stops = Cause::Unreadable("this server stops".to_owned());
+        let fates = vec![
+            Fate::Deferred(Reason { step: Step::Message, cause: stops }),
+            Fate::NextHost(Reason { step: Step::Mail, cause: Cause::Closed }),
+            Fate::Deferred(Reason { step: Step::Rcpt, cause: said(b"450 later\n") }),
+            Fate::Failed(Reason { step: Step::Rcpt, cause: said(b"550 no\n") }),
+            Fate::Relayed(Answer::parse(b"250 ok\n").unwrap()),
+        ];
+        let decided = |is_stopping| {
+            let (verdicts, reach) = round(fates.clone()).verdicts(None, is_stopping);
+            (verdicts.iter().map(|verdict| verdict.recipient).collect::<Vec<_>>(), reach)
+        };
+        let stopping = Guard::default();
+        stopping.stop();
+        assert_eq!(decided(&stopping), (vec![2, 3, 4], Reach::Untried));
+        assert_eq!(decided(&Guard::default()), (vec![0, 1, 2, 3, 4], Reach::Reached));
+    }
+}

@@ -1,0 +1,439 @@
+//! What waits, for when, and for where: the scheduler's memory, and who goes next.
+//!
+//! Pure: the time comes in, and nothing here is sent, read or locked. A message is an id, and for each
+//! goal that it still has to reach, a due time; all else is on the disk. Goals, not messages, are what
+//! backs off: one that cannot be reached is left alone until a time, whatever waits for it, and takes
+//! no worker from those that can.
+
+#[cfg(test)]
+mod tests;
+
+use super::due::{AT_ONCE, later, wait};
+use super::plan::{Goal, Part};
+use crate::limits::RELAY_SLOW;
+use jiff::Timestamp;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The id of a message; shared, as each stands in several places.
+pub type Id = Arc<str>;
+
+/// What is to be done with one message at one goal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Send it.
+    Attempt,
+    /// The goal is left alone until then: write that down, or give the message up when it expires.
+    Hold { until: Timestamp, because: String },
+}
+
+/// How many at once; from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Workers, beside those that are slow; of these there are as many again at most.
+    pub threads: usize,
+    pub per_destination: usize,
+}
+
+/// What became of an attempt, for the goal as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Somebody there answered, whatever it said about the message.
+    Reached,
+    /// Nobody did; why, in words.
+    Missed(String),
+    /// Nobody was asked.
+    Untried,
+}
+
+/// One goal and what waits for it.
+struct Slot {
+    parts: BTreeSet<(Timestamp, Id)>,
+    /// Those of `parts` that were put off only because the goal was left alone.
+    held: HashSet<Id>,
+    running: usize,
+    /// Those of `running` that are slow.
+    slow: usize,
+    /// The last attempt was answered.
+    is_reached: bool,
+    /// Attempts in a row that were not, one after the other.
+    failures: usize,
+    /// Left alone until then.
+    until: Timestamp,
+    because: String,
+    /// When it stands on an agenda, and on which.
+    entry: Option<(Timestamp, Class)>,
+}
+
+/// One part under way.
+struct Job {
+    id: Id,
+    goal: Goal,
+    since: Timestamp,
+    /// It has taken so long that another one may work in its place: perhaps its host is silent, and
+    /// mail for others does not wait for that.
+    is_slow: bool,
+    /// Everything was asked for meanwhile, and this attempt may have begun before its cause was mended.
+    is_asked: bool,
+}
+
+/// Goals are served in classes, so that one kind cannot take all workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Was answered the last time.
+    Sound,
+    /// Nobody knows yet.
+    New,
+    /// Was not answered the last time.
+    Failing,
+}
+
+/// All that waits.
+pub struct Board {
+    slots: HashMap<Goal, Slot>,
+    /// When the first part of each goal is due; goals that have all the workers they may have are on
+    /// none. By [`Class`].
+    agendas: [BTreeSet<(Timestamp, Goal)>; 3],
+    /// Jobs under way that are not slow, by the class of their goal.
+    running: [usize; 3],
+    /// All jobs under way, the oldest first.
+    jobs: Vec<Job>,
+    /// Where the parts of each message are.
+    messages: HashMap<Id, Vec<(Goal, Timestamp)>>,
+    bounds: Bounds,
+    retry: Vec<Duration>,
+}
+
+impl Board {
+    /// `retry`: how long a goal is left alone after its first failure, its second, and so on.
+    pub fn new(bounds: Bounds, retry: Vec<Duration>) -> Board {
+        let (slots, agendas, running, messages) = Default::default();
+        Board { slots, agendas, running, jobs: Vec::new(), messages, bounds, retry }
+    }
+
+    /// A reload; what is left alone stays so until its time.
+    pub fn configure(&mut self, bounds: Bounds, retry: Vec<Duration>) {
+        (self.bounds, self.retry) = (bounds, retry);
+        let goals: Vec<Goal> = self.slots.keys().cloned().collect();
+        goals.iter().for_each(|goal| self.enter(goal));
+    }
+
+    pub fn knows(&self, id: &str) -> bool {
+        self.messages.contains_key(id)
+    }
+
+    /// All ids.
+    pub fn ids(&self) -> impl Iterator<Item = &Id> {
+        self.messages.keys()
+    }
+
+    /// Where a message still has to go, and when: in place of what was known. Parts that are under way
+    /// are the caller's to leave out.
+    pub fn put(&mut self, id: &Id, parts: impl IntoIterator<Item = Part>) {
+        self.forget(id);
+        for Part { goal, due, is_held } in parts {
+            self.add(id, goal.clone(), due);
+            if let Some(slot) = self.slots.get_mut(&goal).filter(|_| is_held) {
+                slot.held.insert(id.clone());
+            }
+        }
+    }
+
+    /// One more part.
+    pub fn add(&mut self, id: &Id, goal: Goal, due: Timestamp) {
+        let slot = self.slots.entry(goal.clone()).or_insert_with(Slot::new);
+        if due == AT_ONCE {
+            slot.until = AT_ONCE;
+        }
+        slot.parts.insert((due, id.clone()));
+        // Nearly all have one goal, and ten thousand may wait: no room for three more that never come.
+        let parts = self.messages.entry(id.clone()).or_insert_with(|| Vec::with_capacity(1));
+        parts.push((goal.clone(), due));
+        self.enter(&goal);
+    }
+
+    /// A message that is gone, or is about to be put anew.
+    pub fn forget(&mut self, id: &Id) {
+        for (goal, due) in self.messages.remove(id).unwrap_or_default() {
+            if let Some(slot) = self.slots.get_mut(&goal) {
+                slot.parts.remove(&(due, id.clone()));
+                slot.held.remove(id);
+            }
+            self.enter(&goal);
+        }
+    }
+
+    /// When [`Board::next`] may have something to give; none: not before something happens.
+    pub fn wakes(&self) -> Option<Timestamp> {
+        let slower = self.next_slow();
+        let wakes = (0..3).filter_map(|class| {
+            let (when, _) = self.agendas[class].first()?;
+            match self.is_open(class) {
+                true => Some(*when),
+                false => Some(slower?.max(*when)),
+            }
+        });
+        wakes.min()
+    }
+
+    /// Whether something is due for a goal that is not known to be dead, and would have been given out
+    /// if there were a worker for it.
+    pub fn is_starved(&self, now: Timestamp) -> bool {
+        let alive = [Class::Sound, Class::New].map(|class| self.agendas[class as usize].first());
+        alive.into_iter().flatten().any(|(when, _)| *when <= now)
+    }
+
+    /// What to do now, while a worker is free: it counts as under way until [`Board::done`].
+    pub fn next(&mut self, now: Timestamp) -> Option<(Id, Goal, Order)> {
+        self.find_slow(now);
+        let open = (0..3).filter(|class| self.is_open(*class));
+        let firsts = open.filter_map(|class| self.agendas[class].first());
+        let (when, goal) = firsts.min_by_key(|(when, _)| *when).cloned()?;
+        if when > now {
+            return None;
+        }
+        let slot = self.slots.get_mut(&goal)?;
+        let (due, id) = slot.parts.pop_first()?;
+        slot.held.remove(&id);
+        slot.running += 1;
+        let order = match slot.until > now && due != AT_ONCE {
+            true => Order::Hold { until: slot.until, because: slot.because.clone() },
+            false => Order::Attempt,
+        };
+        self.running[slot.class() as usize] += 1;
+        let (is_slow, is_asked) = (false, false);
+        self.jobs.push(Job { id: id.clone(), goal: goal.clone(), since: now, is_slow, is_asked });
+        if let Some(parts) = self.messages.get_mut(&id) {
+            parts.retain(|(other, _)| *other != goal);
+        }
+        self.enter(&goal);
+        Some((id, goal, order))
+    }
+
+    /// What [`Board::next`] gave has come to an end; `due`: when it is to be tried again, if it is, and
+    /// when at the latest something has to be done about it.
+    pub fn done(
+        &mut self,
+        id: &Id,
+        goal: &Goal,
+        reach: Reach,
+        due: Option<(Timestamp, Timestamp)>,
+        now: Timestamp,
+    ) {
+        let is_asked = self.end_job(id, goal);
+        let is_missed = matches!(reach, Reach::Missed(_));
+        match reach {
+            Reach::Reached => self.recover(goal, now),
+            Reach::Missed(because) => self.fail(goal, because, now),
+            Reach::Untried => {}
+        }
+        let Some(slot) = self.slots.get_mut(goal) else { return };
+        if is_asked {
+            slot.until = AT_ONCE;
+        }
+        let due = due.map(|(due, latest)| match slot.until > now {
+            _ if is_asked => Timestamp::UNIX_EPOCH,
+            // Not before its goal may be asked again: it would only be put off once more.
+            true if is_missed || slot.until >= due => {
+                slot.held.insert(id.clone());
+                due.max(slot.until.min(latest))
+            }
+            _ => due,
+        });
+        match due {
+            Some(due) => self.add(id, goal.clone(), due),
+            None if self.messages.get(id).is_some_and(Vec::is_empty) => {
+                self.messages.remove(id);
+            }
+            None => {}
+        }
+        self.enter(goal);
+        self.trim();
+    }
+
+    /// The clock was set: what is left alone is so no longer, as nobody knows until when.
+    pub fn forgive(&mut self) {
+        self.slots.values_mut().for_each(|slot| slot.until = AT_ONCE);
+    }
+
+    /// Everything that fits is due at once, and no such goal is left alone any more.
+    pub fn flush(&mut self, fits: impl Fn(&Goal) -> bool) -> usize {
+        let goals: Vec<Goal> = self.slots.keys().filter(|goal| fits(goal)).cloned().collect();
+        let mut count = 0;
+        self.jobs.iter_mut().filter(|job| fits(&job.goal)).for_each(|job| job.is_asked = true);
+        for goal in goals {
+            let Some(slot) = self.slots.get_mut(&goal) else { continue };
+            count += slot.parts.len();
+            slot.until = AT_ONCE;
+            let ids: Vec<Id> = slot.parts.iter().map(|(_, id)| id.clone()).collect();
+            self.redate(&goal, ids, Timestamp::UNIX_EPOCH);
+        }
+        count
+    }
+
+    /// Somebody answered: what was only put off goes now.
+    fn recover(&mut self, goal: &Goal, now: Timestamp) {
+        self.shift(goal, |slot| {
+            (slot.is_reached, slot.failures, slot.until) = (true, 0, AT_ONCE);
+            slot.because.clear();
+        });
+        let held = self.slots.get_mut(goal).map(|slot| slot.held.drain().collect());
+        self.redate(goal, held.unwrap_or_default(), now);
+    }
+
+    fn fail(&mut self, goal: &Goal, because: String, now: Timestamp) {
+        let name = goal.to_string();
+        let retry = std::mem::take(&mut self.retry);
+        self.shift(goal, |slot| {
+            slot.is_reached = false;
+            slot.because = because;
+            // Jobs that were under way together fail together, and that is one failure.
+            if slot.until <= now {
+                slot.failures += 1;
+                slot.until = later(now, wait(&retry, slot.failures, &name));
+            }
+        });
+        self.retry = retry;
+    }
+
+    /// Changes what a goal is counted as, with its jobs under way.
+    fn shift(&mut self, goal: &Goal, change: impl FnOnce(&mut Slot)) {
+        let Some(slot) = self.slots.get_mut(goal) else { return };
+        let before = slot.class() as usize;
+        change(slot);
+        let (after, running) = (slot.class() as usize, slot.running.saturating_sub(slot.slow));
+        self.running[before] = self.running[before].saturating_sub(running);
+        self.running[after] += running;
+    }
+
+    /// A job is no longer under way; gives whether it was asked for meanwhile.
+    fn end_job(&mut self, id: &Id, goal: &Goal) -> bool {
+        let place = self.jobs.iter().position(|job| job.id == *id && job.goal == *goal);
+        let (Some(place), Some(slot)) = (place, self.slots.get_mut(goal)) else { return false };
+        let job = self.jobs.remove(place);
+        slot.running = slot.running.saturating_sub(1);
+        match job.is_slow {
+            true => slot.slow = slot.slow.saturating_sub(1),
+            false => {
+                let running = &mut self.running[slot.class() as usize];
+                *running = running.saturating_sub(1);
+            }
+        }
+        job.is_asked
+    }
+
+    /// Jobs that have taken too long do not count any more.
+    fn find_slow(&mut self, now: Timestamp) {
+        while self.next_slow().is_some_and(|when| when <= now) {
+            let Some(place) = self.jobs.iter().position(|job| self.may_be_slow(job)) else {
+                return;
+            };
+            let Some(slot) = self.slots.get_mut(&self.jobs[place].goal) else { return };
+            slot.slow += 1;
+            let running = &mut self.running[slot.class() as usize];
+            *running = running.saturating_sub(1);
+            self.jobs[place].is_slow = true;
+        }
+    }
+
+    /// When the next job is going to be slow, if one may be.
+    fn next_slow(&self) -> Option<Timestamp> {
+        let slow = self.jobs.iter().filter(|job| job.is_slow).count();
+        let mut others = self.jobs.iter().filter(|job| self.may_be_slow(job));
+        others.next().filter(|_| slow < self.bounds.threads).map(|job| later(job.since, RELAY_SLOW))
+    }
+
+    /// Those at failing goals are few, and keep to their share however long they take.
+    fn may_be_slow(&self, job: &Job) -> bool {
+        let slot = self.slots.get(&job.goal);
+        !job.is_slow && slot.is_some_and(|slot| slot.class() != Class::Failing)
+    }
+
+    /// Gives these parts of a goal another due time.
+    fn redate(&mut self, goal: &Goal, ids: Vec<Id>, due: Timestamp) {
+        for id in ids {
+            let Some(parts) = self.messages.get_mut(&id) else { continue };
+            let Some((_, old)) = parts.iter_mut().find(|(other, _)| other == goal) else {
+                continue;
+            };
+            let before = std::mem::replace(old, due);
+            if let Some(slot) = self.slots.get_mut(goal) {
+                slot.parts.remove(&(before, id.clone()));
+                slot.parts.insert((due, id));
+            }
+        }
+        self.enter(goal);
+    }
+
+    /// Puts a goal on the agenda where it belongs, or takes it off.
+    fn enter(&mut self, goal: &Goal) {
+        let per_destination = self.bounds.per_destination;
+        let Some(slot) = self.slots.get_mut(goal) else { return };
+        let wanted = match slot.parts.first() {
+            Some((due, _)) if slot.running < slot.allowed(per_destination) => {
+                Some((*due, slot.class()))
+            }
+            _ => None,
+        };
+        if slot.entry == wanted {
+            return;
+        }
+        if let Some((when, class)) = std::mem::replace(&mut slot.entry, wanted) {
+            self.agendas[class as usize].remove(&(when, goal.clone()));
+        }
+        if let Some((when, class)) = wanted {
+            self.agendas[class as usize].insert((when, goal.clone()));
+        }
+    }
+
+    /// Whether a class may have one more worker. Failing goals share a quarter; those nobody knows yet
+    /// leave a quarter to those that answer.
+    fn is_open(&self, class: usize) -> bool {
+        let threads = self.bounds.threads;
+        let quarter = (threads / 4).max(1);
+        let [sound, new, failing] = self.running;
+        let all = sound + new + failing < threads;
+        match class {
+            0 => all,
+            1 => all && new + failing < (threads - threads / 4).max(1),
+            _ => all && failing < quarter,
+        }
+    }
+
+    /// Forgets goals for which nothing waits, once there are many.
+    fn trim(&mut self) {
+        if self.slots.len() > self.messages.len() + crate::limits::GOALS_KEPT {
+            self.slots.retain(|_, slot| !slot.parts.is_empty() || slot.running > 0);
+        }
+    }
+}
+
+impl Slot {
+    fn new() -> Slot {
+        Slot {
+            parts: BTreeSet::new(),
+            held: HashSet::new(),
+            running: 0,
+            slow: 0,
+            is_reached: false,
+            failures: 0,
+            until: AT_ONCE,
+            because: String::new(),
+            entry: None,
+        }
+    }
+
+    fn class(&self) -> Class {
+        match (self.is_reached, self.failures) {
+            (true, _) => Class::Sound,
+            (false, 0) => Class::New,
+            (false, _) => Class::Failing,
+        }
+    }
+
+    /// Connections at once: one where nobody has answered yet.
+    fn allowed(&self, per_destination: usize) -> usize {
+        if self.is_reached { per_destination } else { 1 }
+    }
+}

@@ -1,0 +1,401 @@
+//! Random operations against a model that only knows which parts wait and which are under way.
+
+use super::*;
+use std::collections::BTreeMap;
+
+/// Numbers that are the same for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: usize) -> usize {
+        // Constants of Knuth's MMIX; the low bits repeat too soon.
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % sides
+    }
+
+    fn one_in(&mut self, sides: usize) -> bool {
+        self.below(sides) == 0
+    }
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn goal(number: usize) -> Goal {
+    Goal::Here(format!("u{number}@mx.test"))
+}
+
+fn id(number: usize) -> Id {
+    format!("m{number}").into()
+}
+
+fn seconds(list: &[u64]) -> Vec<Duration> {
+    list.iter().copied().map(Duration::from_secs).collect()
+}
+
+/// As the journal of a message without any line says it.
+fn part(goal: Goal, due: Timestamp) -> Part {
+    Part { goal, due, is_held: false }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waits,
+    Runs,
+}
+
+/// The board, and what must be on it.
+struct Game {
+    board: Board,
+    dice: Dice,
+    now: i64,
+    parts: BTreeMap<(Id, Goal), State>,
+}
+
+impl Game {
+    fn new(seed: u64) -> Game {
+        let bounds = Bounds { threads: 8, per_destination: 3 };
+        let board = Board::new(bounds, seconds(&[300, 900]));
+        Game { board, dice: Dice(seed), now: 0, parts: BTreeMap::new() }
+    }
+
+    fn running(&self) -> Vec<(Id, Goal)> {
+        let running = self.parts.iter().filter(|(_, part)| **part == State::Runs);
+        running.map(|(key, _)| key.clone()).collect()
+    }
+
+    fn step(&mut self) {
+        match self.dice.below(12) {
+            0..3 => self.put(),
+            3..6 => {
+                self.next();
+            }
+            6..9 => self.done(),
+            9 => {
+                let id = id(self.dice.below(20));
+                self.board.forget(&id);
+                self.parts.retain(|(other, _), part| *other != id || *part == State::Runs);
+            }
+            10 if self.dice.one_in(4) => {
+                let chosen = goal(self.dice.below(6));
+                self.board.flush(|goal| *goal == chosen);
+            }
+            10 if self.dice.one_in(4) => {
+                let bounds = Bounds {
+                    threads: 1 + self.dice.below(10),
+                    per_destination: 1 + self.dice.below(4),
+                };
+                self.board.configure(bounds, seconds(&[60, 600]));
+            }
+            10 => self.board.trim_all(),
+            // Most of the time it goes on, and now and then somebody sets it back.
+            _ if self.dice.one_in(20) => self.now -= 5000,
+            _ => self.now += self.dice.below(400) as i64,
+        }
+        self.check();
+    }
+
+    /// As the scheduler does: never while any part of the message is under way.
+    fn put(&mut self) {
+        let id = id(self.dice.below(20));
+        if self.running().iter().any(|(other, _)| *other == id) {
+            return;
+        }
+        self.parts.retain(|(other, _), _| *other != id);
+        let mut parts = BTreeMap::new();
+        for _ in 0..1 + self.dice.below(3) {
+            let due = match self.dice.one_in(10) {
+                true => AT_ONCE,
+                false => at(self.now + self.dice.below(1000) as i64 - 500),
+            };
+            parts.insert(goal(self.dice.below(6)), due);
+        }
+        for goal in parts.keys() {
+            self.parts.insert((id.clone(), goal.clone()), State::Waits);
+        }
+        let is_held = self.dice.one_in(4);
+        let part = |(goal, due)| Part { goal, due, is_held };
+        self.board.put(&id, parts.into_iter().map(part));
+    }
+
+    /// Whether there was anything; checks that it was somebody's turn.
+    fn next(&mut self) -> bool {
+        let now = at(self.now);
+        self.board.find_slow(now);
+        let (wakes, ready) = (self.board.wakes(), self.is_anything_ready());
+        let before: usize = self.board.running.iter().sum();
+        let Some((id, goal, order)) = self.board.next(now) else {
+            assert!(!ready, "something is due, and may go");
+            assert!(wakes.is_none_or(|when| when > now), "woken for nothing, again and again");
+            return false;
+        };
+        assert!(ready && wakes.is_some_and(|when| when <= now));
+        let before_part = self.parts.insert((id, goal.clone()), State::Runs);
+        assert_eq!(before_part, Some(State::Waits), "given twice, or never put");
+        let (slot, bounds) = (&self.board.slots[&goal], self.board.bounds);
+        assert!(before < bounds.threads, "more jobs than workers");
+        assert!(slot.running <= slot.allowed(bounds.per_destination), "too many for one goal");
+        let [_, new, failing] = self.board.running;
+        match slot.class() {
+            Class::Sound => {}
+            Class::New => assert!(new + failing <= (bounds.threads - bounds.threads / 4).max(1)),
+            Class::Failing => assert!(failing <= (bounds.threads / 4).max(1)),
+        }
+        assert!(order == Order::Attempt || slot.until > now);
+        true
+    }
+
+    fn is_anything_ready(&self) -> bool {
+        let bounds = self.board.bounds;
+        self.board.slots.values().any(|slot| {
+            let is_due = slot.parts.first().is_some_and(|(due, _)| *due <= at(self.now));
+            let is_allowed = slot.running < slot.allowed(bounds.per_destination);
+            is_due && is_allowed && self.board.is_open(slot.class() as usize)
+        })
+    }
+
+    fn done(&mut self) {
+        let running = self.running();
+        if running.is_empty() {
+            return;
+        }
+        let (id, goal) = running[self.dice.below(running.len())].clone();
+        let reach = match self.dice.below(3) {
+            0 => Reach::Reached,
+            1 => Reach::Missed("down".to_owned()),
+            _ => Reach::Untried,
+        };
+        let due = self.now + self.dice.below(600) as i64 - 10;
+        let due = (!self.dice.one_in(2)).then(|| (at(due), at(due + 3000)));
+        self.end(&id, &goal, reach, due);
+    }
+
+    fn end(&mut self, id: &Id, goal: &Goal, reach: Reach, due: Option<(Timestamp, Timestamp)>) {
+        self.parts.remove(&(id.clone(), goal.clone()));
+        if due.is_some() {
+            self.parts.insert((id.clone(), goal.clone()), State::Waits);
+        }
+        let is_reached = reach == Reach::Reached;
+        let mut jobs = self.board.jobs.iter();
+        let is_asked = jobs.any(|job| job.id == *id && job.goal == *goal && job.is_asked);
+        self.board.done(id, goal, reach, due, at(self.now));
+        if let Some((first, latest)) = due {
+            let slot = &self.board.slots[goal];
+            let found = slot.parts.iter().find(|(_, other)| other == id).unwrap().0;
+            match is_asked {
+                true => assert_eq!(found, Timestamp::UNIX_EPOCH),
+                false => assert!(found >= first && found <= first.max(latest), "{first} {found}"),
+            }
+        }
+        if is_reached && let Some(slot) = self.board.slots.get(goal) {
+            assert!(slot.held.is_empty() && slot.failures == 0, "put off though it answers");
+        }
+    }
+
+    /// What stands in several places says the same in all of them.
+    fn check(&self) {
+        let Board { slots, agendas, running, messages, .. } = &self.board;
+        let by_slot = slots.iter().flat_map(|(goal, slot)| {
+            slot.parts.iter().map(move |(due, id)| (id.clone(), goal.clone(), *due))
+        });
+        let by_message = messages.iter().flat_map(|(id, parts)| {
+            parts.iter().map(move |(goal, due)| (id.clone(), goal.clone(), *due))
+        });
+        let (mut by_slot, mut by_message): (Vec<_>, Vec<_>) =
+            (by_slot.collect(), by_message.collect());
+        by_slot.sort();
+        by_message.sort();
+        assert_eq!(by_slot, by_message);
+        let waiting = self.parts.iter().filter(|(_, part)| **part == State::Waits);
+        let waiting: Vec<_> = waiting.map(|(key, _)| key.clone()).collect();
+        let found: Vec<_> = by_slot.into_iter().map(|(id, goal, _)| (id, goal)).collect();
+        assert_eq!(found, waiting, "a part was forgotten, or is there twice");
+
+        let mut counted = [0; 3];
+        for (goal, slot) in slots {
+            counted[slot.class() as usize] += slot.running - slot.slow;
+            let slow = self.board.jobs.iter().filter(|job| job.goal == *goal && job.is_slow);
+            assert_eq!(slot.slow, slow.count(), "{goal}");
+            let jobs = self.running().into_iter().filter(|(_, other)| other == goal).count();
+            assert_eq!(slot.running, jobs, "{goal}");
+            let is_there = |id: &Id| slot.parts.iter().any(|(_, other)| other == id);
+            assert!(slot.held.iter().all(is_there), "{goal} holds what is not there");
+            let is_free = slot.running < slot.allowed(self.board.bounds.per_destination);
+            let first = slot.parts.first().filter(|_| is_free).map(|(due, _)| *due);
+            assert_eq!(slot.entry, first.map(|due| (due, slot.class())), "{goal}");
+        }
+        assert_eq!(*running, counted, "jobs are counted in another class than they are in");
+        for (class, agenda) in agendas.iter().enumerate() {
+            let entries = slots.iter().filter_map(|(goal, slot)| {
+                let (when, its) = slot.entry?;
+                (its as usize == class).then(|| (when, goal.clone()))
+            });
+            assert_eq!(*agenda, entries.collect());
+        }
+    }
+
+    /// All that is under way ends well, and so does all that waits.
+    fn drain(&mut self) {
+        self.now += 1_000_000;
+        loop {
+            while self.next() {}
+            let running = self.running();
+            if running.is_empty() {
+                break;
+            }
+            for (id, goal) in running {
+                self.end(&id, &goal, Reach::Reached, None);
+                self.check();
+            }
+        }
+        assert!(self.parts.is_empty(), "never given: {:?}", self.parts);
+        assert!(self.board.messages.is_empty() && self.board.running == [0; 3]);
+        assert_eq!(self.board.wakes(), None);
+    }
+}
+
+impl Board {
+    /// As if there were very many.
+    fn trim_all(&mut self) {
+        self.slots.retain(|_, slot| !slot.parts.is_empty() || slot.running > 0);
+    }
+}
+
+#[test]
+fn nothing_is_forgotten_given_twice_or_miscounted() {
+    for seed in 0..40 {
+        let mut game = Game::new(seed);
+        for _ in 0..600 {
+            game.step();
+        }
+        game.drain();
+    }
+}
+
+fn board(parts: usize) -> Board {
+    let bounds = Bounds { threads: 8, per_destination: 4 };
+    let mut board = Board::new(bounds, seconds(&[300, 3600]));
+    for number in 0..parts {
+        board.put(&id(number), [part(goal(0), at(0))]);
+    }
+    board
+}
+
+fn missed() -> Reach {
+    Reach::Missed("down".to_owned())
+}
+
+#[test]
+fn what_failed_together_counts_once() {
+    let mut board = board(6);
+    // Answered once, so four may go there at the same time.
+    let (first, to, _) = board.next(at(0)).unwrap();
+    board.done(&first, &to, Reach::Reached, None, at(0));
+    let jobs: Vec<_> = std::iter::from_fn(|| board.next(at(0))).collect();
+    assert_eq!(jobs.len(), 4);
+    for (id, goal, _) in &jobs {
+        board.done(id, goal, missed(), None, at(1));
+    }
+    let slot = &board.slots[&to];
+    assert_eq!(slot.failures, 1, "one restart of a host is no day of trouble");
+    assert!(slot.until <= at(1 + 330), "{}", slot.until);
+    // The next one in a row does count.
+    let when = slot.until;
+    let (id, goal, _) = board.next(when).unwrap();
+    board.done(&id, &goal, missed(), None, when);
+    assert_eq!(board.slots[&to].failures, 2);
+}
+
+#[test]
+fn what_was_put_off_goes_when_its_goal_answers() {
+    let mut board = board(3);
+    let (first, to, order) = board.next(at(0)).unwrap();
+    assert_eq!(order, Order::Attempt);
+    board.done(&first, &to, missed(), Some((at(10), at(9999))), at(0));
+    // The others are told so, one by one, and none of them is tried.
+    for _ in 0..2 {
+        let (id, goal, order) = board.next(at(1)).unwrap();
+        let Order::Hold { until, because } = order else { panic!("{order:?}") };
+        assert!(until > at(299) && because == "down");
+        board.done(&id, &goal, Reach::Untried, Some((until, at(9999))), at(1));
+    }
+    assert_eq!(board.next(at(200)), None);
+    let when = board.wakes().unwrap();
+    let (id, goal, order) = board.next(when).unwrap();
+    assert_eq!(order, Order::Attempt);
+    board.done(&id, &goal, Reach::Reached, None, when);
+    assert!(board.next(when).is_some() && board.next(when).is_some());
+}
+
+#[test]
+fn failing_goals_leave_workers_to_the_others() {
+    let mut board = board(0);
+    for number in 0..20 {
+        board.put(&id(number), [part(goal(number), at(0))]);
+    }
+    // Nobody knows them: a quarter stays free.
+    let jobs: Vec<_> = std::iter::from_fn(|| board.next(at(0))).collect();
+    assert_eq!(jobs.len(), 6);
+    for (id, goal, _) in &jobs {
+        board.done(id, goal, missed(), Some((at(400), at(9999))), at(0));
+    }
+    for other in (0..20).map(id).filter(|id| jobs.iter().all(|(job, ..)| job != id)) {
+        board.forget(&other);
+    }
+    // They have failed: a quarter is theirs.
+    assert_eq!(std::iter::from_fn(|| board.next(at(5000))).count(), 2);
+    assert_eq!(board.wakes(), None);
+    board.put(&id(30), [part(goal(30), at(5000))]);
+    assert!(board.next(at(5000)).is_some());
+}
+
+/// Hosts that nobody knows and that are silent: most of the workers wait for them, and once they are
+/// slow others work for whoever else there is.
+#[test]
+fn what_is_slow_makes_room_for_others() {
+    let mut board = board(0);
+    (0..7).for_each(|number| board.put(&id(number), [part(goal(number), at(0))]));
+    let slow = later(at(0), RELAY_SLOW);
+    assert_eq!(std::iter::from_fn(|| board.next(at(0))).count(), 6);
+    assert!(board.is_starved(at(0)) && board.wakes() == Some(slow));
+    assert_eq!(std::iter::from_fn(|| board.next(slow)).count(), 1);
+    assert!(!board.is_starved(slow));
+    // As many again as there are threads, and no more.
+    (7..40).for_each(|number| board.put(&id(number), [part(goal(number), at(0))]));
+    let more: usize = (1..20).map(|n| std::iter::from_fn(|| board.next(at(n))).count()).sum();
+    assert_eq!((7 + more, board.wakes()), (8 + 6, None));
+    // One that ends makes room for one.
+    board.done(&id(0), &goal(0), missed(), None, at(100));
+    assert_eq!(std::iter::from_fn(|| board.next(at(100))).count(), 1);
+}
+
+/// Also what had been tried itself, and what was put anew after a reload or a restart.
+#[test]
+fn all_that_waits_only_for_its_goal_goes_when_that_answers() {
+    let mut board = board(3);
+    let (first, to, _) = board.next(at(0)).unwrap();
+    // Its own time is later than that of its goal.
+    board.done(&first, &to, missed(), Some((at(5000), at(9999))), at(0));
+    for number in [1, 2] {
+        board.put(&id(number), [Part { goal: goal(0), due: at(4000), is_held: true }]);
+    }
+    assert_eq!(board.next(at(1)), None);
+    board.put(&id(9), [part(goal(0), AT_ONCE)]);
+    let (last, to, order) = board.next(at(1)).unwrap();
+    assert_eq!((&*last, order), ("m9", Order::Attempt));
+    board.done(&last, &to, Reach::Reached, None, at(1));
+    assert_eq!(std::iter::from_fn(|| board.next(at(1))).count(), 3);
+}
+
+#[test]
+fn a_flush_is_also_for_what_is_under_way() {
+    let mut board = board(1);
+    let (one, to, _) = board.next(at(0)).unwrap();
+    board.flush(|_| true);
+    board.done(&one, &to, missed(), Some((at(400), at(9999))), at(1));
+    assert_eq!(board.next(at(1)).unwrap().2, Order::Attempt);
+    // Once: this failure is one like others.
+    board.done(&one, &to, missed(), Some((at(400), at(9999))), at(2));
+    assert_eq!(board.next(at(2)), None);
+}

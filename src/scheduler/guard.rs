@@ -1,0 +1,90 @@
+//! What others may know of a worker, and ask of it, while it works: whether it can be left behind when
+//! the server stops, and whether it only waits for a host that does not answer.
+
+use crate::net::stream::{self, TcpWire, Wire};
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Shared by one worker and the scheduler. Marks and questions are in one order for all (SeqCst), so
+/// that either the one sees the mark, or the other the question.
+#[derive(Default)]
+pub struct Guard {
+    stopping: AtomicBool,
+    committed: AtomicBool,
+    /// A host is being called and has not greeted.
+    calling: AtomicBool,
+    /// Somebody else needs the thread more.
+    recalled: AtomicBool,
+    /// Of the host that is being called.
+    stream: Mutex<Option<Arc<TcpStream>>>,
+}
+
+impl Guard {
+    /// From now on nothing is committed any more; what is, is to be waited for.
+    pub fn stop(&self) {
+        self.stopping.store(true, SeqCst);
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(SeqCst)
+    }
+
+    /// Whether it does what should not be cut off.
+    pub fn is_committed(&self) -> bool {
+        self.committed.load(SeqCst)
+    }
+
+    /// About to do what should not be cut off; false when it is too late for that.
+    pub fn commit(&self) -> bool {
+        self.committed.store(true, SeqCst);
+        !self.stopping.load(SeqCst)
+    }
+
+    /// A job begins.
+    pub fn begin(&self) {
+        self.recalled.store(false, SeqCst);
+    }
+
+    /// It was reported.
+    pub fn end(&self) {
+        self.committed.store(false, SeqCst);
+    }
+
+    /// Calls a host; [`Guard::met`] when it has greeted, or will not.
+    pub fn dial(&self, address: SocketAddr, time: Duration) -> io::Result<Box<dyn Wire>> {
+        self.calling.store(true, SeqCst);
+        let stream = stream::connect(address, time, &|| self.is_recalled())?;
+        *self.stream() = Some(stream.clone());
+        Ok(Box::new(TcpWire::new(stream)))
+    }
+
+    /// The host has greeted, or the call is over.
+    pub fn met(&self) {
+        self.calling.store(false, SeqCst);
+        *self.stream() = None;
+    }
+
+    /// Whether it waits for a host that has not greeted, and was not recalled.
+    pub fn is_calling(&self) -> bool {
+        self.calling.load(SeqCst) && !self.is_recalled()
+    }
+
+    /// Ends the call.
+    pub fn recall(&self) {
+        self.recalled.store(true, SeqCst);
+        if let Some(stream) = self.stream().take() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    pub fn is_recalled(&self) -> bool {
+        self.recalled.load(SeqCst)
+    }
+
+    fn stream(&self) -> std::sync::MutexGuard<'_, Option<Arc<TcpStream>>> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,132 @@
+//! One attempt at a mailbox here: copies that could not be written when their message came, notices of
+//! ours, and mail whose domain has become ours since.
+
+use super::board::Reach;
+use super::verdict::Verdict;
+use super::worker::{Job, Worker};
+use crate::limits::COPY_CHUNK;
+use crate::mail::address::{ForwardPath, Mailbox};
+use crate::mail::header::{Scanner, Summary};
+use crate::mail::trace;
+use crate::policy;
+use crate::route::{Destination, End, mailbox_here, resolve};
+use crate::store::body::{copy_part, kept_size};
+use crate::store::disk::{Doing, StoreError};
+use crate::store::entry::{Addressee, Entry, What};
+use std::path::PathBuf;
+
+impl Worker {
+    /// Delivers to these recipients, who are one mailbox here.
+    pub(super) fn here(&mut self, job: &Job, open: &[usize]) -> (Vec<Verdict>, Reach) {
+        let mut verdicts = Vec::new();
+        for index in open {
+            let to = &job.claimed.message.entry.recipients[*index].mailbox;
+            let verdict = self.deliver(job, *index, to);
+            verdicts.push(verdict.unwrap_or_else(|error| Verdict::of_disk(*index, &error)));
+        }
+        let late = verdicts.iter().find(|verdict| verdict.what == What::Deferred);
+        let reach = late.map_or(Reach::Reached, |verdict| Reach::Missed(verdict.reason()));
+        (verdicts, reach)
+    }
+
+    fn deliver(&self, job: &Job, index: usize, to: &Mailbox) -> Result<Verdict, StoreError> {
+        let (site, disk) = (&*job.setting.site, &*self.house.disk);
+        if let Some(destination) = mailbox_here(site, disk, to)? {
+            return self.copy(job, index, destination);
+        }
+        // No mailbox of its own: an alias since its domain is ours, or nobody.
+        match resolve(site, disk, &ForwardPath::Mailbox(to.clone())) {
+            End::Local(mut here, elsewhere) => {
+                // Itself, by an alias of its own name: the others on it have a share of their own, and
+                // to send it on to all of them would never end.
+                let own = here.iter().position(|found| found.mailbox == *to);
+                let alone = (here.len() == 1 && elsewhere.is_empty()).then_some(0);
+                if let Some(at) = own.or(alone) {
+                    return self.copy(job, index, here.swap_remove(at));
+                }
+                let here = here.into_iter().map(|destination| (destination.mailbox, None));
+                let elsewhere = elsewhere.into_iter().map(|mailbox| (mailbox, Some(to.clone())));
+                self.send_on(job, index, here.chain(elsewhere))
+            }
+            End::Loop => {
+                Ok(Verdict::own(index, What::Failed, "5.4.6", format!("<{to}>: alias loops")))
+            }
+            End::Unknown => {
+                Ok(Verdict::own(index, What::Failed, "5.1.1", format!("<{to}>: no such user here")))
+            }
+            End::Trouble(error) => Err(error),
+            // Its domain has left us between two looks.
+            End::Remote(_) => Ok(Verdict::own(index, What::Deferred, "4.3.5", "to be routed anew")),
+        }
+    }
+
+    /// One copy, with what is put on top of it, and without what no copy contains.
+    fn copy(&self, job: &Job, index: usize, to: Destination) -> Result<Verdict, StoreError> {
+        let entry = &job.claimed.message.entry;
+        let mut summary = self.summary(job)?;
+        // One of them is ours, and was not there when the message was let pass.
+        summary.received = summary.received.saturating_sub(1);
+        if let Err(reply) = policy::message(&job.setting.site, &summary, std::iter::once(&to)) {
+            return Ok(Verdict::own(index, What::Failed, "5.4.6", reply.to_string()));
+        }
+        let return_path = trace::return_path(&entry.sender.from);
+        let prefix = return_path + &trace::delivered_to(&to.mailbox);
+        let cuts = &summary.return_paths;
+        let size = prefix.len() as u64 + kept_size(cuts, entry.size);
+        self.house.post.deliver_one(&to.maildir, size, |file, path| {
+            file.append(prefix.as_bytes()).doing("write", path)?;
+            let (from, at) = (job.claimed.file(), entry.message_at);
+            copy_part(from, &job.claimed.path(), at, entry.size, cuts, file, path)
+        })?;
+        // Only a hint, for what looks through tmp/.
+        let _ = self.house.delivered.try_send(to.maildir.clone());
+        let mut verdict = Verdict::own(index, What::Delivered, "2.0.0", "delivered");
+        verdict.maildir = Some(to.maildir);
+        Ok(verdict)
+    }
+
+    /// What the header says.
+    fn summary(&self, job: &Job) -> Result<Summary, StoreError> {
+        let entry = &job.claimed.message.entry;
+        let (mut scanner, mut at, mut chunk) = (Scanner::default(), 0, vec![0; COPY_CHUNK]);
+        while at < entry.size && !scanner.is_over() {
+            let length = chunk.len().min((entry.size - at) as usize);
+            let read = job.claimed.file().read_at(&mut chunk[..length], entry.message_at + at);
+            match read.doing("read", &job.claimed.path())? {
+                0 => break,
+                read => {
+                    scanner.feed(&chunk[..read]);
+                    at += read as u64;
+                }
+            }
+        }
+        Ok(scanner.finish())
+    }
+
+    /// The message in the queue anew, for those an alias leads to; it is theirs from then on.
+    fn send_on(
+        &self,
+        job: &Job,
+        index: usize,
+        to: impl Iterator<Item = (Mailbox, Option<Mailbox>)>,
+    ) -> Result<Verdict, StoreError> {
+        let old = &job.claimed.message.entry;
+        let asked = &old.recipients[index];
+        let recipients = to.map(|(mailbox, via)| Addressee {
+            mailbox,
+            notify: asked.notify,
+            orcpt: asked.orcpt.clone(),
+            via,
+        });
+        let entry =
+            Entry { id: crate::id::message(), recipients: recipients.collect(), ..old.clone() };
+        let (from, path): (_, PathBuf) = (job.claimed.file(), job.claimed.path());
+        self.house.queue.insert(&entry, |file, to| {
+            copy_part(from, &path, old.message_at, old.size, &[], file, to)
+        })?;
+        let words = format!("sent on to what the alias leads to, as {}", entry.id);
+        self.house.hints.send(crate::handoff::Hint::New(Box::new(entry)));
+        let verdict = Verdict::own(index, What::Delivered, "2.0.0", words);
+        Ok(Verdict { is_passed_on: true, ..verdict })
+    }
+}

@@ -1,0 +1,328 @@
+//! Who is told what has become of a message, and by a message of ours that lies in the queue, synced,
+//! before a journal says that anything failed (RFC 3461 §5.2, RFC 5321 §6.1).
+//!
+//! The sender, when we know who sent it. For mail from anybody the address may be forged, and a notice
+//! would hit who never wrote (RFC 5321 §7.8): its failures go to the postmaster of the domain here that
+//! it was for. A notice of ours that fails goes to a postmaster, and one to a postmaster nowhere: mail
+//! from `<>` never makes mail for the world.
+
+use super::verdict::{Verdict, is_reply};
+use crate::event::{Event, tell};
+use crate::limits::{NOTICE_HEADER_MAX, NOTICE_MESSAGE_MAX};
+use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, ReversePath};
+use crate::mail::dsn::{Action, Notice, Original, Told, returned, wants};
+use crate::mail::envelope::{Ret, Sender};
+use crate::mail::{fields, words};
+use crate::route::{End, resolve};
+use crate::site::Site;
+use crate::store::body::copy_part;
+use crate::store::disk::{Disk, Doing, StoreError};
+use crate::store::entry::{Addressee, Entry, Progress, What};
+use crate::store::queue::{Claimed, Queue};
+use jiff::{Timestamp, ZonedDateTime};
+use std::collections::BTreeMap;
+
+/// One thing to tell, and about whom.
+struct Item<'a> {
+    verdict: &'a Verdict,
+    action: Action,
+}
+
+/// Where notices are written.
+pub struct Desk<'a> {
+    pub site: &'a Site,
+    pub disk: &'a dyn Disk,
+    pub queue: &'a Queue,
+}
+
+/// What was told.
+#[derive(Default)]
+pub struct Sent {
+    /// As they lie in the queue.
+    pub notices: Vec<Entry>,
+    /// Recipients, by their place in the envelope, whose delay was announced.
+    pub announced: Vec<usize>,
+    /// Recipients of whom nobody could be told what somebody must hear, and why.
+    pub untold: Vec<(usize, String)>,
+}
+
+impl Sent {
+    fn miss(&mut self, items: &[Item<'_>], error: &StoreError) {
+        self.untold.extend(items.iter().map(|item| (item.verdict.recipient, error.to_string())));
+    }
+}
+
+/// What a notice is about, and what it returns of it.
+struct Source<'a> {
+    entry: &'a Entry,
+    /// The header of the message, with its last line end.
+    header: Vec<u8>,
+    /// All of it, where it lies in the queue.
+    claimed: Option<&'a Claimed>,
+}
+
+/// Writes what has to be told of these verdicts into the queue, durably. Each notice for itself: what
+/// was written is sent, whatever becomes of the others.
+pub fn send(desk: &Desk<'_>, claimed: &Claimed, verdicts: &[Verdict]) -> Sent {
+    let progress = |recipient| claimed.progress(recipient);
+    let entry = &claimed.message.entry;
+    let letters = letters(desk, entry, verdicts, &progress);
+    if letters.is_empty() {
+        return Sent::default();
+    }
+    match header(claimed) {
+        Ok(header) => write_all(desk, &Source { entry, header, claimed: Some(claimed) }, letters),
+        Err(error) => {
+            let mut sent = Sent::default();
+            letters.values().for_each(|(_, items)| sent.miss(items, &error));
+            sent
+        }
+    }
+}
+
+/// The same for copies that were delivered at once: `entry` has these recipients, `header` is the
+/// message's.
+pub fn delivered(desk: &Desk<'_>, entry: &Entry, header: &[u8]) -> Sent {
+    let delivered = |index| Verdict::own(index, What::Delivered, "2.0.0", "");
+    let verdicts: Vec<Verdict> = (0..entry.recipients.len()).map(delivered).collect();
+    let letters = letters(desk, entry, &verdicts, &|_| Progress::default());
+    let source = Source { entry, header: only_header(header.to_vec()), claimed: None };
+    write_all(desk, &source, letters)
+}
+
+/// Whom each thing is to be told.
+type Letters<'a> = BTreeMap<String, (Mailbox, Vec<Item<'a>>)>;
+
+fn letters<'a>(
+    desk: &Desk<'_>,
+    entry: &Entry,
+    verdicts: &'a [Verdict],
+    progress: &dyn Fn(usize) -> Progress,
+) -> Letters<'a> {
+    let mut letters = Letters::new();
+    for verdict in verdicts {
+        let progress = progress(verdict.recipient);
+        let Some(action) = action(entry, verdict, &progress, desk.site) else { continue };
+        if let Some(to) = audience(desk, entry, verdict.recipient, action) {
+            let letter = letters.entry(to.to_string()).or_insert_with(|| (to, Vec::new()));
+            letter.1.push(Item { verdict, action });
+        }
+    }
+    letters
+}
+
+fn write_all(desk: &Desk<'_>, source: &Source<'_>, letters: Letters<'_>) -> Sent {
+    let until = super::due::expires(source.entry, &desk.site.config.relay);
+    let mut sent = Sent::default();
+    for (to, items) in letters.into_values() {
+        match write(desk, source, &to, &items, until) {
+            Ok(notice) => sent.notices.push(notice),
+            Err(error) => {
+                sent.miss(&items, &error);
+                continue;
+            }
+        }
+        let delayed = items.iter().filter(|item| item.action == Action::Delayed);
+        sent.announced.extend(delayed.map(|item| item.verdict.recipient));
+    }
+    sent
+}
+
+/// What a verdict is worth telling, if anything.
+fn action(entry: &Entry, verdict: &Verdict, progress: &Progress, site: &Site) -> Option<Action> {
+    let notify = entry.recipients[verdict.recipient].notify;
+    match verdict.what {
+        What::Failed => Some(Action::Failed),
+        What::Delivered if verdict.is_passed_on => None,
+        What::Delivered => Some(Action::Delivered),
+        // The next hop tells it, but to nobody who asked for nothing.
+        What::Relayed if verdict.is_passed_on && notify.is_some() => None,
+        What::Relayed => Some(Action::Relayed),
+        What::Deferred | What::Held => {
+            let notice = site.config.relay.delay_notice;
+            let is_late = super::due::later(entry.queued, notice) <= Timestamp::now();
+            (!notice.is_zero() && is_late && !progress.is_announced).then_some(Action::Delayed)
+        }
+        What::Asked | What::Announced => None,
+    }
+    .filter(|action| {
+        // Who was told that it is late also hears the end, unless NOTIFY says otherwise.
+        *action == Action::Failed
+            || wants(notify, *action)
+            || progress.is_announced && notify.is_none()
+    })
+}
+
+/// Whose business it is; nobody's: none.
+fn audience(desk: &Desk<'_>, entry: &Entry, recipient: usize, action: Action) -> Option<Mailbox> {
+    let (to, site) = (&entry.recipients[recipient], desk.site);
+    let sender = match &entry.sender.from {
+        ReversePath::Mailbox(sender) => Some(sender),
+        ReversePath::Null => None,
+    };
+    match sender {
+        // An alias here sends it on: its sender wrote to somebody else (contract, "What a reply means").
+        Some(_) if to.via.is_some() && action == Action::Failed => {
+            to.via.as_ref().and_then(|via| postmaster(site, Some(via)))
+        }
+        // Who would not hear of the end is not told that it is late.
+        Some(_) if to.via.is_some() && action == Action::Delayed => None,
+        Some(sender) if entry.is_trusted => {
+            let is_wanted = action != Action::Failed || wants(to.notify, action);
+            is_wanted.then(|| sender.clone())
+        }
+        Some(_) if action == Action::Failed => postmaster(site, Some(&to.mailbox)),
+        // Our own notices: they have no session.
+        None if action == Action::Failed && entry.session.is_empty() => {
+            let postmaster = postmaster(site, None)?;
+            let is_its = leads_to(desk, &postmaster).contains(&to.mailbox);
+            (!is_its && to.mailbox != postmaster).then_some(postmaster)
+        }
+        _ => None,
+    }
+}
+
+/// The postmaster of the domain of an address when it is ours, else that of our first domain.
+fn postmaster(site: &Site, of: Option<&Mailbox>) -> Option<Mailbox> {
+    let own = of.and_then(|mailbox| match &mailbox.host {
+        Host::Domain(domain) => site.domain(domain),
+        Host::Literal(_) => None,
+    });
+    let local = own.or_else(|| site.domains().next())?;
+    let host = Host::Domain(local.config.name.clone());
+    Some(Mailbox { local: LocalPart::of_user("postmaster"), host })
+}
+
+/// The mailboxes an address of ours leads to; itself where that cannot be said.
+fn leads_to(desk: &Desk<'_>, to: &Mailbox) -> Vec<Mailbox> {
+    match resolve(desk.site, desk.disk, &ForwardPath::Mailbox(to.clone())) {
+        End::Local(here, elsewhere) => {
+            here.into_iter().map(|found| found.mailbox).chain(elsewhere).collect()
+        }
+        _ => vec![to.clone()],
+    }
+}
+
+fn write(
+    desk: &Desk<'_>,
+    source: &Source<'_>,
+    to: &Mailbox,
+    items: &[Item<'_>],
+    until: Timestamp,
+) -> Result<Entry, StoreError> {
+    let Source { entry, header, claimed } = source;
+    let now = Timestamp::now();
+    let told: Vec<Told<'_>> = items.iter().map(|item| item.told(entry, now, until)).collect();
+    // Whole only where that was asked for, or costs little.
+    let ret = match entry.sender.ret {
+        None if entry.size > NOTICE_MESSAGE_MAX => Some(Ret::Headers),
+        ret => ret,
+    };
+    let whole = claimed.filter(|_| returned(ret, &told) == Ret::Full);
+    let subject = fields::Fields::read(header).subject.map(|value| words::decode(&value));
+    let (ret, size, eight_bit) = match whole {
+        Some(claimed) => (Ret::Full, entry.size, is_eight_bit(claimed)?),
+        None => (Ret::Headers, header.len() as u64, !header.is_ascii()),
+    };
+    let id = crate::id::message();
+    let notice = Notice {
+        id: &id,
+        random: crate::id::random(),
+        reporting_mta: &desk.site.config.hostname,
+        date: &ZonedDateTime::now(),
+        to,
+        original: Original {
+            id: &entry.id,
+            sender: &entry.sender.from,
+            arrival: entry.queued,
+            envid: entry.sender.envid.as_deref(),
+            subject: subject.as_deref(),
+            smtputf8: entry.sender.smtputf8,
+            returned: ret,
+            eight_bit,
+        },
+        recipients: told,
+    };
+    let written = notice.write();
+    let addressee = |mailbox: Mailbox| {
+        let via = (mailbox != *to).then(|| to.clone());
+        Addressee { mailbox, notify: None, orcpt: None, via }
+    };
+    let recipients = leads_to(desk, to).into_iter().map(addressee).collect();
+    let (from, body, smtputf8) = (ReversePath::Null, written.body, written.smtputf8);
+    let new = Entry {
+        id: id.clone(),
+        queued: now,
+        session: String::new(),
+        sender: Sender { from, size: None, body, smtputf8, ret: None, envid: None },
+        is_trusted: true,
+        recipients,
+        size: written.head.len() as u64 + size + written.tail.len() as u64,
+        message_at: 0,
+    };
+    desk.queue.insert(&new, |file, path| {
+        file.append(written.head.as_bytes()).doing("write", path)?;
+        match whole {
+            Some(claimed) => {
+                let (from, at) = (claimed.file(), entry.message_at);
+                copy_part(from, &claimed.path(), at, size, &[], file, path)?;
+            }
+            None => file.append(header).doing("write", path)?,
+        }
+        file.append(written.tail.as_bytes()).doing("write", path)
+    })?;
+    let what = items.iter().map(|item| item.action).min().unwrap_or(Action::Failed).to_string();
+    tell(&Event::Noticed { id: &entry.id, notice: &id, to: &to.to_string(), what: &what });
+    Ok(new)
+}
+
+impl<'a> Item<'a> {
+    fn told(&'a self, entry: &'a Entry, now: Timestamp, until: Timestamp) -> Told<'a> {
+        let Item { verdict, action } = self;
+        let to = &entry.recipients[verdict.recipient];
+        let host = verdict.host.split('[').next().filter(|host| !host.is_empty());
+        Told {
+            recipient: &to.mailbox,
+            orcpt: to.orcpt.as_deref(),
+            via: to.via.as_ref(),
+            action: *action,
+            status: &verdict.status,
+            host,
+            diagnostic: verdict.reply.as_deref().filter(|reply| is_reply(reply)),
+            words: if verdict.reply.is_some() { "" } else { &verdict.words },
+            last_attempt: (verdict.what != What::Held).then_some(now),
+            will_retry_until: (*action == Action::Delayed).then_some(until),
+        }
+    }
+}
+
+/// The header of a message with its empty line, as far as it is bounded.
+fn header(claimed: &Claimed) -> Result<Vec<u8>, StoreError> {
+    let entry = &claimed.message.entry;
+    let mut header = vec![0; entry.size.min(NOTICE_HEADER_MAX as u64) as usize];
+    let mut read = 0;
+    while read < header.len() {
+        let at = entry.message_at + read as u64;
+        match claimed.file().read_at(&mut header[read..], at).doing("read", &claimed.path())? {
+            0 => break,
+            octets => read += octets,
+        }
+    }
+    header.truncate(read);
+    Ok(only_header(header))
+}
+
+fn only_header(mut octets: Vec<u8>) -> Vec<u8> {
+    if let Some(end) = memchr::memmem::find(&octets, b"\n\n") {
+        octets.truncate(end + 1);
+    }
+    octets
+}
+
+fn is_eight_bit(claimed: &Claimed) -> Result<bool, StoreError> {
+    let entry = &claimed.message.entry;
+    let (start, size) = (entry.message_at, entry.size);
+    let message = crate::relay::FilePart { file: claimed.file(), start, size };
+    let content = crate::relay::survey(&message).doing("read", &claimed.path())?;
+    Ok(content.is_eight_bit)
+}

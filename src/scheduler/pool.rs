@@ -1,0 +1,141 @@
+//! The relay pool: workers made when there is work, kept for a moment after it, each with a channel of
+//! its own, so that a job goes to the one whose connection it can use.
+
+use super::House;
+use super::guard::Guard;
+use super::plan::Goal;
+use super::worker::{Job, Report, Worker};
+use crate::limits::{CALL_PATIENCE, RELAY_STACK, RELAY_THREADS_MAX, THREAD_KEEP};
+use crate::net::pool::spawn_vital;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// All workers.
+pub struct Pool {
+    house: Arc<House>,
+    members: Vec<Member>,
+    /// Most of them, beside those at slow hosts, of whom there may be as many again.
+    threads: usize,
+    next: usize,
+    reports: (Sender<Box<Report>>, Receiver<Box<Report>>),
+}
+
+/// One worker as the scheduler knows it.
+struct Member {
+    number: usize,
+    jobs: Sender<Job>,
+    guard: Arc<Guard>,
+    /// Since when it waits; none: it works.
+    idle: Option<Instant>,
+    /// When it got its last job.
+    given: Instant,
+    /// Where it may still have a connection to.
+    kept: Option<Goal>,
+}
+
+impl Pool {
+    pub fn new(house: Arc<House>) -> Pool {
+        // Room for a report of each worker there can be.
+        let reports = bounded(2 * RELAY_THREADS_MAX);
+        Pool { house, members: Vec::new(), threads: 0, next: 0, reports }
+    }
+
+    /// Where reports come in.
+    pub fn reports(&self) -> Receiver<Box<Report>> {
+        self.reports.1.clone()
+    }
+
+    /// How many there may be.
+    pub fn configure(&mut self, threads: usize) {
+        self.threads = threads.min(RELAY_THREADS_MAX);
+    }
+
+    /// Whether a job can be given.
+    pub fn has_room(&self) -> bool {
+        self.members.len() < 2 * self.threads || self.members.iter().any(|m| m.idle.is_some())
+    }
+
+    /// To the worker with a connection to that goal, else one without any, else a new one, else one
+    /// whose connection is to be given up. The caller has asked [`Pool::has_room`].
+    pub fn give(&mut self, job: Job) -> io::Result<()> {
+        let fit = |member: &Member| match &member.kept {
+            Some(goal) if *goal == job.goal => 0,
+            None => 1,
+            Some(_) => 2,
+        };
+        let idle = self.members.iter().enumerate().filter(|(_, member)| member.idle.is_some());
+        let best = idle.map(|(index, member)| (fit(member), index)).min();
+        let index = match best {
+            Some((fit, index)) if fit < 2 || self.members.len() >= self.threads => index,
+            // Without another thread one of those that wait must do.
+            _ => match (self.hire(), best) {
+                (Err(_), Some((_, index))) => index,
+                (hired, _) => hired?,
+            },
+        };
+        let member = &mut self.members[index];
+        (member.idle, member.kept, member.given) = (None, None, Instant::now());
+        // Has room: it waits.
+        member.jobs.send(job).map_err(|_| io::Error::other("a worker is gone"))
+    }
+
+    /// A worker has reported, and waits; `is_kept`: perhaps with a connection to that goal.
+    pub fn idle(&mut self, worker: usize, goal: &Goal, is_kept: bool) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.number == worker) {
+            member.idle = Some(Instant::now());
+            member.kept = is_kept.then(|| goal.clone());
+        }
+    }
+
+    /// When the first idle worker has waited long enough.
+    pub fn trims(&self) -> Option<Instant> {
+        self.members.iter().filter_map(|member| member.idle).min().map(|since| since + THREAD_KEEP)
+    }
+
+    /// Lets those go that have waited long enough.
+    pub fn trim(&mut self) {
+        let waits = |member: &Member| member.idle.is_none_or(|since| since.elapsed() < THREAD_KEEP);
+        self.members.retain(waits);
+    }
+
+    /// Other mail needs a thread: the worker that has longest called a host in vain is called back, once
+    /// it has had [`CALL_PATIENCE`]. Gives when to ask again, if anybody calls.
+    pub fn make_room(&self) -> Option<Instant> {
+        let calls = |member: &&Member| member.idle.is_none() && member.guard.is_calling();
+        let longest = self.members.iter().filter(calls).min_by_key(|member| member.given)?;
+        let when = longest.given + CALL_PATIENCE;
+        match when <= Instant::now() {
+            true => {
+                longest.guard.recall();
+                None // its report comes
+            }
+            false => Some(when),
+        }
+    }
+
+    /// Nothing is begun any more that should not be cut off.
+    pub fn stop(&mut self) {
+        self.members.iter().for_each(|member| member.guard.stop());
+    }
+
+    /// Whether anybody does what should not be cut off.
+    pub fn is_committed(&self) -> bool {
+        self.members.iter().any(|member| member.guard.is_committed())
+    }
+
+    /// A new worker; gives its place.
+    fn hire(&mut self) -> io::Result<usize> {
+        let (jobs, receiver) = bounded(1);
+        let (guard, number) = (Arc::new(Guard::default()), self.next);
+        let worker = Worker::new(number, self.house.clone(), guard.clone());
+        let reports = self.reports.0.clone();
+        spawn_vital("relay", Some(RELAY_STACK), move || worker.run(&receiver, &reports))?;
+        self.next += 1;
+        let idle = Some(Instant::now());
+        let given = Instant::now();
+        self.members.push(Member { number, jobs, guard, idle, given, kept: None });
+        Ok(self.members.len() - 1)
+    }
+}

@@ -1,0 +1,81 @@
+use super::worker::tests::{ANY_USER, Place};
+use super::*;
+use crate::store::entry::{Line, What};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::SystemTime;
+
+/// A queue with so many messages, all for one next hop and from one moment; the first is m000.
+fn scheduler(messages: usize) -> (Place, Scheduler) {
+    let place = Place::new(ANY_USER, &["ann@away.test", "bob@here.test"], Duration::ZERO);
+    let text = place.disk.files().into_iter().find(|(path, _)| path.ends_with("m1")).unwrap().1;
+    let text = String::from_utf8(text).unwrap();
+    for number in 0..messages {
+        let id = format!("m{number:03}");
+        let octets = text.replace("id: m1\n", &format!("id: {id}\n"));
+        let path = Path::new("/spool/queue").join(id);
+        place.disk.put(&path, octets.as_bytes(), SystemTime::now());
+    }
+    place.disk.remove(Path::new("/spool/queue/m1")).unwrap();
+    let current = Current::new((*place.setting.site).clone());
+    let scheduler = Scheduler::new(place.worker.house.clone(), current);
+    (place, scheduler)
+}
+
+fn line(recipient: usize, what: What) -> Line {
+    let (host, words) = (String::new(), String::new());
+    Line { when: Timestamp::now(), recipient, what, host, words }
+}
+
+#[test]
+fn a_stream_of_hints_keeps_nobody_from_its_turn() {
+    let (_place, mut scheduler) = scheduler(3 * LOOK_AT_ONCE);
+    for _ in 0..3 {
+        scheduler.look_at_some();
+        scheduler.hear(Hint::LookAll);
+    }
+    assert!(scheduler.board.knows(&format!("m{}", 3 * LOOK_AT_ONCE - 1)));
+    // And what is asked for does not pile up.
+    assert_eq!(scheduler.looks.len(), 3 * LOOK_AT_ONCE);
+}
+
+#[test]
+fn what_has_changed_is_looked_at_though_other_hints_were_lost() {
+    let (place, mut scheduler) = scheduler(2);
+    scheduler.look_at_some();
+    assert!(scheduler.board.wakes().unwrap() > due::AT_ONCE);
+    place.queue.claim("m000").unwrap().note(&[line(0, What::Asked)]).unwrap();
+    scheduler.hear(Hint::Look("m000".to_owned()));
+    scheduler.look_all(false);
+    scheduler.look_at_some();
+    assert_eq!(scheduler.board.wakes(), Some(due::AT_ONCE));
+}
+
+#[test]
+fn a_lost_hint_is_made_up_for() {
+    let (hints, heard) = Hints::new(1);
+    let look = || Hint::Look("m1".to_owned());
+    assert!(hints.send(look()) && hints.take_lost().is_none());
+    assert!(!hints.send(Hint::Reload));
+    assert_eq!((hints.take_lost(), hints.take_lost()), (Some(false), None));
+    assert!(!hints.send(look()));
+    assert_eq!((hints.take_lost(), hints.take_lost()), (Some(true), None));
+    assert!(heard.try_recv().is_ok());
+}
+
+#[test]
+fn what_the_disk_does_not_know_yet_is_not_left_lying() {
+    let (place, mut scheduler) = scheduler(1);
+    scheduler.look_at_some();
+    let id: Id = "m000".into();
+    let claimed = scheduler.claim(&id).unwrap();
+    place.disk.set_fault(|o| (o.name == "append").then(|| ErrorKind::StorageFull.into()));
+    assert!(claimed.settle(vec![line(0, What::Relayed)]).is_err());
+    place.disk.clear_fault();
+    scheduler.board.forget(&id);
+    scheduler.release(&id);
+    assert!(scheduler.board.knows(&id), "claimed for ever, and nobody comes back to it");
+    assert!(!claimed.settle(Vec::new()).unwrap());
+    scheduler.release(&id);
+    assert!(scheduler.active.is_empty());
+}

@@ -1,0 +1,350 @@
+//! One thread of the relay pool: it takes one job, does it to its end, reports, and waits for the next
+//! with the connection it has, for a moment.
+//!
+//! Nobody waits for a worker: the scheduler gives a job only to one that is idle, and a report always
+//! has room. What an attempt decided is durable before it is reported, and who must hear of it has been
+//! told before that.
+
+#[cfg(test)]
+pub(super) mod tests;
+
+use super::board::{Id, Order, Reach};
+use super::due;
+use super::guard::Guard;
+use super::plan::Goal;
+use super::verdict::Verdict;
+use super::{House, Setting, notices};
+use crate::event::{Event, tell};
+use crate::limits::{PANIC_WAIT, RELAY_KEEP, TROUBLE_WAIT};
+use crate::net::pool::panic_text;
+use crate::relay::{Caller, Connection};
+use crate::site::Site;
+use crate::store::entry::{Entry, Line, What};
+use crate::store::queue::Claimed;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use jiff::Timestamp;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// One message to be brought to one goal.
+pub struct Job {
+    pub id: Id,
+    pub goal: Goal,
+    pub order: Order,
+    /// Shared with other workers that bring it to other goals.
+    pub claimed: Arc<Claimed>,
+    pub setting: Arc<Setting>,
+}
+
+/// What became of a job.
+pub struct Report {
+    /// Which worker it was.
+    pub worker: usize,
+    pub id: Id,
+    pub goal: Goal,
+    pub reach: Reach,
+    /// When it is to be tried again; none: nothing is left to do for it.
+    pub due: Option<Timestamp>,
+    pub expires: Timestamp,
+    /// Notices that were put into the queue.
+    pub notices: Vec<Entry>,
+    /// The message is gone from the queue.
+    pub is_gone: bool,
+    /// Nobody of it goes there any more; to be looked at anew.
+    pub is_astray: bool,
+}
+
+/// One line for the log.
+struct News {
+    verdict: Verdict,
+    /// When it is tried again.
+    next: Option<Timestamp>,
+}
+
+impl News {
+    /// With the recipient's address.
+    fn named(self, entry: &Entry) -> (Verdict, String, Option<Timestamp>) {
+        let to = entry.recipients[self.verdict.recipient].mailbox.to_string();
+        (self.verdict, to, self.next)
+    }
+}
+
+/// A connection that waits for more mail to the same goal.
+pub(super) struct Kept {
+    pub connection: Connection,
+    goal: Goal,
+    /// A reload may have changed what it was opened for.
+    setting: Arc<Setting>,
+    since: Instant,
+}
+
+impl Kept {
+    pub(super) fn new(connection: Connection, job: &Job) -> Kept {
+        let (goal, setting) = (job.goal.clone(), job.setting.clone());
+        Kept { connection, goal, setting, since: Instant::now() }
+    }
+}
+
+/// One worker.
+pub struct Worker {
+    pub number: usize,
+    pub house: Arc<House>,
+    pub guard: Arc<Guard>,
+    pub(super) kept: Option<Kept>,
+    /// For the site it was made for.
+    pub(super) caller: Option<(Arc<Site>, Arc<Caller>)>,
+}
+
+impl Worker {
+    pub fn new(number: usize, house: Arc<House>, guard: Arc<Guard>) -> Worker {
+        Worker { number, house, guard, kept: None, caller: None }
+    }
+
+    /// Works until the scheduler lets it go.
+    pub fn run(mut self, jobs: &Receiver<Job>, reports: &Sender<Box<Report>>) {
+        loop {
+            let wait = if self.kept.is_some() { RELAY_KEEP } else { Duration::MAX };
+            match jobs.recv_timeout(wait) {
+                Ok(job) => {
+                    self.guard.begin();
+                    let mut news = Vec::new();
+                    // What one message does to us must not end all others, again at each start.
+                    let work = AssertUnwindSafe(|| self.work(&job, &mut news));
+                    let report = catch_unwind(work).unwrap_or_else(|panic| {
+                        let what = format!("{}: {}", job.id, panic_text(&*panic));
+                        tell(&Event::Panicked { session: "relay", what: &what });
+                        (self.kept, self.caller) = (None, None);
+                        let due = Some(due::later(Timestamp::now(), PANIC_WAIT));
+                        Report { due, ..self.report(&job) }
+                    });
+                    let entry = &job.claimed.message.entry;
+                    let news: Vec<_> = news.into_iter().map(|news| news.named(entry)).collect();
+                    let id = job.id.clone();
+                    // The claim first: who hears the report may want it.
+                    drop(job);
+                    let _ = reports.send(Box::new(report));
+                    // The report before the log: who reads a line and asks for another attempt asks
+                    // for one after this.
+                    news.iter().for_each(|(verdict, to, next)| verdict.tell(&id, to, *next));
+                    self.guard.end();
+                }
+                Err(RecvTimeoutError::Timeout) => self.hang_up(),
+                Err(RecvTimeoutError::Disconnected) => return self.hang_up(),
+            }
+        }
+    }
+
+    /// One job; `news`: what the log is to be told of it.
+    fn work(&mut self, job: &Job, news: &mut Vec<News>) -> Report {
+        let entry = &job.claimed.message.entry;
+        let site = &job.setting.site;
+        let is_its = |index: usize| Goal::of(site, &entry.recipients[index].mailbox) == job.goal;
+        let is_over = job.claimed.open().is_empty();
+        // Given back at the end, when what became of them is known.
+        let taken = job.claimed.take(is_its);
+        let open = &taken.recipients[..];
+        let is_astray = open.is_empty() && !is_over;
+        let mut report = Report { is_astray, ..self.report(job) };
+        if report.is_astray && !job.claimed.is_ahead() {
+            return report;
+        }
+        let (verdicts, reach) = match &job.order {
+            // All is done, and only the disk would not take it.
+            _ if open.is_empty() => (Vec::new(), Reach::Untried),
+            Order::Hold { until, because } => {
+                match self.hold(job, open, (*until, because), &mut report, news) {
+                    Some(due) => return Report { due: Some(due), ..report },
+                    None => (self.expire(job, open), Reach::Untried),
+                }
+            }
+            Order::Attempt => match &job.goal {
+                Goal::Away(way) => self.away(job, way, open),
+                Goal::Here(_) if self.guard.commit() => self.here(job, open),
+                Goal::Here(_) => return report,
+            },
+        };
+        report.reach = reach;
+        news.extend(self.settle(job, verdicts, open, &mut report));
+        report
+    }
+
+    /// As it is before anything was done.
+    fn report(&self, job: &Job) -> Report {
+        let entry = &job.claimed.message.entry;
+        Report {
+            worker: self.number,
+            id: job.id.clone(),
+            goal: job.goal.clone(),
+            reach: Reach::Untried,
+            due: None,
+            expires: due::expires(entry, &job.setting.site.config.relay),
+            notices: Vec::new(),
+            is_gone: false,
+            is_astray: false,
+        }
+    }
+
+    /// Makes the outcome durable: first those are told who must hear of it, then the journal. Gives what
+    /// the log is to be told.
+    fn settle(
+        &self,
+        job: &Job,
+        verdicts: Vec<Verdict>,
+        open: &[usize],
+        report: &mut Report,
+    ) -> Vec<News> {
+        let entry = &job.claimed.message.entry;
+        let relay = &job.setting.site.config.relay;
+        let now = Timestamp::now();
+        let is_late = due::expires(entry, relay) <= now;
+        let expire = |verdict: Verdict| match verdict.what == What::Deferred && is_late {
+            true => verdict.into_expired(),
+            false => verdict,
+        };
+        let mut verdicts: Vec<Verdict> = verdicts.into_iter().map(expire).collect();
+        let sent = notices::send(&self.desk(job), &job.claimed, &verdicts);
+        report.notices = sent.notices;
+        for (recipient, error) in &sent.untold {
+            tell_untold(entry, error);
+            // Nobody heard of it, so it has not happened: the next attempt will tell.
+            let is_its = |v: &&mut Verdict| v.recipient == *recipient && v.what == What::Failed;
+            verdicts.iter_mut().filter(is_its).for_each(|v| {
+                let words = format!("{} (and no notice could be written: {error})", v.reason());
+                *v = Verdict::own(v.recipient, What::Deferred, "4.3.0", words);
+            });
+        }
+        let mut lines: Vec<Line> = verdicts.iter().map(|verdict| verdict.line(now)).collect();
+        lines.extend(sent.announced.into_iter().map(|recipient| announcement(now, recipient)));
+        let settled = match job.claimed.settle(lines) {
+            Ok(true) => job.claimed.remove().map(|()| report.is_gone = true),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &settled {
+            tell(&Event::Warning { what: &format!("{}: {error}; tried again", entry.id) });
+        }
+        let still: Vec<usize> = job.claimed.open();
+        let still: Vec<usize> = open.iter().copied().filter(|i| still.contains(i)).collect();
+        let trouble = due::later(now, TROUBLE_WAIT);
+        // One that has expired is always due: until there is room for its notice it would be attempted
+        // without end.
+        let earliest = if sent.untold.is_empty() { Timestamp::MIN } else { trouble };
+        let next =
+            |index: &usize| due::next(entry, &job.claimed.progress(*index), relay).max(earliest);
+        report.due = still.iter().map(next).min();
+        if settled.is_err() && report.due.is_none() {
+            report.due = Some(trouble);
+        }
+        let news = |verdict: Verdict| News { next: Some(next(&verdict.recipient)), verdict };
+        verdicts.into_iter().map(news).collect()
+    }
+
+    /// Writes down that nothing is tried until then, and gives when it is due; none: it expires.
+    fn hold(
+        &self,
+        job: &Job,
+        open: &[usize],
+        (until, because): (Timestamp, &str),
+        report: &mut Report,
+        news: &mut Vec<News>,
+    ) -> Option<Timestamp> {
+        let entry = &job.claimed.message.entry;
+        let (now, expires) =
+            (Timestamp::now(), due::expires(entry, &job.setting.site.config.relay));
+        if expires <= now {
+            return None;
+        }
+        let words = format!("left alone until then, after {because}");
+        let line = |index: &usize| Line {
+            when: now,
+            recipient: *index,
+            what: What::Held,
+            host: format!("{until:.3}"),
+            words: format!("4.4.1 {words}"),
+        };
+        let mut lines: Vec<Line> = open.iter().map(line).collect();
+        let held = |index: &usize| Verdict::own(*index, What::Held, "4.4.1", words.clone());
+        let held: Vec<Verdict> = open.iter().map(held).collect();
+        let sent = notices::send(&self.desk(job), &job.claimed, &held);
+        sent.untold.iter().for_each(|(_, error)| tell_untold(entry, error));
+        lines.extend(sent.announced.iter().map(|index| announcement(now, *index)));
+        report.notices = sent.notices;
+        // What is lost of it is only a reason.
+        if let Err(error) = job.claimed.note(&lines) {
+            tell(&Event::Warning { what: &format!("{}: {error}", entry.id) });
+        }
+        let next = Some(until.min(expires));
+        news.extend(held.into_iter().map(|verdict| News { verdict, next }));
+        Some(until.min(expires))
+    }
+
+    /// Given up without another attempt, as nobody may be asked.
+    fn expire(&self, job: &Job, open: &[usize]) -> Vec<Verdict> {
+        let expired = |index: &usize| {
+            let progress = job.claimed.progress(*index);
+            Verdict::expired(*index, progress.last.as_ref(), &progress.error())
+        };
+        open.iter().map(expired).collect()
+    }
+
+    fn desk<'a>(&'a self, job: &'a Job) -> notices::Desk<'a> {
+        let (disk, queue) = (&*self.house.disk, &self.house.queue);
+        notices::Desk { site: &job.setting.site, disk, queue }
+    }
+
+    /// The connection to this goal, if there is one; any other is given up.
+    pub(super) fn take_kept(&mut self, job: &Job) -> Option<Kept> {
+        let kept = self.kept.take()?;
+        let is_fit = kept.goal == job.goal
+            && Arc::ptr_eq(&kept.setting, &job.setting)
+            && kept.since.elapsed() < crate::limits::RELAY_KEEP_MAX;
+        match is_fit {
+            true => Some(kept),
+            false => {
+                kept.connection.quit();
+                None
+            }
+        }
+    }
+
+    /// Keeps a connection for more, in place of any other.
+    pub(super) fn keep(&mut self, kept: Kept) {
+        self.hang_up();
+        match kept.connection.is_open() {
+            true => self.kept = Some(kept),
+            false => kept.connection.quit(),
+        }
+    }
+
+    fn hang_up(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            kept.connection.quit();
+        }
+    }
+
+    /// Who we are, for a site.
+    pub(super) fn caller(&mut self, site: &Arc<Site>) -> Arc<Caller> {
+        if let Some((made_for, caller)) = &self.caller
+            && Arc::ptr_eq(made_for, site)
+        {
+            return caller.clone();
+        }
+        let (guard, dialer) = (self.guard.clone(), self.guard.clone());
+        let may_send = Box::new(move || guard.commit());
+        let dial = Box::new(move |address, time| dialer.dial(address, time));
+        let caller = Arc::new(Caller { may_send, dial, ..Caller::new(&site.config) });
+        self.caller = Some((site.clone(), caller.clone()));
+        caller
+    }
+}
+
+fn tell_untold(entry: &Entry, error: &str) {
+    let what = format!("{}: a notice about it could not be written: {error}", entry.id);
+    tell(&Event::Warning { what: &what });
+}
+
+fn announcement(when: Timestamp, recipient: usize) -> Line {
+    let words = "its sender was told that it is late".to_owned();
+    Line { when, recipient, what: What::Announced, host: String::new(), words }
+}

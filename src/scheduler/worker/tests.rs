@@ -1,0 +1,141 @@
+use super::*;
+use crate::config::Config;
+use crate::delivery::Post;
+use crate::handoff::Hints;
+use crate::mail::address::{Mailbox, ReversePath};
+use crate::mail::envelope::Sender as From;
+use crate::store::entry::Addressee;
+use crate::store::memory::MemoryDisk;
+use crate::store::queue::Queue;
+use crossbeam_channel::bounded;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::SystemTime;
+
+const MESSAGE: &str = "Subject: x\n\nbody\n";
+
+/// A worker, and a queue with a message for these recipients, that is so old.
+pub struct Place {
+    pub disk: MemoryDisk,
+    pub queue: Queue,
+    pub worker: Worker,
+    pub setting: Arc<Setting>,
+}
+
+impl Place {
+    pub fn new(domain: &str, recipients: &[&str], age: Duration) -> Place {
+        let disk = MemoryDisk::new();
+        let queue = Queue::new(Arc::new(disk.clone()), Path::new("/spool"));
+        queue.make().unwrap();
+        let text = format!("hostname = \"mx.test\"\n[domain.\"mx.test\"]\n{domain}");
+        let config = Config::parse(&text, Path::new("facteur.toml")).unwrap();
+        let (site, bad) = Site::read(config).unwrap();
+        assert!(bad.is_empty());
+        let to = |text: &&str| Addressee {
+            mailbox: Mailbox::parse(text).unwrap(),
+            notify: None,
+            orcpt: None,
+            via: None,
+        };
+        let (size, body, smtputf8, ret, envid) = Default::default();
+        let (from, []) = ReversePath::parse(b"<eve@far.test>").unwrap() else { panic!() };
+        let entry = Entry {
+            id: "m1".to_owned(),
+            queued: Timestamp::now() - age,
+            session: "s1".to_owned(),
+            sender: From { from, size, body, smtputf8, ret, envid },
+            is_trusted: true,
+            recipients: recipients.iter().map(to).collect(),
+            size: MESSAGE.len() as u64,
+            message_at: 0,
+        };
+        let octets = entry.header() + MESSAGE;
+        disk.put(Path::new("/spool/queue/m1"), octets.as_bytes(), SystemTime::now());
+        let house = House {
+            disk: Arc::new(disk.clone()),
+            queue: queue.clone(),
+            post: Arc::new(Post::new(Arc::new(disk.clone()), queue.clone(), "mx.test")),
+            delivered: bounded(9).0,
+            hints: Hints::new(9).0,
+        };
+        let worker = Worker::new(0, Arc::new(house), Arc::default());
+        Place { disk, queue, worker, setting: Arc::new(Setting::new(Arc::new(site))) }
+    }
+
+    fn job(&self, claimed: &Arc<Claimed>, to: &str, order: Order) -> Job {
+        let goal = Goal::of(&self.setting.site, &Mailbox::parse(to).unwrap());
+        let (claimed, setting) = (claimed.clone(), self.setting.clone());
+        Job { id: "m1".into(), goal, order, claimed, setting }
+    }
+
+    fn claim(&self) -> Arc<Claimed> {
+        Arc::new(self.queue.claim("m1").unwrap())
+    }
+
+    /// Copies in all Maildirs.
+    fn copies(&self) -> usize {
+        let files = self.disk.files();
+        files.iter().filter(|(path, _)| path.to_string_lossy().contains("/new/")).count()
+    }
+}
+
+pub const ANY_USER: &str = "maildir = \"/mail/{user}\"\nany_user = true\n";
+
+#[test]
+fn a_full_disk_does_not_make_what_has_expired_due_at_once() {
+    let mut place = Place::new(ANY_USER, &["ann@away.test"], Duration::from_secs(9 * 86_400));
+    let until = due::later(Timestamp::now(), Duration::from_secs(60));
+    let order = Order::Hold { until, because: "it was down".to_owned() };
+    let job = place.job(&place.claim(), "ann@away.test", order);
+    place.disk.set_fault(|o| (o.name == "create").then(|| ErrorKind::StorageFull.into()));
+    let report = place.worker.work(&job, &mut Vec::new());
+    let soon = due::later(Timestamp::now(), Duration::from_secs(30));
+    assert!(report.due.unwrap() > soon, "tried again and again, and at the next hop too");
+    assert_eq!(job.claimed.open(), [0]);
+    place.disk.clear_fault();
+    let report = place.worker.work(&job, &mut Vec::new());
+    assert_eq!((report.is_gone, report.notices.len()), (true, 1));
+}
+
+#[test]
+fn what_the_disk_did_not_take_is_written_as_soon_as_it_can_be() {
+    let mut place = Place::new(ANY_USER, &["ann@mx.test", "bob@away.test"], Duration::ZERO);
+    let job = place.job(&place.claim(), "ann@mx.test", Order::Attempt);
+    let full = |o: &crate::store::memory::Operation| o.name == "append" && o.path.ends_with("m1");
+    place.disk.set_fault(move |o| full(o).then(|| ErrorKind::StorageFull.into()));
+    let report = place.worker.work(&job, &mut Vec::new());
+    assert_eq!(place.copies(), 1);
+    assert!(report.due.is_some(), "nobody would write it down");
+    place.disk.clear_fault();
+    let report = place.worker.work(&job, &mut Vec::new());
+    assert_eq!((report.due, place.copies()), (None, 1));
+    // As after a kill.
+    assert_eq!(place.queue.read("m1").unwrap().open().collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn no_recipient_is_attempted_by_two_at_once() {
+    let mut place = Place::new(ANY_USER, &["ann@mx.test", "bob@away.test"], Duration::ZERO);
+    let claimed = place.claim();
+    // Before a reload it went another way, and is still under way there.
+    let elsewhere = claimed.take(|index| index == 0);
+    let job = place.job(&claimed, "ann@mx.test", Order::Attempt);
+    let report = place.worker.work(&job, &mut Vec::new());
+    assert_eq!((report.is_astray, report.due, place.copies()), (true, None, 0));
+    drop(elsewhere);
+    place.worker.work(&job, &mut Vec::new());
+    assert_eq!(place.copies(), 1);
+}
+
+#[test]
+fn an_alias_of_its_own_name_is_not_sent_on_for_ever() {
+    let aliases = std::env::temp_dir().join(format!("facteur-{}", crate::id::message()));
+    std::fs::write(&aliases, "postmaster: postmaster, bob@away.test\n").unwrap();
+    let domain = format!("maildir = \"/mail/{{user}}\"\naliases = {aliases:?}\n");
+    let mut place = Place::new(&domain, &["postmaster@mx.test"], Duration::ZERO);
+    std::fs::remove_file(&aliases).unwrap();
+    let job = place.job(&place.claim(), "postmaster@mx.test", Order::Attempt);
+    let report = place.worker.work(&job, &mut Vec::new());
+    assert!(report.is_gone);
+    assert_eq!((place.copies(), place.queue.list().unwrap().len()), (1, 0));
+}

@@ -1,0 +1,80 @@
+//! The spool as a server needs it: its directories, its lock, and what crashes left cleared away.
+
+use crate::event::{Event, tell};
+use crate::mail::srs::Keys;
+use crate::net::control::Control;
+use crate::store::disk::{Disk, Doing, StoreError};
+use crate::store::drop::Drops;
+use crate::store::maildir::make_with_parents;
+use crate::store::queue::{Queue, SpoolLock};
+use crate::store::secret;
+use std::io::ErrorKind::{IsADirectory, NotFound};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// The disk as the server uses it.
+pub struct Spool {
+    pub disk: Arc<dyn Disk>,
+    pub queue: Queue,
+    /// Where other users put mail; none where it cannot be made for them.
+    pub drops: Option<Drops>,
+    /// An existing directory for large messages.
+    pub spill: PathBuf,
+    /// Where commands drop hints; without it what they did is found later.
+    pub control: Option<Control>,
+    /// The secrets of SRS, made at the first start.
+    pub keys: Arc<Keys>,
+    /// Held as long as anybody here writes into the spool.
+    pub lock: SpoolLock,
+}
+
+impl Spool {
+    /// Makes it ready, and takes its lock: two servers would deliver everything twice.
+    pub fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<Spool, String> {
+        let queue = Queue::new(disk.clone(), path);
+        let failed = |error: StoreError| format!("cannot use the spool: {error}");
+        queue.make().map_err(failed)?;
+        let Some(lock) = queue.lock().map_err(failed)? else {
+            let spool = path.display();
+            return Err(format!("another facteur serves from the spool {spool}: stop it first"));
+        };
+        queue.clean_tmp(SystemTime::now()).map_err(failed)?;
+        let spill = spill(&*disk, path).map_err(failed)?;
+        let drops = drops(&disk, path, &queue);
+        let keys = secret::load_or_make(&*disk, path).map_err(|error| error.to_string())?;
+        let control = Control::bind(path).map_err(|error| {
+            let what = format!("commands cannot reach this server at once: {error}");
+            tell(&Event::Warning { what: &what });
+        });
+        Ok(Spool { disk, queue, drops, spill, control: control.ok(), keys: Arc::new(keys), lock })
+    }
+}
+
+/// Where other users of this machine put mail. Without it they hear that they cannot, and the server
+/// does all else.
+fn drops(disk: &Arc<dyn Disk>, spool: &Path, queue: &Queue) -> Option<Drops> {
+    let drops = Drops::new(disk.clone(), spool);
+    let ready = drops.make().and_then(|()| drops.settle(queue));
+    let ready = ready.map_err(|error| {
+        let what = format!("users of this machine cannot send mail: {error}");
+        tell(&Event::Warning { what: &what });
+    });
+    ready.is_ok().then_some(drops)
+}
+
+/// Where large messages spill to; made, and emptied of what a crash left: a file in use has no name
+/// there, but for the moment between making it and removing its name.
+fn spill(disk: &dyn Disk, spool: &Path) -> Result<PathBuf, StoreError> {
+    let spill = spool.join("spill");
+    make_with_parents(disk, &spill)?;
+    for name in disk.list(&spill).doing("list", &spill)? {
+        let path = spill.join(name);
+        match disk.remove(&path) {
+            // Gone meanwhile; or no file of ours.
+            Err(error) if matches!(error.kind(), NotFound | IsADirectory) => {}
+            removed => removed.doing("remove", &path)?,
+        }
+    }
+    Ok(spill)
+}
