@@ -16,6 +16,7 @@
 //! D: ann@mx.test                  a message lies in the new/ of this user: its whole text, or any
 //!   | Return-Path: <x@y.test>     when no line with | follows. What no D names must not be there
 //!   / no line end                 a last line without its LF
+//! D: queue                        a message lies in the queue: its envelope and its text, in order
 //! K: limit.errors = 2             a line of the configuration
 //! A: team: ann, bob               a line of mx.test's aliases file, to the letter
 //! P: 192.0.2.1                    the client's address; over a socket only 127.*
@@ -33,15 +34,18 @@ use crate::pattern::{Pattern, is_date, is_well_formed, octets, replies};
 use crate::support::{PATIENCE, Place, tree};
 use facteur::config::Config;
 use facteur::conversation::{House, converse};
-use facteur::delivery::Post;
+use facteur::delivery::{Heralds, Post};
+use facteur::handoff::Hints;
+use facteur::mail::srs::Keys;
 use facteur::net::registry::Registry;
 use facteur::net::stream::Wire;
 use facteur::policy::Visitor;
-use facteur::server::{Server, bind};
+use facteur::server::{Server, Spool, bind};
 use facteur::site::Site;
 use facteur::store::body::Budget;
 use facteur::store::disk::{Disk, RealDisk};
 use facteur::store::memory::MemoryDisk;
+use facteur::store::queue::Queue;
 use socket2::{Domain, Socket, Type};
 use std::fs;
 use std::io::{self, Read, Write};
@@ -52,13 +56,19 @@ use std::thread;
 use std::time::Instant;
 
 /// The configuration of every dialog; `K:` adds to it and takes the place of a line of its key.
-const SITE: [&str; 5] = [
+const SITE: [&str; 6] = [
     r#"hostname = "mx.test""#,
+    // Nobody is there, so what is to be relayed stays in the queue.
+    r#"relay.smarthost = "127.0.0.1:1""#,
     r#"listen.smtp = ["127.0.0.1:0"]"#,
     r#"domain."mx.test".users = "mx.users""#,
     r#"domain."open.test".any_user = true"#,
     r#"domain."old.test".subaddress = "+""#,
 ];
+
+/// Where the spool of a dialog is, below its place.
+const SPOOL: &str = "facteur-data/spool";
+const QUEUE: &str = "facteur-data/spool/queue";
 
 /// Who is at mx.test; at old.test it is whoever has a Maildir.
 const USERS: &str = "ann:{PLAIN}x\nbob:{PLAIN}x\nCarol:{PLAIN}x\n";
@@ -215,7 +225,7 @@ impl Dialog {
         self.write_aliases(place);
         let config = Config::parse(&self.config(), &place.at("facteur.toml"));
         let (site, _) = Site::read(config.expect("a configuration")).expect("a site");
-        Arc::new(site)
+        Arc::new(site.with_keys(Arc::new(Keys::new(&[7; 32], &[]))))
     }
 
     /// Plays against the core: no socket, no disk.
@@ -225,14 +235,19 @@ impl Dialog {
         self.make_maildirs(&*disk, place);
         let (delivery, accepted) = crossbeam_channel::bounded(16);
         let (delivered, _names) = crossbeam_channel::bounded(16);
-        let post = Arc::new(Post::new(disk.clone(), "mx.test"));
+        let queue = Queue::new(disk.clone(), &place.at(SPOOL));
+        queue.make().unwrap();
+        let post = Arc::new(Post::new(disk.clone(), queue.clone(), "mx.test"));
         let worker = post.clone();
-        let house = House { disk, post, delivery, budget: Budget::new(1 << 20), spill: "/".into() };
+        let (hints, _hints) = Hints::new(16);
+        let heralds = Heralds { delivered, queued: hints.clone() };
+        let (budget, spill) = (Budget::new(1 << 20), "/".into());
+        let house = House { disk, post: Some(post), delivery, budget, spill, queue, hints };
         let visitor = Visitor { id: "s0123456789abc".to_owned(), client: self.client };
         let ticket = Arc::new(Registry::default()).enter(None, self.client, 1, 1).unwrap();
         let mut script = Script::new(&self.steps, pace, self.said(), self.is_early());
         thread::scope(|scope| {
-            scope.spawn(|| worker.run(&accepted, &delivered));
+            scope.spawn(|| worker.run(&accepted, &heralds));
             converse(&house, site, &visitor, &ticket, &mut script);
             drop(house); // ends the delivery thread
         });
@@ -247,10 +262,10 @@ impl Dialog {
         self.make_maildirs(&RealDisk, place);
         let config = Config::parse(&self.config(), &place.at("facteur.toml"));
         let config = config.expect("a configuration");
-        let (listeners, spill) = (bind(&config).expect("a listener"), place.at("spill"));
-        fs::create_dir(&spill).expect("a folder");
+        let listeners = bind(&config).expect("a listener");
+        let spool = Spool::open(Arc::new(RealDisk), &config.spool).expect("a spool");
         let (site, _) = Site::read(config).expect("a site");
-        let server = Server::start(listeners, site, Arc::new(RealDisk), spill).expect("a server");
+        let server = Server::start(listeners, site, spool).expect("a server");
         let connection = self.connect(server.addresses()[0]).expect("a connection");
         let (out, closed) = self.talk(connection);
         server.stop();
@@ -360,12 +375,17 @@ impl Dialog {
         let mut left: Vec<_> = played.files.iter().collect();
         for Delivery { line, user, text } in &self.deliveries {
             let (local, domain) = user.rsplit_once('@').unwrap_or_default();
-            let new = PathBuf::from(format!("facteur-data/mail/{domain}/{local}/new"));
+            let new = match user.as_str() {
+                "queue" => format!("{SPOOL}/queue"),
+                _ => format!("facteur-data/mail/{domain}/{local}/new"),
+            };
+            let new = PathBuf::from(new);
             let at = left.iter().position(|(path, _)| path.parent() == Some(&new));
             let at = at.ok_or_else(|| format!("{}:{line}: no message for {user}", self.path))?;
             let (name, found) = left.remove(at);
             let expected = Pattern::parse(text.as_deref().unwrap_or("*"))?;
-            let is_sized = name.to_string_lossy().ends_with(&format!(",S={}", found.len()));
+            let size = format!(",S={}", found.len());
+            let is_sized = user == "queue" || name.to_string_lossy().ends_with(&size);
             if !is_sized || !expected.fits(found, &played.ids()) {
                 let (path, text, name) = (&self.path, &expected.text, name.display());
                 let found = found.escape_ascii().to_string().replace("\\n", "\n");
@@ -383,7 +403,16 @@ impl Played {
     fn new(out: &[u8], closed: bool, files: Vec<(PathBuf, Vec<u8>)>, place: &Place) -> Played {
         let below =
             |path: PathBuf| path.strip_prefix(place.path()).map(Path::to_owned).unwrap_or(path);
-        let files = files.into_iter().map(|(path, text)| (below(path), text)).collect();
+        let files = files.into_iter().map(|(path, text)| (below(path), text));
+        // All else of the spool counts: nothing may be left there.
+        let is_own = |path: &Path| {
+            path == Path::new(SPOOL).join("lock") || path == Path::new(SPOOL).join("srs.secret")
+        };
+        let files = files.filter(|(path, _)| !is_own(path)).map(|(path, text)| {
+            let text = if path.starts_with(QUEUE) { without_journal(text) } else { text };
+            (path, text)
+        });
+        let files = files.collect();
         Played { replies: replies(out), writes: None, closed, files }
     }
 
@@ -399,7 +428,7 @@ impl Played {
         let (ids, files) = (self.ids(), &self.files);
         ids.iter().all(|id| files.iter().any(|(_, text)| is_in(id, text)))
             && files.iter().all(|(path, text)| {
-                path.parent().is_some_and(|dir| dir.ends_with("new"))
+                path.parent().is_some_and(|dir| dir.ends_with("new") || dir.ends_with("queue"))
                     && ids.iter().any(|id| is_in(id, text))
             })
     }
@@ -408,13 +437,25 @@ impl Played {
     pub fn essence(&self) -> String {
         let files = self.files.iter().map(|(path, text)| {
             let lines = text.split(|&octet| octet == b'\n');
-            let lines = lines.filter(|line| !is_date(line.trim_ascii_start()));
+            let is_time =
+                |line: &[u8]| is_date(line.trim_ascii_start()) || line.starts_with(b"queued: ");
+            let lines = lines.filter(|line| !is_time(line));
             let text: String = lines.map(|line| format!("{}\n", line.escape_ascii())).collect();
             format!("{}\n{text}", path.parent().unwrap_or(path).display())
         });
         let all = self.replies.iter().cloned().chain(files).collect::<Vec<_>>().join("\n");
         self.ids().iter().fold(all, |all, id| all.replace(&*String::from_utf8_lossy(id), "ID"))
     }
+}
+
+/// A queue file up to the end of its message: what comes behind depends on who has tried meanwhile.
+fn without_journal(mut text: Vec<u8>) -> Vec<u8> {
+    let all = String::from_utf8_lossy(&text);
+    let header = all.split("\n\n").next().unwrap_or_default();
+    let size = header.lines().find_map(|line| line.strip_prefix("size: "));
+    let end = header.len() + 2 + size.map_or(0, |size| size.parse().unwrap());
+    text.truncate(end);
+    text
 }
 
 /// The client of a dialog as the core sees it.
