@@ -1,23 +1,32 @@
 //! Several messages in one batch on a disk that fails: one message's trouble is not the others'.
 
-use crate::room::{Room, answer, session};
+use crate::faults::RELAY;
+use crate::room::{Room, answer, letter, session};
 use facteur::store::memory::Operation;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// Two users of each message.
-fn users(message: usize) -> Vec<String> {
-    vec![format!("u{message}"), format!("v{message}")]
+/// Files that each message makes: two copies and one in the queue.
+const FILES: usize = 3;
+
+/// Two people here and two elsewhere for each message; in order.
+fn people(message: usize) -> Vec<String> {
+    let names = ["u", "v", "x", "y"].into_iter().zip(["mx", "mx", "far", "other"]);
+    names.map(|(name, domain)| format!("{name}{message}@{domain}.test")).collect()
 }
 
-/// What so many sessions are told whose messages, `m0` and so on, make one batch.
-fn batch(room: &Room, messages: usize) -> Vec<String> {
+fn everybody(messages: usize) -> Vec<Vec<String>> {
+    (0..messages).map(people).collect()
+}
+
+/// What the sessions are told whose messages, `m0` and so on, make one batch.
+fn batch(room: &Room, people: &[Vec<String>]) -> Vec<String> {
     thread::scope(|scope| {
         let mut talks = Vec::new();
-        for message in 0..messages {
-            let session = session(&users(message), &format!("m{message}"), 0);
+        for (message, people) in people.iter().enumerate() {
+            let session = session(people, &format!("m{message}"), 0);
             talks.push(scope.spawn(move || room.talk(&[&session])));
             room.wait_for(message + 1);
         }
@@ -26,14 +35,19 @@ fn batch(room: &Room, messages: usize) -> Vec<String> {
     })
 }
 
-/// Every message is everywhere after 250, and nowhere after 4xx; gives how many were taken.
-fn taken(room: &Room, told: &[String]) -> usize {
+/// Every message is everywhere after 250, in `new/` or in the queue, and nowhere after 4xx; gives how
+/// many were taken.
+fn taken(room: &Room, people: &[Vec<String>], told: &[String]) -> usize {
     let mut taken = 0;
-    for (message, told) in told.iter().enumerate() {
+    for (message, (told, people)) in told.iter().zip(people).enumerate() {
         let good = answer(told).starts_with("250 2.0.0 ");
         assert!(good || answer(told).starts_with("45"), "m{message}: {told}");
-        let expected = if good { 2 } else { 0 };
-        assert_eq!(room.count(&format!("m{message}")), expected, "m{message}: {told}");
+        let expected = if good { &people[..] } else { &[] };
+        let mut expected = expected.to_vec();
+        expected.sort();
+        let found = room.found(&letter(&format!("m{message}"), 0));
+        assert_eq!(found.all(), expected, "m{message}: {told}");
+        assert!(good || found.left.is_empty(), "m{message}: {:?}", found.left);
         taken += usize::from(good);
     }
     taken
@@ -67,126 +81,209 @@ fn fail_once(
 fn assert_not_synced_again(room: &Room, failed: usize) {
     let operations = room.disk.operations();
     let path = &operations[failed].path;
-    let again = |one: &&Operation| is_data_sync(one) && one.path == *path;
-    assert_eq!(operations[failed + 1..].iter().find(again), None);
+    let mut later = operations[failed + 1..].iter().filter(|one| one.path == *path);
+    // A queue file that is written anew has the same name.
+    let again = later.find(|one| is_data_sync(one) || one.name == "create");
+    assert!(again.is_none_or(|one| one.name == "create"), "{again:?}");
 }
 
 /// Content before its name, each made durable, and both before any answer (every answer of these
 /// sessions comes after the last operation).
 #[test]
 fn the_order_of_steps() {
-    for messages in [1, 3, 4, 20] {
-        let room = Room::closed("");
-        let told = batch(&room, messages);
-        assert_eq!(taken(&room, &told), messages);
+    for messages in [1, 2, 3, 20] {
+        let mut room = Room::closed(RELAY);
+        let told = batch(&room, &everybody(messages));
+        assert_eq!(taken(&room, &everybody(messages), &told), messages);
+        let is_each = messages * FILES < 8;
         let operations = room.disk.operations();
         let at = |from: usize, name: &str, path: &Path| {
             let fits =
                 |one: &Operation| one.name == name && (path == one.path || path == Path::new("*"));
             operations[from..].iter().position(fits).map(|at| at + from)
         };
-        for (index, created) in
-            operations.iter().enumerate().filter(|(_, one)| one.name == "create")
-        {
+        let created = operations.iter().enumerate().filter(|(_, one)| one.name == "create");
+        assert_eq!(created.clone().count(), messages * FILES);
+        for (index, created) in created {
             let draft = &created.path;
-            let new = draft.parent().unwrap().with_file_name("new");
+            let home = draft.parent().unwrap().parent().unwrap();
+            let new = home.join(if home == Path::new("/spool") { "queue" } else { "new" });
             let written = at(index, "append", draft).unwrap();
             let all_written = operations.iter().rposition(|one| one.name == "append").unwrap();
-            let synced = match messages * 2 < 8 {
+            let synced = match is_each {
                 true => at(written, "sync", draft),
                 false => at(all_written, "sync_file_system", Path::new("*")),
             };
             let linked = at(0, "link", &new.join(draft.file_name().unwrap())).unwrap();
             assert!(written < synced.unwrap() && synced.unwrap() < linked, "{operations:#?}");
-            let named = match messages * 2 < 8 {
+            let named = match is_each {
                 true => at(linked, "sync_dir", &new),
                 false => at(linked, "sync_file_system", Path::new("*")),
             };
             assert!(named.is_some(), "{} has no durable name", draft.display());
             assert!(at(linked, "remove", draft).is_some(), "{} stays in tmp", draft.display());
         }
+        // Of each message the queue file first, and the scheduler hears of it.
+        let links: Vec<_> = operations.iter().filter(|one| one.name == "link").collect();
+        let is_queue = |one: &Operation| one.path.starts_with("/spool/queue");
+        assert!(links.chunks(FILES).all(|links| is_queue(links[0])), "{links:#?}");
+        assert_eq!((room.close(), room.queue().len()), (room.queue(), messages));
     }
 }
 
-/// Three messages are six files, each synced; five are ten, synced by their file system.
+/// Any operation of a batch fails once: what was answered holds, and the others go on.
+#[test]
+fn every_step_of_a_batch() {
+    for messages in [2, 3, 5] {
+        let people = everybody(messages);
+        for turn in 0.. {
+            let mut room = Room::closed(RELAY);
+            let failed = fail_once(&room, turn, |one| one.name != "remove");
+            let told = batch(&room, &people);
+            let count = taken(&room, &people, &told);
+            assert_eq!(room.close(), room.queue());
+            let Some(failed) = *failed.lock().unwrap() else {
+                assert!(turn > 20 && count == messages);
+                break;
+            };
+            let Operation { name, path } = &room.disk.operations()[failed];
+            let is_for_all = *name == "sync_file_system" || path == Path::new("/spool/queue");
+            assert!(is_for_all || count >= messages - 1, "{name} {}: {told:?}", path.display());
+        }
+    }
+}
+
+/// Two messages are six files, each synced; three are nine, synced by their file system.
 #[test]
 fn after_a_failed_sync_each_message_is_delivered_alone() {
     for messages in [2, 3, 5] {
+        let people = everybody(messages);
         for turn in 0.. {
-            let room = Room::closed("");
+            let room = Room::closed(RELAY);
             let failed = fail_once(&room, turn, is_data_sync);
-            let told = batch(&room, messages);
+            let told = batch(&room, &people);
             let Some(failed) = *failed.lock().unwrap() else {
-                assert!(turn > 0 && taken(&room, &told) == messages);
+                assert!(turn > 0 && taken(&room, &people, &told) == messages);
                 break;
             };
             let names = room.disk.operations()[..failed].iter().any(|one| one.name == "link");
             // Once the names are there, a failure of all of them is answered as such.
-            assert!(names || taken(&room, &told) == messages, "{messages} {turn}: {told:?}");
-            taken(&room, &told);
+            let all = taken(&room, &people, &told);
+            assert!(names || all == messages, "{messages} {turn}: {told:?}");
             assert_not_synced_again(&room, failed);
         }
     }
 }
 
-/// Whatever fails in one message's Maildirs, all other messages of the batch are delivered.
+/// A copy that is late in a batch whose sync fails is written when the message is tried alone: it must
+/// not stay in the queue file as well.
+#[test]
+fn a_late_copy_in_a_batch_that_is_written_anew() {
+    for messages in [1, 2, 3] {
+        let people = everybody(messages);
+        let room = Room::closed(RELAY);
+        let (mut late, mut lost) = (false, false);
+        room.disk.set_fault(move |one| {
+            let is_late = !late && one.name == "create" && one.path.iter().any(|part| part == "u0");
+            let is_lost = !lost && is_data_sync(one);
+            (late, lost) = (late || is_late, lost || is_lost);
+            (is_late || is_lost).then(|| io::Error::from_raw_os_error(28))
+        });
+        let told = batch(&room, &people);
+        // Alone from the start it is not written twice.
+        assert_eq!(taken(&room, &people, &told), if messages == 1 { 0 } else { messages });
+        if messages > 1 {
+            assert_eq!(room.found(&letter("m0", 0)).here, ["u0@mx.test", "v0@mx.test"]);
+        }
+    }
+}
+
+/// Whatever fails in one message's Maildirs, all other messages of the batch are delivered: a copy that
+/// cannot be written waits in the queue, what cannot be synced or named refuses its message.
 #[test]
 fn a_broken_maildir_fails_its_own_mail_only() {
-    let steps = ["create", "append", "sync", "link", "sync_dir", "make_dir"];
-    for step in steps {
-        for broken in ["/u0", "/u1", "/v1", "/v2"] {
-            let room = Room::closed("");
+    let late = ["create", "append", "make_dir", "sync_dir"].map(|step| (step, 3));
+    for (step, good) in late.into_iter().chain([("sync", 2), ("link", 2)]) {
+        for broken in ["u0", "u1", "v1", "v2"] {
+            let room = Room::closed(RELAY);
             room.disk.set_fault(move |operation| {
-                let inside = operation.path.to_string_lossy().contains(broken);
+                let inside = operation.path.iter().any(|part| part == broken);
                 let fails = operation.name == step && inside;
                 fails.then(|| io::Error::from_raw_os_error(28))
             });
-            let told = batch(&room, 3);
-            assert_eq!(taken(&room, &told), 2, "{step} in {broken}: {told:?}");
+            // Seven files: few enough to be synced one by one.
+            let people = [people(0), people(1)[..2].to_vec(), people(2)[..2].to_vec()];
+            let told = batch(&room, &people);
+            assert_eq!(taken(&room, &people, &told), good, "{step} in {broken}: {told:?}");
+            let queued = people
+                .iter()
+                .enumerate()
+                .flat_map(|(message, _)| room.found(&letter(&format!("m{message}"), 0)).queued);
+            let is_late = queued.into_iter().any(|to| to == format!("{broken}@mx.test"));
+            assert_eq!(is_late, good == 3, "{step} in {broken}");
             let refused = told.iter().find(|told| !answer(told).starts_with("250 "));
-            assert!(answer(refused.unwrap()).starts_with("452 4.3.1 "), "{told:?}");
+            assert!(refused.is_none_or(|told| answer(told).starts_with("452 4.3.1 ")), "{told:?}");
         }
+    }
+}
+
+/// Nothing can be put into the queue: only those suffer who have somebody elsewhere.
+#[test]
+fn a_broken_queue_fails_its_own_mail_only() {
+    for step in ["create", "append", "sync", "link", "sync_dir"] {
+        let room = Room::closed(RELAY);
+        room.disk.set_fault(move |one| {
+            let fails = one.name == step && one.path.starts_with("/spool");
+            fails.then(|| io::Error::from_raw_os_error(28))
+        });
+        let people = [people(0)[..2].to_vec(), people(1), people(2)[..2].to_vec()];
+        let told = batch(&room, &people);
+        assert_eq!(taken(&room, &people, &told), 2, "{step}: {told:?}");
+        assert!(answer(&told[1]).starts_with("452 4.3.1 "), "{step}: {told:?}");
     }
 }
 
 #[test]
 fn a_file_system_that_does_not_sync_refuses_all() {
-    let room = Room::closed("");
+    let mut room = Room::closed(RELAY);
     room.disk.set_fault(|one| is_data_sync(one).then(|| io::Error::from_raw_os_error(5)));
-    let told = batch(&room, 5);
-    assert_eq!(taken(&room, &told), 0, "{told:?}");
+    let told = batch(&room, &everybody(5));
+    assert_eq!(taken(&room, &everybody(5), &told), 0, "{told:?}");
     let mut synced: Vec<_> = room.disk.operations().into_iter().filter(is_data_sync).collect();
     let count = synced.len();
     synced.sort_by(|one, other| one.path.cmp(&other.path));
     synced.dedup();
     assert_eq!(synced.len(), count, "a file was synced twice");
+    assert_eq!((room.disk.files(), room.close()), (vec![], vec![]));
 }
 
 /// A large message in a batch has been synced by its session: what fails beside it does not cost it
 /// its place, and it is not written again.
 #[test]
 fn a_large_message_in_a_batch() {
-    for turn in 0..3 {
-        let room = Room::closed("");
-        let large = session(&["large".to_owned()], "large", 200_000);
-        let told = thread::scope(|scope| {
+    let to = ["large@mx.test".to_owned(), "large@far.test".to_owned()];
+    for turn in 0..4 {
+        let room = Room::closed(RELAY);
+        let large = session(&to, "large", 200_000);
+        let (told, first) = thread::scope(|scope| {
             let (room, large) = (&room, &large);
             let talk = scope.spawn(move || room.talk(&[large]));
             room.wait_for(1);
-            let small = session(&users(0), "m0", 0);
+            let first = room.disk.operations().len();
+            let small = session(&people(0), "m0", 0);
             let other = scope.spawn(move || room.talk(&[&small]));
             room.wait_for(2);
-            fail_once(room, turn, |one| {
-                is_data_sync(one) && !one.path.starts_with(Path::new("/etc/mail/mx.test/large"))
-            });
+            fail_once(room, turn, is_data_sync);
             room.open();
-            [talk.join().unwrap(), other.join().unwrap()]
+            ([talk.join().unwrap(), other.join().unwrap()], first)
         });
         assert!(told.iter().all(|told| answer(told).starts_with("250 2.0.0 ")), "{told:?}");
-        assert_eq!((room.count("large"), room.count("m0")), (1, 2));
-        let operations = room.disk.operations();
-        let synced = operations.iter().filter(|one| one.name == "sync");
-        let large = synced.filter(|one| one.path.to_string_lossy().contains("/large/")).count();
-        assert_eq!(large, 1);
+        assert_eq!(taken(&room, &everybody(1), &told[1..]), 1);
+        let found = room.found(&letter("large", 200_000));
+        assert_eq!((&found.here[..], &found.queued[..]), (&to[..1], &to[1..]));
+        let later = &room.disk.operations()[first..];
+        let large = later.iter().filter(|one| one.path.iter().any(|part| part == "large"));
+        let steps: Vec<_> = large.map(|one| one.name).collect();
+        assert_eq!(steps, ["link", "remove", "sync_dir"], "written anew: {later:#?}");
     }
 }

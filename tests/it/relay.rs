@@ -12,6 +12,7 @@ use facteur::store::disk::Disk;
 use facteur::store::memory::MemoryDisk;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Enough for a host that answers, and short for one that does not.
@@ -24,12 +25,12 @@ fn time(script: &str) -> Duration {
 }
 
 /// Who waits so long for anything.
-fn caller(time: Duration) -> Caller {
+fn caller(time: Duration) -> Arc<Caller> {
     let config = Config::parse(&config(""), Path::new("/etc/facteur.toml")).unwrap();
     let mut caller = Caller::new(&config);
     let timeout = &mut caller.timeout;
     (timeout.command, timeout.data, timeout.r#final) = (time, time, time);
-    caller
+    Arc::new(caller)
 }
 
 fn hop(host: &Host) -> Hop {
@@ -51,7 +52,7 @@ fn letter(to: &[&str], message: &dyn Message) -> Letter {
 const MESSAGE: &[u8] = b"Subject: hi\n\n.dot\n..\n.\nend";
 
 /// Opens, delivers [`MESSAGE`] to these, quits; gives the fates in words.
-fn attempt(host: &Host, caller: &Caller, to: &[&str]) -> Vec<String> {
+fn attempt(host: &Host, caller: &Arc<Caller>, to: &[&str]) -> Vec<String> {
     let letter = letter(to, &MESSAGE);
     let fates = match Connection::open(caller, &hop(host)) {
         Err(fate) => vec![fate; to.len()],

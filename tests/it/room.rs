@@ -7,15 +7,18 @@ use crate::support::{PATIENCE, config, text, within};
 use crossbeam_channel::{Receiver, bounded};
 use facteur::config::Config;
 use facteur::conversation::{House, converse};
-use facteur::delivery::Post;
-use facteur::handoff::Accepted;
+use facteur::delivery::{Heralds, Post};
+use facteur::handoff::{Accepted, Hint, Hints};
 use facteur::limits::MEMORY_BODIES_MAX;
+use facteur::mail::srs::{Keys, Secret};
 use facteur::net::registry::Registry;
 use facteur::net::stream::Wire;
 use facteur::policy::Visitor;
 use facteur::site::Site;
 use facteur::store::body::Budget;
+use facteur::store::entry::Entry;
 use facteur::store::memory::MemoryDisk;
+use facteur::store::queue::Queue;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,12 +26,17 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+/// What signs in every room (SRS).
+pub const SECRET: Secret = [7; 32];
+
 /// All that sessions need, and a disk to look at.
 pub struct Room {
     pub disk: MemoryDisk,
     house: Option<House>,
     site: Arc<Site>,
     accepted: Receiver<Accepted>,
+    /// What the scheduler would hear.
+    pub hinted: Receiver<Hint>,
     delivery: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -37,21 +45,28 @@ impl Room {
     pub fn closed(more: &str) -> Room {
         let config = Config::parse(&config(more), Path::new("/etc/facteur.toml")).unwrap();
         let (site, _) = Site::read(config).unwrap();
+        let site = site.with_keys(Arc::new(Keys::new(&SECRET, &[])));
         let disk = MemoryDisk::new();
-        let post = Arc::new(Post::new(Arc::new(disk.clone()), "mx.test"));
+        let queue = Queue::new(Arc::new(disk.clone()), Path::new("/spool"));
+        queue.make().unwrap();
+        let post = Arc::new(Post::new(Arc::new(disk.clone()), queue.clone(), "mx.test"));
         let (delivery, accepted) = bounded(64);
+        let (hints, hinted) = Hints::new(64);
         let house = House {
             disk: Arc::new(disk.clone()),
-            post,
+            post: Some(post),
             delivery,
             budget: Budget::new(MEMORY_BODIES_MAX),
             spill: PathBuf::from("/spill"),
+            queue,
+            hints,
         };
         Room {
             disk,
             house: Some(house),
             site: Arc::new(site),
             accepted,
+            hinted,
             delivery: Mutex::default(),
         }
     }
@@ -67,7 +82,8 @@ impl Room {
     pub fn open(&self) {
         let (post, accepted) = (self.house().post.clone(), self.accepted.clone());
         let (delivered, _) = bounded(1);
-        let thread = thread::spawn(move || post.run(&accepted, &delivered));
+        let heralds = Heralds { delivered, queued: self.house().hints.clone() };
+        let thread = thread::spawn(move || post.unwrap().run(&accepted, &heralds));
         *self.delivery.lock().unwrap() = Some(thread);
     }
 
@@ -108,6 +124,69 @@ impl Room {
         files.iter().filter(|(_, octets)| text(octets).contains(&line)).count()
     }
 
+    /// Who has this message of [`letter`]; wherever it is, it has to be whole.
+    pub fn found(&self, letter: &str) -> Found {
+        let (subject, mut found) = (letter.split('\n').next().unwrap(), Found::default());
+        for (path, octets) in self.disk.files() {
+            let all = text(&octets);
+            let dir = path.parent().unwrap().file_name().unwrap();
+            let name = path.file_name().unwrap().to_string_lossy();
+            match all.strip_suffix(letter) {
+                _ if dir == "tmp" => found.left.push(path),
+                None => assert!(!all.contains(&format!("\n{subject}\n")), "in pieces: {all}"),
+                Some(top) if dir == "new" => {
+                    let words: Vec<&str> = top.split_whitespace().take(5).collect();
+                    let to = words[3];
+                    assert_eq!(
+                        words,
+                        ["Return-Path:", "<a@b.test>", "Delivered-To:", to, "Received:"]
+                    );
+                    assert!(name.ends_with(&format!(",S={}", octets.len())), "{name}");
+                    found.here.push(to.to_owned());
+                }
+                Some(top) if dir == "queue" => {
+                    let (header, received) = top.split_once("\n\n").unwrap();
+                    let entry = Entry::parse(header, header.len() as u64 + 2).unwrap();
+                    assert!(received.starts_with("Received: from c ") && received.ends_with('\n'));
+                    assert_eq!(entry.message_at + entry.size, octets.len() as u64, "{header}");
+                    assert_eq!(
+                        (&*entry.id, entry.sender.from.to_string()),
+                        (&*name, "a@b.test".into())
+                    );
+                    found.queued.extend(entry.recipients.iter().map(|to| to.mailbox.to_string()));
+                }
+                Some(_) => panic!("it should not lie in {}", path.display()),
+            }
+        }
+        found
+    }
+
+    /// Ends delivery; gives what the scheduler has heard of new messages: their ids.
+    pub fn close(&mut self) -> Vec<String> {
+        self.end();
+        let new = self.hinted.try_iter().map(|hint| match hint {
+            Hint::New(entry) => entry.id,
+            other => panic!("{other:?}"),
+        });
+        let mut ids: Vec<String> = new.collect();
+        ids.sort();
+        ids
+    }
+
+    /// The ids of the messages that lie in the queue.
+    pub fn queue(&self) -> Vec<String> {
+        let files = self.disk.files().into_iter().map(|(path, _)| path);
+        let queued = files.filter(|path| path.parent().unwrap().ends_with("queue"));
+        queued.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    }
+
+    fn end(&mut self) {
+        self.house = None; // its sender with it, so that the delivery thread ends
+        if let Some(thread) = self.delivery.lock().unwrap().take() {
+            let _ = thread.join();
+        }
+    }
+
     fn house(&self) -> &House {
         self.house.as_ref().unwrap()
     }
@@ -115,10 +194,7 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.house = None; // its sender with it, so that the delivery thread ends
-        if let Some(thread) = self.delivery.lock().unwrap().take() {
-            let _ = thread.join();
-        }
+        self.end();
     }
 }
 
@@ -158,13 +234,40 @@ impl Wire for Script {
     }
 }
 
-/// A session of one message, of about so many octets, to these users of mx.test.
+/// Who has a message, in no order, each as often as they have it.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// In the `new/` of their Maildirs.
+    pub here: Vec<String>,
+    pub queued: Vec<String>,
+    /// Files of any message in a `tmp/`.
+    pub left: Vec<PathBuf>,
+}
+
+impl Found {
+    /// All who have it, in order.
+    pub fn all(&self) -> Vec<String> {
+        let mut all = [&self.here[..], &self.queued].concat();
+        all.sort();
+        all
+    }
+}
+
+/// A session of one message, of about so many octets, to these users of mx.test, or to whole addresses.
 pub fn session(users: &[String], subject: &str, size: usize) -> Vec<u8> {
     let mut session = "EHLO c\r\nMAIL FROM:<a@b.test>\r\n".to_owned();
-    users.iter().for_each(|user| session.push_str(&format!("RCPT TO:<{user}@mx.test>\r\n")));
-    let body = "0123456789abcdef\r\n".repeat(size / 18);
-    session.push_str(&format!("DATA\r\nSubject: {subject}\r\n\r\n{body}.\r\n"));
+    for user in users {
+        let domain = if user.contains('@') { "" } else { "@mx.test" };
+        session.push_str(&format!("RCPT TO:<{user}{domain}>\r\n"));
+    }
+    let letter = letter(subject, size).replace('\n', "\r\n");
+    session.push_str(&format!("DATA\r\n{letter}.\r\n"));
     session.into_bytes()
+}
+
+/// The message of such a session, as it lies on a disk below what we put on top.
+pub fn letter(subject: &str, size: usize) -> String {
+    format!("Subject: {subject}\n\n{}", "0123456789abcdef\n".repeat(size / 18))
 }
 
 /// The last reply of a session.

@@ -3,10 +3,9 @@
 use crate::client::Client;
 use crate::support::{PATIENCE, Place, within};
 use facteur::config::Config;
-use facteur::server::{Server, bind};
+use facteur::server::{Server, Spool, bind};
 use facteur::site::Site;
 use facteur::store::disk::{Disk, RealDisk};
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -164,13 +163,18 @@ impl Inside {
     /// On any disk; relative paths of the configuration are those of `folder`.
     pub fn on(disk: Arc<dyn Disk>, folder: &Path, config: &str) -> Inside {
         let config = Config::parse(config, &folder.join("facteur.toml")).unwrap();
-        let (spill, listeners) = (config.spool.join("spill"), bind(&config).unwrap());
-        fs::create_dir_all(&spill).unwrap();
+        let listeners = bind(&config).unwrap();
+        let spool = Spool::open(disk, &config.spool).unwrap();
         let (site, bad) = Site::read(config).unwrap();
         assert!(bad.is_empty(), "{bad:?}");
-        let server = Server::start(listeners, site, disk, spill).unwrap();
+        let server = Server::start(listeners, site, spool).unwrap();
         let address = server.addresses()[0];
         Inside { server: Some(server), address }
+    }
+
+    /// Attempts all that waits, whatever backs off.
+    pub fn flush(&self) {
+        self.server.as_ref().unwrap().flush();
     }
 
     pub fn sessions(&self) -> usize {
