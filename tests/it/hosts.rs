@@ -112,7 +112,11 @@ impl Host {
 
     /// On an address and port; 0 is a free one.
     pub fn on(address: &str, script: &str) -> Host {
-        let listener = TcpListener::bind(address).unwrap();
+        Host::at(TcpListener::bind(address).unwrap(), script)
+    }
+
+    /// Where somebody listens already.
+    pub fn at(listener: TcpListener, script: &str) -> Host {
         let address = listener.local_addr().unwrap();
         let shared = Shared {
             rules: Mutex::new(rules(script).chain(rules(DEFAULTS)).collect()),

@@ -31,10 +31,11 @@ pub struct Net {
 impl Net {
     /// A host for each script, from 127.0.0.2 on; nobody has a name yet.
     pub fn new(scripts: &[&str]) -> Net {
-        let port = free_port(scripts.len());
-        let start =
-            |(index, script): (usize, &&str)| Host::on(&format!("{}:{port}", ip(index)), script);
-        Net { dns: Dnsd::new(""), hosts: scripts.iter().enumerate().map(start).collect(), port }
+        let listeners = listeners(scripts.len());
+        let port = listeners[0].local_addr().unwrap().port();
+        let hosts = listeners.into_iter().zip(scripts);
+        let hosts = hosts.map(|(listener, script)| Host::at(listener, script)).collect();
+        Net { dns: Dnsd::new(""), hosts, port }
     }
 
     /// A site that asks these names, with more keys of `relay` and more sections. What is silent is so
@@ -59,13 +60,14 @@ fn ip(index: usize) -> String {
     format!("127.0.0.{}", index + 2)
 }
 
-/// A port that is free at so many addresses from 127.0.0.2 on.
-fn free_port(hosts: usize) -> u16 {
+/// One port at so many addresses from 127.0.0.2 on, at least one; kept from the moment it is found free.
+fn listeners(hosts: usize) -> Vec<TcpListener> {
     loop {
         let first = TcpListener::bind("127.0.0.2:0").unwrap();
         let port = first.local_addr().unwrap().port();
-        if (1..hosts).all(|index| TcpListener::bind((&*ip(index), port)).is_ok()) {
-            return port;
+        let others = (1..hosts).map(|index| TcpListener::bind((&*ip(index), port)));
+        if let Ok(all) = std::iter::once(Ok(first)).chain(others).collect() {
+            return all;
         }
     }
 }

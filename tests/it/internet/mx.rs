@@ -122,11 +122,16 @@ fn equal_hosts_share_the_mail_and_worse_ones_get_none() {
 
 #[test]
 fn all_addresses_of_a_host_are_tried() {
-    let (place, net) = (Place::new(), Net::new(&[""]));
     let Ok(_) = std::net::TcpListener::bind(("::1", 0)) else {
         return crate::support::skip("no IPv6 here");
     };
-    let six = Host::on(&format!("[::1]:{}", net.port), "");
+    let place = Place::new();
+    let (net, six) = loop {
+        let net = Net::new(&[""]);
+        if let Ok(six) = std::net::TcpListener::bind(("::1", net.port)) {
+            break (net, Host::at(six, ""));
+        }
+    };
     net.dns.set(
         "far.test MX 10 mx.far.test\nmx.far.test AAAA 2001:db8::1\nmx.far.test A 127.0.0.99\n\
          mx.far.test A 127.0.0.2\n\
