@@ -4,10 +4,11 @@
 use super::disk::{Doing, StoreError};
 use crate::limits::{BAD_LINE_MAX, TABLE_MAX};
 use nix::fcntl::OFlag;
+use nix::unistd::{Gid, Uid};
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -71,6 +72,67 @@ pub fn read(file: &Path) -> Result<Vec<u8>, StoreError> {
         octets.drain(..3);
     }
     Ok(octets)
+}
+
+/// Replaces a file by what `change` makes of its content, whole or not at all, also in a power cut;
+/// `change` gives none to leave it. Mode and owner stay; a file that is not there yet counts as empty,
+/// and gets mode 0600 and `owner`, when one is given. Several processes may do so at once: each sees what
+/// the others have done.
+pub fn change<E: From<StoreError>>(
+    file: &Path,
+    owner: Option<(Uid, Gid)>,
+    change: impl FnOnce(&[u8]) -> Result<Option<Vec<u8>>, E>,
+) -> Result<(), E> {
+    // Where a link leads to is changed, and the link stays.
+    let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // The directory, since the file itself is another one afterwards.
+    let lock = File::open(dir).doing("open", dir)?;
+    lock.lock().doing("lock", dir)?;
+    let old = fs::metadata(file);
+    let text = match &old {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        _ => read_bounded(file).doing("read", file)?,
+    };
+    let Some(new) = change(&text)? else { return Ok(()) };
+    if new.len() as u64 > TABLE_MAX {
+        Err(io::ErrorKind::FileTooLarge.into()).doing("write", file)?;
+    }
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let draft = Draft(dir.join(format!(".{name}.{}", crate::id::message())));
+    write_draft(&draft.0, &new, old.ok(), owner).doing("write", &draft.0)?;
+    fs::rename(&draft.0, file).doing("replace", file)?;
+    Ok(lock.sync_all().doing("sync", dir)?)
+}
+
+/// A file beside the one that it will replace; dropping it removes it, if it still has that name.
+struct Draft(PathBuf);
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn write_draft(
+    path: &Path,
+    text: &[u8],
+    old: Option<fs::Metadata>,
+    owner: Option<(Uid, Gid)>,
+) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text)?;
+    let kept = old.as_ref().map(|old| (Uid::from_raw(old.uid()), Gid::from_raw(old.gid())));
+    let is = file.metadata()?;
+    let wanted = kept.or(owner);
+    if let Some((uid, gid)) = wanted.filter(|who| *who != (is.uid().into(), is.gid().into())) {
+        // Never left to another owner without a word: a server that cannot read it has no users.
+        fchown(&file, Some(uid.as_raw()), Some(gid.as_raw()))?;
+    }
+    if let Some(old) = old {
+        file.set_permissions(old.permissions())?;
+    }
+    file.sync_all()
 }
 
 fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {

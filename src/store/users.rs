@@ -1,21 +1,38 @@
 //! A domain's users file: Dovecot's passwd-file, `user:{SCHEME}hash:uid:gid:gecos:home:shell:extra`.
 //!
-//! Only the names are read here. A bad line is named and spoils nothing else; names are compared
-//! without regard to ASCII case and kept as they are written.
+//! Names and passwords are read here, what else stands in a line is Dovecot's. A bad line is named and
+//! spoils nothing else; names are compared without regard to ASCII case and kept as they are written.
+//!
+//! A user whose password cannot be used gets mail all the same; only logging in is not for him.
+
+pub mod edit;
 
 use super::disk::StoreError;
+use super::password::Stored;
 use super::table::{self, BadLine};
 use crate::mail::address::{Domain, LocalPart, is_file_name};
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The users of one domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Users {
-    /// In lower case → as written.
-    names: HashMap<String, String>,
+    /// By name in lower case.
+    users: HashMap<String, User>,
     /// As written, of the first good line.
     first: Option<String>,
+    /// The first password of the file.
+    reference: Option<Arc<Stored>>,
+    /// A password with which SCRAM cannot be spoken.
+    has_other_than_scram: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct User {
+    /// As written.
+    name: String,
+    password: Option<Arc<Stored>>,
 }
 
 impl Users {
@@ -32,7 +49,14 @@ impl Users {
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
-            let added = name(line, domain).and_then(|name| users.add(name));
+            let added = name(line, domain).and_then(|name| {
+                users.check(name)?;
+                // The name counts in either case: no mail is refused for a bad hash.
+                let password = password(line);
+                let bad = password.as_ref().err().map(|what| unusable(name, what));
+                users.add(name, password.ok().flatten());
+                bad.map_or(Ok(()), Err)
+            });
             if let Err(what) = added {
                 bad.push(BadLine::new(file, index + 1, &what));
             }
@@ -42,7 +66,24 @@ impl Users {
 
     /// The user's name as the file writes it.
     pub fn get(&self, local: &str) -> Option<&str> {
-        self.names.get(&local.to_ascii_lowercase()).map(String::as_str)
+        self.find(local).map(|user| user.name.as_str())
+    }
+
+    /// What a user's password is verified with; none where there is no user, or no password that can
+    /// be used.
+    pub fn password(&self, local: &str) -> Option<&Arc<Stored>> {
+        self.find(local)?.password.as_ref()
+    }
+
+    /// The first password of the file: what a user who is not there is verified with, so that it
+    /// takes as long.
+    pub fn reference(&self) -> Option<&Arc<Stored>> {
+        self.reference.as_ref()
+    }
+
+    /// Whether SCRAM can be spoken with every password that there is.
+    pub fn can_scram(&self) -> bool {
+        !self.has_other_than_scram
     }
 
     /// The user of the first line.
@@ -52,17 +93,52 @@ impl Users {
 
     /// All names as written, in no order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.names.values().map(String::as_str)
+        self.users.values().map(|user| user.name.as_str())
     }
 
-    fn add(&mut self, name: &str) -> Result<(), String> {
-        let key = name.to_ascii_lowercase();
-        if self.names.contains_key(&key) {
-            return Err(format!("user {name} stands here twice; the first line counts"));
+    fn find(&self, local: &str) -> Option<&User> {
+        self.users.get(&local.to_ascii_lowercase())
+    }
+
+    fn check(&self, name: &str) -> Result<(), String> {
+        match self.find(name) {
+            Some(_) => Err(format!("user {name} stands here twice; the first line counts")),
+            None => Ok(()),
         }
+    }
+
+    fn add(&mut self, name: &str, password: Option<Stored>) {
+        let password = password.map(Arc::new);
         self.first.get_or_insert_with(|| name.to_owned());
-        self.names.insert(key, name.to_owned());
-        Ok(())
+        self.has_other_than_scram |= password.as_ref().is_some_and(|stored| !stored.can_scram());
+        self.reference = self.reference.take().or_else(|| password.clone());
+        self.users.insert(name.to_ascii_lowercase(), User { name: name.to_owned(), password });
+    }
+}
+
+fn unusable(name: &str, what: &str) -> String {
+    format!("user {name} gets mail but cannot log in: {what}")
+}
+
+/// Fields of a line: name, password, uid, gid, gecos, home, shell, and Dovecot's own.
+const PASSWORD_FIELD: usize = 1;
+const EXTRA_FIELD: usize = 7;
+
+/// The password of one line; none where it is empty, or Dovecot may not log in with it either.
+fn password(line: &[u8]) -> Result<Option<Stored>, String> {
+    let line = String::from_utf8_lossy(line);
+    let mut fields = line.split(':');
+    let field = fields.nth(PASSWORD_FIELD).unwrap_or_default();
+    let extra = fields.nth(EXTRA_FIELD - PASSWORD_FIELD - 1).unwrap_or_default();
+    // Who may not log in there, or from some networks only, or without any password.
+    const LIMITS: [&str; 4] = ["nologin", "nopassword", "allow_nets", "allow_real_nets"];
+    let limit = extra
+        .split_ascii_whitespace()
+        .find(|extra| LIMITS.contains(&extra.split_once('=').map_or(*extra, |(name, _)| name)));
+    match (field, limit) {
+        ("", _) | (_, Some("nologin")) => Ok(None),
+        (_, Some(limit)) => Err(format!("{limit} is Dovecot's, and not known here")),
+        (field, None) => Stored::parse(field).map(Some),
     }
 }
 
@@ -88,6 +164,27 @@ fn name<'a>(line: &'a [u8], domain: &Domain) -> Result<&'a str, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords() {
+        let text = b"ann:{PLAIN}x:::::\nbob:\neve:{MD5}x\nzoe:{PLAIN}y:::::/bin/sh:nologin a=b\n\
+                     cat:{PLAIN}z::::::userdb_x=1 allow_nets=10.0.0.0/8\ndan@mx.test:{PLAIN}d\r\n";
+        let domain = Domain::parse("mx.test").unwrap();
+        let (users, bad) = Users::parse(text, Path::new("u"), &domain);
+        let has = |name| users.password(name).is_some();
+        assert_eq!(
+            ["ann", "ANN", "bob", "eve", "zoe", "cat", "dan"].map(has),
+            [true, true, false, false, false, false, true]
+        );
+        assert_eq!(users.names().count(), 6);
+        assert_eq!(users.password("dan").unwrap().verify("d"), Ok(true));
+        assert_eq!(users.reference(), users.password("ann"));
+        assert!(users.can_scram());
+        let bad: Vec<_> = bad.iter().map(ToString::to_string).collect();
+        assert_eq!(bad.len(), 2, "{bad:?}");
+        assert!(bad[0].starts_with("u:3: user eve gets mail but cannot log in: {MD5}"), "{bad:?}");
+        assert!(bad[1].starts_with("u:5: user cat gets mail") && bad[1].contains("allow_nets"));
+    }
 
     #[test]
     fn lines() {

@@ -1,0 +1,209 @@
+//! `facteur user add`, `list`, `remove`: the users files of the configuration, which Dovecot reads too.
+//!
+//! A file is replaced as a whole or not at all, and only the one line changes. No Maildir is made or
+//! removed: the first mail makes one, and what lies in one is not ours to throw away.
+
+use super::listing::{end, json_lines};
+use super::{Failure, Request, complain, config, print, terminal};
+use crate::config::{Config, DomainConfig};
+use crate::limits::PASSWORD_MAX;
+use crate::mail::address::{Domain, Host, Mailbox};
+use crate::privileges;
+use crate::store::disk::StoreError;
+use crate::store::password::{Scheme, make};
+use crate::store::table;
+use crate::store::users::{Users, edit};
+use nix::unistd::{Gid, Uid, geteuid};
+use serde::Serialize;
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::path::Path;
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::Failed(error.to_string())
+    }
+}
+
+/// Makes a user, or gives a known one a new password.
+pub fn add(request: &Request, address: &str) -> Result<(), Failure> {
+    let scheme = match request.scheme.as_deref() {
+        None => Scheme::Argon2id,
+        Some(name) => Scheme::parse(name).ok_or_else(|| {
+            let names: Vec<&str> = Scheme::ALL.iter().map(|scheme| scheme.name()).collect();
+            let name = terminal::escape(name);
+            Failure::Usage(format!("no scheme is called {name}; there are {}", names.join(", ")))
+        })?,
+    };
+    let config = config(request)?;
+    let Account { domain, user, file } = account(&config, address)?;
+    // Everything that can be wrong is found before a person types a password.
+    let password = password(address)?;
+    let field = make(scheme, &password).map_err(|why| Failure::Failed(why.to_string()))?;
+    let mut is_new = true;
+    table::change(file, owner(&config)?, |text| {
+        let (before, _) = Users::parse(text, file, &domain.name);
+        is_new = before.get(&user).is_none();
+        let changed = edit::set(text, &domain.name, &user, &field);
+        // A # in front, or an @ inside, would make it another line than it was meant to be.
+        match Users::parse(&changed, file, &domain.name).0.password(&user) {
+            Some(_) => Ok(Some(changed)),
+            None => {
+                let shown = terminal::escape(address);
+                Err(Failure::Failed(format!("{shown}: a users file cannot hold this name")))
+            }
+        }
+    })?;
+    let done = if is_new { "added" } else { "has a new password" };
+    print(&format!("{} {done}\n", terminal::escape(address)))
+}
+
+/// Takes a user out of his file.
+pub fn remove(request: &Request, address: &str) -> Result<(), Failure> {
+    let config = config(request)?;
+    let Account { domain, user, file } = account(&config, address)?;
+    table::change(file, None, |text| match edit::remove(text, &domain.name, &user) {
+        Some(changed) => Ok(Some(changed)),
+        None => {
+            let shown = terminal::escape(address);
+            Err(Failure::Failed(format!("{shown}: no such user in {}", file.display())))
+        }
+    })
+}
+
+/// One line of `list`.
+#[derive(Serialize)]
+struct Row {
+    address: String,
+    /// Empty where nobody can log in with it.
+    scheme: &'static str,
+}
+
+/// All users of all users files, in order; a file that cannot be read hides no other.
+pub fn list(request: &Request) -> Result<(), Failure> {
+    let config = config(request)?;
+    let mut failed = false;
+    let mut rows = Vec::new();
+    for domain in &config.domains {
+        let Some(file) = &domain.users else { continue };
+        match Users::read(file, &domain.name) {
+            Ok((users, bad)) => {
+                rows.extend(rows_of(&users, &domain.name));
+                bad.iter().for_each(|line| complain(&line.to_string()));
+                failed |= !bad.is_empty();
+            }
+            Err(error) => {
+                complain(&error.to_string());
+                failed = true;
+            }
+        }
+    }
+    let lines = match request.json {
+        true => json_lines(&rows).map_err(|error| Failure::Failed(error.to_string()))?,
+        false => {
+            let line = |row: &Row| {
+                let scheme = if row.scheme.is_empty() { "-" } else { row.scheme };
+                format!("{}  {scheme}\n", terminal::escape(&row.address))
+            };
+            rows.iter().map(line).collect()
+        }
+    };
+    let written = end(io::stdout().lock().write_all(lines.as_bytes()));
+    written.map_err(|error| Failure::Failed(format!("cannot write: {error}")))?;
+    if failed { Err(Failure::Told) } else { Ok(()) }
+}
+
+fn rows_of(users: &Users, domain: &Domain) -> Vec<Row> {
+    let mut names: Vec<&str> = users.names().collect();
+    names.sort_unstable();
+    let row = |name: &str| Row {
+        address: format!("{name}@{domain}"),
+        scheme: users.password(name).map_or("", |stored| stored.scheme().name()),
+    };
+    names.into_iter().map(row).collect()
+}
+
+/// Where the password of an address is kept, whether there is one or not.
+struct Account<'a> {
+    domain: &'a DomainConfig,
+    user: String,
+    file: &'a Path,
+}
+
+fn account<'a>(config: &'a Config, address: &str) -> Result<Account<'a>, Failure> {
+    let shown = terminal::escape(address);
+    let mailbox = Mailbox::parse(address);
+    let mailbox = mailbox.map_err(|why| Failure::Failed(format!("{shown}: {why}")))?;
+    let domain = config.domains.iter().find(|domain| match &mailbox.host {
+        Host::Domain(name) => *name == domain.name,
+        Host::Literal(_) => false,
+    });
+    let Some(domain) = domain else {
+        return Err(Failure::Failed(format!("{shown}: {} is not delivered here", mailbox.host)));
+    };
+    match &domain.users {
+        Some(file) => Ok(Account { domain, user: mailbox.local.as_str().to_owned(), file }),
+        None => {
+            let place = config.place(&domain.key);
+            Err(Failure::Failed(format!(
+                "{place}: it has no users file; name one: users = \"...\""
+            )))
+        }
+    }
+}
+
+/// To whom a new file belongs: made by root, it must be one that the server can read.
+fn owner(config: &Config) -> Result<Option<(Uid, Gid)>, Failure> {
+    match &config.run_as {
+        Some(name) if geteuid().is_root() => {
+            let user = privileges::find(name);
+            let why = |why| Failure::Failed(format!("{}: {why}", config.place("run_as")));
+            user.map(|user| Some((user.uid, user.gid))).map_err(why)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Asked for twice on a terminal, without showing it; else the first line of stdin.
+fn password(address: &str) -> Result<String, Failure> {
+    let read = match io::stdin().is_terminal() {
+        true => {
+            let quiet = terminal::Quiet::begin();
+            let quiet = quiet.map_err(|error| {
+                Failure::Failed(format!("the terminal does not hide a password: {error}"))
+            })?;
+            let first = ask(&format!("password for {}: ", terminal::escape(address)))?;
+            let second = ask("the same again: ")?;
+            drop(quiet);
+            if first != second {
+                return Err(Failure::Failed("the two are not the same; try again".to_owned()));
+            }
+            first
+        }
+        false => line()?,
+    };
+    match read.is_empty() {
+        true => Err(Failure::Failed("no password was given; it is read from stdin".to_owned())),
+        false => Ok(read),
+    }
+}
+
+fn ask(prompt: &str) -> Result<String, Failure> {
+    // Not to stdout, which may be a file.
+    let _ = write!(io::stderr(), "{prompt}").and_then(|()| io::stderr().flush());
+    let answer = line();
+    let _ = writeln!(io::stderr()); // the line end was not shown either
+    answer
+}
+
+/// One line of stdin without its end; what comes behind it is not looked at.
+fn line() -> Result<String, Failure> {
+    let mut line = Vec::new();
+    // One octet more than may be, so that too long is seen.
+    let most = PASSWORD_MAX as u64 + 3;
+    let read = io::stdin().lock().take(most).read_until(b'\n', &mut line);
+    read.map_err(|error| Failure::Failed(format!("cannot read the password: {error}")))?;
+    let text = line.strip_suffix(b"\n").unwrap_or(&line);
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    let text = str::from_utf8(text);
+    text.map(str::to_owned).map_err(|_| Failure::Failed("the password is not UTF-8".to_owned()))
+}

@@ -1,0 +1,250 @@
+//! `facteur user`: the file that it writes, who may read it afterwards, and what a person is told.
+
+use crate::commands::{run, run_clean};
+use crate::outside::PYTHON;
+use crate::servers::FACTEUR;
+use crate::support::{PATIENCE, Place, config, files, has_program, skip, text, within};
+use facteur::mail::address::Domain;
+use facteur::store::users::Users;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::process::{Child, Command, Stdio};
+
+fn place() -> Place {
+    let place = Place::new();
+    let users = config("").replace("any_user = true", "users = \"mx.users\"");
+    place.write("facteur.toml", format!("{users}[domain.\"open.test\"]\nany_user = true\n"));
+    place
+}
+
+/// `user add` with this on its stdin.
+fn add(place: &Place, arguments: &[&str], stdin: &str) -> (i32, String, String) {
+    let mut command = Command::new(FACTEUR);
+    command.args(["user", "add"]).args(arguments).current_dir(place.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // Who refuses before it reads leaves a broken pipe.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+/// Whether the file takes this password for that user.
+fn takes(place: &Place, user: &str, password: &str) -> bool {
+    let domain = Domain::parse("mx.test").unwrap();
+    let (users, _) = Users::read(&place.at("mx.users"), &domain).unwrap();
+    users.password(user).is_some_and(|stored| stored.verify(password).unwrap())
+}
+
+#[test]
+fn a_user_is_added_changed_listed_and_removed() {
+    let place = place();
+    let (status, out, err) = add(&place, &["ann@mx.test"], "pencil\nmore\n");
+    assert_eq!((status, out.as_str(), err.as_str()), (0, "ann@mx.test added\n", ""));
+    let file = fs::read_to_string(place.at("mx.users")).unwrap();
+    assert!(file.starts_with("ann:{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=1$"), "{file}");
+    assert!(file.ends_with(":::::\n") && !file.contains("pencil"), "{file}");
+    let mode = fs::metadata(place.at("mx.users")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(takes(&place, "ann", "pencil") && !takes(&place, "ann", "pencil\nmore"));
+
+    let (status, out, _) = add(&place, &["ANN@MX.test"], "brush\r\n");
+    assert_eq!((status, out.as_str()), (0, "ANN@MX.test has a new password\n"));
+    assert!(takes(&place, "ann", "brush") && !takes(&place, "ann", "pencil"));
+    assert_eq!(add(&place, &["bob@mx.test", "--scheme", "scram-sha-256"], "x").0, 0);
+    assert!(takes(&place, "bob", "x"));
+
+    let (_, out, err) = run_clean(&place, &["user", "list"]);
+    assert_eq!(
+        (out.as_str(), err.as_str()),
+        ("ann@mx.test  ARGON2ID\nbob@mx.test  SCRAM-SHA-256\n", "")
+    );
+    let (status, out, _) = run_clean(&place, &["user", "list", "--json"]);
+    let first = "{\"address\":\"ann@mx.test\",\"scheme\":\"ARGON2ID\"}";
+    assert!(status == 0 && out.lines().next() == Some(first) && out.lines().count() == 2, "{out}");
+
+    assert_eq!(run(&place, &["user", "remove", "Ann@mx.test"]), (0, String::new(), String::new()));
+    let (_, out, _) = run_clean(&place, &["user", "list"]);
+    assert_eq!(out, "bob@mx.test  SCRAM-SHA-256\n");
+    let (status, _, err) = run_clean(&place, &["user", "remove", "ann@mx.test"]);
+    assert!(status == 1 && err.contains("ann@mx.test: no such user in ./mx.users"), "{err}");
+    let names: Vec<_> =
+        files(place.path()).into_iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+    assert_eq!(names, ["facteur.toml", "mx.users"], "something was left");
+}
+
+#[test]
+fn everything_else_in_the_file_stays() {
+    let place = place();
+    let before = "# people\r\n\nAnn@mx.test:{PLAIN}x:1000:1000:Ann Smith:/home/ann::a=b\nno colon\nbob:{MD5}y";
+    let real = place.write("real.users", before);
+    symlink(&real, place.at("mx.users")).unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+    let root = nix::unistd::geteuid().is_root();
+    if root {
+        chown(&real, Some(65534), Some(65534)).unwrap();
+    }
+    assert_eq!(add(&place, &["ann@mx.test", "--scheme", "PLAIN"], "new\n").0, 0);
+    assert_eq!(fs::read_to_string(&real).unwrap(), before.replace("{PLAIN}x", "{PLAIN}new"));
+    assert_eq!(add(&place, &["zoe@mx.test", "--scheme", "PLAIN"], "z\n").0, 0);
+    let after = format!("{}\nzoe:{{PLAIN}}z:::::\n", before.replace("{PLAIN}x", "{PLAIN}new"));
+    assert_eq!(fs::read_to_string(&real).unwrap(), after);
+    assert_eq!(run(&place, &["user", "remove", "zoe@mx.test"]).0, 0);
+    assert!(fs::symlink_metadata(place.at("mx.users")).unwrap().is_symlink());
+    let found = fs::metadata(&real).unwrap();
+    assert_eq!(found.permissions().mode() & 0o777, 0o640);
+    assert!(!root || (found.uid(), found.gid()) == (65534, 65534));
+}
+
+#[test]
+fn what_is_refused_changes_nothing() {
+    let place = place();
+    place.write("mx.users", "ann:{PLAIN}x:::::\n");
+    let long = "x".repeat(1025);
+    for (arguments, stdin, status, why) in [
+        (&["ann@mx.test"][..], "", 1, "no password"),
+        (&["ann@mx.test"], "\nx\n", 1, "no password"),
+        (&["ann@mx.test"], &long, 1, "longer than 1024"),
+        (&["ann@mx.test"], "a\tb\n", 1, "control"),
+        (&["ann@mx.test", "--scheme", "PLAIN"], "a:b\n", 1, "colon"),
+        (&["ann@mx.test", "--scheme", "BLF-CRYPT"], &long[..73], 1, "longer than 72"),
+        (&["ann@mx.test", "--scheme", "MD5"], "x\n", 2, "no scheme is called MD5"),
+        (&["ann@far.test"], "x\n", 1, "far.test is not delivered here"),
+        (&["ann@open.test"], "x\n", 1, "it has no users file"),
+        (&["ann"], "x\n", 1, "ann: "),
+        (&["\"#ann\"@mx.test"], "x\n", 1, "cannot hold this name"),
+        (&["\"a/b\"@mx.test"], "x\n", 1, "cannot hold this name"),
+        (&["\"a:b\"@mx.test"], "x\n", 1, "cannot hold this name"),
+        (&["a\x1b[2J@mx.test"], "x\n", 1, "\\x1b"),
+    ] {
+        let (found, out, err) = add(&place, arguments, stdin);
+        assert!(found == status && out.is_empty(), "{arguments:?}: {found} {out}{err}");
+        assert!(err.contains(why) && !err.contains('\x1b'), "{arguments:?}: {err}");
+    }
+    assert_eq!(fs::read_to_string(place.at("mx.users")).unwrap(), "ann:{PLAIN}x:::::\n");
+    for wrong in [
+        &["user"][..],
+        &["user", "add"],
+        &["user", "add", "a@b", "c@d"],
+        &["user", "add", "a@b", "--json"],
+        &["user", "list", "more"],
+        &["user", "list", "--scheme", "PLAIN"],
+        &["user", "remove"],
+        &["user", "nonsense"],
+    ] {
+        let (status, out, err) = run_clean(&place, wrong);
+        assert!(status == 2 && out.is_empty() && !err.is_empty(), "{wrong:?}: {status} {out}{err}");
+    }
+    let (status, out, _) = run_clean(&place, &["user", "--help"]);
+    assert!(status == 0 && out.contains("facteur [-c FILE] user add ADDRESS"));
+}
+
+#[test]
+fn many_at_once_lose_nobody() {
+    let place = place();
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let place = &place;
+            let address = format!("user{number}@mx.test");
+            scope.spawn(move || {
+                assert_eq!(add(place, &[&address, "--scheme", "PLAIN"], "x\n").0, 0, "{address}");
+            });
+        }
+    });
+    let (_, out, _) = run_clean(&place, &["user", "list"]);
+    assert_eq!(out.lines().count(), 8, "{out}");
+}
+
+/// A terminal of Python's asks twice, and shows nothing.
+#[test]
+fn on_a_terminal() {
+    if !has_program(PYTHON, "--version") {
+        return skip("python3 is not installed");
+    }
+    let place = place();
+    let script = "import os, pty, sys\n\
+        answers = [a.encode() + b'\\n' for a in sys.argv[2:]]\n\
+        pid, fd = pty.fork()\n\
+        if pid == 0: os.execv(sys.argv[1], [sys.argv[1], 'user', 'add', 'ann@mx.test'])\n\
+        shown = b''\n\
+        while True:\n\
+        \x20 try: piece = os.read(fd, 1000)\n\
+        \x20 except OSError: break\n\
+        \x20 if not piece: break\n\
+        \x20 shown += piece\n\
+        \x20 if shown.endswith(b': '): os.write(fd, answers.pop(0))\n\
+        status = os.waitpid(pid, 0)[1]\n\
+        sys.stdout.buffer.write(shown)\n\
+        sys.exit(os.waitstatus_to_exitcode(status))\n";
+    let ask = |first: &str, second: &str| {
+        let mut command = Command::new(PYTHON);
+        command.args(["-c", script, FACTEUR, first, second]).current_dir(place.path());
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (status, shown) = ask("pencil", "penci1");
+    assert!(status == Some(1) && shown.contains("not the same"), "{shown}");
+    assert!(!place.at("mx.users").exists());
+    let (status, shown) = ask("pencil", "pencil");
+    assert!(status == Some(0) && shown.contains("password for ann@mx.test: "), "{shown}");
+    assert!(!shown.contains("pencil"), "{shown}");
+    assert!(takes(&place, "ann", "pencil"));
+}
+
+/// Dovecot, with nothing of it running but who may log in; ended when this is dropped.
+struct Dovecot(Child);
+
+impl Drop for Dovecot {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn dovecot_reads_what_is_written() {
+    const DOVECOT: &str = "/usr/sbin/dovecot";
+    let version = Command::new(DOVECOT).arg("--version").output();
+    if !version.is_ok_and(|output| output.stdout.starts_with(b"2.3.")) {
+        return skip("Dovecot 2.3 is not installed");
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return skip("Dovecot is started by root only");
+    }
+    let place = place();
+    for scheme in
+        ["ARGON2ID", "BLF-CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "SCRAM-SHA-256", "PLAIN"]
+    {
+        let address = format!("{}@mx.test", scheme.to_lowercase());
+        assert_eq!(add(&place, &[&address, "--scheme", scheme], "p\u{e4}ss word\n").0, 0);
+    }
+    let run_dir = place.at("run");
+    let conf = format!(
+        "base_dir = {run}\nstate_dir = {run}\nlog_path = {log}\nssl = no\nprotocols =\n\
+         passdb {{\n driver = passwd-file\n args = username_format=%n {users}\n}}\n\
+         userdb {{\n driver = static\n args = uid=65534 gid=65534 home=/tmp\n}}\n\
+         service auth {{\n user = root\n}}\nservice stats {{\n client_limit = 10\n}}\n",
+        run = run_dir.display(),
+        log = place.at("log").display(),
+        users = place.at("mx.users").display(),
+    );
+    let conf = place.write("dovecot.conf", conf);
+    let mut command = Command::new(DOVECOT);
+    command.arg("-F").arg("-c").arg(&conf).stdin(Stdio::null());
+    let _dovecot = Dovecot(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let socket = run_dir.join("auth-client");
+    let log = || fs::read_to_string(place.at("log")).unwrap_or_default();
+    assert!(within(PATIENCE, || socket.exists()), "Dovecot does not start: {}", log());
+    let login = |user: &str, password: &str| {
+        let mut command = Command::new("doveadm");
+        command.arg("-c").arg(&conf).args(["auth", "test", user, password]);
+        command.stdin(Stdio::null()).output().unwrap().status.success()
+    };
+    for user in ["argon2id", "blf-crypt", "sha512-crypt", "sha256-crypt", "scram-sha-256", "plain"]
+    {
+        let address = format!("{user}@mx.test");
+        assert!(login(&address, "p\u{e4}ss word"), "{user}: {}", log());
+        assert!(!login(&address, "pass word"), "{user}");
+    }
+}
