@@ -20,6 +20,7 @@ use super::visible::is_hidden;
 use crate::limits::{AUTHORS_MAX, FIELD_NAME_MAX, QUOTED_MAX, SUBMITTED_HEADER_MAX};
 use jiff::ZonedDateTime;
 pub use list::{BadList, Flaw};
+use std::borrow::Cow;
 use std::fmt;
 
 /// The header of a message as it came.
@@ -139,7 +140,34 @@ impl<'a> Header<'a> {
     /// The new header, with its empty line: no Bcc, no Resent-Bcc, and Date, From and Message-ID (or
     /// their Resent- fields) added when they are missing. One that is there stays, however broken.
     pub fn repaired(&self, missing: &Missing) -> Vec<u8> {
-        let added = self.added(missing);
+        let all = |field: &Field<'a>| Some(Cow::Borrowed(field.lines));
+        self.written(&self.added(missing), all)
+    }
+
+    /// The same for a message that a user submits (RFC 6409 §8): an address without a domain gets
+    /// one, in every field that reads; and with a `sender` that one stands in place of any Sender.
+    pub fn submitted(
+        &self,
+        missing: &Missing,
+        sender: Option<&Mailbox>,
+        domain: &Domain,
+    ) -> Vec<u8> {
+        let mut added = self.added(missing);
+        if let Some(sender) = sender {
+            added.push_str(&format!("Sender: {sender}\n"));
+        }
+        self.written(&added, |field| match field.is_any(&["Sender"]) && sender.is_some() {
+            true => None,
+            false => Some(field.qualified(domain)),
+        })
+    }
+
+    /// `write` gives a field as it is to be, or none.
+    fn written<'b>(
+        &'b self,
+        added: &str,
+        write: impl Fn(&'b Field<'a>) -> Option<Cow<'b, [u8]>>,
+    ) -> Vec<u8> {
         let resent = self.is_resent();
         let length: usize = self.fields.iter().map(|field| field.lines.len()).sum();
         let mut header = Vec::with_capacity(added.len() + length + 2);
@@ -148,8 +176,9 @@ impl<'a> Header<'a> {
             header.extend_from_slice(added.as_bytes());
         }
         for field in self.fields.iter().filter(|field| !field.is_any(&["Bcc", "Resent-Bcc"])) {
-            header.extend_from_slice(field.lines);
-            if !field.lines.ends_with(b"\n") {
+            let Some(lines) = write(field) else { continue };
+            header.extend_from_slice(&lines);
+            if !lines.ends_with(b"\n") {
                 header.push(b'\n');
             }
         }
@@ -217,7 +246,8 @@ impl<'a> Header<'a> {
         added
     }
 
-    fn is_resent(&self) -> bool {
+    /// Whether somebody sends on what another has written (RFC 5322 §3.6.6).
+    pub fn is_resent(&self) -> bool {
         const PREFIX: &[u8] = b"Resent-";
         let start = |field: &Field<'a>| field.name.get(..PREFIX.len());
         let mut starts = self.fields.iter().filter_map(start);
@@ -230,11 +260,45 @@ impl Field<'_> {
         names.iter().any(|name| self.name.eq_ignore_ascii_case(name.as_bytes()))
     }
 
+    /// With a domain for every address that has none; as it came where it does not read.
+    fn qualified(&self, domain: &Domain) -> Cow<'_, [u8]> {
+        let bare = match self.is_any(&ADDRESS_FIELDS) {
+            true => list::unqualified(self.value, domain).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        if bare.is_empty() {
+            return Cow::Borrowed(self.lines);
+        }
+        let value_at = self.lines.len() - self.value.len();
+        let mut lines = Vec::with_capacity(self.lines.len() + bare.len() * 32);
+        let mut done = 0;
+        for end in bare {
+            lines.extend_from_slice(&self.lines[done..value_at + end]);
+            lines.extend_from_slice(format!("@{domain}").as_bytes());
+            done = value_at + end;
+        }
+        lines.extend_from_slice(&self.lines[done..]);
+        Cow::Owned(lines)
+    }
+
     fn bad(&self, bad: BadList) -> BadField {
         let field = String::from_utf8_lossy(self.name).into_owned();
         BadField { field, piece: shown(&self.value[bad.piece]), flaw: bad.flaw }
     }
 }
+
+/// Fields that are lists of addresses (RFC 5322 §3.6.2, §3.6.3, §3.6.6); of Bcc nothing is left.
+const ADDRESS_FIELDS: [&str; 9] = [
+    "From",
+    "Sender",
+    "Reply-To",
+    "To",
+    "Cc",
+    "Resent-From",
+    "Resent-Sender",
+    "Resent-To",
+    "Resent-Cc",
+];
 
 /// What a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,8 @@ pub struct Received<'a> {
     pub by: &'a Domain,
     /// The protocol, by the names of RFC 3848: `ESMTP`, `SMTP`.
     pub with: &'static str,
+    /// The cipher suite (RFC 8314 §4.3), where it came by TLS.
+    pub tls: Option<&'a str>,
     pub id: &'a str,
     /// Only when the message has a single recipient, so that no other recipient is told of it.
     pub recipient: Option<&'a ForwardPath>,
@@ -34,6 +36,10 @@ impl Received<'_> {
         );
         if let Some(recipient) = self.recipient {
             field.push_str(&format!("\n\tfor <{recipient}>"));
+        }
+        // Clauses beyond those of RFC 5321 stand last (§4.4, Additional-Registered-Clauses).
+        if let Some(suite) = self.tls {
+            field.push_str(&format!("\n\ttls {suite}"));
         }
         field.push_str(&format!(";\n\t{}\n", date(self.date)));
         field
@@ -98,6 +104,7 @@ mod tests {
             client: "2001:db8::1".parse().unwrap(),
             by: &Domain::parse("mx.test").unwrap(),
             with: "ESMTP",
+            tls: None,
             id: "1abc",
             recipient: Some(&path),
             date: &date,
@@ -118,5 +125,7 @@ mod tests {
         assert!(submitted.field().contains("(from uid 1000)\n\tid"));
         received.recipient = None;
         assert!(received.field().contains("id 1abc;\n\tTue, 03"));
+        received.tls = Some("TLS_AES_128_GCM_SHA256");
+        assert!(received.field().contains("id 1abc\n\ttls TLS_AES_128_GCM_SHA256;\n\tTue, 03"));
     }
 }

@@ -67,15 +67,12 @@ pub fn read(
     default: &Domain,
     take: impl FnMut(Mailbox) -> Result<(), Flaw>,
 ) -> Result<(), BadList> {
-    let mut list = List { lexer: Lexer::new(value), default, take, group: None };
-    loop {
-        let start = list.lexer.at;
-        match list.next() {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
-            Err(flaw) => return Err(BadList { piece: start..list.lexer.at, flaw }),
-        }
-    }
+    List::new(value, default, take).all().map(drop)
+}
+
+/// Where an address ends that has no domain: there `@` and one can be put. Fails like [`read`].
+pub fn unqualified(value: &[u8], default: &Domain) -> Result<Vec<usize>, BadList> {
+    List::new(value, default, |_| Ok(())).all()
 }
 
 struct List<'a, F> {
@@ -84,9 +81,30 @@ struct List<'a, F> {
     take: F,
     /// How many addresses the group that is open has so far.
     group: Option<usize>,
+    /// Where the last word ends.
+    word_end: usize,
+    /// Where addresses without a domain end.
+    bare: Vec<usize>,
 }
 
 impl<'a, F: FnMut(Mailbox) -> Result<(), Flaw>> List<'a, F> {
+    fn new(value: &'a [u8], default: &'a Domain, take: F) -> List<'a, F> {
+        let (group, word_end, bare) = Default::default();
+        List { lexer: Lexer::new(value), default, take, group, word_end, bare }
+    }
+
+    /// Reads to the end; gives where addresses without a domain end.
+    fn all(mut self) -> Result<Vec<usize>, BadList> {
+        loop {
+            let start = self.lexer.at;
+            match self.next() {
+                Ok(true) => {}
+                Ok(false) => return Ok(self.bare),
+                Err(flaw) => return Err(BadList { piece: start..self.lexer.at, flaw }),
+            }
+        }
+    }
+
     /// Reads up to the next comma, or the start or the end of a group; false at the end of all.
     fn next(&mut self) -> Result<bool, Flaw> {
         let (words, end) = self.words(b",;:<")?;
@@ -135,6 +153,9 @@ impl<'a, F: FnMut(Mailbox) -> Result<(), Flaw>> List<'a, F> {
     /// The words of an address.
     fn found(&mut self, words: &[Token]) -> Result<(), Flaw> {
         self.group = self.group.map(|addresses| addresses + 1);
+        if !words.contains(&Token::Mark(b'@')) {
+            self.bare.push(self.word_end);
+        }
         (self.take)(mailbox(words, self.default)?)
     }
 
@@ -146,7 +167,10 @@ impl<'a, F: FnMut(Mailbox) -> Result<(), Flaw>> List<'a, F> {
                 Token::Mark(mark) if ends.contains(&mark) => return Ok((words, Some(mark))),
                 Token::Mark(b'>') => return Err(Flaw::Stray(b'>')),
                 _ if words.len() == ADDRESS_WORDS_MAX => return Err(Flaw::LongAddress),
-                token => words.push(token),
+                token => {
+                    self.word_end = self.lexer.at;
+                    words.push(token);
+                }
             }
         }
         Ok((words, None))

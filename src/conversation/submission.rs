@@ -1,0 +1,183 @@
+//! The header of a message that a user submits, as it comes in: held until it is whole, completed, and
+//! only then passed on (RFC 6409 §8). Other mail is never touched.
+
+use crate::limits::SUBMITTED_HEADER_MAX;
+use crate::mail::address::{Domain, Host, Mailbox};
+use crate::mail::repair::{Header, HeaderTooLong, Missing};
+use crate::policy;
+use crate::site::Site;
+use crate::smtp::reply::Reply;
+use crate::store::disk::Disk;
+use jiff::ZonedDateTime;
+use std::sync::Arc;
+
+/// The beginning of a message, up to where its header ends.
+pub(super) struct Head {
+    octets: Vec<u8>,
+    /// So far no empty line was found.
+    searched: usize,
+    site: Arc<Site>,
+    disk: Arc<dyn Disk>,
+    user: Mailbox,
+}
+
+impl Head {
+    pub fn new(site: Arc<Site>, disk: Arc<dyn Disk>, user: Mailbox) -> Head {
+        Head { octets: Vec::new(), searched: 0, site, disk, user }
+    }
+
+    /// Takes the next octets; gives the completed header, with what came behind it, once it is whole.
+    /// `is_whole`: nothing comes any more. Fails when the header is longer than
+    /// [`SUBMITTED_HEADER_MAX`].
+    pub fn take(&mut self, octets: &[u8], is_whole: bool) -> Result<Option<Vec<u8>>, Reply> {
+        self.octets.extend_from_slice(octets);
+        // A header may end without an empty line; that is only looked for when there is no more room.
+        let is_long = self.octets.len() > SUBMITTED_HEADER_MAX;
+        if !is_whole && !is_long && !self.has_empty_line() {
+            return Ok(None);
+        }
+        let header = Header::read(&self.octets, is_whole).map_err(|why| refusal(&why))?;
+        Ok(header.map(|header| {
+            let mut repaired = self.repaired(&header);
+            repaired.extend_from_slice(&self.octets[header.body_at()..]);
+            repaired
+        }))
+    }
+
+    /// Looks at each octet once, however they come.
+    fn has_empty_line(&mut self) -> bool {
+        let from = self.searched.saturating_sub(1);
+        self.searched = self.octets.len();
+        let is_found = memchr::memmem::find(&self.octets[from..], b"\n\n").is_some();
+        is_found || self.octets.starts_with(b"\n")
+    }
+
+    fn repaired(&self, header: &Header<'_>) -> Vec<u8> {
+        let hostname = &self.site.config.hostname;
+        let sender = (!self.is_author(header)).then_some(&self.user);
+        let missing = Missing {
+            date: &ZonedDateTime::now(),
+            message_id: &format!("{}@{hostname}", crate::id::message()),
+            name: None,
+            from: &self.user,
+        };
+        header.submitted(&missing, sender, self.domain())
+    }
+
+    /// Whether one who says that he wrote it is the user. What was sent on names its own author, and
+    /// what cannot be read names nobody.
+    fn is_author(&self, header: &Header<'_>) -> bool {
+        let is_own = |author: &Mailbox| {
+            policy::is_own(&self.site, &*self.disk, &self.user, author).unwrap_or(false)
+        };
+        match header.authors(self.domain()) {
+            _ if header.is_resent() => true,
+            // It gets his From.
+            Ok(authors) if authors.is_empty() => true,
+            // Several need a Sender whoever they are (RFC 5322 §3.6.2).
+            Ok(authors) => authors.len() == 1 && authors.iter().all(is_own),
+            Err(_) => false,
+        }
+    }
+
+    /// Where addresses without a domain are.
+    fn domain(&self) -> &Domain {
+        match &self.user.host {
+            Host::Domain(domain) => domain,
+            Host::Literal(_) => &self.site.config.hostname,
+        }
+    }
+}
+
+fn refusal(why: &HeaderTooLong) -> Reply {
+    Reply::new(552, "5.3.4", why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::store::memory::MemoryDisk;
+    use std::path::Path;
+
+    fn head() -> Head {
+        let config = "hostname = \"mx.test\"\n[domain.\"mx.test\"]\nany_user = true\n";
+        let config = Config::parse(config, Path::new("facteur.toml")).unwrap();
+        let (site, _) = Site::read(config).unwrap();
+        let user = Mailbox::parse("ann@mx.test").unwrap();
+        Head::new(Arc::new(site), Arc::new(MemoryDisk::new()), user)
+    }
+
+    /// What is passed on of a message that comes in pieces of `step`.
+    fn passed(text: &str, step: usize) -> Result<String, String> {
+        let (mut head, mut out) = (Some(head()), Vec::new());
+        let mut take = |piece: &[u8], is_whole| -> Result<(), Reply> {
+            match &mut head {
+                None => out.extend_from_slice(piece),
+                Some(waiting) => {
+                    if let Some(done) = waiting.take(piece, is_whole)? {
+                        out.extend(done);
+                        head = None;
+                    }
+                }
+            }
+            Ok(())
+        };
+        let pieces = text.as_bytes().chunks(step).try_for_each(|piece| take(piece, false));
+        let done = pieces.and_then(|()| take(b"", true)).map_err(|reply| reply.to_string());
+        done.map(|()| String::from_utf8(out).unwrap())
+    }
+
+    const WHOLE: &str = "Date: today\nMessage-ID: <x@y>\n";
+
+    #[test]
+    fn at_any_split() {
+        for (text, expected) in [
+            ("From: ann@mx.test\n\nhi\n\nbcc: x\n", "From: ann@mx.test\n\nhi\n\nbcc: x\n"),
+            ("From: ann+tag@mx.test\nBcc: eve@far.test\n\nhi\n", "From: ann+tag@mx.test\n\nhi\n"),
+            ("From: eve@far.test\n\n", "From: eve@far.test\nSender: ann@mx.test\n\n"),
+            (
+                "From: eve@far.test\nSender: eve@far.test\n\n",
+                "From: eve@far.test\nSender: ann@mx.test\n\n",
+            ),
+            (
+                "From: ann@mx.test, eve@far.test\n\n",
+                "From: ann@mx.test, eve@far.test\nSender: ann@mx.test\n\n",
+            ),
+            (
+                "To: bob, Eve <eve> (x),\n \"a b\" , c@far.test\nFrom: ann\n\nTo: bob\n",
+                "To: bob@mx.test, Eve <eve@mx.test> (x),\n \"a b\"@mx.test , c@far.test\n\
+                 From: ann@mx.test\n\nTo: bob\n",
+            ),
+            ("From: ann\nTo: Bob Smith, eve\n\n", "From: ann@mx.test\nTo: Bob Smith, eve\n\n"),
+            ("From: ann\nTo: all:;\n\n", "From: ann@mx.test\nTo: all:;\n\n"),
+            ("Subject: x\nno field\n", "Subject: x\nFrom: ann@mx.test\n\nno field\n"),
+            ("", "From: ann@mx.test\n\n"),
+        ] {
+            let text = format!("{WHOLE}{text}");
+            for step in 1..=text.len() {
+                let passed = passed(&text, step);
+                assert_eq!(passed, Ok(format!("{WHOLE}{expected}")), "{text} in {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_added() {
+        let passed = passed("\nhi\n", 1).unwrap();
+        let fields: Vec<&str> =
+            passed.lines().map(|line| line.split(' ').next().unwrap()).collect();
+        assert_eq!(fields, ["Date:", "From:", "Message-ID:", "", "hi"], "{passed}");
+        assert!(passed.contains("@mx.test>\n"), "{passed}");
+    }
+
+    #[test]
+    fn a_header_without_end_is_refused() {
+        let long = "X: y\n".repeat(SUBMITTED_HEADER_MAX / 5 + 10);
+        let refused = passed(&long, 1000).unwrap_err();
+        assert!(refused.starts_with("552 5.3.4 "), "{refused}");
+        // Text that is long is no header.
+        let text = format!("{WHOLE}From: ann@mx.test\n\n{long}");
+        assert_eq!(passed(&text, 1000), Ok(text));
+    }
+}

@@ -1,0 +1,177 @@
+//! Who is this? The users whose passwords we have, the one thread that computes hashes, addresses that
+//! guess, and how many recipients a user had in the last hour.
+//!
+//! Speaks no SMTP and keeps no password: what it remembers is gone with the process, and costs
+//! nobody a message.
+
+mod hasher;
+mod hours;
+mod waits;
+
+use crate::limits::SCRAM_ITERATIONS;
+use crate::mail::address::{Host, LocalPart, Mailbox};
+use crate::net::listener::Service;
+use crate::site::{Local, Site};
+use crate::smtp::auth::{Credentials, Keys, Mechanism};
+use crate::store::password::Stored;
+use aws_lc_rs::{hmac, rand};
+use base64ct::{Base64, Encoding};
+pub use hasher::Busy;
+use hasher::Hasher;
+use hours::Hours;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use waits::Waits;
+
+/// What all sessions share. Its locks are held for no longer than a look into a table.
+pub struct Login {
+    hasher: Hasher,
+    waits: Mutex<Waits>,
+    hours: Mutex<Hours>,
+    /// From which salts are made for users who have none; new in each process.
+    secret: hmac::Key,
+}
+
+/// Ways to log in to a service: none where nobody has a password, and SCRAM only while every password
+/// can do it, or some users could not log in with a client that prefers it.
+pub fn mechanisms(site: &Site, service: Service) -> Vec<Mechanism> {
+    let users = || site.domains().filter_map(|local| local.users);
+    if !service.is_submission() || users().all(|users| users.reference().is_none()) {
+        return Vec::new();
+    }
+    let scram = users().all(|users| users.can_scram()).then_some(Mechanism::ScramSha256);
+    scram.into_iter().chain([Mechanism::Plain, Mechanism::Login]).collect()
+}
+
+/// The user that a login name means: a whole address, or the name before the @ where one domain is
+/// served.
+pub fn user(site: &Site, name: &str) -> Option<Mailbox> {
+    let found = find(site, name)?;
+    found.password.is_some().then_some(found.mailbox)
+}
+
+impl Login {
+    /// Starts the thread; it ends when this is dropped. Fails when the system grants no thread, or no
+    /// random octets.
+    pub fn start() -> io::Result<Login> {
+        let mut secret = [0; 32];
+        rand::fill(&mut secret).map_err(|_| io::Error::other("no random octets"))?;
+        Ok(Login {
+            hasher: Hasher::start()?,
+            waits: Mutex::default(),
+            hours: Mutex::default(),
+            secret: hmac::Key::new(hmac::HMAC_SHA256, &secret),
+        })
+    }
+
+    /// The user whose password this is; none where there is no such user, or it is wrong, and both
+    /// take as long. Waits for its turn, at most [`crate::limits::LOGIN_WAIT`].
+    pub fn verify(&self, site: &Site, credentials: &Credentials) -> Result<Option<Mailbox>, Busy> {
+        let found = find(site, &credentials.user);
+        let own = found.as_ref().and_then(|found| found.password.clone());
+        // Somebody else's hash takes as long as the one that is not there.
+        let Some(stored) = own.clone().or_else(|| reference(site, found.as_ref())) else {
+            return Ok(None);
+        };
+        let is_right = self.hasher.verify(stored, credentials.password.clone())?;
+        Ok(found.filter(|_| own.is_some() && is_right).map(|found| found.mailbox))
+    }
+
+    /// What SCRAM needs of a user; for one who is not there, something that looks the same and that no
+    /// password fits.
+    pub fn keys(&self, site: &Site, name: &str) -> Keys {
+        let found = find(site, name);
+        // The same however the name is written.
+        let canonical = found.as_ref().map(|found| found.mailbox.to_string());
+        let canonical = canonical.unwrap_or_else(|| name.to_owned()).to_ascii_lowercase();
+        let made_up = |what: &str| {
+            let tag = hmac::sign(&self.secret, format!("{what} {canonical}").as_bytes());
+            let mut octets = [0; 32];
+            octets.copy_from_slice(tag.as_ref());
+            octets
+        };
+        let salt = &made_up("salt")[..16];
+        let scram = |stored: Arc<Stored>| stored.scram_keys(salt, SCRAM_ITERATIONS);
+        let own = found.as_ref().and_then(|found| found.password.clone()).and_then(scram);
+        if let Some(keys) = own {
+            let (salt, iterations) = (keys.salt, keys.iterations);
+            let (stored_key, server_key) = (keys.stored_key, keys.server_key);
+            return Keys { salt, iterations, stored_key, server_key };
+        }
+        // Computed as well, since that takes time.
+        let other = reference(site, found.as_ref()).and_then(scram);
+        Keys {
+            salt: salt.to_owned(),
+            iterations: other.map_or(SCRAM_ITERATIONS, |keys| keys.iterations),
+            stored_key: made_up("stored"),
+            server_key: made_up("server"),
+        }
+    }
+
+    /// How late this address is answered, this time.
+    pub fn delay(&self, client: IpAddr) -> Duration {
+        lock(&self.waits).next(client, Instant::now())
+    }
+
+    /// A session of this address had too many wrong passwords.
+    pub fn slow_down(&self, client: IpAddr) {
+        lock(&self.waits).begin(client, Instant::now());
+    }
+
+    /// It knows a password after all.
+    pub fn forgive(&self, client: IpAddr) {
+        lock(&self.waits).forget(client);
+    }
+
+    /// Counts a recipient; false, and not counted, when the user had `most` in this hour.
+    pub fn may_write(&self, user: &Mailbox, most: usize) -> bool {
+        lock(&self.hours).take(user, most, Instant::now())
+    }
+}
+
+/// Our half of a SCRAM nonce: 18 random octets in base64.
+pub fn nonce() -> Result<String, Busy> {
+    let mut octets = [0; 18];
+    rand::fill(&mut octets).map_err(|_| Busy)?;
+    Ok(Base64::encode_string(&octets))
+}
+
+/// Whom a login name speaks of, whether he is there or not.
+struct Found {
+    mailbox: Mailbox,
+    password: Option<Arc<Stored>>,
+    /// The first password of his domain.
+    reference: Option<Arc<Stored>>,
+}
+
+fn find(site: &Site, name: &str) -> Option<Found> {
+    let (local, part): (Local<'_>, LocalPart) = match Mailbox::parse(name) {
+        Ok(Mailbox { local, host: Host::Domain(domain) }) => (site.domain(&domain)?, local),
+        Ok(Mailbox { host: Host::Literal(_), .. }) => return None,
+        Err(_) => {
+            let mut domains = site.domains();
+            let only = domains.next().filter(|_| domains.next().is_none())?;
+            (only, LocalPart::from_plain(name).ok()?)
+        }
+    };
+    let user = local.users.and_then(|users| users.get(part.as_str()));
+    // As the users file writes it, so that all that is about him bears one name.
+    let part = user.map_or(part.clone(), LocalPart::of_user);
+    let host = Host::Domain(local.config.name.clone());
+    let password = local.users.and_then(|users| users.password(part.as_str())).cloned();
+    let reference = local.users.and_then(|users| users.reference()).cloned();
+    Some(Found { mailbox: Mailbox { local: part, host }, password, reference })
+}
+
+/// A password of the same domain, else of any.
+fn reference(site: &Site, found: Option<&Found>) -> Option<Arc<Stored>> {
+    let own = found.and_then(|found| found.reference.clone());
+    let mut all = site.domains().filter_map(|local| local.users?.reference().cloned());
+    own.or_else(|| all.next())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

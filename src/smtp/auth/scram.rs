@@ -1,0 +1,198 @@
+//! SCRAM-SHA-256 as a server speaks it (RFC 5802 §5, RFC 7677), with channel binding as
+//! SCRAM-SHA-256-PLUS. The password is never seen; keys that were made from it suffice.
+
+use super::{Bindings, SOMEBODY, Step, text};
+use crate::limits::{LOGIN_NAME_MAX, SCRAM_NONCE_MAX};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::{digest, hmac};
+use base64ct::{Base64, Encoding};
+
+/// What is stored of a user, or made up for one who is not there.
+#[derive(Clone)]
+pub struct Keys {
+    pub salt: Vec<u8>,
+    pub iterations: u32,
+    pub stored_key: [u8; 32],
+    pub server_key: [u8; 32],
+}
+
+/// One exchange.
+pub(super) struct Scram {
+    bindings: Bindings,
+    /// By SCRAM-SHA-256-PLUS.
+    plus: bool,
+    offers_plus: bool,
+    state: State,
+}
+
+enum State {
+    Begun,
+    /// The client's first message was read.
+    Asked(First),
+    /// The server's first message was sent.
+    Challenged(Challenged),
+    /// The verdict was sent; the client's empty answer ends it (RFC 4954 §4).
+    Proven(String),
+    Over,
+}
+
+/// Of the client's first message.
+struct First {
+    /// Its gs2-header: what the client says about channel binding.
+    header: String,
+    /// What the channel binding has to be.
+    binding: Vec<u8>,
+    /// Without that header.
+    bare: String,
+    user: String,
+    nonce: String,
+}
+
+struct Challenged {
+    first: First,
+    /// Of both sides.
+    nonce: String,
+    /// The server's first message.
+    challenge: String,
+    keys: Keys,
+}
+
+impl Scram {
+    pub fn new(bindings: Bindings, plus: bool, offers_plus: bool) -> Scram {
+        Scram { bindings, plus, offers_plus, state: State::Begun }
+    }
+
+    pub fn respond(&mut self, response: &[u8]) -> Step {
+        // What puts no state back has ended the exchange.
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Begun => match self.first(response) {
+                Ok(first) => {
+                    let user = first.user.clone();
+                    self.state = State::Asked(first);
+                    Step::Keys(user)
+                }
+                Err(why) => Step::Malformed(why),
+            },
+            State::Challenged(challenged) => match challenged.last(response) {
+                Ok(Some(verdict)) => {
+                    self.state = State::Proven(challenged.first.user);
+                    Step::Challenge(verdict.into_bytes())
+                }
+                Ok(None) => Step::Proof { user: challenged.first.user, good: false },
+                Err(why) => Step::Malformed(why),
+            },
+            State::Proven(user) if response.is_empty() => Step::Proof { user, good: true },
+            State::Proven(_) => Step::Malformed("nothing was left to be said"),
+            State::Asked(_) | State::Over => Step::Malformed("out of order"),
+        }
+    }
+
+    /// `r=nonce,s=salt,i=iterations` (RFC 5802 §5.1).
+    pub fn keys(&mut self, keys: Keys, nonce: &str) -> Step {
+        let State::Asked(first) = std::mem::replace(&mut self.state, State::Over) else {
+            return Step::Malformed("out of order");
+        };
+        let nonce = format!("{}{nonce}", first.nonce);
+        let salt = Base64::encode_string(&keys.salt);
+        let challenge = format!("r={nonce},s={salt},i={}", keys.iterations);
+        let step = Step::Challenge(challenge.clone().into_bytes());
+        self.state = State::Challenged(Challenged { first, nonce, challenge, keys });
+        step
+    }
+
+    /// `gs2-cbind-flag,[a=authzid],n=user,r=nonce` (RFC 5802 §7).
+    fn first(&self, response: &[u8]) -> Result<First, &'static str> {
+        const FORM: &str = "SCRAM begins with n,,n=name,r=nonce";
+        let message = str::from_utf8(response).map_err(|_| FORM)?;
+        let mut parts = message.splitn(3, ',');
+        let mut next = || parts.next().ok_or(FORM);
+        let (flag, authzid, bare) = (next()?, next()?, next()?);
+        let mut fields = bare.split(',');
+        let mut field = |name| fields.next().and_then(|field| field.strip_prefix(name)).ok_or(FORM);
+        // An extension before the name would be one that we must know (§5.1, m=).
+        let (name, nonce) = (field("n=")?, field("r=")?);
+        let user = unescape(name).ok_or(FORM)?;
+        let user = text(user.as_bytes(), LOGIN_NAME_MAX).ok_or(FORM)?;
+        match authzid.strip_prefix("a=") {
+            Some(other) if other != name => return Err(SOMEBODY),
+            None if !authzid.is_empty() => return Err(FORM),
+            _ => {}
+        }
+        let is_nonce = nonce.bytes().all(|octet| matches!(octet, 33..=43 | 45..=126));
+        if nonce.is_empty() || nonce.len() > SCRAM_NONCE_MAX || !is_nonce {
+            return Err(FORM);
+        }
+        let header = format!("{flag},{authzid},");
+        let binding = self.binding(flag)?.to_owned();
+        let (bare, nonce) = (bare.to_owned(), nonce.to_owned());
+        Ok(First { header, binding, bare, user, nonce })
+    }
+
+    /// The data that the flag speaks of.
+    fn binding(&self, flag: &str) -> Result<&[u8], &'static str> {
+        match (flag.strip_prefix("p="), flag, self.plus) {
+            (Some(name), _, true) => self.bindings.get(name).ok_or("no such channel binding here"),
+            (None, "n", false) => Ok(&[]),
+            // Somebody in between has hidden what we offered (§6).
+            (None, "y", false) if self.offers_plus => Err("SCRAM-SHA-256-PLUS is offered here"),
+            (None, "y", false) => Ok(&[]),
+            _ => Err("the channel binding flag does not fit the mechanism"),
+        }
+    }
+}
+
+impl Challenged {
+    /// `c=binding,r=nonce,p=proof` (RFC 5802 §5.1): our own proof where the client's is right.
+    fn last(&self, response: &[u8]) -> Result<Option<String>, &'static str> {
+        const FORM: &str = "SCRAM ends with c=binding,r=nonce,p=proof";
+        let message = str::from_utf8(response).map_err(|_| FORM)?;
+        let (without_proof, proof) = message.rsplit_once(",p=").ok_or(FORM)?;
+        let mut fields = without_proof.split(',');
+        let mut field = |name| fields.next().and_then(|field| field.strip_prefix(name)).ok_or(FORM);
+        let (binding, nonce) = (field("c=")?, field("r=")?);
+        let binding = Base64::decode_vec(binding).map_err(|_| FORM)?;
+        let proof = Base64::decode_vec(proof).map_err(|_| FORM)?;
+        let expected = [self.first.header.as_bytes(), &self.first.binding].concat();
+        // Told like a wrong password: it is one, or somebody sits in between.
+        if nonce != self.nonce || binding != expected {
+            return Ok(None);
+        }
+        let message = format!("{},{},{without_proof}", self.first.bare, self.challenge);
+        Ok(self.proves(message.as_bytes(), &proof).then(|| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, &self.keys.server_key);
+            let signature = hmac::sign(&key, message.as_bytes());
+            format!("v={}", Base64::encode_string(signature.as_ref()))
+        }))
+    }
+
+    /// RFC 5802 §3: H(proof XOR HMAC(StoredKey, message)) is StoredKey.
+    fn proves(&self, message: &[u8], proof: &[u8]) -> bool {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.keys.stored_key);
+        let signature = hmac::sign(&key, message);
+        let client_key = xor(proof, signature.as_ref());
+        let stored = digest::digest(&digest::SHA256, &client_key);
+        let same = verify_slices_are_equal(stored.as_ref(), &self.keys.stored_key).is_ok();
+        same && proof.len() == self.keys.stored_key.len()
+    }
+}
+
+pub(super) fn xor(one: &[u8], other: &[u8]) -> Vec<u8> {
+    one.iter().zip(other).map(|(one, other)| one ^ other).collect()
+}
+
+/// `=2C` is a comma and `=3D` an equals sign; any other `=` is wrong (RFC 5802 §5.1).
+fn unescape(name: &str) -> Option<String> {
+    let mut pieces = name.split('=');
+    let mut plain = pieces.next()?.to_owned();
+    for piece in pieces {
+        match (piece.strip_prefix("2C"), piece.strip_prefix("3D")) {
+            (Some(rest), _) => plain.extend([",", rest]),
+            (None, Some(rest)) => plain.extend(["=", rest]),
+            (None, None) => return None,
+        }
+    }
+    Some(plain)
+}
+
+#[cfg(test)]
+mod tests;
