@@ -7,16 +7,22 @@
 //! Whatever the client does is bounded: a deadline for each step, a pace inside a message, a size
 //! for what is held (RFC 5321 §4.5.3.2, §7.8).
 
+mod login;
 mod message;
+mod secrecy;
+mod submission;
 
 use crate::delivery::Post;
 use crate::directory;
 use crate::event::{Event, tell};
 use crate::handoff::{Accepted, Hints};
 use crate::limits::{COMMAND_READ, DATA_READ, PACE_OCTETS, PACE_WINDOW, REPLIES_PENDING};
+use crate::login::{Login, mechanisms};
 use crate::mail::address::{ForwardPath, Mailbox};
+use crate::net::listener::Service;
 use crate::net::registry::Ticket;
 use crate::net::stream::Wire;
+use crate::net::tls::Protection;
 use crate::policy::{self, Targets, Visitor};
 use crate::route::Destination;
 use crate::site::Site;
@@ -50,6 +56,8 @@ pub struct House {
     pub queue: Queue,
     /// To the scheduler.
     pub hints: Hints,
+    /// Who users are.
+    pub login: Login,
 }
 
 /// Talks to one client until one side closes; gives the reason, for the log. `site` is the one the
@@ -68,14 +76,18 @@ pub fn converse(
         message_size: site.config.limit.message_size,
         recipients: site.config.limit.recipients,
         errors: site.config.limit.errors,
+        tls: site.acceptor().is_some(),
+        auth: mechanisms(site, visitor.service),
+        auth_failures: site.config.limit.auth_failures,
     };
     let mut talk = Conversation {
         house,
         site,
-        visitor,
+        visitor: visitor.clone(),
         ticket,
         wire,
         session: Session::new(settings),
+        protection: None,
         replies: Vec::new(),
         targets: Vec::new(),
         known: HashSet::new(),
@@ -95,10 +107,12 @@ pub fn converse(
 struct Conversation<'a> {
     house: &'a House,
     site: &'a Arc<Site>,
-    visitor: &'a Visitor,
+    visitor: Visitor,
     ticket: &'a Ticket,
     wire: &'a mut dyn Wire,
     session: Session,
+    /// None in the clear.
+    protection: Option<Protection>,
     /// Written, not yet sent.
     replies: Vec<u8>,
     /// Where the message under way goes, each once.
@@ -136,8 +150,18 @@ type Ended = Option<&'static str>;
 
 impl Conversation<'_> {
     fn run(&mut self) -> io::Result<&'static str> {
-        // Before the banner goes out: after it nobody can tell an early command from a fast one.
-        if self.wire.is_early() {
+        if let Some(bindings) = self.wire.bindings() {
+            // TLS had begun before this.
+            self.session.secured();
+            self.session.bind(bindings);
+        } else if self.visitor.service == Service::Submissions
+            && let Some(reason) = self.secure()?
+        {
+            return Ok(reason);
+        }
+        // Before the banner goes out: after it nobody can tell an early command from a fast one. Who has
+        // done a handshake with us means us, and no list of hosts.
+        if !self.session.is_secured() && self.wire.is_early() {
             let reply = self.session.early();
             return self.close(&reply, b"(before the greeting)", "refused");
         }
@@ -180,6 +204,13 @@ impl Conversation<'_> {
             Ok(0) if self.session.in_transaction() => Ok(Err("closed inside a transaction")),
             Ok(0) => Ok(Err("closed by the client")),
             Ok(read) => Ok(Ok(read)),
+            // By TLS that stop looks like a connection that was cut.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                match self.ticket.is_stopping() {
+                    true => self.leave().map(Err),
+                    false => Ok(Err("cut off without an end of TLS")),
+                }
+            }
             Err(error) if error.kind() == ErrorKind::TimedOut => self.too_slow().map(Err),
             Err(error) => Err(error),
         }
@@ -193,6 +224,7 @@ impl Conversation<'_> {
             input = &input[used..];
             self.keep(used, body);
             if let Some(action) = action {
+                let action = self.start_tls(action, input.len());
                 if let Some(reason) = self.act(action)? {
                     return Ok(Some(reason));
                 }
@@ -259,6 +291,12 @@ impl Conversation<'_> {
                     self.forget_message();
                     return self.flush().map(|()| None);
                 }
+                Action::StartTls(reply) => {
+                    self.queue(&reply);
+                    self.forget_message();
+                    self.flush()?;
+                    return self.secure();
+                }
                 Action::Close(reply) => {
                     // 221 is said to QUIT alone; any other close is our wish.
                     let reason = if reply.code() == 221 { QUIT } else { "refused" };
@@ -285,12 +323,15 @@ impl Conversation<'_> {
                 self.targets.clear();
                 self.known.clear();
                 self.taken = 0;
-                match policy::sender(&from) {
+                match policy::sender(self.site, &*self.house.disk, &self.visitor, &from) {
                     Ok(()) => self.session.allow(),
                     Err(reply) => self.session.refuse(reply),
                 }
             }
             Question::Recipient(path) => self.recipient(&path),
+            Question::Password(credentials) => self.password(&credentials)?,
+            Question::Keys(user) => self.keys(&user)?,
+            Question::Proof { user, good } => self.proof(&user, good)?,
             Question::Verify(name) => {
                 let client = self.visitor.client;
                 match directory::verify(self.site, &*self.house.disk, client, &name) {
@@ -305,7 +346,7 @@ impl Conversation<'_> {
                 }
             }
             Question::Start(node) => {
-                match policy::start(self.site, self.visitor, &node, &self.house.hints) {
+                match policy::start(self.site, &self.visitor, &node, &self.house.hints) {
                     Ok(reply) => self.session.tell(reply),
                     Err(reply) => self.session.refuse(reply),
                 }
@@ -321,7 +362,11 @@ impl Conversation<'_> {
     }
 
     fn recipient(&mut self, path: &ForwardPath) -> Action {
-        match policy::recipient(self.site, &*self.house.disk, self.visitor, path) {
+        match policy::recipient(self.site, &*self.house.disk, &self.visitor, path) {
+            Ok(_) if !self.may_write() => {
+                let text = "too many recipients in this hour, try later";
+                self.session.refuse(Reply::new(450, "4.7.1", text))
+            }
             Ok(Targets { here, elsewhere, via }) => {
                 let recipient = self.taken;
                 self.taken += 1;

@@ -52,6 +52,16 @@ pub enum Event<'a> {
         client: IpAddr,
         service: &'a str,
     },
+    /// A session goes on by TLS.
+    Secured {
+        session: &'a str,
+        tls: &'a str,
+    },
+    /// The client has shown that it is this user.
+    Authenticated {
+        session: &'a str,
+        user: &'a str,
+    },
     /// A 4xx or 5xx reply. `command` is what the peer sent, and may hold any octet.
     Rejected {
         session: &'a str,
@@ -96,6 +106,11 @@ pub enum Event<'a> {
         host: &'a str,
         tls: &'a str,
         reply: &'a str,
+    },
+    /// A next hop offers TLS that cannot be used; it is asked once more without.
+    InTheClear {
+        host: &'a str,
+        reason: &'a str,
     },
     /// It waits in the queue; `next`: when it is tried again, if that is known.
     Deferred {
@@ -195,6 +210,12 @@ impl Event<'_> {
                 .add("session", session)
                 .add("client", client)
                 .add("service", service),
+            Event::Secured { session, tls } => {
+                Line::new("secured").add("session", session).add("tls", tls)
+            }
+            Event::Authenticated { session, user } => {
+                Line::new("authenticated").add("session", session).add("user", user)
+            }
             Event::Rejected { session, command, reply } => Line::new("rejected")
                 .add("session", session)
                 .octets("command", command)
@@ -229,6 +250,9 @@ impl Event<'_> {
                 .add("host", host)
                 .add("tls", tls)
                 .add("reply", reply),
+            Event::InTheClear { host, reason } => {
+                Line::new("in-the-clear").add("host", host).add("reason", reason)
+            }
             Event::Deferred { id, to, reason, next } => {
                 let line = Line::new("deferred").add("id", id).add("to", to).add("reason", reason);
                 match next {

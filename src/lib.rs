@@ -5,6 +5,7 @@
 //! ```text
 //! listener × address ─ accept ─► session pool (a thread for a connection, ≤ limit.sessions, reused)
 //!   net::listener                  │  net::stream ↔ smtp::session ↔ policy      conversation
+//!                                  │  (in the clear, or net::tls)
 //!                                  │  octets → smtp::data or chunk → store::body (memory, or a file
 //!                                  │                                              past 64 KiB)
 //!                                  │  Accepted { entry, copies, body } ─► delivery thread × 1
@@ -44,6 +45,10 @@
 //! server's user write queue files, all others files in a directory that only the server can list, and
 //! from there the [`pickup`] takes them, believing nothing but whose they are.
 //!
+//! Our own users log in by AUTH: [`smtp::auth`] speaks SASL, [`login`] knows who has which password
+//! ([`store::password`]) and lets one thread compute the hashes. What they submit is completed on its way
+//! in ([`mail::repair`]).
+//!
 //! # Layers
 //!
 //! Four words: what mail **is** ([`mail`]), how it is **spoken** ([`smtp`]), what touches the
@@ -51,8 +56,8 @@
 //! together. Arrows of dependency go down this list only:
 //!
 //! ```text
-//! cli → server → conversation, housekeeper → directory → scheduler, pickup → policy, delivery, relay → handoff
-//!     → route → site → net, store → smtp → mail → limits
+//! cli → server → conversation, housekeeper → directory → scheduler, pickup → policy, login, delivery, relay
+//!     → handoff → route → site → net, store → smtp → mail → limits
 //! ```
 //!
 //! [`config`] and [`event`] may be used by all above `smtp` (and by `net`); `mail`, `smtp` and
@@ -79,9 +84,7 @@
 //!
 //! # Not built yet
 //!
-//! TLS and AUTH, traces. Each has its place: a TLS stream is one more [`net::stream::Wire`],
-//! [`event::tell`] gets one more listener. Submission will complete headers as sendmail does
-//! ([`mail::repair`]).
+//! Traces and metrics. They have their place: [`event::tell`] gets one more listener.
 
 #![forbid(unsafe_code)]
 
@@ -95,6 +98,7 @@ pub mod handoff;
 pub mod housekeeper;
 pub mod id;
 pub mod limits;
+pub mod login;
 pub mod mail;
 pub mod net;
 pub mod pickup;

@@ -7,23 +7,73 @@ use crate::event::{Event, tell};
 use crate::handoff::{Hint, Hints};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, ReversePath};
 use crate::mail::header::Summary;
+use crate::net::listener::Service;
 use crate::route::{Destination, End, resolve};
 use crate::site::Site;
 use crate::smtp::command::Node;
 use crate::smtp::reply::{Reply, quoted};
-use crate::store::disk::Disk;
+use crate::store::disk::{Disk, StoreError};
 use std::net::IpAddr;
 
 /// Who came.
+#[derive(Clone, Debug)]
 pub struct Visitor {
     /// The session's id.
     pub id: String,
     pub client: IpAddr,
+    /// Where to.
+    pub service: Service,
+    /// Who it has shown to be.
+    pub user: Option<Mailbox>,
 }
 
-/// Any sender may begin a transaction; whom it may write to is asked at RCPT.
-pub fn sender(_from: &ReversePath) -> Result<(), Reply> {
-    Ok(())
+/// Any sender may begin a transaction, and whom it may write to is asked at RCPT; but where mail is
+/// submitted only our users may (RFC 6409 §4.3), and those whom `relay.networks` names. A user writes
+/// under his own address, or one that leads to him.
+pub fn sender(
+    site: &Site,
+    disk: &dyn Disk,
+    visitor: &Visitor,
+    from: &ReversePath,
+) -> Result<(), Reply> {
+    match (&visitor.user, from) {
+        (None, _) if visitor.service.is_submission() && !is_trusted(site, visitor.client) => {
+            Err(Reply::new(530, "5.7.0", "authentication required"))
+        }
+        // Receipts and the like, which nobody is to answer (RFC 5321 §4.5.5).
+        (None, _) | (Some(_), ReversePath::Null) => Ok(()),
+        (Some(user), ReversePath::Mailbox(mailbox)) => match is_own(site, disk, user, mailbox) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let shown = quoted(mailbox.to_string().as_bytes());
+                let text = format!("<{shown}> is not yours to send from");
+                Err(Reply::new(553, "5.7.1", text))
+            }
+            Err(error) => {
+                let what = format!("sender {mailbox}: {error}");
+                tell(&Event::Trouble { session: &visitor.id, what: &what });
+                Err(Reply::new(451, "4.3.0", "local trouble, try later"))
+            }
+        },
+    }
+}
+
+/// Whether an address is a user's own: his name, with a tag or not, or an alias that leads to him.
+pub fn is_own(
+    site: &Site,
+    disk: &dyn Disk,
+    user: &Mailbox,
+    mailbox: &Mailbox,
+) -> Result<bool, StoreError> {
+    if mailbox.host == user.host && mailbox.local.as_str().eq_ignore_ascii_case(user.local.as_str())
+    {
+        return Ok(true);
+    }
+    match resolve(site, disk, &ForwardPath::Mailbox(mailbox.clone())) {
+        End::Local(here, _) => Ok(here.iter().any(|found| found.mailbox == *user)),
+        End::Remote(_) | End::Unknown | End::Loop => Ok(false),
+        End::Trouble(error) => Err(error),
+    }
 }
 
 /// Where a recipient's mail goes; not both empty.
@@ -42,7 +92,7 @@ pub fn recipient(
     visitor: &Visitor,
     path: &ForwardPath,
 ) -> Result<Targets, Reply> {
-    let may_relay = is_trusted(site, visitor.client);
+    let may_relay = is_known(site, visitor);
     targets(site, disk, &visitor.id, may_relay, path)
 }
 
@@ -149,6 +199,12 @@ pub fn start(site: &Site, visitor: &Visitor, node: &Node, hints: &Hints) -> Resu
 /// Whether a client may send anywhere without AUTH (`relay.networks`).
 pub fn is_trusted(site: &Site, client: IpAddr) -> bool {
     site.config.relay.networks.iter().any(|network| network.contains(client))
+}
+
+/// Whether it is somebody whom we know: a user, or a client of `relay.networks`. They may relay, and
+/// get notices.
+pub fn is_known(site: &Site, visitor: &Visitor) -> bool {
+    visitor.user.is_some() || is_trusted(site, visitor.client)
 }
 
 /// A message that has been here before is looping (RFC 5321 §6.3).

@@ -10,14 +10,18 @@ mod message;
 pub use crate::route::next_hop::Hop;
 pub use message::{FilePart, Message, survey};
 
-use crate::config::{Config, Timeout};
+use crate::config::{Config, HostPort, Timeout};
+use crate::event::{Event, tell};
+use crate::id::random;
 use crate::limits::{
     COMMAND_READ, DATA_ANSWER_WAIT, QUIT_WAIT, RECIPIENTS_PER_WAIT, RELAY_BLOCK, RELAY_PACE,
-    RELAY_TIME, TRANSACTION_RECIPIENTS,
+    RELAY_TIME, SUBMISSIONS_PORT, TRANSACTION_RECIPIENTS,
 };
 use crate::mail::address::Domain;
 use crate::net::stream::{self, TcpWire, Wire};
-use crate::smtp::client::{Action, Cause, Client, Fate, Letter, Offers, Reason, Step};
+use crate::net::tls::{Connector, Protection, Side};
+use crate::smtp::auth::Credentials;
+use crate::smtp::client::{Action, Cause, Client, Fate, Letter, Offers, Reason, Secrecy, Step};
 use crate::smtp::outgoing::Encoder;
 use message::Blocks;
 use std::io::{self, ErrorKind};
@@ -33,6 +37,9 @@ pub struct Caller {
     pub hostname: Domain,
     pub timeout: Timeout,
     pub dial: Dial,
+    pub connector: Arc<Connector>,
+    /// Whom we give a password, and speak to only when it has proved its name.
+    pub confidant: Option<(HostPort, Credentials)>,
     /// Asked before the octets of a message go out; no: the server stops, and what is begun now would
     /// be cut off.
     pub may_send: Box<dyn Fn() -> bool + Send + Sync>,
@@ -44,6 +51,8 @@ pub struct Connection {
     hop: Hop,
     wire: Box<dyn Wire>,
     client: Client,
+    /// None in the clear.
+    protection: Option<Protection>,
     /// When the reply that is waited for has to be whole, and which one that is.
     deadline: Option<(u64, Instant)>,
     /// When all replies of a transaction but its last have to be there.
@@ -61,15 +70,55 @@ impl Caller {
             hostname: config.hostname.clone(),
             timeout: config.timeout.clone(),
             dial: Box::new(dial),
+            connector: Arc::default(),
+            confidant: None,
             may_send: Box::new(|| true),
+        }
+    }
+
+    /// Whether this is the host that gets a password; by its name, as the configuration has it.
+    pub fn confides_in(&self, hop: &Hop) -> bool {
+        self.credentials(hop).is_some()
+    }
+
+    /// What such a host gets.
+    fn credentials(&self, hop: &Hop) -> Option<&Credentials> {
+        let (it, credentials) = self.confidant.as_ref()?;
+        (it.host == hop.name && it.port == hop.address.port()).then_some(credentials)
+    }
+
+    /// TLS wherever there is TLS (RFC 7435).
+    fn secrecy(&self, hop: &Hop) -> Secrecy {
+        match self.confides_in(hop) {
+            true => Secrecy::Required,
+            false => Secrecy::Offered,
         }
     }
 }
 
 impl Connection {
-    /// Connects, is greeted, says EHLO. Otherwise gives the fate of everybody who was to get mail
-    /// there.
+    /// Connects, is greeted, says EHLO, goes on by TLS where that is offered. Otherwise gives the fate
+    /// of everybody who was to get mail there.
+    ///
+    /// A host whose TLS is broken is asked once more in the clear: mail that anybody may carry in the
+    /// clear is not to wait for a certificate that somebody forgot.
     pub fn open(caller: &Arc<Caller>, hop: &Hop) -> Result<Connection, Fate> {
+        let secrecy = caller.secrecy(hop);
+        let fate = match Connection::dial(caller, hop, secrecy) {
+            Err(fate) if secrecy == Secrecy::Offered => fate,
+            result => return result,
+        };
+        match fate.reason() {
+            Some(reason) if reason.step == Step::StartTls => {
+                let (host, reason) = (hop.to_string(), reason.to_string());
+                tell(&Event::InTheClear { host: &host, reason: &reason });
+                Connection::dial(caller, hop, Secrecy::Never)
+            }
+            _ => Err(fate),
+        }
+    }
+
+    fn dial(caller: &Arc<Caller>, hop: &Hop, secrecy: Secrecy) -> Result<Connection, Fate> {
         let wire = (caller.dial)(hop.address, caller.timeout.connect).map_err(|error| {
             let cause = match error.kind() {
                 ErrorKind::TimedOut => Cause::Silent,
@@ -81,11 +130,19 @@ impl Connection {
             caller: caller.clone(),
             hop: hop.clone(),
             wire,
-            client: Client::new(caller.hostname.as_str()),
+            client: Client::new(caller.hostname.as_str()).wanting(secrecy),
+            protection: None,
             deadline: None,
-            // Greeting, EHLO, HELO.
+            // Greeting, EHLO, HELO or STARTTLS, its handshake, EHLO, AUTH.
             until: Instant::now() + caller.timeout.command * 3,
         };
+        // IANA's port for TLS from the first octet: in the clear both sides would wait for ever.
+        if hop.address.port() == SUBMISSIONS_PORT {
+            let failed = |cause| Fate::NextHost(Reason { step: Step::Connect, cause });
+            connection.secure().map_err(failed)?;
+            connection.client = Client::new(caller.hostname.as_str());
+            connection.log_in();
+        }
         connection.run(&[].as_slice());
         match connection.client.over().cloned() {
             None => Ok(connection),
@@ -134,6 +191,11 @@ impl Connection {
         self.client.offers()
     }
 
+    /// How the connection is protected; none in the clear.
+    pub fn protection(&self) -> Option<&Protection> {
+        self.protection.as_ref()
+    }
+
     /// Whether another message can be sent without connecting anew.
     pub fn is_open(&self) -> bool {
         self.client.over().is_none()
@@ -170,8 +232,36 @@ impl Connection {
                 }
                 Action::Await(step) => self.read(step),
                 Action::SendMessage => self.send(message),
+                Action::StartTls => match self.secure() {
+                    Ok(()) => {
+                        self.client.secured();
+                        self.log_in();
+                    }
+                    Err(cause) => self.client.lost(cause),
+                },
                 Action::Rest | Action::Close => return,
             }
+        }
+    }
+
+    /// The handshake, as one more step with its time.
+    fn secure(&mut self) -> Result<(), Cause> {
+        let deadline = self.until.min(Instant::now() + self.caller.timeout.command);
+        let must_verify = self.caller.confides_in(&self.hop);
+        let (connector, name) = (&*self.caller.connector, self.hop.name.as_str());
+        let done = self.wire.secure(Side::Client { connector, name, must_verify }, deadline);
+        self.protection = Some(done.map_err(|error| match cause(&error) {
+            Cause::Broke(what) => Cause::Tls(what),
+            cause => cause,
+        })?);
+        Ok(())
+    }
+
+    /// Behind a handshake: where the host gets a password, it has just proved its name.
+    fn log_in(&mut self) {
+        if let Some(credentials) = self.caller.credentials(&self.hop) {
+            let nonce = format!("{:016x}{:016x}", random(), random());
+            self.client.log_in(credentials.clone(), nonce);
         }
     }
 
@@ -265,6 +355,7 @@ fn cause(error: &io::Error) -> Cause {
         ErrorKind::ConnectionReset
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe
+        | ErrorKind::UnexpectedEof
         | ErrorKind::WriteZero => Cause::Closed,
         _ => Cause::Broke(error.to_string()),
     }

@@ -19,7 +19,7 @@ pub use spool::Spool;
 
 use fresh::fresh;
 
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::conversation::{House, converse};
 use crate::delivery::{Heralds, Post};
 use crate::event::{Event, tell};
@@ -28,6 +28,7 @@ use crate::housekeeper;
 use crate::limits::{
     BAD_LINES_TOLD, DELIVERY_CHANNEL, HINTS, MEMORY_BODIES_MAX, STOP_GRACE, TMP_CHANNEL,
 };
+use crate::login::Login;
 use crate::net::control::{self, Control};
 use crate::net::listener::{Listener, Service};
 use crate::net::pool::{Pool, panic_text, spawn_vital};
@@ -48,7 +49,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// A server that runs until [`Server::stop`].
 pub struct Server {
@@ -66,12 +67,21 @@ pub struct Server {
 /// the start, as low ports need root and sessions must not have it. Fails with the address and what
 /// the system said.
 pub fn bind(config: &Config) -> Result<Vec<Listener>, String> {
-    let all = &config.listen.smtp;
-    let bind = |&address: &SocketAddr| {
-        Listener::bind(Service::Smtp, address, all)
+    let Listen { smtp, submission, submissions, metrics: _ } = &config.listen;
+    let wanted: Vec<(Service, SocketAddr)> = [
+        (Service::Smtp, smtp),
+        (Service::Submission, submission),
+        (Service::Submissions, submissions),
+    ]
+    .into_iter()
+    .flat_map(|(service, addresses)| addresses.iter().map(move |address| (service, *address)))
+    .collect();
+    let all: Vec<SocketAddr> = wanted.iter().map(|(_, address)| *address).collect();
+    let bind = |(service, address): (Service, SocketAddr)| {
+        Listener::bind(service, address, &all)
             .map_err(|error| format!("cannot listen on {address}: {error}"))
     };
-    all.iter().map(bind).collect()
+    wanted.into_iter().map(bind).collect()
 }
 
 impl Server {
@@ -117,8 +127,10 @@ impl Server {
         let entrance_disk = disk.clone();
         let budget = Budget::new(MEMORY_BODIES_MAX);
         let entrance_hints = hints.clone();
-        let house =
-            Arc::new(House { disk, post: Some(post), delivery, budget, spill, queue, hints });
+        let login = Login::start()?;
+        let post = Some(post);
+        let house = House { disk, post, delivery, budget, spill, queue, hints, login };
+        let house = Arc::new(house);
         let registry = Arc::new(Registry::default());
         let pool = Pool::new(move |guest: Guest| guest.serve(&house));
         let (disk, hints) = (entrance_disk, entrance_hints);
@@ -227,6 +239,13 @@ pub fn tell_bad_lines(bad: &[BadLine]) {
     }
 }
 
+/// Warns of a certificate that others may not believe; it is shown all the same, as most do not look.
+pub fn tell_flaws(site: &Site) {
+    for (_, words) in site.flaws(SystemTime::now()) {
+        tell(&Event::Warning { what: &words });
+    }
+}
+
 /// Where connections come in.
 struct Entrance {
     disk: Arc<dyn Disk>,
@@ -251,32 +270,41 @@ impl Entrance {
         let place = self.registry.enter(Some(stream.clone()), client, sessions, per_client);
         let ticket = match place {
             Ok(ticket) => ticket,
-            Err(Full::Sessions) => {
-                return turn_away(&stream, &id, &site, "4.3.2", "too many sessions, try later");
-            }
-            Err(Full::Client) => {
-                let text = "too many sessions from your address, try later";
-                return turn_away(&stream, &id, &site, "4.7.0", text);
+            Err(full) => {
+                let (enhanced, text) = match full {
+                    Full::Sessions => ("4.3.2", "too many sessions, try later"),
+                    Full::Client => ("4.7.0", "too many sessions from your address, try later"),
+                };
+                return turn_away(&stream, service, &id, &site, enhanced, text);
             }
         };
-        let visitor = Visitor { id, client };
+        let visitor = Visitor { id, client, service, user: None };
         let guest = Guest { visitor, stream, ticket, site };
         // The system's bound came before ours; the client need not know which.
         if let Err((guest, error)) = self.pool.run(guest) {
             tell(&Event::Warning { what: &format!("no thread for a session: {error}") });
             let Guest { visitor, stream, site, .. } = &guest;
-            turn_away(stream, &visitor.id, site, "4.3.2", "too many sessions, try later");
+            let text = "too many sessions, try later";
+            turn_away(stream, service, &visitor.id, site, "4.3.2", text);
         }
     }
 }
 
-/// Says 421 and closes, without ever waiting: this is the accepting thread.
-fn turn_away(stream: &TcpStream, session: &str, site: &Site, enhanced: &'static str, why: &str) {
+/// Says 421 and closes, without ever waiting: this is the accepting thread. Who expects TLS would not
+/// understand it, and sees the close alone.
+fn turn_away(
+    stream: &TcpStream,
+    service: Service,
+    session: &str,
+    site: &Site,
+    enhanced: &'static str,
+    why: &str,
+) {
     let reply = Reply::new(421, enhanced, format!("{} {why}", site.config.hostname)).about(session);
     tell(&Event::Rejected { session, command: b"(connect)", reply: &reply });
     let mut octets = Vec::new();
     reply.write_to(&mut octets);
-    if stream.set_nonblocking(true).is_ok() {
+    if service != Service::Submissions && stream.set_nonblocking(true).is_ok() {
         let mut stream = stream;
         let _ = stream.write_all(&octets); // an empty socket buffer takes it whole
     }

@@ -1,13 +1,15 @@
 //! What one (re)load gives: the configuration and the files it names, as one value that never
 //! changes. A reload makes a new [`Site`]; a session keeps the one it began with.
 
-use crate::config::{Config, DomainConfig};
-use crate::limits::FIRST_USER_AGE;
+use crate::config::{Config, DomainConfig, HostPort, SmarthostAuth, Tls};
+use crate::limits::{FIRST_USER_AGE, PAIR_SETTLE, PASSWORD_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
 use crate::mail::srs::{Keys, NoWayBack};
+use crate::net::tls::{Acceptor, BadPair, Connector, Flaw, Half};
+use crate::smtp::auth::Credentials;
 use crate::store::aliases::Aliases;
 use crate::store::disk::StoreError;
-use crate::store::table::{BadLine, Stamp};
+use crate::store::table::{BadLine, Stamp, read};
 use crate::store::users::Users;
 use nix::errno::Errno;
 use std::fmt;
@@ -27,7 +29,16 @@ pub struct Site {
     stamps: Vec<Stamp>,
     /// The secrets of SRS; of a server only, as they lie in its spool. They pass from site to site.
     keys: Option<Arc<Keys>>,
+    /// With `[tls]`: how we show ourselves, and what the two files were when they were read.
+    pair: Option<(Acceptor, Pair)>,
+    /// Shared by all attempts, for what it remembers.
+    connector: Arc<Connector>,
+    /// With `relay.smarthost_auth`: who we are to the smarthost.
+    login: Option<Credentials>,
 }
+
+/// Certificate and key at one moment.
+type Pair = [Stamp; 2];
 
 /// The files of one domain; none where none is named.
 #[derive(Clone, Debug, Default)]
@@ -37,9 +48,18 @@ struct Tables {
 }
 
 impl Site {
-    /// Reads all users and aliases files; gives the lines in them that are bad, which spoil nothing
-    /// else. A file that cannot be read is an error: "facteur.toml:7: domain."mx.test".users: …".
+    /// Reads all files that the configuration names: users, aliases, certificate, key, the password for the
+    /// smarthost. Gives the
+    /// bad lines of the first two, which spoil nothing else. A file that cannot be read is an error:
+    /// "facteur.toml:7: domain."mx.test".users: …".
     pub fn read(config: Config) -> Result<(Site, Vec<BadLine>), SiteError> {
+        let (site, bad) = Site::read_names(config)?;
+        let (pair, login) = (read_pair(&site.config)?, read_login(&site.config)?);
+        Ok((Site { pair, login, ..site }, bad))
+    }
+
+    /// The same without certificate, key and password, which only who serves may read.
+    pub fn read_names(config: Config) -> Result<(Site, Vec<BadLine>), SiteError> {
         let (mut tables, mut bad) = (Vec::new(), Vec::new());
         // Before they are read: what changes meanwhile is read once more.
         let stamps = stamps(&config);
@@ -62,7 +82,20 @@ impl Site {
             tables.push(own);
         }
         let first_users = tables.iter().map(|_| Arc::default()).collect();
-        Ok((Site { config, tables, first_users, stamps, keys: None }, bad))
+        let connector = Arc::default();
+        Ok((
+            Site {
+                config,
+                tables,
+                first_users,
+                stamps,
+                pair: None,
+                connector,
+                login: None,
+                keys: None,
+            },
+            bad,
+        ))
     }
 
     /// The same with the secrets of SRS.
@@ -89,6 +122,60 @@ impl Site {
             Err(NoWayBack::NotSrs) => Ok(None),
             Err(why) => Err(why),
         }
+    }
+
+    /// Users and aliases read anew; all else stays.
+    pub fn read_tables(&self) -> Result<(Site, Vec<BadLine>), SiteError> {
+        let (pair, connector, login) =
+            (self.pair.clone(), self.connector.clone(), self.login.clone());
+        let (site, bad) = Site::read_names(self.config.clone())?;
+        Ok((Site { pair, connector, login, ..site }, bad))
+    }
+
+    /// How we show ourselves by TLS; none where there is no certificate.
+    pub fn acceptor(&self) -> Option<&Acceptor> {
+        self.pair.as_ref().map(|(acceptor, _)| acceptor)
+    }
+
+    /// What is wrong with our certificate, though it works, each with its words: "facteur.toml:9:
+    /// tls.certificate: expired on …".
+    pub fn flaws(&self, now: SystemTime) -> Vec<(Flaw, String)> {
+        let hostname = self.config.hostname.as_str();
+        let flaws = self.acceptor().map(|acceptor| acceptor.flaws(hostname, now));
+        let place = self.config.place("tls.certificate");
+        let told = |flaw: Flaw| {
+            let words = format!("{place}: {flaw}");
+            (flaw, words)
+        };
+        flaws.into_iter().flatten().map(told).collect()
+    }
+
+    /// How we speak TLS to other hosts.
+    pub fn connector(&self) -> Arc<Connector> {
+        self.connector.clone()
+    }
+
+    /// The host that gets a password, and whom that says we are.
+    pub fn confidant(&self) -> Option<(HostPort, Credentials)> {
+        self.config.relay.smarthost.clone().zip(self.login.clone())
+    }
+
+    /// Certificate and key read anew when they are not what was read, and have lain still. An error
+    /// comes with the site that knows these files for bad: they need not be tried again.
+    pub fn renewed(&self, now: SystemTime) -> Option<Result<Site, (SiteError, Site)>> {
+        let (_, before) = self.pair.as_ref()?;
+        let seen = self.config.tls.as_ref().map(pair_stamps)?;
+        if seen == *before || seen.iter().any(|stamp| stamp.is_fresh(now, PAIR_SETTLE)) {
+            return None;
+        }
+        let with = |pair| Site { pair, ..self.clone() };
+        Some(match read_pair(&self.config) {
+            Ok(pair) => Ok(with(pair)),
+            Err(error) if error.is_passing => Err((error, self.clone())),
+            Err(error) => {
+                Err((error, with(self.acceptor().map(|acceptor| (acceptor.clone(), seen)))))
+            }
+        })
     }
 
     /// What the users and aliases files are now, when they are not what was read.
@@ -232,11 +319,56 @@ fn today() -> u64 {
 
 /// An error about the file of a key.
 fn named(config: &Config, domain: &DomainConfig, key: &str, error: &StoreError) -> SiteError {
-    let place = config.place(&format!("{}.{key}", domain.key));
+    unreadable(config, &format!("{}.{key}", domain.key), error)
+}
+
+fn unreadable(config: &Config, key: &str, error: &StoreError) -> SiteError {
+    let place = config.place(key);
     let short = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::EINTR, Errno::EIO];
     let is_passing = short.iter().any(|e| error.source.raw_os_error() == Some(*e as i32));
     let what = format!("{place}: expected a file that can be read: {error}");
     SiteError { what, is_passing }
+}
+
+/// None without `relay.smarthost_auth`. The password is the first line of its file.
+fn read_login(config: &Config) -> Result<Option<Credentials>, SiteError> {
+    let Some(SmarthostAuth { user, password_file }) = &config.relay.smarthost_auth else {
+        return Ok(None);
+    };
+    let key = "relay.smarthost_auth.password_file";
+    let octets = read(password_file).map_err(|error| unreadable(config, key, &error))?;
+    let line = octets.split(|octet| *octet == b'\n').next().unwrap_or_default();
+    let password = str::from_utf8(line).unwrap_or_default().trim_end_matches('\r');
+    let is_good = (1..=PASSWORD_MAX).contains(&password.len());
+    if !is_good || password.chars().any(char::is_control) {
+        let (place, file) = (config.place(key), password_file.display());
+        let what = format!("{place}: expected a password in the first line of {file}");
+        return Err(SiteError { what, is_passing: false });
+    }
+    Ok(Some(Credentials { user: user.clone(), password: password.to_owned() }))
+}
+
+/// None without `[tls]`.
+fn read_pair(config: &Config) -> Result<Option<(Acceptor, Pair)>, SiteError> {
+    let Some(tls) = &config.tls else { return Ok(None) };
+    // Before they are read: what changes meanwhile is read once more.
+    let stamps = pair_stamps(tls);
+    let octets = |file, key| read(file).map_err(|error| unreadable(config, key, &error));
+    let certificate = octets(&tls.certificate, "tls.certificate")?;
+    let key = octets(&tls.key, "tls.key")?;
+    let acceptor = Acceptor::new(&certificate, &key).map_err(|BadPair { half, what }| {
+        let (key, file) = match half {
+            Half::Certificate => ("tls.certificate", &tls.certificate),
+            Half::Key => ("tls.key", &tls.key),
+        };
+        let what = format!("{}: {}: {what}", config.place(key), file.display());
+        SiteError { what, is_passing: false }
+    })?;
+    Ok(Some((acceptor, stamps)))
+}
+
+fn pair_stamps(tls: &Tls) -> Pair {
+    [Stamp::of(&tls.certificate), Stamp::of(&tls.key)]
 }
 
 fn stamps(config: &Config) -> Vec<Stamp> {

@@ -4,11 +4,14 @@
 //! one.
 
 use super::{Failure, Request, complain, config, print};
+use crate::config::Listen;
+use crate::net::tls::date;
 use crate::privileges;
 use crate::route::bad_aliases;
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
 /// Prints what is served; fails after naming everything that is wrong. Only the configuration
 /// itself stops at its first error.
@@ -24,10 +27,13 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     // What is served goes to stdout, what is wrong to stderr: each can be read alone.
     print(&summary(&site))?;
     let missing = not_built(&site);
-    for line in bad.iter().map(ToString::to_string).chain(missing.iter().cloned()) {
+    let flaws = site.flaws(SystemTime::now());
+    let flawed = flaws.iter().map(|(_, words)| words.clone());
+    for line in bad.iter().map(ToString::to_string).chain(missing.iter().cloned()).chain(flawed) {
         complain(&line);
     }
-    match bad.is_empty() && missing.is_empty() {
+    let is_good = !flaws.iter().any(|(flaw, _)| flaw.is_fatal());
+    match is_good && bad.is_empty() && missing.is_empty() {
         true => Ok(()),
         false => Err(Failure::Told),
     }
@@ -42,8 +48,20 @@ fn summary(site: &Site) -> String {
     };
     // Writing into a String cannot fail.
     let _ = writeln!(text, "hostname {}\nspool {}", config.hostname, config.spool.display());
-    for address in &config.listen.smtp {
-        let _ = writeln!(text, "listen smtp {address}");
+    let Listen { smtp, submission, submissions, metrics: _ } = &config.listen;
+    for (service, addresses) in
+        [("smtp", smtp), ("submission", submission), ("submissions", submissions)]
+    {
+        for address in addresses {
+            let _ = writeln!(text, "listen {service} {address}");
+        }
+    }
+    if let (Some(tls), Some(acceptor)) = (&config.tls, site.acceptor()) {
+        let _ = write!(text, "tls {}", tls.certificate.display());
+        match acceptor.expires() {
+            Some(when) => drop(writeln!(text, ", good until {}", date(when))),
+            None => text.push('\n'),
+        }
     }
     for local in site.domains() {
         let name = &local.config.name;
@@ -86,12 +104,6 @@ pub fn not_built(site: &Site) -> Vec<String> {
             found.push(format!("{place}: not built yet in this version: {effect}"));
         }
     };
-    let listen = &config.listen;
-    note(!listen.submission.is_empty(), "listen.submission", "nobody listens there");
-    note(!listen.submissions.is_empty(), "listen.submissions", "nobody listens there");
-    note(!listen.metrics.is_empty(), "listen.metrics", "nobody listens there");
-    note(config.tls.is_some(), "tls", "no TLS is offered");
-    let auth = &config.relay.smarthost_auth;
-    note(auth.is_some(), "relay.smarthost_auth", "mail goes to the smarthost without a login");
+    note(!config.listen.metrics.is_empty(), "listen.metrics", "nobody listens there");
     found
 }

@@ -13,6 +13,7 @@ mod route;
 mod sendmail;
 mod serve;
 mod terminal;
+mod user;
 
 use crate::config::Config;
 use crate::event::{Event, tell};
@@ -40,6 +41,9 @@ usage: facteur [-c FILE] COMMAND
   queue show ID             one message of it: envelope, every attempt so far, content
   queue retry ID... | --all attempt now
   queue remove ID...        drop it
+  user add ADDRESS          make a user, or give a known one a new password
+  user list                 all users with a password file (--json)
+  user remove ADDRESS       take a user out of his file
   sendmail ...              sendmail(1), also by that name; mailq and newaliases by theirs
 
   -c FILE                   configuration; else ./facteur.toml, /etc/facteur/facteur.toml,
@@ -107,9 +111,28 @@ remove: drops the message; with --bounce its sender is told. A message that is b
 Exit status 1: something could not be done; stderr names it, and all else is done.
 ";
 
+const USER_HELP: &str = "\
+usage: facteur [-c FILE] user add ADDRESS [--scheme SCHEME]
+       facteur [-c FILE] user list [--json]
+       facteur [-c FILE] user remove ADDRESS
+
+Changes the users file that the configuration names for the domain of ADDRESS; a running server
+and Dovecot see it at once. No Maildir is made or removed.
+
+add:    makes a user, or gives a known one a new password. On a terminal it is asked for twice and
+        not shown, else it is the first line of stdin. It is kept as SCHEME: ARGON2ID (default),
+        BLF-CRYPT, SHA512-CRYPT, SHA256-CRYPT, SCRAM-SHA-256 or PLAIN. A file that is not there
+        yet is made.
+list:   a line for each user: address, scheme (- where it cannot log in). --json: one object a
+        line with the names address scheme.
+remove: takes the user out of the file.
+
+Exit status 1: it was not done; stderr says why.
+";
+
 /// Commands of the contract whose part is not built yet: told from a slip of the keyboard, so that
 /// nobody looks for one. Status 1, not 2.
-const NOT_YET: [&str; 2] = ["trace", "user"];
+const NOT_YET: [&str; 1] = ["trace"];
 
 /// What was asked for.
 #[derive(Default)]
@@ -122,6 +145,8 @@ struct Request {
     all: bool,
     /// With a notice to the sender.
     bounce: bool,
+    /// How a password is kept.
+    scheme: Option<String>,
     /// The command, then what it is about; options may stand between them.
     words: Vec<String>,
 }
@@ -190,6 +215,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Asked, Failure> {
                     Some("route") => ROUTE_HELP,
                     Some("mail") => MAIL_HELP,
                     Some("queue") => QUEUE_HELP,
+                    Some("user") => USER_HELP,
                     _ => HELP,
                 })?;
                 return Ok(Asked::Words);
@@ -201,6 +227,10 @@ fn parse(mut parser: lexopt::Parser) -> Result<Asked, Failure> {
             Long("json") => request.json = true,
             Long("all") => request.all = true,
             Long("bounce") => request.bounce = true,
+            Long("scheme") => {
+                let name = parser.value().and_then(|name| name.string()).map_err(usage)?;
+                request.scheme = Some(name);
+            }
             Value(word) => {
                 let word = word.string().map_err(usage)?;
                 // Before its options are looked at, which nobody knows yet.
@@ -253,8 +283,11 @@ fn command(request: &Request) -> Result<(), Failure> {
         ["queue", "why", ..] => {
             Err(Failure::Failed("queue why is not built yet in this version".to_owned()))
         }
+        ["user", "add", address] => user::add(request, address),
+        ["user", "list"] => user::list(request),
+        ["user", "remove", address] => user::remove(request, address),
         [] => Err(Failure::Usage("what shall I do?".to_owned())),
-        [known @ ("serve" | "check" | "route" | "mail" | "queue"), ..] => {
+        [known @ ("serve" | "check" | "route" | "mail" | "queue" | "user"), ..] => {
             Err(Failure::Usage(format!("wrong arguments; see facteur {known} --help")))
         }
         [unknown, ..] => Err(Failure::Usage(format!("no command is called {unknown}"))),
@@ -266,9 +299,10 @@ fn command(request: &Request) -> Result<(), Failure> {
 fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
     let fits = |what: &[[&str; 2]]| what.iter().any(|what| words.starts_with(what));
     for (set, option, commands) in [
-        (request.json, "--json", &[["mail", "list"], ["queue", "list"]][..]),
+        (request.json, "--json", &[["mail", "list"], ["queue", "list"], ["user", "list"]][..]),
         (request.all, "--all", &[["queue", "retry"]]),
         (request.bounce, "--bounce", &[["queue", "remove"]]),
+        (request.scheme.is_some(), "--scheme", &[["user", "add"]]),
     ] {
         if set && !fits(commands) {
             let commands: Vec<String> = commands.iter().map(|what| what.join(" ")).collect();
@@ -285,7 +319,7 @@ fn config(request: &Request) -> Result<Config, Failure> {
 
 /// The site as commands beside the server see it; bad lines in its files are `check`'s business.
 fn site(request: &Request) -> Result<Site, Failure> {
-    let read = Site::read(config(request)?);
+    let read = Site::read_names(config(request)?);
     read.map(|(site, _)| site).map_err(|error| Failure::Failed(error.to_string()))
 }
 

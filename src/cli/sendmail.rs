@@ -298,7 +298,7 @@ fn sender(options: &Options, own: &Mailbox, config: &Config) -> Result<ReversePa
 /// newaliases: there is no database to build; what a server would find wrong is told.
 fn check_aliases(request: &Request) -> Result<(), Refusal> {
     let config = super::config(request).map_err(unconfigured)?;
-    let read = Site::read(config);
+    let read = Site::read_names(config);
     let (site, mut bad) = read.map_err(|error| Refusal::new(Status::Config, error.to_string()))?;
     bad.extend(bad_aliases(&site, &RealDisk));
     bad.iter().for_each(|line| complain(&line.to_string()));

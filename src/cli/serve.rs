@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::event::{Event, tell};
 use crate::privileges;
 use crate::route::bad_aliases;
-use crate::server::{Server, Spool, bind, tell_bad_lines};
+use crate::server::{Server, Spool, bind, tell_bad_lines, tell_flaws};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use log::LevelFilter;
@@ -74,7 +74,11 @@ fn start(request: &Request) -> Result<Server, Failure> {
     if let Err(error) = Config::load(request.config.as_deref()) {
         warn(&format!("a reload will fail, as this user cannot read it: {error}"));
     }
-    let site = read_site(config).map_err(Failure::Failed)?;
+    // As that user for good: a key that only root may read fails here, and not at the first renewal.
+    let site = read_site(config).map_err(|why| match &user {
+        Some(user) => Failure::Failed(format!("{why} (as {}, the user of run_as)", user.name)),
+        None => Failure::Failed(why),
+    })?;
     let spool = Spool::open(Arc::new(RealDisk), &site.config.spool).map_err(Failure::Failed)?;
     tell(&Event::Started {
         version: env!("CARGO_PKG_VERSION"),
@@ -90,6 +94,7 @@ fn read_site(config: Config) -> Result<Site, String> {
     let (site, mut bad) = Site::read(config).map_err(|error| error.to_string())?;
     bad.extend(bad_aliases(&site, &RealDisk));
     tell_bad_lines(&bad);
+    tell_flaws(&site);
     not_built(&site).iter().for_each(|line| warn(line));
     Ok(site)
 }
@@ -128,6 +133,11 @@ fn keep_what_only_a_restart_changes(old: &Config, new: &mut Config) {
     if new.spool != old.spool {
         new.spool = old.spool.clone();
         kept.push("spool");
+    }
+    // Who connects there expects TLS (RFC 8314 §3.3).
+    if new.tls.is_none() && !new.listen.submissions.is_empty() {
+        new.tls = old.tls.clone();
+        kept.push("tls");
     }
     for domain in &mut new.domains {
         let before = old.domains.iter().find(|before| before.name == domain.name);
@@ -174,7 +184,9 @@ fn raise_descriptors() {
 /// One line an event on stderr, level by RUST_LOG, and panics as lines as well.
 fn start_log() {
     let mut log = env_logger::Builder::new();
-    log.filter_level(LevelFilter::Info).parse_default_env();
+    // What TLS has to say of a session stands in the events of that session.
+    log.filter_level(LevelFilter::Info).filter_module("rustls", LevelFilter::Off);
+    log.parse_default_env();
     // The event is the whole line: its time and its escapes are its own.
     log.format(|out, record| writeln!(out, "{}", record.args())).init();
     std::panic::set_hook(Box::new(|panic| {

@@ -5,6 +5,7 @@
 //! A backslash stays as it is: the result is for eyes, not for reading back.
 
 use crate::mail::visible::is_hidden;
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -73,6 +74,27 @@ impl Write for Screen<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+/// Nothing that is typed is shown, until this is dropped.
+pub struct Quiet(Termios);
+
+impl Quiet {
+    /// Fails where stdin is no terminal.
+    pub fn begin() -> io::Result<Quiet> {
+        let before = tcgetattr(io::stdin())?;
+        let mut quiet = before.clone();
+        quiet.local_flags.remove(LocalFlags::ECHO);
+        // What was typed ahead was shown, and is no password.
+        tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &quiet)?;
+        Ok(Quiet(before))
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &self.0);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The message of a conversation: as it comes in, with what is put on top of each copy, and on its
 //! way to delivery. Decides nothing about it: that is the language's and the policy's.
 
+use super::submission::Head;
 use super::{Conversation, House, Place, Target};
 use crate::delivery::{Beside, late, reply_to};
 use crate::event::{Event, tell};
@@ -24,6 +25,10 @@ use std::time::Instant;
 
 /// A message that comes in.
 pub(super) struct Incoming {
+    /// Of a user's message: its header, as long as that is not whole.
+    head: Option<Head>,
+    /// Why the language of headers cannot take it.
+    refused: Option<Reply>,
     writer: BodyWriter,
     /// Fed beside the writer, so that a large message is not read again for its header.
     scanner: Scanner,
@@ -144,7 +149,7 @@ impl Conversation<'_> {
             queued: Timestamp::now(),
             session: self.visitor.id.clone(),
             sender: envelope.sender.clone(),
-            is_trusted: policy::is_trusted(self.site, self.visitor.client),
+            is_trusted: policy::is_known(self.site, &self.visitor),
             recipients: elsewhere.map(|target| target.addressee(envelope)).collect(),
             // Known when it is written.
             size: 0,
@@ -172,12 +177,8 @@ impl Conversation<'_> {
             name: &greeting.name,
             client: self.visitor.client,
             by: &self.site.config.hostname,
-            // Names of RFC 3848, and of RFC 6531 §4.3 for internationalized mail.
-            with: match (envelope.sender.smtputf8, greeting.extended) {
-                (true, _) => "UTF8SMTP",
-                (false, true) => "ESMTP",
-                (false, false) => "SMTP",
-            },
+            with: self.with(envelope.sender.smtputf8, greeting.extended),
+            tls: self.protection.as_ref().map(|protection| protection.suite.as_str()),
             id,
             recipient: match &envelope.recipients[..] {
                 // `<Postmaster>` alone is no path that a Received may hold (RFC 5321 §4.4).
@@ -188,6 +189,22 @@ impl Conversation<'_> {
             date: &jiff::ZonedDateTime::now(),
         };
         received.field()
+    }
+
+    /// Names of RFC 3848, and of RFC 6531 §4.3 for internationalized mail; for HELO by TLS there is
+    /// none.
+    fn with(&self, utf8: bool, extended: bool) -> &'static str {
+        match (utf8, self.session.is_secured(), self.session.is_authenticated()) {
+            (true, false, false) => "UTF8SMTP",
+            (true, false, true) => "UTF8SMTPA",
+            (true, true, false) => "UTF8SMTPS",
+            (true, true, true) => "UTF8SMTPSA",
+            (false, ..) if !extended => "SMTP",
+            (false, false, false) => "ESMTP",
+            (false, false, true) => "ESMTPA",
+            (false, true, false) => "ESMTPS",
+            (false, true, true) => "ESMTPSA",
+        }
     }
 
     /// Told after the outcome, so that no line speaks of a delivery that failed.
@@ -219,7 +236,11 @@ impl Conversation<'_> {
     /// Makes no file: most messages are small enough never to need one.
     fn begin(&self) -> Incoming {
         let House { disk, spill, budget, .. } = self.house;
+        let user = self.visitor.user.clone();
+        let head = |user| Head::new(self.site.clone(), disk.clone(), user);
         Incoming {
+            head: user.filter(|_| self.visitor.service.is_submission()).map(head),
+            refused: None,
             writer: BodyWriter::new(disk.clone(), spill, budget.clone()),
             scanner: Scanner::default(),
             failed: None,
@@ -231,6 +252,29 @@ impl Conversation<'_> {
 impl Incoming {
     /// After a failure octets are only taken, so that the end of the message is found.
     fn keep(&mut self, octets: &[u8]) {
+        self.pass(octets, false);
+    }
+
+    /// `is_whole`: nothing comes any more.
+    fn pass(&mut self, octets: &[u8], is_whole: bool) {
+        if self.refused.is_some() {
+            return;
+        }
+        let Some(head) = &mut self.head else { return self.write(octets) };
+        match head.take(octets, is_whole) {
+            Ok(None) => {}
+            Ok(Some(done)) => {
+                self.head = None;
+                self.write(&done);
+            }
+            Err(reply) => {
+                self.refused = Some(reply);
+                self.head = None;
+            }
+        }
+    }
+
+    fn write(&mut self, octets: &[u8]) {
         if self.failed.is_none() {
             self.scanner.feed(octets);
             self.failed = self.writer.write(octets).err();
@@ -238,7 +282,11 @@ impl Incoming {
     }
 
     /// The message and what its header says, or what to tell the client.
-    fn finish(self, session: &str) -> Result<(Body, Summary), Reply> {
+    fn finish(mut self, session: &str) -> Result<(Body, Summary), Reply> {
+        self.pass(b"", true);
+        if let Some(reply) = self.refused {
+            return Err(reply);
+        }
         match self.failed {
             Some(error) => {
                 tell(&Event::Trouble { session, what: &error.to_string() });

@@ -14,12 +14,28 @@ use std::thread;
 pub enum Service {
     /// Mail from other servers, RFC 5321.
     Smtp,
+    /// Mail from our users, RFC 6409.
+    Submission,
+    /// The same with TLS from the first octet, RFC 8314.
+    Submissions,
+}
+
+impl Service {
+    /// Whether it is for our own users, and for nobody else.
+    pub fn is_submission(self) -> bool {
+        match self {
+            Service::Smtp => false,
+            Service::Submission | Service::Submissions => true,
+        }
+    }
 }
 
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Service::Smtp => "smtp",
+            Service::Submission => "submission",
+            Service::Submissions => "submissions",
         })
     }
 }

@@ -6,5 +6,7 @@ pub mod interfaces;
 pub mod listener;
 pub mod pool;
 pub mod registry;
+pub mod socket;
 pub mod stdio;
 pub mod stream;
+pub mod tls;

@@ -164,7 +164,7 @@ impl Drop for Ticket {
 }
 
 /// One person's addresses: an IPv4 address, or the /64 that an IPv6 host can choose from.
-fn network(client: IpAddr) -> IpAddr {
+pub fn network(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,
         IpAddr::V6(v6) => {

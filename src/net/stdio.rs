@@ -1,6 +1,7 @@
 //! Standard input and output as one connection, as `sendmail -bs` has it.
 
 use super::stream::Wire;
+use super::tls::{Protection, Side};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::{read, write};
@@ -49,6 +50,11 @@ impl Wire for Stdio {
 
     /// What was written to a pipe is not lost when we end.
     fn finish(&mut self) {}
+
+    /// Never asked for: what a user of this machine pipes to us needs no TLS, and none is offered.
+    fn secure(&mut self, _: Side<'_>, _: Instant) -> io::Result<Protection> {
+        Err(ErrorKind::Unsupported.into())
+    }
 }
 
 /// Waits until it can be read or written; an error or an end counts, and shows then.

@@ -8,6 +8,7 @@ use super::worker::{Job, Kept, Worker};
 use crate::limits::RELAY_TIME;
 use crate::mail::address::{ForwardPath, ReversePath};
 use crate::mail::envelope::{Envelope, Recipient, Sender};
+use crate::net::tls::Protection;
 use crate::relay::{Connection, FilePart, Hop, survey};
 use crate::route::next_hop::{Obstacle, Way, next_hops};
 use crate::smtp::client::{Cause, Fate, Letter};
@@ -23,8 +24,18 @@ struct Round<'a> {
     sender: Sender,
     /// By place in the envelope.
     recipients: Vec<(usize, Recipient)>,
-    /// Of each recipient, the last host and what it decided.
-    fates: Vec<Option<(String, Fate, bool)>>,
+    /// Of each recipient, what the last host decided.
+    fates: Vec<Option<Outcome>>,
+}
+
+/// What one host decided about one recipient.
+#[derive(Clone)]
+struct Outcome {
+    host: String,
+    fate: Fate,
+    /// It sends the notices that were asked for.
+    dsn: bool,
+    tls: Option<Protection>,
 }
 
 impl Worker {
@@ -122,8 +133,9 @@ impl Worker {
 impl Round<'_> {
     /// Recipients for whom another host may be asked.
     fn left(&self) -> Vec<usize> {
-        let is_left =
-            |index: &usize| matches!(self.fates[*index], None | Some((_, Fate::NextHost(_), _)));
+        let is_left = |index: &usize| {
+            matches!(self.fates[*index], None | Some(Outcome { fate: Fate::NextHost(_), .. }))
+        };
         (0..self.fates.len()).filter(is_left).collect()
     }
 
@@ -135,33 +147,37 @@ impl Round<'_> {
         let letter = Letter { envelope, content: self.content };
         let fates = connection.deliver(&letter, &self.message);
         let (host, dsn) = (host(connection.hop()), connection.offers().dsn);
+        let tls = connection.protection();
         for (index, fate) in left.into_iter().zip(fates) {
-            self.fates[index] = Some((host.clone(), fate, dsn));
+            let (host, tls) = (host.clone(), tls.cloned());
+            self.fates[index] = Some(Outcome { host, fate, dsn, tls });
         }
     }
 
     /// A host that cannot be asked.
     fn refuse(&mut self, hop: &Hop, fate: &Fate) {
         for index in self.left() {
-            self.fates[index] = Some((host(hop), fate.clone(), false));
+            let (host, fate) = (host(hop), fate.clone());
+            self.fates[index] = Some(Outcome { host, fate, dsn: false, tls: None });
         }
     }
 
     /// Without those of whom nothing is decided because the server stops.
     fn verdicts(self, obstacle: Option<Obstacle>, guard: &Guard) -> (Vec<Verdict>, Reach) {
         let is_stopping = guard.is_stopping();
-        let is_missed = self.fates.iter().flatten().all(|(_, fate, _)| is_missed(fate));
+        let is_missed = self.fates.iter().flatten().all(|outcome| is_missed(&outcome.fate));
         let is_asked = self.fates.iter().any(Option::is_some);
         let mut verdicts = Vec::new();
         for ((index, _), fate) in self.recipients.iter().zip(&self.fates) {
             match (fate, &obstacle) {
                 (None, _) if is_stopping => {}
-                (Some((_, fate, _)), _) if is_stopping && is_cut_off(fate) => {}
-                (Some((host, Fate::NextHost(_), _)), _) if guard.is_recalled() => {
+                (Some(Outcome { fate, .. }), _) if is_stopping && is_cut_off(fate) => {}
+                (Some(Outcome { host, fate: Fate::NextHost(_), .. }), _) if guard.is_recalled() => {
                     verdicts.push(recalled(*index, host));
                 }
-                (Some((host, fate, dsn)), _) => {
-                    verdicts.push(Verdict::of_fate(*index, host, fate, *dsn));
+                (Some(Outcome { host, fate, dsn, tls }), _) => {
+                    let verdict = Verdict::of_fate(*index, host, fate, *dsn);
+                    verdicts.push(Verdict { tls: tls.clone(), ..verdict });
                 }
                 (None, Some(obstacle)) => verdicts.push(blocked(*index, obstacle)),
                 // No host, and no reason: the time was over before the first.
@@ -245,6 +261,7 @@ mod tests {
         let disk = MemoryDisk::new();
         let file = disk.scratch(Path::new("/")).unwrap();
         let said = |text: &[u8]| Cause::Said(Answer::parse(text).unwrap());
+        let outcome = |fate| Outcome { host: "h".to_owned(), fate, dsn: false, tls: None };
         let round = |fates: Vec<Fate>| {
             let path = ForwardPath::Mailbox(Mailbox::parse("ann@far.test").unwrap());
             let to = Recipient { path, notify: None, orcpt: None };
@@ -254,7 +271,7 @@ mod tests {
                 content: survey(&[].as_slice()).unwrap(),
                 sender: Sender { from: ReversePath::Null, size, body, smtputf8, ret, envid },
                 recipients: (0..fates.len()).map(|index| (index, to.clone())).collect(),
-                fates: fates.into_iter().map(|fate| Some(("h".to_owned(), fate, false))).collect(),
+                fates: fates.into_iter().map(|fate| Some(outcome(fate))).collect(),
             }
         };
         let stops = Cause::Unreadable("this server stops".to_owned());

@@ -1,7 +1,8 @@
 //! What one attempt decided about one recipient: a journal line, an event, and what a notice says.
 
 use crate::event::{Event, tell};
-use crate::smtp::client::{Cause, Fate, Reason};
+use crate::net::tls::Protection;
+use crate::smtp::client::{Cause, Fate, Lack, Reason};
 use crate::store::disk::StoreError;
 use crate::store::entry::{Line, What};
 use jiff::Timestamp;
@@ -27,6 +28,8 @@ pub struct Verdict {
     pub is_passed_on: bool,
     /// It failed only because it waited too long.
     pub is_expired: bool,
+    /// How the connection to it was protected; none in the clear.
+    pub tls: Option<Protection>,
     /// Of a copy here.
     pub maildir: Option<PathBuf>,
 }
@@ -43,6 +46,7 @@ impl Verdict {
             words: words.into(),
             is_passed_on: false,
             is_expired: false,
+            tls: None,
             maildir: None,
         }
     }
@@ -118,7 +122,9 @@ impl Verdict {
         match self.what {
             What::Relayed => {
                 let reply = self.reply.as_deref().unwrap_or_default().replace('\n', " / ");
-                tell(&Event::Relayed { id, to, host: &self.host, tls: "no", reply: &reply });
+                let tls = self.tls.as_ref().map(Protection::to_string);
+                let tls = tls.as_deref().unwrap_or("no");
+                tell(&Event::Relayed { id, to, host: &self.host, tls, reply: &reply });
             }
             What::Delivered => match &self.maildir {
                 Some(maildir) => tell(&Event::Delivered { id, to, maildir }),
@@ -143,7 +149,8 @@ pub fn is_reply(words: &str) -> bool {
 pub fn is_missed(fate: &Fate) -> bool {
     let (Fate::Deferred(reason) | Fate::NextHost(reason)) = fate else { return false };
     match &reason.cause {
-        Cause::Silent | Cause::Closed | Cause::Broke(_) | Cause::Garbled(_) => true,
+        Cause::Silent | Cause::Closed | Cause::Broke(_) | Cause::Garbled(_) | Cause::Tls(_) => true,
+        Cause::Lacks(Lack::StartTls | Lack::Auth | Lack::Proof) => true,
         Cause::Said(answer) => reason.step.is_greeting() || answer.code() == 421,
         Cause::Lacks(_) | Cause::Enough | Cause::Unreadable(_) => false,
     }

@@ -333,7 +333,9 @@ impl Worker {
         let (guard, dialer) = (self.guard.clone(), self.guard.clone());
         let may_send = Box::new(move || guard.commit());
         let dial = Box::new(move |address, time| dialer.dial(address, time));
-        let caller = Arc::new(Caller { may_send, dial, ..Caller::new(&site.config) });
+        let (connector, new) = (site.connector(), Caller::new(&site.config));
+        let confidant = site.confidant();
+        let caller = Arc::new(Caller { may_send, dial, connector, confidant, ..new });
         self.caller = Some((site.clone(), caller.clone()));
         caller
     }

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! new → greeting → EHLO (HELO) → rest ─ begin ─► RSET? MAIL RCPT… DATA → message → reply ─► rest
-//!                              ▲                                                             │
-//!                              └── STARTTLS will stand here: new offers after it    decided ◄┘
+//!                   ▲      │                                                                 │
+//!                   └── STARTTLS, where it is offered and wanted; then AUTH         decided ◄┘
 //! ```
 //!
 //! What the replies mean is decided here and nowhere else. A host that closes, is silent, talks
@@ -14,6 +14,7 @@
 //! §6.1 would rather have two copies than none), and no other host is asked in this attempt.
 
 mod fate;
+mod login;
 mod offers;
 #[cfg(test)]
 mod tests;
@@ -22,9 +23,11 @@ pub use fate::{Cause, Fate, Lack, Reason, Step};
 pub use offers::Offers;
 
 use super::answer::{Answer, AnswerBuffer, Flaw, Kind};
+use super::auth::client::Login;
 use super::outgoing::Content;
 use crate::limits::{PIPELINE_OCTETS, TRANSACTION_RECIPIENTS};
 use crate::mail::envelope::Envelope;
+use login::Account;
 use std::collections::VecDeque;
 
 /// A message to be sent, but for its octets.
@@ -45,6 +48,8 @@ pub enum Action {
     /// Send the message by [`super::outgoing::Encoder`], and call [`Client::message_ends`] before its
     /// last octets go.
     SendMessage,
+    /// Go on by TLS, then call [`Client::secured`].
+    StartTls,
     /// Nothing is under way: begin a transaction, or quit.
     Rest,
     /// The connection is of no more use; [`Client::over`] says why.
@@ -57,8 +62,22 @@ enum Phase {
     Talking,
     /// 354 was said.
     Sending,
+    /// STARTTLS was answered with 220; nothing may be said in the clear any more.
+    Securing,
     /// With what that means for all that is not decided.
     Over(Fate),
+}
+
+/// Whether a connection goes on by TLS (RFC 3207).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Secrecy {
+    /// No: it was tried and failed, or TLS is there already.
+    #[default]
+    Never,
+    /// Where the host offers it.
+    Offered,
+    /// Or not at all.
+    Required,
 }
 
 /// A command, or what is waited for without one: the step, and in RCPT whose it is.
@@ -71,6 +90,11 @@ pub struct Client {
     name: String,
     answers: AnswerBuffer,
     offers: Offers,
+    secrecy: Secrecy,
+    /// Before its time has come.
+    account: Option<Account>,
+    /// AUTH is under way.
+    login: Option<Login>,
     phase: Phase,
     /// Commands that wait for their turn, with their lines.
     unsaid: VecDeque<(Asked, String)>,
@@ -90,12 +114,15 @@ pub struct Client {
 }
 
 impl Client {
-    /// A connection has been made; `name` is ours.
+    /// A connection has been made, and stays in the clear; `name` is ours.
     pub fn new(name: &str) -> Client {
         Client {
             name: name.to_owned(),
             answers: AnswerBuffer::default(),
             offers: Offers::default(),
+            secrecy: Secrecy::Never,
+            account: None,
+            login: None,
             phase: Phase::Talking,
             unsaid: VecDeque::new(),
             awaited: VecDeque::from([(Step::Greeting, 0)]),
@@ -108,11 +135,29 @@ impl Client {
         }
     }
 
+    /// The same, to go on by TLS.
+    pub fn wanting(self, secrecy: Secrecy) -> Client {
+        Client { secrecy, ..self }
+    }
+
+    /// TLS begins here. What was heard in the clear may be somebody else's words, so it is forgotten,
+    /// and the host is asked anew what it offers (RFC 3207 §4.2).
+    pub fn secured(&mut self) {
+        if matches!(self.phase, Phase::Securing) {
+            self.phase = Phase::Talking;
+            self.secrecy = Secrecy::Never;
+            self.offers = Offers::default();
+            self.answers = AnswerBuffer::default();
+            self.say((Step::Ehlo, 0), &format!("EHLO {}", self.name));
+        }
+    }
+
     /// What to do now; to be asked again after it is done.
     pub fn action(&mut self) -> Action {
         match (&self.phase, self.awaited.front()) {
             (Phase::Over(_), _) => Action::Close,
             (Phase::Sending, _) => Action::SendMessage,
+            (Phase::Securing, _) => Action::StartTls,
             (Phase::Talking, Some((step, _))) => Action::Await(*step),
             (Phase::Talking, None) => {
                 // Nobody was accepted and nobody more will be: there is nothing to send to anybody.
@@ -153,6 +198,7 @@ impl Client {
         let step = match self.phase {
             Phase::Over(_) => return,
             Phase::Sending => Step::Message,
+            Phase::Securing => Step::StartTls,
             Phase::Talking => asked.unwrap_or(Step::Mail),
         };
         self.end(step, cause);
@@ -217,7 +263,7 @@ impl Client {
     pub fn over(&self) -> Option<&Fate> {
         match &self.phase {
             Phase::Over(fate) => Some(fate),
-            Phase::Talking | Phase::Sending => None,
+            Phase::Talking | Phase::Sending | Phase::Securing => None,
         }
     }
 
@@ -232,7 +278,7 @@ impl Client {
         self.awaited.is_empty()
             && match &self.phase {
                 Phase::Talking => true,
-                Phase::Sending => false,
+                Phase::Sending | Phase::Securing => false,
                 Phase::Over(fate) => fate.reason().is_some_and(is_polite),
             }
     }
@@ -264,9 +310,17 @@ impl Client {
             (Step::Greeting, Kind::Good) => {
                 self.say((Step::Ehlo, 0), &format!("EHLO {}", self.name))
             }
-            (Step::Ehlo, Kind::Good) => self.offers = Offers::of(&answer),
+            (Step::Ehlo, Kind::Good) => {
+                self.offers = Offers::of(&answer);
+                self.want_tls();
+            }
             (Step::Ehlo, Kind::Never) => self.say((Step::Helo, 0), &format!("HELO {}", self.name)),
-            (Step::Helo | Step::Rset | Step::Mail, Kind::Good) => {}
+            (Step::Helo, Kind::Good) => self.want_tls(),
+            (Step::StartTls, Kind::Good) => self.phase = Phase::Securing,
+            (Step::Auth, Kind::More) => self.challenged(&answer),
+            (Step::Auth, Kind::Good) => self.welcomed(),
+            (Step::Auth, Kind::Later | Kind::Never) => self.unwelcome(answer),
+            (Step::Rset | Step::Mail, Kind::Good) => {}
             (Step::Greeting, Kind::Never) => {
                 self.phase = Phase::Over(Fate::Failed(said(step, answer)));
             }
@@ -293,10 +347,21 @@ impl Client {
             (Step::Final, Kind::Good) => self.conclude(step, &Fate::Relayed(answer.shortened())),
             // A 4xx before any mail was spoken of, or no answer to this at all.
             (Step::Greeting | Step::Ehlo, Kind::Later | Kind::More)
-            | (Step::Helo | Step::Rset, Kind::Later | Kind::Never | Kind::More)
+            | (Step::Helo | Step::StartTls | Step::Rset, Kind::Later | Kind::Never | Kind::More)
             | (Step::Mail | Step::Rcpt | Step::Final, Kind::More)
             | (Step::Data, Kind::Good)
             | (Step::Connect | Step::Message, _) => self.end(step, Cause::Said(answer)),
+        }
+    }
+
+    /// The host has told what it offers: TLS begins, or must not, or cannot. Behind it we log in.
+    fn want_tls(&mut self) {
+        match (self.secrecy, self.offers.starttls) {
+            (Secrecy::Offered | Secrecy::Required, true) => {
+                self.say((Step::StartTls, 0), "STARTTLS");
+            }
+            (Secrecy::Required, false) => self.end(Step::StartTls, Cause::Lacks(Lack::StartTls)),
+            (Secrecy::Never, _) | (Secrecy::Offered, false) => self.want_login(),
         }
     }
 
@@ -389,13 +454,13 @@ const CLOSING: u16 = 421;
 /// Whether the host has said in good order that it takes no mail (RFC 5321 §3.1: it then waits for
 /// QUIT).
 fn is_polite(reason: &Reason) -> bool {
-    let before_mail = matches!(reason.step, Step::Greeting | Step::Ehlo | Step::Helo);
+    let before_mail = reason.step.is_greeting();
     match &reason.cause {
         Cause::Said(answer) => {
             let refusal = matches!(answer.kind(), Kind::Later | Kind::Never);
             before_mail && refusal && answer.code() != CLOSING
         }
-        Cause::Enough => true,
+        Cause::Enough | Cause::Lacks(Lack::StartTls | Lack::Auth) => true,
         _ => false,
     }
 }

@@ -7,6 +7,7 @@ use super::parameter::{self, bad};
 use super::reply::{Reply, quoted};
 use crate::mail::address::{BadAddress, ClientName, Domain, ForwardPath, ReversePath};
 use crate::mail::envelope::{Recipient, Sender};
+use std::fmt;
 
 /// What a client may say.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +23,13 @@ pub enum Command {
         size: u64,
         last: bool,
     },
+    /// Go on by TLS (RFC 3207).
+    StartTls,
+    /// Log in (RFC 4954 §4). The initial response is as it was written, and may be none.
+    Auth {
+        mechanism: String,
+        initial: Option<Secret>,
+    },
     Rset,
     /// Whatever stands behind it is ignored (RFC 5321 §4.1.1.9).
     Noop,
@@ -32,6 +40,16 @@ pub enum Command {
     Etrn(Node),
     /// The command asked about, in upper case; empty for all.
     Help(String),
+}
+
+/// What no log may hold.
+#[derive(PartialEq, Eq)]
+pub struct Secret(pub Vec<u8>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
 }
 
 /// The name that VRFY or EXPN asks about.
@@ -52,13 +70,14 @@ pub struct Node {
 }
 
 /// What HELP tells: every command and its form.
-pub const VERBS: [(&str, &str); 13] = [
+pub const VERBS: [(&str, &str); 14] = [
     ("EHLO", "EHLO your.host.name"),
     ("HELO", "HELO your.host.name"),
     ("MAIL", "MAIL FROM:<user@domain> [SIZE=] [BODY=] [SMTPUTF8] [RET=] [ENVID=]"),
     ("RCPT", "RCPT TO:<user@domain> [NOTIFY=] [ORCPT=]"),
     ("DATA", "DATA, then the message, then a line with a dot alone"),
     ("BDAT", "BDAT octets [LAST], then so many octets of the message"),
+    ("STARTTLS", "STARTTLS, then TLS, then EHLO again"),
     ("RSET", "RSET"),
     ("NOOP", "NOOP"),
     ("QUIT", "QUIT"),
@@ -69,9 +88,10 @@ pub const VERBS: [(&str, &str); 13] = [
 ];
 
 impl Command {
-    /// Reads a line without its CR LF. `smtputf8`: what the transaction's MAIL said. An `Err` is
-    /// the whole reply, and the session is as it was before (RFC 5321 §4.1.4).
-    pub fn parse(line: &[u8], smtputf8: bool) -> Result<Command, Reply> {
+    /// Reads a line without its CR LF. `smtputf8`: what the transaction's MAIL said; `auth`: AUTH is
+    /// offered, and MAIL may have its parameter. An `Err` is the whole reply, and the session is as it
+    /// was before (RFC 5321 §4.1.4).
+    pub fn parse(line: &[u8], smtputf8: bool, auth: bool) -> Result<Command, Reply> {
         // §4.1.1: white space before the CR LF should be tolerated.
         let end = line.iter().rposition(|b| !matches!(b, b' ' | b'\t')).map_or(0, |at| at + 1);
         let line = &line[..end];
@@ -92,10 +112,12 @@ impl Command {
         match verb.to_ascii_uppercase().as_slice() {
             b"EHLO" => client_name("EHLO", argument).map(Command::Ehlo),
             b"HELO" => client_name("HELO", argument).map(Command::Helo),
-            b"MAIL" => mail(argument).map(Command::Mail),
+            b"MAIL" => mail(argument, auth).map(Command::Mail),
             b"RCPT" => rcpt(argument, smtputf8).map(Command::Rcpt),
             b"BDAT" => bdat(argument),
             b"DATA" => alone("DATA", argument, Command::Data),
+            b"STARTTLS" => alone("STARTTLS", argument, Command::StartTls),
+            b"AUTH" => Ok(self::auth(argument)),
             b"RSET" => alone("RSET", argument, Command::Rset),
             b"QUIT" => alone("QUIT", argument, Command::Quit),
             b"NOOP" => Ok(Command::Noop),
@@ -104,7 +126,7 @@ impl Command {
             b"EXPN" => string("EXPN", argument).map(Command::Expn),
             b"ETRN" => node(argument.unwrap_or_default()).map(Command::Etrn),
             // Words of SMTP and its extensions that are not offered here (§4.2.4).
-            b"TURN" | b"SEND" | b"SOML" | b"SAML" | b"STARTTLS" | b"AUTH" | b"ATRN" | b"BURL" => {
+            b"TURN" | b"SEND" | b"SOML" | b"SAML" | b"ATRN" | b"BURL" => {
                 Err(Reply::new(502, "5.5.1", "command not implemented"))
             }
             _ => Err(Reply::new(500, "5.5.1", "command not recognized; try HELP")),
@@ -112,7 +134,19 @@ impl Command {
     }
 }
 
-/// RSET, DATA and QUIT take nothing, and what comes with something is refused (§4.1.1).
+/// The reply to HELP. `tls`: STARTTLS is one of the commands.
+pub fn help(topic: &str, tls: bool) -> Reply {
+    let known = || VERBS.iter().filter(|(verb, _)| tls || *verb != "STARTTLS");
+    if let Some((_, form)) = known().find(|(verb, _)| *verb == topic) {
+        return Reply::new(214, "2.0.0", *form);
+    }
+    let verbs: Vec<&str> = known().map(|(verb, _)| *verb).collect();
+    let commands = format!("commands: {}", verbs.join(" "));
+    Reply::new(214, "2.0.0", commands).line("HELP and a command tells its form")
+}
+
+/// RSET, DATA and QUIT take nothing, and what comes with something is refused (§4.1.1); so is STARTTLS
+/// (RFC 3207 §4).
 fn alone(verb: &str, argument: Option<&[u8]>, command: Command) -> Result<Command, Reply> {
     match argument {
         None => Ok(command),
@@ -158,8 +192,18 @@ fn node(text: &[u8]) -> Result<Node, Reply> {
     }
 }
 
-/// `FROM:<path> [parameters]`.
-fn mail(argument: Option<&[u8]>) -> Result<Sender, Reply> {
+/// `mechanism [initial-response]`; without a mechanism it is empty.
+fn auth(argument: Option<&[u8]>) -> Command {
+    let text = argument.unwrap_or_default().trim_ascii();
+    let end = text.iter().position(|&b| b == b' ').unwrap_or(text.len());
+    let initial = text[end..].trim_ascii();
+    let mechanism = String::from_utf8_lossy(&text[..end]).into_owned();
+    let initial = (!initial.is_empty()).then(|| Secret(initial.to_owned()));
+    Command::Auth { mechanism, initial }
+}
+
+/// `FROM:<path> [parameters]`. `auth`: AUTH is offered.
+fn mail(argument: Option<&[u8]>, auth: bool) -> Result<Sender, Reply> {
     let text = after_keyword(argument, "FROM:", "MAIL FROM:<user@domain>")?;
     let (from, rest) = ReversePath::parse(text).map_err(|why| bad_path("5.1.7", "sender", why))?;
     // Kept for later: SMTPUTF8 stands behind the address that needs it.
@@ -173,6 +217,8 @@ fn mail(argument: Option<&[u8]>) -> Result<Sender, Reply> {
             "SMTPUTF8" => sender.smtputf8 = parameter.smtputf8()?,
             "RET" => sender.ret = Some(parameter.ret()?),
             "ENVID" => sender.envid = Some(parameter.envid()?),
+            // Read and dropped: nobody we relay to takes our word for it (RFC 4954 §5).
+            "AUTH" if auth => parameter.auth()?,
             _ => return Err(parameter.unknown()),
         }
     }
@@ -256,18 +302,22 @@ mod tests {
             ("NOOP anything at all", "Noop"),
             ("rSeT  ", "Rset"),
             ("QUIT\t", "Quit"),
+            ("starttls", "StartTls"),
             ("HELP mail", "Help(\"MAIL\")"),
             ("VRFY ann", "Vrfy(Name { text: \"ann\", smtputf8: false })"),
             (
                 "RCPT TO:<postmaster>",
                 "Rcpt(Recipient { path: Postmaster, notify: None, orcpt: None })",
             ),
+            ("auth plain AGEAYg==", "Auth { mechanism: \"plain\", initial: Some((secret)) }"),
+            ("AUTH", "Auth { mechanism: \"\", initial: None }"),
+            ("AUTH LOGIN", "Auth { mechanism: \"LOGIN\", initial: None }"),
             ("bdat 12 last", "Bdat { size: 12, last: true }"),
             ("BDAT 0", "Bdat { size: 0, last: false }"),
             ("VRFY \u{e9} smtputf8", "Vrfy(Name { text: \"\u{e9}\", smtputf8: true })"),
         ] {
             assert_eq!(
-                format!("{:?}", Command::parse(line.as_bytes(), false).unwrap()),
+                format!("{:?}", Command::parse(line.as_bytes(), false, true).unwrap()),
                 debug,
                 "{line}"
             );
@@ -281,7 +331,7 @@ mod tests {
             (" NOOP", "500 5.5.1"),
             ("XYZZY", "500 5.5.1"),
             ("MAILFROM:<a@b>", "500 5.5.1"),
-            ("STARTTLS", "502 5.5.1"),
+            ("STARTTLS now", "501 5.5.4"),
             ("NOOP \0", "501 5.5.2"),
             ("NOOP\nNOOP", "501 5.5.2"),
             ("NOOP\n", "501 5.5.2"),
@@ -307,6 +357,7 @@ mod tests {
             ("MAIL FROM:<a@b> BODY=9BIT", "501 5.5.4"),
             ("MAIL FROM:<a@b> =1", "501 5.5.4"),
             ("MAIL FROM:<a@b> X-NO=1", "555 5.5.4"),
+            ("MAIL FROM:<a@b> AUTH=<>", "555 5.5.4"),
             ("MAIL FROM:<\u{e9}@b>", "550 5.6.7"),
             ("MAIL FROM:<a@b> SMTPUTF8=1", "501 5.5.4"),
             ("RCPT TO:<\u{e9}@b>", "553 5.6.7"),
@@ -320,7 +371,7 @@ mod tests {
             ("RCPT TO:<ann>", "501 5.1.3"),
             ("RCPT TO:<ann@b> SIZE=1", "555 5.5.4"),
         ] {
-            let found = Command::parse(line.as_bytes(), false).unwrap_err().to_string();
+            let found = Command::parse(line.as_bytes(), false, false).unwrap_err().to_string();
             assert!(found.starts_with(reply), "{line}: {found}");
         }
     }

@@ -1,9 +1,7 @@
 //! Command lines out of a stream of octets, at any split (RFC 5321 §2.3.8: only CR LF ends a line).
 //!
-//! Never holds more than [`COMMAND_LINE_MAX`] octets: a longer line is read to its end and thrown
+//! Never holds more than the octets that a line may have: a longer one is read to its end and thrown
 //! away, and its beginning kept for the log.
-
-use crate::limits::COMMAND_LINE_MAX;
 
 /// Gathers one line at a time.
 #[derive(Debug, Default)]
@@ -26,8 +24,9 @@ pub enum Line {
 }
 
 impl LineBuffer {
-    /// Takes octets up to the end of one line; gives how many it took.
-    pub fn feed(&mut self, input: &[u8]) -> (usize, Line) {
+    /// Takes octets up to the end of one line; gives how many it took. `most`: octets that the line
+    /// may have, with CR LF.
+    pub fn feed(&mut self, input: &[u8], most: usize) -> (usize, Line) {
         if self.complete {
             *self = LineBuffer { octets: std::mem::take(&mut self.octets), ..Default::default() };
             self.octets.clear();
@@ -40,7 +39,7 @@ impl LineBuffer {
             }
             // Up to and with the next CR: it may be half of a CR LF.
             let length = memchr::memchr(b'\r', rest).map_or(rest.len(), |at| at + 1);
-            self.keep(&rest[..length]);
+            self.keep(&rest[..length], most);
             self.after_cr = rest[length - 1] == b'\r';
             used += length;
         }
@@ -57,9 +56,9 @@ impl LineBuffer {
         !self.complete && (self.too_long || !self.octets.is_empty())
     }
 
-    fn keep(&mut self, octets: &[u8]) {
+    fn keep(&mut self, octets: &[u8], most: usize) {
         // The LF is never kept, so the buffer with its CR may come to one less than the limit.
-        let room = (COMMAND_LINE_MAX - 1).saturating_sub(self.octets.len());
+        let room = (most - 1).saturating_sub(self.octets.len());
         if !self.too_long {
             self.octets.extend_from_slice(&octets[..octets.len().min(room)]);
         }
@@ -79,6 +78,7 @@ impl LineBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::COMMAND_LINE_MAX;
 
     /// Every line of `input`, fed in pieces of `step` octets.
     fn lines(input: &[u8], step: usize) -> Vec<Option<Vec<u8>>> {
@@ -86,7 +86,7 @@ mod tests {
         let mut found = Vec::new();
         for mut piece in input.chunks(step) {
             while !piece.is_empty() {
-                let (used, line) = buffer.feed(piece);
+                let (used, line) = buffer.feed(piece, COMMAND_LINE_MAX);
                 piece = &piece[used..];
                 match line {
                     Line::Partial => {}
@@ -125,7 +125,7 @@ mod tests {
     fn a_line_without_end_is_not_kept() {
         let mut buffer = LineBuffer::default();
         for _ in 0..1000 {
-            assert_eq!(buffer.feed(&[b'x'; 1000]), (1000, Line::Partial));
+            assert_eq!(buffer.feed(&[b'x'; 1000], COMMAND_LINE_MAX), (1000, Line::Partial));
         }
         assert!(buffer.text().len() < COMMAND_LINE_MAX && buffer.is_partial());
     }

@@ -4,6 +4,7 @@
 //! thread or a log; [`session::Session`] can be played from a text file as well as from a network.
 
 pub mod answer;
+pub mod auth;
 pub mod chunk;
 pub mod client;
 pub mod command;

@@ -6,7 +6,7 @@
 
 use super::reply::{Reply, quoted};
 use crate::limits::ORCPT_MAX;
-use crate::mail::address::is_atext;
+use crate::mail::address::{Mailbox, is_atext};
 use crate::mail::envelope::{BodyType, Notify, Ret};
 use crate::mail::visible::is_hidden;
 use crate::mail::xtext;
@@ -109,6 +109,15 @@ impl<'a> Parameter<'a> {
         }
     }
 
+    /// AUTH=: who submitted the message first, in xtext, or `<>` (RFC 4954 §5).
+    pub fn auth(&self) -> Result<(), Reply> {
+        let decoded = xtext::decode(self.value()).and_then(|text| String::from_utf8(text).ok());
+        match decoded.is_some_and(|text| text == "<>" || Mailbox::parse(&text).is_ok()) {
+            true => Ok(()),
+            false => Err(bad("AUTH= takes <> or an address in xtext")),
+        }
+    }
+
     /// NOTIFY=: NEVER alone, or a list of SUCCESS, FAILURE, DELAY (RFC 3461 §4.1).
     pub fn notify(&self) -> Result<Notify, Reply> {
         let value = upper(self.value());
@@ -186,6 +195,20 @@ mod tests {
         assert!(only(&format!("ENVID={}", "x".repeat(100))).envid().is_ok());
         for bad in [&"x".repeat(101), "a+0Ab", "a+zz", "\u{e9}"] {
             assert!(only(&format!("ENVID={bad}")).envid().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn auth() {
+        for (text, good) in [
+            ("AUTH=<>", true),
+            ("AUTH=ann@mx.test", true),
+            ("AUTH=e+3Dmc2@example.com", true),
+            ("AUTH=ann", false),
+            ("AUTH=a+zz@mx.test", false),
+            ("AUTH", false),
+        ] {
+            assert_eq!(only(text).auth().is_ok(), good, "{text}");
         }
     }
 

@@ -4,16 +4,22 @@
 //! decides and answers with [`Session::allow`], [`Session::accepted`] or [`Session::refuse`] before
 //! it feeds more. Order, syntax and protocol limits are decided here, people and policy never.
 
+mod auth;
 mod message;
+mod secrecy;
+mod stranger;
 
+use super::auth::{Bindings, Credentials, Exchange, Mechanism};
 use super::chunk::Chunks;
-use super::command::{Command, Name, Node, VERBS};
+use super::command::{Command, Name, Node, help};
 use super::data::Decoder;
 use super::line::{Line, LineBuffer};
 use super::reply::Reply;
+use crate::limits::{AUTH_LINE_MAX, COMMAND_LINE_MAX};
 use crate::mail::address::{ClientName, Domain, ForwardPath, ReversePath};
 use crate::mail::envelope::{Envelope, Recipient, Sender};
 use message::Chunk;
+use stranger::{is_http, is_tls};
 
 /// What the caller does next; each variant is one act on the outside world.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +31,9 @@ pub enum Action {
     Ask(Question),
     /// Nothing is said; octets of a message follow.
     Listen,
+    /// Send this and all before it now, then go on by TLS and call [`Session::secured`]; or, where
+    /// octets are there already, do what [`Session::injected`] says.
+    StartTls(Reply),
     /// Send this and close.
     Close(Reply),
 }
@@ -38,6 +47,12 @@ pub enum Question {
     Recipient(ForwardPath),
     /// All octets of the message are there: take it? Its transaction is over whatever the answer.
     Message(Envelope),
+    /// AUTH: is this the password of this user?
+    Password(Credentials),
+    /// AUTH by SCRAM: what is stored of this user? Told by [`Session::keys`].
+    Keys(String),
+    /// AUTH by SCRAM is over: whether the client knows this user's password.
+    Proof { user: String, good: bool },
     /// Who is this (VRFY)?
     Verify(Name),
     /// Who is on this list (EXPN)?
@@ -59,6 +74,13 @@ pub struct Settings {
     pub recipients: usize,
     /// 5xx replies before 421.
     pub errors: usize,
+    /// TLS can be had here.
+    pub tls: bool,
+    /// Ways to log in that are offered by TLS; SCRAM-SHA-256 brings SCRAM-SHA-256-PLUS along. Empty:
+    /// there is no AUTH.
+    pub auth: Vec<Mechanism>,
+    /// Wrong passwords before 421.
+    pub auth_failures: usize,
 }
 
 /// Who the client says it is, and in which language it speaks.
@@ -86,6 +108,9 @@ enum State {
     AskedMessage,
     /// VRFY, EXPN or ETRN, which change nothing here.
     AskedName(Box<State>),
+    /// Inside AUTH: the next line is the client's answer.
+    Auth(Box<Exchange>),
+    AskedAuth(Box<Exchange>),
 }
 
 /// Whether a RCPT of this transaction was refused.
@@ -97,9 +122,17 @@ pub struct Session {
     lines: LineBuffer,
     state: State,
     greeting: Option<Greeting>,
+    /// What is said goes by TLS.
+    is_secured: bool,
+    bindings: Bindings,
+    is_authenticated: bool,
     errors: usize,
-    /// AUTH was tried in vain, and what follows is no command: perhaps the password.
+    /// Wrong passwords.
+    auth_failures: usize,
+    /// AUTH was the last command, and what follows is none: perhaps the password.
     after_auth: bool,
+    /// The last line belongs to an exchange of this mechanism.
+    exchange: Option<Mechanism>,
 }
 
 impl Session {
@@ -109,8 +142,13 @@ impl Session {
             lines: LineBuffer::default(),
             state: State::Idle,
             greeting: None,
+            is_secured: false,
+            bindings: Bindings::default(),
+            is_authenticated: false,
             errors: 0,
+            auth_failures: 0,
             after_auth: false,
+            exchange: None,
         }
     }
 
@@ -127,10 +165,16 @@ impl Session {
             State::Chunk(_) => return self.feed_chunk(input, body),
             _ => {}
         }
-        if !self.lines.is_partial() && input.first() == Some(&TLS_HANDSHAKE) {
+        if !self.lines.is_partial() && is_tls(input) {
             return (input.len(), Some(self.stranger("this port speaks SMTP in the clear first")));
         }
-        let (used, line) = self.lines.feed(input);
+        if let State::Auth(exchange) = &self.state {
+            self.exchange = Some(exchange.mechanism());
+            let (used, line) = self.lines.feed(input, AUTH_LINE_MAX);
+            return (used, self.answered(&line));
+        }
+        self.exchange = None;
+        let (used, line) = self.lines.feed(input, COMMAND_LINE_MAX);
         // Also while a line is on its way, or too long: a URL may be.
         if is_http(self.lines.text()) {
             return (used, Some(self.stranger("this is SMTP, not HTTP")));
@@ -139,11 +183,12 @@ impl Session {
             Line::Partial => return (used, None),
             Line::TooLong => self.send(Reply::new(500, "5.5.2", "line too long")),
             Line::Complete => {
-                let parsed = Command::parse(self.lines.text(), self.is_smtputf8());
+                let offers_auth = !self.settings.auth.is_empty();
+                let parsed = Command::parse(self.lines.text(), self.is_smtputf8(), offers_auth);
                 let is_auth = self.command_text().get(..5).is_some_and(|verb| {
                     verb.eq_ignore_ascii_case(b"AUTH ") // its mechanism follows
                 });
-                self.after_auth = parsed.is_err() && (is_auth || self.after_auth);
+                self.after_auth = is_auth || parsed.is_err() && self.after_auth;
                 match parsed {
                     Ok(command) => self.command(command),
                     Err(reply) => self.send(reply),
@@ -164,12 +209,6 @@ impl Session {
             }
             action => action,
         }
-    }
-
-    /// What to say instead of the banner to a client that did not wait for it (RFC 5321 §4.3.1): it
-    /// speaks to a list of hosts, not to us.
-    pub fn early(&self) -> Reply {
-        Reply::new(421, "4.7.0", "you spoke before the greeting, closing").about(&self.settings.id)
     }
 
     /// Yes to [`Question::Sender`] or [`Question::Recipient`].
@@ -206,7 +245,7 @@ impl Session {
     /// No to any question, with the reply that says why.
     pub fn refuse(&mut self, reply: Reply) -> Action {
         self.state = match std::mem::replace(&mut self.state, State::Idle) {
-            State::AskedSender(_) | State::AskedMessage => State::Idle,
+            State::AskedSender(_) | State::AskedMessage | State::AskedAuth(_) => State::Idle,
             State::AskedName(state) => *state,
             State::AskedRecipient(envelope, _) if envelope.recipients.is_empty() => {
                 State::Mail(envelope, true)
@@ -221,7 +260,7 @@ impl Session {
 
     /// Whether MAIL was accepted and its message has not ended; also while a chunk is read away.
     pub fn in_transaction(&self) -> bool {
-        !matches!(self.state, State::Idle)
+        !matches!(self.state, State::Idle | State::Auth(_) | State::AskedAuth(_))
     }
 
     /// Whether the next octets are those of a message, or of a chunk that is read away.
@@ -245,6 +284,9 @@ impl Session {
     /// The last command, as much of it as was kept: what a reply is about. Never a password, even
     /// of a client that tries AUTH where there is none.
     pub fn command_text(&self) -> Vec<u8> {
+        if let Some(mechanism) = self.exchange {
+            return format!("AUTH {mechanism}").into_bytes();
+        }
         let mut words = self.lines.text().split(|b| b" \t".contains(b)).filter(|w| !w.is_empty());
         match (words.next(), self.after_auth) {
             (Some(verb), _) if verb.eq_ignore_ascii_case(b"AUTH") => {
@@ -269,11 +311,16 @@ impl Session {
             (_, Command::Quit) => Action::Close(Reply::new(221, "2.0.0", self.farewell())),
             (_, Command::Ehlo(name)) => self.greet(name, true),
             (_, Command::Helo(name)) => self.greet(name, false),
+            (state, Command::StartTls) => self.start_tls(state),
             (_, Command::Rset) => self.send(Reply::new(250, "2.0.0", "Ok")),
             (state, Command::Noop) => self.stay(state, Reply::new(250, "2.0.0", "Ok")),
-            (state, Command::Help(topic)) => self.stay(state, help(&topic)),
+            (state, Command::Help(topic)) => {
+                let reply = help(&topic, self.can_start_tls());
+                self.stay(state, reply)
+            }
             (state, Command::Vrfy(name)) => self.ask_about(state, Question::Verify(name)),
             (state, Command::Expn(name)) => self.ask_about(state, Question::Expand(name)),
+            (state, Command::Auth { mechanism, initial }) => self.auth(state, &mechanism, initial),
             (state, Command::Etrn(node)) => self.ask_about(state, Question::Start(node)),
             (State::Idle, Command::Mail(sender)) => self.mail(sender),
             (State::Idle, Command::Rcpt(_) | Command::Data) => self.order("send MAIL first"),
@@ -316,7 +363,9 @@ impl Session {
                 | State::AskedSender(_)
                 | State::AskedRecipient(..)
                 | State::AskedMessage
-                | State::AskedName(_)),
+                | State::AskedName(_)
+                | State::Auth(_)
+                | State::AskedAuth(_)),
                 Command::Mail(_) | Command::Rcpt(_) | Command::Data | Command::Bdat { .. },
             ) => self.unasked(state),
         }
@@ -328,9 +377,15 @@ impl Session {
         let hello = format!("{} greets {}", self.settings.hostname, name.as_str());
         self.greeting = Some(Greeting { name, extended });
         let reply = Reply::plain(250, hello);
-        Action::SendNow(match extended {
+        if !extended {
+            return Action::SendNow(reply);
+        }
+        let reply = match self.can_start_tls() {
+            true => reply.line("STARTTLS"),
             false => reply,
-            true => reply
+        };
+        Action::SendNow(
+            self.offer_auth(reply)
                 .line("PIPELINING")
                 .line(format!("SIZE {}", self.settings.message_size))
                 .line("8BITMIME")
@@ -342,7 +397,7 @@ impl Session {
                 .line("EXPN")
                 .line("ETRN")
                 .line("HELP"),
-        })
+        )
     }
 
     fn mail(&mut self, sender: Sender) -> Action {
@@ -427,9 +482,6 @@ impl Session {
 /// A limit is told in six digits at most (RFC 9422); a larger one is none that anybody meets.
 const RCPTMAX_MOST: usize = 999_999;
 
-/// First octet of a TLS handshake record; no command begins so.
-const TLS_HANDSHAKE: u8 = 0x16;
-
 fn order(text: &str) -> Reply {
     Reply::new(503, "5.5.1", text)
 }
@@ -440,31 +492,4 @@ fn no_recipients(refused: Refused) -> Reply {
         true => Reply::new(554, "5.5.1", "no valid recipients"),
         false => order("send RCPT first"),
     }
-}
-
-fn help(topic: &str) -> Reply {
-    if let Some((_, form)) = VERBS.iter().find(|(verb, _)| *verb == topic) {
-        return Reply::new(214, "2.0.0", *form);
-    }
-    let verbs: Vec<&str> = VERBS.iter().map(|(verb, _)| *verb).collect();
-    let commands = format!("commands: {}", verbs.join(" "));
-    Reply::new(214, "2.0.0", commands).line("HELP and a command tells its form")
-}
-
-/// A browser, or somebody who lets one speak to mail servers.
-fn is_http(line: &[u8]) -> bool {
-    const VERBS: [&[u8]; 11] = [
-        b"GET ",
-        b"POST ",
-        b"PUT ",
-        b"HEAD ",
-        b"DELETE ",
-        b"OPTIONS ",
-        b"CONNECT ",
-        b"PATCH ",
-        b"TRACE ",
-        b"PROPFIND ",
-        b"PRI * ",
-    ];
-    VERBS.iter().any(|verb| line.starts_with(verb))
 }

@@ -10,6 +10,7 @@ pub mod entry;
 pub mod mailbox;
 pub mod maildir;
 pub mod memory;
+pub mod password;
 pub mod queue;
 pub mod secret;
 pub mod table;

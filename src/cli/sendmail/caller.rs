@@ -96,7 +96,7 @@ impl Caller {
             });
         }
         // It may be mended by the time the server reads it, or it may not: we cannot say who exists.
-        let site = Site::read(config);
+        let site = Site::read_names(config);
         site.map(|(site, _)| site).map_err(|error| Refusal::new(Status::Config, error.to_string()))
     }
 

@@ -8,6 +8,8 @@ use crate::conversation::{House, converse};
 use crate::delivery::reply_to;
 use crate::handoff::{Accepted, Hints, Outcome};
 use crate::limits::MEMORY_BODY_MAX;
+use crate::login::Login;
+use crate::net::listener::Service;
 use crate::net::registry::Registry;
 use crate::net::stdio::Stdio;
 use crate::policy::Visitor;
@@ -37,8 +39,11 @@ pub fn run(caller: &Caller) -> Result<(), Refusal> {
         spill: caller.scratch(),
         queue: Queue::new(caller.disk.clone(), &caller.config.spool),
         hints,
+        login: Login::start()
+            .map_err(|error| Refusal::new(Status::System, format!("no thread: {error}")))?,
     };
-    let visitor = Visitor { id: crate::id::session(), client: CLIENT };
+    let (id, service) = (crate::id::session(), Service::Smtp);
+    let visitor = Visitor { id, client: CLIENT, service, user: None };
     let ticket = Arc::new(Registry::default()).enter(None, CLIENT, 1, 1);
     let full = |_| Refusal::new(Status::Later, "no session can begin");
     let ticket = ticket.map_err(full)?;

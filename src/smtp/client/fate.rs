@@ -33,6 +33,10 @@ pub enum Step {
     Greeting,
     Ehlo,
     Helo,
+    /// From STARTTLS to the end of the handshake.
+    StartTls,
+    /// From AUTH to its verdict.
+    Auth,
     Rset,
     Mail,
     Rcpt,
@@ -55,6 +59,8 @@ pub enum Cause {
     Broke(String),
     /// What it sends is no SMTP.
     Garbled(Flaw),
+    /// There is no TLS with it, or none that we may use: what rustls said.
+    Tls(String),
     /// The host cannot do what the message needs; it was not asked.
     Lacks(Lack),
     /// It takes no more transactions on this connection (RFC 9422 §4.1).
@@ -66,6 +72,12 @@ pub enum Cause {
 /// What a message needs and a next hop does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lack {
+    /// RFC 3207, where nothing may go in the clear.
+    StartTls,
+    /// RFC 4954, or a mechanism that we know as well.
+    Auth,
+    /// That it knows our password, which SCRAM asks of both sides.
+    Proof,
     /// RFC 6152: octets over 127 must not be sent.
     EightBitMime,
     /// RFC 6531: neither may such an address or header.
@@ -115,6 +127,10 @@ impl Reason {
                 "4.4.1"
             }
             (Cause::Silent | Cause::Closed | Cause::Broke(_), _) => "4.4.2",
+            // RFC 3463 §3.8: cryptography failed, or is not there.
+            (Cause::Tls(_), _) => "4.7.5",
+            (Cause::Lacks(Lack::StartTls | Lack::Auth), _) => "4.7.4",
+            (Cause::Lacks(Lack::Proof), _) => "4.7.8",
             (Cause::Lacks(Lack::EightBitMime), _) => "5.6.3",
             (Cause::Lacks(Lack::Smtputf8), _) => "5.6.7",
             (Cause::Lacks(Lack::Room { .. }), _) => "5.3.4",
@@ -134,6 +150,7 @@ impl fmt::Display for Reason {
             Cause::Closed => f.write_str("closed the connection"),
             Cause::Broke(what) => write!(f, "cannot be reached: {what}"),
             Cause::Garbled(flaw) => write!(f, "is no sound mail server, it sent {flaw}"),
+            Cause::Tls(what) => write!(f, "has no TLS that we could use: {what}"),
             Cause::Lacks(lack) => lack.fmt(f),
             Cause::Enough => f.write_str("takes no more mail on this connection"),
             Cause::Unreadable(what) => write!(f, "was not told all: {what}"),
@@ -145,6 +162,9 @@ impl fmt::Display for Reason {
 impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Lack::StartTls => f.write_str("offers no TLS, and a password goes over TLS only"),
+            Lack::Auth => f.write_str("offers no login that we know (SCRAM-SHA-256, PLAIN, LOGIN)"),
+            Lack::Proof => f.write_str("could not show that it knows the password"),
             Lack::EightBitMime => f.write_str("takes no 8-bit text (8BITMIME), which this has"),
             Lack::Smtputf8 => f.write_str("takes no internationalized mail (SMTPUTF8), as this is"),
             Lack::Room { limit, size } => {
@@ -157,7 +177,8 @@ impl fmt::Display for Lack {
 impl Step {
     /// Before any message was spoken of.
     pub fn is_greeting(self) -> bool {
-        matches!(self, Step::Connect | Step::Greeting | Step::Ehlo | Step::Helo)
+        use Step::{Auth, Connect, Ehlo, Greeting, Helo, StartTls};
+        matches!(self, Connect | Greeting | Ehlo | Helo | StartTls | Auth)
     }
 }
 
@@ -168,6 +189,8 @@ impl fmt::Display for Step {
             Step::Greeting => "greeting",
             Step::Ehlo => "EHLO",
             Step::Helo => "HELO",
+            Step::StartTls => "STARTTLS",
+            Step::Auth => "AUTH",
             Step::Rset => "RSET",
             Step::Mail => "MAIL",
             Step::Rcpt => "RCPT",

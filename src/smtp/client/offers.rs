@@ -15,8 +15,10 @@ pub struct Offers {
     pub eight_bit_mime: bool,
     pub smtputf8: bool,
     pub dsn: bool,
-    /// Known, not used yet.
+    /// RFC 3207.
     pub starttls: bool,
+    /// The names of mechanisms (RFC 4954 §3); none where there is no AUTH.
+    pub auth: String,
     /// Offered; with 0, or without a number, for any size (RFC 1870 §4).
     pub size: Option<u64>,
     /// Most recipients of a transaction (RFC 9422 §4.2).
@@ -37,6 +39,7 @@ impl Offers {
                 "SMTPUTF8" => offers.smtputf8 = true,
                 "DSN" => offers.dsn = true,
                 "STARTTLS" => offers.starttls = true,
+                "AUTH" => offers.auth = words.collect::<Vec<_>>().join(" "),
                 // A limit nobody can read is none: the host will refuse what is too large.
                 "SIZE" => {
                     let limit = words.next().and_then(|word| decimal(word.as_bytes()));
@@ -169,7 +172,7 @@ mod tests {
 
     #[test]
     fn what_a_host_offers() {
-        let all = "250-pipelining\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN x\r\n250-STARTTLS\r\n\
+        let all = "250-pipelining\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN x\r\n250-STARTTLS\r\n250-auth  PLAIN login\r\n\
                    250-SIZE 1000\r\n250-XLIMITS RCPTMAX=1\r\n250-LIMITS MAILMAX=3 rcptmax=20 X=y\r\n";
         let all = offers(all);
         let expected = Offers {
@@ -178,6 +181,7 @@ mod tests {
             smtputf8: true,
             dsn: true,
             starttls: true,
+            auth: "PLAIN login".to_owned(),
             size: Some(1000),
             recipients: Some(20),
             transactions: Some(3),

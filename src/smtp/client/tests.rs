@@ -1,11 +1,13 @@
 //! The machine against hosts of a few lines, whose octets come in pieces of any size.
 //!
 //! `S:` the host says (`S+:` all in one piece, `~` ends a line); `C:` the machine has said; `M` it sends the message; `closed`, `silent`: so is
-//! the host from here on. What stands behind `>` is the fate of each recipient, in order.
+//! the host from here on; `tls`: the handshake is done. `W offered` or `W required`, before all else: the
+//! machine wants TLS. What stands behind `>` is the fate of each recipient, in order.
 
 use super::*;
 use crate::mail::address::{ForwardPath, ReversePath};
 use crate::mail::envelope::{Recipient, Sender};
+use crate::smtp::auth::Credentials;
 
 /// A small message of seven bits.
 pub(super) fn letter(from: &str, to: &[&str]) -> Letter {
@@ -42,7 +44,7 @@ impl Play<'_> {
                         return;
                     }
                 }
-                Action::Await(_) | Action::SendMessage | Action::Close => return,
+                Action::Await(_) | Action::SendMessage | Action::StartTls | Action::Close => return,
             }
             self.note();
         }
@@ -63,7 +65,16 @@ impl Play<'_> {
     }
 
     fn line(&mut self, line: &str, step: usize) {
-        self.pump();
+        match line {
+            "W offered" => return self.client.secrecy = Secrecy::Offered,
+            "L" => {
+                let (user, password) = ("ann".to_owned(), "pencil".to_owned());
+                let nonce = "rOprNGfwEbeRWgbNEkqO".to_owned();
+                return self.client.log_in(Credentials { user, password }, nonce);
+            }
+            "W required" => return self.client.secrecy = Secrecy::Required,
+            _ => self.pump(),
+        }
         match line.split_once(": ") {
             Some(("S", text)) => self.hear(&format!("{text}\r\n"), step),
             Some(("S+", text)) => self.hear(&text.replace('~', "\r\n"), 1 << 20),
@@ -76,6 +87,11 @@ impl Play<'_> {
             _ if line == "M" => {
                 assert_eq!(self.client.action(), Action::SendMessage);
                 self.client.message_ends();
+            }
+            _ if line == "tls" => {
+                assert_eq!(self.client.action(), Action::StartTls);
+                assert!(!self.client.may_quit());
+                self.client.secured();
             }
             _ if line == "inside" => assert_eq!(self.client.action(), Action::SendMessage),
             _ if line == "closed" => self.client.lost(Cause::Closed),
@@ -133,6 +149,8 @@ fn one() -> Letter {
 const HELLO: &str = "S: 220 mx\nC: EHLO me.test\nS: 250 mx\n";
 const PIPED: &str = "S: 220 mx\nC: EHLO me.test\nS: 250-mx\nS: 250 PIPELINING\n";
 
+const AUTH: &str = "S: 220 mx\nC: EHLO me.test\nS: 250-mx\nS: 250 AUTH PLAIN LOGIN\n";
+
 /// To one recipient, up to this step.
 fn up_to(step: Step) -> String {
     let mail = format!("{HELLO}C: MAIL FROM:<a@b.test>\n");
@@ -142,6 +160,10 @@ fn up_to(step: Step) -> String {
         Step::Connect | Step::Greeting => String::new(),
         Step::Ehlo => "S: 220 mx\nC: EHLO me.test\n".to_owned(),
         Step::Helo => "S: 220 mx\nC: EHLO me.test\nS: 500 what\nC: HELO me.test\n".to_owned(),
+        Step::StartTls => "W offered\nS: 220 mx\nC: EHLO me.test\nS: 250-mx\nS: 250 STARTTLS\n\
+                           C: STARTTLS\n"
+            .to_owned(),
+        Step::Auth => format!("L\n{AUTH}C: AUTH PLAIN AGFubgBwZW5jaWw=\n"),
         Step::Mail | Step::Rset => mail,
         Step::Rcpt => rcpt,
         Step::Data => data,
@@ -392,7 +414,7 @@ fn groups_are_bounded() {
                 }
                 Action::SendMessage => client.message_ends(),
                 Action::Await(_) => client.feed(b"250 ok\r\n"),
-                Action::Rest | Action::Close => break,
+                Action::Rest | Action::StartTls | Action::Close => break,
             }
         }
         let decided = client.decided();
@@ -400,4 +422,94 @@ fn groups_are_bounded() {
         left.retain(|index| !decided.iter().any(|(other, _)| other == index));
     }
     assert_eq!(transactions, [100, 100, 50]);
+}
+
+#[test]
+fn tls_where_it_is_offered() {
+    let hello = "S: 220 mx\nC: EHLO me.test\nS: 250-mx\nS: 250-SIZE 1\nS: 250 STARTTLS\n";
+    let rest = "S: 250 ok\nC: RCPT TO:<ann@d.test>\nS: 250 ok\nC: DATA\nS: 354 go\nM\nS: 250 ok\n\
+                > relayed 250 ok";
+    // What was offered in the clear is forgotten, SIZE with it.
+    let secured = "C: STARTTLS\nS: 220 go\ntls\nC: EHLO me.test\nS: 250-mx\nS: 250 STARTTLS\n\
+                   C: MAIL FROM:<a@b.test>\n";
+    for wish in ["W offered", "W required"] {
+        play(&one(), &format!("{wish}\n{hello}{secured}{rest}"));
+    }
+    let clear = "S: 220 mx\nC: EHLO me.test\nS: 250 mx\nC: MAIL FROM:<a@b.test>\n";
+    play(&one(), &format!("W offered\n{clear}{rest}"));
+    // Nobody wants it on the second try.
+    let tried = "S: 220 mx\nC: EHLO me.test\nS: 250-mx\nS: 250 STARTTLS\nC: MAIL FROM:<a@b.test>\n";
+    play(&one(), &format!("{tried}{rest}"));
+}
+
+#[test]
+fn a_host_without_tls_gets_no_password() {
+    let lacks = "> next offers no TLS, and a password goes over TLS only (STARTTLS)";
+    for dialog in [
+        "S: 220 mx\nC: EHLO me.test\nS: 250 mx\n",
+        "S: 220 mx\nC: EHLO me.test\nS: 500 what\nC: HELO me.test\nS: 250 mx\n",
+    ] {
+        play(&one(), &format!("W required\n{dialog}{lacks}"));
+    }
+    let client = play_in(&one(), &format!("W required\n{HELLO}{lacks}"), 1);
+    assert!(client.may_quit() && client.over().map(Fate::status) == Some("4.7.4"));
+}
+
+#[test]
+fn words_before_the_handshake_are_not_believed() {
+    let hello = "W offered\nS: 220 mx\nC: EHLO me.test\nS: 250-mx\nS: 250 STARTTLS\nC: STARTTLS\n";
+    for (host, fate) in [
+        ("S: 454 4.7.0 later", "said 454 4.7.0 later"),
+        ("S: 502 5.5.1 what", "said 502 5.5.1 what"),
+        ("S: 354 go", "said 354 go"),
+        ("S: 421 bye", "said 421 bye"),
+        ("closed", "closed the connection"),
+        ("silent", "was silent too long"),
+        ("S: 220 go\nclosed", "closed the connection"),
+        ("S+: 220 go~250-mx~250 SIZE 1~", "said 250 mx / SIZE 1"),
+        ("S+: 220 go~250-m", "is no sound mail server, it sent octets before their time"),
+    ] {
+        let client = play_in(&one(), &format!("{hello}{host}\n> next {fate} (STARTTLS)"), 1 << 20);
+        assert_eq!(
+            client.may_quit(),
+            fate.starts_with("said 4") && !fate.contains("421") || fate.starts_with("said 5"),
+            "{host}"
+        );
+    }
+}
+
+#[test]
+fn whoever_is_to_log_in_does_or_sends_nothing() {
+    let rest = "C: MAIL FROM:<a@b.test>\nS: 250 a\nC: RCPT TO:<ann@d.test>\nS: 250 b\nC: DATA\n\
+                S: 354 c\nM\nS: 250 d\n> relayed 250 d";
+    let auth = up_to(Step::Auth);
+    play(&one(), &format!("{auth}S: 235 2.7.0 welcome\n{rest}"));
+    let hello = "L\nS: 220 mx\nC: EHLO me.test\nS: 250-mx\n";
+    let login = format!("{hello}S: 250 AUTH LOGIN\nC: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: YW5u\n");
+    play(&one(), &format!("{login}S: 334 UGFzc3dvcmQ6\nC: cGVuY2ls\nS: 235 ok\n{rest}"));
+    // Behind TLS only, whatever was offered before it.
+    let tls = "W required\nS: 220 mx\nC: EHLO me.test\nS: 250-mx\nS: 250-AUTH LOGIN\n\
+               S: 250 STARTTLS\nC: STARTTLS\nS: 220 go\ntls\nL\nC: EHLO me.test\nS: 250-mx\n\
+               S: 250 AUTH PLAIN\nC: AUTH PLAIN AGFubgBwZW5jaWw=\nS: 235 ok\n";
+    play(&one(), &format!("{tls}{rest}"));
+    // Nothing of it is final: the mail is good.
+    for (refusal, what) in [
+        ("535 5.7.8 wrong", "said 535 5.7.8 wrong (AUTH)"),
+        ("454 4.7.0 busy", "said 454 4.7.0 busy (AUTH)"),
+        ("504 5.5.4 what", "said 504 5.5.4 what (AUTH)"),
+        ("334 UGFzc3dvcmQ6", "could not show that it knows the password (AUTH)"),
+    ] {
+        play(&one(), &format!("{auth}S: {refusal}\n> next {what}"));
+    }
+    let lack = "offers no login that we know (SCRAM-SHA-256, PLAIN, LOGIN) (AUTH)";
+    for offers in ["S: 250 AUTH CRAM-MD5\n", "S: 250 SIZE\n"] {
+        play(&one(), &format!("{hello}{offers}> next {lack}"));
+    }
+    let scram = format!(
+        "{hello}S: 250 AUTH PLAIN SCRAM-SHA-256\n\
+         C: AUTH SCRAM-SHA-256 biwsbj1hbm4scj1yT3ByTkdmd0ViZVJXZ2JORWtxTw==\n"
+    );
+    // A host that welcomes us without a proof of its own.
+    let proof = "could not show that it knows the password (AUTH)";
+    play(&one(), &format!("{scram}S: 235 ok\n> next {proof}"));
 }

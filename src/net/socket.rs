@@ -1,0 +1,165 @@
+//! A TCP connection whose every step ends by a moment, whatever drips in until then.
+
+use crate::limits::{LINGER, LINGER_OCTETS};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{MsgFlags, recv};
+use socket2::{Domain, Protocol, Type};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a connection that is being made is not asked whether it is still wanted, in milliseconds.
+const CONNECT_SLICE: u16 = 100;
+
+/// One connection, blocking.
+pub struct Socket {
+    stream: Arc<TcpStream>,
+    /// What the socket's timeouts are set to; setting them again costs a system call.
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+}
+
+/// Connects to a host within a time, unless `gives_up` says so before; that is asked ten times a second.
+/// What is sent goes out at once: every write is a whole group of commands or a block of a message.
+pub fn connect(
+    address: SocketAddr,
+    timeout: Duration,
+    gives_up: &dyn Fn() -> bool,
+) -> io::Result<Arc<TcpStream>> {
+    let deadline = Instant::now() + timeout;
+    let socket =
+        socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => {}
+        connected => connected?,
+    }
+    let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+    // A timeout of std's would begin a new connection each time.
+    while matches!(poll(&mut ready, CONNECT_SLICE), Ok(0) | Err(Errno::EINTR)) {
+        if gives_up() || Instant::now() >= deadline {
+            return Err(ErrorKind::TimedOut.into());
+        }
+    }
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    socket.set_nonblocking(false)?;
+    socket.set_tcp_nodelay(true)?;
+    Ok(Arc::new(socket.into()))
+}
+
+impl Socket {
+    /// The stream may be shut down by others who hold it ([`super::registry`]).
+    pub fn new(stream: Arc<TcpStream>) -> Socket {
+        Socket { stream, read_timeout: None, write_timeout: None }
+    }
+
+    /// Waits for some octets; 0 at their end, `TimedOut` past the deadline.
+    pub fn read(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<usize> {
+        loop {
+            self.arm_read(deadline)?;
+            match (&*self.stream).read(buffer) {
+                Err(error) if is_retry(&error) => {} // the deadline decides
+                result => return result,
+            }
+        }
+    }
+
+    /// Sends some of it, at least one octet; `TimedOut` past the deadline.
+    pub fn write(&mut self, pieces: &[IoSlice<'_>], deadline: Instant) -> io::Result<usize> {
+        loop {
+            self.arm_write(deadline)?;
+            let written = match pieces {
+                [piece] => (&*self.stream).write(piece),
+                pieces => (&*self.stream).write_vectored(pieces),
+            };
+            match written {
+                Err(error) if is_retry(&error) => {}
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                result => return result,
+            }
+        }
+    }
+
+    /// Sends all of it, or fails with `TimedOut` past the deadline.
+    pub fn write_all(&mut self, mut octets: &[u8], deadline: Instant) -> io::Result<()> {
+        while !octets.is_empty() {
+            let written = self.write(&[IoSlice::new(octets)], deadline)?;
+            octets = &octets[written..];
+        }
+        Ok(())
+    }
+
+    /// Whether octets wait to be read; looked at without taking them or waiting for them.
+    pub fn has_octets(&self) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        recv(self.stream.as_raw_fd(), &mut [0], flags).is_ok_and(|octets| octets > 0)
+    }
+
+    /// Sends as much of it as needs no waiting.
+    pub fn write_now(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.stream.set_nonblocking(true)?;
+        let written = (&*self.stream).write_vectored(pieces);
+        self.stream.set_nonblocking(false)?;
+        written
+    }
+
+    /// Ends our side, and reads on for a moment: a close with octets unread resets the connection, and
+    /// what was said last may be lost.
+    pub fn finish(&mut self) {
+        if self.stream.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let deadline = Instant::now() + LINGER;
+        let (mut buffer, mut octets) = ([0; 1024], 0);
+        while octets < LINGER_OCTETS {
+            match self.read(&mut buffer, deadline) {
+                Ok(0) | Err(_) => break,
+                Ok(read) => octets += read,
+            }
+        }
+    }
+
+    fn arm_read(&mut self, deadline: Instant) -> io::Result<()> {
+        let wanted = left(deadline)?;
+        if !is_near(self.read_timeout, wanted) {
+            self.stream.set_read_timeout(Some(wanted))?;
+            self.read_timeout = Some(wanted);
+        }
+        Ok(())
+    }
+
+    fn arm_write(&mut self, deadline: Instant) -> io::Result<()> {
+        let wanted = left(deadline)?;
+        if !is_near(self.write_timeout, wanted) {
+            self.stream.set_write_timeout(Some(wanted))?;
+            self.write_timeout = Some(wanted);
+        }
+        Ok(())
+    }
+}
+
+/// Time to the deadline, or `TimedOut` when there is none left.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(ErrorKind::TimedOut.into()),
+        // Below this the kernel may take it for "no timeout".
+        left => Ok(left.max(Duration::from_millis(1))),
+    }
+}
+
+/// Whether a socket's timeout may stand for another. The deadline is looked at again after it, so a
+/// shorter one only means to look more often, and a little longer does no harm.
+fn is_near(set: Option<Duration>, wanted: Duration) -> bool {
+    let shortest = wanted.min(Duration::from_secs(30));
+    set.is_some_and(|set| set >= shortest && set <= wanted + Duration::from_millis(500))
+}
+
+/// A timeout shows as `WouldBlock`; a signal interrupts in spite of SA_RESTART when one is set.
+fn is_retry(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
+}

@@ -1,0 +1,113 @@
+//! TLS 1.2 and 1.3 by rustls, on a connection that began in the clear or from its first octet
+//! (RFC 3207, RFC 8314, RFC 9325).
+//!
+//! Our own side shows one certificate ([`Acceptor`]); towards other hosts there are two ways, any
+//! certificate or a verified one ([`Connector`]). What is proved to whom is decided by who asks for a
+//! [`Side`]; here nothing is said in SMTP, and nobody is let in or refused for what TLS says.
+//!
+//! Reads no file but the certificate authorities of this system.
+
+mod accept;
+mod binding;
+mod connect;
+mod layer;
+#[cfg(test)]
+mod tests;
+
+pub use accept::{Acceptor, BadPair, Flaw, Half, date};
+pub use connect::Connector;
+pub use layer::Layer;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{CipherSuite, Error, InvalidMessage, ProtocolVersion};
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+/// Which end of a connection we are, and with what.
+#[derive(Clone, Copy)]
+pub enum Side<'a> {
+    Server(&'a Acceptor),
+    Client {
+        connector: &'a Connector,
+        /// Whom we want to speak to: a host name, told to it (SNI) as well, or an address.
+        name: &'a str,
+        /// Only that host will do; otherwise any certificate is taken.
+        must_verify: bool,
+    },
+}
+
+/// How a connection is protected, after the handshake: "TLSv1.3:TLS_AES_256_GCM_SHA384:unverified".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protection {
+    pub version: &'static str,
+    /// By its name in IANA's list of TLS cipher suites.
+    pub suite: String,
+    /// Whether the other side proved to be the host that was asked for; none where we do not ask.
+    pub is_verified: Option<bool>,
+}
+
+impl fmt::Display for Protection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.version, self.suite)?;
+        match self.is_verified {
+            None => Ok(()),
+            Some(true) => f.write_str(":verified"),
+            Some(false) => f.write_str(":unverified"),
+        }
+    }
+}
+
+impl Side<'_> {
+    /// What a finished handshake has come to.
+    pub(super) fn protection(&self, layer: &Layer) -> io::Result<Protection> {
+        let (Some(version), Some(suite)) = (layer.version(), layer.suite()) else {
+            return Err(ErrorKind::NotConnected.into());
+        };
+        let is_verified = match self {
+            Side::Server(_) => None,
+            // Whoever is not who we want has not come to the end of the handshake.
+            Side::Client { must_verify: true, .. } => Some(true),
+            Side::Client { connector, name, .. } => {
+                Some(connector.is_verified(layer.certificates(), name))
+            }
+        };
+        Ok(Protection { version: version_name(version), suite: suite_name(suite), is_verified })
+    }
+}
+
+/// Which algorithms there are: those of AWS-LC, X25519MLKEM768 first.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn version_name(version: ProtocolVersion) -> &'static str {
+    match version {
+        ProtocolVersion::TLSv1_3 => "TLSv1.3",
+        ProtocolVersion::TLSv1_2 => "TLSv1.2",
+        _ => "TLS",
+    }
+}
+
+/// RFC 8314 §4.3: a name of IANA's list, or the number.
+fn suite_name(suite: CipherSuite) -> String {
+    match suite.as_str() {
+        // rustls marks those of TLS 1.3, IANA does not.
+        Some(name) => name.replacen("TLS13_", "TLS_", 1),
+        None => format!("0x{:04X}", u16::from(suite)),
+    }
+}
+
+/// What TLS found wrong, in words for the log.
+fn trouble(error: &Error) -> io::Error {
+    let words = match error {
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => "what came is no TLS".to_owned(),
+        Error::InvalidMessage(what) => format!("what came is broken TLS ({what:?})"),
+        Error::AlertReceived(alert) => format!("the other side gave up ({alert:?})"),
+        Error::PeerIncompatible(what) => format!("nothing in common ({what:?})"),
+        other => other.to_string(),
+    };
+    io::Error::new(ErrorKind::InvalidData, words)
+}

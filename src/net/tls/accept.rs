@@ -1,0 +1,199 @@
+//! Our certificate and its key: read from PEM, held against each other, the clock and our name.
+
+use super::{binding, provider};
+use crate::limits::TLS_SESSIONS;
+use rustls::client::verify_server_name;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ParsedCertificate, ServerConfig, ServerSessionMemoryCache};
+use rustls::{Error, InconsistentKeys};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use x509_cert::der::Decode;
+
+/// How we show ourselves to clients; a renewed certificate is a new one, and sessions that run keep
+/// theirs.
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    config: Arc<ServerConfig>,
+    /// Our own first, then those that vouch for it.
+    chain: Vec<CertificateDer<'static>>,
+    /// From when until when each is good; none of one that does not say so in good order.
+    times: Vec<Option<(SystemTime, SystemTime)>>,
+    /// The hash of our own by which logins are tied to it; empty where there is none.
+    end_point: Arc<[u8]>,
+}
+
+/// Which of the two files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    Certificate,
+    Key,
+}
+
+/// Why a certificate and a key cannot be used at all, and which of them is to be mended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadPair {
+    pub half: Half,
+    pub what: String,
+}
+
+/// Why others may not believe our certificate, good as it is for those who do not ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Since then; which one of the file, counted from 1.
+    Expired(usize, SystemTime),
+    NotYetValid(usize, SystemTime),
+    /// It is not for this name.
+    OtherName(String),
+}
+
+impl Acceptor {
+    /// Of the octets of both files, in PEM: a chain that begins with our own certificate, and its key
+    /// as PKCS #8, SEC 1 or PKCS #1. Other PEM sections in them are passed over, so one file with
+    /// both may be named twice.
+    pub fn new(certificate: &[u8], key: &[u8]) -> Result<Acceptor, BadPair> {
+        let chain = chain(certificate)?;
+        let key = private_key(key)?;
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map(|config| config.with_no_client_auth())
+            .and_then(|config| config.with_single_cert(chain.clone(), key));
+        let mut config = config.map_err(|error| unfit(&error))?;
+        // What a client brings back saves both sides a handshake, and us the memory.
+        config.ticketer = Ticketer::new().map_err(|error| unfit(&error))?;
+        // For those of TLS 1.2 who take no tickets.
+        config.session_storage = ServerSessionMemoryCache::new(TLS_SESSIONS);
+        let times = chain.iter().map(|certificate| times(certificate)).collect();
+        let end_point = chain.first().map(binding::end_point).unwrap_or_default().into();
+        Ok(Acceptor { config: Arc::new(config), chain, times, end_point })
+    }
+
+    /// `tls-server-end-point` (RFC 5929 §4); empty where it is not defined.
+    pub(super) fn end_point(&self) -> Arc<[u8]> {
+        self.end_point.clone()
+    }
+
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
+        self.config.clone()
+    }
+
+    /// What is wrong with it, though it works; the worst first.
+    pub fn flaws(&self, hostname: &str, now: SystemTime) -> Vec<Flaw> {
+        let times = (1..).zip(&self.times).filter_map(|(place, times)| Some((place, (*times)?)));
+        let mut flaws: Vec<Flaw> = times
+            .filter_map(|(place, (since, until))| match () {
+                // The last second belongs to it (RFC 5280 §4.1.2.5).
+                () if now >= until + Duration::from_secs(1) => Some(Flaw::Expired(place, until)),
+                () if now < since => Some(Flaw::NotYetValid(place, since)),
+                () => None,
+            })
+            .collect();
+        if !self.is_for(hostname) {
+            flaws.push(Flaw::OtherName(hostname.to_owned()));
+        }
+        flaws
+    }
+
+    /// Up to when it is good.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.times.iter().flatten().map(|(_, until)| *until).min()
+    }
+
+    fn is_for(&self, hostname: &str) -> bool {
+        let Ok(name) = ServerName::try_from(hostname) else { return false };
+        let parsed = self.chain.first().map(ParsedCertificate::try_from);
+        matches!(parsed, Some(Ok(parsed)) if verify_server_name(&parsed, &name).is_ok())
+    }
+}
+
+impl Flaw {
+    /// Whether nobody who looks can believe it; another name may be wanted.
+    pub fn is_fatal(&self) -> bool {
+        !matches!(self, Flaw::OtherName(_))
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Flaw::Expired(1, when) => write!(f, "expired on {}", date(*when)),
+            Flaw::Expired(place, when) => {
+                write!(f, "the one at place {place} of the file expired on {}", date(*when))
+            }
+            Flaw::NotYetValid(1, when) => write!(f, "not valid before {}", date(*when)),
+            Flaw::NotYetValid(place, when) => {
+                write!(
+                    f,
+                    "the one at place {place} of the file is not valid before {}",
+                    date(*when)
+                )
+            }
+            Flaw::OtherName(name) => {
+                write!(f, "it is not for {name}; clients that check names will not trust it")
+            }
+        }
+    }
+}
+
+/// A moment of a certificate, in UTC.
+pub fn date(when: SystemTime) -> String {
+    let when = jiff::Timestamp::try_from(when);
+    when.map_or_else(|_| "a time beyond all clocks".to_owned(), |when| format!("{when:.0}"))
+}
+
+fn chain(octets: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadPair> {
+    let bad = |what: String| BadPair { half: Half::Certificate, what };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(octets).collect();
+    match chain {
+        Ok(chain) if chain.is_empty() => {
+            Err(bad("expected \"-----BEGIN CERTIFICATE-----\" (PEM), found none".to_owned()))
+        }
+        Ok(chain) => Ok(chain),
+        Err(error) => Err(bad(format!("expected a chain of certificates in PEM: {error}"))),
+    }
+}
+
+fn private_key(octets: &[u8]) -> Result<PrivateKeyDer<'static>, BadPair> {
+    let bad = |what: &str| BadPair { half: Half::Key, what: what.to_owned() };
+    // Nobody is there to type when a server starts at night.
+    let encrypted: [&[u8]; 2] = [b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED"];
+    let has = |mark: &[u8]| octets.windows(mark.len()).any(|part| part == mark);
+    match PrivateKeyDer::from_pem_slice(octets) {
+        _ if encrypted.into_iter().any(has) => {
+            Err(bad("the key needs a passphrase; `openssl pkey` writes it without one"))
+        }
+        Ok(key) => Ok(key),
+        Err(PemError::NoItemsFound) => {
+            Err(bad("expected \"-----BEGIN PRIVATE KEY-----\" (PEM), found none"))
+        }
+        Err(error) => Err(bad(&format!("expected a private key in PEM: {error}"))),
+    }
+}
+
+/// What rustls says against a pair.
+fn unfit(error: &Error) -> BadPair {
+    match error {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => BadPair {
+            half: Half::Key,
+            what:
+                "it does not fit the first certificate of tls.certificate, which has to be our own"
+                    .to_owned(),
+        },
+        Error::InvalidCertificate(what) => BadPair {
+            half: Half::Certificate,
+            what: format!("the first certificate cannot be used: {what:?}"),
+        },
+        other => BadPair { half: Half::Key, what: format!("the key cannot be used: {other}") },
+    }
+}
+
+fn times(certificate: &CertificateDer<'_>) -> Option<(SystemTime, SystemTime)> {
+    let parsed = x509_cert::Certificate::from_der(certificate).ok()?;
+    let validity = parsed.tbs_certificate.validity;
+    let moment = |since: Duration| SystemTime::UNIX_EPOCH + since;
+    let (since, until) = (validity.not_before, validity.not_after);
+    Some((moment(since.to_unix_duration()), moment(until.to_unix_duration())))
+}

@@ -1,0 +1,166 @@
+//! TLS towards other hosts: with anybody who speaks it, or with one that proves to be who we want.
+//!
+//! Mail between servers goes over whatever TLS there is: a certificate that cannot be verified is still
+//! better than none (RFC 7435 §1.2, RFC 3207 §4.1), and whoever could show us a false one could as well
+//! hide the offer of TLS. A password goes only to a host that proved its name.
+
+use super::{provider, trouble};
+use crate::limits::TLS_SESSIONS;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+/// How we speak to other hosts; remembers sessions with them, so that the next handshake is short.
+#[derive(Debug, Default)]
+pub struct Connector {
+    /// Takes any certificate.
+    open: OnceLock<Result<Arc<ClientConfig>, String>>,
+    /// Only that of the host that was asked for.
+    strict: OnceLock<Result<Arc<ClientConfig>, String>>,
+    /// By the certificate authorities of this system: read when first needed, as most of the commands
+    /// never do.
+    authorities: OnceLock<Result<Arc<WebPkiServerVerifier>, String>>,
+}
+
+impl Connector {
+    /// What to begin a connection to that host with.
+    pub(super) fn config(
+        &self,
+        name: &str,
+        must_verify: bool,
+    ) -> io::Result<(Arc<ClientConfig>, ServerName<'static>)> {
+        let config = match must_verify {
+            true => self.strict.get_or_init(|| {
+                let verifier = self.authorities()?;
+                client_config(verifier)
+            }),
+            false => self.open.get_or_init(|| client_config(Arc::new(Anybody(provider())))),
+        };
+        let bad = |what: String| io::Error::new(ErrorKind::InvalidInput, what);
+        let config = config.clone().map_err(bad)?;
+        match server_name(name) {
+            Some(name) => Ok((config, name)),
+            None => Err(bad(format!("{name:?} is no name for TLS"))),
+        }
+    }
+
+    /// Whether these certificates are good for that host, by the authorities of this system.
+    pub(super) fn is_verified(&self, certificates: &[CertificateDer<'_>], name: &str) -> bool {
+        let (Some((own, others)), Some(name)) = (certificates.split_first(), server_name(name))
+        else {
+            return false;
+        };
+        let verify = |verifier: Arc<WebPkiServerVerifier>| {
+            verifier.verify_server_cert(own, others, &name, &[], UnixTime::now()).is_ok()
+        };
+        self.authorities().is_ok_and(verify)
+    }
+
+    fn authorities(&self) -> Result<Arc<WebPkiServerVerifier>, String> {
+        self.authorities.get_or_init(read_authorities).clone()
+    }
+}
+
+/// A host name without its brackets where it is an address, as an address literal has them.
+fn server_name(name: &str) -> Option<ServerName<'static>> {
+    let inside = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let address = inside.strip_prefix("IPv6:").unwrap_or(inside);
+    match address.parse::<IpAddr>() {
+        Ok(address) => Some(ServerName::IpAddress(address.into())),
+        Err(_) => ServerName::try_from(name.to_owned()).ok(),
+    }
+}
+
+fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig>, String> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| trouble(&error).to_string())?;
+    // "Dangerous" is what rustls calls each verifier that is given to it; see the head of this file.
+    let config = config.dangerous().with_custom_certificate_verifier(verifier);
+    let mut config = config.with_no_client_auth();
+    config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
+    Ok(Arc::new(config))
+}
+
+fn read_authorities() -> Result<Arc<WebPkiServerVerifier>, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // Some systems carry one or two that no library reads.
+    let (good, _) = roots.add_parsable_certificates(found.certs);
+    if good == 0 {
+        let why = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
+        return Err(format!("this system has no certificate authorities to verify it by{why}"));
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+    verifier.build().map_err(|error| error.to_string())
+}
+
+/// Takes any certificate, but only from who has its key: so what [`Connector::is_verified`] says of it
+/// afterwards is said of the host we speak to.
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match is_unreadable(certificate) {
+            true => Ok(HandshakeSignatureValid::assertion()),
+            false => {
+                let algorithms = &self.0.signature_verification_algorithms;
+                verify_tls12_signature(message, certificate, signature, algorithms)
+            }
+        }
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match is_unreadable(certificate) {
+            true => Ok(HandshakeSignatureValid::assertion()),
+            false => {
+                let algorithms = &self.0.signature_verification_algorithms;
+                verify_tls13_signature(message, certificate, signature, algorithms)
+            }
+        }
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl fmt::Debug for Anybody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Anybody")
+    }
+}
+
+/// Old mail servers show certificates of X.509's first version. Such a one is never found to be
+/// verified, so nothing rests on its signature.
+fn is_unreadable(certificate: &CertificateDer<'_>) -> bool {
+    ParsedCertificate::try_from(certificate).is_err()
+}

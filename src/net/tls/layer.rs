@@ -1,0 +1,215 @@
+//! One TLS connection on a socket: octets in the clear on this side, records on the other.
+//!
+//! Nothing is held that need not be: what was read is given away before more is read, and what is
+//! written goes out at once. An idle connection has a buffer of 4 KiB and the keys.
+
+use super::{Side, binding, trouble};
+use crate::net::socket::Socket;
+use crate::smtp::auth::Bindings;
+use rustls::pki_types::CertificateDer;
+use rustls::{CipherSuite, ClientConnection, Connection, ProtocolVersion, ServerConnection};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The state of one connection, over a [`Socket`] that is passed in.
+pub struct Layer {
+    connection: Connection,
+    /// What the other side sent was no TLS; told after all that came before it.
+    broken: Option<rustls::Error>,
+    /// Of our own certificate; none on a client's side.
+    end_point: Option<Arc<[u8]>>,
+}
+
+impl Layer {
+    /// Before the first octet.
+    pub(in crate::net) fn new(side: &Side<'_>) -> io::Result<Layer> {
+        let connection = match side {
+            Side::Server(acceptor) => {
+                ServerConnection::new(acceptor.config()).map(Connection::Server)
+            }
+            Side::Client { connector, name, must_verify } => {
+                let (config, name) = connector.config(name, *must_verify)?;
+                ClientConnection::new(config, name).map(Connection::Client)
+            }
+        };
+        let connection = connection.map_err(|error| trouble(&error))?;
+        let end_point = match side {
+            Side::Server(acceptor) => Some(acceptor.end_point()),
+            Side::Client { .. } => None,
+        };
+        Ok(Layer { connection, broken: None, end_point })
+    }
+
+    /// From the first octet to the last of the handshake.
+    pub(in crate::net) fn handshake(
+        &mut self,
+        socket: &mut Socket,
+        deadline: Instant,
+    ) -> io::Result<()> {
+        loop {
+            self.flush(socket, deadline)?;
+            if !self.connection.is_handshaking() {
+                return Ok(());
+            }
+            if self.take(socket, deadline)? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            self.told(socket)?;
+        }
+    }
+
+    /// As [`crate::net::stream::Wire::read`].
+    pub(in crate::net) fn read(
+        &mut self,
+        socket: &mut Socket,
+        buffer: &mut [u8],
+        deadline: Instant,
+    ) -> io::Result<usize> {
+        loop {
+            match self.connection.reader().read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+                result => return result,
+            }
+            self.told(socket)?;
+            self.take(socket, deadline)?;
+            // Tickets, new keys and alerts ask for answers.
+            self.flush(socket, deadline)?;
+        }
+    }
+
+    /// As [`crate::net::stream::Wire::write_all`].
+    pub(in crate::net) fn write_all(
+        &mut self,
+        socket: &mut Socket,
+        mut octets: &[u8],
+        deadline: Instant,
+    ) -> io::Result<()> {
+        while !octets.is_empty() {
+            // Takes as much as its buffer holds, which is empty again after each turn.
+            let written = self.connection.writer().write(octets)?;
+            octets = &octets[written..];
+            self.flush(socket, deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Whether octets of the other side's words are there. Records that hold none, such as the tickets
+    /// after a handshake, are no words.
+    pub(in crate::net) fn is_early(&mut self, socket: &mut Socket) -> bool {
+        loop {
+            match self.connection.process_new_packets() {
+                Ok(state) if state.plaintext_bytes_to_read() > 0 => return true,
+                Ok(state) if state.peer_has_closed() => return false,
+                Ok(_) if socket.has_octets() => {}
+                Ok(_) | Err(_) => return false,
+            }
+            // They are there, so nobody waits for them.
+            if !matches!(self.take(socket, Instant::now() + crate::limits::LINGER), Ok(1..)) {
+                return false;
+            }
+        }
+    }
+
+    /// Says that no more will come (close_notify), without waiting for room to say it.
+    pub(in crate::net) fn end(&mut self, socket: &mut Socket) {
+        self.connection.send_close_notify();
+        self.flush_now(socket);
+    }
+
+    /// What ties a login to this connection.
+    pub(in crate::net) fn bindings(&self) -> Bindings {
+        let end_point = self.end_point.as_deref().unwrap_or_default().to_vec();
+        Bindings { exporter: binding::exporter(&self.connection), end_point }
+    }
+
+    pub(super) fn version(&self) -> Option<ProtocolVersion> {
+        self.connection.protocol_version()
+    }
+
+    pub(super) fn suite(&self) -> Option<CipherSuite> {
+        self.connection.negotiated_cipher_suite().map(|suite| suite.suite())
+    }
+
+    /// The other side's, its own first; none where it did not show any.
+    pub(super) fn certificates(&self) -> &[CertificateDer<'static>] {
+        self.connection.peer_certificates().unwrap_or_default()
+    }
+
+    /// Takes what comes next from the socket, at most some records; gives how many octets, 0 at their
+    /// end.
+    fn take(&mut self, socket: &mut Socket, deadline: Instant) -> io::Result<usize> {
+        let taken = self.connection.read_tls(&mut Until(socket, deadline))?;
+        if let Err(error) = self.connection.process_new_packets() {
+            self.broken = Some(error);
+        }
+        Ok(taken)
+    }
+
+    /// Fails when what came was no TLS; the other side is told why as far as it listens.
+    fn told(&mut self, socket: &mut Socket) -> io::Result<()> {
+        let Some(error) = &self.broken else { return Ok(()) };
+        let trouble = trouble(error);
+        self.flush_now(socket);
+        Err(trouble)
+    }
+
+    fn flush(&mut self, socket: &mut Socket, deadline: Instant) -> io::Result<()> {
+        while self.connection.wants_write() {
+            self.connection.write_tls(&mut Until(socket, deadline))?;
+        }
+        Ok(())
+    }
+
+    /// The same for last words, which are worth no waiting.
+    fn flush_now(&mut self, socket: &mut Socket) {
+        while self.connection.wants_write() {
+            if !matches!(self.connection.write_tls(&mut Now(socket)), Ok(1..)) {
+                return;
+            }
+        }
+    }
+}
+
+/// A socket as rustls wants it, up to a moment.
+struct Until<'a>(&'a mut Socket, Instant);
+
+impl Read for Until<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer, self.1)
+    }
+}
+
+impl Write for Until<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.write(&[IoSlice::new(octets)], self.1)
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write(pieces, self.1)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The same without waiting.
+struct Now<'a>(&'a mut Socket);
+
+impl Write for Now<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.write_now(&[IoSlice::new(octets)])
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_now(pieces)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

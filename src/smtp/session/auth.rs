@@ -1,0 +1,174 @@
+//! AUTH inside a session (RFC 4954 §4): when it may come, its lines, and what its verdict means.
+//!
+//! What the lines mean is [`crate::smtp::auth`]'s, who knows passwords is asked.
+
+use super::{Action, Question, Session, State, order};
+use crate::smtp::auth::{self, Bindings, Exchange, Keys, Mechanism, Step};
+use crate::smtp::command::Secret;
+use crate::smtp::line::Line;
+use crate::smtp::reply::Reply;
+
+impl Session {
+    /// What ties logins to this TLS connection; said behind [`Session::secured`].
+    pub fn bind(&mut self, bindings: Bindings) {
+        self.bindings = bindings;
+    }
+
+    /// Whether the client has shown who it is.
+    pub fn is_authenticated(&self) -> bool {
+        self.is_authenticated
+    }
+
+    /// The answer to [`Question::Keys`]; `nonce`: as [`Exchange::keys`] wants it.
+    pub fn keys(&mut self, keys: Keys, nonce: &str) -> Action {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::AskedAuth(mut exchange) => {
+                let step = exchange.keys(keys, nonce);
+                self.step(exchange, step)
+            }
+            other => self.unasked(other),
+        }
+    }
+
+    /// Yes to [`Question::Password`] or [`Question::Proof`]: who it is was shown.
+    pub fn authenticated(&mut self) -> Action {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::AskedAuth(_) => {
+                self.is_authenticated = true;
+                Action::SendNow(Reply::new(235, "2.7.0", "welcome"))
+            }
+            other => self.unasked(other),
+        }
+    }
+
+    /// No to them. One reply for all reasons, so that nobody learns which users there are; past the
+    /// limit it ends the session.
+    pub fn denied(&mut self) -> Action {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::AskedAuth(_) => {}
+            other => return self.unasked(other),
+        }
+        self.auth_failures += 1;
+        if self.auth_failures > self.settings.auth_failures {
+            let reply = Reply::new(421, "4.7.0", "too many wrong passwords, closing");
+            return Action::Close(reply.about(&self.settings.id));
+        }
+        let reply = Reply::new(535, "5.7.8", "wrong name or password");
+        self.send_at_once(reply.about(&self.settings.id))
+    }
+
+    /// AUTH (RFC 4954 §4).
+    pub(super) fn auth(
+        &mut self,
+        state: State,
+        mechanism: &str,
+        initial: Option<Secret>,
+    ) -> Action {
+        if let Err(reply) = self.may_authenticate(&state) {
+            return self.stay(state, reply);
+        }
+        let known = Mechanism::parse(mechanism).filter(|known| self.mechanisms().contains(known));
+        let Some(known) = known else {
+            let names: Vec<&str> = self.mechanisms().iter().map(|known| known.name()).collect();
+            let text = format!("no such mechanism; there are {}", names.join(" "));
+            return self.stay(state, Reply::new(504, "5.5.4", text));
+        };
+        let offers_plus = self.mechanisms().contains(&Mechanism::ScramSha256Plus);
+        let mut exchange = Box::new(Exchange::new(known, &self.bindings, offers_plus));
+        let step = match initial.map(|word| auth::decode_initial(&word.0)) {
+            None => exchange.begin(),
+            Some(Some(response)) => exchange.respond(&response),
+            Some(None) => return self.send_at_once(bad_base64()),
+        };
+        self.step(exchange, step)
+    }
+
+    /// The client's answer inside an exchange.
+    pub(super) fn answered(&mut self, line: &Line) -> Option<Action> {
+        if *line == Line::Partial {
+            return None;
+        }
+        let State::Auth(mut exchange) = std::mem::replace(&mut self.state, State::Idle) else {
+            return None;
+        };
+        // Whatever is wrong with it, the exchange is over, and what follows may be its rest.
+        self.after_auth = true;
+        if *line == Line::TooLong {
+            let reply = Reply::new(500, "5.5.6", "this line of AUTH is too long");
+            return Some(self.send_at_once(reply));
+        }
+        Some(match self.lines.text() {
+            b"*" => self.send_at_once(Reply::new(501, "5.7.0", "AUTH is cancelled")),
+            text => match auth::decode(text) {
+                Some(response) => {
+                    let step = exchange.respond(&response);
+                    self.step(exchange, step)
+                }
+                None => self.send_at_once(bad_base64()),
+            },
+        })
+    }
+
+    /// Tells in the reply to EHLO what there is; nothing in the clear, where it could not be used.
+    pub(super) fn offer_auth(&self, reply: Reply) -> Reply {
+        let names: Vec<&str> = self.mechanisms().iter().map(|known| known.name()).collect();
+        match names.is_empty() {
+            true => reply,
+            false => reply.line(format!("AUTH {}", names.join(" "))),
+        }
+    }
+
+    fn may_authenticate(&self, state: &State) -> Result<(), Reply> {
+        if self.settings.auth.is_empty() {
+            return Err(Reply::new(502, "5.5.1", "command not implemented"));
+        }
+        if !self.is_secured {
+            let reply = Reply::new(538, "5.7.11", "AUTH goes by TLS only; send STARTTLS first");
+            return Err(reply.about(&self.settings.id));
+        }
+        if !self.greeting.as_ref().is_some_and(|greeting| greeting.extended) {
+            return Err(order("send EHLO first"));
+        }
+        if self.is_authenticated {
+            return Err(order("you are known already"));
+        }
+        match state {
+            State::Idle => Ok(()),
+            _ => Err(order("not inside a transaction; RSET ends it")),
+        }
+    }
+
+    /// What can be used now, the best first.
+    fn mechanisms(&self) -> Vec<Mechanism> {
+        let offered = if self.is_secured { &self.settings.auth[..] } else { &[] };
+        let plus = offered.contains(&Mechanism::ScramSha256) && !self.bindings.is_empty();
+        let plus = plus.then_some(Mechanism::ScramSha256Plus);
+        plus.into_iter().chain(offered.iter().copied()).collect()
+    }
+
+    fn step(&mut self, exchange: Box<Exchange>, step: Step) -> Action {
+        let question = match step {
+            Step::Challenge(message) => {
+                self.state = State::Auth(exchange);
+                return Action::SendNow(Reply::plain(334, auth::encode(&message)));
+            }
+            Step::Malformed(why) => return self.send_at_once(Reply::new(501, "5.5.2", why)),
+            Step::Password(credentials) => Question::Password(credentials),
+            Step::Keys(user) => Question::Keys(user),
+            Step::Proof { user, good } => Question::Proof { user, good },
+        };
+        self.state = State::AskedAuth(exchange);
+        Action::Ask(question)
+    }
+
+    fn send_at_once(&mut self, reply: Reply) -> Action {
+        match self.send(reply) {
+            Action::Send(reply) => Action::SendNow(reply),
+            action => action,
+        }
+    }
+}
+
+fn bad_base64() -> Reply {
+    Reply::new(501, "5.5.2", "this is no base64 (RFC 4954 4)")
+}
