@@ -1,11 +1,14 @@
 //! An SMTP client for tests: says what it is told, and never waits forever.
 
+use crate::secrecy::Line;
 use crate::support::PATIENCE;
+use rustls::ClientConfig;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
-pub struct Client(BufReader<TcpStream>);
+pub struct Client(BufReader<Line>);
 
 impl Client {
     /// Connects and reads nothing.
@@ -14,7 +17,32 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Client(BufReader::new(stream))
+        Client(BufReader::new(Line::Clear(stream)))
+    }
+
+    /// Connects and goes on by TLS at once.
+    pub fn connect_tls(address: SocketAddr, tls: &Arc<ClientConfig>) -> Client {
+        let mut client = Client::connect(address);
+        client.secure(tls);
+        client
+    }
+
+    /// The handshake, with whoever calls itself mx.test.
+    pub fn secure(&mut self, tls: &Arc<ClientConfig>) {
+        assert!(self.0.buffer().is_empty(), "octets before the handshake: {:?}", self.0.buffer());
+        self.0.get_mut().secure(tls).expect("a handshake");
+    }
+
+    /// STARTTLS and what follows, up to the reply to EHLO.
+    pub fn start_tls(&mut self, tls: &Arc<ClientConfig>) -> String {
+        self.expect("STARTTLS", "220 2.0.0 ");
+        self.secure(tls);
+        self.expect("EHLO client.test", "250")
+    }
+
+    /// The connection itself.
+    pub fn line(&mut self) -> &mut Line {
+        self.0.get_mut()
     }
 
     /// Connects, is greeted, says EHLO.
@@ -32,7 +60,8 @@ impl Client {
 
     /// The same where the server may be gone.
     pub fn try_send(&mut self, octets: &[u8]) -> std::io::Result<()> {
-        self.0.get_mut().write_all(octets)
+        self.0.get_mut().write_all(octets)?;
+        self.0.get_mut().flush()
     }
 
     /// One whole reply, its lines joined by LF; empty at the end of the connection.
@@ -59,9 +88,9 @@ impl Client {
 
     /// A reply if one comes in that time.
     pub fn reply_within(&mut self, time: Duration) -> Option<String> {
-        self.0.get_ref().set_read_timeout(Some(time)).unwrap();
+        self.0.get_ref().tcp().set_read_timeout(Some(time)).unwrap();
         let more = self.0.fill_buf().map(<[u8]>::len);
-        self.0.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+        self.0.get_ref().tcp().set_read_timeout(Some(PATIENCE)).unwrap();
         match more {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 None
@@ -124,7 +153,7 @@ impl Client {
 
     /// Says no more, but goes on reading.
     pub fn hang_up(&mut self) {
-        self.0.get_ref().shutdown(Shutdown::Write).unwrap();
+        self.0.get_ref().tcp().shutdown(Shutdown::Write).unwrap();
     }
 }
 

@@ -92,17 +92,42 @@ fn check_tells_what_is_not_built() {
     for (more, key) in [
         ("[relay.route]\n\"far.test\" = \"127.0.0.1:26\"", None),
         ("[domain.\"far.test\"]\nany_user = true\ncatch_all = \"eve@elsewhere.test\"", None),
-        ("smarthost_auth = { user = \"a\", password_file = \"b\" }", Some("relay.smarthost_auth")),
-        ("[tls]\ncertificate = \"a\"\nkey = \"b\"", Some("tls")),
+        ("smarthost_auth = { user = \"a\", password_file = \"b\" }", None),
+        ("listen.metrics = [\"127.0.0.1:0\"]", Some("listen.metrics")),
     ] {
         let place = Place::new();
-        place.write("facteur.toml", config(&format!("{relay}{more}")));
+        // That table is there already.
+        let text = match more.strip_prefix("listen.") {
+            Some(line) => config(relay).replacen("[domain", &format!("{line}\n[domain"), 1),
+            None => config(&format!("{relay}{more}")),
+        };
+        place.write("facteur.toml", text);
         place.write("b", "secret");
         let (status, out, err) = run_clean(&place, &["check"]);
         assert_eq!((status, err.lines().count()), key.map_or((0, 0), |_| (1, 1)), "{more}: {err}");
         let named = key.is_none_or(|key| err.contains(key) && err.contains("not built yet"));
         assert!(named && out.contains("relay: for 127.0.0.0/8\n"), "{more}: {out}{err}");
     }
+}
+
+#[test]
+fn check_of_the_password_for_a_smarthost() {
+    let place = Place::new();
+    let auth = "smarthost_auth = { user = \"a\", password_file = \"secret\" }";
+    let relay = format!("[relay]\nsmarthost = \"127.0.0.1:25\"\n{auth}");
+    place.write("facteur.toml", config(&relay));
+    let (status, _, err) = run_clean(&place, &["check"]);
+    let named = "relay.smarthost_auth.password_file: expected a file that can be read: ";
+    assert!(status == 1 && err.contains(named), "{err}");
+    for (octets, is_good) in [("", false), ("\nx\n", false), ("a\tb", false), ("x y\r\nz", true)] {
+        place.write("secret", octets);
+        let (status, _, err) = run_clean(&place, &["check"]);
+        let named = err.contains("expected a password in the first line of ");
+        assert_eq!((status == 0, !named), (is_good, is_good), "{octets:?}: {err}");
+    }
+    // Who only asks for the way needs no password.
+    std::fs::remove_file(place.at("secret")).unwrap();
+    assert_eq!(run_clean(&place, &["route", "eve@far.test"]).0, 0);
 }
 
 #[test]

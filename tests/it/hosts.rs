@@ -15,13 +15,19 @@
 //! (endless 250-x)   this line again and again until the client goes
 //! (drip x)          the same, an octet every 20 ms
 //! (close) (reset)   the connection
+//! (tls)             the handshake, with the certificate of [`Host::with`]; seen as the command
+//!                   `(tls NAME)` with the name that was asked for
 //! ```
 //!
 //! Nothing at all (`MAIL: `) leaves the command without a reply. Lines up to the next act go out in
 //! one write.
 
+mod tls;
+
 use crate::pattern::octets;
+use crate::secrecy::Pair;
 use crate::support::PATIENCE;
+use rustls::ServerConfig;
 use socket2::SockRef;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -76,6 +82,7 @@ struct Shared {
     seen: Mutex<Seen>,
     streams: Mutex<Vec<TcpStream>>,
     is_over: AtomicBool,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 struct Rule {
@@ -96,12 +103,20 @@ enum Act {
     Drip(Vec<u8>),
     Close,
     Reset,
+    Tls,
 }
 
 impl Host {
     /// On a free port of 127.0.0.1.
     pub fn start(script: &str) -> Host {
         Host::on("127.0.0.1:0", script)
+    }
+
+    /// On a free port of 127.0.0.1, with a certificate; it offers STARTTLS unless the script says
+    /// something else.
+    pub fn with(pair: &Pair, script: &str) -> Host {
+        let script = format!("{script}\n{}", tls::DEFAULTS);
+        Host::of("127.0.0.1:0", &script, Some(pair.server()))
     }
 
     /// On another address, such as 127.0.0.2, and the port of a host that is there already: all MX
@@ -112,17 +127,26 @@ impl Host {
 
     /// On an address and port; 0 is a free one.
     pub fn on(address: &str, script: &str) -> Host {
-        Host::at(TcpListener::bind(address).unwrap(), script)
+        Host::of(address, script, None)
     }
 
     /// Where somebody listens already.
     pub fn at(listener: TcpListener, script: &str) -> Host {
+        Host::listening(listener, script, None)
+    }
+
+    fn of(address: &str, script: &str, tls: Option<Arc<ServerConfig>>) -> Host {
+        Host::listening(TcpListener::bind(address).unwrap(), script, tls)
+    }
+
+    fn listening(listener: TcpListener, script: &str, tls: Option<Arc<ServerConfig>>) -> Host {
         let address = listener.local_addr().unwrap();
         let shared = Shared {
             rules: Mutex::new(rules(script).chain(rules(DEFAULTS)).collect()),
             seen: Mutex::default(),
             streams: Mutex::default(),
             is_over: AtomicBool::new(false),
+            tls,
         };
         let shared = Arc::new(shared);
         let host = Host { address, shared: shared.clone() };
@@ -280,6 +304,14 @@ impl Talk<'_> {
                     return None;
                 }
                 Act::Close => return self.close(),
+                Act::Tls => {
+                    let (stream, name) = tls::behind(&self.stream, self.shared.tls.clone()?)?;
+                    self.shared.seen().commands.push(format!("(tls {name})"));
+                    self.stream = stream;
+                    self.input = BufReader::new(self.stream.try_clone().ok()?);
+                    // Ends with the host as well.
+                    self.shared.streams.lock().unwrap().push(self.stream.try_clone().ok()?);
+                }
                 Act::Reset => {
                     let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
                     // All copies have to go for the kernel to reset it.
@@ -370,6 +402,7 @@ fn acts(what: &str) -> Vec<Act> {
             "drip" => Act::Drip(raw()),
             "close" => Act::Close,
             "reset" => Act::Reset,
+            "tls" => Act::Tls,
             _ => panic!("{part}: no act of a host"),
         };
         match (acts.last_mut(), act) {

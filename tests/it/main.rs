@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod auth;
 mod backscatter;
 mod batches;
 mod bounces;
@@ -41,6 +42,7 @@ mod relay;
 mod relaying;
 mod reread;
 mod room;
+mod secrecy;
 mod senders;
 mod sendmail;
 mod servers;
@@ -49,5 +51,7 @@ mod spills;
 mod splits;
 mod support;
 mod system;
+mod tls;
 mod trees;
 mod trusted;
+mod users_cli;

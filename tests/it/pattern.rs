@@ -65,20 +65,21 @@ pub fn replies(out: &[u8]) -> Vec<String> {
 }
 
 /// What holds for every reply: printable lines of one code from 2 to 5 (RFC 5321 §4.2, §4.5.3.1.5);
-/// an enhanced one of its class, but in the greeting, 250 to EHLO and HELO, and 354 (RFC 2034 §4);
+/// an enhanced one of its class, but in the greeting, 250 to EHLO and HELO, 334 and 354 (RFC 2034 §4);
 /// ` [SESSION]` behind a refusal, but not behind one of syntax or order. `utf8`: the dialog shows that
 /// this one may hold more than ASCII (RFC 6531 §3.7.4.2).
 pub fn is_well_formed(reply: &str, utf8: bool) -> bool {
     let Some((code, _)) = reply.split_at_checked(3) else { return false };
     let class = code.chars().next().unwrap_or_default();
-    let is_plain = matches!(code, "220" | "354") || code == "250" && reply.contains(" greets ");
+    let is_plain =
+        matches!(code, "220" | "334" | "354") || code == "250" && reply.contains(" greets ");
     let is_line = |line: &str| {
         let text = line.strip_prefix(code).unwrap_or_default();
         line.len() + 2 <= REPLY_LINE_MAX
             && line.bytes().all(|octet| (32..=126).contains(&octet) || utf8 && octet > 127)
             && (is_plain || text.get(1..3) == Some(&format!("{class}.")))
     };
-    let is_of_language = matches!(code, "500" | "501" | "502" | "503" | "555")
+    let is_of_language = matches!(code, "500" | "501" | "502" | "503" | "504" | "555")
         || ["554 5.5.1", "550 5.6.7", "553 5.6.7"].iter().any(|begin| reply.starts_with(begin));
     let is_about_session = matches!(class, '4' | '5') && !is_of_language;
     let names_session = reply.ends_with(']') && reply.contains(" [s");

@@ -12,6 +12,7 @@
 //! S: 250-one                      `S: 250-` one line of a reply whose every line is written out
 //! S: (sent)                       what was said up to here is not held back for later replies
 //! S: (closed)                     the server closes; where this does not stand it must not
+//! C: (tls)                        the handshake; in memory it is skipped
 //! C: (close)                      the client closes without a word (so it does at the end)
 //! D: ann@mx.test                  a message lies in the new/ of this user: its whole text, or any
 //!   | Return-Path: <x@y.test>     when no line with | follows. What no D names must not be there
@@ -20,6 +21,8 @@
 //! K: limit.errors = 2             a line of the configuration
 //! A: team: ann, bob               a line of mx.test's aliases file, to the letter
 //! P: 192.0.2.1                    the client's address; over a socket only 127.*
+//! T: submission                   mail from our users: the session is of this service; with
+//! T: submission tls               TLS has begun before it. Played in memory only
 //! M: old.test/zoe                 a Maildir that is there before
 //! ```
 //!
@@ -31,17 +34,22 @@
 //! R speaks before the greeting; that and `(sent)` are played in memory only, where time is ours.
 
 use crate::pattern::{Pattern, is_date, is_well_formed, octets, replies};
+use crate::secrecy::{self, Line, Pair};
 use crate::support::{PATIENCE, Place, tree};
 use facteur::config::Config;
 use facteur::conversation::{House, converse};
 use facteur::delivery::{Heralds, Post};
 use facteur::handoff::Hints;
+use facteur::login::Login;
 use facteur::mail::srs::Keys;
+use facteur::net::listener::Service;
 use facteur::net::registry::Registry;
 use facteur::net::stream::Wire;
+use facteur::net::tls::{Protection, Side};
 use facteur::policy::Visitor;
 use facteur::server::{Server, Spool, bind};
 use facteur::site::Site;
+use facteur::smtp::auth::Bindings;
 use facteur::store::body::Budget;
 use facteur::store::disk::{Disk, RealDisk};
 use facteur::store::memory::MemoryDisk;
@@ -51,7 +59,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Instant;
 
@@ -76,6 +84,10 @@ const USERS: &str = "ann:{PLAIN}x\nbob:{PLAIN}x\nCarol:{PLAIN}x\n";
 /// The file of the `A:` lines; only named where there are any.
 const ALIASES: &str = r#"domain."mx.test".aliases = "mx.aliases""#;
 
+/// `mx.pem` and `mx.key`, for dialogs with a line `K: tls.`, and who believes them.
+static PAIR: LazyLock<Pair> = LazyLock::new(|| Pair::of(&["mx.test"]));
+static CLIENT: LazyLock<Arc<rustls::ClientConfig>> = LazyLock::new(secrecy::client);
+
 /// One file of `tests/dialogs/`.
 pub struct Dialog {
     pub path: String,
@@ -85,6 +97,9 @@ pub struct Dialog {
     aliases: Vec<String>,
     client: IpAddr,
     maildirs: Vec<String>,
+    service: Service,
+    /// TLS has begun already.
+    tls: bool,
     steps: Vec<(usize, Step)>,
     deliveries: Vec<Delivery>,
 }
@@ -95,6 +110,7 @@ enum Step {
     Expect(Pattern),
     Sent,
     Closed,
+    Tls,
     Close,
 }
 
@@ -139,8 +155,19 @@ impl Dialog {
         let client = Ipv4Addr::LOCALHOST.into();
         let (config, aliases, maildirs, steps, deliveries) = Default::default();
         let (path, is_bug) = (path.to_owned(), text.lines().any(|line| line.starts_with("# BUG ")));
-        let mut dialog =
-            Dialog { path, is_bug, config, aliases, client, maildirs, steps, deliveries };
+        let (service, tls) = (Service::Smtp, false);
+        let mut dialog = Dialog {
+            path,
+            is_bug,
+            config,
+            aliases,
+            client,
+            maildirs,
+            service,
+            tls,
+            steps,
+            deliveries,
+        };
         let mut reply = String::new();
         for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.starts_with('#')) {
             let read = dialog.line(line, text, &mut reply);
@@ -166,6 +193,7 @@ impl Dialog {
         let (key, times) = key.split_once('*').unwrap_or((key, "1"));
         let step = match (key, text) {
             ("C", "(close)") => Step::Close,
+            ("C", "(tls)") => Step::Tls,
             ("S", "(closed)") => Step::Closed,
             ("S", "(sent)") => Step::Sent,
             ("C", _) => Step::Send([octets(text, false)?, b"\r\n".to_vec()].concat()),
@@ -194,6 +222,13 @@ impl Dialog {
         match key {
             "K" => self.config.push(text.to_owned()),
             "A" => self.aliases.push(text.to_owned()),
+            "T" => {
+                (self.service, self.tls) = match text {
+                    "submission" => (Service::Submission, false),
+                    "submission tls" => (Service::Submission, true),
+                    _ => return Err("no service".to_owned()),
+                }
+            }
             "M" => self.maildirs.push(text.to_owned()),
             "P" => self.client = text.parse().map_err(|_| "no address")?,
             _ => return Err("unknown key".to_owned()),
@@ -204,7 +239,8 @@ impl Dialog {
     /// Whether it can be played over a socket: one of this machine can have the client's address, and
     /// the client waits for the greeting, as nobody knows when the server looks for early octets.
     pub fn has_socket(&self) -> bool {
-        self.client.is_ipv4() && self.client.is_loopback() && !self.is_early()
+        let is_smtp = self.service == Service::Smtp;
+        self.client.is_ipv4() && self.client.is_loopback() && !self.is_early() && is_smtp
     }
 
     fn is_early(&self) -> bool {
@@ -215,9 +251,19 @@ impl Dialog {
     pub fn said(&self) -> Vec<u8> {
         let said = self.steps.iter().filter_map(|(_, step)| match step {
             Step::Send(octets) => Some(&octets[..]),
-            Step::Expect(_) | Step::Sent | Step::Closed | Step::Close => None,
+            Step::Expect(_) | Step::Sent | Step::Closed | Step::Tls | Step::Close => None,
         });
         said.collect::<Vec<_>>().concat()
+    }
+
+    /// How much of it is said before TLS begins; all of it where there is none.
+    fn clear(&self) -> usize {
+        let said = |(_, step): &(usize, Step)| match step {
+            Step::Send(octets) => octets.len(),
+            _ => 0,
+        };
+        let is_clear = |(_, step): &&(usize, Step)| !matches!(step, Step::Tls);
+        self.steps.iter().take_while(is_clear).map(said).sum()
     }
 
     /// The site as a session sees it; `place` holds its users and aliases files.
@@ -242,10 +288,13 @@ impl Dialog {
         let (hints, _hints) = Hints::new(16);
         let heralds = Heralds { delivered, queued: hints.clone() };
         let (budget, spill) = (Budget::new(1 << 20), "/".into());
-        let house = House { disk, post: Some(post), delivery, budget, spill, queue, hints };
-        let visitor = Visitor { id: "s0123456789abc".to_owned(), client: self.client };
+        let login = Login::start().unwrap();
+        let house = House { disk, post: Some(post), delivery, budget, spill, queue, hints, login };
+        let (id, client, service) = ("s0123456789abc".to_owned(), self.client, self.service);
+        let visitor = Visitor { id, client, service, user: None };
         let ticket = Arc::new(Registry::default()).enter(None, self.client, 1, 1).unwrap();
-        let mut script = Script::new(&self.steps, pace, self.said(), self.is_early());
+        let mut script = Script::new(&self.steps, pace, self.said(), self.clear(), self.is_early());
+        script.tls = self.tls;
         thread::scope(|scope| {
             scope.spawn(|| worker.run(&accepted, &heralds));
             converse(&house, site, &visitor, &ticket, &mut script);
@@ -271,7 +320,8 @@ impl Dialog {
         server.stop();
         let paths = tree(place.path()).into_iter().filter(|path| path.is_file());
         let files = paths.map(|path| (path.clone(), fs::read(&path).unwrap()));
-        let is_table = |path: &Path| path.ends_with("mx.users") || path.ends_with("mx.aliases");
+        let tables = ["mx.users", "mx.aliases", "mx.pem", "mx.key"];
+        let is_table = |path: &Path| tables.iter().any(|table| path.ends_with(table));
         let files = files.filter(|(path, _)| !is_table(path));
         Played::new(&out, closed, files.collect(), place)
     }
@@ -285,6 +335,9 @@ impl Dialog {
     }
 
     fn write_aliases(&self, place: &Place) {
+        if self.config.iter().any(|line| line.starts_with("tls.")) {
+            PAIR.write(place);
+        }
         if !self.aliases.is_empty() {
             place.write("mx.aliases", format!("{}\n", self.aliases.join("\n")));
         }
@@ -310,32 +363,35 @@ impl Dialog {
     }
 
     /// What the server said, and whether it closed where it should.
-    fn talk(&self, mut stream: TcpStream) -> (Vec<u8>, bool) {
+    fn talk(&self, stream: TcpStream) -> (Vec<u8>, bool) {
+        let mut line = Line::Clear(stream);
         let (mut out, mut expected) = (Vec::new(), 0);
         let mut piece = [0; 4096];
-        let mut more = |out: &mut Vec<u8>, mut stream: &TcpStream| {
-            let read = stream.read(&mut piece);
+        let mut more = |out: &mut Vec<u8>, line: &mut Line| {
+            let read = line.read(&mut piece);
             out.extend_from_slice(&piece[..*read.as_ref().unwrap_or(&0)]);
             read.ok()
         };
         for (_, step) in &self.steps {
             match step {
                 // Where the server is gone, replies will be missing.
-                Step::Send(octets) => drop(stream.write_all(octets)),
+                Step::Send(octets) => drop(line.write_all(octets)),
                 Step::Expect(_) => {
                     expected += 1;
-                    while replies(&out).len() < expected && more(&mut out, &stream) > Some(0) {}
+                    while replies(&out).len() < expected && more(&mut out, &mut line) > Some(0) {}
                 }
                 Step::Closed => {
-                    let closed = more(&mut out, &stream) == Some(0);
+                    let closed = more(&mut out, &mut line) == Some(0);
                     return (out, closed);
                 }
                 Step::Sent => {}
+                // Where it fails, what is said next is missing.
+                Step::Tls => drop(line.secure(&CLIENT)),
                 Step::Close => return (out, false),
             }
         }
-        let _ = stream.shutdown(Shutdown::Write);
-        while more(&mut out, &stream) > Some(0) {} // what nobody expected
+        let _ = line.tcp().shutdown(Shutdown::Write);
+        while more(&mut out, &mut line) > Some(0) {} // what nobody expected
         (out, false)
     }
 
@@ -437,9 +493,14 @@ impl Played {
     pub fn essence(&self) -> String {
         let files = self.files.iter().map(|(path, text)| {
             let lines = text.split(|&octet| octet == b'\n');
-            let is_time =
-                |line: &[u8]| is_date(line.trim_ascii_start()) || line.starts_with(b"queued: ");
-            let lines = lines.filter(|line| !is_time(line));
+            // A message without a Message-ID gets one of our own.
+            let is_new = |line: &[u8]| {
+                let date = line.strip_prefix(b"Date: ").unwrap_or(line);
+                is_date(date.trim_ascii_start())
+                    || line.starts_with(b"queued: ")
+                    || line.starts_with(b"Message-ID: <m")
+            };
+            let lines = lines.filter(|line| !is_new(line));
             let text: String = lines.map(|line| format!("{}\n", line.escape_ascii())).collect();
             format!("{}\n{text}", path.parent().unwrap_or(path).display())
         });
@@ -463,6 +524,8 @@ struct Script<'a> {
     steps: &'a [(usize, Step)],
     pace: Pace,
     input: Vec<u8>,
+    /// What is said after the handshake, where nobody waits for turns.
+    later: Vec<u8>,
     /// Octets of `input` that were read.
     read: usize,
     out: Vec<u8>,
@@ -471,19 +534,28 @@ struct Script<'a> {
     expected: usize,
     /// It does not wait for the greeting.
     early: bool,
+    /// TLS has begun.
+    tls: bool,
     /// It has closed.
     gone: bool,
 }
 
 impl Script<'_> {
-    fn new(steps: &[(usize, Step)], pace: Pace, mut input: Vec<u8>, early: bool) -> Script<'_> {
+    fn new(
+        steps: &[(usize, Step)],
+        pace: Pace,
+        mut input: Vec<u8>,
+        clear: usize,
+        early: bool,
+    ) -> Script<'_> {
         match pace {
             Pace::InTurn(_) => input.clear(),
             Pace::AtOnce => {}
             Pace::Cut(octets) => input.truncate(octets),
         }
-        let (read, out, writes, expected, gone) = Default::default();
-        Script { steps, pace, input, read, out, writes, expected, early, gone }
+        let later = input.split_off(clear.min(input.len()));
+        let (read, out, writes, expected, gone, tls) = Default::default();
+        Script { steps, pace, input, later, read, out, writes, expected, early, tls, gone }
     }
 
     /// Takes what is said next, if all that is expected before it has come.
@@ -497,7 +569,7 @@ impl Script<'_> {
                 }
                 Step::Expect(_) => self.expected += 1,
                 Step::Sent => {}
-                Step::Send(_) | Step::Closed | Step::Close => return,
+                Step::Send(_) | Step::Closed | Step::Tls | Step::Close => return,
             }
             self.steps = rest;
         }
@@ -528,7 +600,28 @@ impl Wire for Script<'_> {
     }
 
     fn is_early(&mut self) -> bool {
-        self.early
+        match self.out.is_empty() {
+            true => self.early,
+            false => self.read < self.input.len(),
+        }
+    }
+
+    fn secure(&mut self, _: Side<'_>, _: Instant) -> io::Result<Protection> {
+        let is_tls = |(_, step): &(usize, Step)| matches!(step, Step::Tls);
+        let Some(at) = self.steps.iter().position(is_tls) else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        let before = self.steps[..at].iter();
+        self.expected += before.filter(|(_, step)| matches!(step, Step::Expect(_))).count();
+        self.steps = &self.steps[at + 1..];
+        self.input.append(&mut self.later);
+        self.tls = true;
+        let suite = "TLS_AES_256_GCM_SHA384".to_owned();
+        Ok(Protection { version: "TLSv1.3", suite, is_verified: None })
+    }
+
+    fn bindings(&self) -> Option<Bindings> {
+        self.tls.then(Bindings::default)
     }
 
     fn finish(&mut self) {}

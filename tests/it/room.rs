@@ -10,9 +10,12 @@ use facteur::conversation::{House, converse};
 use facteur::delivery::{Heralds, Post};
 use facteur::handoff::{Accepted, Hint, Hints};
 use facteur::limits::MEMORY_BODIES_MAX;
+use facteur::login::Login;
 use facteur::mail::srs::{Keys, Secret};
+use facteur::net::listener::Service;
 use facteur::net::registry::Registry;
 use facteur::net::stream::Wire;
+use facteur::net::tls::{Protection, Side};
 use facteur::policy::Visitor;
 use facteur::site::Site;
 use facteur::store::body::Budget;
@@ -43,7 +46,12 @@ pub struct Room {
 impl Room {
     /// On a new disk; nothing is delivered before [`Room::open`].
     pub fn closed(more: &str) -> Room {
-        let config = Config::parse(&config(more), Path::new("/etc/facteur.toml")).unwrap();
+        Room::of(&config(more), Path::new("/etc/facteur.toml"))
+    }
+
+    /// The same with this configuration, whose users file is really there.
+    pub fn of(config: &str, file: &Path) -> Room {
+        let config = Config::parse(config, file).unwrap();
         let (site, _) = Site::read(config).unwrap();
         let site = site.with_keys(Arc::new(Keys::new(&SECRET, &[])));
         let disk = MemoryDisk::new();
@@ -60,6 +68,7 @@ impl Room {
             spill: PathBuf::from("/spill"),
             queue,
             hints,
+            login: Login::start().unwrap(),
         };
         Room {
             disk,
@@ -94,14 +103,19 @@ impl Room {
 
     /// A whole session whose client sends these pieces, then closes; gives what it was told.
     pub fn talk(&self, pieces: &[&[u8]]) -> String {
-        let client = "127.0.0.1".parse().unwrap();
-        let registry = Arc::new(Registry::default());
-        let ticket = registry.enter(None, client, 1, 1).unwrap();
-        let visitor = Visitor { id: facteur::id::session(), client };
         let pieces = pieces.iter().map(|piece| piece.to_vec()).collect();
         let mut script = Script { pieces, told: Vec::new() };
-        converse(self.house(), &self.site, &visitor, &ticket, &mut script);
+        self.talk_by("127.0.0.1", Service::Smtp, &mut script);
         text(&script.told)
+    }
+
+    /// A whole session of this client with this service.
+    pub fn talk_by(&self, client: &str, service: Service, wire: &mut dyn Wire) {
+        let client = client.parse().unwrap();
+        let registry = Arc::new(Registry::default());
+        let ticket = registry.enter(None, client, 1, 1).unwrap();
+        let visitor = Visitor { id: facteur::id::session(), client, service, user: None };
+        converse(self.house(), &self.site, &visitor, &ticket, wire);
     }
 
     /// All files, without ids and dates, in the order of their folders.
@@ -227,6 +241,10 @@ impl Wire for Script {
 
     fn is_early(&mut self) -> bool {
         false
+    }
+
+    fn secure(&mut self, _: Side<'_>, _: Instant) -> io::Result<Protection> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn finish(&mut self) {
