@@ -68,7 +68,7 @@ pub struct Told<'a> {
     pub action: Action,
     /// An enhanced status code (RFC 3463). One that does not suit the action becomes X.0.0.
     pub status: &'a str,
-    /// The next hop that was asked, by its name or as an address literal.
+    /// The next hop that was asked, by its name or its address.
     pub host: Option<&'a str>,
     /// Its whole reply with the code, of one line or more, whatever it holds.
     pub diagnostic: Option<&'a str>,

@@ -4,7 +4,7 @@
 use super::safe::{ascii, cut, lines, shown, wrap};
 use super::{Action, Notice, Told};
 use crate::limits::ANSWER_KEPT;
-use crate::mail::address::Mailbox;
+use crate::mail::address::{Mailbox, literal};
 use crate::mail::xtext;
 
 /// The fields of the message, then those of each recipient, parted by empty lines. All in ASCII
@@ -40,7 +40,7 @@ fn recipient(text: &mut String, notice: &Notice, told: &Told) {
     put(text, "Status", &status(told), utf8);
     // Only a host that has spoken: who could not be reached has reported nothing (RFC 3464 §2.3.5).
     if let Some(host) = told.host.filter(|_| told.diagnostic.is_some()) {
-        fold(text, "Remote-MTA", &format!("dns; {host}"), utf8);
+        fold(text, "Remote-MTA", &format!("dns; {}", mta(host)), utf8);
     }
     match told.diagnostic {
         // One logical line, folded between the lines of the reply or sooner.
@@ -60,6 +60,11 @@ fn recipient(text: &mut String, notice: &Notice, told: &Told) {
     if let Some(moment) = told.will_retry_until.filter(|_| told.action == Action::Delayed) {
         put(text, "Will-Retry-Until", &notice.date(moment), utf8);
     }
+}
+
+/// A host that a route names by its address has no other name (RFC 5321 §4.1.3 says how to write it).
+fn mta(host: &str) -> String {
+    host.parse().map_or_else(|_| host.to_owned(), literal)
 }
 
 /// `type; address` of an ORCPT. What does not decode stays as it came.
