@@ -30,7 +30,6 @@ use crate::config;
 use crate::delivery::Post;
 use crate::event::{Event, tell};
 use crate::handoff::{Hint, Hints};
-use crate::id::is_id;
 use crate::limits::{BUSY_WAIT, CLOCK_JUMP, LOOK_AT_ONCE, REMOVALS_SYNC, TROUBLE_WAIT};
 use crate::mail::address::Domain;
 use crate::net::dns::{Addresses, DnsError, DnsResolver, Mx, Resolver};
@@ -262,13 +261,13 @@ impl Scheduler {
     /// Looks through the queue; `anew`: also at what is known already.
     fn look_all(&mut self, anew: bool) {
         self.look_again = None;
-        for name in self.house.queue.strangers() {
-            self.put_aside(&name, "its name is no id");
-        }
-        let ids = match self.house.queue.list() {
-            Ok(ids) => ids,
+        let (ids, strangers) = match self.house.queue.names() {
+            Ok(names) => names,
             Err(error) => return self.trouble(&error.to_string()),
         };
+        for name in strangers {
+            self.put_aside(&name, "its name is no id");
+        }
         let there: HashSet<&str> = ids.iter().map(String::as_str).collect();
         let gone: Vec<Id> =
             self.board.ids().filter(|id| !there.contains(&***id)).cloned().collect();
@@ -280,8 +279,7 @@ impl Scheduler {
         self.looks.retain(|id| there.contains(id.as_str()));
         let waits: HashSet<&str> = self.looks.iter().map(String::as_str).collect();
         let board = &self.board;
-        let is_new =
-            |id: &&String| is_id(id) && (anew || !board.knows(id)) && !waits.contains(id.as_str());
+        let is_new = |id: &&String| (anew || !board.knows(id)) && !waits.contains(id.as_str());
         let new: Vec<String> = ids.iter().filter(is_new).cloned().collect();
         self.looks.extend(new);
     }

@@ -159,8 +159,8 @@ fn open(request: &Request) -> Result<(Config, Queue), Failure> {
 
 /// All names in the queue, those too that can be none of ours: somebody has to hear of them.
 fn listed(queue: &Queue) -> Result<Vec<String>, Failure> {
-    let ids = queue.list().map_err(failed)?;
-    let strangers = queue.strangers().into_iter().map(|name| name.to_string_lossy().into_owned());
+    let (ids, strangers) = queue.names().map_err(failed)?;
+    let strangers = strangers.into_iter().map(|name| name.to_string_lossy().into_owned());
     Ok(ids.into_iter().chain(strangers).collect())
 }
 

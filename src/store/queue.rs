@@ -204,21 +204,26 @@ impl Queue {
 
     /// The ids of all messages, oldest first; none where there is no queue.
     pub fn list(&self) -> Result<Vec<String>, StoreError> {
+        Ok(self.names()?.0)
+    }
+
+    /// The same, and the names beside them that can be none of ours.
+    pub fn names(&self) -> Result<(Vec<String>, Vec<OsString>), StoreError> {
         let dir = self.dir();
         let names = match self.disk.list(&dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             listed => listed.doing("list", &dir)?,
         };
-        let names = names.into_iter().filter_map(|name| name.into_string().ok());
-        let mut ids: Vec<String> = names.filter(|name| is_id(name)).collect();
+        let (mut ids, mut strangers) = (Vec::new(), Vec::new());
+        for name in names {
+            match name.into_string() {
+                Ok(id) if is_id(&id) => ids.push(id),
+                Ok(other) => strangers.push(other.into()),
+                Err(other) => strangers.push(other),
+            }
+        }
         ids.sort();
-        Ok(ids)
-    }
-
-    /// Names among the messages that can be none of ours; none when the queue cannot be read.
-    pub fn strangers(&self) -> Vec<OsString> {
-        let names = self.disk.list(&self.dir()).unwrap_or_default();
-        names.into_iter().filter(|name| !name.to_str().is_some_and(is_id)).collect()
+        Ok((ids, strangers))
     }
 
     /// Reads a message without claiming it; it may change meanwhile.
