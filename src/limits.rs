@@ -141,6 +141,11 @@ pub const QUEUE_READERS: usize = 4;
 /// Longest header of a queue file, in octets: 1,000 recipients with all that DSN adds to each.
 pub const QUEUE_HEADER_MAX: usize = 4 * 1024 * 1024;
 
+/// Recipients whose queue file surely has a short header, whatever DSN adds to each: up to so many
+/// nobody has to measure it.
+pub const QUEUE_RECIPIENTS_SURE: usize = 256;
+const _: () = assert!(2 * QUEUE_RECIPIENTS_SURE * COMMAND_LINE_MAX <= QUEUE_HEADER_MAX / 2);
+
 /// What is kept of a queue file's journal once it is read: its newest lines up to so many octets. A
 /// line is never longer.
 pub const QUEUE_JOURNAL_MAX: usize = 1024 * 1024;

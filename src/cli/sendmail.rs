@@ -15,7 +15,6 @@ mod status;
 use super::terminal::escape;
 use super::{Request, complain, print, queue, route};
 use crate::config::Config;
-use crate::limits::QUEUE_HEADER_MAX;
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
 use crate::mail::envelope::{BodyType, Sender};
 use crate::mail::header::Summary;
@@ -166,7 +165,7 @@ fn send(caller: &Caller, options: &Options) -> Result<(), Refusal> {
     let asked = asked(options, to, config.limit.recipients)?;
     let to = resolved(caller, asked, &summary)?;
     let entry = entry(options, from, to, is_eight_bit);
-    if entry.header().len() > QUEUE_HEADER_MAX / 2 {
+    if entry.is_too_long() {
         return Err(Refusal::new(Status::Unavailable, "too many recipients"));
     }
     let date = ZonedDateTime::now();

@@ -6,7 +6,7 @@ use super::{Conversation, House, Place, Target};
 use crate::delivery::{Beside, late, reply_to};
 use crate::event::{Event, tell};
 use crate::handoff::{Accepted, Claim, Copy, CopyState, Hint, Outcome};
-use crate::limits::{DELIVERY_WAIT, NOTICE_HEADER_MAX, PUBLISH_WAIT, QUEUE_HEADER_MAX};
+use crate::limits::{DELIVERY_WAIT, NOTICE_HEADER_MAX, PUBLISH_WAIT, QUEUE_RECIPIENTS_SURE};
 use crate::mail::address::ForwardPath;
 use crate::mail::envelope::{Envelope, Recipient};
 use crate::mail::header::{Scanner, Summary};
@@ -63,16 +63,13 @@ impl Conversation<'_> {
         let targets = std::mem::take(&mut self.targets);
         let body = Arc::new(body);
         let accepted = self.accepted(&id, envelope, body.clone(), summary, &targets);
-        let recipients = targets.iter().map(|target| target.addressee(envelope)).collect();
-        let all = Entry { recipients, ..accepted.0.entry.clone() };
-        if all.header().len() > QUEUE_HEADER_MAX / 2 {
-            // Twice that is read again; aliases may lead to any number of hosts, and any copy may
-            // have to wait in the queue.
-            return Err(Reply::new(
-                452,
-                "4.5.3",
-                "too many recipients, send to some of them first",
-            ));
+        // Any copy may have to wait in the queue. Few recipients are no question.
+        if targets.len() > QUEUE_RECIPIENTS_SURE {
+            let recipients = targets.iter().map(|target| target.addressee(envelope)).collect();
+            if (Entry { recipients, ..accepted.0.entry.clone() }).is_too_long() {
+                let text = "too many recipients, send to some of them first";
+                return Err(Reply::new(452, "4.5.3", text));
+            }
         }
         let is_success_asked = |to: &Recipient| to.notify.is_some_and(|notify| notify.success);
         let asked = envelope.recipients.iter().any(is_success_asked);

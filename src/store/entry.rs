@@ -16,6 +16,7 @@
 //! 2026-11-23T14:00:01.200Z 0 deferred mx.far.test "451 4.3.0 try later"
 //! ```
 
+use crate::limits::{QUEUE_HEADER_MAX, QUEUE_RECIPIENTS_SURE};
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::envelope::{BodyType, Notify, Ret, Sender};
 use jiff::Timestamp;
@@ -186,6 +187,12 @@ impl Line {
 }
 
 impl Entry {
+    /// Whether its header is too long to be kept: twice that is read again, and aliases may lead to
+    /// any number of hosts.
+    pub fn is_too_long(&self) -> bool {
+        self.recipients.len() > QUEUE_RECIPIENTS_SURE && self.header().len() > QUEUE_HEADER_MAX / 2
+    }
+
     /// The header with its empty line.
     pub fn header(&self) -> String {
         let Entry { id, queued, session, sender, is_trusted, recipients, size, .. } = self;
