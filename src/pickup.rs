@@ -14,9 +14,7 @@ pub use author::{Author, home_of};
 
 use crate::event::{Event, tell};
 use crate::handoff::{Hint, Hints};
-use crate::limits::{
-    COPY_CHUNK, DROP_LOOK, DROP_SETTLE, DROP_SWEEP, DROPS_AT_ONCE, QUEUE_HEADER_MAX, TROUBLE_WAIT,
-};
+use crate::limits::{COPY_CHUNK, DROP_LOOK, DROP_SETTLE, DROP_SWEEP, DROPS_AT_ONCE, TROUBLE_WAIT};
 use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
 use crate::mail::envelope::Sender;
 use crate::mail::header::{Scanner, Summary};
@@ -67,6 +65,12 @@ pub fn resolve(site: &Site, disk: &dyn Disk, session: &str, to: Vec<Addressee>) 
             let is_new = known.insert(mailbox.clone());
             if is_new {
                 resolved.to.push(Addressee { mailbox, via, ..asked.clone() });
+            } else if via.is_none() {
+                // Who was reached by an alias alone, and is asked for as well, is written to.
+                let is_its = |to: &&mut Addressee| to.mailbox == mailbox && to.via.is_some();
+                if let Some(known) = resolved.to.iter_mut().find(is_its) {
+                    *known = Addressee { mailbox, via, ..asked.clone() };
+                }
             }
             is_new
         };
@@ -207,8 +211,7 @@ impl Pickup {
         policy::message(site, &summary, std::iter::empty())
             .map_err(|reply| NotTaken::Refused(reply.to_string()))?;
         let mut entry = self.entry(site, &dropped, &author, own)?;
-        if entry.header().len() > QUEUE_HEADER_MAX / 2 {
-            // Aliases may lead to any number of hosts.
+        if entry.is_too_long() {
             return Err(NotTaken::Refused("too many recipients".to_owned()));
         }
         let (uid, login, by) = (author.uid, author.login.as_str(), &site.config.hostname);

@@ -94,3 +94,27 @@ fn a_fault_at_any_step_neither_loses_nor_doubles() {
         }
     }
 }
+
+/// As in a session: who was reached by an alias and is asked for as well hears as the one asked for.
+#[test]
+fn a_recipient_counts_before_the_alias_that_leads_to_it() {
+    let dir = std::env::temp_dir().join(format!("facteur-pickup-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("aliases"), "team: eve@far.test, bob@far.test\n").unwrap();
+    let text = "hostname = \"mx.test\"\n[domain.\"mx.test\"]\nmaildir = \"mail/{user}\"\n\
+        any_user = true\naliases = \"aliases\"\n";
+    let config = Config::parse(text, &dir.join("facteur.toml")).unwrap();
+    let (site, _) = Site::read(config).unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    for order in [["team@mx.test", "eve@far.test"], ["eve@far.test", "team@mx.test"]] {
+        let to = order.map(|to| {
+            let mailbox = Mailbox::parse(to).unwrap();
+            Addressee { mailbox, notify: None, orcpt: None, via: None }
+        });
+        let resolved = resolve(&site, &MemoryDisk::new(), "s1", to.to_vec());
+        let mut found: Vec<(String, bool)> =
+            resolved.to.iter().map(|to| (to.mailbox.to_string(), to.via.is_some())).collect();
+        found.sort();
+        assert_eq!(found, [("bob@far.test".to_owned(), true), ("eve@far.test".to_owned(), false)]);
+    }
+}
