@@ -13,6 +13,7 @@ use crate::mail::address::{Host, LocalPart, Mailbox};
 use crate::net::listener::Service;
 use crate::site::{Local, Site};
 use crate::smtp::auth::{Credentials, Keys, Mechanism};
+use crate::store::locked;
 use crate::store::password::Stored;
 use aws_lc_rs::{hmac, rand};
 use base64ct::{Base64, Encoding};
@@ -21,7 +22,7 @@ use hasher::Hasher;
 use hours::Hours;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use waits::Waits;
 
@@ -112,22 +113,22 @@ impl Login {
 
     /// How late this address is answered, this time.
     pub fn delay(&self, client: IpAddr) -> Duration {
-        lock(&self.waits).next(client, Instant::now())
+        locked(&self.waits).next(client, Instant::now())
     }
 
     /// A session of this address had too many wrong passwords.
     pub fn slow_down(&self, client: IpAddr) {
-        lock(&self.waits).begin(client, Instant::now());
+        locked(&self.waits).begin(client, Instant::now());
     }
 
     /// It knows a password after all.
     pub fn forgive(&self, client: IpAddr) {
-        lock(&self.waits).forget(client);
+        locked(&self.waits).forget(client);
     }
 
     /// Counts a recipient; false, and not counted, when the user had `most` in this hour.
     pub fn may_write(&self, user: &Mailbox, most: usize) -> bool {
-        lock(&self.hours).take(user, most, Instant::now())
+        locked(&self.hours).take(user, most, Instant::now())
     }
 }
 
@@ -170,8 +171,4 @@ fn reference(site: &Site, found: Option<&Found>) -> Option<Arc<Stored>> {
     let own = found.and_then(|found| found.reference.clone());
     let mut all = site.domains().filter_map(|local| local.users?.reference().cloned());
     own.or_else(|| all.next())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,11 +7,12 @@
 //! modes, more than one file system, and room that ends.
 
 use super::disk::{Disk, DiskFile, Meta};
+use super::locked;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 /// One operation that was asked for.
@@ -76,7 +77,7 @@ impl MemoryDisk {
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let inner = self.inner();
         let files = inner.nodes.iter().filter_map(|(path, node)| match node {
-            Node::File(content, _) => Some((path.clone(), lock(content).clone())),
+            Node::File(content, _) => Some((path.clone(), locked(content).clone())),
             Node::Dir => None,
         });
         files.collect()
@@ -94,7 +95,7 @@ impl MemoryDisk {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        lock(&self.0)
+        locked(&self.0)
     }
 
     /// Records an operation, lets it fail, then gives the state to work on.
@@ -245,7 +246,7 @@ impl Disk for MemoryDisk {
         let node = inner.nodes.get(path).ok_or(ErrorKind::NotFound)?;
         let (size, modified) = match node {
             Node::Dir => (0, SystemTime::UNIX_EPOCH),
-            Node::File(content, modified) => (lock(content).len() as u64, *modified),
+            Node::File(content, modified) => (locked(content).len() as u64, *modified),
         };
         let is_dir = matches!(node, Node::Dir);
         // What differs by owners, modes and file systems is tried on a real disk.
@@ -278,13 +279,13 @@ impl DiskFile for MemoryFile {
     fn append(&self, octets: &[u8]) -> io::Result<()> {
         // The disk's lock goes back before the content's is taken: never two at once.
         drop(self.disk.step("append", &self.path)?);
-        lock(&self.content).extend_from_slice(octets);
+        locked(&self.content).extend_from_slice(octets);
         Ok(())
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         drop(self.disk.step("read_at", &self.path)?);
-        let content = lock(&self.content);
+        let content = locked(&self.content);
         let rest = content.get(offset as usize..).unwrap_or_default();
         let length = rest.len().min(buffer.len());
         buffer[..length].copy_from_slice(&rest[..length]);
@@ -293,11 +294,11 @@ impl DiskFile for MemoryFile {
 
     // Not recorded, here and in `meta` and `device`: what is open can always be asked.
     fn size(&self) -> io::Result<u64> {
-        Ok(lock(&self.content).len() as u64)
+        Ok(locked(&self.content).len() as u64)
     }
 
     fn meta(&self) -> io::Result<Meta> {
-        Ok(of_file(lock(&self.content).len() as u64))
+        Ok(of_file(locked(&self.content).len() as u64))
     }
 
     fn share(&self) -> io::Result<()> {
@@ -322,9 +323,4 @@ fn of_file(size: u64) -> Meta {
     let modified = SystemTime::UNIX_EPOCH;
     let (is_dir, is_file, uid, mode) = (false, true, 0, 0o600);
     Meta { is_dir, is_file, size, modified, uid, mode, links: 1, device: 1 }
-}
-
-/// A test that panicked elsewhere must not hide what this one finds.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -15,3 +15,10 @@ pub mod queue;
 pub mod secret;
 pub mod table;
 pub mod users;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks, whatever became of a thread that held it: none of ours leaves a value half changed.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

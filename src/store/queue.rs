@@ -18,6 +18,7 @@ use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::draft::Draft;
 use super::durable::{Method, Pending};
 use super::entry::{Entry, Line, Progress};
+use super::locked;
 use super::maildir::{make_with_parents, sync_with_parents};
 use crate::id::is_id;
 use crate::limits::{MEMORY_BODY_MAX, NAME_TRIES, QUEUE_HEADER_MAX, QUEUE_TMP_AGE};
@@ -29,7 +30,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 /// The queue of one spool.
@@ -462,10 +463,6 @@ impl Waiting {
         let progress = self.progress.iter().enumerate();
         progress.filter(|(_, p)| !p.is_done()).map(|(index, _)| index)
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The directories of a queue, durably, and those above the spool where they are missing.
