@@ -4,7 +4,7 @@
 //! it fail at any step, and replay it. Paths are taken as they are; nothing here knows what a
 //! Maildir is.
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 use nix::unistd::syncfs;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
@@ -66,6 +66,8 @@ pub trait DiskFile: Send + Sync {
     fn share(&self) -> io::Result<()>;
     /// A number that is the same for all files of one file system.
     fn device(&self) -> io::Result<u64>;
+    /// Says that [`DiskFile::sync`] comes soon. Promises nothing, and cannot fail: that shows then.
+    fn begin_sync(&self) {}
     /// Makes the content durable.
     fn sync(&self) -> io::Result<()>;
     /// Makes all of the file's file system durable, names with it.
@@ -265,6 +267,11 @@ impl DiskFile for RealFile {
 
     fn device(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.dev())
+    }
+
+    fn begin_sync(&self) {
+        // This is how Linux is told to begin writing. The pages stay, as they are being written.
+        let _ = posix_fadvise(&self.0, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     }
 
     fn sync(&self) -> io::Result<()> {

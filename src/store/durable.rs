@@ -108,6 +108,11 @@ impl Pending {
     }
 
     fn sync_files(&mut self) {
+        // One after the other each would wait for a write and a commit of its own; begun together,
+        // they share them. A single file has nobody to share with.
+        if self.files.len() > 1 {
+            self.files.iter().for_each(|(_, file)| file.begin_sync());
+        }
         for (path, file) in std::mem::take(&mut self.files) {
             if let Err(error) = file.sync().doing("sync", &path) {
                 self.failed.get_or_insert(error);
