@@ -21,6 +21,7 @@ mod here;
 pub mod notices;
 pub mod plan;
 mod pool;
+pub mod reason;
 #[cfg(test)]
 mod tests;
 pub mod verdict;

@@ -39,6 +39,7 @@ usage: facteur [-c FILE] COMMAND
   mail show ADDRESS KEY     one message, as it lies there
   queue list                what waits to be sent, oldest first (--json)
   queue show ID             one message of it: envelope, every attempt so far, content
+  queue why ID              the one reason why it waits, and what would release it
   queue retry ID... | --all attempt now
   queue remove ID...        drop it
   user add ADDRESS          make a user, or give a known one a new password
@@ -90,6 +91,7 @@ show: one message as it lies there; KEY may be the beginning of a key. On a term
 const QUEUE_HELP: &str = "\
 usage: facteur [-c FILE] queue list [--json]
        facteur [-c FILE] queue show ID
+       facteur [-c FILE] queue why ID
        facteur [-c FILE] queue retry ID... | --all
        facteur [-c FILE] queue remove ID... [--bounce]
 
@@ -103,6 +105,8 @@ list:   a line for each message, oldest first: id, age, size in octets, next att
         exit status is 1.
 show:   the envelope and what became of each recipient, every attempt so far, an empty line,
         then the message as it lies there. On a terminal, controls are shown escaped.
+why:    the one reason why it waits, for whom, what would release it, and when it goes back to its
+        sender. Asks no server: it computes from the queue what a server computes.
 retry:  attempts at once, whatever backs off; without a server, as soon as one starts. A message
         that is being sent at this moment counts as done.
 remove: drops the message; with --bounce its sender is told. A message that is being sent at
@@ -280,9 +284,7 @@ fn command(request: &Request) -> Result<(), Failure> {
             queue::retry(request, ids)
         }
         ["queue", "remove", _, ..] => queue::remove(request, &words[2..]),
-        ["queue", "why", ..] => {
-            Err(Failure::Failed("queue why is not built yet in this version".to_owned()))
-        }
+        ["queue", "why", id] => queue::why(request, id),
         ["user", "add", address] => user::add(request, address),
         ["user", "list"] => user::list(request),
         ["user", "remove", address] => user::remove(request, address),

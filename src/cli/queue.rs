@@ -6,9 +6,11 @@
 
 mod list;
 mod show;
+mod why;
 
 pub use list::list;
 pub use show::show;
+pub use why::why;
 
 use super::terminal::escape;
 use super::{Failure, Request, complain, config, print, site};

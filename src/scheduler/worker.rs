@@ -13,7 +13,7 @@ use super::due;
 use super::guard::Guard;
 use super::plan::Goal;
 use super::verdict::Verdict;
-use super::{House, Setting, notices};
+use super::{House, Setting, notices, reason};
 use crate::event::{Event, tell};
 use crate::limits::{PANIC_WAIT, RELAY_KEEP, TROUBLE_WAIT};
 use crate::net::pool::panic_text;
@@ -255,7 +255,7 @@ impl Worker {
         if expires <= now {
             return None;
         }
-        let words = format!("left alone until then, after {because}");
+        let words = reason::held_words(because);
         let line = |index: &usize| Line {
             when: now,
             recipient: *index,

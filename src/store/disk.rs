@@ -26,6 +26,11 @@ pub trait Disk: Send + Sync {
     /// Opens a file to read and append, and locks it for this process; none when another holds it.
     /// Fails with `NotFound` when its last name went while it was being locked.
     fn claim(&self, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>>;
+    /// Whether another process has claimed it at this moment, as far as that shows; disturbs nobody
+    /// who wants to.
+    fn is_claimed(&self, _path: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
     /// Gives a file a second name; fails with `AlreadyExists` when that is taken.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Gives a file another name, and takes that from whatever has it.
@@ -170,6 +175,18 @@ impl Disk for RealDisk {
             found if found.nlink() == 0 => Err(io::ErrorKind::NotFound.into()),
             _ => Ok(Some(Box::new(RealFile(file, true)))),
         }
+    }
+
+    fn is_claimed(&self, path: &Path) -> io::Result<bool> {
+        let inode = fs::symlink_metadata(path)?.ino().to_string();
+        // "1: FLOCK  ADVISORY  WRITE 4711 08:01:2883629 0 EOF". Not compared by device: some file
+        // systems show another one there.
+        let is_its = |line: &str| {
+            let mut words = line.split_ascii_whitespace().skip(1);
+            let place = |place: &str| place.rsplit(':').next() == Some(inode.as_str());
+            words.next() == Some("FLOCK") && words.nth(3).is_some_and(place)
+        };
+        Ok(fs::read_to_string("/proc/locks")?.lines().any(is_its))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -227,6 +227,12 @@ impl Queue {
         Ok((ids, strangers))
     }
 
+    /// Whether somebody works on a message at this moment.
+    pub fn is_claimed(&self, id: &str) -> Result<bool, StoreError> {
+        let path = self.path(id);
+        self.disk.is_claimed(&path).doing("look for the locks of", &path)
+    }
+
     /// Reads a message without claiming it; it may change meanwhile.
     pub fn read(&self, id: &str) -> Result<Waiting, QueueError> {
         let path = self.checked_path(id)?;

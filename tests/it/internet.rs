@@ -11,6 +11,7 @@ mod scheduling;
 mod silent;
 mod stops;
 mod thousands;
+mod why;
 
 use crate::commands::run;
 use crate::dnsd::Dnsd;

@@ -1,0 +1,63 @@
+//! `facteur queue why`: the one reason for which a message waits, and what would release it.
+//!
+//! Asks no server. What a server plans it computes from the queue, and so does this
+//! ([`crate::scheduler::reason`]); whether one works on the message at this moment its locks tell.
+
+use super::{due_in, failed, open, span, why_not};
+use crate::cli::terminal::escape;
+use crate::cli::{Failure, Request, print, site};
+use crate::net::control;
+use crate::scheduler::reason::{Reason, Why, why as compute};
+use crate::site::Site;
+use crate::store::queue::{Queue, Waiting};
+use jiff::Timestamp;
+use std::fmt::Write as _;
+
+/// Prints the reason, for whom, what releases it, and when the message goes back to its sender.
+pub fn why(request: &Request, id: &str) -> Result<(), Failure> {
+    let (config, queue) = open(request)?;
+    let gone = |error| failed(why_not(&queue, id, error));
+    let waiting = queue.read(id).map_err(gone)?;
+    let site = site(request)?;
+    let now = Timestamp::now();
+    let mut why = compute(&site, &waiting, now, || others(&queue, id));
+    if queue.is_claimed(id).map_err(failed)? {
+        (why.reason, why.recipients) = (Reason::Sending, waiting.open().collect());
+    } else if !control::send(&config.spool, &[]).map_err(failed)? {
+        why.reason = Reason::NoServer;
+    }
+    print(&text(&site, &waiting, &why, now))
+}
+
+/// What else waits. What cannot be read stands before nobody.
+fn others(queue: &Queue, id: &str) -> Vec<Waiting> {
+    let ids = queue.list().unwrap_or_default().into_iter().filter(|other| other != id);
+    ids.filter_map(|other| queue.read(&other).ok()).collect()
+}
+
+fn text(site: &Site, waiting: &Waiting, why: &Why, now: Timestamp) -> String {
+    let (entry, relay) = (&waiting.entry, &site.config.relay);
+    let mut text = format!("{}: {}", escape(&entry.id), escape(&why.reason.to_string()));
+    text.push('\n');
+    for index in &why.recipients {
+        let to = entry.recipients[*index].mailbox.to_string();
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  for: {}", escape(&to));
+    }
+    // Each has a reason of its own, and one is asked for.
+    match waiting.open().count() - why.recipients.len() {
+        0 => {}
+        others => {
+            let _ = writeln!(text, "  {others} more: due later; `facteur queue show` tells them");
+        }
+    }
+    let time = why.reason.until().map(|until| format!("that time, {}; ", due_in(until, now)));
+    let release = why.reason.release(&entry.id, relay);
+    let _ = writeln!(text, "  released by: {}{release}", time.unwrap_or_default());
+    let expires = match why.expires <= now {
+        true => "at its next attempt, as its time is over".to_owned(),
+        false => format!("in {}, at {:.0}", span(now, why.expires), why.expires),
+    };
+    let _ = writeln!(text, "  goes back to its sender: {expires}");
+    text
+}

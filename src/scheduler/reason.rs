@@ -1,0 +1,258 @@
+//! Why a message waits: of all states that the scheduler knows the one it is in, and what ends it.
+//!
+//! Pure, and computed from what lies in the queue, as the scheduler computes what is due: a server that
+//! runs and a command beside it come to the same, and nobody has to be asked.
+
+use super::due::{self, expires};
+use super::plan::{Goal, parts};
+use crate::config::Relay;
+use crate::site::Site;
+use crate::store::entry::{Line, Progress};
+use crate::store::queue::Waiting;
+use jiff::Timestamp;
+use std::fmt;
+
+/// The one reason for which a message is not being worked on, or that it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A worker, or a command, has its file.
+    Sending,
+    /// Nobody serves from this spool.
+    NoServer,
+    /// The last attempt is to be repeated; `after`: what was said to it.
+    Repeats { until: Timestamp, after: String },
+    /// Its next hop could not be reached, by this or another message, and is left alone.
+    BacksOff { goal: Goal, until: Timestamp, because: String },
+    /// No name server says where its domain's mail goes.
+    NoDns { until: Timestamp, words: String },
+    /// A mailbox here cannot be written.
+    Maildir { mailbox: String, until: Timestamp, words: String },
+    /// Due, and not the first: so many are due for the same goal before it.
+    Behind { goal: Goal, before: usize },
+    /// Due, and the first for its goal: it waits for a thread of the relay pool, if for anything.
+    Next { goal: Goal },
+    /// Nobody is left: only its file has to go.
+    Done,
+}
+
+/// A reason, and whom it is about.
+#[derive(Debug)]
+pub struct Why {
+    pub reason: Reason,
+    /// Recipients for whom it waits so, by their place in the envelope.
+    pub recipients: Vec<usize>,
+    /// When it goes back to its sender.
+    pub expires: Timestamp,
+}
+
+/// Why a message waits that nobody has claimed and a server knows. `others`: what else lies in the
+/// queue; only a message that is due itself needs it.
+pub fn why(
+    site: &Site,
+    waiting: &Waiting,
+    now: Timestamp,
+    others: impl FnOnce() -> Vec<Waiting>,
+) -> Why {
+    let relay = &site.config.relay;
+    let expires = expires(&waiting.entry, relay);
+    let mut parts = parts(site, waiting);
+    // What is due first decides when anything happens to it.
+    parts.sort_by_key(|part| part.due);
+    let Some(part) = parts.into_iter().next() else {
+        return Why { reason: Reason::Done, recipients: Vec::new(), expires };
+    };
+    let is_its =
+        |index: &usize| Goal::of(site, &waiting.entry.recipients[*index].mailbox) == part.goal;
+    let recipients: Vec<usize> = waiting.open().filter(is_its).collect();
+    let first = recipients.iter().map(|index| &waiting.progress[*index]);
+    let first = first.min_by_key(|progress| due::next(&waiting.entry, progress, relay));
+    let reason = match first {
+        Some(progress) if part.due > now => waits(part.goal, progress, part.due),
+        _ => {
+            let rank = (part.due, &waiting.entry.id);
+            let is_before = |other: &Waiting| {
+                let mut parts = super::plan::parts(site, other).into_iter();
+                let same = parts.find(|other| other.goal == part.goal);
+                same.is_some_and(|same| (same.due, &other.entry.id) < rank)
+            };
+            match others().iter().filter(|other| is_before(other)).count() {
+                0 => Reason::Next { goal: part.goal },
+                before => Reason::Behind { goal: part.goal, before },
+            }
+        }
+    };
+    Why { reason, recipients, expires }
+}
+
+/// Not due: what the journal says last.
+fn waits(goal: Goal, progress: &Progress, until: Timestamp) -> Reason {
+    let words = progress.error().replace('\n', " / ");
+    match (goal, &progress.held, &progress.last) {
+        (Goal::Here(mailbox), ..) => Reason::Maildir { mailbox, until, words },
+        (_, Some((_, because)), _) if is_dns(because) => Reason::NoDns { until, words },
+        (goal, Some((until, _)), _) => Reason::BacksOff { goal, until: *until, because: words },
+        (_, None, Some(line)) if is_of_ours(line) && is_dns(&line.words) => {
+            Reason::NoDns { until, words }
+        }
+        (..) => Reason::Repeats { until, after: words },
+    }
+}
+
+/// No host said it.
+fn is_of_ours(line: &Line) -> bool {
+    matches!(line.host.as_str(), "" | "-")
+}
+
+/// Directory server failure (RFC 3463 §3.5), in our own words.
+fn is_dns(words: &str) -> bool {
+    bare(words).starts_with("4.4.3 ")
+}
+
+/// The words of the journal for a next hop that is left alone, without their status.
+pub fn held_words(because: &str) -> String {
+    format!("{HELD}{because}")
+}
+
+/// Why it is left alone: the words without what is said each time.
+fn bare(words: &str) -> &str {
+    words.strip_prefix("4.4.1 ").and_then(|held| held.strip_prefix(HELD)).unwrap_or(words)
+}
+
+const HELD: &str = "left alone until then, after ";
+
+impl Reason {
+    /// When the next attempt is made, if a time is what it waits for.
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Reason::Repeats { until, .. }
+            | Reason::BacksOff { until, .. }
+            | Reason::NoDns { until, .. }
+            | Reason::Maildir { until, .. } => Some(*until),
+            Reason::Sending
+            | Reason::NoServer
+            | Reason::Behind { .. }
+            | Reason::Next { .. }
+            | Reason::Done => None,
+        }
+    }
+
+    /// What would release it, beside the time that it names.
+    pub fn release(&self, id: &str, relay: &Relay) -> String {
+        let retry = || format!("`facteur queue retry {id}` or SIGUSR1 attempts it at once");
+        match self {
+            Reason::Sending => "the end of this attempt, within minutes".to_owned(),
+            Reason::NoServer => "the start of `facteur serve`".to_owned(),
+            Reason::Repeats { .. } => retry(),
+            Reason::BacksOff { .. } => {
+                format!("any answer there to another message; {}", retry())
+            }
+            Reason::NoDns { .. } => format!("an answer of DNS at the next attempt; {}", retry()),
+            Reason::Maildir { .. } => {
+                format!("room in that Maildir, or a mended one, at the next attempt; {}", retry())
+            }
+            Reason::Behind { .. } => format!(
+                "the end of those before it: up to {} are brought there at once \
+                 (relay.per_destination), one while nobody has answered there",
+                relay.per_destination
+            ),
+            Reason::Next { .. } => format!(
+                "a free thread; of {} (relay.threads) a quarter is for hosts that do not answer",
+                relay.threads
+            ),
+            Reason::Done => "the removal of its file, which the server tries again".to_owned(),
+        }
+    }
+}
+
+/// In plain words, on one line; what a peer said is not escaped yet.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Sending => f.write_str("is being sent now"),
+            Reason::NoServer => f.write_str("waits for a server: none runs on this spool"),
+            Reason::Repeats { until, after } => {
+                write!(f, "waits until {until:.0}, after {after}")
+            }
+            Reason::BacksOff { goal, until, because } => {
+                let because = bare(because);
+                write!(f, "waits because {goal} is left alone until {until:.0}, after {because}")
+            }
+            Reason::NoDns { until, words } => {
+                write!(f, "waits until {until:.0} because DNS failed: {}", bare(words))
+            }
+            Reason::Maildir { mailbox, until, words } => {
+                write!(f, "waits until {until:.0} because the Maildir of {mailbox} failed: {words}")
+            }
+            Reason::Behind { goal, before } => {
+                write!(f, "is due, at place {} for {goal}: {before} before it", before + 1)
+            }
+            Reason::Next { goal } => write!(f, "is due, as the next one for {goal}"),
+            Reason::Done => f.write_str("has nobody left to go to"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::store::entry::{Entry, What};
+    use std::path::Path;
+
+    fn site() -> Site {
+        let text = "hostname = \"mx.test\"\n[domain.\"mx.test\"]\nmaildir = \"{user}\"\n";
+        Site::read(Config::parse(text, Path::new("/facteur.toml")).unwrap()).unwrap().0
+    }
+
+    fn waiting(id: &str, to: &[&str]) -> Waiting {
+        let to: String = to.iter().map(|to| format!("to: <{to}>\n")).collect();
+        let header = format!(
+            "facteur queue 1\nid: {id}\nqueued: 2026-11-23T14:00:00Z\nsession: s1\n\
+             from: <ann@mx.test>\n{to}size: 1\n"
+        );
+        let entry = Entry::parse(&header, 0).unwrap();
+        let progress = vec![Progress::default(); entry.recipients.len()];
+        Waiting { entry, progress, journal: Vec::new() }
+    }
+
+    #[test]
+    fn due_messages_stand_in_a_line_for_their_goal() {
+        let site = site();
+        let now = "2026-11-23T15:00:00Z".parse().unwrap();
+        let others = || {
+            let before = waiting("m1", &["eve@far.test", "bob@other.test"]);
+            vec![before, waiting("m3", &["bob@far.test"]), waiting("m0", &["bob@x.test"])]
+        };
+        let found = why(&site, &waiting("m2", &["bob@far.test"]), now, others);
+        assert!(matches!(found.reason, Reason::Behind { before: 1, .. }), "{found:?}");
+        let found = why(&site, &waiting("m0", &["bob@far.test"]), now, others);
+        assert!(matches!(found.reason, Reason::Next { .. }), "{found:?}");
+        assert_eq!(found.reason.to_string(), "is due, as the next one for far.test by MX");
+        assert_eq!(found.expires, "2026-11-28T14:00:00Z".parse().unwrap());
+    }
+
+    #[test]
+    fn what_is_due_first_counts_and_who_is_done_does_not() {
+        let site = site();
+        let now = "2026-11-23T14:00:02Z".parse().unwrap();
+        let mut message = waiting("m1", &["a@far.test", "b@other.test", "c@far.test"]);
+        let line = |recipient, what| {
+            let words = "451 4.4.3 later".to_owned();
+            Line { when: now, recipient, what, host: "mx".to_owned(), words }
+        };
+        message.progress[1].apply(&line(1, What::Relayed));
+        message.progress[0].apply(&line(0, What::Deferred));
+        let found = why(&site, &message, now, Vec::new);
+        // The third was not attempted yet, and brings the first along.
+        assert!(matches!(found.reason, Reason::Next { .. }), "{found:?}");
+        assert_eq!(found.recipients, [0, 2]);
+        message.progress[2].apply(&line(2, What::Deferred));
+        let found = why(&site, &message, now, Vec::new).reason;
+        // A host's 4.4.3 is about its own name servers.
+        assert!(matches!(&found, Reason::Repeats { after, .. } if after == "mx: 451 4.4.3 later"));
+        (0..3)
+            .step_by(2)
+            .for_each(|index| message.progress[index].apply(&line(index, What::Failed)));
+        assert_eq!(why(&site, &message, now, Vec::new).reason, Reason::Done);
+    }
+}
