@@ -26,12 +26,11 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     bad.extend(bad_aliases(&site, &RealDisk));
     // What is served goes to stdout, what is wrong to stderr: each can be read alone.
     print(&summary(&site))?;
-    let missing = not_built(&site);
+    let (missing, doubts) = (not_built(&site), doubts(&site));
     let flaws = site.flaws(SystemTime::now());
     let flawed = flaws.iter().map(|(_, words)| words.clone());
-    for line in bad.iter().map(ToString::to_string).chain(missing.iter().cloned()).chain(flawed) {
-        complain(&line);
-    }
+    let told = bad.iter().map(ToString::to_string).chain(missing.iter().cloned());
+    told.chain(flawed).chain(doubts).for_each(|line| complain(&line));
     let is_good = !flaws.iter().any(|(flaw, _)| flaw.is_fatal());
     match is_good && bad.is_empty() && missing.is_empty() {
         true => Ok(()),
@@ -106,4 +105,12 @@ pub fn not_built(site: &Site) -> Vec<String> {
     };
     note(!config.listen.metrics.is_empty(), "listen.metrics", "nobody listens there");
     found
+}
+
+/// What works, but hardly as it was meant: a line each, with its place. `serve` logs them too.
+pub fn doubts(site: &Site) -> Vec<String> {
+    let config = &site.config;
+    let is_open = config.tls.is_none() && !config.listen.submission.is_empty();
+    let words = "without [tls] no user can log in there; it serves relay.networks alone";
+    is_open.then(|| format!("{}: {words}", config.place("listen.submission"))).into_iter().collect()
 }

@@ -4,7 +4,7 @@
 //! privileges, then once more every file that a reload will read, so that what works at start works
 //! at reload.
 
-use super::check::not_built;
+use super::check::{doubts, not_built};
 use super::{Failure, Request, config, warn};
 use crate::config::Config;
 use crate::event::{Event, tell};
@@ -95,7 +95,7 @@ fn read_site(config: Config) -> Result<Site, String> {
     bad.extend(bad_aliases(&site, &RealDisk));
     tell_bad_lines(&bad);
     tell_flaws(&site);
-    not_built(&site).iter().for_each(|line| warn(line));
+    not_built(&site).iter().chain(&doubts(&site)).for_each(|line| warn(line));
     Ok(site)
 }
 
@@ -134,8 +134,8 @@ fn keep_what_only_a_restart_changes(old: &Config, new: &mut Config) {
         new.spool = old.spool.clone();
         kept.push("spool");
     }
-    // Who connects there expects TLS (RFC 8314 §3.3).
-    if new.tls.is_none() && !new.listen.submissions.is_empty() {
+    // With the listeners that stay. Who connects there expects TLS (RFC 8314 §3.3).
+    if new.needs_tls().is_some() {
         new.tls = old.tls.clone();
         kept.push("tls");
     }

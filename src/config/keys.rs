@@ -46,8 +46,6 @@ const RETRY: [Duration; 5] = [
 
 /// The whole file. Fails with its first error, as others may only follow from that.
 pub fn config(file: &mut Table) -> Read<Config> {
-    // Before `listen`, which needs to know whether there is one.
-    let tls = file.take("tls").map(|item| item.table(tls)).transpose()?;
     let config = Config {
         file: Some(file.file().to_owned()),
         lines: Default::default(),
@@ -55,11 +53,11 @@ pub fn config(file: &mut Table) -> Read<Config> {
         spool: file.path("spool")?.unwrap_or_else(|| file.path_of("facteur-data/spool")),
         run_as: file.parse("run_as", value::USER, value::user)?,
         listen: match file.take("listen") {
-            Some(item) => item.table(|table| listen(table, tls.is_some()))?,
+            Some(item) => item.table(listen)?,
             // IPv6's any address takes IPv4 as well; a kernel without IPv6 is seen at binding.
             None => Listen { smtp: vec![SocketAddr::from(([0; 8], 25))], ..Listen::default() },
         },
-        tls,
+        tls: file.take("tls").map(|item| item.table(tls)).transpose()?,
         domains: file.section("domain", domains)?,
         relay: file.section("relay", relay)?,
         dns: file.section("dns", dns)?,
@@ -78,7 +76,10 @@ pub fn config(file: &mut Table) -> Read<Config> {
                 "nothing to do: no [domain.\"...\"], no relay.networks, no listen.submission",
             )
         })),
-        false => Ok(config),
+        false => match config.needs_tls() {
+            Some((key, why)) => Err(file.error_at(key, why)),
+            None => Ok(config),
+        },
     }
 }
 
@@ -97,7 +98,7 @@ fn hostname(file: &mut Table) -> Read<Domain> {
 
 /// An address counts once over all services: no second socket could be bound to it. `metrics` alone
 /// is no server for mail.
-fn listen(table: &mut Table, tls: bool) -> Read<Listen> {
+fn listen(table: &mut Table) -> Read<Listen> {
     let mut seen = HashSet::new();
     let mut service = |item: Item| {
         let address = item.parse(value::SOCKET, value::socket)?;
@@ -115,12 +116,8 @@ fn listen(table: &mut Table, tls: bool) -> Read<Listen> {
         metrics: read("metrics")?,
     };
     let Listen { smtp, submission, submissions, .. } = &listen;
-    if smtp.is_empty() && submission.is_empty() && submissions.is_empty() {
-        return Err(table.error("nothing to do: no address to listen on for mail"));
-    }
-    // RFC 8314 §3.3; there is no other way to speak on that port.
-    match !listen.submissions.is_empty() && !tls {
-        true => Err(table.error("submissions is TLS from the first byte: it needs a [tls]")),
+    match smtp.is_empty() && submission.is_empty() && submissions.is_empty() {
+        true => Err(table.error("nothing to do: no address to listen on for mail")),
         false => Ok(listen),
     }
 }

@@ -102,6 +102,12 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// An error about a key that was read already, by its whole name: it stands where that was.
+    pub fn error_at(&self, key: &str, what: &str) -> ConfigError {
+        let line = self.source.lines.borrow().get(key).copied();
+        ConfigError { file: self.source.file.to_owned(), line, what: format!("{key}: {what}") }
+    }
+
     /// Its whole name, empty for the file itself.
     pub fn name(&self) -> &str {
         &self.name

@@ -141,7 +141,8 @@ fn the_systems_host_name() {
 #[test]
 fn values_that_are_good() {
     for text in [
-        "[listen]\nsubmission = [\"[::]:587\"]",
+        "[listen]\nsubmission = [\"[::]:587\"]\n[tls]\ncertificate = \"a\"\nkey = \"a\"",
+        "[listen]\nsubmission = [\"[::]:587\"]\n[relay]\nnetworks = [\"127.0.0.1/32\"]",
         "[domain.a]\n[listen]\nsmtp = [\"127.0.0.1:0\", \"127.0.0.1:0\", \"[::1]:25\"]",
         "[domain.a]\n[listen]\nsmtp = [\n  \"127.0.0.1:25\",\n  \"127.0.0.2:25\",\n]",
         "[domain.a]\n[limit]\nmessage_size = 65536\nhops = 1\nrecipients = 0x64",
@@ -165,7 +166,7 @@ fn values_that_are_bad() {
         ("thread = 1", "4: relay.thread: unknown key; is threads meant?"),
         (
             "[bogus]",
-            "4: bogus: unknown key; known here: tls, hostname, spool, run_as, listen, domain, relay, dns, limit, trace, timeout",
+            "4: bogus: unknown key; known here: hostname, spool, run_as, listen, tls, domain, relay, dns, limit, trace, timeout",
         ),
         ("[limits]", "4: limits: unknown key; is limit meant?"),
         ("[trace]\n\"a b\" = 1", "5: trace.\"a b\": unknown key; known here: keep, size"),
@@ -322,7 +323,7 @@ fn values_that_are_bad() {
         ("[tls]\ncertificate = \"a\"", "4: tls: needs key"),
         (
             "[listen]\nsubmissions = [\"[::]:465\"]",
-            "4: listen: submissions is TLS from the first byte: it needs a [tls]",
+            "5: listen.submissions: it is TLS from the first byte, and needs a [tls]",
         ),
         (
             "[listen]\nsmtp = [\"127.0.0.1:25\"]\nmetrics = [\n\"127.0.0.1:25\"]",
@@ -352,6 +353,10 @@ fn files_that_are_bad() {
         (
             "hostname = \"mx.test\"\n",
             " nothing to do: no [domain.\"...\"], no relay.networks, no listen.submission",
+        ),
+        (
+            "hostname = \"mx.test\"\n[domain.a]\n[listen]\nsmtp = [\"[::]:25\"]\nsubmission = [\"[::]:587\"]\n",
+            "5: listen.submission: nobody could send there: users log in by TLS only, so it needs a [tls] (or relay.networks)",
         ),
         ("hostname = \"mx.test\"\n[domains.a]\n", "2: domains: unknown key; is domain meant?"),
         (

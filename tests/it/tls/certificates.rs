@@ -94,6 +94,27 @@ fn a_pair_that_cannot_work_is_refused_with_its_place() {
 }
 
 #[test]
+fn submission_needs_tls_or_clients_that_need_no_password() {
+    let place = Place::new();
+    let all = "submission = [\"127.0.0.1:0\"]\n[domain";
+    let file = |more: &str| crate::support::config(more).replacen("[domain", all, 1);
+    place.write("facteur.toml", file(""));
+    for command in ["check", "serve"] {
+        let (is_good, told) = said(&place, command);
+        let words = "facteur.toml:5: listen.submission: nobody could send there: ";
+        assert!(!is_good && told.contains(words) && !told.contains("listening"), "{told}");
+    }
+    place.write("facteur.toml", file(super::NETWORKS));
+    let words = "facteur.toml:5: listen.submission: without [tls] no user can log in there";
+    let (is_good, told) = said(&place, "check");
+    assert!(is_good && told.contains(words), "{told}");
+    let server = Binary::serve(&place, &file(super::NETWORKS));
+    server.wait_for(&["warning ", words]);
+    Client::greeted(super::address(&server, "submission")).delivered(&["ann@mx.test"], MAIL);
+    server.stop();
+}
+
+#[test]
 fn an_expired_certificate_stops_no_mail() {
     let place = Place::new();
     Pair::with(&["mx.test"], (2001, 2002), true).write(&place);
