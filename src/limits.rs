@@ -211,6 +211,10 @@ pub const SUBMISSIONS_PORT: u16 = 465;
 /// needs no full handshake.
 pub const TLS_SESSIONS: usize = 256;
 
+/// How often certificate and key are looked at while nobody sends SIGHUP: they change every few weeks,
+/// and connections come by the thousand.
+pub const PAIR_LOOK: Duration = Duration::from_secs(60);
+
 /// How long certificate and key have to lie still before they are read anew: they are two files, and
 /// who renews them writes one after the other.
 pub const PAIR_SETTLE: Duration = Duration::from_secs(2);

@@ -2,7 +2,7 @@
 //! changes. A reload makes a new [`Site`]; a session keeps the one it began with.
 
 use crate::config::{Config, DomainConfig, HostPort, SmarthostAuth, Tls};
-use crate::limits::{FIRST_USER_AGE, PAIR_SETTLE, PASSWORD_MAX};
+use crate::limits::{FIRST_USER_AGE, PAIR_LOOK, PAIR_SETTLE, PASSWORD_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
 use crate::mail::srs::{Keys, NoWayBack};
 use crate::net::tls::{Acceptor, BadPair, Connector, Flaw, Half};
@@ -222,27 +222,43 @@ impl Site {
 }
 
 /// The site that holds now. Locked to clone or swap an `Arc`, never while a file is read.
-pub struct Current(RwLock<Arc<Site>>);
+pub struct Current {
+    site: RwLock<Arc<Site>>,
+    /// When certificate and key were looked at last.
+    looked: Mutex<Instant>,
+}
 
 impl Current {
     /// What is put in its place later has the same secrets.
     pub fn new(site: Site) -> Arc<Current> {
-        Arc::new(Current(RwLock::new(Arc::new(site))))
+        let (site, looked) = (RwLock::new(Arc::new(site)), Mutex::new(Instant::now()));
+        Arc::new(Current { site, looked })
     }
 
     pub fn get(&self) -> Arc<Site> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.site.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it is time to look at certificate and key, which then counts as done: of all who ask in
+    /// [`PAIR_LOOK`] one hears yes.
+    pub fn is_time_for_the_pair(&self, now: Instant) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = now.saturating_duration_since(*looked) >= PAIR_LOOK;
+        if is_time {
+            *looked = now;
+        }
+        is_time
     }
 
     /// A reload, which has read all anew but the secrets.
     pub fn replace(&self, site: Site) {
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.site.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(Site { keys: current.keys.clone(), ..site });
     }
 
     /// Replaces one site by another unless a reload was faster; gives the one that holds.
     pub fn exchange(&self, old: &Arc<Site>, new: Site) -> Arc<Site> {
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.site.write().unwrap_or_else(PoisonError::into_inner);
         // Whoever came meanwhile has read later than we have.
         if Arc::ptr_eq(&current, old) {
             *current = Arc::new(Site { keys: current.keys.clone(), ..new });

@@ -8,12 +8,22 @@ use crate::site::{Current, Site};
 use crate::store::disk::Disk;
 use std::sync::Arc;
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
-/// The site, with all its files as they are now.
+/// The site, with its users and aliases as they are now, and its certificate as it was within the last
+/// [`crate::limits::PAIR_LOOK`].
 pub fn fresh(current: &Current, disk: &dyn Disk) -> Arc<Site> {
     let site = fresh_tables(current, disk);
-    match site.renewed(SystemTime::now()) {
+    match current.is_time_for_the_pair(Instant::now()) {
+        true => fresh_pair(current, site, SystemTime::now()),
+        false => site,
+    }
+}
+
+/// The site, with a certificate that somebody has renewed. One that cannot work is told once, and the
+/// old one stays until the files change again.
+fn fresh_pair(current: &Current, site: Arc<Site>, now: SystemTime) -> Arc<Site> {
+    match site.renewed(now) {
         None => site,
         Some(Ok(new)) => {
             tell_flaws(&new);
@@ -58,5 +68,87 @@ fn fresh_tables(current: &Current, disk: &dyn Disk) -> Arc<Site> {
                 false => current.exchange(&site, site.stay(seen)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::limits::PAIR_LOOK;
+    use crate::net::tls::date;
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+    use std::fs;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    /// A directory with a pair and the site of it; removed when it is dropped.
+    struct House(PathBuf);
+
+    impl House {
+        fn new() -> House {
+            let house =
+                House(std::env::temp_dir().join(format!("facteur-{}", crate::id::message())));
+            fs::create_dir(&house.0).unwrap();
+            house
+        }
+
+        /// A certificate that ends with that year, and its key.
+        fn renew(&self, year: i32) {
+            let mut params = CertificateParams::new(vec!["mx.test".to_owned()]).unwrap();
+            params.not_after = date_time_ymd(year, 1, 1);
+            let key = KeyPair::generate().unwrap();
+            let certificate = params.self_signed(&key).unwrap().pem();
+            fs::write(self.0.join("mx.pem"), certificate).unwrap();
+            fs::write(self.0.join("mx.key"), key.serialize_pem()).unwrap();
+        }
+
+        fn open(&self) -> Arc<Current> {
+            let config = "hostname = \"mx.test\"\n[tls]\ncertificate = \"mx.pem\"\nkey = \"mx.key\"\n\
+                          [domain.\"mx.test\"]\nany_user = true\n";
+            let config = Config::parse(config, &self.0.join("facteur.toml")).unwrap();
+            Current::new(Site::read(config).unwrap().0)
+        }
+    }
+
+    impl Drop for House {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn year(site: &Site) -> String {
+        date(site.acceptor().unwrap().expires().unwrap())[..4].to_owned()
+    }
+
+    #[test]
+    fn the_pair_is_looked_at_once_in_a_while() {
+        let house = House::new();
+        house.renew(2098);
+        let (current, second) = (house.open(), Duration::from_secs(1));
+        let opened = Instant::now();
+        let all = |moments: [Duration; 5]| {
+            moments.map(|since| current.is_time_for_the_pair(opened + since))
+        };
+        let later = PAIR_LOOK + second;
+        let asked = all([Duration::ZERO, PAIR_LOOK - second, later, later, later + PAIR_LOOK]);
+        assert_eq!(asked, [false, false, true, false, true]);
+    }
+
+    #[test]
+    fn a_pair_that_cannot_work_is_tried_once_and_the_old_one_stays() {
+        let house = House::new();
+        house.renew(2098);
+        let current = house.open();
+        // When nobody can be writing the files any more.
+        let later = SystemTime::now() + PAIR_LOOK;
+        assert!(current.get().renewed(later).is_none());
+        fs::write(house.0.join("mx.key"), "no key").unwrap();
+        assert!(matches!(current.get().renewed(later), Some(Err(_))));
+        assert_eq!(year(&fresh_pair(&current, current.get(), later)), "2098");
+        assert!(current.get().renewed(later).is_none(), "it would be told again");
+        house.renew(2099);
+        assert_eq!(year(&fresh_pair(&current, current.get(), later)), "2099");
+        assert_eq!(year(&current.get()), "2099");
     }
 }

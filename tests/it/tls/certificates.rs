@@ -5,12 +5,15 @@ use crate::client::Client;
 use crate::outside::{Input, installed, program, run};
 use crate::secrecy::{self, GOOD, Pair};
 use crate::servers::{Binary, FACTEUR};
-use crate::support::{Place, skip, text, until};
+use crate::support::{PATIENCE, Place, skip, text, within};
+use facteur::limits::PAIR_LOOK;
 use nix::unistd::{User, geteuid};
 use rustls::pki_types::CertificateDer;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What a command of that site says, and whether it is content.
 fn said(place: &Place, command: &str) -> (bool, String) {
@@ -208,27 +211,30 @@ fn a_renewed_certificate_is_shown_after_sighup_and_sessions_go_on() {
     server.stop();
 }
 
+/// As long as the files are not looked at: a minute.
 #[test]
 fn a_renewed_certificate_is_found_without_a_signal() {
-    let place = Place::new();
-    let server = serve(&place, "");
-    let old = shown(&server);
+    let began = Instant::now();
+    let (good, bad) = (Place::new(), Place::new());
+    let (renewed, broken) = (serve(&good, ""), serve(&bad, ""));
+    let olds = [shown(&renewed), shown(&broken)];
     // First one file, then the other, as programs do that renew certificates.
     let new = Pair::of(&["mx.test"]);
-    place.write("mx.pem", &new.certificate);
-    assert_eq!(shown(&server), old);
-    place.write("mx.key", &new.key);
-    until("the new one is shown", || shown(&server) == new.der());
-    server.wait_for(&["reloaded config=\"certificate and key\""]);
-    place.write("mx.key", "no key");
-    until("the broken one is seen", || {
-        drop(server.client());
-        server.lines().iter().any(|line| line.starts_with("reload-failed "))
+    good.write("mx.pem", &new.certificate);
+    assert_eq!(shown(&renewed), olds[0]);
+    good.write("mx.key", &new.key);
+    bad.write("mx.key", "no key");
+    let told = || broken.lines().iter().filter(|line| line.starts_with("reload-failed ")).count();
+    let is_seen = within(PAIR_LOOK + PATIENCE, || {
+        thread::sleep(Duration::from_millis(200)); // of a minute
+        shown(&renewed) == new.der() && shown(&broken) == olds[1] && told() > 0
     });
-    assert_eq!(shown(&server), new.der());
-    let told = server.lines().iter().filter(|line| line.starts_with("reload-failed ")).count();
-    assert_eq!(told, 1);
-    server.stop();
+    assert!(is_seen && began.elapsed() >= PAIR_LOOK, "{:?}", began.elapsed());
+    renewed.wait_for(&["reloaded config=\"certificate and key\""]);
+    broken.wait_for(&["reload-failed ", "tls.key: ", "found none"]);
+    assert_eq!((shown(&broken), told()), (olds[1].clone(), 1));
+    renewed.stop();
+    broken.stop();
 }
 
 #[test]
