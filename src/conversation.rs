@@ -333,18 +333,15 @@ impl Conversation<'_> {
             Question::Keys(user) => self.keys(&user)?,
             Question::Proof { user, good } => self.proof(&user, good)?,
             Question::Verify(name) => {
-                let client = self.visitor.client;
-                match directory::verify(self.site, &*self.house.disk, client, &name) {
+                match directory::verify(self.site, &*self.house.disk, &self.visitor, &name) {
                     Ok(reply) => self.session.tell(reply),
                     Err(reply) => self.session.refuse(reply),
                 }
             }
-            Question::Expand(name) => {
-                match directory::expand(self.site, self.visitor.client, &name) {
-                    Ok(reply) => self.session.tell(reply),
-                    Err(reply) => self.session.refuse(reply),
-                }
-            }
+            Question::Expand(name) => match directory::expand(self.site, &self.visitor, &name) {
+                Ok(reply) => self.session.tell(reply),
+                Err(reply) => self.session.refuse(reply),
+            },
             Question::Start(node) => {
                 match policy::start(self.site, &self.visitor, &node, &self.house.hints) {
                     Ok(reply) => self.session.tell(reply),

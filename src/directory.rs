@@ -1,21 +1,25 @@
-//! VRFY and EXPN: who is who, told to trusted clients only (RFC 5321 §3.5, §7.3).
+//! VRFY and EXPN: who is who, told to users and trusted clients only (RFC 5321 §3.5, §7.3).
 //!
 //! Strangers hear 252 and 550, whatever the name, so that no address can be found out by asking.
 //!
 //! Never says 250 for a name that was not looked up (RFC 5321 §3.5.3), and changes nothing.
 
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox};
-use crate::policy::is_trusted;
+use crate::policy::{Visitor, is_known};
 use crate::route::{End, alias_of, resolve};
 use crate::site::Site;
 use crate::smtp::command::Name;
 use crate::smtp::reply::Reply;
 use crate::store::disk::Disk;
-use std::net::IpAddr;
 
 /// The mailbox of a name, with or without its domain. `Err` is a refusal.
-pub fn verify(site: &Site, disk: &dyn Disk, client: IpAddr, name: &Name) -> Result<Reply, Reply> {
-    if !is_trusted(site, client) {
+pub fn verify(
+    site: &Site,
+    disk: &dyn Disk,
+    visitor: &Visitor,
+    name: &Name,
+) -> Result<Reply, Reply> {
+    if !is_known(site, visitor) {
         // RFC 5321 §7.3: the one code that says neither yes nor no.
         return Ok(Reply::new(
             252,
@@ -60,8 +64,8 @@ pub fn verify(site: &Site, disk: &dyn Disk, client: IpAddr, name: &Name) -> Resu
 
 /// The targets of an alias as they are written, one to a line (RFC 5321 §3.5.1); an alias among
 /// them stays one. `Err` is a refusal.
-pub fn expand(site: &Site, client: IpAddr, name: &Name) -> Result<Reply, Reply> {
-    if !is_trusted(site, client) {
+pub fn expand(site: &Site, visitor: &Visitor, name: &Name) -> Result<Reply, Reply> {
+    if !is_known(site, visitor) {
         // A refusal by the client's address, which RFC 5321 §4.1.4 lets us give.
         return Err(Reply::new(550, "5.7.1", "lists are not told to strangers"));
     }

@@ -184,7 +184,7 @@ fn as_mailbox(site: &Site, path: &ForwardPath) -> Option<Mailbox> {
 /// asks other hosts for something.
 pub fn start(site: &Site, visitor: &Visitor, node: &Node, hints: &Hints) -> Result<Reply, Reply> {
     let Node { domain, and_below } = node;
-    if !is_trusted(site, visitor.client) {
+    if !is_known(site, visitor) {
         return Err(Reply::new(459, "4.7.1", format!("{domain}: you may not start its queue")));
     }
     if site.domain(domain).is_some() && !and_below {
@@ -201,8 +201,8 @@ pub fn is_trusted(site: &Site, client: IpAddr) -> bool {
     site.config.relay.networks.iter().any(|network| network.contains(client))
 }
 
-/// Whether it is somebody whom we know: a user, or a client of `relay.networks`. They may relay, and
-/// get notices.
+/// Whether it is somebody whom we know: a user, or a client of `relay.networks`. They may relay, get
+/// notices, ask who is who, and start what waits.
 pub fn is_known(site: &Site, visitor: &Visitor) -> bool {
     visitor.user.is_some() || is_trusted(site, visitor.client)
 }

@@ -70,7 +70,7 @@ pub struct Node {
 }
 
 /// What HELP tells: every command and its form.
-pub const VERBS: [(&str, &str); 14] = [
+pub const VERBS: [(&str, &str); 15] = [
     ("EHLO", "EHLO your.host.name"),
     ("HELO", "HELO your.host.name"),
     ("MAIL", "MAIL FROM:<user@domain> [SIZE=] [BODY=] [SMTPUTF8] [RET=] [ENVID=]"),
@@ -78,6 +78,7 @@ pub const VERBS: [(&str, &str); 14] = [
     ("DATA", "DATA, then the message, then a line with a dot alone"),
     ("BDAT", "BDAT octets [LAST], then so many octets of the message"),
     ("STARTTLS", "STARTTLS, then TLS, then EHLO again"),
+    ("AUTH", "AUTH mechanism [initial-response], then what it asks for; * gives it up"),
     ("RSET", "RSET"),
     ("NOOP", "NOOP"),
     ("QUIT", "QUIT"),
@@ -134,9 +135,14 @@ impl Command {
     }
 }
 
-/// The reply to HELP. `tls`: STARTTLS is one of the commands.
-pub fn help(topic: &str, tls: bool) -> Reply {
-    let known = || VERBS.iter().filter(|(verb, _)| tls || *verb != "STARTTLS");
+/// The reply to HELP. `tls`, `auth`: STARTTLS and AUTH are among the commands at this moment.
+pub fn help(topic: &str, tls: bool, auth: bool) -> Reply {
+    let is_offered = |verb: &str| match verb {
+        "STARTTLS" => tls,
+        "AUTH" => auth,
+        _ => true,
+    };
+    let known = || VERBS.iter().filter(|(verb, _)| is_offered(verb));
     if let Some((_, form)) = known().find(|(verb, _)| *verb == topic) {
         return Reply::new(214, "2.0.0", *form);
     }

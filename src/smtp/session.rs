@@ -315,7 +315,7 @@ impl Session {
             (_, Command::Rset) => self.send(Reply::new(250, "2.0.0", "Ok")),
             (state, Command::Noop) => self.stay(state, Reply::new(250, "2.0.0", "Ok")),
             (state, Command::Help(topic)) => {
-                let reply = help(&topic, self.can_start_tls());
+                let reply = help(&topic, self.can_start_tls(), self.can_authenticate());
                 self.stay(state, reply)
             }
             (state, Command::Vrfy(name)) => self.ask_about(state, Question::Verify(name)),

@@ -118,6 +118,10 @@ impl Session {
         }
     }
 
+    pub(super) fn can_authenticate(&self) -> bool {
+        !self.mechanisms().is_empty() && !self.is_authenticated
+    }
+
     fn may_authenticate(&self, state: &State) -> Result<(), Reply> {
         if self.settings.auth.is_empty() {
             return Err(Reply::new(502, "5.5.1", "command not implemented"));
