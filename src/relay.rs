@@ -43,6 +43,8 @@ pub struct Caller {
     /// Asked before the octets of a message go out; no: the server stops, and what is begun now would
     /// be cut off.
     pub may_send: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Asked before a host is called a second time; no: the first call did not fail, it was ended here.
+    pub may_call_again: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// A greeted next hop that waits for mail.
@@ -73,6 +75,7 @@ impl Caller {
             connector: Arc::default(),
             confidant: None,
             may_send: Box::new(|| true),
+            may_call_again: Box::new(|| true),
         }
     }
 
@@ -109,7 +112,7 @@ impl Connection {
             result => return result,
         };
         match fate.reason() {
-            Some(reason) if reason.step == Step::StartTls => {
+            Some(reason) if reason.step == Step::StartTls && (caller.may_call_again)() => {
                 let (host, reason) = (hop.to_string(), reason.to_string());
                 tell(&Event::InTheClear { host: &host, reason: &reason });
                 Connection::dial(caller, hop, Secrecy::Never)

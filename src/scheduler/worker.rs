@@ -330,12 +330,14 @@ impl Worker {
         {
             return caller.clone();
         }
-        let (guard, dialer) = (self.guard.clone(), self.guard.clone());
+        let (guard, dialer, caller) = (self.guard.clone(), self.guard.clone(), self.guard.clone());
         let may_send = Box::new(move || guard.commit());
+        let may_call_again = Box::new(move || !caller.is_recalled() && !caller.is_stopping());
         let dial = Box::new(move |address, time| dialer.dial(address, time));
         let (connector, new) = (site.connector(), Caller::new(&site.config));
         let confidant = site.confidant();
-        let caller = Arc::new(Caller { may_send, dial, connector, confidant, ..new });
+        let caller =
+            Arc::new(Caller { may_send, may_call_again, dial, connector, confidant, ..new });
         self.caller = Some((site.clone(), caller.clone()));
         caller
     }
