@@ -19,7 +19,7 @@ pub use connect::Connector;
 pub use layer::Layer;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{CipherSuite, Error, InvalidMessage, ProtocolVersion};
+use rustls::{CipherSuite, Error, InvalidMessage, NamedGroup, ProtocolVersion};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -37,12 +37,16 @@ pub enum Side<'a> {
     },
 }
 
-/// How a connection is protected, after the handshake: "TLSv1.3:TLS_AES_256_GCM_SHA384:unverified".
+/// How a connection is protected, after the handshake:
+/// "TLSv1.3:TLS_AES_256_GCM_SHA384:X25519MLKEM768:unverified".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protection {
     pub version: &'static str,
     /// By its name in IANA's list of TLS cipher suites.
     pub suite: String,
+    /// How the keys were agreed upon, by its name in IANA's list of TLS supported groups; none where a
+    /// session of TLS 1.2 was resumed, as nothing was agreed upon anew.
+    pub group: Option<String>,
     /// Whether the other side proved to be the host that was asked for; none where we do not ask.
     pub is_verified: Option<bool>,
 }
@@ -50,6 +54,9 @@ pub struct Protection {
 impl fmt::Display for Protection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.version, self.suite)?;
+        if let Some(group) = &self.group {
+            write!(f, ":{group}")?;
+        }
         match self.is_verified {
             None => Ok(()),
             Some(true) => f.write_str(":verified"),
@@ -72,7 +79,8 @@ impl Side<'_> {
                 Some(connector.is_verified(layer.certificates(), name))
             }
         };
-        Ok(Protection { version: version_name(version), suite: suite_name(suite), is_verified })
+        let (version, suite) = (version_name(version), suite_name(suite));
+        Ok(Protection { version, suite, group: layer.group().map(group_name), is_verified })
     }
 }
 
@@ -96,6 +104,12 @@ fn suite_name(suite: CipherSuite) -> String {
         Some(name) => name.replacen("TLS13_", "TLS_", 1),
         None => format!("0x{:04X}", u16::from(suite)),
     }
+}
+
+/// The same of a group.
+fn group_name(group: NamedGroup) -> String {
+    let number = || format!("0x{:04X}", u16::from(group));
+    group.as_str().map_or_else(number, str::to_owned)
 }
 
 /// What TLS found wrong, in words for the log.

@@ -8,7 +8,9 @@ use super::{provider, trouble};
 use crate::limits::TLS_SESSIONS;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
@@ -106,6 +108,34 @@ fn read_authorities() -> Result<Arc<WebPkiServerVerifier>, String> {
 /// afterwards is said of the host we speak to.
 struct Anybody(Arc<CryptoProvider>);
 
+/// How rustls verifies a signature, in either version of TLS.
+type Verify = fn(
+    &[u8],
+    &CertificateDer<'_>,
+    &DigitallySignedStruct,
+    &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, Error>;
+
+impl Anybody {
+    /// Old mail servers show certificates of X.509's first version, which rustls cannot read. Such a one
+    /// is never found to be verified, so nothing rests on its signature.
+    fn signed(
+        &self,
+        verify: Verify,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match ParsedCertificate::try_from(certificate) {
+            Ok(_) => {
+                let algorithms = &self.0.signature_verification_algorithms;
+                verify(message, certificate, signature, algorithms)
+            }
+            Err(_) => Ok(HandshakeSignatureValid::assertion()),
+        }
+    }
+}
+
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(
         &self,
@@ -124,13 +154,7 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match is_unreadable(certificate) {
-            true => Ok(HandshakeSignatureValid::assertion()),
-            false => {
-                let algorithms = &self.0.signature_verification_algorithms;
-                verify_tls12_signature(message, certificate, signature, algorithms)
-            }
-        }
+        self.signed(verify_tls12_signature, message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -139,13 +163,7 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match is_unreadable(certificate) {
-            true => Ok(HandshakeSignatureValid::assertion()),
-            false => {
-                let algorithms = &self.0.signature_verification_algorithms;
-                verify_tls13_signature(message, certificate, signature, algorithms)
-            }
-        }
+        self.signed(verify_tls13_signature, message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -157,10 +175,4 @@ impl fmt::Debug for Anybody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Anybody")
     }
-}
-
-/// Old mail servers show certificates of X.509's first version. Such a one is never found to be
-/// verified, so nothing rests on its signature.
-fn is_unreadable(certificate: &CertificateDer<'_>) -> bool {
-    ParsedCertificate::try_from(certificate).is_err()
 }

@@ -7,7 +7,9 @@ use super::{Side, binding, trouble};
 use crate::net::socket::Socket;
 use crate::smtp::auth::Bindings;
 use rustls::pki_types::CertificateDer;
-use rustls::{CipherSuite, ClientConnection, Connection, ProtocolVersion, ServerConnection};
+use rustls::{
+    CipherSuite, ClientConnection, Connection, NamedGroup, ProtocolVersion, ServerConnection,
+};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::sync::Arc;
 use std::time::Instant;
@@ -132,6 +134,10 @@ impl Layer {
 
     pub(super) fn suite(&self) -> Option<CipherSuite> {
         self.connection.negotiated_cipher_suite().map(|suite| suite.suite())
+    }
+
+    pub(super) fn group(&self) -> Option<NamedGroup> {
+        self.connection.negotiated_key_exchange_group().map(|group| group.name())
     }
 
     /// The other side's, its own first; none where it did not show any.

@@ -79,13 +79,18 @@ fn a_pair_has_two_halves_that_fit() {
 #[test]
 fn how_a_connection_is_protected_is_one_word() {
     let suite = suite_name(CipherSuite::TLS13_AES_256_GCM_SHA384);
-    let mut protection = Protection { version: "TLSv1.3", suite, is_verified: Some(false) };
-    assert_eq!(protection.to_string(), "TLSv1.3:TLS_AES_256_GCM_SHA384:unverified");
+    let group = Some(group_name(NamedGroup::X25519MLKEM768));
+    let mut protection = Protection { version: "TLSv1.3", suite, group, is_verified: Some(false) };
+    let told = "TLSv1.3:TLS_AES_256_GCM_SHA384:X25519MLKEM768";
+    assert_eq!(protection.to_string(), format!("{told}:unverified"));
     protection.is_verified = None;
+    assert_eq!(protection.to_string(), told);
+    protection.group = None;
     assert_eq!(protection.to_string(), "TLSv1.3:TLS_AES_256_GCM_SHA384");
     let old = suite_name(CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256);
     assert_eq!(old, "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256");
     assert_eq!(suite_name(CipherSuite::Unknown(0x1f2)), "0x01F2");
+    assert_eq!(group_name(NamedGroup::Unknown(0x1f2)), "0x01F2");
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn any_certificate_is_better_than_none() {
         client.delivered(&[&format!("bob@{domain}")], MAIL);
         let line = server.wait_for(&["relayed ", &format!("to=bob@{domain} ")]);
         let tls = value(&line, "tls").unwrap();
-        assert_eq!(tls, format!("TLSv1.3:TLS_AES_256_GCM_SHA384:{word}"), "{line}");
+        assert_eq!(tls, format!("TLSv1.3:TLS_AES_256_GCM_SHA384:X25519MLKEM768:{word}"), "{line}");
         assert_eq!((host.mail().len(), host.seen().connections), (1, 1));
         // Asked anew behind TLS, and nothing else in the clear.
         let commands = host.seen().commands;
@@ -192,7 +192,8 @@ fn a_smarthost_with_a_password_has_to_prove_its_name() {
         server.client().delivered(&["bob@far.test"], MAIL);
         match reason {
             "" => {
-                server.wait_for(&["relayed ", "tls=TLSv1.3:TLS_AES_256_GCM_SHA384:verified"]);
+                let tls = "tls=TLSv1.3:TLS_AES_256_GCM_SHA384:X25519MLKEM768:verified ";
+                server.wait_for(&["relayed ", tls]);
                 let seen = host.seen().commands;
                 let begin = ["EHLO mx.test", "STARTTLS", "(tls )", "EHLO mx.test"];
                 assert_eq!(seen[..4], begin, "{seen:?}");
