@@ -1,8 +1,12 @@
 //! TLS for tests: certificates of an authority of their own, and a connection that begins in the clear.
 
 use crate::support::Place;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CrlDistributionPoint, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -53,6 +57,26 @@ impl Pair {
         let mut params = CertificateParams::new(names).unwrap();
         params.not_before = date_time_ymd(since, 1, 1);
         params.not_after = date_time_ymd(until, 1, 1);
+        Pair::made(params, vouched)
+    }
+
+    /// As real authorities make them: good for some weeks, and with a list of what was revoked.
+    pub fn like_a_real_one(names: &[&str]) -> Pair {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
+        let day =
+            |date: Date| date_time_ymd(date.year().into(), date.month() as u8, date.day() as u8);
+        params.not_before = day(today.saturating_sub(7.days()));
+        params.not_after = day(today.saturating_add(90.days()));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let uris = vec!["http://authority.test/revoked".to_owned()];
+        params.crl_distribution_points = vec![CrlDistributionPoint { uris }];
+        Pair::made(params, true)
+    }
+
+    fn made(params: CertificateParams, vouched: bool) -> Pair {
         let key = KeyPair::generate().unwrap();
         let certificate = match vouched {
             true => params.signed_by(&key, &*AUTHORITY).unwrap(),
