@@ -3,6 +3,7 @@
 mod certificates;
 mod programs;
 mod relaying;
+mod renewal;
 mod scan;
 mod submission;
 mod trouble;
