@@ -5,9 +5,11 @@ use crate::client::{Client, stuffed};
 use crate::daemons::{Sink, below_received, free_port, own_ip};
 use crate::nameservers::Names;
 use crate::outside::{PYTHON, Parcel, installed};
-use crate::servers::Binary;
+use crate::secrecy::{Pair, TLS, authority};
+use crate::servers::{Binary, FACTEUR};
 use crate::support::{Dice, Place, files, text, until};
 use std::net::SocketAddr;
+use std::process::Command;
 
 /// One of the two: the site of `a.test` or `b.test`.
 struct Site {
@@ -20,13 +22,19 @@ impl Site {
     /// `more`: what stands behind the networks in `[relay]`.
     fn start(name: &'static str, address: SocketAddr, more: &str) -> Site {
         let place = Place::new();
-        let config = format!(
-            "hostname = \"mx.{name}\"\nspool = \"spool\"\n[listen]\nsmtp = [\"{address}\"]\n\
-             [domain.\"{name}\"]\nmaildir = \"mail/{{user}}\"\nany_user = true\n\
-             [relay]\nnetworks = [\"127.0.0.0/8\"]\n{more}\n"
-        );
-        let server = Binary::serve(&place, &config);
+        let server = Binary::serve(&place, &config(name, address, more));
         Site { place, server, name }
+    }
+
+    /// One with a certificate for its address, that believes the authority of the tests.
+    fn with_tls(name: &'static str, address: SocketAddr, more: &str) -> Site {
+        let place = Place::new();
+        Pair::of(&[&address.ip().to_string()]).write(&place);
+        let file = place.write("facteur.toml", config(name, address, &format!("{more}\n{TLS}")));
+        let mut command = Command::new(FACTEUR);
+        command.arg("-c").arg(file).arg("serve");
+        command.env("SSL_CERT_FILE", place.write("authority.pem", authority()));
+        Site { server: Binary::start(command), place, name }
     }
 
     fn mail(&self, user: &str) -> Vec<Vec<u8>> {
@@ -44,6 +52,20 @@ impl Site {
     fn is_idle(&self) -> bool {
         files(&self.place.at("spool/queue")).is_empty()
     }
+}
+
+/// Of one of them; `more` begins inside `[relay]`.
+fn config(name: &str, address: SocketAddr, more: &str) -> String {
+    format!(
+        "hostname = \"mx.{name}\"\nspool = \"spool\"\n[listen]\nsmtp = [\"{address}\"]\n\
+         [domain.\"{name}\"]\nmaildir = \"mail/{{user}}\"\nany_user = true\n\
+         [relay]\nnetworks = [\"127.0.0.0/8\"]\n{more}\n"
+    )
+}
+
+/// The route to the other one.
+fn route(domain: &str, address: SocketAddr) -> String {
+    format!("[relay.route]\n\"{domain}\" = \"{address}\"")
 }
 
 /// Sends one message, with all that stands in MAIL and RCPT.
@@ -126,10 +148,55 @@ fn by_route() {
         return;
     }
     let (at_a, at_b) = addresses();
-    let route = |domain: &str, address| format!("[relay.route]\n\"{domain}\" = \"{address}\"");
     let a = Site::start("a.test", at_a, &route("b.test", at_b));
     let b = Site::start("b.test", at_b, &route("a.test", at_a));
     exchange(&a, &b);
+    a.server.stop();
+    b.server.stop();
+}
+
+#[test]
+fn by_tls() {
+    let (at_a, at_b) = addresses();
+    let a = Site::with_tls("a.test", at_a, &route("b.test", at_b));
+    let b = Site::with_tls("b.test", at_b, &route("a.test", at_a));
+    let message = b"Subject: hi\r\n\r\nHello.\r\n";
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        let (ann, bob) = (format!("ann@{}", from.name), format!("bob@{}", to.name));
+        let mut client = from.server.client();
+        send(&mut client, &format!("<{ann}>"), &format!("<{bob}>"), message);
+        let arrived = to.wait_for_mail("bob");
+        assert_same(&arrived, &ann, &bob, message);
+        let trace = format!("\n\tfor <{bob}>\n\ttls TLS_AES_256_GCM_SHA384;\n");
+        let arrived = text(&arrived);
+        assert!(arrived.contains(" with ESMTPS id ") && arrived.contains(&trace), "{arrived}");
+        // Both sides say the same of it; and who called has seen who it was.
+        let tls = "tls=TLSv1.3:TLS_AES_256_GCM_SHA384:X25519MLKEM768";
+        from.server.wait_for(&["relayed ", &format!("to={bob} "), &format!("{tls}:verified ")]);
+        to.server.wait_for(&["secured ", &format!("{tls} ")]);
+    }
+    a.server.stop();
+    b.server.stop();
+}
+
+#[test]
+fn who_was_away_asks_for_its_mail() {
+    let (at_a, at_b) = addresses();
+    let a = Site::start("a.test", at_a, &format!("retry = [\"1h\"]\n{}", route("b.test", at_b)));
+    let message = b"Subject: hi\r\n\r\nHello.\r\n";
+    let users = ["bob", "eve", "zoe"];
+    let mut client = a.server.client();
+    for user in users {
+        send(&mut client, "<ann@a.test>", &format!("<{user}@b.test>"), message);
+        a.server.wait_for(&["deferred ", &format!("to={user}@b.test ")]);
+    }
+    let b = Site::start("b.test", at_b, "");
+    client.expect("ETRN b.test", "250 2.0.0 ");
+    for user in users {
+        let arrived = b.wait_for_mail(user);
+        assert_same(&arrived, "ann@a.test", &format!("{user}@b.test"), message);
+    }
+    until("the queue is empty", || a.is_idle());
     a.server.stop();
     b.server.stop();
 }
