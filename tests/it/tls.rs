@@ -6,6 +6,7 @@ mod relaying;
 mod renewal;
 mod scan;
 mod submission;
+mod submitters;
 mod trouble;
 
 use crate::client::Client;
