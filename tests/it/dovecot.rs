@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 /// Who has the mail here: we ourselves, but nobody for root, whose mail Dovecot does not touch.
-fn owner(place: &Place) -> Option<User> {
+pub fn owner(place: &Place) -> Option<User> {
     let user = match geteuid().is_root() {
         true => User::from_name("nobody").unwrap(),
         false => User::from_uid(getuid()).unwrap(),

@@ -13,6 +13,7 @@ mod dialogs;
 mod dns;
 mod dnsd;
 mod dovecot;
+mod dovecot_users;
 mod drops;
 mod dsn_e2e;
 mod faults;

@@ -5,7 +5,7 @@ mod programs;
 mod relaying;
 mod renewal;
 mod scan;
-mod submission;
+pub mod submission;
 mod submitters;
 mod trouble;
 
@@ -22,7 +22,7 @@ const MAIL: &[u8] = b"Subject: x\r\n\r\nHello.\r\n";
 const NETWORKS: &str = "[relay]\nnetworks = [\"127.0.0.0/8\"]\n";
 
 /// A site with a certificate, that listens for all services.
-fn site(more: &str) -> String {
+pub fn site(more: &str) -> String {
     let all = "submission = [\"127.0.0.1:0\"]\nsubmissions = [\"127.0.0.1:0\"]\n[domain";
     config(&format!("{more}\n{TLS}")).replacen("[domain", all, 1)
 }

@@ -33,7 +33,7 @@ pub fn serve_users(place: &Place, far: &Host, more: &str) -> Binary {
 }
 
 /// A session by TLS that has said EHLO.
-fn secured(server: &Binary, service: &str) -> Client {
+pub fn secured(server: &Binary, service: &str) -> Client {
     let mut client = match service {
         "submissions" => Client::connect_tls(address(server, service), &secrecy::client()),
         _ => Client::greeted(address(server, service)),
@@ -49,7 +49,7 @@ fn secured(server: &Binary, service: &str) -> Client {
 }
 
 /// The last reply of AUTH.
-fn log_in(client: &mut Client, mechanism: &str, user: &str, password: &str) -> String {
+pub fn log_in(client: &mut Client, mechanism: &str, user: &str, password: &str) -> String {
     let mut login = Login::choose(mechanism, user, password, "fyko+d2lbbFgONRv9qkxdawL").unwrap();
     let mut reply = client.ask(&login.command());
     while let Some(challenge) = reply.strip_prefix("334") {
