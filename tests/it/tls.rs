@@ -1,6 +1,7 @@
 //! TLS of the real binary: STARTTLS, TLS from the first octet, and whom submission is for.
 
 mod certificates;
+mod guessing;
 mod programs;
 mod relaying;
 mod renewal;

@@ -14,7 +14,6 @@ use facteur::store::password::{Scheme, make};
 use rustls::version;
 use std::fs;
 use std::num::NonZeroU32;
-use std::thread;
 
 /// A configuration with users, and mail for far.test sent to that host.
 pub fn submitting(far: &Host, more: &str) -> String {
@@ -194,45 +193,5 @@ fn a_login_is_tied_to_its_connection() {
             assert!(good.starts_with("235 "), "{good}");
         }
     }
-    server.stop();
-}
-
-/// The most memory that a process has had, in KiB.
-fn peak(server: &Binary) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-/// A hash of ARGON2ID takes 64 MiB while it is computed.
-#[test]
-fn a_thousand_wrong_logins_take_no_thousand_hashes() {
-    let (place, far) = (Place::new(), Host::start(""));
-    let (sessions, logins) = (200, 5);
-    let limit = format!("[limit]\nauth_failures = {logins}\nsessions_per_client = {sessions}\n");
-    Pair::of(&["mx.test"]).write(&place);
-    // As much memory as ours, in fewer passes.
-    let hash = make(Scheme::Argon2id, "pencil").unwrap().replace(",t=3,", ",t=1,");
-    place.write("users", format!("ann:{hash}:::::\n"));
-    place.write("aliases", "");
-    let server = Binary::serve(&place, &submitting(&far, &limit));
-    let address = address(&server, "submissions");
-    let session = || {
-        let mut client = Client::connect_tls(address, &secrecy::client());
-        client.reply();
-        client.expect("EHLO client.test", "250");
-        let login = format!("AUTH PLAIN {}", encode(b"\0ann\0wrong"));
-        let answers = (0..logins).map(|_| client.ask(&login)[..9].to_owned());
-        answers.collect::<Vec<_>>()
-    };
-    let answers: Vec<String> = thread::scope(|scope| {
-        let all: Vec<_> = (0..sessions).map(|_| scope.spawn(session)).collect();
-        all.into_iter().flat_map(|one| one.join().unwrap()).collect()
-    });
-    let count = |start: &str| answers.iter().filter(|answer| *answer == start).count();
-    let (wrong, busy) = (count("535 5.7.8"), count("454 4.7.0"));
-    assert!(wrong > 0 && busy > 0 && wrong + busy == sessions * logins, "{wrong} {busy}");
-    // One hash at a time, and what the sessions need; not one more for each session.
-    assert!(peak(&server) < 256 * 1024, "{} KiB", peak(&server));
     server.stop();
 }

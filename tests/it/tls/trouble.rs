@@ -8,6 +8,7 @@ use crate::servers::{Binary, value};
 use crate::support::{PATIENCE, Place, until};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use socket2::SockRef;
 use std::io::Write;
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -78,10 +79,15 @@ fn what_is_no_handshake_ends_one_session_and_tells_why() {
     assert!(client.line().secure(&Arc::new(nobody)).is_err());
     server.wait_for(&["disconnected ", "the other side gave up (UnknownCA)"]);
     // TLS before anybody has asked for it is no command either.
-    let mut client = Client::connect(server.address);
-    client.reply();
-    client.send(&hello);
-    client.expect_last("421 4.7.0 ");
+    for service in ["smtp", "submission"] {
+        let mut client = Client::connect(address(&server, service));
+        client.reply();
+        client.send(&hello);
+        let last = client.expect_last("421 4.7.0 this port speaks SMTP in the clear first");
+        let session = last.rsplit_once('[').unwrap().1.trim_end_matches(']').to_owned();
+        server.wait_for(&["rejected ", &format!("session={session} "), "SMTP in the clear first"]);
+        server.wait_for(&["disconnected ", &format!("session={session} reason=refused")]);
+    }
     other.delivered(&["ann@mx.test"], MAIL);
     assert!(!server.lines().iter().any(|line| line.starts_with("panicked")));
     server.stop();
@@ -167,12 +173,28 @@ fn a_cut_connection_is_told_from_one_that_ends() {
     client.hang_up();
     until("both are cut", || ended(&server, "cut off without an end of TLS") == 2);
     assert!(place.mail("ann").is_empty());
-    // Records that were changed on the way.
-    let mut client = secured();
-    let mut tcp = client.line().tcp();
-    tcp.write_all(&[0x17, 3, 3, 0, 20]).unwrap();
-    tcp.write_all(&[7; 20]).unwrap();
-    server.wait_for(&["disconnected ", "cannot decrypt peer's message"]);
+    // Records that were changed on the way, are no records, or larger than any may be.
+    let changed = [&[0x17, 3, 3, 0, 20][..], &[7; 20]].concat();
+    let giant = [&[0x17, 3, 3, 0xff, 0xff][..], &[7; 4096]].concat();
+    for (octets, reason) in [
+        (changed, "cannot decrypt peer's message"),
+        (b"NOOP\r\nNOOP\r\n".to_vec(), "what came is no TLS"),
+        (giant, "what came is broken TLS (MessageTooLarge)"),
+    ] {
+        let mut client = secured();
+        client.line().tcp().write_all(&octets).unwrap();
+        server.wait_for(&["disconnected ", reason]);
+    }
+    // Without any end, in the handshake and behind it.
+    for (client, reason) in [
+        (ready(&server, "smtp"), "reason=\"TLS handshake failed: Connection reset by peer"),
+        (secured(), "reason=\"Connection reset by peer"),
+    ] {
+        let mut client = client;
+        SockRef::from(client.line().tcp()).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        server.wait_for(&["disconnected ", reason]);
+    }
     server.stop();
 }
 
