@@ -72,7 +72,8 @@
 //! 4. No lock in memory is held across I/O. Every channel is bounded.
 //! 5. Text from a peer reaches a log, a header, a path or a terminal only escaped or checked; a user
 //!    is one path segment without `/`, NUL, controls or a leading dot.
-//! 6. A reload, by SIGHUP or because a users or aliases file has changed, makes a new [`site::Site`] and swaps an `Arc`; a session keeps the one it began with.
+//! 6. A reload, by SIGHUP or because a users or aliases file or the certificate has changed, makes a new
+//!    [`site::Site`] and swaps an `Arc`; a session keeps the one it began with.
 //! 7. Temporary or permanent is decided in one place for each kind of failure
 //!    ([`delivery::reply_to`], [`policy`]: a [`smtp::reply::Reply`]; [`smtp::client`]: a
 //!    [`smtp::client::Fate`]; [`route::next_hop`]: an [`route::next_hop::Obstacle`]).

@@ -39,6 +39,9 @@ impl Guard {
 
     /// About to do what should not be cut off; false when it is too late for that.
     pub fn commit(&self) -> bool {
+        // A host that is sent a message has greeted, also where it was called anew in between; to end
+        // that call would be to send the message twice.
+        self.met();
         self.committed.store(true, SeqCst);
         !self.stopping.load(SeqCst)
     }
@@ -86,5 +89,34 @@ impl Guard {
 
     fn stream(&self) -> std::sync::MutexGuard<'_, Option<Arc<TcpStream>>> {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    #[test]
+    fn who_sends_a_message_is_not_called_back() {
+        let time = Duration::from_secs(10);
+        for is_sending in [false, true] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let guard = Guard::default();
+            let mut wire = guard.dial(listener.local_addr().unwrap(), time).unwrap();
+            let (mut host, _) = listener.accept().unwrap();
+            assert!(guard.is_calling());
+            assert!(!is_sending || guard.commit());
+            assert_eq!(guard.is_calling(), !is_sending);
+            // By a scheduler that had asked a moment before.
+            guard.recall();
+            assert_eq!(wire.write_all(b"x", Instant::now() + time).is_ok(), is_sending);
+            drop(wire);
+            let mut heard = Vec::new();
+            host.read_to_end(&mut heard).unwrap();
+            assert_eq!(heard == b"x", is_sending);
+        }
     }
 }
