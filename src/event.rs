@@ -29,6 +29,11 @@ pub enum Event<'a> {
         hostname: &'a str,
         config: &'a str,
     },
+    /// From here on only what is configured can be reached; `write`: where files can be made.
+    Sandboxed {
+        how: &'a str,
+        write: &'a str,
+    },
     /// A signal asked for it; so many sessions are to end.
     Stopping {
         sessions: usize,
@@ -201,6 +206,9 @@ impl Event<'_> {
                 .add("version", version)
                 .add("hostname", hostname)
                 .add("config", config),
+            Event::Sandboxed { how, write } => {
+                Line::new("sandboxed").add("by", how).add("write", write)
+            }
             Event::Stopping { sessions } => Line::new("stopping").add("sessions", sessions),
             Event::Stopped => Line::new("stopped"),
             Event::Reloaded { config } => Line::new("reloaded").add("config", config),

@@ -56,7 +56,7 @@
 //! together. Arrows of dependency go down this list only:
 //!
 //! ```text
-//! cli → server → conversation, housekeeper → directory → scheduler, pickup → policy, login, delivery, relay
+//! cli → server, sandbox → conversation, housekeeper → directory → scheduler, pickup → policy, login, delivery, relay
 //!     → handoff → route → site → net, store → smtp → mail → limits
 //! ```
 //!
@@ -107,6 +107,7 @@ pub mod policy;
 pub mod privileges;
 pub mod relay;
 pub mod route;
+pub mod sandbox;
 pub mod scheduler;
 pub mod server;
 pub mod site;

@@ -229,6 +229,12 @@ pub const THREAD_KEEP: Duration = Duration::from_secs(10);
 /// Connections the kernel may hold for us before we accept them.
 pub const BACKLOG: i32 = 1024;
 
+/// Listening sockets that a service manager may hand over; nobody has that many addresses.
+pub const HANDED_MAX: usize = 256;
+
+/// How long a service manager may have no room for our words; then they are lost.
+pub const MANAGER_WAIT: Duration = Duration::from_millis(500);
+
 /// First and longest wait after a failed accept (out of descriptors or memory).
 pub const ACCEPT_WAIT: Duration = Duration::from_millis(50);
 /// See [`ACCEPT_WAIT`].

@@ -1,6 +1,15 @@
-//! From root to the user of `run_as`, for good. Never gives anything back.
+//! From root to the user of `run_as`, for good: its ids, its groups, no capability, and nothing that a
+//! program could give back. Never gives anything back itself, but for [`as_user`], which says so.
+//!
+//! Works on the calling thread where the kernel knows threads only (capabilities), so it is for the time
+//! before the first other one.
 
-use nix::unistd::{Uid, User, geteuid, initgroups, setgid, setuid};
+use caps::CapSet;
+use nix::sys::prctl::set_no_new_privs;
+use nix::unistd::{
+    Gid, Uid, User, getegid, geteuid, getgroups, getresuid, initgroups, setegid, seteuid, setgid,
+    setgroups, setuid,
+};
 use std::ffi::CString;
 
 /// The user of that name. Looked for before any socket is bound, so that a slip stops the start.
@@ -12,28 +21,89 @@ pub fn find(name: &str) -> Result<User, String> {
     }
 }
 
-/// When started as root: takes on that user with its groups, with no way back. Otherwise the server
-/// stays who it is; gives a warning where that is not what was asked for, or is root.
-pub fn become_user(user: Option<&User>) -> Result<Option<String>, String> {
-    let now = geteuid();
-    let Some(user) = user else {
-        let warning = "running as root; set run_as to a user of its own";
-        return Ok(now.is_root().then(|| warning.to_owned()));
+/// Does something as that user would, then is root again: so that what root alone can read is found out
+/// before any socket is open. Whoever is not root does it as himself. An error says what could not be
+/// taken on or given back.
+pub fn as_user<T>(user: Option<&User>, act: impl FnOnce() -> T) -> Result<T, String> {
+    let Some(user) = user.filter(|user| geteuid().is_root() && !user.uid.is_root()) else {
+        return Ok(act());
     };
-    let name = &user.name;
-    if !now.is_root() {
-        let warning = format!("not started as root, so this is uid {now}, not {name} of run_as");
-        return Ok((now != user.uid).then_some(warning));
+    let failed = |error| format!("run_as: cannot be {} for a while: {error}", user.name);
+    let (group, groups) = (getegid(), getgroups().map_err(failed)?);
+    initgroups(&c_name(user)?, user.gid).map_err(failed)?;
+    setegid(user.gid).map_err(failed)?;
+    seteuid(user.uid).map_err(failed)?;
+    let done = act();
+    seteuid(Uid::from_raw(0)).map_err(failed)?;
+    setegid(group).map_err(failed)?;
+    setgroups(&groups).map_err(failed)?;
+    Ok(done)
+}
+
+/// When started as root: takes on that user with its groups, with no way back. Otherwise the process
+/// stays who it is; gives a warning where that is not what was asked for, or is root. Whoever it is
+/// then, unless root, has no capability any more.
+pub fn become_user(user: Option<&User>) -> Result<Option<String>, String> {
+    // First: nothing that is started from here on gains anything, whatever its file says.
+    set_no_new_privs().map_err(|error| format!("cannot set no_new_privs: {error}"))?;
+    let now = geteuid();
+    let warning = match user {
+        None if now.is_root() => {
+            Some("running as root; set run_as to a user of its own".to_owned())
+        }
+        None => None,
+        Some(user) if now.is_root() => {
+            take_on(user)?;
+            None
+        }
+        Some(user) => {
+            let name = &user.name;
+            (now != user.uid)
+                .then(|| format!("not started as root, so this is uid {now}, not {name} of run_as"))
+        }
+    };
+    if !geteuid().is_root() {
+        give_up_capabilities()?;
     }
+    Ok(warning)
+}
+
+fn take_on(user: &User) -> Result<(), String> {
+    let name = &user.name;
     let failed = |error| format!("run_as: cannot become {name}: {error}");
-    let c_name = CString::new(name.as_str()).map_err(|error| format!("run_as: {error}"))?;
+    if !user.uid.is_root() {
+        // As root, who alone may. Where a container does not let it, the other sets stand in for it.
+        let _ = caps::clear(None, CapSet::Bounding);
+    }
     // In this order: who is no longer root cannot change groups.
-    initgroups(&c_name, user.gid).map_err(failed)?;
+    initgroups(&c_name(user)?, user.gid).map_err(failed)?;
     setgid(user.gid).map_err(failed)?;
     setuid(user.uid).map_err(failed)?;
     // Tried, not believed: everything a session may do rests on it.
-    if !user.uid.is_root() && setuid(Uid::from_raw(0)).is_ok() {
-        return Err(format!("run_as {name}: root could be had back; not starting"));
+    let ids = getresuid().map_err(failed)?;
+    let is_whole = [ids.real, ids.effective, ids.saved] == [user.uid; 3];
+    let is_back = !user.uid.is_root()
+        && (setuid(Uid::from_raw(0)).is_ok() || seteuid(Uid::from_raw(0)).is_ok());
+    let is_back = is_back || (!user.gid.as_raw().eq(&0) && setgid(Gid::from_raw(0)).is_ok());
+    match is_whole && !is_back {
+        true => Ok(()),
+        false => Err(format!("run_as {name}: root could be had back; not starting")),
     }
-    Ok(None)
+}
+
+/// Those that a service manager, or the file of the program, gave for the ports below 1024. They are
+/// open now, and a session needs none.
+fn give_up_capabilities() -> Result<(), String> {
+    for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        let cleared = caps::clear(None, set).and_then(|()| caps::read(None, set));
+        let left = cleared.map_err(|error| format!("cannot give up capabilities: {error}"))?;
+        if !left.is_empty() {
+            return Err(format!("cannot give up capabilities: {set:?} still has {}", left.len()));
+        }
+    }
+    Ok(())
+}
+
+fn c_name(user: &User) -> Result<CString, String> {
+    CString::new(user.name.as_str()).map_err(|error| format!("run_as: {error}"))
 }

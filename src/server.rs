@@ -12,14 +12,15 @@
 //!
 //! Knows no command of SMTP: all it says itself is 421, to those it cannot serve.
 
+mod entry;
 mod fresh;
 mod spool;
 
+pub use entry::{bind, open};
 pub use spool::Spool;
 
 use fresh::fresh;
 
-use crate::config::{Config, Listen};
 use crate::conversation::{House, converse};
 use crate::delivery::{Heralds, Post};
 use crate::event::{Event, tell};
@@ -61,27 +62,6 @@ pub struct Server {
     calls: Sender<Call>,
     /// Of the spool; given back when the last session that may write there is over.
     _lock: SpoolLock,
-}
-
-/// Binds all listeners of a configuration; nobody is answered before [`Server::start`]. Apart from
-/// the start, as low ports need root and sessions must not have it. Fails with the address and what
-/// the system said.
-pub fn bind(config: &Config) -> Result<Vec<Listener>, String> {
-    let Listen { smtp, submission, submissions, metrics: _ } = &config.listen;
-    let wanted: Vec<(Service, SocketAddr)> = [
-        (Service::Smtp, smtp),
-        (Service::Submission, submission),
-        (Service::Submissions, submissions),
-    ]
-    .into_iter()
-    .flat_map(|(service, addresses)| addresses.iter().map(move |address| (service, *address)))
-    .collect();
-    let all: Vec<SocketAddr> = wanted.iter().map(|(_, address)| *address).collect();
-    let bind = |(service, address): (Service, SocketAddr)| {
-        Listener::bind(service, address, &all)
-            .map_err(|error| format!("cannot listen on {address}: {error}"))
-    };
-    wanted.into_iter().map(bind).collect()
 }
 
 impl Server {

@@ -1,9 +1,9 @@
 //! `facteur check`: reads all that a server would read, opens no socket, says what is served.
 //!
 //! Leaves nothing behind and needs no spool, so it can run beside a server and before the first
-//! one.
+//! one. As root it reads as the user of `run_as`, as the server does.
 
-use super::{Failure, Request, complain, config, print};
+use super::{Failure, Request, complain, config, print, reach};
 use crate::config::Listen;
 use crate::net::tls::date;
 use crate::privileges;
@@ -17,12 +17,10 @@ use std::time::SystemTime;
 /// itself stops at its first error.
 pub fn run(request: &Request) -> Result<(), Failure> {
     let config = config(request)?;
-    // Only looked for: whoever runs this need not be root.
-    if let Some(name) = &config.run_as {
-        privileges::find(name)
-            .map_err(|why| Failure::Failed(format!("{}: {why}", config.place("run_as"))))?;
-    }
-    let (site, mut bad) = Site::read(config).map_err(|error| Failure::Failed(error.to_string()))?;
+    let user = reach::user(&config).map_err(Failure::Failed)?;
+    // Nothing below is done as root; whoever is not root looks as himself.
+    privileges::become_user(user.as_ref()).map_err(Failure::Failed)?;
+    let (site, mut bad) = reach::read(&config, user.as_ref()).map_err(Failure::Failed)?;
     bad.extend(bad_aliases(&site, &RealDisk));
     // What is served goes to stdout, what is wrong to stderr: each can be read alone.
     print(&summary(&site))?;
@@ -31,6 +29,8 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     let flawed = flaws.iter().map(|(_, words)| words.clone());
     let told = bad.iter().map(ToString::to_string).chain(missing.iter().cloned());
     told.chain(flawed).chain(doubts).for_each(|line| complain(&line));
+    // Only said: it may be made by then.
+    reach::out_of_reach(&site.config, user.as_ref()).iter().for_each(|line| complain(line));
     let is_good = !flaws.iter().any(|(flaw, _)| flaw.is_fatal());
     match is_good && bad.is_empty() && missing.is_empty() {
         true => Ok(()),

@@ -9,6 +9,7 @@ mod check;
 mod listing;
 mod mail;
 mod queue;
+mod reach;
 mod route;
 mod sendmail;
 mod serve;

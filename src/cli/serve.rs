@@ -1,28 +1,28 @@
 //! `facteur serve`: start, signals, stop.
 //!
-//! Order of start: configuration and the files it names, sockets (as root, when started so),
-//! privileges, then once more every file that a reload will read, so that what works at start works
-//! at reload.
+//! Order of start: configuration and the files it names, sockets (as root, when started so), privileges,
+//! then once more every file that a reload will read, the spool, the sandbox, and threads: so that what
+//! works at start works at reload. Root reads the configuration alone.
 
 use super::check::{doubts, not_built};
-use super::{Failure, Request, config, warn};
+use super::{Failure, Request, config, reach, warn};
 use crate::config::Config;
 use crate::event::{Event, tell};
+use crate::net::handed::Handed;
+use crate::net::manager::Manager;
 use crate::privileges;
 use crate::route::bad_aliases;
-use crate::server::{Server, Spool, bind, tell_bad_lines, tell_flaws};
+use crate::sandbox::{Reach, Sandbox};
+use crate::server::{Server, Spool, open, tell_bad_lines, tell_flaws};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
+use crate::store::table::BadLine;
 use log::LevelFilter;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{AccessFlags, access};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
-use std::fs;
-use std::io::ErrorKind::NotFound;
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
@@ -32,14 +32,26 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     // Before anything else, so that no signal of the first moments ends the process unheard.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
         .map_err(|error| Failure::Failed(format!("cannot wait for signals: {error}")))?;
-    let server = start(request)?;
+    let manager = Manager::from_environment().unwrap_or_else(|error| {
+        warn(&format!("the service manager of NOTIFY_SOCKET cannot be told anything: {error}"));
+        Manager::default()
+    });
+    let (server, sandbox) = start(request)?;
+    manager.ready("serving");
     for signal in signals.forever() {
         match signal {
-            SIGHUP => reload(request, &server),
+            SIGHUP => {
+                manager.reloading();
+                manager.ready(match reload(&server, &sandbox) {
+                    true => "serving",
+                    false => "serving by the old configuration: the new one cannot be used",
+                });
+            }
             SIGUSR1 => server.flush(),
             _ => break,
         }
     }
+    manager.stopping();
     let registry = server.registry();
     // Who says it twice does not want to wait for running transactions.
     let hurry = move || {
@@ -55,43 +67,55 @@ pub fn run(request: &Request) -> Result<(), Failure> {
 }
 
 /// Each step finds what can be wrong while nothing has begun; after it, mail is taken.
-fn start(request: &Request) -> Result<Server, Failure> {
+fn start(request: &Request) -> Result<(Server, Sandbox), Failure> {
+    let handed = Handed::from_environment().map_err(Failure::Failed)?;
     let config = config(request)?;
     // Mail is private, whatever the shell that started us thinks (contract: 0700, 0600).
     umask(Mode::from_bits_truncate(0o077));
     raise_descriptors();
-    // What cannot be read is found before any socket is open; and again as the user of run_as.
-    Site::read(config.clone()).map_err(|error| Failure::Failed(error.to_string()))?;
-    let user = config.run_as.as_deref().map(privileges::find).transpose();
-    let user = user.map_err(|why| Failure::Failed(format!("{}: {why}", config.place("run_as"))))?;
+    let user = reach::user(&config).map_err(Failure::Failed)?;
+    let user = user.as_ref();
+    // What cannot be read is found before any socket is open; root only lends himself to it.
+    let looked = privileges::as_user(user, || reach::read(&config, user).map(drop));
+    looked.flatten().map_err(Failure::Failed)?;
     // Still root, where started so: ports below 1024 need it.
-    let listeners = bind(&config).map_err(Failure::Failed)?;
+    let listeners = open(&config, handed).map_err(Failure::Failed)?;
     // Nothing below is done as root.
-    if let Some(warning) = privileges::become_user(user.as_ref()).map_err(Failure::Failed)? {
+    if let Some(warning) = privileges::become_user(user).map_err(Failure::Failed)? {
         warn(&warning);
     }
-    // As the user of run_as: a warning today instead of a reload that fails at night.
-    if let Err(error) = Config::load(request.config.as_deref()) {
-        warn(&format!("a reload will fail, as this user cannot read it: {error}"));
-    }
     // As that user for good: a key that only root may read fails here, and not at the first renewal.
-    let site = read_site(config).map_err(|why| match &user {
-        Some(user) => Failure::Failed(format!("{why} (as {}, the user of run_as)", user.name)),
-        None => Failure::Failed(why),
-    })?;
+    let site = read_site(reach::read(&config, user)).map_err(Failure::Failed)?;
     let spool = Spool::open(Arc::new(RealDisk), &site.config.spool).map_err(Failure::Failed)?;
+    reach::make_maildir_roots(&site.config);
+    // No thread runs yet, and each one that comes inherits it.
+    let sandbox = close_sandbox(&site.config)?;
     tell(&Event::Started {
         version: env!("CARGO_PKG_VERSION"),
         hostname: site.config.hostname.as_str(),
         config: &name_of(&site.config),
     });
     let server = Server::start(listeners, site, spool);
-    server.map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))
+    let server =
+        server.map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?;
+    Ok((server, sandbox))
 }
 
-/// Users and aliases as well; what is bad in them is named in the log and spoils nothing else.
-fn read_site(config: Config) -> Result<Site, String> {
-    let (site, mut bad) = Site::read(config).map_err(|error| error.to_string())?;
+/// From here on only what is configured can be reached.
+fn close_sandbox(config: &Config) -> Result<Sandbox, Failure> {
+    let reach = Reach::of(config);
+    let sandbox = reach.close().map_err(Failure::Failed)?;
+    if let Some(gap) = &sandbox.gap {
+        warn(gap);
+    }
+    let write: Vec<String> = reach.write.iter().map(|dir| dir.display().to_string()).collect();
+    tell(&Event::Sandboxed { how: &sandbox.how, write: &write.join(" ") });
+    Ok(sandbox)
+}
+
+/// What is bad in users and aliases is named in the log and spoils nothing else.
+fn read_site(read: Result<(Site, Vec<BadLine>), String>) -> Result<Site, String> {
+    let (site, mut bad) = read?;
     bad.extend(bad_aliases(&site, &RealDisk));
     tell_bad_lines(&bad);
     tell_flaws(&site);
@@ -99,13 +123,17 @@ fn read_site(config: Config) -> Result<Site, String> {
     Ok(site)
 }
 
-/// On an error everything stays as it was: all is read before anything is replaced.
-fn reload(request: &Request, server: &Server) {
+/// On an error everything stays as it was: all is read before anything is replaced. Gives whether it was.
+fn reload(server: &Server, sandbox: &Sandbox) -> bool {
     let old = &server.site().config;
-    let read = Config::load(request.config.as_deref()).map_err(|error| error.to_string());
+    // The file that was read at start; the demo looks whether there is one by now.
+    let read = Config::load(old.file.as_deref()).map_err(|error| error.to_string());
     let read = read.and_then(|mut new| {
         keep_what_only_a_restart_changes(old, &mut new);
-        read_site(new)
+        reach::keep(old, &mut new, sandbox);
+        let site = read_site(Site::read(new).map_err(|error| error.to_string()))?;
+        reach::judge_new_domains(old, &site.config, sandbox)?;
+        Ok(site)
     });
     match read {
         Ok(site) => {
@@ -113,8 +141,12 @@ fn reload(request: &Request, server: &Server) {
             server.replace(site);
             // After the swap: who sees this line may count on it.
             tell(&Event::Reloaded { config: &config });
+            true
         }
-        Err(reason) => tell(&Event::ReloadFailed { reason: &reason }),
+        Err(reason) => {
+            tell(&Event::ReloadFailed { reason: &reason });
+            false
+        }
     }
 }
 
@@ -139,36 +171,9 @@ fn keep_what_only_a_restart_changes(old: &Config, new: &mut Config) {
         new.tls = old.tls.clone();
         kept.push("tls");
     }
-    for domain in &mut new.domains {
-        let before = old.domains.iter().find(|before| before.name == domain.name);
-        let Some(before) = before.filter(|before| before.maildir != domain.maildir) else {
-            continue;
-        };
-        let template = domain.maildir.replace("{domain}", domain.name.as_str());
-        if let Err(why) = is_reachable(&template) {
-            warn(&format!("{}.maildir changed: {why}; the old value stays", domain.key));
-            domain.maildir = before.maildir.clone();
-        }
-    }
     for key in kept {
         warn(&format!("{key} changed: only a restart can change it, the old value stays"));
     }
-}
-
-/// Whether this user may make Maildirs there: what is there already of the path above a user's must
-/// let it in. Where each user has a home above, nobody can say.
-fn is_reachable(template: &str) -> Result<(), String> {
-    let (fixed, rest) = template.split_once("{user}").unwrap_or((template, ""));
-    if rest.contains('/') {
-        return Ok(());
-    }
-    let above = Path::new(fixed.rsplit_once('/').map_or(".", |(above, _)| above));
-    let mut there = above
-        .ancestors()
-        .filter(|dir| !matches!(fs::metadata(dir), Err(error) if error.kind() == NotFound));
-    let there = there.next().unwrap_or(Path::new("/"));
-    access(there, AccessFlags::W_OK | AccessFlags::X_OK)
-        .map_err(|error| format!("this user cannot write in {}: {error}", there.display()))
 }
 
 /// A descriptor for each session and some for delivery: as many as the system grants. Fewer are no

@@ -1,11 +1,15 @@
-//! Listening sockets: bound before privileges are dropped, accepted from until the server stops.
+//! Listening sockets: bound before privileges are dropped or handed over by a service manager, accepted
+//! from until the server stops.
 
 use crate::event::{Event, tell};
 use crate::limits::{ACCEPT_WAIT, ACCEPT_WAIT_MAX, BACKLOG};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -46,6 +50,8 @@ pub struct Listener {
     pub address: SocketAddr,
     socket: TcpListener,
     closed: AtomicBool,
+    /// Of a socket that somebody else holds too, and who waits at the second half hears of its end.
+    bell: Option<(UnixStream, UnixStream)>,
 }
 
 impl Listener {
@@ -71,7 +77,16 @@ impl Listener {
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from(socket);
         let address = socket.local_addr()?;
-        Ok(Listener { service, address, socket, closed: AtomicBool::new(false) })
+        Ok(Listener { service, address, socket, closed: AtomicBool::new(false), bell: None })
+    }
+
+    /// Takes a socket that listens already. It stays its giver's as well: when we end, clients wait there
+    /// for the next server.
+    pub fn handed(service: Service, socket: TcpListener) -> io::Result<Listener> {
+        // Several may wait at it, and not all of them get the client.
+        socket.set_nonblocking(true)?;
+        let (address, bell) = (socket.local_addr()?, Some(UnixStream::pair()?));
+        Ok(Listener { service, address, socket, closed: AtomicBool::new(false), bell })
     }
 
     /// Gives every connection to `take` until [`Listener::close`]. What stands in the way of
@@ -79,7 +94,7 @@ impl Listener {
     pub fn accept_all(&self, take: impl Fn(TcpStream, IpAddr)) {
         let mut wait = ACCEPT_WAIT;
         while !self.closed.load(Ordering::SeqCst) {
-            match self.socket.accept() {
+            match self.accept() {
                 Ok((stream, client)) => {
                     wait = ACCEPT_WAIT;
                     // An IPv4 client of an IPv6 socket is an IPv4 client.
@@ -100,11 +115,24 @@ impl Listener {
         }
     }
 
-    /// Ends [`Listener::accept_all`]; new clients are refused by the kernel.
+    fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        if let Some((_, bell)) = &self.bell {
+            let wait = |fd| PollFd::new(fd, PollFlags::POLLIN);
+            poll(&mut [wait(self.socket.as_fd()), wait(bell.as_fd())], PollTimeout::NONE)?;
+        }
+        self.socket.accept()
+    }
+
+    /// Ends [`Listener::accept_all`]. New clients are refused by the kernel, or wait where somebody else
+    /// holds the socket too.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        // On Linux this wakes a blocked accept.
-        let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
+        let _ = match &self.bell {
+            // What is shut down is shut down for all who hold it.
+            Some((rope, _)) => rope.shutdown(Shutdown::Both),
+            // On Linux this wakes a blocked accept.
+            None => SockRef::from(&self.socket).shutdown(Shutdown::Both),
+        };
     }
 }
 
@@ -115,6 +143,9 @@ fn is_no_ipv6(error: &io::Error) -> bool {
 fn is_passing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::Interrupted
+            | ErrorKind::WouldBlock
     )
 }

@@ -2,8 +2,10 @@
 
 pub mod control;
 pub mod dns;
+pub mod handed;
 pub mod interfaces;
 pub mod listener;
+pub mod manager;
 pub mod pool;
 pub mod registry;
 pub mod socket;

@@ -1,0 +1,164 @@
+//! What a server can reach: with the rights of the user that it becomes, then within its sandbox.
+//!
+//! `serve` and `check` ask the same questions here, so that neither finds what the other does not.
+
+use super::warn;
+use crate::config::{Config, DomainConfig};
+use crate::privileges;
+use crate::sandbox::{Sandbox, maildir_root};
+use crate::site::Site;
+use crate::store::disk::RealDisk;
+use crate::store::maildir::{make_with_parents, sync_with_parents};
+use crate::store::table::{self, BadLine};
+use nix::unistd::{AccessFlags, User, access, geteuid};
+use std::fs;
+use std::io::ErrorKind::{NotFound, PermissionDenied};
+use std::path::Path;
+
+/// The user of `run_as`, if there is one to be.
+pub fn user(config: &Config) -> Result<Option<User>, String> {
+    let found = config.run_as.as_deref().map(privileges::find).transpose();
+    found.map_err(|why| format!("{}: {why}", config.place("run_as")))
+}
+
+/// All that a reload reads: the configuration once more, and the files that it names. As whoever this
+/// process is now, and an error says who that is where it makes a difference.
+pub fn read(config: &Config, user: Option<&User>) -> Result<(Site, Vec<BadLine>), String> {
+    let again = match &config.file {
+        Some(file) => Config::load(Some(file)).map(drop).map_err(|error| error.to_string()),
+        None => Ok(()),
+    };
+    let read = again.and_then(|()| Site::read(config.clone()).map_err(|error| error.to_string()));
+    let user = user.filter(|user| user.uid == geteuid());
+    read.map_err(|why| match user {
+        Some(user) => format!("{why} (as {}, the user of run_as)", user.name),
+        None => why,
+    })
+}
+
+/// Directories that the user of `run_as` could not make, though a server would have to; words for each,
+/// with their place. Nothing when somebody else asks: to him it means nothing.
+pub fn out_of_reach(config: &Config, user: Option<&User>) -> Vec<String> {
+    if user.is_none_or(|user| user.uid != geteuid()) {
+        return Vec::new();
+    }
+    let spool = (config.place("spool"), config.spool.clone());
+    let roots = config.domains.iter().map(|domain| {
+        let place = config.place(&format!("{}.maildir", domain.key));
+        (place, maildir_root(&domain.maildir))
+    });
+    // Where Maildirs lie, those of all users may be there already, and need nothing new above them.
+    let roots = roots.filter(|(_, root)| is_missing(root));
+    let blocked = std::iter::once(spool)
+        .chain(roots)
+        .filter_map(|(place, path)| may_make(&path).err().map(|why| format!("{place}: {why}")));
+    blocked.collect()
+}
+
+/// Makes the directories above all Maildirs, durably: the sandbox lets nothing be made above them. One
+/// that cannot be made is named, and mail for it waits.
+pub fn make_maildir_roots(config: &Config) {
+    for domain in &config.domains {
+        let root = maildir_root(&domain.maildir);
+        let missing = is_missing(&root);
+        let made = make_with_parents(&RealDisk, &root);
+        // Where it was there already, what a crash left unsynced is made good as far as we may.
+        let synced = made.and_then(|()| sync_with_parents(&RealDisk, &root, 0));
+        if let (true, Err(error)) = (missing, synced) {
+            let key = config.place(&format!("{}.maildir", domain.key));
+            warn(&format!("{key}: {error}; its mail waits until it can be, and a restart"));
+        }
+    }
+}
+
+/// Puts back what a reload changed to something out of reach, each named in the log: the privileges and
+/// the sandbox are what they were at start.
+pub fn keep(old: &Config, new: &mut Config, sandbox: &Sandbox) {
+    let kept = |key: &str, why: &str| warn(&format!("{key} changed: {why}; the old value stays"));
+    for domain in &mut new.domains {
+        let before = old.domains.iter().find(|before| before.name == domain.name);
+        let Some(before) = before else { continue };
+        let moved = before.maildir != domain.maildir;
+        if let (true, Err(why)) = (moved, may_deliver(domain, sandbox)) {
+            kept(&format!("{}.maildir", domain.key), &why);
+            domain.maildir = before.maildir.clone();
+        }
+        if let Some(why) = unreadable(&domain.users, &before.users) {
+            kept(&format!("{}.users", domain.key), &why);
+            // Together they say who exists.
+            (domain.users, domain.any_user) = (before.users.clone(), before.any_user);
+        }
+        if let Some(why) = unreadable(&domain.aliases, &before.aliases) {
+            kept(&format!("{}.aliases", domain.key), &why);
+            domain.aliases = before.aliases.clone();
+        }
+    }
+    let files = |config: &Config| config.tls.clone().map(|tls| (tls.certificate, tls.key)).unzip();
+    let (now, then) = (files(new), files(old));
+    // One fits the other only.
+    if let Some(why) = unreadable(&now.0, &then.0).or_else(|| unreadable(&now.1, &then.1)) {
+        kept("tls", &why);
+        new.tls = old.tls.clone();
+    }
+    let password = |config: &Config| {
+        config.relay.smarthost_auth.as_ref().map(|auth| auth.password_file.clone())
+    };
+    if let Some(why) = unreadable(&password(new), &password(old)) {
+        kept("relay.smarthost and its password_file", &why);
+        // A password goes to nobody but the host that it was for.
+        new.relay.smarthost = old.relay.smarthost.clone();
+        new.relay.smarthost_auth = old.relay.smarthost_auth.clone();
+    }
+}
+
+/// Fails when Maildirs of a new domain would be outside of the sandbox: there is nothing to put back, and
+/// without them no mail for it could be taken.
+pub fn judge_new_domains(old: &Config, new: &Config, sandbox: &Sandbox) -> Result<(), String> {
+    let is_old = |domain: &DomainConfig| old.domains.iter().any(|old| old.name == domain.name);
+    new.domains.iter().filter(|domain| !is_old(domain)).try_for_each(|domain| {
+        let place = new.place(&format!("{}.maildir", domain.key));
+        in_sandbox(&maildir_root(&domain.maildir), sandbox).map_err(|why| format!("{place}: {why}"))
+    })
+}
+
+/// Why a file that is another one than before cannot be read, where the reason is that we may not.
+fn unreadable(now: &Option<impl AsRef<Path>>, before: &Option<impl AsRef<Path>>) -> Option<String> {
+    let now = now.as_ref()?.as_ref();
+    if before.as_ref().is_some_and(|before| before.as_ref() == now) {
+        return None;
+    }
+    let error = table::read(now).err().filter(|error| error.source.kind() == PermissionDenied)?;
+    // The sandbox does not count here: it is no matter of permissions.
+    Some(match access(now, AccessFlags::R_OK) {
+        Ok(()) => format!("{} is outside of the sandbox, until a restart", now.display()),
+        Err(_) => error.to_string(),
+    })
+}
+
+/// Whether this user may make Maildirs there. Where each user has a home above, nobody can say.
+fn may_deliver(domain: &DomainConfig, sandbox: &Sandbox) -> Result<(), String> {
+    let template = domain.maildir.replace("{domain}", domain.name.as_str());
+    let root = maildir_root(&template);
+    in_sandbox(&root, sandbox)?;
+    let (_, rest) = template.split_once("{user}").unwrap_or_default();
+    if rest.contains('/') { Ok(()) } else { may_make(&root) }
+}
+
+fn in_sandbox(dir: &Path, sandbox: &Sandbox) -> Result<(), String> {
+    match sandbox.may_write(dir) {
+        true => Ok(()),
+        false => Err(format!("{} is outside of the sandbox, until a restart", dir.display())),
+    }
+}
+
+/// Whether names can be made in a directory, or it itself: what is there already of its path must let
+/// this user in.
+fn may_make(dir: &Path) -> Result<(), String> {
+    let there = dir.ancestors().find(|dir| !is_missing(dir)).unwrap_or(Path::new("/"));
+    access(there, AccessFlags::W_OK | AccessFlags::X_OK)
+        .map_err(|error| format!("this user cannot write in {}: {error}", there.display()))
+}
+
+fn is_missing(path: &Path) -> bool {
+    matches!(fs::metadata(path), Err(error) if error.kind() == NotFound)
+}

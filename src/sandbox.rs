@@ -1,0 +1,206 @@
+//! The sandbox of a running server (Landlock): once closed, only what the configuration names can be
+//! reached, and no program can be started, whoever has come to steer this process.
+//!
+//! Closed before the first thread, as threads inherit it from whoever starts them, and never opened again:
+//! what a reload names outside of it needs a restart. A kernel without Landlock is no error; what is
+//! missing then is said in words.
+//!
+//! Holds for files, for signals and abstract sockets (from ABI 6 on), and for binding TCP ports (4); not
+//! for connections to others, which a reload may send anywhere.
+
+use crate::config::Config;
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus,
+    PathBeneath, PathFd, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
+    RulesetStatus, Scope,
+};
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// What libraries read when they need it, which may be late: names of hosts and users, time zones,
+/// certificate authorities. No program keeps a secret there that others than root may read.
+const SYSTEM: [&str; 12] = [
+    "/etc",
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/nix/store",
+    "/run/systemd/resolve",
+    "/run/systemd/userdb",
+    "/run/NetworkManager",
+    "/run/resolvconf",
+    "/var/lib/sss/mc",
+    "/dev/urandom",
+    "/sys/devices/system/cpu",
+];
+
+/// What stays in reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// To read; a directory with all below it.
+    pub read: Vec<PathBuf>,
+    /// Directories to read and write, with all below them.
+    pub write: Vec<PathBuf>,
+}
+
+/// The sandbox that holds.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// As they were found when it was closed; none where there is no sandbox.
+    write: Option<Vec<PathBuf>>,
+    /// How far it holds: "Landlock V7".
+    pub how: String,
+    /// What this kernel leaves open, if anything.
+    pub gap: Option<String>,
+}
+
+impl Reach {
+    /// What a server with this configuration needs, now and after each reload that names no other places.
+    pub fn of(config: &Config) -> Reach {
+        let mut read: Vec<PathBuf> = SYSTEM.map(PathBuf::from).to_vec();
+        let file = config.file.clone().unwrap_or_else(|| PathBuf::from("facteur.toml"));
+        let mut named = vec![file, PathBuf::from("/etc/resolv.conf")];
+        if let Some(tls) = &config.tls {
+            named.extend([tls.certificate.clone(), tls.key.clone()]);
+        }
+        for domain in &config.domains {
+            named.extend(domain.users.iter().chain(&domain.aliases).cloned());
+        }
+        named.extend(config.relay.smarthost_auth.iter().map(|auth| auth.password_file.clone()));
+        named.extend(env::var_os("SSL_CERT_FILE").map(PathBuf::from));
+        read.extend(env::var_os("SSL_CERT_DIR").map(PathBuf::from));
+        read.extend(named.iter().flat_map(|file| places_of(file)));
+        read.sort();
+        read.dedup();
+        let mut write = vec![config.spool.clone()];
+        write.extend(config.domains.iter().map(|domain| maildir_root(&domain.maildir)));
+        write.sort();
+        write.dedup();
+        Reach { read, write }
+    }
+
+    /// Closes the sandbox around this thread and all that it will start. Fails only when the kernel has
+    /// Landlock and would not let it be used.
+    pub fn close(&self) -> Result<Sandbox, String> {
+        let Ok(ruleset) = Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            // Before it had this right (Linux 5.19), no file could be linked from tmp/ to new/.
+            .handle_access(AccessFs::Refer)
+        else {
+            let gap = "this kernel has no Landlock (Linux 5.19 or later): no sandbox".to_owned();
+            return Ok(Sandbox { write: None, how: "none".to_owned(), gap: Some(gap) });
+        };
+        let closed = self.restrict(ruleset.set_compatibility(CompatLevel::BestEffort));
+        let status = closed.map_err(|error| format!("cannot close the sandbox: {error}"))?;
+        let how = match status.landlock {
+            LandlockStatus::Available { effective_abi, .. } => {
+                format!("Landlock {effective_abi:?}")
+            }
+            _ => "none".to_owned(),
+        };
+        let gap = match status.ruleset {
+            RulesetStatus::FullyEnforced => None,
+            RulesetStatus::PartiallyEnforced => Some(format!(
+                "{how} of this kernel holds for files, not for all of devices, ports and signals"
+            )),
+            RulesetStatus::NotEnforced => Some("the kernel has closed no sandbox".to_owned()),
+        };
+        let write = self.write.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
+        Ok(Sandbox { write: Some(write), how, gap })
+    }
+
+    fn restrict(&self, ruleset: Ruleset) -> Result<RestrictionStatus, RulesetError> {
+        let mut created = ruleset
+            // Whatever is handled and not granted below is denied: to execute, above all.
+            .handle_access(AccessFs::from_all(ABI::V5))?
+            // The listeners are open, and no other socket of ours is bound to a TCP port.
+            .handle_access(AccessNet::BindTcp)?
+            .scope(Scope::from_all(ABI::V6))?
+            .create()?;
+        let write = self.write.iter().map(|path| (path, write_access()));
+        for (path, access) in self.read.iter().map(|path| (path, read_access())).chain(write) {
+            // What is not there cannot be reached either.
+            let Ok(opened) = PathFd::new(path) else { continue };
+            let access = if path.is_dir() { access } else { access & AccessFs::from_file(ABI::V5) };
+            created = created.add_rule(PathBeneath::new(opened, access))?;
+        }
+        created.restrict_self()
+    }
+}
+
+impl Sandbox {
+    /// Whether files may be made there: below a directory that the sandbox leaves open. What is not there
+    /// yet is where it would be made.
+    pub fn may_write(&self, path: &Path) -> bool {
+        let Some(write) = &self.write else { return true };
+        let there = path.ancestors().find_map(|dir| dir.canonicalize().ok());
+        there.is_some_and(|there| write.iter().any(|dir| there.starts_with(dir)))
+    }
+}
+
+/// Where a domain's Maildirs are: the directory above the first part of the path that differs from user
+/// to user.
+pub fn maildir_root(template: &str) -> PathBuf {
+    let fixed = template.split('{').next().unwrap_or_default();
+    let (above, _) = fixed.rsplit_once('/').unwrap_or((".", ""));
+    PathBuf::from(if above.is_empty() { "/" } else { above })
+}
+
+/// The directories around a file and around what it is a link to: whoever renews it puts another file
+/// there. Of a file in the root directory only itself, as all else is below that.
+fn places_of(file: &Path) -> Vec<PathBuf> {
+    let real = file.canonicalize().ok();
+    let both = [Some(file.to_owned()), real].into_iter().flatten();
+    let place = |file: PathBuf| match file.parent() {
+        Some(dir) if dir == Path::new("") => PathBuf::from("."),
+        Some(dir) if dir != Path::new("/") => dir.to_owned(),
+        _ => file,
+    };
+    both.map(place).collect()
+}
+
+fn read_access() -> BitFlags<AccessFs> {
+    AccessFs::ReadFile | AccessFs::ReadDir
+}
+
+/// Files and directories, and links from one directory to another; no devices, pipes, sockets or symbolic
+/// links.
+fn write_access() -> BitFlags<AccessFs> {
+    let names = AccessFs::MakeReg | AccessFs::MakeDir | AccessFs::RemoveFile | AccessFs::RemoveDir;
+    read_access() | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::Refer | names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_part_of_a_path_that_is_the_same_for_all() {
+        for (template, root) in [
+            ("/var/mail/{domain}/{user}", "/var/mail"),
+            ("/home/{user}/Maildir", "/home"),
+            ("/srv/mail-{domain}/{user}", "/srv"),
+            ("/srv/everybody", "/srv"),
+            ("/{user}", "/"),
+            ("{user}", "."),
+        ] {
+            assert_eq!(maildir_root(template), Path::new(root), "{template}");
+        }
+    }
+
+    #[test]
+    fn the_places_of_files() {
+        let places = |file: &str| places_of(Path::new(file));
+        assert_eq!(places("/no/such.pem"), [Path::new("/no")]);
+        assert_eq!(places("/no-such.pem"), [Path::new("/no-such.pem")]);
+        assert_eq!(places("no-such.pem"), [Path::new(".")]);
+    }
+
+    #[test]
+    fn nothing_is_executed_and_no_device_made() {
+        assert!(!(read_access() | write_access()).contains(AccessFs::Execute));
+        let made =
+            AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::MakeSym | AccessFs::MakeSock;
+        assert!((write_access() & (made | AccessFs::IoctlDev)).is_empty());
+    }
+}

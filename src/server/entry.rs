@@ -1,0 +1,75 @@
+//! The sockets of a server: those that were handed over, and those that we bind ourselves.
+
+use crate::config::{Config, Listen};
+use crate::net::handed::Handed;
+use crate::net::listener::{Listener, Service};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+/// Binds all listeners of a configuration; nobody is answered before [`super::Server::start`]. Apart from
+/// the start, as low ports need root and sessions must not have it. Fails with the address and what
+/// the system said.
+pub fn bind(config: &Config) -> Result<Vec<Listener>, String> {
+    open(config, Handed::default())
+}
+
+/// The same where a service manager has opened some of them. One that listens on an address of the
+/// configuration is that one; another is what its name says. Fails when one is neither.
+pub fn open(config: &Config, mut handed: Handed) -> Result<Vec<Listener>, String> {
+    let wanted = wanted(&config.listen);
+    let all: Vec<SocketAddr> = wanted.iter().map(|(_, address)| *address).collect();
+    let taken = |service, socket| {
+        Listener::handed(service, socket)
+            .map_err(|error| format!("cannot use a {service} socket that was handed over: {error}"))
+    };
+    let (mut listeners, mut missing) = (Vec::new(), Vec::new());
+    for (service, address) in wanted {
+        match handed.at(address) {
+            Some(socket) => listeners.push(taken(service, socket)?),
+            None => missing.push((service, address)),
+        }
+    }
+    for service in [Service::Smtp, Service::Submission, Service::Submissions] {
+        for (address, socket) in handed.called(&service.to_string()) {
+            if service == Service::Submissions && config.tls.is_none() {
+                return Err(format!("{address} was handed over for submissions: it needs a [tls]"));
+            }
+            // All addresses of a port were meant, and this is the part of them that we get.
+            let stands_for =
+                |other: &SocketAddr| other.port() == address.port() && other.ip().is_unspecified();
+            missing.retain(|(asking, other)| *asking != service || !stands_for(other));
+            listeners.push(taken(service, socket)?);
+        }
+    }
+    // Nobody answers there yet; `check` and the log say so.
+    config.listen.metrics.iter().for_each(|address| drop(handed.at(*address)));
+    drop(handed.called("metrics"));
+    handed.finish()?;
+    for (service, address) in missing {
+        let bound = Listener::bind(service, address, &all);
+        listeners.push(bound.map_err(|error| cannot_listen(address, &error))?);
+    }
+    Ok(listeners)
+}
+
+/// What the configuration asks for, in the order of its services.
+fn wanted(listen: &Listen) -> Vec<(Service, SocketAddr)> {
+    let Listen { smtp, submission, submissions, metrics: _ } = listen;
+    let services = [
+        (Service::Smtp, smtp),
+        (Service::Submission, submission),
+        (Service::Submissions, submissions),
+    ];
+    let each = services.into_iter();
+    each.flat_map(|(service, addresses)| addresses.iter().map(move |a| (service, *a))).collect()
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
+    let way = match error.kind() {
+        ErrorKind::PermissionDenied => {
+            "; start as root with run_as, or let a service manager hand the socket over"
+        }
+        _ => "",
+    };
+    format!("cannot listen on {address}: {error}{way}")
+}

@@ -1,0 +1,143 @@
+//! Root given up: what the kernel says of a server that was started as root, and that `check` sees what
+//! the server would see.
+
+use crate::servers::{Binary, FACTEUR};
+use crate::support::{Place, config, has_program, skip, text};
+use nix::unistd::{User, geteuid};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A place that belongs to `nobody`, and that user; nothing where there is no root to give up.
+fn place_of_nobody() -> Option<(Place, User)> {
+    if !geteuid().is_root() {
+        skip("only root can become another user");
+        return None;
+    }
+    let Some(nobody) = User::from_name("nobody").unwrap() else {
+        skip("there is no user nobody");
+        return None;
+    };
+    let place = Place::new();
+    let is_open = |dir: &Path| fs::metadata(dir).unwrap().mode() & 0o001 != 0;
+    if !place.path().ancestors().all(is_open) {
+        skip("other users do not get into the folder of temporary files");
+        return None;
+    }
+    chown(place.path(), Some(nobody.uid.as_raw()), Some(nobody.gid.as_raw())).unwrap();
+    Some((place, nobody))
+}
+
+fn as_nobody(more: &str) -> String {
+    config(more).replace("spool =", "run_as = \"nobody\"\nspool =")
+}
+
+/// A value of a thread's status, as the kernel writes it.
+fn status(task: &Path, key: &str) -> String {
+    let status = fs::read_to_string(task.join("status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+    line.trim().to_owned()
+}
+
+fn run(place: &Place, command: &str) -> Output {
+    let file = place.at("facteur.toml");
+    Command::new(FACTEUR).arg("-c").arg(file).arg(command).env_remove("RUST_LOG").output().unwrap()
+}
+
+/// Both say no, and the same words are in what they say.
+fn both_refuse(place: &Place, words: &[&str]) {
+    for command in ["serve", "check"] {
+        let output = run(place, command);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command}: {said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{command}: {said}");
+    }
+}
+
+#[test]
+fn no_thread_of_the_server_keeps_anything_of_root() {
+    let Some((place, nobody)) = place_of_nobody() else { return };
+    let (uid, gid) = (nobody.uid.as_raw(), nobody.gid.as_raw());
+    let server = Binary::serve(&place, &as_nobody(""));
+    server.client().delivered(&["ann@mx.test"], b"Subject: x\r\n\r\nHello.\r\n");
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let tasks: Vec<_> = tasks.map(|task| task.unwrap().path()).collect();
+    assert!(tasks.len() >= 4, "{tasks:?}");
+    for task in &tasks {
+        let four = |id: u32| [id.to_string().as_str(); 4].join("\t");
+        assert_eq!((status(task, "Uid:"), status(task, "Gid:")), (four(uid), four(gid)));
+        assert!(!status(task, "Groups:").split(' ').any(|group| group == "0"));
+        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+            assert_eq!(status(task, set), "0000000000000000", "{set}");
+        }
+        assert_eq!(status(task, "NoNewPrivs:"), "1");
+        assert_eq!(status(task, "Umask:"), "0077");
+    }
+    server.stop();
+}
+
+#[test]
+fn capabilities_that_were_given_for_the_ports_are_given_up() {
+    let Some((place, _)) = place_of_nobody() else { return };
+    if !has_program("setpriv", "--version") {
+        return skip("setpriv is not installed");
+    }
+    let file = place.write("facteur.toml", config(""));
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=nobody", "--clear-groups", "--inh-caps=+net_bind_service"]);
+    command.arg("--ambient-caps=+net_bind_service").arg(FACTEUR).arg("-c").arg(file).arg("serve");
+    let mut runs = Command::new("setpriv");
+    runs.args(["--reuid=nobody", "--clear-groups", FACTEUR, "--help"]);
+    if !runs.output().is_ok_and(|output| output.status.success()) {
+        return skip("nobody may not start the binary");
+    }
+    let server = Binary::start(command);
+    let task = format!("/proc/{0}/task/{0}", server.pid());
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+        assert_eq!(status(Path::new(&task), set), "0000000000000000", "{set}");
+    }
+    server.stop();
+}
+
+#[test]
+fn check_refuses_what_the_server_could_not_read() {
+    let Some((place, nobody)) = place_of_nobody() else { return };
+    let users = place.write("users", "ann:{PLAIN}x:::::\n");
+    place.write("facteur.toml", as_nobody("").replace("any_user = true", "users = \"users\""));
+    fs::set_permissions(&users, Permissions::from_mode(0o600)).unwrap();
+    let place_of_key = "facteur.toml:8: domain.\"mx.test\".users: expected a file";
+    both_refuse(&place, &[place_of_key, "Permission denied", "(as nobody, the user of run_as)"]);
+    assert!(!place.at("spool").exists() && !place.at("mail").exists());
+    // The other way round as well: what it can read is good for both, whoever else cannot.
+    chown(&users, Some(nobody.uid.as_raw()), None).unwrap();
+    let output = run(&place, "check");
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+    let config = fs::read_to_string(place.at("facteur.toml")).unwrap();
+    Binary::serve(&place, &config).stop();
+}
+
+#[test]
+fn a_configuration_that_only_root_reads_is_refused_at_start() {
+    let Some((place, _)) = place_of_nobody() else { return };
+    let file = place.write("facteur.toml", as_nobody(""));
+    fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+    both_refuse(&place, &["facteur.toml: cannot be read", "(as nobody, the user of run_as)"]);
+    assert!(!place.at("spool").exists());
+}
+
+#[test]
+fn check_warns_of_directories_that_the_server_could_not_make() {
+    let Some((place, _)) = place_of_nobody() else { return };
+    let (spool, mail) = (place.at("roots/spool"), place.at("roots/mail/{user}"));
+    fs::create_dir(place.at("roots")).unwrap();
+    let there = as_nobody("").replace("\"spool\"", &format!("{spool:?}"));
+    place.write("facteur.toml", there.replace("\"mail/{domain}/{user}\"", &format!("{mail:?}")));
+    let output = run(&place, "check");
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    for key in ["facteur.toml:3: spool: ", "facteur.toml:7: domain.\"mx.test\".maildir: "] {
+        assert!(said.contains(&format!("{key}this user cannot write in ")), "{said}");
+    }
+    assert!(!spool.exists());
+}
