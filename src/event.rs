@@ -23,16 +23,12 @@ pub enum Event<'a> {
         address: SocketAddr,
     },
     /// The configuration holds, sockets are bound, and privileges are dropped. `config`: the file,
-    /// or that it is the demo.
+    /// or that it is the demo. `sandbox`: what holds it, `none` where nothing does.
     Started {
         version: &'a str,
         hostname: &'a str,
         config: &'a str,
-    },
-    /// From here on only what is configured can be reached; `write`: where files can be made.
-    Sandboxed {
-        how: &'a str,
-        write: &'a str,
+        sandbox: &'a str,
     },
     /// A signal asked for it; so many sessions are to end.
     Stopping {
@@ -202,13 +198,11 @@ impl Event<'_> {
             Event::Listening { service, address } => {
                 Line::new("listening").add("service", service).add("address", address)
             }
-            Event::Started { version, hostname, config } => Line::new("started")
+            Event::Started { version, hostname, config, sandbox } => Line::new("started")
                 .add("version", version)
                 .add("hostname", hostname)
-                .add("config", config),
-            Event::Sandboxed { how, write } => {
-                Line::new("sandboxed").add("by", how).add("write", write)
-            }
+                .add("config", config)
+                .add("sandbox", sandbox),
             Event::Stopping { sessions } => Line::new("stopping").add("sessions", sessions),
             Event::Stopped => Line::new("stopped"),
             Event::Reloaded { config } => Line::new("reloaded").add("config", config),

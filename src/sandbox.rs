@@ -41,6 +41,8 @@ pub struct Reach {
     pub read: Vec<PathBuf>,
     /// Directories to read and write, with all below them.
     pub write: Vec<PathBuf>,
+    /// The spool: the same, and what others put there may be moved aside whatever it is.
+    pub spool: PathBuf,
 }
 
 /// The sandbox that holds.
@@ -72,11 +74,11 @@ impl Reach {
         read.extend(named.iter().flat_map(|file| places_of(file)));
         read.sort();
         read.dedup();
-        let mut write = vec![config.spool.clone()];
-        write.extend(config.domains.iter().map(|domain| maildir_root(&domain.maildir)));
+        let roots = config.domains.iter().map(|domain| maildir_root(&domain.maildir));
+        let mut write: Vec<PathBuf> = roots.collect();
         write.sort();
         write.dedup();
-        Reach { read, write }
+        Reach { read, write, spool: config.spool.clone() }
     }
 
     /// Closes the sandbox around this thread and all that it will start. Fails only when the kernel has
@@ -105,8 +107,13 @@ impl Reach {
             )),
             RulesetStatus::NotEnforced => Some("the kernel has closed no sandbox".to_owned()),
         };
-        let write = self.write.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
+        let write = self.writable().filter_map(|dir| dir.canonicalize().ok()).collect();
         Ok(Sandbox { write: Some(write), how, gap })
+    }
+
+    /// All directories where files can be made.
+    fn writable(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.spool).chain(&self.write)
     }
 
     fn restrict(&self, ruleset: Ruleset) -> Result<RestrictionStatus, RulesetError> {
@@ -117,8 +124,10 @@ impl Reach {
             .handle_access(AccessNet::BindTcp)?
             .scope(Scope::from_all(ABI::V6))?
             .create()?;
+        let read = self.read.iter().map(|path| (path, read_access()));
         let write = self.write.iter().map(|path| (path, write_access()));
-        for (path, access) in self.read.iter().map(|path| (path, read_access())).chain(write) {
+        let spool = (&self.spool, write_access() | moved_access());
+        for (path, access) in read.chain(write).chain([spool]) {
             // What is not there cannot be reached either.
             let Ok(opened) = PathFd::new(path) else { continue };
             let access = if path.is_dir() { access } else { access & AccessFs::from_file(ABI::V5) };
@@ -170,9 +179,76 @@ fn write_access() -> BitFlags<AccessFs> {
     read_access() | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::Refer | names
 }
 
+/// To move what is no file of ours is, to the kernel, to make it where it goes.
+fn moved_access() -> BitFlags<AccessFs> {
+    AccessFs::MakeSym | AccessFs::MakeFifo | AccessFs::MakeSock
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::io::ErrorKind::PermissionDenied;
+    use std::net::TcpListener;
+    use std::process::Command;
+    use std::thread;
+
+    /// Only the thread that closes it is inside.
+    #[test]
+    fn inside_nothing_else_can_be_done() {
+        let place = env::temp_dir().join(format!("facteur-sandbox-{}", std::process::id()));
+        let at = |name: &str| place.join(name);
+        for dir in ["spool/tmp", "spool/queue", "mail", "config", "outside"] {
+            fs::create_dir_all(at(dir)).unwrap();
+        }
+        for file in ["config/users", "outside/secret", "spool/tmp/a"] {
+            fs::write(at(file), "x").unwrap();
+        }
+        let reach = Reach { read: vec![at("config")], write: vec![at("mail")], spool: at("spool") };
+        let inside = thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                let sandbox = reach.close().unwrap();
+                let denied = |done: std::io::Result<()>| {
+                    done.is_err_and(|error| error.kind() == PermissionDenied)
+                };
+                let is_closed = [
+                    denied(fs::read(at("outside/secret")).map(drop)),
+                    denied(fs::write(at("outside/new"), "x")),
+                    denied(fs::remove_file(at("outside/secret"))),
+                    denied(fs::write(at("config/users"), "x")),
+                    denied(fs::write(at("config/new"), "x")),
+                    denied(std::os::unix::fs::symlink("/", at("mail/link"))),
+                    denied(TcpListener::bind("127.0.0.1:0").map(drop)),
+                    denied(Command::new("/bin/true").status().map(drop)),
+                ];
+                let is_open = [
+                    fs::read(at("config/users")).is_ok(),
+                    fs::write(at("mail/new"), "x").is_ok(),
+                    fs::create_dir(at("mail/ann")).is_ok(),
+                    fs::hard_link(at("spool/tmp/a"), at("spool/queue/a")).is_ok(),
+                    fs::rename(at("spool/tmp/a"), at("spool/queue/b")).is_ok(),
+                    fs::remove_file(at("spool/queue/b")).is_ok(),
+                ];
+                let reaches = ["mail/x/y", "spool", "config", "outside/x"];
+                (
+                    sandbox.how.clone(),
+                    is_closed,
+                    is_open,
+                    reaches.map(|to| sandbox.may_write(&at(to))),
+                )
+            });
+            inside.join().unwrap()
+        });
+        let (how, is_closed, is_open, reaches) = inside;
+        // Out here all is as it was.
+        assert!(fs::write(at("outside/new"), "x").is_ok());
+        fs::remove_dir_all(&place).unwrap();
+        if how == "none" {
+            return eprintln!("skipped: this kernel has no Landlock");
+        }
+        assert_eq!((is_closed, is_open), ([true; 8], [true; 6]), "{how}");
+        assert_eq!(reaches, [true, true, false, false]);
+    }
 
     #[test]
     fn the_part_of_a_path_that_is_the_same_for_all() {

@@ -89,28 +89,18 @@ fn start(request: &Request) -> Result<(Server, Sandbox), Failure> {
     let spool = Spool::open(Arc::new(RealDisk), &site.config.spool).map_err(Failure::Failed)?;
     reach::make_maildir_roots(&site.config);
     // No thread runs yet, and each one that comes inherits it.
-    let sandbox = close_sandbox(&site.config)?;
+    let sandbox = Reach::of(&site.config).close().map_err(Failure::Failed)?;
+    sandbox.gap.iter().for_each(|gap| warn(gap));
     tell(&Event::Started {
         version: env!("CARGO_PKG_VERSION"),
         hostname: site.config.hostname.as_str(),
         config: &name_of(&site.config),
+        sandbox: &sandbox.how,
     });
     let server = Server::start(listeners, site, spool);
     let server =
         server.map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?;
     Ok((server, sandbox))
-}
-
-/// From here on only what is configured can be reached.
-fn close_sandbox(config: &Config) -> Result<Sandbox, Failure> {
-    let reach = Reach::of(config);
-    let sandbox = reach.close().map_err(Failure::Failed)?;
-    if let Some(gap) = &sandbox.gap {
-        warn(gap);
-    }
-    let write: Vec<String> = reach.write.iter().map(|dir| dir.display().to_string()).collect();
-    tell(&Event::Sandboxed { how: &sandbox.how, write: &write.join(" ") });
-    Ok(sandbox)
 }
 
 /// What is bad in users and aliases is named in the log and spoils nothing else.

@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod activation;
 mod auth;
 mod backscatter;
 mod batches;
@@ -32,6 +33,7 @@ mod nameservers;
 mod next_hop;
 mod notices;
 mod outside;
+mod packaging;
 mod pair;
 mod pattern;
 mod play;
@@ -54,6 +56,7 @@ mod spills;
 mod splits;
 mod support;
 mod system;
+mod threats;
 mod tls;
 mod trees;
 mod trusted;

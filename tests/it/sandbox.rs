@@ -12,8 +12,8 @@ const MAIL: &[u8] = b"Subject: x\r\n\r\nHello.\r\n";
 /// A server in the sandbox; nothing where the kernel has none.
 fn serve(place: &Place, config: &str) -> Option<Binary> {
     let server = Binary::serve(place, config);
-    let line = server.wait_for(&["sandboxed by="]);
-    if line.contains("by=none") {
+    let line = server.wait_for(&["started version="]);
+    if line.contains("sandbox=none") {
         skip("this kernel has no Landlock");
         return None;
     }
@@ -32,12 +32,10 @@ fn is_taken(server: &Binary, user: &str) -> bool {
 }
 
 #[test]
-fn the_log_says_that_it_holds_and_where_files_can_be_made() {
+fn the_log_says_that_it_holds() {
     let place = Place::new();
     let Some(server) = serve(&place, &config("")) else { return };
-    let (mail, spool) = (place.at("mail"), place.at("spool"));
-    let line = server.wait_for(&["sandboxed by=\"Landlock V"]);
-    assert!(line.contains(&format!("write=\"{} {}\"", mail.display(), spool.display())), "{line}");
+    server.wait_for(&["started version=", "sandbox=\"Landlock V"]);
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     assert!(status.contains("NoNewPrivs:\t1\n"), "{status}");
     server.stop();

@@ -42,8 +42,13 @@ impl Binary {
 
     /// Starts a command that becomes a serving facteur, and waits until it listens.
     pub fn start(mut command: Command) -> Binary {
-        command.env_remove("RUST_LOG").env_remove("JOURNAL_STREAM");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Binary::start_with_streams(command)
+    }
+
+    /// The same, with the stdin and stdout that the command has.
+    pub fn start_with_streams(mut command: Command) -> Binary {
+        command.env_remove("RUST_LOG").env_remove("JOURNAL_STREAM").stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Log::default());

@@ -94,7 +94,7 @@ fn domains_come_and_go() {
     let (place, net) = (Place::new(), Net::new(&[LATER]));
     net.dns.set("far.test A 127.0.0.2\nleaving.test A 127.0.0.2");
     let leaving = "[domain.\"leaving.test\"]\nmaildir = \"leaving/{user}\"\nany_user = true\n";
-    let coming = "[domain.\"far.test\"]\nmaildir = \"far/{user}\"\nany_user = true\n";
+    let coming = "[domain.\"far.test\"]\nmaildir = \"mail/far/{user}\"\nany_user = true\n";
     place.write("leaving", "no directory, so that mail has to wait");
     let server = Binary::serve(&place, &net.config("retry = [\"1h\"]", leaving));
     let id = post(&server, &["x@far.test", "y@leaving.test", "bob@mx.test"]);
@@ -107,7 +107,7 @@ fn domains_come_and_go() {
     server.wait_for(&["delivered ", &id, "to=x@far.test", "/far/x"]);
     server.wait_for(&["relayed ", &id, "to=y@leaving.test"]);
     until_empty(&place);
-    assert_eq!(files(&place.at("far/x/new")).len(), 1);
+    assert_eq!(files(&place.at("mail/far/x/new")).len(), 1);
     assert_eq!(net.taken(0), ["y@leaving.test"]);
     server.stop();
 }
