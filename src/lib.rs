@@ -45,6 +45,11 @@
 //! server's user write queue files, all others files in a directory that only the server can list, and
 //! from there the [`pickup`] takes them, believing nothing but whose they are.
 //!
+//! Before all that, the start drops what it does not need: sockets are bound as root or handed over
+//! ([`net::handed`]), then root is given up ([`privileges`]), every file is read as the user who will
+//! read it again, and before the first thread a [`sandbox`] closes around what is configured.
+//! `docs/threats.md` says against whom.
+//!
 //! Our own users log in by AUTH: [`smtp::auth`] speaks SASL, [`login`] knows who has which password
 //! ([`store::password`]) and lets one thread compute the hashes. What they submit is completed on its way
 //! in ([`mail::repair`]).
@@ -74,6 +79,8 @@
 //!    is one path segment without `/`, NUL, controls or a leading dot.
 //! 6. A reload, by SIGHUP or because a users or aliases file or the certificate has changed, makes a new
 //!    [`site::Site`] and swaps an `Arc`; a session keeps the one it began with.
+//!    What it reads was first read after privileges were dropped; what the sandbox or the user cannot
+//!    reach is named and keeps its old value.
 //! 7. Temporary or permanent is decided in one place for each kind of failure
 //!    ([`delivery::reply_to`], [`policy`]: a [`smtp::reply::Reply`]; [`smtp::client`]: a
 //!    [`smtp::client::Fate`]; [`route::next_hop`]: an [`route::next_hop::Obstacle`]).

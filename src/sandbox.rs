@@ -101,6 +101,10 @@ impl Reach {
             _ => "none".to_owned(),
         };
         let gap = match status.ruleset {
+            _ if self.writable().any(|dir| dir == Path::new("/")) => Some(
+                "Maildirs begin in the root directory: the sandbox keeps no file from being written"
+                    .to_owned(),
+            ),
             RulesetStatus::FullyEnforced => None,
             RulesetStatus::PartiallyEnforced => Some(format!(
                 "{how} of this kernel holds for files, not for all of devices, ports and signals"

@@ -61,12 +61,17 @@ usage: facteur [-c FILE] serve
 Runs in the foreground until SIGTERM or SIGINT; running transactions may end within
 timeout.shutdown. SIGHUP rereads the configuration and the users. Logs to stderr, one line an
 event; RUST_LOG sets the level (default: info).
+
+Started as root it opens its ports and becomes the user of run_as. Sockets may be handed over by
+systemd instead, which is told of ready, reloading and stopping. Once it serves, only what is
+configured can be reached: a reload that names other directories needs a restart.
 ";
 
 const CHECK_HELP: &str = "\
 usage: facteur [-c FILE] check
 
-Reads the configuration and all files it names, opens no socket, and prints what is served.
+Reads the configuration and all files it names, opens no socket, and prints what is served. As
+root it reads as the user of run_as would.
 Exit status 1: something is wrong; stderr says file, line and why.
 ";
 
