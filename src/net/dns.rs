@@ -5,6 +5,7 @@
 //! servers, hickory-resolver keeps the cache and asks once for all who want to know the same, and
 //! [`driver`] lets it do so without an async runtime. A name is asked as it is, never with a search list.
 
+mod answer;
 mod ask;
 mod driver;
 mod server;
@@ -14,7 +15,7 @@ use crate::config;
 use crate::limits::{DNS_NAME_MAX, LABEL_MAX, QUOTED_MAX};
 use crate::mail::address::Domain;
 use hickory_resolver::net::{DnsError as Negative, NetError};
-use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::op::{DnsResponse, Message, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use std::collections::HashSet;
 use std::fmt;
@@ -226,6 +227,47 @@ fn ask(setup: &Setup, name: &Name, kind: RecordType) -> Result<Answer, DnsFault>
         },
         Err(error) => Err(as_fault(error, began.elapsed())),
     }
+}
+
+/// What the octets of one answer say about the MX of a domain, taken as those of a server are; none
+/// when they answer another question. Nobody is asked: an alias that leads out of the answer is an
+/// answer without MX here.
+pub fn mx_in(octets: &[u8], domain: &Domain) -> Result<Option<Mx>, DnsFault> {
+    let Some(answer) = answer_in(octets, domain.as_str(), RecordType::MX)? else { return Ok(None) };
+    Ok(Some(match answer.response_code {
+        ResponseCode::NXDomain => Mx::NoDomain,
+        _ => match records(&answer, RecordType::MX) {
+            records if records.is_empty() => Mx::None,
+            records => hosts(records)?,
+        },
+    }))
+}
+
+/// The same about the addresses of a host, of one kind.
+pub fn addresses_in(octets: &[u8], host: &str, v6: bool) -> Result<Option<Vec<IpAddr>>, DnsFault> {
+    let kind = if v6 { RecordType::AAAA } else { RecordType::A };
+    let answer = answer_in(octets, host, kind)?;
+    let addresses =
+        |answer: DnsResponse| records(&answer, kind).iter().filter_map(RData::ip_addr).collect();
+    Ok(answer.map(addresses))
+}
+
+/// The octets as an answer to a question that has their id.
+fn answer_in(octets: &[u8], name: &str, kind: RecordType) -> Result<Option<DnsResponse>, DnsFault> {
+    let mut question = Message::query();
+    question.add_query(Query::query(parse(name)?, kind));
+    question.metadata.id = octets.get(..2).map_or(0, |id| u16::from_be_bytes([id[0], id[1]]));
+    if !answer::has_id(octets, &question) || answer::is_truncated(octets) {
+        return Ok(None);
+    }
+    let answer = answer::read(octets, &question).map_err(DnsFault::broken)?;
+    answer.map(|answer| answer::tidy(answer, &question.queries)).transpose()
+}
+
+/// Those of one kind: aliases on the way stand beside them.
+fn records(answer: &DnsResponse, kind: RecordType) -> Vec<RData> {
+    let wanted = answer.answers.iter().filter(|record| record.record_type() == kind);
+    wanted.map(|record| record.data.clone()).collect()
 }
 
 /// What hickory calls an error and is not an answer; most of them are ours, passed through it.

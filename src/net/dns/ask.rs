@@ -4,11 +4,11 @@
 //! of other names are dropped, nonsense is an error.
 
 use super::DnsFault;
+use super::answer::{alias, tidy, too_far};
 use super::server::Server;
-use crate::limits::{DNS_ALIASES_MAX, DNS_RECORDS_MAX, DNS_TRIES};
-use hickory_resolver::proto::op::{DnsResponse, Message, Query, ResponseCode};
-use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
-use std::mem;
+use crate::limits::{DNS_ALIASES_MAX, DNS_TRIES};
+use hickory_resolver::proto::op::{DnsResponse, Message};
+use hickory_resolver::proto::rr::Record;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -87,69 +87,4 @@ impl Servers {
         }
         Err(DnsFault::Timeout(began.elapsed()))
     }
-}
-
-/// Keeps of an answer what belongs to the question: the aliases from its name on, one after the
-/// other, the records at their end, and the SOA when there is nothing.
-fn tidy(mut answer: DnsResponse, queries: &[Query]) -> Result<DnsResponse, DnsFault> {
-    let Some(query) = queries.first() else { return Err(DnsFault::broken("no question")) };
-    let mut records = mem::take(&mut answer.answers);
-    records.retain(|record| record.dns_class == query.query_class());
-    let mut name = query.name().clone();
-    let mut kept: Vec<Record> = Vec::new();
-    for _ in 0..=DNS_ALIASES_MAX {
-        let here: Vec<&Record> = records.iter().filter(|record| record.name == name).collect();
-        let wanted = here.iter().filter(|record| record.record_type() == query.query_type());
-        let before = kept.len();
-        kept.extend(wanted.map(|record| (*record).clone()));
-        let count = kept.len() - before;
-        if count > 0 && answer.response_code == ResponseCode::NXDomain {
-            return Err(DnsFault::broken("records of a name that is said not to exist"));
-        }
-        if count > DNS_RECORDS_MAX {
-            let what = format!("{count} records; more than {DNS_RECORDS_MAX} are not believed");
-            return Err(DnsFault::broken(what));
-        }
-        let next = here.iter().find_map(|record| Some((*record, alias(record)?)));
-        match next {
-            Some((record, target)) if count == 0 => {
-                kept.push(record.clone());
-                name = target.clone();
-            }
-            _ => return settle(answer, name, kept),
-        }
-    }
-    Err(too_far())
-}
-
-/// Where an alias leads.
-fn alias(record: &Record) -> Option<&Name> {
-    match &record.data {
-        RData::CNAME(target) => Some(&target.0),
-        _ => None,
-    }
-}
-
-fn too_far() -> DnsFault {
-    DnsFault::broken("aliases (CNAME) that go in a circle or too far")
-}
-
-/// Puts these records in the place of all others, and decides what the rest of the answer says of
-/// the name at the end of the aliases.
-fn settle(mut answer: DnsResponse, name: Name, kept: Vec<Record>) -> Result<DnsResponse, DnsFault> {
-    answer.authorities.retain(|record| match record.record_type() {
-        RecordType::SOA => record.name.zone_of(&name), // a zone speaks for its own names only
-        kind => kind == RecordType::NS,
-    });
-    let has = |kind| answer.authorities.iter().any(|record| record.record_type() == kind);
-    let denied = answer.response_code == ResponseCode::NXDomain || has(RecordType::SOA);
-    // Nothing, and a pointer to others or no right to say so: a lame server (RFC 2308 §2.2).
-    let knows = answer.recursion_available || answer.authoritative;
-    if kept.is_empty() && !denied && (has(RecordType::NS) || !knows) {
-        return Err(DnsFault::broken("an answer from a server that does not know (lame)"));
-    }
-    answer.answers = kept;
-    answer.authorities.retain(|record| record.record_type() == RecordType::SOA);
-    answer.additionals.clear();
-    Ok(answer)
 }

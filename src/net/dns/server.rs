@@ -3,18 +3,14 @@
 //! [`super::ask`] to see.
 
 use super::DnsFault;
+use super::answer::{self, has_id, is_truncated};
 use crate::limits::{DNS_PAYLOAD, DNS_REST, DNS_STRAYS};
 use crate::net::stream::{TcpWire, Wire};
-use hickory_resolver::proto::op::{DnsResponse, Message, OpCode, ResponseCode};
+use hickory_resolver::proto::op::{DnsResponse, Message, ResponseCode};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// First octets of a message: id, then flags, of which these two count.
-const HEADER: usize = 12;
-const IS_ANSWER: u8 = 0x80;
-const IS_TRUNCATED: u8 = 0x02;
 
 /// A server, and whether it was silent.
 pub struct Server {
@@ -108,7 +104,7 @@ impl Server {
                 Err(error) => return Err(failed(error)),
             };
             if has_id(datagram, question) {
-                if datagram[2] & IS_TRUNCATED != 0 {
+                if is_truncated(datagram) {
                     return Ok(None);
                 }
                 if let Some(answer) = self.read(datagram, question)? {
@@ -141,21 +137,15 @@ impl Server {
         // Nobody else writes into a connection: what does not fit here is the server's own doing.
         match has_id(&answer, question) {
             false => Err(broken("another answer")),
-            true if answer[2] & IS_TRUNCATED != 0 => Err(broken("truncated answer")),
+            true if is_truncated(&answer) => Err(broken("truncated answer")),
             true => self.read(&answer, question)?.ok_or_else(|| broken("another answer")),
         }
     }
 
     /// None when it answers another question.
     fn read(&self, octets: &[u8], question: &Message) -> Result<Option<DnsResponse>, DnsFault> {
-        let answer = DnsResponse::from_buffer(octets.to_vec());
-        let answer = answer.map_err(|error| {
-            DnsFault::broken(format!("{}: answer that cannot be read: {error}", self.address))
-        })?;
-        // Errors often come without the question.
-        let sure = matches!(answer.response_code, ResponseCode::NoError | ResponseCode::NXDomain);
-        let asked = answer.queries == question.queries || (!sure && answer.queries.is_empty());
-        Ok((asked && answer.op_code == OpCode::Query).then_some(answer))
+        let broken = |what| DnsFault::broken(format!("{}: {what}", self.address));
+        answer::read(octets, question).map_err(broken)
     }
 
     fn failed(&self, error: io::Error) -> DnsFault {
@@ -165,13 +155,6 @@ impl Server {
             _ => DnsFault::broken(format!("{}: {error}", self.address)),
         }
     }
-}
-
-/// Whether this may be the answer: it has the id of the question, and is an answer.
-fn has_id(octets: &[u8], question: &Message) -> bool {
-    octets.len() >= HEADER
-        && octets[..2] == question.metadata.id.to_be_bytes()
-        && octets[2] & IS_ANSWER != 0
 }
 
 fn fill(wire: &mut TcpWire, buffer: &mut [u8], deadline: Instant) -> io::Result<()> {
