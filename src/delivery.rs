@@ -227,9 +227,9 @@ impl Post {
     ) -> Result<Draft, StoreError> {
         let Accepted { entry, received, body, .. } = accepted;
         entry.size = received.len() as u64 + body.size();
-        let prefix = entry.header() + received;
         let (draft, file) = self.queue.draft(&entry.id)?;
         let path = draft.path();
+        let prefix = entry.checked_header().doing("write", &path)? + received;
         put(&path, file, &|file| body.copy_to(prefix.as_bytes(), &[], file, &path))?;
         Ok(draft)
     }

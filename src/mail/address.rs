@@ -11,7 +11,7 @@ use super::visible::is_hidden;
 use crate::limits::{DOMAIN_MAX, LOCAL_PART_MAX, PATH_MAX};
 use core::net::IpAddr;
 pub use grammar::is_atext;
-use grammar::{Cursor, is_label, path};
+use grammar::{Cursor, is_label, is_too_long, path};
 use std::fmt;
 
 /// A domain in ASCII lower case, 1 to 255 octets (RFC 5321 §4.1.2, §4.5.3.1.2); U-labels are kept as
@@ -166,7 +166,7 @@ impl Mailbox {
         // As long as a recipient may be: what is taken here is one, sooner or later.
         mailbox.check_length()?;
         match cursor.rest.is_empty() {
-            true if bare.len() + 2 > PATH_MAX => Err(BadAddress::PathLong),
+            true if bare.len() + 2 > PATH_MAX || is_too_long(&mailbox) => Err(BadAddress::PathLong),
             true => Ok(mailbox),
             false => Err(BadAddress::Domain),
         }
@@ -395,6 +395,12 @@ mod tests {
             assert_eq!(forward(&made(tag, 247)), Err(BadAddress::PathLong), "{tag}");
         }
         assert_eq!(forward(&made("SRS2=", 65)), Err(BadAddress::LocalPartLong));
+        // As it is sent on: each of these labels has 2 octets here, and 7 there.
+        let labels = |n| format!("<ann@{}.test>", ["\u{fc}"; 50][..n].join("."));
+        assert!(forward(&labels(30)).is_ok());
+        assert_eq!(forward(&labels(31)), Err(BadAddress::PathLong));
+        let bare = labels(31);
+        assert_eq!(Mailbox::parse(&bare[1..bare.len() - 1]), Err(BadAddress::PathLong));
         let label = "a".repeat(63);
         assert!(Domain::parse(&format!("{label}.{label}.{label}.{label}")).is_ok());
         assert_eq!(Domain::parse(&"a.".repeat(128)), Err(BadAddress::DomainLong));

@@ -89,7 +89,8 @@ impl Drops {
         let (draft, path) = (dir.join(format!(".{}", entry.id)), dir.join(&entry.id));
         let file = self.disk.create(&draft).doing("create", &draft)?;
         let put = || {
-            file.append(entry.header().as_bytes()).doing("write", &draft)?;
+            let header = entry.checked_header().doing("write", &draft)?;
+            file.append(header.as_bytes()).doing("write", &draft)?;
             write(&*file, &draft)?;
             file.share().doing("let the server read", &draft)?;
             file.sync().doing("sync", &draft)?;

@@ -21,6 +21,7 @@ use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::envelope::{BodyType, Notify, Ret, Sender};
 use jiff::Timestamp;
 use std::fmt::{self, Write};
+use std::io;
 
 /// First line of every queue file; another number is another format.
 const VERSION: &str = "facteur queue 1";
@@ -222,6 +223,22 @@ impl Entry {
         }
         let _ = write!(text, "size: {size}\n\n");
         text
+    }
+
+    /// The same, once it is sure that it will be read again: what was promised to a sender must not turn
+    /// out to be damaged later, whatever let it in.
+    pub fn checked_header(&self) -> io::Result<String> {
+        let header = self.header();
+        let end = header.len();
+        let read = Entry::parse(&header[..end - 1], end as u64).and_then(|read| {
+            let same = read.sender.from == self.sender.from && read.recipients == self.recipients;
+            same.then_some(()).ok_or_else(|| "it would be for somebody else".to_owned())
+        });
+        match read {
+            Ok(()) if end <= QUEUE_HEADER_MAX => Ok(header),
+            Ok(()) => Err(io::Error::other("too many recipients for one queue file")),
+            Err(why) => Err(io::Error::other(format!("it could not be read again: {why}"))),
+        }
     }
 
     /// Reads a header without its empty line, with the end of its last line; `message_at` is where

@@ -21,7 +21,7 @@ use super::entry::{Entry, Line, Progress};
 use super::locked;
 use super::maildir::{make_with_parents, sync_with_parents};
 use crate::id::is_id;
-use crate::limits::{MEMORY_BODY_MAX, NAME_TRIES, QUEUE_HEADER_MAX, QUEUE_TMP_AGE};
+use crate::limits::{MEMORY_BODY_MAX, NAME_TRIES, QUEUE_TMP_AGE};
 use reading::apply;
 pub(super) use reading::parse;
 use std::collections::BTreeSet;
@@ -482,11 +482,6 @@ fn make(disk: &dyn Disk, spool: &Path) -> Result<(), StoreError> {
 }
 
 fn write_header(entry: &Entry, file: &dyn DiskFile, path: &Path) -> Result<(), StoreError> {
-    let header = entry.header();
-    if header.len() > QUEUE_HEADER_MAX {
-        // It could be written, and not be read again.
-        let error = io::Error::other("too many recipients for one queue file");
-        return Err(error).doing("write", path);
-    }
+    let header = entry.checked_header().doing("write", path)?;
     file.append(header.as_bytes()).doing("write", path)
 }

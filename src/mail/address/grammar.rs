@@ -23,7 +23,8 @@ pub fn is_atext(b: u8) -> bool {
 }
 
 /// `<[route]mailbox>` at the start of `text`; gives the mailbox and what follows. Longer than
-/// [`PATH_MAX`] octets, brackets and route included, is `PathLong` (RFC 5321 §4.5.3.1.3).
+/// [`PATH_MAX`] octets, brackets and route included, is `PathLong` (RFC 5321 §4.5.3.1.3), also where
+/// only its A-labels make it so: as those it is queued and sent on.
 pub fn path(text: &[u8]) -> Result<(Mailbox, &[u8]), BadAddress> {
     let inner = text.strip_prefix(b"<").ok_or(BadAddress::NoBrackets)?;
     // Only the path has to be UTF-8, not what stands behind it: octets that are not are its own
@@ -43,10 +44,15 @@ pub fn path(text: &[u8]) -> Result<(Mailbox, &[u8]), BadAddress> {
         // The host ended at an octet that no host has.
         _ => BadAddress::Domain,
     })?;
-    match text.len() - rest.len() > PATH_MAX {
+    match text.len() - rest.len() > PATH_MAX || is_too_long(&mailbox) {
         true => Err(BadAddress::PathLong),
         false => Ok((mailbox, rest)),
     }
+}
+
+/// Whether a mailbox, as it is written, is too long for a path.
+pub fn is_too_long(mailbox: &Mailbox) -> bool {
+    mailbox.to_string().len() + "<>".len() > PATH_MAX
 }
 
 /// What is left to read. Each method takes its part from the front; after an error `rest` means

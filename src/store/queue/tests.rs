@@ -1,6 +1,6 @@
 use super::*;
 use crate::limits::QUEUE_READ;
-use crate::mail::address::{Mailbox, ReversePath};
+use crate::mail::address::{Domain, Host, LocalPart, Mailbox, ReversePath};
 use crate::mail::envelope::{BodyType, Sender};
 use crate::store::entry::{Addressee, What};
 use crate::store::memory::MemoryDisk;
@@ -79,6 +79,20 @@ fn one_server_and_whole_messages() {
     queue.clean_tmp(hours(0)).unwrap();
     assert_eq!(disk.list(&queue.tmp()).unwrap().len(), 1);
     queue.clean_tmp(hours(1)).unwrap();
+    assert!(disk.list(&queue.tmp()).unwrap().is_empty());
+}
+
+#[test]
+fn what_could_not_be_read_again_is_not_written() {
+    let (disk, queue, _) = queue();
+    let mut entry = queue.read("m1").unwrap().entry;
+    entry.id = "m2".to_owned();
+    // Made of parts, an address can be longer than any path.
+    let domain = Domain::parse(&["a"; 4].map(|a| a.repeat(62)).join(".")).unwrap();
+    let local = LocalPart::from_plain("ann.smith").unwrap();
+    entry.recipients[0].mailbox = Mailbox { local, host: Host::Domain(domain) };
+    assert!(queue.insert(&entry, |_, _| Ok(())).is_err());
+    assert_eq!(queue.list().unwrap(), ["m1"]);
     assert!(disk.list(&queue.tmp()).unwrap().is_empty());
 }
 
