@@ -21,6 +21,7 @@ mod faults;
 mod forwarding;
 mod forwarding_chain;
 mod forwarding_ends;
+mod fuzz;
 mod goldens;
 mod hosts;
 mod internet;

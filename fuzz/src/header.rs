@@ -1,0 +1,94 @@
+//! The header of a message: found the same however it comes, and a message that one of our users sends is
+//! completed once, keeps its body, and shows no blind copy.
+
+use facteur::limits::{AUTHORS_MAX, CUTS_MAX, DELIVERED_TO_MAX, FIELD_VALUE_MAX};
+use facteur::mail::address::{Domain, Mailbox};
+use facteur::mail::fields::split;
+use facteur::mail::header::{Scanner, Summary, is_mbox_from};
+use facteur::mail::repair::{Header, Missing};
+use facteur::mail::visible::is_hidden;
+
+pub fn run(data: &[u8]) {
+    scanned(data);
+    let Ok(Some(header)) = Header::read(data, true) else { return };
+    // As soon as the end is seen, it is seen where it is.
+    for length in [data.len() / 3, data.len() / 2, data.len().saturating_sub(1), data.len()] {
+        if let Ok(Some(early)) = Header::read(&data[..length], false) {
+            assert_eq!(early.body_at(), header.body_at(), "of {length} octets");
+        }
+    }
+    completed(&header);
+    let domain = Domain::parse("mx.test").unwrap();
+    match header.recipients(&domain, 50) {
+        Ok(found) => {
+            assert!(found.len() <= 50 && found.iter().all(|found| found.check_length().is_ok()));
+            found.iter().for_each(check);
+        }
+        Err(bad) => assert!(!bad.piece.contains(is_hidden), "{bad}"),
+    }
+    if let Ok(found) = header.authors(&domain) {
+        assert!(found.len() <= AUTHORS_MAX);
+        found.iter().for_each(check);
+    }
+}
+
+fn check(mailbox: &Mailbox) {
+    assert!(!mailbox.to_string().contains(char::is_control), "{mailbox}");
+}
+
+fn scan(pieces: &[&[u8]]) -> Summary {
+    let mut scanner = Scanner::default();
+    pieces.iter().for_each(|piece| scanner.feed(piece));
+    scanner.finish()
+}
+
+fn scanned(data: &[u8]) {
+    let found = scan(&[data]);
+    for pieces in super::cuts(data) {
+        assert_eq!(scan(&pieces), found);
+    }
+    assert!(found.delivered_to.len() <= DELIVERED_TO_MAX);
+    assert!(found.delivered_to.iter().all(|value| value.len() <= 3 * FIELD_VALUE_MAX));
+    assert!(found.return_paths.len() <= CUTS_MAX);
+    let (mut kept, mut done) = (b"X: y\n".to_vec(), 0);
+    for cut in &found.return_paths {
+        let (start, end) = (cut.start as usize, cut.end as usize);
+        assert!(done <= start && start < end && end <= data.len());
+        let line = &data[start..end];
+        assert!(line[..11].eq_ignore_ascii_case(b"Return-Path"));
+        assert!(end == data.len() || line.ends_with(b"\n"));
+        kept.extend_from_slice(&data[done..start]);
+        done = end;
+    }
+    kept.extend_from_slice(&data[done..]);
+    // Under a field of ours, as it is delivered; what begins with no field would be read otherwise.
+    let on_top = found.begins_folded || is_mbox_from(data);
+    if found.return_paths.len() < CUTS_MAX && !on_top {
+        let again = scan(&[&kept]);
+        assert!(again.return_paths.is_empty(), "one is left");
+        assert_eq!((again.received, again.delivered_to), (found.received, found.delivered_to));
+    }
+}
+
+fn completed(header: &Header) {
+    let ann = Mailbox::parse("ann@mx.test").unwrap();
+    let domain = Domain::parse("mx.test").unwrap();
+    let date = "2026-02-03T04:05:06+01:00[+01:00]".parse().unwrap();
+    let missing = Missing { date: &date, message_id: "1@mx.test", name: None, from: &ann };
+    for sender in [None, Some(&ann)] {
+        for written in [header.repaired(&missing), header.submitted(&missing, sender, &domain)] {
+            let read = Header::read(&written, true);
+            let Ok(Some(read)) = read else { return };
+            assert_eq!(read.body_at(), written.len(), "it ends early");
+            assert_eq!(read.is_resent(), header.is_resent());
+            assert!(read.repaired(&missing) == written, "completed twice it differs");
+            let submitted = read.submitted(&missing, sender, &domain);
+            let again = Header::read(&submitted, true);
+            let Ok(Some(again)) = again else { return };
+            assert!(again.submitted(&missing, sender, &domain) == submitted, "submitted twice");
+            let names = written.split(|&octet| octet == b'\n').filter_map(split);
+            let mut blind = names.map(|(name, _)| name.to_ascii_lowercase());
+            assert!(!blind.any(|name| name == b"bcc" || name == b"resent-bcc"), "a blind copy");
+        }
+    }
+}
