@@ -8,6 +8,7 @@ mod bounces;
 mod clauses;
 mod client;
 mod commands;
+mod crashes;
 mod daemons;
 mod delivery;
 mod dialogs;

@@ -124,9 +124,13 @@ pub fn within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
 /// Says that a test cannot run here; with FACTEUR_REQUIRE_ALL=1 it fails instead.
 pub fn skip(why: &str) {
     assert!(std::env::var_os("FACTEUR_REQUIRE_ALL").is_none_or(|v| v != "1"), "skipped: {why}");
-    // Past the capture of the test harness, so that it is seen without --nocapture.
+    say(&format!("skipped: {why}"));
+}
+
+/// Says something past the capture of the test harness, so that it is seen without --nocapture.
+pub fn say(what: &str) {
     use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+    let _ = writeln!(std::io::stderr(), "{what}");
 }
 
 /// Whether a program is installed and starts.
