@@ -17,6 +17,11 @@ struct Promises {
 }
 
 impl Promises {
+    /// Whose messages have numbers from that on.
+    fn starting_at(first: usize) -> Promises {
+        Promises { next: AtomicUsize::new(first), kept: Mutex::default() }
+    }
+
     fn next(&self) -> usize {
         self.next.fetch_add(1, SeqCst)
     }

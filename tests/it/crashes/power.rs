@@ -19,7 +19,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-const CUTS: usize = 8;
+/// Of each kind.
+const CUTS: usize = 6;
 
 /// Octets of the disk; a copy has only those that were ever written.
 const DISK: u64 = 128 << 20;
@@ -87,11 +88,33 @@ fn stop_still(server: &Binary) {
     until("all its threads are stopped", || files(&tasks).into_iter().all(is_stopped));
 }
 
+/// A copy of the disk, and what was promised before it was made: for a user here, for another host.
+struct Cut {
+    image: PathBuf,
+    here: Vec<usize>,
+    away: Vec<usize>,
+}
+
+impl Cut {
+    /// Stops the server, copies its disk, and lets it go on. What is promised meanwhile may be in the copy
+    /// or not.
+    fn new(server: &Binary, disk: &Path, [here, away]: [&Promises; 2]) -> Cut {
+        stop_still(server);
+        let (here, away) = (here.all(), away.all());
+        let image = disk.with_extension(facteur::id::message());
+        let mut copying = Command::new("cp");
+        let copied = copying.arg("--sparse=always").arg(disk).arg(&image).status();
+        assert!(copied.unwrap().success());
+        server.signal("CONT");
+        Cut { image, here, away }
+    }
+}
+
 /// Looks at the copy of a disk, then lets a server look.
-fn check(image: &Path, promised: &[usize]) {
+fn check(cut: &Cut) {
     let place = Place::new();
-    let Some(disk) = Disk::mount(image, &place) else { panic!("it could be mounted before") };
-    let is_whole = |promised: &[usize]| {
+    let Some(disk) = Disk::mount(&cut.image, &place) else { panic!("it could be mounted before") };
+    let is_whole = || {
         let mut mail = Vec::new();
         for path in tree(&disk.0.join("mail")).into_iter().filter(|path| is_new(path)) {
             let octets = fs::read(&path).unwrap();
@@ -101,16 +124,17 @@ fn check(image: &Path, promised: &[usize]) {
         }
         let mail = counted(mail);
         let queue = queued(&disk.0.join("spool"));
-        let lost = |number: &&usize| !mail.contains_key(number) || !queue.contains(number);
-        let lost: Vec<_> = promised.iter().filter(lost).collect();
-        assert!(lost.is_empty(), "{lost:?} of {} are lost", promised.len());
+        let lost: Vec<_> = cut.here.iter().filter(|number| !mail.contains_key(number)).collect();
+        assert!(lost.is_empty(), "of {} here {lost:?} are lost", cut.here.len());
+        let lost: Vec<_> = cut.away.iter().filter(|number| !queue.contains(number)).collect();
+        assert!(lost.is_empty(), "of {} in the queue {lost:?} are lost", cut.away.len());
         assert!(mail.values().all(|count| *count == 1), "one is there twice");
     };
-    is_whole(promised);
+    is_whole();
     let server = Binary::serve(&place, &on_the_disk());
     // It goes on as if nothing had happened.
     server.client().delivered(&["ann@mx.test", "x@far.test"], &letter(1_000_000));
-    is_whole(promised);
+    is_whole();
     assert!(files(&disk.0.join("spool/damaged")).is_empty(), "{:#?}", server.lines());
     server.stop();
 }
@@ -130,43 +154,57 @@ fn is_new(path: &Path) -> bool {
     path.parent().is_some_and(|dir| dir.ends_with("new"))
 }
 
+/// Cuts behind a single promise: nothing that comes later has made it durable on the way.
+fn after_single_messages(server: &Binary, disk: &Path) -> Vec<Cut> {
+    let (here, away) = (Promises::default(), Promises::starting_at(1000));
+    let mut client = server.client();
+    let cut = |count| {
+        let (to, promises) = match count % 2 {
+            0 => ("ann@mx.test", &here),
+            _ => ("x@far.test", &away),
+        };
+        promises.send_some(&mut client, &[to], 1);
+        Cut::new(server, disk, [&here, &away])
+    };
+    (0..CUTS).map(cut).collect()
+}
+
+/// Cuts in the middle of many messages.
+fn among_many_messages(server: &Binary, disk: &Path) -> Vec<Cut> {
+    let (promises, mut dice) = (Promises::starting_at(2000), Dice::new(11));
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            let mut client = server.client();
+            let promises = &promises;
+            let to = ["ann@mx.test", "x@far.test"];
+            scope.spawn(move || promises.send_some(&mut client, &to, MESSAGES));
+        }
+        let cut = |_| {
+            // A random moment, of no meaning.
+            let enough = promises.all().len() + 1 + dice.below(25);
+            until("more is promised", || promises.all().len() >= enough);
+            thread::sleep(Duration::from_millis(dice.below(20) as u64));
+            Cut::new(server, disk, [&promises, &promises])
+        };
+        let cuts = (0..CUTS).map(cut).collect();
+        server.signal("KILL");
+        cuts
+    })
+}
+
 #[test]
 fn what_was_promised_survives_power_cuts() {
     let place = Place::new();
     let Some((image, _disk)) = new_disk(&place) else { return };
     let server = Binary::serve(&place, &on_the_disk());
-    let (promises, mut dice) = (Promises::default(), Dice::new(11));
-    let copies: Vec<(PathBuf, Vec<usize>)> = thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            let mut client = server.client();
-            let to = ["ann@mx.test", "x@far.test"];
-            let promises = &promises;
-            scope.spawn(move || promises.send_some(&mut client, &to, MESSAGES));
-        }
-        let cut = |count| {
-            // A random moment, of no meaning.
-            let enough = promises.all().len() + dice.below(25);
-            until("more is promised", || promises.all().len() >= enough);
-            thread::sleep(Duration::from_millis(dice.below(20) as u64));
-            stop_still(&server);
-            // Before the copy: what is promised while it is made may be in it or not.
-            let promised = promises.all();
-            let copy = place.at(&format!("copy.{count}"));
-            let mut copying = Command::new("cp");
-            let copied = copying.arg("--sparse=always").arg(&image).arg(&copy).status();
-            assert!(copied.unwrap().success());
-            server.signal("CONT");
-            (copy, promised)
-        };
-        let copies = (0..CUTS).map(cut).collect();
-        server.signal("KILL");
-        copies
-    });
-    let counts: Vec<usize> = copies.iter().map(|(_, promised)| promised.len()).collect();
+    let mut cuts = after_single_messages(&server, &image);
+    assert!(cuts.last().is_some_and(|cut| cut.here.len() + cut.away.len() == CUTS));
+    cuts.extend(among_many_messages(&server, &image));
+    let counts: Vec<usize> = cuts.iter().map(|cut| cut.here.len()).collect();
     println!("promised before each cut: {counts:?}");
     assert!(counts.last() > Some(&50), "too few to say anything: {counts:?}");
-    for (copy, promised) in copies {
-        check(&copy, &promised);
-        fs::remove_file(copy).unwrap();
+    for cut in cuts {
+        check(&cut);
+        fs::remove_file(&cut.image).unwrap();
     }
 }
