@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -86,6 +86,17 @@ fn round(place: &Place, config: &str, promises: &Promises, sendmail: &Sendmail, 
     });
 }
 
+/// A life that may end before anybody can connect: what was left behind is looked at first.
+fn short_life(place: &Place, life: Duration) {
+    let mut command = Command::new(FACTEUR);
+    command.arg("-c").arg(place.at("facteur.toml")).arg("serve");
+    let mut server = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // A random moment, of no meaning.
+    thread::sleep(life);
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
 #[test]
 fn what_was_promised_is_kept_over_fifty_kills() {
     let mixed = "RCPT*40: 250 2.1.5 ok\nRCPT*20: 450 4.2.0 later\n.*30: 250 2.0.0 taken\n\
@@ -104,6 +115,7 @@ fn what_was_promised_is_kept_over_fifty_kills() {
     for _ in 0..ROUNDS {
         let life = Duration::from_millis(dice.below(150) as u64);
         round(&place, &config, &promises, &sendmail, life);
+        short_life(&place, Duration::from_millis(dice.below(60) as u64));
     }
     let lived = began.elapsed();
     let server = Binary::serve(&place, &config);
@@ -134,7 +146,7 @@ fn what_was_promised_is_kept_over_fifty_kills() {
         kept(&format!("host {host}"), mail, ROUNDS * PER_DESTINATION)
     });
     println!("{} promised in {lived:?}; doubles here {here:?}, away {away:?}", promised.len());
-    assert!(promised.len() > 2 * ROUNDS, "only {} were promised", promised.len());
+    assert!(promised.len() > ROUNDS, "only {} were promised", promised.len());
     assert!(files(&place.at("spool/damaged")).is_empty());
     leftovers_go(&place, &config);
 }
