@@ -7,8 +7,11 @@
 //! Whatever the client does is bounded: a deadline for each step, a pace inside a message, a size
 //! for what is held (RFC 5321 §4.5.3.2, §7.8).
 
+pub mod bounds;
 mod login;
 mod message;
+mod newcomers;
+mod pace;
 mod secrecy;
 mod submission;
 
@@ -16,9 +19,9 @@ use crate::delivery::Post;
 use crate::directory;
 use crate::event::{Event, tell};
 use crate::handoff::{Accepted, Hints};
-use crate::limits::{COMMAND_READ, DATA_READ, PACE_OCTETS, PACE_WINDOW, REPLIES_PENDING};
+use crate::limits::{COMMAND_READ, DATA_READ, REPLIES_PENDING};
 use crate::login::{Login, mechanisms};
-use crate::mail::address::{ForwardPath, Mailbox};
+use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
 use crate::net::listener::Service;
 use crate::net::registry::Ticket;
 use crate::net::stream::Wire;
@@ -31,8 +34,11 @@ use crate::smtp::session::{Action, Question, Session, Settings};
 use crate::store::body::Budget;
 use crate::store::disk::Disk;
 use crate::store::queue::Queue;
+use bounds::Bounds;
 use crossbeam_channel::Sender;
 use message::Incoming;
+use newcomers::Places;
+use pace::Pace;
 use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -58,6 +64,7 @@ pub struct House {
     pub hints: Hints,
     /// Who users are.
     pub login: Login,
+    pub bounds: Bounds,
 }
 
 /// Talks to one client until one side closes; gives the reason, for the log. `site` is the one the
@@ -92,6 +99,7 @@ pub fn converse(
         targets: Vec::new(),
         known: HashSet::new(),
         taken: 0,
+        new: house.bounds.newcomers.places(),
         incoming: None,
         pace: None,
         deadline: Instant::now() + site.config.timeout.command,
@@ -121,10 +129,12 @@ struct Conversation<'a> {
     known: HashSet<Mailbox>,
     /// Recipients taken in this transaction.
     taken: usize,
+    /// Mailboxes that come into being with this message.
+    new: Places<'a>,
     /// None before the first octets of a message: a waiting session holds no buffer for one.
     incoming: Option<Incoming>,
-    /// Inside a message: when the current stretch of [`PACE_WINDOW`] began, and what came in it.
-    pace: Option<(Instant, u64)>,
+    /// Of the message under way, from its first octet on; between two chunks as well.
+    pace: Option<Pace>,
     /// When the next command has to be whole, or the next block of a message has to come.
     deadline: Instant,
 }
@@ -220,9 +230,14 @@ impl Conversation<'_> {
     /// one is answered.
     fn take(&mut self, mut input: &[u8], body: &mut Vec<u8>) -> io::Result<Ended> {
         while !input.is_empty() {
+            let in_data = self.session.in_data();
             let (used, action) = self.session.feed(input, body);
             input = &input[used..];
-            self.keep(used, body);
+            if in_data {
+                let pace = || Pace::new(self.house.bounds.rate, Instant::now());
+                self.pace.get_or_insert_with(pace).add(used);
+            }
+            self.keep(body);
             if let Some(action) = action {
                 let action = self.start_tls(action, input.len());
                 if let Some(reason) = self.act(action)? {
@@ -231,44 +246,38 @@ impl Conversation<'_> {
                 // Counted from our answer: the time that we needed is not the client's.
                 self.deadline = Instant::now() + self.site.config.timeout.command;
                 // Here too: a client that pipelines without end is never idle.
-                if self.ticket.is_stopping() && !self.session.in_transaction() {
-                    return self.leave().map(Some);
+                if !self.session.in_transaction() {
+                    self.new.give_back();
+                    if self.ticket.is_stopping() {
+                        return self.leave().map(Some);
+                    }
                 }
             }
         }
-        // A block renews the deadline, so single octets would hold a session for ever; the pace is
-        // what ends that.
-        if self.session.in_data() {
-            self.deadline = Instant::now() + self.site.config.timeout.data;
-            if self.is_too_slow() {
-                return self.too_slow().map(Some);
-            }
-        } else {
-            self.pace = None;
-        }
-        Ok(None)
+        self.judge_pace()
     }
 
-    /// Keeps what came of a message: `used` octets on the wire, of which `body` is what they mean.
-    fn keep(&mut self, used: usize, body: &mut Vec<u8>) {
-        if let Some((_, octets)) = &mut self.pace {
-            *octets += used as u64;
+    /// A block renews the deadline, so single octets, or chunks of one, would hold a session for ever; the
+    /// pace is what ends that.
+    fn judge_pace(&mut self) -> io::Result<Ended> {
+        if self.session.in_data() {
+            self.deadline = Instant::now() + self.site.config.timeout.data;
         }
+        if !self.session.in_message() {
+            self.pace = None;
+        }
+        match self.pace.as_mut().is_some_and(|pace| pace.is_too_slow(Instant::now())) {
+            true => self.too_slow().map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Keeps what came of a message.
+    fn keep(&mut self, body: &mut Vec<u8>) {
         if !body.is_empty() {
             self.take_in(body);
             body.clear();
         }
-    }
-
-    /// Whether a stretch of [`PACE_WINDOW`] has brought less of a message than it must.
-    fn is_too_slow(&mut self) -> bool {
-        let now = Instant::now();
-        let (since, octets) = *self.pace.get_or_insert((now, 0));
-        if now.saturating_duration_since(since) < PACE_WINDOW {
-            return false;
-        }
-        self.pace = Some((now, 0));
-        octets < PACE_OCTETS
     }
 
     /// Does what the session says, asks and answers until it says something.
@@ -317,17 +326,7 @@ impl Conversation<'_> {
     /// Asks those who know. The session gets its answer before it gets more octets.
     fn decide(&mut self, question: Question) -> io::Result<Action> {
         Ok(match question {
-            Question::Sender(from) => {
-                // Left by a transaction that ended without a message: RSET and EHLO are not seen
-                // here.
-                self.targets.clear();
-                self.known.clear();
-                self.taken = 0;
-                match policy::sender(self.site, &*self.house.disk, &self.visitor, &from) {
-                    Ok(()) => self.session.allow(),
-                    Err(reply) => self.session.refuse(reply),
-                }
-            }
+            Question::Sender(from, size) => self.sender(&from, size),
             Question::Recipient(path) => self.recipient(&path),
             Question::Password(credentials) => self.password(&credentials)?,
             Question::Keys(user) => self.keys(&user)?,
@@ -358,8 +357,30 @@ impl Conversation<'_> {
         })
     }
 
+    fn sender(&mut self, from: &ReversePath, size: Option<u64>) -> Action {
+        // Left by a transaction that ended without a message: RSET and EHLO are not seen here.
+        self.targets.clear();
+        self.known.clear();
+        self.taken = 0;
+        let House { disk, spill, bounds, .. } = self.house;
+        let has_room = |size| bounds.room.has(&**disk, spill, size, Instant::now());
+        match policy::sender(self.site, &**disk, &self.visitor, from) {
+            // Before its octets come, which is what SIZE is for (RFC 1870 §6.1).
+            Ok(()) if size.is_some_and(|size| !has_room(size)) => {
+                let text = "no room on the disk for a message of this size, try later";
+                self.session.refuse(Reply::new(452, "4.3.1", text))
+            }
+            Ok(()) => self.session.allow(),
+            Err(reply) => self.session.refuse(reply),
+        }
+    }
+
     fn recipient(&mut self, path: &ForwardPath) -> Action {
         match policy::recipient(self.site, &*self.house.disk, &self.visitor, path) {
+            Ok(targets) if !self.may_begin(&targets) => {
+                let text = "too many new mailboxes in this hour, try later";
+                self.session.refuse(Reply::new(450, "4.2.1", text))
+            }
             Ok(_) if !self.may_write() => {
                 let text = "too many recipients in this hour, try later";
                 self.session.refuse(Reply::new(450, "4.7.1", text))
@@ -382,6 +403,15 @@ impl Conversation<'_> {
             }
             Err(reply) => self.session.refuse(reply),
         }
+    }
+
+    /// Whether there may be Maildirs for all whom a recipient leads to, those that nobody had before too.
+    fn may_begin(&mut self, targets: &Targets) -> bool {
+        let is_new = |to: &&Destination| {
+            !self.known.contains(&to.mailbox) && policy::is_new(self.site, &*self.house.disk, to)
+        };
+        let new = targets.here.iter().filter(is_new).count();
+        (0..new).all(|_| self.new.take(Instant::now()))
     }
 
     /// Who was reached by an alias alone, and is a recipient as well: from now on this is that

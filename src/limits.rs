@@ -188,11 +188,32 @@ pub const DROP_AGE: Duration = Duration::from_secs(3600);
 /// Names tried for one file before we give up; each is new, so a second is already a wonder.
 pub const NAME_TRIES: usize = 16;
 
-/// Slowest pace of a client inside a message: this many octets in each [`PACE_WINDOW`].
+/// Slowest pace of a client inside a message: this many octets in each [`PACE_WINDOW`], which is 1 KiB a
+/// minute; the slowest link that carries mail has fifty times as much.
 pub const PACE_OCTETS: u64 = 5 * 1024;
 
 /// Over what time the pace of a client inside a message is measured.
 pub const PACE_WINDOW: Duration = Duration::from_secs(300);
+
+/// Commands that one session may say without bringing a message: NOOP, RSET, VRFY and the like, and MAIL.
+/// A client that keeps its connection by a NOOP a minute keeps it for 16 hours, and one that checks
+/// addresses checks 500. Postfix allows 100 and then slows down; we close.
+pub const IDLE_COMMANDS_MAX: usize = 1000;
+
+/// Recipients that one session may have refused without bringing a message. So many that a client with a
+/// long list, which goes on with those that were taken (RFC 5321 §4.5.3.1.10), never meets it.
+pub const RECIPIENTS_REFUSED_MAX: usize = 100_000;
+
+/// Maildirs that mail may bring into being in an hour where any name is a user (`any_user`): each is
+/// four directories, and anybody can make up names. Above what one message may have recipients.
+pub const MAILDIRS_AN_HOUR: usize = 5000;
+
+/// Room that a message needs beside the size it announces, in octets: what we put on top, and the
+/// blocks of directories.
+pub const ROOM_BESIDE: u64 = 64 * 1024;
+
+/// How long the free space of the spool is believed.
+pub const ROOM_LOOK: Duration = Duration::from_secs(1);
 
 /// Replies that may gather before they are sent, in octets; a pipelining client gets them in one go.
 pub const REPLIES_PENDING: usize = 4 * 1024;

@@ -8,11 +8,12 @@ use crate::handoff::{Hint, Hints};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, ReversePath};
 use crate::mail::header::Summary;
 use crate::net::listener::Service;
-use crate::route::{Destination, End, resolve};
+use crate::route::{Destination, End, POSTMASTER, resolve};
 use crate::site::Site;
 use crate::smtp::command::Node;
 use crate::smtp::reply::{Reply, quoted};
 use crate::store::disk::{Disk, StoreError};
+use crate::store::maildir;
 use std::net::IpAddr;
 
 /// Who came.
@@ -205,6 +206,19 @@ pub fn is_trusted(site: &Site, client: IpAddr) -> bool {
 /// notices, ask who is who, and start what waits.
 pub fn is_known(site: &Site, visitor: &Visitor) -> bool {
     visitor.user.is_some() || is_trusted(site, visitor.client)
+}
+
+/// Whether mail for a mailbox brings it into being: any name is a user there, and nobody has written this
+/// one down or got mail as it yet. Postmaster always may (RFC 5321 §4.5.1).
+pub fn is_new(site: &Site, disk: &dyn Disk, to: &Destination) -> bool {
+    let Host::Domain(domain) = &to.mailbox.host else { return false };
+    let name = to.mailbox.local.as_str();
+    let Some(local) = site.domain(domain).filter(|local| local.config.any_user) else {
+        return false;
+    };
+    let is_listed = local.users.is_some_and(|users| users.get(name).is_some());
+    // What cannot be looked at is told by delivery.
+    !is_listed && name != POSTMASTER && !maildir::exists(disk, &to.maildir).unwrap_or(true)
 }
 
 /// A message that has been here before is looping (RFC 5321 §6.3).

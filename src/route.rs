@@ -106,7 +106,8 @@ struct Router<'a> {
     circled: bool,
 }
 
-const POSTMASTER: &str = "postmaster";
+/// Who has to be somebody at every domain (RFC 5321 §4.5.1).
+pub const POSTMASTER: &str = "postmaster";
 
 impl<'a> Router<'a> {
     fn new(site: &'a Site, disk: &'a dyn Disk) -> Router<'a> {

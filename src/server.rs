@@ -21,6 +21,7 @@ pub use spool::Spool;
 
 use fresh::fresh;
 
+use crate::conversation::bounds::Bounds;
 use crate::conversation::{House, converse};
 use crate::delivery::{Heralds, Post};
 use crate::event::{Event, tell};
@@ -107,9 +108,9 @@ impl Server {
         let entrance_disk = disk.clone();
         let budget = Budget::new(MEMORY_BODIES_MAX);
         let entrance_hints = hints.clone();
-        let login = Login::start()?;
+        let (login, bounds) = (Login::start()?, Bounds::default());
         let post = Some(post);
-        let house = House { disk, post, delivery, budget, spill, queue, hints, login };
+        let house = House { disk, post, delivery, budget, spill, queue, hints, login, bounds };
         let house = Arc::new(house);
         let registry = Arc::new(Registry::default());
         let pool = Pool::new(move |guest: Guest| guest.serve(&house));

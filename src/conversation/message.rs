@@ -75,6 +75,7 @@ impl Conversation<'_> {
         let asked = envelope.recipients.iter().any(is_success_asked);
         let entry = asked.then(|| accepted.0.entry.clone());
         let late = deliver(self.house, accepted, || self.ticket.is_ending())?;
+        self.new.spend();
         self.tell_taken(&id, envelope, size, &targets, &late);
         if let Some(entry) = entry {
             self.notify(entry, envelope, &body, &targets, &late);

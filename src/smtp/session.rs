@@ -5,6 +5,7 @@
 //! it feeds more. Order, syntax and protocol limits are decided here, people and policy never.
 
 mod auth;
+mod idle;
 mod message;
 mod secrecy;
 mod stranger;
@@ -41,8 +42,8 @@ pub enum Action {
 /// What the session cannot know by itself.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Question {
-    /// May this sender begin a transaction?
-    Sender(ReversePath),
+    /// May this sender begin a transaction, with a message of about so many octets (SIZE=)?
+    Sender(ReversePath, Option<u64>),
     /// Does this recipient get mail here?
     Recipient(ForwardPath),
     /// All octets of the message are there: take it? Its transaction is over whatever the answer.
@@ -127,6 +128,10 @@ pub struct Session {
     bindings: Bindings,
     is_authenticated: bool,
     errors: usize,
+    /// Commands since the last message that brought none nearer.
+    idled: usize,
+    /// Recipients that were refused since then.
+    recipients_refused: usize,
     /// Wrong passwords.
     auth_failures: usize,
     /// AUTH was the last command, and what follows is none: perhaps the password.
@@ -146,6 +151,8 @@ impl Session {
             bindings: Bindings::default(),
             is_authenticated: false,
             errors: 0,
+            idled: 0,
+            recipients_refused: 0,
             auth_failures: 0,
             after_auth: false,
             exchange: None,
@@ -190,7 +197,10 @@ impl Session {
                 });
                 self.after_auth = is_auth || parsed.is_err() && self.after_auth;
                 match parsed {
-                    Ok(command) => self.command(command),
+                    Ok(command) => match self.idle(&command) {
+                        Some(end) => end,
+                        None => self.command(command),
+                    },
                     Err(reply) => self.send(reply),
                 }
             }
@@ -244,33 +254,29 @@ impl Session {
 
     /// No to any question, with the reply that says why.
     pub fn refuse(&mut self, reply: Reply) -> Action {
-        self.state = match std::mem::replace(&mut self.state, State::Idle) {
-            State::AskedSender(_) | State::AskedMessage | State::AskedAuth(_) => State::Idle,
-            State::AskedName(state) => *state,
-            State::AskedRecipient(envelope, _) if envelope.recipients.is_empty() => {
-                State::Mail(envelope, true)
+        let action = match std::mem::replace(&mut self.state, State::Idle) {
+            State::AskedSender(_) | State::AskedMessage | State::AskedAuth(_) => {
+                self.send(reply.about(&self.settings.id))
             }
-            State::AskedRecipient(envelope, _) => State::Rcpt(envelope),
+            State::AskedName(state) => {
+                self.state = *state;
+                self.send(reply.about(&self.settings.id))
+            }
+            State::AskedRecipient(envelope, _) => {
+                self.state = match envelope.recipients.is_empty() {
+                    true => State::Mail(envelope, true),
+                    false => State::Rcpt(envelope),
+                };
+                self.refuse_recipient(reply)
+            }
             other => return self.unasked(other),
         };
-        let reply = reply.about(&self.settings.id);
-        let action = self.send(reply);
         self.prompt(action)
     }
 
     /// Whether MAIL was accepted and its message has not ended; also while a chunk is read away.
     pub fn in_transaction(&self) -> bool {
         !matches!(self.state, State::Idle | State::Auth(_) | State::AskedAuth(_))
-    }
-
-    /// Whether the next octets are those of a message, or of a chunk that is read away.
-    pub fn in_data(&self) -> bool {
-        matches!(self.state, State::Data(..) | State::Chunk(_))
-    }
-
-    /// Whether a message has begun and not ended, also between two chunks.
-    pub fn in_message(&self) -> bool {
-        self.in_data() || matches!(self.state, State::Between(..))
     }
 
     /// Whether this transaction may use UTF-8 in addresses.
@@ -409,7 +415,7 @@ impl Session {
             let reply = self.too_large();
             return self.send(reply);
         }
-        let question = Question::Sender(sender.from.clone());
+        let question = Question::Sender(sender.from.clone(), sender.size);
         self.state = State::AskedSender(sender);
         Action::Ask(question)
     }
@@ -419,8 +425,7 @@ impl Session {
             self.state = State::Rcpt(envelope);
             // 452 and not 552, so that the others are sent later (RFC 5321 §4.5.3.1.10).
             let text = "too many recipients, send this message and come again";
-            let reply = Reply::new(452, "4.5.3", text).about(&self.settings.id);
-            return self.send(reply);
+            return self.refuse_recipient(Reply::new(452, "4.5.3", text));
         }
         let question = Question::Recipient(recipient.path.clone());
         self.state = State::AskedRecipient(envelope, recipient);
@@ -461,11 +466,6 @@ impl Session {
 
     fn order(&mut self, text: &str) -> Action {
         self.send(order(text))
-    }
-
-    fn too_large(&self) -> Reply {
-        let text = format!("message is larger than {} octets", self.settings.message_size);
-        Reply::new(552, "5.3.4", text).about(&self.settings.id)
     }
 
     fn farewell(&self) -> String {

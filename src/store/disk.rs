@@ -5,6 +5,7 @@
 //! Maildir is.
 
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::syncfs;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
@@ -55,6 +56,9 @@ pub trait Disk: Send + Sync {
     fn stat(&self, path: &Path) -> io::Result<Meta>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Octets that the file system of a directory has free for everybody; `u64::MAX` where it does not
+    /// count them.
+    fn room(&self, dir: &Path) -> io::Result<u64>;
 }
 
 /// What can be done to an open file.
@@ -233,6 +237,15 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn room(&self, dir: &Path) -> io::Result<u64> {
+        let found = statvfs(dir)?;
+        Ok(match found.blocks() {
+            0 => u64::MAX,
+            // Free blocks that are root's alone are left out, whoever we are.
+            _ => found.blocks_available().saturating_mul(found.fragment_size()),
+        })
     }
 }
 

@@ -39,6 +39,8 @@ struct Inner {
     nodes: BTreeMap<PathBuf, Node>,
     operations: Vec<Operation>,
     fault: Option<Fault>,
+    /// What is free; none: any number of octets.
+    room: Option<u64>,
     claimed: BTreeSet<PathBuf>,
 }
 
@@ -65,6 +67,11 @@ impl MemoryDisk {
     /// From now on nothing fails any more.
     pub fn clear_fault(&self) {
         self.inner().fault = None;
+    }
+
+    /// From now on it says that so many octets are free; none of them is ever used up.
+    pub fn set_room(&self, octets: u64) {
+        self.inner().room = Some(octets);
     }
 
     /// All operations so far, in order, failed ones too: which sync came before which name is what
@@ -256,6 +263,10 @@ impl Disk for MemoryDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         // Durable from the start: only that it was asked for can be seen.
         self.step("sync_dir", dir).map(drop)
+    }
+
+    fn room(&self, dir: &Path) -> io::Result<u64> {
+        Ok(self.step("room", dir)?.room.unwrap_or(u64::MAX))
     }
 }
 

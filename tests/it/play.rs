@@ -37,6 +37,7 @@ use crate::pattern::{Pattern, is_date, is_well_formed, octets, replies};
 use crate::secrecy::{self, Line, Pair};
 use crate::support::{PATIENCE, Place, tree};
 use facteur::config::Config;
+use facteur::conversation::bounds::Bounds;
 use facteur::conversation::{House, converse};
 use facteur::delivery::{Heralds, Post};
 use facteur::handoff::Hints;
@@ -77,6 +78,9 @@ const SITE: [&str; 6] = [
 /// Where the spool of a dialog is, below its place.
 const SPOOL: &str = "facteur-data/spool";
 const QUEUE: &str = "facteur-data/spool/queue";
+
+/// Octets that are free in memory; on a real disk it is not much more.
+const ROOM: u64 = 1 << 40;
 
 /// Who is at mx.test; at old.test it is whoever has a Maildir.
 const USERS: &str = "ann:{PLAIN}x\nbob:{PLAIN}x\nCarol:{PLAIN}x\n";
@@ -277,6 +281,7 @@ impl Dialog {
     /// Plays against the core: no socket, no disk.
     pub fn in_memory(&self, place: &Place, site: &Arc<Site>, pace: Pace) -> Played {
         let memory = MemoryDisk::new();
+        memory.set_room(ROOM);
         let disk: Arc<dyn Disk> = Arc::new(memory.clone());
         self.make_maildirs(&*disk, place);
         let (delivery, accepted) = crossbeam_channel::bounded(16);
@@ -288,8 +293,9 @@ impl Dialog {
         let (hints, _hints) = Hints::new(16);
         let heralds = Heralds { delivered, queued: hints.clone() };
         let (budget, spill) = (Budget::new(1 << 20), "/".into());
-        let login = Login::start().unwrap();
-        let house = House { disk, post: Some(post), delivery, budget, spill, queue, hints, login };
+        let (login, bounds) = (Login::start().unwrap(), Bounds::default());
+        let house =
+            House { disk, post: Some(post), delivery, budget, spill, queue, hints, login, bounds };
         let (id, client, service) = ("s0123456789abc".to_owned(), self.client, self.service);
         let visitor = Visitor { id, client, service, user: None };
         let ticket = Arc::new(Registry::default()).enter(None, self.client, 1, 1).unwrap();

@@ -6,6 +6,7 @@
 use crate::support::{PATIENCE, config, text, within};
 use crossbeam_channel::{Receiver, bounded};
 use facteur::config::Config;
+use facteur::conversation::bounds::Bounds;
 use facteur::conversation::{House, converse};
 use facteur::delivery::{Heralds, Post};
 use facteur::handoff::{Accepted, Hint, Hints};
@@ -69,6 +70,7 @@ impl Room {
             queue,
             hints,
             login: Login::start().unwrap(),
+            bounds: Bounds::default(),
         };
         Room {
             disk,

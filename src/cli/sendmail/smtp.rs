@@ -4,6 +4,7 @@
 use super::caller::Caller;
 use super::status::{Refusal, Status};
 use crate::config::Network;
+use crate::conversation::bounds::Bounds;
 use crate::conversation::{House, converse};
 use crate::delivery::reply_to;
 use crate::handoff::{Accepted, Hints, Outcome};
@@ -41,6 +42,7 @@ pub fn run(caller: &Caller) -> Result<(), Refusal> {
         hints,
         login: Login::start()
             .map_err(|error| Refusal::new(Status::System, format!("no thread: {error}")))?,
+        bounds: Bounds::default(),
     };
     let (id, service) = (crate::id::session(), Service::Smtp);
     let visitor = Visitor { id, client: CLIENT, service, user: None };

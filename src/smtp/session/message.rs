@@ -28,6 +28,16 @@ enum ChunkOf {
 }
 
 impl Session {
+    /// Whether the next octets are those of a message, or of a chunk that is read away.
+    pub fn in_data(&self) -> bool {
+        matches!(self.state, State::Data(..) | State::Chunk(_))
+    }
+
+    /// Whether a message has begun and not ended, also between two chunks.
+    pub fn in_message(&self) -> bool {
+        self.in_data() || matches!(self.state, State::Between(..))
+    }
+
     /// Octets up to the final dot (RFC 5321 §4.1.1.4, §4.5.2). As of [`Session::feed`].
     pub(super) fn feed_data(
         &mut self,
@@ -134,6 +144,7 @@ impl Session {
     /// mended (RFC 5321 §2.3.8, §4.1.1.4): hosts that take it for a line end would find a second
     /// message inside.
     fn message(&mut self, envelope: Envelope, size: u64, bare: bool) -> Action {
+        self.has_brought();
         if size > self.settings.message_size {
             let reply = self.too_large();
             self.send(reply)
@@ -152,6 +163,11 @@ impl Session {
     /// not looked at SIZE, and RFC 5321 §7.8 lets a server defend itself.
     fn is_far_too_large(&self, size: u64) -> bool {
         size > self.settings.message_size.saturating_mul(2)
+    }
+
+    pub(super) fn too_large(&self) -> Reply {
+        let text = format!("message is larger than {} octets", self.settings.message_size);
+        Reply::new(552, "5.3.4", text).about(&self.settings.id)
     }
 
     /// 421 and not 552: in the middle of a message only a close can be understood.

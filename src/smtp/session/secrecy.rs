@@ -5,11 +5,13 @@ use crate::smtp::reply::Reply;
 
 impl Session {
     /// TLS begins here: all that was said in the clear may be somebody else's, and is forgotten
-    /// (RFC 3207 §4.2). But errors still count.
+    /// (RFC 3207 §4.2). But errors still count, and what brought no message.
     pub fn secured(&mut self) {
         *self = Session {
             is_secured: true,
             errors: self.errors,
+            idled: self.idled,
+            recipients_refused: self.recipients_refused,
             auth_failures: self.auth_failures,
             ..Session::new(self.settings.clone())
         };

@@ -100,6 +100,10 @@ impl Disk for Fake {
         unsupported()
     }
 
+    fn room(&self, _: &Path) -> io::Result<u64> {
+        unsupported()
+    }
+
     fn set_mode(&self, _: &Path, _: u32) -> io::Result<()> {
         unsupported()
     }
