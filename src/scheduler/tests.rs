@@ -1,7 +1,8 @@
 use super::worker::tests::{ANY_USER, Place};
 use super::*;
 use crate::store::entry::{Line, What};
-use std::io::ErrorKind;
+use jiff::SignedDuration;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -49,6 +50,31 @@ fn what_has_changed_is_looked_at_though_other_hints_were_lost() {
     scheduler.look_all(false);
     scheduler.look_at_some();
     assert_eq!(scheduler.board.wakes(), Some(due::AT_ONCE));
+}
+
+/// Due times are moments of the clock on the wall: when that is set, they are taken anew from the disk.
+#[test]
+fn a_clock_that_jumps() {
+    const MESSAGES: usize = 100;
+    for (jump, plans_anew) in [(3600, true), (-3600, true), (40, true), (-40, true), (5, false)] {
+        let (_place, mut scheduler) = scheduler(MESSAGES);
+        while !scheduler.looks.is_empty() {
+            scheduler.look_at_some();
+        }
+        let shown = Timestamp::now() - SignedDuration::from_secs(jump);
+        scheduler.clocks = (Instant::now(), shown);
+        scheduler.follow_clock();
+        let anew = scheduler.looks.len();
+        // Past the capture of the test harness, as all measures of abuse are.
+        let line =
+            format!("abuse: clock set by {jump} s: {anew} of {MESSAGES} messages planned anew\n");
+        let _ = std::io::stderr().write_all(line.as_bytes());
+        assert_eq!(anew, if plans_anew { MESSAGES } else { 0 }, "set by {jump} s");
+        // Once: the next look at it finds it where it should be.
+        scheduler.looks.clear();
+        scheduler.follow_clock();
+        assert!(scheduler.looks.is_empty(), "set by {jump} s");
+    }
 }
 
 #[test]

@@ -99,6 +99,14 @@ impl Client {
         }
     }
 
+    /// [`Client::reply`] to what may take minutes on a busy disk.
+    pub fn reply_at_leisure(&mut self) -> String {
+        self.0.get_ref().tcp().set_read_timeout(Some(20 * PATIENCE)).unwrap();
+        let reply = self.reply();
+        self.0.get_ref().tcp().set_read_timeout(Some(PATIENCE)).unwrap();
+        reply
+    }
+
     /// Sends one command, gives its reply.
     pub fn ask(&mut self, command: &str) -> String {
         self.send(format!("{command}\r\n").as_bytes());

@@ -1,5 +1,6 @@
 //! All integration tests, in one binary.
 
+mod abuse;
 mod activation;
 mod auth;
 mod backscatter;

@@ -89,6 +89,11 @@ impl Room {
         room
     }
 
+    /// From now on sessions are bound by these.
+    pub fn bind(&mut self, bounds: Bounds) {
+        self.house.as_mut().unwrap().bounds = bounds;
+    }
+
     /// From now on messages are delivered, first all that wait, as one batch.
     pub fn open(&self) {
         let (post, accepted) = (self.house().post.clone(), self.accepted.clone());

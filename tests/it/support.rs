@@ -19,10 +19,24 @@ pub struct Place(PathBuf);
 
 impl Place {
     pub fn new() -> Place {
+        Place::below(&std::env::temp_dir())
+    }
+
+    /// In memory, where a sync takes no time; on the disk where nothing is in memory.
+    pub fn in_memory() -> Place {
+        let memory = Path::new("/dev/shm");
+        let is_good = nix::unistd::access(memory, nix::unistd::AccessFlags::W_OK).is_ok();
+        match is_good {
+            true => Place::below(memory),
+            false => Place::new(),
+        }
+    }
+
+    fn below(dir: &Path) -> Place {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("facteur-it-{}-{count}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let path = dir.join(name);
         fs::create_dir(&path).unwrap();
         // Children that run as another user have to get in.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();

@@ -1,0 +1,106 @@
+//! Many clients at once, most of whom say nothing; and more than there may be.
+
+use super::{MAIL, MIB, at_most, connect_from, entries, has_descriptors, memory, say};
+use crate::client::Client;
+use crate::servers::Binary;
+use crate::support::{Place, config, skip, until};
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::time::Instant;
+
+/// Some of the 127/8, each a client of its own.
+fn address(number: usize) -> IpAddr {
+    Ipv4Addr::new(127, 77, (number / 200) as u8, (number % 200) as u8 + 1).into()
+}
+
+/// What the server says first to a client of that address, and the connection.
+fn greeted(client: IpAddr, server: &Binary) -> (String, TcpStream) {
+    let mut stream = connect_from(client, server.address);
+    let (mut banner, mut octet) = (Vec::new(), [0]);
+    while !banner.ends_with(b"\n") && stream.read(&mut octet).is_ok_and(|read| read == 1) {
+        banner.push(octet[0]);
+    }
+    (String::from_utf8(banner).unwrap(), stream)
+}
+
+const CROWD: usize = 10_000;
+
+#[test]
+fn ten_thousand_idle_sessions() {
+    if !has_descriptors(CROWD as u64 + 2000) {
+        return skip("fewer than 12,000 open files are allowed here");
+    }
+    let place = Place::new();
+    let server = Binary::serve(&place, &config("[limit]\nsessions = 12000"));
+    server.client().delivered(&["ann@mx.test"], MAIL);
+    let (threads, descriptors) = (entries(server.pid(), "task"), entries(server.pid(), "fd"));
+    let before = memory(server.pid(), "VmRSS");
+    // 50 of each address, which is what `limit.sessions_per_client` allows.
+    let idle: Vec<TcpStream> = (0..CROWD)
+        .map(|number| {
+            let (banner, stream) = greeted(address(number / 50), &server);
+            assert!(banner.starts_with("220 "), "session {number}: {banner:?}");
+            stream
+        })
+        .collect();
+    assert!(entries(server.pid(), "task") >= CROWD);
+    let each = (memory(server.pid(), "VmRSS") - before) / CROWD as u64;
+    at_most("memory of one of 10000 idle sessions", each, 64, "KiB");
+    // The best of several: what else runs on this machine is not the server's doing.
+    let best = (0..20).map(|number| {
+        let began = Instant::now();
+        let (banner, _) = greeted(address(5000 + number), &server);
+        assert!(banner.starts_with("220 "), "{banner:?}");
+        began.elapsed()
+    });
+    let best = best.min().unwrap().as_millis() as u64;
+    at_most("10000 idle sessions: banner of a new one", best, 50, "ms");
+    let began = Instant::now();
+    server.client().delivered(&["ann@mx.test"], MAIL);
+    at_most("the same: a message", began.elapsed().as_millis() as u64, 10_000, "ms");
+    drop(idle);
+    until("descriptors are free again", || entries(server.pid(), "fd") <= descriptors);
+    until("threads are gone", || entries(server.pid(), "task") <= threads);
+    at_most("memory after them", memory(server.pid(), "VmRSS") / MIB, 128, "MiB");
+    server.stop();
+}
+
+#[test]
+fn one_more_than_a_client_may_have() {
+    let place = Place::new();
+    let both = config("").replace("[\"127.0.0.1:0\"]", "[\"127.0.0.1:0\", \"[::1]:0\"]");
+    let Ok(_) = std::net::TcpListener::bind("[::1]:0") else {
+        return skip("there is no IPv6 here");
+    };
+    let server = Binary::serve(&place, &both);
+    let six = server.wait_for(&["listening service=smtp ", "address=[::1]:"]);
+    let six = crate::servers::value(&six, "address").unwrap().parse().unwrap();
+    for (name, own) in [("IPv4", server.address), ("IPv6", six)] {
+        let _full: Vec<Client> = (0..50).map(|_| Client::greeted(own)).collect();
+        for _ in 0..10 {
+            Client::connect(own).expect_last("421 4.7.0 ");
+        }
+        say(&format!("sessions_per_client by {name}: 50 taken, then 10 of 10 heard 421 4.7.0"));
+        let (banner, _) = greeted(address(0), &server);
+        assert!(banner.starts_with("220 "), "another address: {banner:?}");
+    }
+    server.stop();
+}
+
+#[test]
+fn one_more_than_there_may_be() {
+    let place = Place::new();
+    let server = Binary::serve(&place, &config("[limit]\nsessions = 100"));
+    let crowd: Vec<_> = (0..100).map(|number| greeted(address(number), &server)).collect();
+    assert!(crowd.iter().all(|(banner, _)| banner.starts_with("220 ")));
+    let began = Instant::now();
+    for number in 0..100 {
+        let (banner, _) = greeted(address(1000 + number), &server);
+        assert!(banner.starts_with("421 4.3.2 "), "{banner:?}");
+    }
+    let each = began.elapsed() / 100;
+    at_most("sessions = 100: 421 4.3.2 to one more", each.as_millis() as u64, 50, "ms");
+    drop(crowd);
+    until("there is a place again", || greeted(address(0), &server).0.starts_with("220 "));
+    server.stop();
+}

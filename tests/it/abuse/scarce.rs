@@ -1,0 +1,96 @@
+//! A system that grants no more: descriptors, threads. The server says so, waits, and goes on.
+
+use super::{MAIL, at_most, entries, processor_time, say, until_served};
+use crate::client::Client;
+use crate::servers::{Binary, FACTEUR};
+use crate::support::{Place, config, has_program, skip, until};
+use nix::unistd::geteuid;
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+#[test]
+fn no_descriptors() {
+    let place = Place::new();
+    let file = place.write("facteur.toml", config("[limit]\nsessions_per_client = 1000"));
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64 && exec \"$@\"", "sh", FACTEUR, "-c"]);
+    let server = Binary::start({
+        command.arg(file).arg("serve");
+        command
+    });
+    let mut before = server.client();
+    before.delivered(&["ann@mx.test"], MAIL);
+    let crowd: Vec<TcpStream> =
+        (0..200).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    server.wait_for(&["warning ", "cannot accept on ", "waiting"]);
+    let (cpu, began) = (processor_time(server.pid()), Instant::now());
+    // Who is in is served as far as that goes: nothing that was not taken is answered 250.
+    let (mut refused, mut taken) = (0, 1);
+    while began.elapsed() < Duration::from_secs(2) {
+        let reply = before.deliver(&["ann@mx.test"], MAIL);
+        assert!(reply.starts_with("451 4.3.0 ") || reply.starts_with("250 2.0.0 "), "{reply}");
+        refused += usize::from(reply.starts_with("451"));
+        taken += usize::from(reply.starts_with("250"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let spent = (processor_time(server.pid()) - cpu).as_millis() as u64;
+    at_most("no descriptors: processor time in 2 s", spent, 500, "ms");
+    assert_eq!(place.mail("ann").len(), taken);
+    say(&format!("no descriptors: {refused} messages of one session heard 451, {taken} 250"));
+    drop(crowd);
+    until_served(&server);
+    before.delivered(&["ann@mx.test"], MAIL);
+    let told = server.lines().iter().filter(|line| line.contains("cannot accept on ")).count();
+    at_most("no descriptors: lines in the log about it", told as u64, 10, "lines");
+    server.stop();
+}
+
+/// Nobody has this number, so that only our own threads are counted.
+const NOBODY: u32 = 61_234;
+
+#[test]
+fn no_threads() {
+    if !geteuid().is_root() || !has_program("prlimit", "--version") {
+        return skip("only root can become a user who may have few threads (prlimit)");
+    }
+    let place = Place::new();
+    let file = place.write("facteur.toml", config("[limit]\nsessions_per_client = 1000"));
+    std::os::unix::fs::chown(place.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let mut command = Command::new("prlimit");
+    command.args(["--nproc=40:40", FACTEUR, "-c"]).arg(file).arg("serve");
+    command.uid(NOBODY).gid(NOBODY);
+    let server = Binary::start(command);
+    let mut before = server.client();
+    before.delivered(&["ann@mx.test"], MAIL);
+    let (mut taken, mut refused) = (Vec::new(), 0);
+    for _ in 0..100 {
+        let mut client = Client::connect(server.address);
+        match client.reply() {
+            banner if banner.starts_with("220 ") => taken.push(client),
+            banner => {
+                assert!(banner.starts_with("421 4.3.2 "), "{banner:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(!taken.is_empty() && refused > 50, "{} taken, {refused} refused", taken.len());
+    at_most(
+        "no threads: of 40, those that the server has",
+        entries(server.pid(), "task") as u64,
+        40,
+        "threads",
+    );
+    say(&format!(
+        "no threads: {} sessions of 100 were greeted, {refused} heard 421 4.3.2",
+        taken.len()
+    ));
+    server.wait_for(&["warning ", "no thread for a session"]);
+    before.delivered(&["ann@mx.test"], MAIL);
+    drop(taken);
+    until_served(&server);
+    until("all are gone again", || Client::connect(server.address).reply().starts_with("220 "));
+    before.delivered(&["ann@mx.test"], MAIL);
+    server.stop();
+}
