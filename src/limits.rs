@@ -256,6 +256,14 @@ pub const HANDED_MAX: usize = 256;
 /// How long a service manager may have no room for our words; then they are lost.
 pub const MANAGER_WAIT: Duration = Duration::from_millis(500);
 
+/// Descriptors that no session takes: those of delivery, and of tables, certificates, logs and commands.
+pub const DESCRIPTORS_BESIDE: u64 = 128;
+const _: () = assert!(DESCRIPTORS_BESIDE >= 2 * OPEN_DRAFTS as u64);
+
+/// The same for each thread of the relay pool, which may have another beside it ([`RELAY_SLOW`]): a
+/// connection and a file each.
+pub const RELAY_DESCRIPTORS: u64 = 4;
+
 /// First and longest wait after a failed accept (out of descriptors or memory).
 pub const ACCEPT_WAIT: Duration = Duration::from_millis(50);
 /// See [`ACCEPT_WAIT`].

@@ -12,6 +12,7 @@
 //!
 //! Knows no command of SMTP: all it says itself is 421, to those it cannot serve.
 
+mod descriptors;
 mod entry;
 mod fresh;
 mod spool;
@@ -115,7 +116,10 @@ impl Server {
         let registry = Arc::new(Registry::default());
         let pool = Pool::new(move |guest: Guest| guest.serve(&house));
         let (disk, hints) = (entrance_disk, entrance_hints);
-        let entrance = Arc::new(Entrance { disk, current, registry, pool, hints });
+        let descriptors = descriptors::granted();
+        descriptors::tell_short(&current.get().config, descriptors);
+        let entrance = Entrance { disk, current, registry, pool, hints, descriptors };
+        let entrance = Arc::new(entrance);
         let (listeners2, threads, calls) = (Vec::new(), Vec::new(), calls.0);
         let mut server = Server { entrance, listeners: listeners2, threads, calls, _lock: lock };
         for listener in listeners {
@@ -136,6 +140,7 @@ impl Server {
 
     /// From now on new sessions and attempts begin with this; running ones keep theirs.
     pub fn replace(&self, site: Site) {
+        descriptors::tell_short(&site.config, self.entrance.descriptors);
         self.entrance.current.replace(site);
         self.entrance.hints.send(Hint::Reload);
     }
@@ -234,6 +239,8 @@ struct Entrance {
     registry: Arc<Registry>,
     pool: Pool<Guest>,
     hints: Hints,
+    /// Files that may be open.
+    descriptors: u64,
 }
 
 impl Entrance {
@@ -245,8 +252,8 @@ impl Entrance {
         let _ = stream.set_nodelay(true);
         let stream = Arc::new(stream);
         tell(&Event::Connected { session: &id, client, service: &service.to_string() });
-        let limit = &site.config.limit;
-        let (sessions, per_client) = (limit.sessions, limit.sessions_per_client);
+        let sessions = descriptors::sessions(&site.config, self.descriptors);
+        let per_client = site.config.limit.sessions_per_client;
         // Taken here and not in the session: threads are bounded by it as well.
         let place = self.registry.enter(Some(stream.clone()), client, sessions, per_client);
         let ticket = match place {

@@ -10,20 +10,60 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-#[test]
-fn no_descriptors() {
-    let place = Place::new();
+/// A server that may open so many files from its start.
+fn with_descriptors(place: &Place, most: usize) -> Binary {
     let file = place.write("facteur.toml", config("[limit]\nsessions_per_client = 1000"));
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 64 && exec \"$@\"", "sh", FACTEUR, "-c"]);
-    let server = Binary::start({
-        command.arg(file).arg("serve");
-        command
-    });
+    let script = format!("ulimit -n {most} && exec \"$@\"");
+    command.args(["-c", &script, "sh", FACTEUR, "-c"]).arg(file).arg("serve");
+    Binary::start(command)
+}
+
+fn crowd(server: &Binary, clients: usize) -> Vec<TcpStream> {
+    (0..clients).map(|_| TcpStream::connect(server.address).unwrap()).collect()
+}
+
+#[test]
+fn few_descriptors() {
+    let place = Place::new();
+    let server = with_descriptors(&place, 64);
+    server.wait_for(&["warning ", "only 64 files may be open: there will be 32 sessions"]);
+    let mut before = server.client();
+    let crowd = crowd(&server, 200);
+    server.wait_for(&["421 4.3.2 mx.test too many sessions"]);
+    // A crowd that takes all there is keeps nobody's mail from being written.
+    (0..20).for_each(|_| drop(before.delivered(&["ann@mx.test"], MAIL)));
+    before.delivered(&["ann@mx.test"], &large());
+    let lines = server.lines();
+    let short = lines.iter().filter(|line| line.contains("cannot accept on ")).count();
+    at_most("64 descriptors, 200 clients: times that accept failed", short as u64, 0, "times");
+    say("64 descriptors, 200 clients: 21 of 21 messages of one session taken");
+    drop(crowd);
+    until_served(&server);
+    server.stop();
+}
+
+fn large() -> Vec<u8> {
+    [b"Subject: large\r\n\r\n", &b"0123456789abcdef\r\n".repeat(10_000)[..]].concat()
+}
+
+/// They are taken away while it runs, so that it counts on more than there are.
+#[test]
+fn no_descriptors() {
+    if !has_program("prlimit", "--version") {
+        return skip("prlimit is not installed");
+    }
+    let place = Place::new();
+    let server = with_descriptors(&place, 1000);
     let mut before = server.client();
     before.delivered(&["ann@mx.test"], MAIL);
-    let crowd: Vec<TcpStream> =
-        (0..200).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    let limit = |most: usize| {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args(["--pid", &server.pid().to_string(), &format!("--nofile={most}:1000")]);
+        assert!(prlimit.status().unwrap().success());
+    };
+    limit(64);
+    let crowd = crowd(&server, 200);
     server.wait_for(&["warning ", "cannot accept on ", "waiting"]);
     let (cpu, began) = (processor_time(server.pid()), Instant::now());
     // Who is in is served as far as that goes: nothing that was not taken is answered 250.
