@@ -8,6 +8,7 @@
 //! for what is held (RFC 5321 §4.5.3.2, §7.8).
 
 pub mod bounds;
+mod dialog;
 mod login;
 mod message;
 mod newcomers;
@@ -17,7 +18,7 @@ mod submission;
 
 use crate::delivery::Post;
 use crate::directory;
-use crate::event::{Event, tell};
+use crate::event::{About, Event, Talk, tell};
 use crate::handoff::{Accepted, Hints};
 use crate::limits::{COMMAND_READ, DATA_READ, REPLIES_PENDING};
 use crate::login::{Login, mechanisms};
@@ -36,6 +37,7 @@ use crate::store::disk::Disk;
 use crate::store::queue::Queue;
 use bounds::Bounds;
 use crossbeam_channel::Sender;
+use dialog::Progress;
 use message::Incoming;
 use newcomers::Places;
 use pace::Pace;
@@ -87,7 +89,9 @@ pub fn converse(
         auth: mechanisms(site, visitor.service),
         auth_failures: site.config.limit.auth_failures,
     };
-    let mut talk = Conversation {
+    let mut talk = Talk::new();
+    talk.about = About { session: visitor.id.clone(), ..About::default() };
+    let mut conversation = Conversation {
         house,
         site,
         visitor: visitor.clone(),
@@ -103,8 +107,10 @@ pub fn converse(
         incoming: None,
         pace: None,
         deadline: Instant::now() + site.config.timeout.command,
+        talk,
+        progress: Progress::default(),
     };
-    match talk.run() {
+    match conversation.run() {
         Ok(reason) => reason.to_owned(),
         // A read that comes too late was answered with 421, so this was a write.
         Err(error) if error.kind() == ErrorKind::TimedOut => "the client does not read".to_owned(),
@@ -137,6 +143,9 @@ struct Conversation<'a> {
     pace: Option<Pace>,
     /// When the next command has to be whole, or the next block of a message has to come.
     deadline: Instant,
+    /// What was said and not yet told to the trace.
+    talk: Talk,
+    progress: Progress,
 }
 
 /// One place where the message under way goes.
@@ -176,7 +185,7 @@ impl Conversation<'_> {
             return self.close(&reply, b"(before the greeting)", "refused");
         }
         let banner = self.session.banner();
-        banner.write_to(&mut self.replies);
+        self.queue_to(b"", &banner);
         let (mut input, mut body) = (Vec::new(), Vec::new());
         loop {
             // Whatever is said is sent before we wait, or both sides wait for ever (RFC 2920 §3.2).
@@ -236,9 +245,11 @@ impl Conversation<'_> {
             if in_data {
                 let pace = || Pace::new(self.house.bounds.rate, Instant::now());
                 self.pace.get_or_insert_with(pace).add(used);
+                self.count(used);
             }
             self.keep(body);
             if let Some(action) = action {
+                self.heard();
                 let action = self.start_tls(action, input.len());
                 if let Some(reason) = self.act(action)? {
                     return Ok(Some(reason));
@@ -287,8 +298,8 @@ impl Conversation<'_> {
                 Action::Ask(question) => action = self.decide(question)?,
                 Action::Listen => return Ok(None),
                 Action::Send(reply) => {
-                    self.queue(&reply);
                     self.forget_message();
+                    self.queue(&reply);
                     // A client may pipeline for ever and read nothing.
                     if self.replies.len() >= REPLIES_PENDING {
                         self.flush()?;
@@ -296,17 +307,18 @@ impl Conversation<'_> {
                     return Ok(None);
                 }
                 Action::SendNow(reply) => {
-                    self.queue(&reply);
                     self.forget_message();
+                    self.queue(&reply);
                     return self.flush().map(|()| None);
                 }
                 Action::StartTls(reply) => {
-                    self.queue(&reply);
                     self.forget_message();
+                    self.queue(&reply);
                     self.flush()?;
                     return self.secure();
                 }
                 Action::Close(reply) => {
+                    self.forget_message();
                     // 221 is said to QUIT alone; any other close is our wish.
                     let reason = if reply.code() == 221 { QUIT } else { "refused" };
                     let command = self.session.command_text();
@@ -318,8 +330,10 @@ impl Conversation<'_> {
 
     /// Drops what has come of a message that was refused by the language itself, or given up.
     fn forget_message(&mut self) {
-        if !self.session.in_message() {
-            self.incoming = None;
+        if !self.session.in_message()
+            && let Some(incoming) = self.incoming.take()
+        {
+            self.note_message_id(incoming.message_id());
         }
     }
 
@@ -350,7 +364,11 @@ impl Conversation<'_> {
             Question::Message(envelope) => {
                 self.flush()?; // nobody waits for earlier replies while we wait for the disk
                 match self.message(&envelope) {
-                    Ok(id) => self.session.accepted(&id),
+                    Ok(id) => {
+                        let action = self.session.accepted(&id);
+                        self.progress.id = Some(id);
+                        action
+                    }
                     Err(reply) => self.session.refuse(reply),
                 }
             }
@@ -386,7 +404,7 @@ impl Conversation<'_> {
                 self.session.refuse(Reply::new(450, "4.7.1", text))
             }
             Ok(Targets { here, elsewhere, via }) => {
-                let recipient = self.taken;
+                let (recipient, before) = (self.taken, self.targets.len());
                 self.taken += 1;
                 let here = here.into_iter().map(|to| (to.mailbox.clone(), Place::Here(to)));
                 let elsewhere = elsewhere.into_iter().map(|mailbox| {
@@ -399,6 +417,7 @@ impl Conversation<'_> {
                         false => self.write_to(Target { place, recipient }),
                     }
                 }
+                self.decided(path, before);
                 self.session.allow()
             }
             Err(reply) => self.session.refuse(reply),
@@ -435,7 +454,10 @@ impl Conversation<'_> {
 
     /// `command`: what the reply answers, for the log.
     fn queue_to(&mut self, command: &[u8], reply: &Reply) {
-        reply.write_to(&mut self.replies);
+        let mut octets = Vec::new();
+        reply.write_to(&mut octets);
+        self.said(reply, &octets);
+        self.replies.append(&mut octets);
         if reply.is_refusal() {
             tell(&Event::Rejected { session: &self.visitor.id, command, reply });
         }

@@ -1,15 +1,22 @@
-//! All that can happen, as one enum, and the one place it goes to: today a log line.
+//! All that can happen, as one enum, and the one place it goes to: a log line, and what belongs to the
+//! story of a message or a session also to the trace ([`sink`]), beside what was said ([`talk`]).
 //!
 //! A line is `event key=value ...` on stderr. What a peer sent is escaped, so that no line can be
 //! forged (contract, "Log"); `time=` comes last and only where nobody else adds one.
 //!
 //! Scripts read the names of events and keys: another name breaks them. Nothing is decided here.
 
-use crate::mail::visible::is_hidden;
+pub mod line;
+pub mod sink;
+pub mod talk;
+
+pub use talk::{About, Talk, Turn, tell_talk};
+
 use crate::smtp::reply::Reply;
 use jiff::Timestamp;
+use line::Line;
 use log::Level;
-use std::fmt::Display;
+use sink::Record;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -173,9 +180,22 @@ pub enum Event<'a> {
 /// Tells an event to all who listen. Never fails and never waits but for stderr.
 pub fn tell(event: &Event<'_>) {
     let level = event.level();
+    let sink = sink::current().filter(|_| event.is_of_a_story());
+    let is_logged = log::log_enabled!(target: "facteur", level);
     // The line is only made for somebody who reads it.
-    if log::log_enabled!(target: "facteur", level) {
-        log::log!(target: "facteur", level, "{}", event.line());
+    if !is_logged && sink.is_none() {
+        return;
+    }
+    let (when, text) = (Timestamp::now(), event.text());
+    if is_logged {
+        match *STAMPED {
+            true => log::log!(target: "facteur", level, "{text}"),
+            // RFC 3339 in UTC, to the millisecond.
+            false => log::log!(target: "facteur", level, "{text} time={when:.3}"),
+        }
+    }
+    if let Some(sink) = sink {
+        sink.offer(Record::Line { when, text });
     }
 }
 
@@ -192,8 +212,41 @@ impl Event<'_> {
         }
     }
 
-    /// The log line, without its LF; there is none inside either, whatever the values.
-    pub fn line(&self) -> String {
+    /// Whether it belongs to the story of a message or a session. What was said to a client stands in
+    /// its dialog, refusals too.
+    fn is_of_a_story(&self) -> bool {
+        match self {
+            Event::Connected { .. }
+            | Event::Secured { .. }
+            | Event::Authenticated { .. }
+            | Event::Disconnected { .. }
+            | Event::Accepted { .. }
+            | Event::Submitted { .. }
+            | Event::Delivered { .. }
+            | Event::Relayed { .. }
+            | Event::Deferred { .. }
+            | Event::Bounced { .. }
+            | Event::Expired { .. }
+            | Event::Noticed { .. }
+            | Event::Removed { .. }
+            | Event::Failed { .. }
+            | Event::Trouble { .. }
+            | Event::Panicked { .. } => true,
+            Event::Listening { .. }
+            | Event::Started { .. }
+            | Event::Stopping { .. }
+            | Event::Stopped
+            | Event::Reloaded { .. }
+            | Event::ReloadFailed { .. }
+            | Event::Warning { .. }
+            | Event::Rejected { .. }
+            | Event::InTheClear { .. }
+            | Event::Cleaned { .. } => false,
+        }
+    }
+
+    /// The log line without its time and its LF; there is none inside either, whatever the values.
+    pub fn text(&self) -> String {
         match self {
             Event::Listening { service, address } => {
                 Line::new("listening").add("service", service).add("address", address)
@@ -298,96 +351,16 @@ impl Event<'_> {
 /// systemd's journal stamps each line itself.
 static STAMPED: LazyLock<bool> = LazyLock::new(|| std::env::var_os("JOURNAL_STREAM").is_some());
 
-/// A line that grows; each value is escaped as it comes, so none can be forgotten.
-struct Line(String);
-
-impl Line {
-    fn new(event: &str) -> Line {
-        Line(event.to_owned())
-    }
-
-    fn add(mut self, key: &str, value: &(impl Display + ?Sized)) -> Line {
-        self.0.push(' ');
-        self.0.push_str(key);
-        self.0.push('=');
-        push_value(&mut self.0, &value.to_string());
-        self
-    }
-
-    /// What a peer sent, cut to [`crate::limits::QUOTED_MAX`] octets before it is decoded.
-    fn octets(self, key: &str, value: &[u8]) -> Line {
-        let value = String::from_utf8_lossy(&value[..value.len().min(crate::limits::QUOTED_MAX)]);
-        self.add(key, &value)
-    }
-
-    fn path(self, key: &str, value: &Path) -> Line {
-        self.add(key, &value.display())
-    }
-
-    fn finish(self) -> String {
-        match *STAMPED {
-            true => self.0,
-            // RFC 3339 in UTC, to the millisecond.
-            false => self.add("time", &format_args!("{:.3}", Timestamp::now())).0,
-        }
-    }
-}
-
-/// Plain words stand as they are; all else goes into double quotes, with `\` before `"` and `\`, and
-/// what could end a line or turn its direction as `\u{..}`.
-fn push_value(line: &mut String, value: &str) {
-    let plain = |c: char| !c.is_whitespace() && c != '"' && !is_hidden(c);
-    if !value.is_empty() && value.chars().all(plain) {
-        return line.push_str(value);
-    }
-    line.push('"');
-    for c in value.chars() {
-        match c {
-            '"' | '\\' => line.extend(['\\', c]),
-            c if is_hidden(c) => line.extend(c.escape_unicode()),
-            c => line.push(c),
-        }
-    }
-    line.push('"');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn value(text: &str) -> String {
-        let mut line = String::new();
-        push_value(&mut line, text);
-        line
-    }
-
-    #[test]
-    fn values() {
-        for (text, written) in [
-            ("plain", "plain"),
-            ("a=b\\c", "a=b\\c"),
-            ("", "\"\""),
-            ("two words", "\"two words\""),
-            ("say \"hi\" \\", "\"say \\\"hi\\\" \\\\\""),
-            ("a\r\nb", "\"a\\u{d}\\u{a}b\""),
-            ("\u{202e}x\u{2028}", "\"\\u{202e}x\\u{2028}\""),
-            ("\u{85}\u{1b}[2J", "\"\\u{85}\\u{1b}[2J\""),
-            ("\u{e9}", "\u{e9}"),
-        ] {
-            assert_eq!(value(text), written);
-        }
-    }
 
     #[test]
     fn a_line_cannot_be_forged() {
         let reply = Reply::new(500, "5.5.1", "no");
         let command = b"X\r\naccepted id=1 \xff";
-        let line = Event::Rejected { session: "s1", command, reply: &reply }.line();
-        assert!(
-            line.starts_with(
-                "rejected session=s1 command=\"X\\u{d}\\u{a}accepted id=1 \u{fffd}\" "
-            )
-        );
-        assert!(line.contains(" reply=\"500 5.5.1 no\"") && !line.contains('\n'));
+        let line = Event::Rejected { session: "s1", command, reply: &reply }.text();
+        let expected = "rejected session=s1 command=\"X\\u{d}\\u{a}accepted id=1 \u{fffd}\" ";
+        assert!(line.starts_with(expected) && line.ends_with(" reply=\"500 5.5.1 no\""), "{line}");
     }
 }

@@ -22,6 +22,7 @@
 //!
 //! sendmail, by others than root ► spool/drop/ ─► pickup × 1 ─► spool/queue/, Hint    store::drop, pickup
 //! main: signals (TERM, INT stop; HUP rereads; USR1 attempts all)    housekeeping: leftovers in tmp/
+//! all of them ─ event::tell, what was said ─► story × 1 ─► spool/trace/
 //! ```
 //!
 //! A session's thread reads octets, feeds [`smtp::session::Session`], and does what it says. RCPT asks
@@ -54,6 +55,11 @@
 //! ([`store::password`]) and lets one thread compute the hashes. What they submit is completed on its way
 //! in ([`mail::repair`]).
 //!
+//! What happens goes to [`event::tell`], and from there to the log and to the [`story`] thread, which
+//! writes it under `spool/trace/` with all that was said ([`event::talk`]), for `facteur trace` to read.
+//! Nobody waits for it: what finds no room is lost, and counted. A story may lose its last second at a
+//! power cut; mail never does.
+//!
 //! # Layers
 //!
 //! Four words: what mail **is** ([`mail`]), how it is **spoken** ([`smtp`]), what touches the
@@ -62,7 +68,7 @@
 //!
 //! ```text
 //! cli → server, sandbox → conversation, housekeeper → directory → scheduler, pickup → policy, login, delivery, relay
-//!     → handoff → route → site → net, store → smtp → mail → limits
+//!     → handoff → route → site, story → net, store → smtp → mail → limits
 //! ```
 //!
 //! [`config`] and [`event`] may be used by all above `smtp` (and by `net`); `mail`, `smtp` and
@@ -92,7 +98,7 @@
 //!
 //! # Not built yet
 //!
-//! Traces and metrics. They have their place: [`event::tell`] gets one more listener.
+//! Metrics. They have their place: [`event::tell`] gets one more listener.
 
 #![forbid(unsafe_code)]
 
@@ -120,3 +126,4 @@ pub mod server;
 pub mod site;
 pub mod smtp;
 pub mod store;
+pub mod story;

@@ -12,7 +12,7 @@ mod tests;
 
 pub use author::{Author, home_of};
 
-use crate::event::{Event, tell};
+use crate::event::{About, Event, Talk, Turn, tell, tell_talk};
 use crate::handoff::{Hint, Hints};
 use crate::limits::{COPY_CHUNK, DROP_LOOK, DROP_SETTLE, DROP_SWEEP, DROPS_AT_ONCE, TROUBLE_WAIT};
 use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
@@ -223,7 +223,7 @@ impl Pickup {
         entry.size = received.len() as u64 + dropped.entry.size;
         // A draft that a crash left; nobody else makes this name.
         let _ = self.disk.remove(&self.queue.tmp().join(&entry.id));
-        Ok(Some(Letter { dropped, entry, received }))
+        Ok(Some(Letter { dropped, entry, received, message_id: summary.message_id }))
     }
 
     /// Puts them into the queue, together where that goes well; gives those that are there.
@@ -302,6 +302,7 @@ struct Letter {
     entry: Entry,
     /// Our field on top.
     received: String,
+    message_id: Option<String>,
 }
 
 impl Letter {
@@ -312,7 +313,17 @@ impl Letter {
     }
 
     fn tell(&self) {
-        let Letter { dropped, entry, .. } = self;
+        let Letter { dropped, entry, message_id, .. } = self;
+        let mut talk = Talk::new();
+        let (id, session) = (entry.id.clone(), entry.session.clone());
+        talk.about = About { id, session, ..About::default() };
+        if let Some(message_id) = message_id {
+            talk.note(Turn::MessageId, message_id);
+        }
+        for to in &entry.recipients {
+            talk.note(Turn::Decided, &format!("{}: taken into the queue", to.mailbox));
+        }
+        tell_talk(talk);
         tell(&Event::Submitted {
             id: &entry.id,
             session: &entry.session,

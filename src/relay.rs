@@ -11,7 +11,7 @@ pub use crate::route::next_hop::Hop;
 pub use message::{FilePart, Message, survey};
 
 use crate::config::{Config, HostPort, Timeout};
-use crate::event::{Event, tell};
+use crate::event::{Event, Talk, Turn, tell};
 use crate::id::random;
 use crate::limits::{
     COMMAND_READ, DATA_ANSWER_WAIT, QUIT_WAIT, RECIPIENTS_PER_WAIT, RELAY_BLOCK, RELAY_PACE,
@@ -21,7 +21,9 @@ use crate::mail::address::Domain;
 use crate::net::stream::{self, TcpWire, Wire};
 use crate::net::tls::{Connector, Protection, Side};
 use crate::smtp::auth::Credentials;
-use crate::smtp::client::{Action, Cause, Client, Fate, Letter, Offers, Reason, Secrecy, Step};
+use crate::smtp::client::{
+    self, Action, Cause, Client, Fate, Letter, Offers, Reason, Secrecy, Step,
+};
 use crate::smtp::outgoing::Encoder;
 use message::Blocks;
 use std::io::{self, ErrorKind};
@@ -59,6 +61,8 @@ pub struct Connection {
     deadline: Option<(u64, Instant)>,
     /// When all replies of a transaction but its last have to be there.
     until: Instant,
+    /// What was said and not yet taken by [`Connection::take_talk`].
+    talk: Talk,
 }
 
 impl Caller {
@@ -105,9 +109,11 @@ impl Connection {
     ///
     /// A host whose TLS is broken is asked once more in the clear: mail that anybody may carry in the
     /// clear is not to wait for a certificate that somebody forgot.
-    pub fn open(caller: &Arc<Caller>, hop: &Hop) -> Result<Connection, Fate> {
+    ///
+    /// What was said is in `talk`, whatever came of it.
+    pub fn open(caller: &Arc<Caller>, hop: &Hop, talk: &mut Talk) -> Result<Connection, Fate> {
         let secrecy = caller.secrecy(hop);
-        let fate = match Connection::dial(caller, hop, secrecy) {
+        let fate = match Connection::dial(caller, hop, secrecy, talk) {
             Err(fate) if secrecy == Secrecy::Offered => fate,
             result => return result,
         };
@@ -115,13 +121,33 @@ impl Connection {
             Some(reason) if reason.step == Step::StartTls && (caller.may_call_again)() => {
                 let (host, reason) = (hop.to_string(), reason.to_string());
                 tell(&Event::InTheClear { host: &host, reason: &reason });
-                Connection::dial(caller, hop, Secrecy::Never)
+                Connection::dial(caller, hop, Secrecy::Never, talk)
             }
             _ => Err(fate),
         }
     }
 
-    fn dial(caller: &Arc<Caller>, hop: &Hop, secrecy: Secrecy) -> Result<Connection, Fate> {
+    fn dial(
+        caller: &Arc<Caller>,
+        hop: &Hop,
+        secrecy: Secrecy,
+        talk: &mut Talk,
+    ) -> Result<Connection, Fate> {
+        talk.note(Turn::Connecting, &hop.address.to_string());
+        let dialed = Connection::greet(caller, hop, secrecy, talk);
+        if let Err(fate) = &dialed {
+            let reason = fate.reason().map(Reason::to_string);
+            talk.note(Turn::Failed, &reason.unwrap_or_default());
+        }
+        dialed
+    }
+
+    fn greet(
+        caller: &Arc<Caller>,
+        hop: &Hop,
+        secrecy: Secrecy,
+        talk: &mut Talk,
+    ) -> Result<Connection, Fate> {
         let wire = (caller.dial)(hop.address, caller.timeout.connect).map_err(|error| {
             let cause = match error.kind() {
                 ErrorKind::TimedOut => Cause::Silent,
@@ -138,15 +164,20 @@ impl Connection {
             deadline: None,
             // Greeting, EHLO, HELO or STARTTLS, its handshake, EHLO, AUTH.
             until: Instant::now() + caller.timeout.command * 3,
+            talk: talk.take(),
         };
         // IANA's port for TLS from the first octet: in the clear both sides would wait for ever.
         if hop.address.port() == SUBMISSIONS_PORT {
             let failed = |cause| Fate::NextHost(Reason { step: Step::Connect, cause });
-            connection.secure().map_err(failed)?;
+            let secured = connection.secure();
+            *talk = connection.take_talk();
+            secured.map_err(failed)?;
+            connection.talk = talk.take();
             connection.client = Client::new(caller.hostname.as_str());
             connection.log_in();
         }
         connection.run(&[].as_slice());
+        *talk = connection.take_talk();
         match connection.client.over().cloned() {
             None => Ok(connection),
             Some(fate) => {
@@ -185,6 +216,11 @@ impl Connection {
         fates.into_iter().map(|fate| fate.unwrap_or_else(|| rest.clone())).collect()
     }
 
+    /// What was said since this was last asked.
+    pub fn take_talk(&mut self) -> Talk {
+        self.talk.take()
+    }
+
     pub fn hop(&self) -> &Hop {
         &self.hop
     }
@@ -219,7 +255,15 @@ impl Connection {
         if let Some(fate) = self.client.over().filter(|_| self.client.carried() == 0) {
             return Err(fate.clone());
         }
-        *self = Connection::open(&self.caller, &self.hop)?;
+        let mut talk = self.talk.take();
+        let opened = Connection::open(&self.caller, &self.hop, &mut talk);
+        match opened {
+            Ok(connection) => *self = Connection { talk, ..connection },
+            Err(fate) => {
+                self.talk = talk;
+                return Err(fate);
+            }
+        }
         Ok(())
     }
 
@@ -229,6 +273,7 @@ impl Connection {
             self.hear_early();
             match self.client.action() {
                 Action::Send(octets) => {
+                    self.note();
                     let deadline = Instant::now() + self.caller.timeout.command;
                     self.deadline = None;
                     self.write(&octets, deadline.min(self.until));
@@ -247,16 +292,28 @@ impl Connection {
         }
     }
 
+    /// Keeps what was said, with its time.
+    fn note(&mut self) {
+        for turn in self.client.turns() {
+            match turn {
+                client::Turn::Said(text) => self.talk.note(Turn::Said, &text),
+                client::Turn::Heard(text) => self.talk.note(Turn::Heard, &text),
+            }
+        }
+    }
+
     /// The handshake, as one more step with its time.
     fn secure(&mut self) -> Result<(), Cause> {
         let deadline = self.until.min(Instant::now() + self.caller.timeout.command);
         let must_verify = self.caller.confides_in(&self.hop);
         let (connector, name) = (&*self.caller.connector, self.hop.name.as_str());
         let done = self.wire.secure(Side::Client { connector, name, must_verify }, deadline);
-        self.protection = Some(done.map_err(|error| match cause(&error) {
+        let protection = done.map_err(|error| match cause(&error) {
             Cause::Broke(what) => Cause::Tls(what),
             cause => cause,
-        })?);
+        })?;
+        self.talk.note(Turn::Secured, &protection.to_string());
+        self.protection = Some(protection);
         Ok(())
     }
 
@@ -301,6 +358,7 @@ impl Connection {
             Ok(read) => self.client.feed(&buffer[..read]),
             Err(error) => self.client.lost(cause(&error)),
         }
+        self.note();
     }
 
     fn write(&mut self, octets: &[u8], deadline: Instant) {
@@ -319,7 +377,7 @@ impl Connection {
         let data = self.caller.timeout.data;
         let until = Instant::now() + data + Duration::from_secs(message.size() / RELAY_PACE);
         let (mut blocks, mut encoder) = (Blocks::new(message), Encoder::default());
-        let mut wire = Vec::with_capacity(2 * RELAY_BLOCK);
+        let (mut wire, mut sent) = (Vec::with_capacity(2 * RELAY_BLOCK), 0);
         loop {
             match blocks.read() {
                 Ok(block) => encoder.feed(block, &mut wire),
@@ -336,6 +394,10 @@ impl Connection {
                 encoder.finish(&mut wire);
                 self.client.message_ends();
                 self.deadline = None;
+            }
+            sent += wire.len();
+            if is_last {
+                self.talk.note(Turn::Message, &sent.to_string());
             }
             self.write(&wire, until.min(Instant::now() + data));
             if is_last {

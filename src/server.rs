@@ -25,7 +25,7 @@ use fresh::fresh;
 use crate::conversation::bounds::Bounds;
 use crate::conversation::{House, converse};
 use crate::delivery::{Heralds, Post};
-use crate::event::{Event, tell};
+use crate::event::{About, Event, Talk, Turn, tell, tell_talk};
 use crate::handoff::{Hint, Hints};
 use crate::housekeeper;
 use crate::limits::{
@@ -290,6 +290,10 @@ fn turn_away(
 ) {
     let reply = Reply::new(421, enhanced, format!("{} {why}", site.config.hostname)).about(session);
     tell(&Event::Rejected { session, command: b"(connect)", reply: &reply });
+    let mut talk = Talk::new();
+    talk.about = About { session: session.to_owned(), ..About::default() };
+    talk.note(Turn::Said, &reply.to_string());
+    tell_talk(talk);
     let mut octets = Vec::new();
     reply.write_to(&mut octets);
     if service != Service::Submissions && stream.set_nonblocking(true).is_ok() {

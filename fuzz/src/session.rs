@@ -150,7 +150,7 @@ impl Play {
     fn answer(&mut self, question: Question) -> Action {
         let no = || Reply::new(550, "5.1.1", "no");
         match question {
-            Question::Sender(ReversePath::Mailbox(mailbox))
+            Question::Sender(ReversePath::Mailbox(mailbox), _)
                 if is_refused(mailbox.local.as_str()) =>
             {
                 self.session.refuse(no())
@@ -160,7 +160,7 @@ impl Play {
             {
                 self.session.refuse(no())
             }
-            Question::Sender(_) => {
+            Question::Sender(..) => {
                 self.accepted = 0;
                 self.session.allow()
             }

@@ -14,6 +14,7 @@ mod route;
 mod sendmail;
 mod serve;
 mod terminal;
+mod trace;
 mod user;
 
 use crate::config::Config;
@@ -27,7 +28,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Commands of the contract that can be used; the others are in [`NOT_YET`].
+/// Commands of the contract that can be used.
 const HELP: &str = "\
 facteur: a mail server for small sites
 
@@ -43,6 +44,7 @@ usage: facteur [-c FILE] COMMAND
   queue why ID              the one reason why it waits, and what would release it
   queue retry ID... | --all attempt now
   queue remove ID...        drop it
+  trace HANDLE...           where did my mail go? the whole story of a message, refused ones too
   user add ADDRESS          make a user, or give a known one a new password
   user list                 all users with a password file (--json)
   user remove ADDRESS       take a user out of his file
@@ -140,9 +142,30 @@ remove: takes the user out of the file.
 Exit status 1: it was not done; stderr says why.
 ";
 
-/// Commands of the contract whose part is not built yet: told from a slip of the keyboard, so that
-/// nobody looks for one. Status 1, not 2.
-const NOT_YET: [&str; 1] = ["trace"];
+const TRACE_HELP: &str = "\
+usage: facteur [-c FILE] trace HANDLE... [--since WHEN] [--json]
+       facteur [-c FILE] trace --follow [--json]
+
+Where did my mail go? Tells the whole story of a message: the session it came by, what was said,
+what was decided, and each attempt at a next hop with all that was said there, without the message
+itself. For mail that was refused, waits, or is gone, whether the server runs or not.
+
+HANDLE: the id of a message (\"queued as ID\"), the id of a session (\"[ID]\" at the end of a
+        refusal), a Message-ID, an address, or what a next hop called the message in its last reply.
+--since: only stories from then on: 2d, 4h back, or a day, 2026-11-23 (UTC). Without it all that is
+        kept, but for an address 7 days.
+--follow: tells what happens, as it happens, until it is ended by SIGINT.
+--json: one object a line: time (RFC 3339), event, session and id where there are, and what the
+        event has: as in the log, and in dialogs heard and said (text; host: with which next hop,
+        where it was none of ours to answer), message (octets), decided (text), header (message-id),
+        waits (to, state).
+
+C: is what the client said, S: the server; in an attempt we are the client. Passwords and what else
+belongs to AUTH are never kept. Stories are plain lines in spool/trace/, a file a day, readable by the
+server's user alone: kept for trace.keep (default 30d) and up to trace.size (default 256MiB).
+
+Exit status 1: no story speaks of a handle, or nothing can be read.
+";
 
 /// What was asked for.
 #[derive(Default)]
@@ -157,6 +180,10 @@ struct Request {
     bounce: bool,
     /// How a password is kept.
     scheme: Option<String>,
+    /// How far back.
+    since: Option<String>,
+    /// As it happens.
+    follow: bool,
     /// The command, then what it is about; options may stand between them.
     words: Vec<String>,
 }
@@ -225,6 +252,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Asked, Failure> {
                     Some("route") => ROUTE_HELP,
                     Some("mail") => MAIL_HELP,
                     Some("queue") => QUEUE_HELP,
+                    Some("trace") => TRACE_HELP,
                     Some("user") => USER_HELP,
                     _ => HELP,
                 })?;
@@ -236,6 +264,11 @@ fn parse(mut parser: lexopt::Parser) -> Result<Asked, Failure> {
             }
             Long("json") => request.json = true,
             Long("all") => request.all = true,
+            Long("follow") => request.follow = true,
+            Long("since") => {
+                let when = parser.value().and_then(|when| when.string()).map_err(usage)?;
+                request.since = Some(when);
+            }
             Long("bounce") => request.bounce = true,
             Long("scheme") => {
                 let name = parser.value().and_then(|name| name.string()).map_err(usage)?;
@@ -243,11 +276,6 @@ fn parse(mut parser: lexopt::Parser) -> Result<Asked, Failure> {
             }
             Value(word) => {
                 let word = word.string().map_err(usage)?;
-                // Before its options are looked at, which nobody knows yet.
-                if request.words.is_empty() && NOT_YET.contains(&word.as_str()) {
-                    let text = format!("{word} is not built yet in this version");
-                    return Err(Failure::Failed(text));
-                }
                 if request.words.is_empty() && word == "sendmail" {
                     let rest = parser.raw_args().map_err(usage)?.collect();
                     return Ok(Asked::Sendmail(request.config, rest));
@@ -291,11 +319,13 @@ fn command(request: &Request) -> Result<(), Failure> {
         }
         ["queue", "remove", _, ..] => queue::remove(request, &words[2..]),
         ["queue", "why", id] => queue::why(request, id),
+        ["trace"] if request.follow => trace::follow(request),
+        ["trace", _, ..] if !request.follow => trace::run(request, &words[1..]),
         ["user", "add", address] => user::add(request, address),
         ["user", "list"] => user::list(request),
         ["user", "remove", address] => user::remove(request, address),
         [] => Err(Failure::Usage("what shall I do?".to_owned())),
-        [known @ ("serve" | "check" | "route" | "mail" | "queue" | "user"), ..] => {
+        [known @ ("serve" | "check" | "route" | "mail" | "queue" | "trace" | "user"), ..] => {
             Err(Failure::Usage(format!("wrong arguments; see facteur {known} --help")))
         }
         [unknown, ..] => Err(Failure::Usage(format!("no command is called {unknown}"))),
@@ -305,19 +335,25 @@ fn command(request: &Request) -> Result<(), Failure> {
 /// An option where it means nothing is refused, not ignored: a script would parse what is for people,
 /// and who gave `--bounce` to another command wanted something else.
 fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
-    let fits = |what: &[[&str; 2]]| what.iter().any(|what| words.starts_with(what));
+    let fits = |commands: &[&[&str]]| commands.iter().any(|what| words.starts_with(what));
+    let lists: &[&[&str]] = &[&["mail", "list"], &["queue", "list"], &["user", "list"], &["trace"]];
     for (set, option, commands) in [
-        (request.json, "--json", &[["mail", "list"], ["queue", "list"], ["user", "list"]][..]),
-        (request.all, "--all", &[["queue", "retry"]]),
-        (request.bounce, "--bounce", &[["queue", "remove"]]),
-        (request.scheme.is_some(), "--scheme", &[["user", "add"]]),
+        (request.json, "--json", lists),
+        (request.all, "--all", &[&["queue", "retry"]]),
+        (request.bounce, "--bounce", &[&["queue", "remove"]]),
+        (request.scheme.is_some(), "--scheme", &[&["user", "add"]]),
+        (request.since.is_some(), "--since", &[&["trace"]]),
+        (request.follow, "--follow", &[&["trace"]]),
     ] {
         if set && !fits(commands) {
             let commands: Vec<String> = commands.iter().map(|what| what.join(" ")).collect();
             return Err(Failure::Usage(format!("{option} goes with {}", commands.join(" and "))));
         }
     }
-    Ok(())
+    match request.follow && request.since.is_some() {
+        true => Err(Failure::Usage("--follow tells what comes, --since what was".to_owned())),
+        false => Ok(()),
+    }
 }
 
 /// An error names the file, mostly the line, and what was expected.

@@ -9,7 +9,7 @@ mod show;
 mod why;
 
 pub use list::list;
-pub use show::show;
+pub use show::{show, state};
 pub use why::why;
 
 use super::terminal::escape;

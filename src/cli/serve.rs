@@ -2,14 +2,18 @@
 //!
 //! Order of start: configuration and the files it names, sockets (as root, when started so), privileges,
 //! then once more every file that a reload will read, the spool, the sandbox, and threads: so that what
-//! works at start works at reload. Root reads the configuration alone.
+//! works at start works at reload. Root reads the configuration alone. The trace is the process's, as the
+//! log is: it begins before the server and ends after it.
 
 use super::check::{doubts, not_built};
 use super::{Failure, Request, config, reach, warn};
-use crate::config::Config;
+use crate::config::{Config, Trace};
+use crate::event::sink::{self, Sink};
 use crate::event::{Event, tell};
+use crate::limits::STOP_GRACE;
 use crate::net::handed::Handed;
 use crate::net::manager::Manager;
+use crate::net::pool::spawn_vital;
 use crate::privileges;
 use crate::route::bad_aliases;
 use crate::sandbox::{Reach, Sandbox};
@@ -17,13 +21,15 @@ use crate::server::{Server, Spool, open, tell_bad_lines, tell_flaws};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::table::BadLine;
+use crate::story::Scribe;
+use crate::story::files::dir;
 use log::LevelFilter;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 /// Runs until SIGTERM or SIGINT. Fails with what kept it from starting; later trouble is logged.
@@ -36,13 +42,13 @@ pub fn run(request: &Request) -> Result<(), Failure> {
         warn(&format!("the service manager of NOTIFY_SOCKET cannot be told anything: {error}"));
         Manager::default()
     });
-    let (server, sandbox) = start(request)?;
+    let (server, sandbox, limits) = start(request)?;
     manager.ready("serving");
     for signal in signals.forever() {
         match signal {
             SIGHUP => {
                 manager.reloading();
-                manager.ready(match reload(&server, &sandbox) {
+                manager.ready(match reload(&server, &sandbox, &limits) {
                     true => "serving",
                     false => "serving by the old configuration: the new one cannot be used",
                 });
@@ -63,11 +69,33 @@ pub fn run(request: &Request) -> Result<(), Failure> {
         warn(&format!("a second signal will not be heard: {error}"));
     }
     server.stop();
+    // Last, as all others tell it what they do. A disk that hangs holds nothing up.
+    if let Some(sink) = sink::current() {
+        sink.finish(STOP_GRACE);
+    }
     Ok(())
 }
 
+/// How long stories are kept, and how much room they have; a reload changes it.
+type Limits = Arc<Mutex<Trace>>;
+
+fn lock(limits: &Limits) -> MutexGuard<'_, Trace> {
+    limits.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on all that happens is written down. The spool is ours, by its lock.
+fn start_trace(config: &Config) -> std::io::Result<Limits> {
+    let limits = Arc::new(Mutex::new(config.trace.clone()));
+    let (own, (sink, records)) = (limits.clone(), Sink::new());
+    let dir = dir(&config.spool);
+    let scribe = Scribe::new(Arc::new(RealDisk), dir, records, move || lock(&own).clone());
+    spawn_vital("trace", None, move || scribe.run())?;
+    sink::attach(sink);
+    Ok(limits)
+}
+
 /// Each step finds what can be wrong while nothing has begun; after it, mail is taken.
-fn start(request: &Request) -> Result<(Server, Sandbox), Failure> {
+fn start(request: &Request) -> Result<(Server, Sandbox, Limits), Failure> {
     let handed = Handed::from_environment().map_err(Failure::Failed)?;
     let config = config(request)?;
     // Mail is private, whatever the shell that started us thinks (contract: 0700, 0600).
@@ -97,10 +125,10 @@ fn start(request: &Request) -> Result<(Server, Sandbox), Failure> {
         config: &name_of(&site.config),
         sandbox: &sandbox.how,
     });
-    let server = Server::start(listeners, site, spool);
-    let server =
-        server.map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?;
-    Ok((server, sandbox))
+    let no_thread = |error| Failure::Failed(format!("cannot start a thread: {error}"));
+    let limits = start_trace(&site.config).map_err(no_thread)?;
+    let server = Server::start(listeners, site, spool).map_err(no_thread)?;
+    Ok((server, sandbox, limits))
 }
 
 /// What is bad in users and aliases is named in the log and spoils nothing else.
@@ -114,7 +142,7 @@ fn read_site(read: Result<(Site, Vec<BadLine>), String>) -> Result<Site, String>
 }
 
 /// On an error everything stays as it was: all is read before anything is replaced. Gives whether it was.
-fn reload(server: &Server, sandbox: &Sandbox) -> bool {
+fn reload(server: &Server, sandbox: &Sandbox, limits: &Limits) -> bool {
     let old = &server.site().config;
     // The file that was read at start; the demo looks whether there is one by now.
     let read = Config::load(old.file.as_deref()).map_err(|error| error.to_string());
@@ -128,6 +156,7 @@ fn reload(server: &Server, sandbox: &Sandbox) -> bool {
     match read {
         Ok(site) => {
             let config = name_of(&site.config);
+            *lock(limits) = site.config.trace.clone();
             server.replace(site);
             // After the swap: who sees this line may count on it.
             tell(&Event::Reloaded { config: &config });

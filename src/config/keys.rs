@@ -8,7 +8,7 @@ use super::{
     Config, Dns, DomainConfig, HostPort, Limit, Listen, Relay, SmarthostAuth, Timeout, Tls, Trace,
     value,
 };
-use crate::limits::RECIPIENTS_MIN;
+use crate::limits::{RECIPIENTS_MIN, TRACE_SIZE_MIN};
 use crate::mail::address::Domain;
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -272,7 +272,7 @@ fn limit(table: &mut Table) -> Read<Limit> {
 fn trace(table: &mut Table) -> Read<Trace> {
     Ok(Trace {
         keep: table.duration("keep", SECOND..=DURATION_MAX, 30 * DAY)?,
-        size: table.size("size", 1, 256 * MIB)?,
+        size: table.size("size", TRACE_SIZE_MIN, 256 * MIB)?,
     })
 }
 

@@ -11,6 +11,8 @@ mod reader;
 mod tests;
 mod value;
 
+pub use value::{duration as parse_duration, show_duration, show_size};
+
 use crate::mail::address::{Domain, Mailbox};
 use reader::Source;
 use std::cell::RefCell;

@@ -255,7 +255,7 @@ fn values_that_are_bad() {
             "[limit]\nmessage_size = \"25MB\"",
             "5: limit.message_size: expected a whole number of bytes, or a string like \"25MiB\" (KiB, MiB, GiB), found \"25MB\"",
         ),
-        ("[trace]\nsize = 0", "5: trace.size: expected at least 1, found 0"),
+        ("[trace]\nsize = 0", "5: trace.size: expected at least 1MiB, found 0"),
         (
             "[timeout]\nfinal = \"0s\"",
             "5: timeout.final: expected a duration from \"1s\" to \"3650d\", found \"0s\"",

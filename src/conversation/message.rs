@@ -4,7 +4,7 @@
 use super::submission::Head;
 use super::{Conversation, House, Place, Target};
 use crate::delivery::{Beside, late, reply_to};
-use crate::event::{Event, tell};
+use crate::event::{Event, Turn, tell};
 use crate::handoff::{Accepted, Claim, Copy, CopyState, Hint, Outcome};
 use crate::limits::{DELIVERY_WAIT, NOTICE_HEADER_MAX, PUBLISH_WAIT, QUEUE_RECIPIENTS_SURE};
 use crate::mail::address::ForwardPath;
@@ -55,6 +55,7 @@ impl Conversation<'_> {
     pub(super) fn message(&mut self, envelope: &Envelope) -> Result<String, Reply> {
         let incoming = self.incoming.take().unwrap_or_else(|| self.begin());
         let (body, summary) = incoming.finish(&self.visitor.id)?;
+        self.note_message_id(summary.message_id.as_deref());
         // A loop shows in the header only, so it is refused this late (RFC 5321 §6.3).
         policy::message(self.site, &summary, self.targets.iter().filter_map(Target::here))?;
         // Only what is wanted gets an id; a refusal is known by its session's.
@@ -231,6 +232,13 @@ impl Conversation<'_> {
         }
     }
 
+    /// By what name its sender knows the message, for the trace.
+    pub(super) fn note_message_id(&mut self, message_id: Option<&str>) {
+        if let Some(message_id) = message_id {
+            self.talk.note(Turn::MessageId, message_id);
+        }
+    }
+
     /// Makes no file: most messages are small enough never to need one.
     fn begin(&self) -> Incoming {
         let House { disk, spill, budget, .. } = self.house;
@@ -248,6 +256,11 @@ impl Conversation<'_> {
 }
 
 impl Incoming {
+    /// The Message-ID, if it has come.
+    pub(super) fn message_id(&self) -> Option<&str> {
+        self.scanner.message_id()
+    }
+
     /// After a failure octets are only taken, so that the end of the message is found.
     fn keep(&mut self, octets: &[u8]) {
         self.pass(octets, false);

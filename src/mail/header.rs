@@ -1,5 +1,6 @@
 //! What a header section says about a message's way: how often it was received, where it was
-//! delivered, and where older Return-Path fields lie (RFC 5321 §4.4, §6.3). Pure.
+//! delivered, by what Message-ID it goes, and where older Return-Path fields lie (RFC 5321 §4.4, §6.3).
+//! Pure.
 //!
 //! Reads a message with LF line ends as it comes, in any pieces, and keeps a bounded summary; the
 //! octets themselves are never changed or refused, however broken the header.
@@ -17,6 +18,8 @@ pub struct Summary {
     /// Where Return-Path fields lie, in octets from the start of the message: final delivery leaves
     /// them out (RFC 5321 §4.4).
     pub return_paths: Vec<Range<u64>>,
+    /// The value of the first Message-ID, trimmed.
+    pub message_id: Option<String>,
     /// The message begins with white space: put under a field it would become a part of that.
     pub begins_folded: bool,
 }
@@ -41,6 +44,7 @@ enum Field {
     Other,
     ReturnPath,
     DeliveredTo,
+    MessageId,
 }
 
 impl Scanner {
@@ -62,6 +66,11 @@ impl Scanner {
     /// Whether the header has ended, so that more octets would show nothing new.
     pub fn is_over(&self) -> bool {
         self.done
+    }
+
+    /// What is known of the Message-ID so far.
+    pub fn message_id(&self) -> Option<&str> {
+        self.summary.message_id.as_deref()
     }
 
     /// The message is over.
@@ -104,6 +113,11 @@ impl Scanner {
             self.summary.received += 1;
         } else if name.eq_ignore_ascii_case(b"Return-Path") {
             self.field = Field::ReturnPath;
+        } else if name.eq_ignore_ascii_case(b"Message-ID") {
+            if self.summary.message_id.is_none() {
+                self.field = Field::MessageId;
+                self.summary.message_id = Some(String::new());
+            }
         } else if name.eq_ignore_ascii_case(b"Delivered-To") {
             self.field = Field::DeliveredTo;
             if self.summary.delivered_to.len() < DELIVERED_TO_MAX {
@@ -120,14 +134,14 @@ impl Scanner {
             Field::Other => {}
             Field::ReturnPath => self.cut(self.line_start..self.offset),
             Field::DeliveredTo => {
-                let folded = matches!(text.first(), Some(b' ' | b'\t'));
-                let from =
-                    if folded { 0 } else { memchr::memchr(b':', text).map_or(0, |at| at + 1) };
-                let words = String::from_utf8_lossy(&text[from..]).trim().to_ascii_lowercase();
-                if let Some(value) = self.summary.delivered_to.last_mut()
-                    && value.len() + words.len() <= FIELD_VALUE_MAX
-                {
-                    value.push_str(&words);
+                let words = words(text).to_ascii_lowercase();
+                if let Some(value) = self.summary.delivered_to.last_mut() {
+                    push(value, &words);
+                }
+            }
+            Field::MessageId => {
+                if let Some(value) = &mut self.summary.message_id {
+                    push(value, &words(text));
                 }
             }
         }
@@ -142,6 +156,19 @@ impl Scanner {
             _ if full => {}
             _ => cuts.push(lines),
         }
+    }
+}
+
+/// What a line of a field adds to its value.
+fn words(line: &[u8]) -> String {
+    let folded = matches!(line.first(), Some(b' ' | b'\t'));
+    let from = if folded { 0 } else { memchr::memchr(b':', line).map_or(0, |at| at + 1) };
+    String::from_utf8_lossy(&line[from..]).trim().to_owned()
+}
+
+fn push(value: &mut String, words: &str) {
+    if value.len() + words.len() <= FIELD_VALUE_MAX {
+        value.push_str(words);
     }
 }
 
@@ -191,6 +218,20 @@ mod tests {
         let cut = &found.return_paths[0];
         let cut = &text[cut.start as usize..cut.end as usize];
         assert_eq!(cut, "RETURN-path : <x@y>\n z\n");
+    }
+
+    #[test]
+    fn the_first_message_id_folded_or_not() {
+        for (text, expected) in [
+            ("Message-ID: <a@b>\nMessage-ID: <c@d>\n", Some("<a@b>")),
+            ("message-id:\n\t<a@b> \nTo: x\n <no>\n", Some("<a@b>")),
+            ("Message-Id:\n\n", Some("")),
+            ("X: y\n\nMessage-ID: <a@b>\n", None),
+        ] {
+            assert_eq!(at_any_split(text).message_id.as_deref(), expected, "{text:?}");
+        }
+        let long = format!("Message-ID: <{}>\n", "x\n ".repeat(10_000));
+        assert!(scan(&long, 100).message_id.unwrap().len() <= FIELD_VALUE_MAX);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::board::Reach;
 use super::guard::Guard;
 use super::verdict::{Verdict, is_missed};
 use super::worker::{Job, Kept, Worker};
+use crate::event::{About, Talk, Turn, tell_talk};
 use crate::limits::RELAY_TIME;
 use crate::mail::address::{ForwardPath, ReversePath};
 use crate::mail::envelope::{Envelope, Recipient, Sender};
@@ -101,7 +102,9 @@ impl Worker {
     fn ask_hosts(&mut self, job: &Job, way: &Way, round: &mut Round<'_>) -> Option<Obstacle> {
         let latest = Instant::now() + RELAY_TIME;
         if let Some(mut kept) = self.take_kept(job) {
-            round.send(&mut kept.connection);
+            let mut talk = talk(job, kept.connection.hop());
+            talk.note(Turn::Connecting, "on the connection that has carried other mail");
+            round.send(&mut kept.connection, talk);
             self.keep(kept);
         }
         if round.left().is_empty() {
@@ -116,12 +119,16 @@ impl Worker {
         let is_over = |guard: &Guard| guard.is_stopping() || guard.is_recalled();
         while !round.left().is_empty() && Instant::now() < latest && !is_over(&self.guard) {
             let Some(hop) = hops.next() else { break };
-            let opened = Connection::open(&self.caller(&setting.site), &hop);
+            let mut talk = talk(job, &hop);
+            let opened = Connection::open(&self.caller(&setting.site), &hop, &mut talk);
             self.guard.met();
             match opened {
-                Err(fate) => round.refuse(&hop, &fate),
+                Err(fate) => {
+                    tell_talk(talk);
+                    round.refuse(&hop, &fate);
+                }
                 Ok(mut connection) => {
-                    round.send(&mut connection);
+                    round.send(&mut connection, talk);
                     self.keep(Kept::new(connection, job));
                 }
             }
@@ -139,13 +146,15 @@ impl Round<'_> {
         (0..self.fates.len()).filter(is_left).collect()
     }
 
-    /// One transaction, or as many as it takes, for all that are left.
-    fn send(&mut self, connection: &mut Connection) {
+    /// One transaction, or as many as it takes, for all that are left. `talk`: what was said so far.
+    fn send(&mut self, connection: &mut Connection, mut talk: Talk) {
         let left = self.left();
         let recipients = left.iter().map(|index| self.recipients[*index].1.clone()).collect();
         let envelope = Envelope { sender: self.sender.clone(), recipients };
         let letter = Letter { envelope, content: self.content };
         let fates = connection.deliver(&letter, &self.message);
+        talk.append(connection.take_talk());
+        tell_talk(talk);
         let (host, dsn) = (host(connection.hop()), connection.offers().dsn);
         let tls = connection.protection();
         for (index, fate) in left.into_iter().zip(fates) {
@@ -238,6 +247,14 @@ fn blocked(recipient: usize, obstacle: &Obstacle) -> Verdict {
         false => obstacle.words.clone(),
     };
     Verdict::own(recipient, what, obstacle.status, words)
+}
+
+/// For what is said with this host about this message.
+fn talk(job: &Job, hop: &Hop) -> Talk {
+    let mut talk = Talk::new();
+    let id = job.claimed.message.entry.id.clone();
+    talk.about = About { id, host: host(hop), ..About::default() };
+    talk
 }
 
 /// As the log and the journal name it: one word.

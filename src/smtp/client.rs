@@ -18,9 +18,11 @@ mod login;
 mod offers;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub use fate::{Cause, Fate, Lack, Reason, Step};
 pub use offers::Offers;
+pub use turns::Turn;
 
 use super::answer::{Answer, AnswerBuffer, Flaw, Kind};
 use super::auth::client::Login;
@@ -111,6 +113,7 @@ pub struct Client {
     is_open: bool,
     /// Messages that came to their last reply.
     carried: usize,
+    turns: Vec<Turn>,
 }
 
 impl Client {
@@ -132,6 +135,7 @@ impl Client {
             decided: Vec::new(),
             is_open: false,
             carried: 0,
+            turns: Vec::new(),
         }
     }
 
@@ -180,6 +184,9 @@ impl Client {
             let is_early = self.is_our_turn();
             let (used, found) = self.answers.feed(input);
             input = &input[used..];
+            if let Some(Ok(answer)) = &found {
+                self.note_heard(answer);
+            }
             match found {
                 // Replies would be taken for those of the next commands.
                 Some(Ok(answer)) if is_early => self.lost(Cause::Said(answer)),
@@ -442,6 +449,7 @@ impl Client {
                 break;
             }
             octets.extend_from_slice(line.as_bytes());
+            self.note_said(asked.0, &line);
             self.awaited.push_back(asked);
         }
         octets

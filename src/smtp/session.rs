@@ -303,6 +303,11 @@ impl Session {
         }
     }
 
+    /// Whether the last line was an answer inside AUTH, and no command.
+    pub fn is_exchange(&self) -> bool {
+        self.exchange.is_some()
+    }
+
     /// By the last EHLO or HELO that was good; none before it.
     pub fn greeting(&self) -> Option<&Greeting> {
         self.greeting.as_ref()

@@ -4,6 +4,7 @@ use crate::hosts::{Host, Mail};
 use crate::servers::Inside;
 use crate::support::{PATIENCE, Place, config};
 use facteur::config::Config;
+use facteur::event::Talk;
 use facteur::mail::address::{ForwardPath, ReversePath};
 use facteur::mail::envelope::{BodyType, Envelope, Notify, Recipient, Ret, Sender};
 use facteur::relay::{Caller, Connection, FilePart, Hop, Message, survey};
@@ -54,7 +55,7 @@ const MESSAGE: &[u8] = b"Subject: hi\n\n.dot\n..\n.\nend";
 /// Opens, delivers [`MESSAGE`] to these, quits; gives the fates in words.
 fn attempt(host: &Host, caller: &Arc<Caller>, to: &[&str]) -> Vec<String> {
     let letter = letter(to, &MESSAGE);
-    let fates = match Connection::open(caller, &hop(host)) {
+    let fates = match Connection::open(caller, &hop(host), &mut Talk::default()) {
         Err(fate) => vec![fate; to.len()],
         Ok(mut connection) => {
             let fates = connection.deliver(&letter, &MESSAGE);
@@ -100,7 +101,7 @@ fn a_large_message_out_of_a_file() {
     file.append(&[b"header\n\n", &message[..], b"journal"].concat()).unwrap();
     let part = FilePart { file: &*file, start: 8, size: message.len() as u64 };
     let (host, caller) = (Host::start(""), caller(PATIENCE));
-    let mut connection = Connection::open(&caller, &hop(&host)).unwrap();
+    let mut connection = Connection::open(&caller, &hop(&host), &mut Talk::default()).unwrap();
     let fates = connection.deliver(&letter(&["ann@host.test"], &part), &part);
     assert_eq!(words(&fates[0]), "relayed 250 2.0.0 taken");
     let expected = message.split_inclusive(|b| *b == b'\n');
@@ -216,7 +217,7 @@ fn a_host_that_speaks_or_stops_inside_the_message() {
     ] {
         let any_size = format!("{script}\nEHLO: 250-x | 250 SIZE 0");
         let (host, caller) = (Host::start(&any_size), caller(time(script)));
-        let mut connection = Connection::open(&caller, &hop(&host)).unwrap();
+        let mut connection = Connection::open(&caller, &hop(&host), &mut Talk::default()).unwrap();
         let message = &message[..];
         let fates = connection.deliver(&letter(&["ann@host.test"], &message), &message);
         let told = words(&fates[0]);
@@ -240,7 +241,7 @@ fn replies_that_each_come_in_time_do_not_make_an_hour() {
 #[test]
 fn several_messages_over_one_connection() {
     let (host, caller) = (Host::start("RCPT TO:<no: 550 5.1.1 no"), caller(PATIENCE));
-    let mut connection = Connection::open(&caller, &hop(&host)).unwrap();
+    let mut connection = Connection::open(&caller, &hop(&host), &mut Talk::default()).unwrap();
     for (to, expected) in [
         ("ann@host.test", "relayed 250 2.0.0 taken"),
         ("no@host.test", "failed said 550 5.1.1 no (RCPT)"),
@@ -264,7 +265,7 @@ fn a_host_that_closes_after_each_message_is_connected_to_again() {
         "EHLO: 250-host.test | 250 LIMITS MAILMAX=1",
     ] {
         let (host, caller) = (Host::start(script), caller(PATIENCE));
-        let mut connection = Connection::open(&caller, &hop(&host)).unwrap();
+        let mut connection = Connection::open(&caller, &hop(&host), &mut Talk::default()).unwrap();
         for _ in 0..3 {
             let fates = connection.deliver(&letter(&["ann@host.test"], &MESSAGE), &MESSAGE);
             assert!(matches!(fates[..], [Fate::Relayed(_)]), "{script}: {fates:?}");
@@ -315,7 +316,7 @@ fn parameters_are_passed_on_where_they_are_offered() {
     recipient.orcpt = Some("rfc822;x@y.test".to_owned());
     for (host, dsn) in [(&host, true), (&plain, false)] {
         let caller = caller(PATIENCE);
-        let mut connection = Connection::open(&caller, &hop(host)).unwrap();
+        let mut connection = Connection::open(&caller, &hop(host), &mut Talk::default()).unwrap();
         assert!(matches!(connection.deliver(&letter, &MESSAGE)[..], [Fate::Relayed(_)]));
         assert_eq!(connection.offers().dsn, dsn);
     }
@@ -342,9 +343,11 @@ fn hosts_that_refuse_to_begin() {
     let gone = hop(&Host::start(""));
     // Freed with the host, perhaps after a moment: connections until then are closed at once.
     let caller = caller(PATIENCE);
-    crate::support::until("the port is free", || match Connection::open(&caller, &gone) {
-        Err(fate) => words(&fate).starts_with("next cannot be reached: Connection refused"),
-        Ok(_) => false,
+    crate::support::until("the port is free", || {
+        match Connection::open(&caller, &gone, &mut Talk::default()) {
+            Err(fate) => words(&fate).starts_with("next cannot be reached: Connection refused"),
+            Ok(_) => false,
+        }
     });
 }
 
@@ -368,7 +371,7 @@ fn the_next_host_and_one_that_comes_to_its_senses() {
 #[test]
 fn quit_does_not_wait_for_long() {
     let (host, caller) = (Host::start("QUIT: (silent)"), caller(PATIENCE));
-    let mut connection = Connection::open(&caller, &hop(&host)).unwrap();
+    let mut connection = Connection::open(&caller, &hop(&host), &mut Talk::default()).unwrap();
     connection.deliver(&letter(&["ann@host.test"], &MESSAGE), &MESSAGE);
     let begun = Instant::now();
     connection.quit();
@@ -392,7 +395,7 @@ impl Message for Broken {
 #[test]
 fn what_we_cannot_read_is_not_sent_and_not_failed() {
     let (host, caller) = (Host::start(""), caller(PATIENCE));
-    let mut connection = Connection::open(&caller, &hop(&host)).unwrap();
+    let mut connection = Connection::open(&caller, &hop(&host), &mut Talk::default()).unwrap();
     let fates = connection.deliver(&letter(&["ann@host.test"], &MESSAGE), &Broken);
     assert_eq!(words(&fates[0]), "deferred was not told all: bad sector (inside the message)");
     connection.quit();
@@ -405,7 +408,7 @@ fn another_facteur_takes_it() {
     let server = Inside::serve(&place, &config(""));
     let (caller, hop) =
         (caller(PATIENCE), Hop { name: "mx.test".to_owned(), address: server.address });
-    let mut connection = Connection::open(&caller, &hop).unwrap();
+    let mut connection = Connection::open(&caller, &hop, &mut Talk::default()).unwrap();
     let message = "Subject: hi\n\n.\n\u{e9}\n".as_bytes();
     let fates = connection.deliver(&letter(&["ann@mx.test", "bob@mx.test"], &message), &message);
     assert!(fates.iter().all(|fate| matches!(fate, Fate::Relayed(_))), "{fates:?}");

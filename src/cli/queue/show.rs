@@ -58,7 +58,7 @@ fn envelope(message: &Waiting, relay: &Relay, now: Timestamp) -> String {
 }
 
 /// What became of a recipient so far, and what comes next.
-fn state(message: &Waiting, recipient: usize, relay: &Relay, now: Timestamp) -> String {
+pub fn state(message: &Waiting, recipient: usize, relay: &Relay, now: Timestamp) -> String {
     let progress = &message.progress[recipient];
     if let Some(last) = progress.last.as_ref().filter(|_| progress.is_done()) {
         return format!("{} at {:.3}", last.what, last.when);

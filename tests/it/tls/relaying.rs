@@ -6,6 +6,7 @@ use crate::secrecy::{Pair, authority};
 use crate::servers::{Binary, FACTEUR, value};
 use crate::support::{PATIENCE, Place, config, files, until};
 use facteur::config::Config;
+use facteur::event::Talk;
 use facteur::relay::{Caller, Connection, Hop};
 use std::path::Path;
 use std::process::Command;
@@ -34,7 +35,7 @@ fn caller(time: Duration) -> Arc<Caller> {
 
 fn open(host: &Host, time: Duration) -> Connection {
     let hop = Hop { name: "host.test".to_owned(), address: host.address };
-    Connection::open(&caller(time), &hop).unwrap()
+    Connection::open(&caller(time), &hop, &mut Talk::default()).unwrap()
 }
 
 #[test]
@@ -71,7 +72,7 @@ fn the_name_is_told_and_sessions_are_remembered() {
     let caller = caller(PATIENCE);
     let hop = Hop { name: "host.test".to_owned(), address: host.address };
     for _ in 0..2 {
-        let connection = Connection::open(&caller, &hop).unwrap();
+        let connection = Connection::open(&caller, &hop, &mut Talk::default()).unwrap();
         let protection = connection.protection().unwrap();
         assert_eq!((protection.version, protection.is_verified), ("TLSv1.3", Some(false)));
         assert!(connection.is_open() && connection.offers().starttls);
@@ -141,7 +142,7 @@ fn port_465_begins_with_tls() {
         caller.dial = Box::new(move |_, time| usual(real, time));
         let address = ([127, 0, 0, 1], 465).into();
         let hop = Hop { name: "host.test".to_owned(), address };
-        match Connection::open(&Arc::new(caller), &hop) {
+        match Connection::open(&Arc::new(caller), &hop, &mut Talk::default()) {
             Ok(connection) => {
                 assert!(is_good && connection.protection().is_some());
                 // Offered behind TLS by a host that does not know better; once is enough.

@@ -1,0 +1,187 @@
+//! `facteur trace`: where did my mail go?
+//!
+//! Reads the files that a server writes ([`crate::story`]), whether one runs or not, and of a message
+//! that still waits also its queue file. Changes nothing. All that peers said is escaped.
+
+mod show;
+
+use super::listing::{end, json_lines};
+use super::queue::state;
+use super::terminal::escape;
+use super::{Failure, Request, complain, config};
+use crate::config::{Config, parse_duration, show_duration, show_size};
+use crate::id::is_id;
+use crate::limits::{FOLLOW_LOOK, STORIES_SINCE};
+use crate::store::disk::{Disk, RealDisk, StoreError};
+use crate::store::queue::Queue;
+use crate::story::files::dir;
+use crate::story::follow::Follower;
+use crate::story::record::Record;
+use crate::story::search::{Found, Handle, Question, Story, find};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use nix::unistd::User;
+use show::{Row, Teller, one_line};
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+/// Prints the stories of these handles, oldest first. Fails at the end when one of them is unknown.
+pub fn run(request: &Request, handles: &[&str]) -> Result<(), Failure> {
+    let now = Timestamp::now();
+    let since = request.since.as_deref().map(|text| moment(text, now)).transpose()?;
+    let config = config(request)?;
+    let dir = dir(&config.spool);
+    let own: Vec<Handle> = handles.iter().map(|text| Handle::new(text)).collect();
+    let question = Question { handles: &own, since, now };
+    let found =
+        find(&RealDisk, &dir, &question).map_err(|error| unreadable(&config, &dir, error))?;
+    let queue = Queue::new(Arc::new(RealDisk), &config.spool);
+    let mut out = io::stdout().lock();
+    for (index, story) in found.stories.iter().enumerate() {
+        let waiting = waiting(&queue, &config, story, now);
+        let rows = story.lines.iter().chain(&waiting);
+        let text = match request.json {
+            true => json_lines(&rows.map(Row).collect::<Vec<_>>()).map_err(cannot)?,
+            false => {
+                let gap = if index > 0 { "\n" } else { "" };
+                format!("{gap}{}", Teller::new(story).tell(rows))
+            }
+        };
+        if let Err(error) = out.write_all(text.as_bytes()) {
+            return end(Err(error)).map_err(cannot);
+        }
+    }
+    end(out.flush()).map_err(cannot)?;
+    tell_missing(&config, handles, &found)
+}
+
+/// Prints what is added, until somebody ends it.
+pub fn follow(request: &Request) -> Result<(), Failure> {
+    let config = config(request)?;
+    let dir = dir(&config.spool);
+    let failed = |error| unreadable(&config, &dir, error);
+    let mut follower = Follower::new(&RealDisk, &dir).map_err(failed)?;
+    let mut out = io::stdout().lock();
+    loop {
+        while let Some(record) = follower.next().map_err(failed)? {
+            let text = match request.json {
+                true => json_lines(&[Row(&record)]).map_err(cannot)?,
+                false => one_line(&record),
+            };
+            match out.write_all(text.as_bytes()) {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                written => written.map_err(cannot)?,
+            }
+        }
+        match out.flush() {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            flushed => flushed.map_err(cannot)?,
+        }
+        thread::sleep(FOLLOW_LOOK);
+    }
+}
+
+/// What the queue knows of messages that still wait, as lines behind the story.
+fn waiting(queue: &Queue, config: &Config, story: &Story, now: Timestamp) -> Vec<Record> {
+    let ids = story.ids.iter().filter(|id| is_id(id));
+    let messages = ids.filter_map(|id| queue.read(id).ok());
+    let mut lines = Vec::new();
+    for message in messages {
+        for recipient in message.open() {
+            let to = message.entry.recipients[recipient].mailbox.to_string();
+            let what = state(&message, recipient, &config.relay, now);
+            let values = [("id", message.entry.id.clone()), ("to", to), ("state", what)];
+            let values = values.map(|(key, value)| (key.to_owned(), value)).to_vec();
+            lines.push(Record {
+                when: now,
+                event: "waits".to_owned(),
+                values,
+                text: String::new(),
+            });
+        }
+    }
+    lines
+}
+
+/// `2d` back from now, or a day, or a moment.
+fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+    let back = parse_duration(text).and_then(|back| SignedDuration::try_from(back).ok());
+    let day = || Some(TimeZone::UTC.to_zoned_datetime(text.parse::<Date>().ok()?.at(0, 0, 0, 0)));
+    let day = || day()?.ok().map(|day| day.timestamp());
+    let moment = back.and_then(|back| now.checked_sub(back).ok()).or_else(day);
+    moment.or_else(|| text.parse().ok()).ok_or_else(|| {
+        let text = escape(text);
+        Failure::Usage(format!("--since {text}: expected such as 2d, 4h, 2026-11-23 (UTC)"))
+    })
+}
+
+/// What nobody has heard of, and what to try then.
+fn tell_missing(config: &Config, handles: &[&str], found: &Found) -> Result<(), Failure> {
+    if found.is_cut {
+        complain("there is more than is shown; ask by an id, or narrow it with --since");
+    }
+    let unknown: Vec<&str> =
+        handles.iter().zip(&found.known).filter(|(_, known)| !**known).map(|(it, _)| *it).collect();
+    for handle in &unknown {
+        complain(&format!("{handle}: no story speaks of it"));
+    }
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    complain(&format!(
+        "try the id of the message (\"queued as ID\") or of the session (\"[ID]\" at the end of a \
+         refusal), its Message-ID, an address, or what the next hop called it; an address is looked \
+         for in the last {}, --since says how far back; stories are kept for {} (trace.keep) and as \
+         long as all have room in {} (trace.size)",
+        show_duration(STORIES_SINCE),
+        show_duration(config.trace.keep),
+        show_size(config.trace.size)
+    ));
+    Err(Failure::Told)
+}
+
+fn unreadable(config: &Config, dir: &Path, error: StoreError) -> Failure {
+    let shown = dir.display();
+    Failure::Failed(match error.source.kind() {
+        ErrorKind::NotFound => format!(
+            "there are no stories in {shown} yet: a server that serves from this spool writes them"
+        ),
+        ErrorKind::PermissionDenied => {
+            let owner = RealDisk.stat(dir).ok().and_then(|found| {
+                User::from_uid(found.uid.into()).ok().flatten().map(|user| user.name)
+            });
+            let who = config.run_as.clone().or(owner);
+            let who = who.unwrap_or_else(|| "the user that the server runs as".to_owned());
+            format!("{shown} is only for {who} and root: run this as one of them")
+        }
+        _ => escape(&error.to_string()).into_owned(),
+    })
+}
+
+fn cannot(error: io::Error) -> Failure {
+    Failure::Failed(format!("cannot write: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_when() {
+        let now: Timestamp = "2026-11-23T14:00:00Z".parse().unwrap();
+        for (text, expected) in [
+            ("2d", "2026-11-21T14:00:00Z"),
+            ("30m", "2026-11-23T13:30:00Z"),
+            ("2026-11-20", "2026-11-20T00:00:00Z"),
+            ("2026-11-20T10:00:00Z", "2026-11-20T10:00:00Z"),
+        ] {
+            assert_eq!(moment(text, now).ok(), expected.parse().ok(), "{text}");
+        }
+        for text in ["", "yesterday", "2", "99999999999999999d", "2026-13-01"] {
+            assert!(matches!(moment(text, now), Err(Failure::Usage(_))), "{text}");
+        }
+    }
+}

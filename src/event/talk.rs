@@ -1,0 +1,235 @@
+//! What was said between us and a peer, word for word but for secrets and the message itself: gathered
+//! by whoever speaks, told as one thing when a step of it is over.
+//!
+//! Bounded: of what is longer than [`TALK_MAX`] the middle is left out, and counted. Nothing is gathered
+//! where nobody reads it. Whoever notes a turn has masked what is secret.
+
+use super::line::Line;
+use super::sink::{self, Record};
+use crate::limits::{TALK_MAX, TURN_COST, TURN_MAX};
+use jiff::Timestamp;
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+
+/// One turn of a dialog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// By the peer.
+    Heard,
+    /// By us; a reply has its line ends.
+    Said,
+    /// A message went by; the text is its octets on the wire, as a number.
+    Message,
+    /// What we made of it: where a recipient's mail goes.
+    Decided,
+    /// The Message-ID of the message.
+    MessageId,
+    /// A connection is made to this address.
+    Connecting,
+    /// It goes on by TLS.
+    Secured,
+    /// It came to nothing, and why.
+    Failed,
+}
+
+/// Whose dialog it is; what is not known, or there is not, is empty or 0.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    pub session: String,
+    /// Counted from 1 in its session: what belongs together before there is an id, and without one.
+    pub transaction: u32,
+    pub id: String,
+    /// The next hop.
+    pub host: String,
+}
+
+/// A dialog, or a part of one.
+#[derive(Debug, Default)]
+pub struct Talk {
+    pub about: About,
+    is_on: bool,
+    /// The beginning, up to half of the bound.
+    first: Vec<(Timestamp, Turn, String)>,
+    /// The end, up to the other half.
+    last: VecDeque<(Timestamp, Turn, String)>,
+    octets: [usize; 2],
+    left_out: usize,
+}
+
+impl Talk {
+    /// One that is gathered only when there is a trace.
+    pub fn new() -> Talk {
+        Talk { is_on: sink::current().is_some(), ..Talk::default() }
+    }
+
+    /// Whether notes are kept at all; asked by those who would have to make them first.
+    pub fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    /// What it takes, in octets.
+    pub fn size(&self) -> usize {
+        self.octets.iter().sum()
+    }
+
+    /// Adds a turn, of which a bounded part is kept.
+    pub fn note(&mut self, turn: Turn, text: &str) {
+        if !self.is_on {
+            return;
+        }
+        let text = match text.len() > TURN_MAX {
+            true => format!("{}...", &text[..text.floor_char_boundary(TURN_MAX)]),
+            false => text.to_owned(),
+        };
+        self.add((Timestamp::now(), turn, text));
+    }
+
+    /// Adds what was said after this.
+    pub fn append(&mut self, later: Talk) {
+        self.left_out += later.left_out;
+        later.first.into_iter().chain(later.last).for_each(|turn| self.add(turn));
+    }
+
+    /// All that was gathered, which is forgotten here; the next part is gathered for the same.
+    pub fn take(&mut self) -> Talk {
+        let next = Talk { about: self.about.clone(), is_on: self.is_on, ..Talk::default() };
+        std::mem::replace(self, next)
+    }
+
+    fn add(&mut self, turn: (Timestamp, Turn, String)) {
+        let octets = turn.2.len() + TURN_COST;
+        if self.last.is_empty() && self.octets[0] + octets <= TALK_MAX / 2 {
+            self.octets[0] += octets;
+            return self.first.push(turn);
+        }
+        self.octets[1] += octets;
+        self.last.push_back(turn);
+        while self.octets[1] > TALK_MAX / 2 {
+            let Some((_, _, text)) = self.last.pop_front() else { return };
+            self.octets[1] -= text.len() + TURN_COST;
+            self.left_out += 1;
+        }
+    }
+
+    /// Writes its lines, each with its LF.
+    pub fn write_to(&self, out: &mut String) {
+        let About { session, transaction, id, host } = &self.about;
+        let mut tags = Line::new("");
+        for (key, value) in [("session", session), ("id", id), ("host", host)] {
+            if !value.is_empty() {
+                tags = tags.add(key, value);
+            }
+        }
+        if *transaction > 0 {
+            tags = tags.add("transaction", transaction);
+        }
+        let tags = tags.finish();
+        let mut write = |when: &Timestamp, event: &str, key: &str, text: &str| {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{when:.6} {event}{tags} {key}=");
+            super::line::push_value(out, text);
+            out.push('\n');
+        };
+        for (when, turn, text) in &self.first {
+            write(when, turn.event(), turn.key(), text);
+        }
+        if let Some((when, ..)) = self.last.front().filter(|_| self.left_out > 0) {
+            write(when, "left-out", "turns", &self.left_out.to_string());
+        }
+        for (when, turn, text) in &self.last {
+            write(when, turn.event(), turn.key(), text);
+        }
+    }
+}
+
+impl Turn {
+    fn event(self) -> &'static str {
+        match self {
+            Turn::Heard => "heard",
+            Turn::Said => "said",
+            Turn::Message => "message",
+            Turn::Decided => "decided",
+            Turn::MessageId => "header",
+            Turn::Connecting => "connecting",
+            Turn::Secured => "secured",
+            Turn::Failed => "failed",
+        }
+    }
+
+    fn key(self) -> &'static str {
+        match self {
+            Turn::Heard | Turn::Said | Turn::Decided => "text",
+            Turn::Message => "octets",
+            Turn::MessageId => "message-id",
+            Turn::Connecting => "address",
+            Turn::Secured => "tls",
+            Turn::Failed => "reason",
+        }
+    }
+}
+
+/// Tells what was said to the trace, if there is any of it. Never waits.
+pub fn tell_talk(talk: Talk) {
+    if let Some(sink) = sink::current().filter(|_| !talk.is_empty()) {
+        sink.offer(Record::Talk(Box::new(talk)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on() -> Talk {
+        let about = About { session: "s1".to_owned(), transaction: 2, ..About::default() };
+        Talk { is_on: true, about, ..Talk::default() }
+    }
+
+    fn lines(talk: &Talk) -> Vec<String> {
+        let mut out = String::new();
+        talk.write_to(&mut out);
+        let without_time = |line: &str| line.split_once(' ').unwrap().1.to_owned();
+        out.lines().map(without_time).collect()
+    }
+
+    #[test]
+    fn one_line_a_turn_whatever_was_said() {
+        let mut talk = on();
+        talk.note(Turn::Heard, "EHLO a\r\n2026-11-23T00:00:00Z accepted id=m1 \u{202e}");
+        talk.note(Turn::Said, "250-mx.test\n250 HELP");
+        assert_eq!(
+            lines(&talk),
+            [
+                "heard session=s1 transaction=2 \
+                 text=\"EHLO a\\u{d}\\u{a}2026-11-23T00:00:00Z accepted id=m1 \\u{202e}\"",
+                "said session=s1 transaction=2 text=\"250-mx.test\\u{a}250 HELP\"",
+            ]
+        );
+        assert!(lines(&talk.take()).len() == 2 && talk.is_empty());
+    }
+
+    #[test]
+    fn the_middle_of_a_long_one_is_left_out() {
+        let mut talk = on();
+        (0..10_000).for_each(|n| talk.note(Turn::Heard, &format!("NOOP {n}")));
+        talk.note(Turn::Heard, &"x".repeat(100_000));
+        assert!(talk.size() <= TALK_MAX);
+        let lines = lines(&talk);
+        assert!(lines[0].ends_with("\"NOOP 0\"") && lines[1].ends_with("\"NOOP 1\""));
+        let at = lines.iter().position(|line| line.starts_with("left-out ")).unwrap();
+        let count: usize = lines[at].rsplit_once('=').unwrap().1.parse().unwrap();
+        assert_eq!(lines.len() - 1 + count, 10_001);
+        assert!(lines[lines.len() - 2].ends_with("\"NOOP 9999\""));
+        assert!(lines[lines.len() - 1].len() < TURN_MAX + 100);
+    }
+
+    #[test]
+    fn nothing_is_gathered_for_nobody() {
+        let mut talk = Talk::default();
+        talk.note(Turn::Heard, "QUIT");
+        assert!(talk.is_empty() && talk.size() == 0);
+    }
+}

@@ -1,0 +1,136 @@
+//! The trace: the story of each message and session, as plain lines in files by day, which `facteur
+//! trace` reads and anybody may grep.
+//!
+//! One thread writes what [`crate::event`] was told, in batches; nobody waits for it. A line is `TIME
+//! event key=value ...` as in the log. It is synced when nothing new comes for a second, and at the end:
+//! a story may lose its last second at a power cut. [`files`] keeps them within `trace.keep` and
+//! `trace.size`; [`search`] finds in them. Decides nothing about mail.
+
+pub mod files;
+pub mod follow;
+pub mod record;
+pub mod search;
+
+use crate::config::Trace;
+use crate::event::sink::{Record, Records};
+use crate::event::{Event, tell};
+use crate::limits::{TRACE_BATCH, TRACE_GATHER, TRACE_IDLE};
+use crate::store::disk::{Disk, StoreError};
+use crossbeam_channel::Sender;
+use files::Writer;
+use jiff::Timestamp;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+/// The thread that writes the trace.
+pub struct Scribe {
+    writer: Writer,
+    records: Records,
+    /// What was gathered, and of how many records.
+    batch: String,
+    count: u64,
+    /// Something was written that is not synced.
+    is_dirty: bool,
+    /// The last write failed; told once, not for each batch of a disk that is full all night.
+    is_failing: bool,
+}
+
+impl Scribe {
+    /// Writes into this directory, which is made when there is something to write. `limits`: those of
+    /// the configuration as it is now.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        records: Records,
+        limits: impl Fn() -> Trace + Send + 'static,
+    ) -> Scribe {
+        let writer = Writer::new(disk, dir, Box::new(limits));
+        let batch = String::with_capacity(2 * TRACE_BATCH);
+        Scribe { writer, records, batch, count: 0, is_dirty: false, is_failing: false }
+    }
+
+    /// Works until it is told to stop.
+    pub fn run(mut self) {
+        loop {
+            match self.records.next(TRACE_IDLE) {
+                None => self.rest(),
+                Some(first) => {
+                    // Fewer and larger writes, and one wake-up for many records.
+                    thread::sleep(TRACE_GATHER);
+                    if let Some(done) = self.write_all(first) {
+                        self.rest();
+                        let _ = done.send(());
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes this and all that wait behind it; gives who wants to know that it was the last.
+    fn write_all(&mut self, first: Record) -> Option<Sender<()>> {
+        let mut next = Some(first);
+        while let Some(record) = next {
+            if let Record::Stop(done) = record {
+                self.flush();
+                return Some(done);
+            }
+            record.write_to(&mut self.batch);
+            self.count += 1;
+            if self.batch.len() >= TRACE_BATCH {
+                self.flush();
+            }
+            next = self.records.more();
+        }
+        self.flush();
+        None
+    }
+
+    fn flush(&mut self) {
+        let now = Timestamp::now();
+        let lost = self.records.take_lost();
+        if lost > 0 {
+            // Writing to a String cannot fail.
+            let _ = writeln!(self.batch, "{now:.6} lost records={lost}");
+        }
+        if self.batch.is_empty() {
+            return;
+        }
+        let written = self.writer.append(self.batch.as_bytes(), now);
+        self.is_dirty |= written.is_ok();
+        if written.is_err() {
+            self.records.lose(self.count + lost);
+        }
+        self.complain(written);
+        self.count = 0;
+        self.batch.clear();
+    }
+
+    /// Nothing new comes at this moment.
+    fn rest(&mut self) {
+        // What was lost is told also when nothing comes after it.
+        self.flush();
+        let synced = match std::mem::take(&mut self.is_dirty) {
+            true => self.writer.sync(),
+            false => Ok(()),
+        };
+        let looked = self.writer.look(Timestamp::now());
+        if synced.is_err() || looked.is_err() {
+            self.complain(synced.and(looked));
+        }
+    }
+
+    fn complain(&mut self, result: Result<(), StoreError>) {
+        let is_new = !std::mem::replace(&mut self.is_failing, result.is_err());
+        if let Err(error) = result.as_ref()
+            && is_new
+        {
+            tell(&Event::Warning { what: &format!("stories are lost: {error}") });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! A trace as it grows, from file to file and over midnight.
+
+use super::files::{self, Lines, Name};
+use super::record::Record;
+use crate::store::disk::{Disk, Doing, StoreError};
+use std::io::ErrorKind::NotFound;
+use std::path::{Path, PathBuf};
+
+/// Reads what is added from now on.
+pub struct Follower<'a> {
+    disk: &'a dyn Disk,
+    dir: PathBuf,
+    current: Option<(Name, Lines)>,
+}
+
+impl<'a> Follower<'a> {
+    /// From the end of the newest file on. There need not be one yet.
+    pub fn new(disk: &'a dyn Disk, dir: &Path) -> Result<Follower<'a>, StoreError> {
+        let mut follower = Follower { disk, dir: dir.to_owned(), current: None };
+        if let Some(newest) = follower.names()?.last() {
+            let path = follower.dir.join(newest.to_string());
+            let mut lines = Lines::open(disk, &path)?;
+            lines.skip_all().doing("read", &path)?;
+            follower.current = Some((*newest, lines));
+        }
+        Ok(follower)
+    }
+
+    /// The next line; none: there is nothing new at this moment.
+    pub fn next(&mut self) -> Result<Option<Record>, StoreError> {
+        loop {
+            if let Some(record) = self.read()? {
+                return Ok(Some(record));
+            }
+            let names = self.names()?;
+            let after = self.current.as_ref().map(|(name, _)| *name);
+            let Some(later) = names.into_iter().find(|name| after < Some(*name)) else {
+                return Ok(None);
+            };
+            // Once more: from when there is another file on, nothing is added to this one.
+            if let Some(record) = self.read()? {
+                return Ok(Some(record));
+            }
+            match Lines::open(self.disk, &self.dir.join(later.to_string())) {
+                Ok(lines) => self.current = Some((later, lines)),
+                // It was removed in this moment: more is written than can be followed.
+                Err(error) if error.source.kind() == NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<Record>, StoreError> {
+        let Some((name, lines)) = &mut self.current else { return Ok(None) };
+        let path = self.dir.join(name.to_string());
+        while let Some(line) = lines.next().doing("read", &path)? {
+            if let Some(record) = Record::parse(line) {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    fn names(&self) -> Result<Vec<Name>, StoreError> {
+        match files::list(self.disk, &self.dir) {
+            Err(error) if error.source.kind() == NotFound => Ok(Vec::new()),
+            names => names,
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! From a handle to the stories it belongs to. Three passes over the files, each a line at a time: which
+//! lines speak of the handle, what belongs together with those, and then all of that.
+//!
+//! A story is a session and what became of the messages that came by it; of a session with many, only
+//! those that were asked for. What has no session, as our own notices, is a story by itself.
+
+use super::files::{self, Lines, Name, day};
+use super::record::Record;
+use crate::limits::{STORIES_MAX, STORIES_OCTETS, STORIES_SINCE};
+use crate::store::disk::{Disk, Doing, StoreError};
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+/// What somebody has in hand: an id of ours, a session's, a Message-ID, an address, or what a next hop
+/// calls it.
+pub struct Handle {
+    /// Without brackets.
+    text: String,
+    /// The same in ASCII lower case.
+    lower: String,
+}
+
+/// What is asked.
+pub struct Question<'a> {
+    pub handles: &'a [Handle],
+    /// From then on; none: as far back as there are stories, but for addresses [`STORIES_SINCE`].
+    pub since: Option<Timestamp>,
+    pub now: Timestamp,
+}
+
+/// What was found.
+#[derive(Default)]
+pub struct Found {
+    /// By their first moment.
+    pub stories: Vec<Story>,
+    /// There are more, which were left out: older ones, or later lines of these.
+    pub is_cut: bool,
+    /// Of each handle, whether anything speaks of it.
+    pub known: Vec<bool>,
+}
+
+/// One story.
+#[derive(Default)]
+pub struct Story {
+    pub session: Option<String>,
+    /// Messages in it, in their order.
+    pub ids: Vec<String>,
+    /// By time.
+    pub lines: Vec<Record>,
+}
+
+/// What a line that speaks of a handle leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Message(String),
+    Transaction(String, u32),
+    Session(String),
+}
+
+/// All that belongs to the stories.
+#[derive(Default)]
+struct Wanted {
+    ids: HashSet<String>,
+    transactions: HashSet<(String, u32)>,
+    /// Of these everything.
+    sessions: HashSet<String>,
+    /// Of these what belongs to no transaction.
+    around: HashSet<String>,
+    /// By which session a message came.
+    session_of: HashMap<String, String>,
+}
+
+impl Handle {
+    pub fn new(text: &str) -> Handle {
+        let inner = text.strip_prefix('<').and_then(|text| text.strip_suffix('>'));
+        let text = inner.unwrap_or(text).to_owned();
+        Handle { lower: text.to_ascii_lowercase(), text }
+    }
+
+    /// Whether a line speaks of it, and if so, only as of an address.
+    fn is_in(&self, record: &Record) -> Option<IsAddress> {
+        let is = |key: &str| record.get(key).is_some_and(|value| value == self.text);
+        if is("id") || is("session") || is("notice") {
+            return Some(false);
+        }
+        let in_brackets = |value: &str| Handle::new(value).text == self.text;
+        if record.get("message-id").is_some_and(in_brackets) || self.is_word_of_a_host(record) {
+            return Some(false);
+        }
+        (self.text.contains('@') && self.is_address_in(record)).then_some(true)
+    }
+
+    fn is_address_in(&self, record: &Record) -> bool {
+        let is = |key| record.get(key).is_some_and(|value| value.eq_ignore_ascii_case(&self.text));
+        let is_path = |text: &str| {
+            let verb = text.get(..5).unwrap_or_default();
+            let is_envelope = ["MAIL ", "RCPT "].iter().any(|is| verb.eq_ignore_ascii_case(is));
+            is_envelope && text.to_ascii_lowercase().contains(&format!("<{}>", self.lower))
+        };
+        is("from")
+            || is("to")
+            || record.get("text").is_some_and(|text| match record.event.as_str() {
+                "heard" | "said" => is_path(text),
+                "decided" => words(text).any(|word| word.eq_ignore_ascii_case(&self.text)),
+                _ => false,
+            })
+    }
+
+    /// A next hop's own id, in what it said at the end; such have digits.
+    fn is_word_of_a_host(&self, record: &Record) -> bool {
+        let said = match record.event.as_str() {
+            "relayed" => record.get("reply"),
+            "deferred" | "bounced" | "expired" => record.get("reason"),
+            _ => None,
+        };
+        let is_id = self.text.len() >= 4 && self.text.bytes().any(|octet| octet.is_ascii_digit());
+        is_id && said.is_some_and(|said| words(said).any(|word| word == self.text))
+    }
+}
+
+/// Whether a handle was found as an address: then older stories do not count.
+type IsAddress = bool;
+
+/// Words of a text, without the marks around them.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let is_mark = |c: char| ".,;:()[]<>\"'".contains(c);
+    let parts = text.split(|c: char| c.is_whitespace() || "=,;".contains(c));
+    parts.map(move |word| word.trim_matches(is_mark)).filter(|word| !word.is_empty())
+}
+
+/// Finds what the handles belong to. Fails with `NotFound` where there is no trace.
+pub fn find(disk: &dyn Disk, dir: &Path, question: &Question<'_>) -> Result<Found, StoreError> {
+    let names = files::list(disk, dir)?;
+    // A dialog is written when it is over, so its first lines may be of the day before its file.
+    let first = question.since.map_or(Date::MIN, day).yesterday().unwrap_or(Date::MIN);
+    let names: Vec<Name> = names.into_iter().filter(|name| name.day >= first).collect();
+    let mut found = Found { known: vec![false; question.handles.len()], ..Found::default() };
+    let keys = matching(disk, dir, &names, question, &mut found)?;
+    if keys.is_empty() {
+        return Ok(found);
+    }
+    let mut wanted = Wanted::of(keys);
+    each(disk, dir, &names, |record| wanted.link(record))?;
+    let mut lines = Vec::new();
+    let mut room = STORIES_OCTETS;
+    each(disk, dir, &names, |record| {
+        if wanted.has(record) {
+            match room.checked_sub(record.text.len() + 100) {
+                Some(left) => {
+                    room = left;
+                    lines.push(record.clone());
+                }
+                None => found.is_cut = true,
+            }
+        }
+    })?;
+    found.stories = wanted.stories(lines);
+    Ok(found)
+}
+
+/// The newest keys that lines which speak of a handle lead to.
+fn matching(
+    disk: &dyn Disk,
+    dir: &Path,
+    names: &[Name],
+    question: &Question<'_>,
+    found: &mut Found,
+) -> Result<Vec<Key>, StoreError> {
+    let recent = SignedDuration::try_from(STORIES_SINCE).unwrap_or(SignedDuration::MAX);
+    let recent = question.now.checked_sub(recent).unwrap_or(Timestamp::MIN);
+    let (since, since_address) =
+        (question.since.unwrap_or(Timestamp::MIN), question.since.unwrap_or(recent));
+    let mut seen = HashSet::new();
+    let mut keys = Vec::new();
+    for name in names.iter().rev() {
+        let mut of_file = Vec::new();
+        each(disk, dir, &[*name], |record| {
+            for (index, handle) in question.handles.iter().enumerate() {
+                let Some(is_address) = handle.is_in(record) else { continue };
+                let since = if is_address { since_address } else { since };
+                if let Some(key) = Key::of(record, handle).filter(|_| record.when >= since) {
+                    found.known[index] = true;
+                    if seen.insert(key.clone()) {
+                        of_file.push(key);
+                    }
+                }
+            }
+            if of_file.len() > 2 * STORIES_MAX {
+                found.is_cut = true;
+                of_file.drain(..STORIES_MAX);
+            }
+        })?;
+        keys.extend(of_file.into_iter().rev());
+        if keys.len() > STORIES_MAX {
+            found.is_cut = true;
+            keys.truncate(STORIES_MAX);
+            break;
+        }
+    }
+    Ok(keys)
+}
+
+/// Calls with each line of these files; one that was removed meanwhile is none.
+fn each(
+    disk: &dyn Disk,
+    dir: &Path,
+    names: &[Name],
+    mut call: impl FnMut(&Record),
+) -> Result<(), StoreError> {
+    for name in names {
+        let path = dir.join(name.to_string());
+        let mut lines = match Lines::open(disk, &path) {
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => continue,
+            lines => lines?,
+        };
+        while let Some(line) = lines.next().doing("read", &path)? {
+            if let Some(record) = Record::parse(line) {
+                call(&record);
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Key {
+    fn of(record: &Record, handle: &Handle) -> Option<Key> {
+        if record.get("notice") == Some(&handle.text) {
+            return Some(Key::Message(handle.text.clone()));
+        }
+        if record.get("session") == Some(&handle.text) {
+            return Some(Key::Session(handle.text.clone()));
+        }
+        let id = record.get("id").map(|id| Key::Message(id.to_owned()));
+        let transaction = || {
+            let (session, number) = record.transaction()?;
+            Some(Key::Transaction(session.to_owned(), number))
+        };
+        id.or_else(transaction).or_else(|| Some(Key::Session(record.get("session")?.to_owned())))
+    }
+}
+
+impl Wanted {
+    fn of(keys: Vec<Key>) -> Wanted {
+        let mut wanted = Wanted::default();
+        for key in keys {
+            match key {
+                Key::Message(id) => drop(wanted.ids.insert(id)),
+                Key::Session(session) => drop(wanted.sessions.insert(session)),
+                Key::Transaction(session, number) => {
+                    wanted.around.insert(session.clone());
+                    wanted.transactions.insert((session, number));
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Learns from a line what belongs together.
+    fn link(&mut self, record: &Record) {
+        let Some(session) = record.get("session") else { return };
+        let transaction =
+            record.transaction().map(|(session, number)| (session.to_owned(), number));
+        let id = record.get("id");
+        let is_wanted = self.sessions.contains(session)
+            || id.is_some_and(|id| self.ids.contains(id))
+            || transaction.as_ref().is_some_and(|own| self.transactions.contains(own));
+        if !is_wanted {
+            return;
+        }
+        self.around.insert(session.to_owned());
+        self.transactions.extend(transaction);
+        if let Some(id) = id {
+            self.session_of.insert(id.to_owned(), session.to_owned());
+            self.ids.insert(id.to_owned());
+        }
+    }
+
+    fn has(&self, record: &Record) -> bool {
+        let is_ours = |key| record.get(key).is_some_and(|id| self.ids.contains(id));
+        if is_ours("id") || is_ours("notice") {
+            return true;
+        }
+        let Some(session) = record.get("session") else { return false };
+        match record.transaction() {
+            Some((session, number)) => self.transactions.contains(&(session.to_owned(), number)),
+            None => record.get("id").is_none() && self.around.contains(session),
+        }
+    }
+
+    /// Puts lines to their stories.
+    fn stories(&self, mut lines: Vec<Record>) -> Vec<Story> {
+        // A dialog is written when it is over, so lines lie apart that belong behind each other.
+        lines.sort_by_key(|record| record.when);
+        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut stories: Vec<Story> = Vec::new();
+        for line in lines {
+            // Of a message of theirs that a notice of ours speaks of, that notice's story has this line.
+            let id = line.get("id").filter(|id| self.ids.contains(*id)).or(line.get("notice"));
+            let session = line.get("session");
+            let session = session.or_else(|| self.session_of.get(id?).map(String::as_str));
+            let Some(key) = session.or(id) else { continue };
+            let place = *places.entry(key.to_owned()).or_insert_with(|| {
+                stories.push(Story { session: session.map(str::to_owned), ..Story::default() });
+                stories.len() - 1
+            });
+            let story = &mut stories[place];
+            if let Some(id) = id.filter(|id| !story.ids.iter().any(|own| own == id)) {
+                story.ids.push(id.to_owned());
+            }
+            story.lines.push(line);
+        }
+        stories
+    }
+}
+
+#[cfg(test)]
+mod tests;
