@@ -36,9 +36,16 @@ pub fn run(request: &Request, handles: &[&str]) -> Result<(), Failure> {
     let dir = dir(&config.spool);
     let own: Vec<Handle> = handles.iter().map(|text| Handle::new(text)).collect();
     let question = Question { handles: &own, since, now };
-    let found =
-        find(&RealDisk, &dir, &question).map_err(|error| unreadable(&config, &dir, error))?;
     let queue = Queue::new(Arc::new(RealDisk), &config.spool);
+    let found = find(&RealDisk, &dir, &question);
+    let mut found = found.map_err(|error| unreadable(&config, &dir, error))?;
+    // What a command put there is not known to the trace before its first attempt.
+    for (handle, known) in handles.iter().zip(&mut found.known).filter(|(_, known)| !**known) {
+        if is_id(handle) && queue.read(handle).is_ok() {
+            *known = true;
+            found.stories.push(Story { ids: vec![(*handle).to_owned()], ..Story::default() });
+        }
+    }
     let mut out = io::stdout().lock();
     for (index, story) in found.stories.iter().enumerate() {
         let waiting = waiting(&queue, &config, story, now);

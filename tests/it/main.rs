@@ -61,6 +61,7 @@ mod support;
 mod system;
 mod threats;
 mod tls;
+mod trace;
 mod trees;
 mod trusted;
 mod users_cli;

@@ -8,6 +8,7 @@ mod renewal;
 mod scan;
 pub mod submission;
 mod submitters;
+pub mod submission;
 mod trouble;
 
 use crate::client::Client;

@@ -19,8 +19,8 @@ const NUMBERS: [&str; 7] =
 /// Tells one story to people.
 pub struct Teller<'a> {
     text: String,
-    /// With one message its id stands in the heading, and not on each line.
-    is_one: bool,
+    /// Of one message the id stands in the heading, and not on each line.
+    only: Option<String>,
     /// Whom the dialog of the last lines was with, and about which message.
     host: Option<(&'a str, &'a str)>,
 }
@@ -41,7 +41,8 @@ impl<'a> Teller<'a> {
             let _ = write!(text, ", session {session}");
         }
         let text = format!("{}\n", escape(&text));
-        Teller { text, is_one: story.ids.len() <= 1, host: None }
+        let only = Some(&story.ids).filter(|ids| ids.len() == 1).map(|ids| ids[0].clone());
+        Teller { text, only, host: None }
     }
 
     pub fn tell(mut self, records: impl Iterator<Item = &'a Record>) -> String {
@@ -55,14 +56,17 @@ impl<'a> Teller<'a> {
         let host = record.get("host").filter(|_| dialog.is_some());
         let host = host.map(|host| (host, record.get("id").unwrap_or_default()));
         if let Some((name, id)) = host.filter(|_| host != self.host) {
-            let about = if self.is_one { String::new() } else { format!(" with {id}") };
+            let about = match self.only {
+                Some(_) => String::new(),
+                None => format!(" with {id}"),
+            };
             let _ = writeln!(self.text, "{time} attempt at {}{about}", escape(name));
         }
         self.host = host;
         let indent = if host.is_some() { "    " } else { "  " };
         let lines = match dialog {
             Some(lines) => lines,
-            None => vec![sentence(record, self.is_one)],
+            None => vec![sentence(record, self.only.as_deref())],
         };
         let mark = lines[0].get(..3).filter(|mark| matches!(*mark, "C: " | "S: "));
         for (index, line) in lines.iter().enumerate() {
@@ -87,7 +91,7 @@ pub fn one_line(record: &Record) -> String {
     let about = key("id").or_else(|| key("session")).unwrap_or_default();
     let host = key("host").filter(|_| dialog(record).is_some()).map(|host| format!(" {host}"));
     let head = format!("{:.3} {about}{}", record.when, host.unwrap_or_default());
-    let lines = dialog(record).unwrap_or_else(|| vec![sentence(record, true)]);
+    let lines = dialog(record).unwrap_or_else(|| vec![sentence(record, record.get("id"))]);
     lines.iter().map(|line| format!("{head} {}\n", escape(line))).collect()
 }
 
@@ -126,11 +130,14 @@ fn dialog(record: &Record) -> Option<Vec<String>> {
     })
 }
 
-/// An event as the log has it, without what the heading says.
-fn sentence(record: &Record, is_one: bool) -> String {
+/// An event as the log has it, without what stands in a heading: session, and this id.
+fn sentence(record: &Record, id: Option<&str>) -> String {
     let mut text = record.event.clone();
-    let is_said = |key: &str| matches!(key, "session" | "transaction") || is_one && key == "id";
-    for (key, value) in record.values.iter().filter(|(key, _)| !is_said(key)) {
+    let is_said = |key: &str, value: &str| match key {
+        "session" | "transaction" => true,
+        _ => key == "id" && id == Some(value),
+    };
+    for (key, value) in record.values.iter().filter(|(key, value)| !is_said(key, value)) {
         let _ = write!(text, " {key}=");
         push_value(&mut text, value);
     }

@@ -43,3 +43,37 @@ impl Client {
         }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Action;
+    use super::*;
+    use crate::smtp::auth::{Credentials, encode};
+
+    #[test]
+    fn of_a_login_only_the_mechanism_is_told() {
+        for mechanism in ["PLAIN", "LOGIN", "SCRAM-SHA-256"] {
+            let mut client = Client::new("mx.test");
+            let (user, password) = ("ann@far.test".to_owned(), "pencil".to_owned());
+            client.log_in(Credentials { user, password }, "fyko".to_owned());
+            client.feed(b"220 far.test\r\n");
+            assert!(matches!(client.action(), Action::Send(_)));
+            client.feed(format!("250-far.test\r\n250 AUTH {mechanism}\r\n").as_bytes());
+            let mut said = Vec::new();
+            for reply in ["334 VXNlcm5hbWU6", "334 UGFzc3dvcmQ6", "235 2.7.0 dj1zZWNyZXQ="] {
+                if let Action::Send(octets) = client.action() {
+                    said.push(String::from_utf8(octets).unwrap());
+                }
+                client.feed(format!("{reply}\r\n").as_bytes());
+            }
+            let told = format!("{:?}", client.turns());
+            assert!(said[0].starts_with(&format!("AUTH {mechanism}")), "{said:?}");
+            assert!(told.contains(&format!("Said(\"AUTH {mechanism}")), "{told}");
+            for secret in [&encode(b"ann@far.test"), &encode(b"pencil"), "dj1z", "VXNl", "fyko"] {
+                assert!(!told.contains(secret), "{secret} in {told}");
+            }
+            let words = said.iter().flat_map(|line| line.split_whitespace().skip(2));
+            words.for_each(|word| assert!(!told.contains(word), "{word} in {told}"));
+        }
+    }
+}

@@ -45,9 +45,11 @@ impl Session {
         body: &mut Vec<u8>,
     ) -> (usize, Option<Action>) {
         let State::Data(_, decoder) = &mut self.state else { return (0, None) };
+        // Up to there its header may tell which message it was.
+        let was_bare = decoder.has_bare();
         let (used, end) = decoder.feed(input, body);
         let (size, bare) = (decoder.wire_size(), decoder.has_bare());
-        if size > self.settings.message_size || bare {
+        if size > self.settings.message_size || was_bare {
             body.clear(); // it will be refused; reading on only finds its end
         }
         if self.is_far_too_large(size) {
