@@ -270,11 +270,9 @@ impl Scheduler {
             self.put_aside(&name, "its name is no id");
         }
         let there: HashSet<&str> = ids.iter().map(String::as_str).collect();
-        let gone: Vec<Id> =
-            self.board.ids().filter(|id| !there.contains(&***id)).cloned().collect();
-        for id in gone.iter().filter(|id| !self.active.contains_key(*id)) {
-            self.board.forget(id);
-        }
+        let is_gone = |id: &&Id| !there.contains(&***id) && !self.active.contains_key(*id);
+        let gone: Vec<Id> = self.board.ids().filter(is_gone).cloned().collect();
+        gone.iter().for_each(|id| self.lose(id));
         // What waits to be looked at keeps its turn, or a stream of hints would never let the last ones
         // have theirs; and some of them are known, and have changed.
         self.looks.retain(|id| there.contains(id.as_str()));
@@ -318,11 +316,20 @@ impl Scheduler {
                 }
                 self.board.put(id, parts);
             }
+            Err(QueueError::Gone) => self.lose(id),
             Err(error) => {
                 self.board.forget(id);
                 self.miss(id, &error);
             }
         }
+    }
+
+    /// Its file is gone, and not by us: what was known is told, as its story ends here.
+    fn lose(&mut self, id: &Id) {
+        if self.board.knows(id) {
+            tell(&Event::Removed { id });
+        }
+        self.board.forget(id);
     }
 
     /// A queue file that cannot be had.
@@ -362,8 +369,10 @@ impl Scheduler {
                     };
                     let both = due.map(|due| (due, due));
                     self.board.done(&id, &goal, Reach::Untried, both, now);
-                    if due.is_none() {
-                        self.board.forget(&id);
+                    match error {
+                        QueueError::Gone => self.lose(&id),
+                        _ if due.is_none() => self.board.forget(&id),
+                        _ => {}
                     }
                     self.miss(&id, &error);
                     continue;

@@ -73,7 +73,7 @@ pub fn follow(request: &Request) -> Result<(), Failure> {
     let mut follower = Follower::new(&RealDisk, &dir).map_err(failed)?;
     let mut out = io::stdout().lock();
     loop {
-        while let Some(record) = follower.next().map_err(failed)? {
+        while let Some(record) = follower.poll().map_err(failed)? {
             let text = match request.json {
                 true => json_lines(&[Row(&record)]).map_err(cannot)?,
                 false => one_line(&record),

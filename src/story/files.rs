@@ -239,7 +239,7 @@ impl Lines {
 
     /// The next whole line, without its LF; none at the end, which may be in the middle of one: asked
     /// again later, it goes on. What is too long for a line of ours is passed over.
-    pub fn next(&mut self) -> io::Result<Option<&[u8]>> {
+    pub fn read(&mut self) -> io::Result<Option<&[u8]>> {
         loop {
             if let Some(length) = memchr::memchr(b'\n', &self.buffer[self.used..]) {
                 let start = self.used;

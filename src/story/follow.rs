@@ -27,7 +27,7 @@ impl<'a> Follower<'a> {
     }
 
     /// The next line; none: there is nothing new at this moment.
-    pub fn next(&mut self) -> Result<Option<Record>, StoreError> {
+    pub fn poll(&mut self) -> Result<Option<Record>, StoreError> {
         loop {
             if let Some(record) = self.read()? {
                 return Ok(Some(record));
@@ -53,7 +53,7 @@ impl<'a> Follower<'a> {
     fn read(&mut self) -> Result<Option<Record>, StoreError> {
         let Some((name, lines)) = &mut self.current else { return Ok(None) };
         let path = self.dir.join(name.to_string());
-        while let Some(line) = lines.next().doing("read", &path)? {
+        while let Some(line) = lines.read().doing("read", &path)? {
             if let Some(record) = Record::parse(line) {
                 return Ok(Some(record));
             }

@@ -10,6 +10,7 @@ use crate::limits::{STORIES_MAX, STORIES_OCTETS, STORIES_SINCE};
 use crate::store::disk::{Disk, Doing, StoreError};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
+use memchr::memmem::Finder;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -120,6 +121,9 @@ impl Handle {
     }
 }
 
+/// More names than these are not looked for one by one in each line.
+const NEEDLES: usize = 16;
+
 /// Whether a handle was found as an address: then older stories do not count.
 type IsAddress = bool;
 
@@ -142,10 +146,12 @@ pub fn find(disk: &dyn Disk, dir: &Path, question: &Question<'_>) -> Result<Foun
         return Ok(found);
     }
     let mut wanted = Wanted::of(keys);
-    each(disk, dir, &names, |record| wanted.link(record))?;
+    let needles = wanted.needles();
+    each(disk, dir, &names, &needles, |record| wanted.link(record))?;
+    let needles = wanted.needles();
     let mut lines = Vec::new();
     let mut room = STORIES_OCTETS;
-    each(disk, dir, &names, |record| {
+    each(disk, dir, &names, &needles, |record| {
         if wanted.has(record) {
             match room.checked_sub(record.text.len() + 100) {
                 Some(left) => {
@@ -174,9 +180,11 @@ fn matching(
         (question.since.unwrap_or(Timestamp::MIN), question.since.unwrap_or(recent));
     let mut seen = HashSet::new();
     let mut keys = Vec::new();
+    let needles: Vec<String> = question.handles.iter().map(|it| it.lower.clone()).collect();
+    let needles = if needles.iter().all(|it| is_plain(it)) { needles } else { Vec::new() };
     for name in names.iter().rev() {
         let mut of_file = Vec::new();
-        each(disk, dir, &[*name], |record| {
+        each(disk, dir, &[*name], &needles, |record| {
             for (index, handle) in question.handles.iter().enumerate() {
                 let Some(is_address) = handle.is_in(record) else { continue };
                 let since = if is_address { since_address } else { since };
@@ -202,26 +210,41 @@ fn matching(
     Ok(keys)
 }
 
-/// Calls with each line of these files; one that was removed meanwhile is none.
+/// Calls with each line of these files in which one of the needles is, or with all when there are none;
+/// a file that was removed meanwhile is none. To look for needles first is what makes it fast: nearly
+/// all lines are about other mail.
 fn each(
     disk: &dyn Disk,
     dir: &Path,
     names: &[Name],
+    needles: &[String],
     mut call: impl FnMut(&Record),
 ) -> Result<(), StoreError> {
+    let needles: Vec<Finder<'_>> = needles.iter().map(Finder::new).collect();
+    let mut lower = Vec::new();
     for name in names {
         let path = dir.join(name.to_string());
         let mut lines = match Lines::open(disk, &path) {
             Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => continue,
             lines => lines?,
         };
-        while let Some(line) = lines.next().doing("read", &path)? {
-            if let Some(record) = Record::parse(line) {
+        while let Some(line) = lines.read().doing("read", &path)? {
+            lower.clear();
+            lower.extend_from_slice(line);
+            lower.make_ascii_lowercase();
+            let is_in = needles.is_empty() || needles.iter().any(|it| it.find(&lower).is_some());
+            if let Some(record) = is_in.then(|| Record::parse(line)).flatten() {
                 call(&record);
             }
         }
     }
     Ok(())
+}
+
+/// Whether a text stands in a line as it is.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|octet| octet.is_ascii_graphic() && !b"\"\\".contains(&octet))
 }
 
 impl Key {
@@ -255,6 +278,16 @@ impl Wanted {
             }
         }
         wanted
+    }
+
+    /// Every line that is wanted holds one of these, in lower case; none: they are too many to look for.
+    fn needles(&self) -> Vec<String> {
+        let sessions = self.sessions.iter().chain(&self.around);
+        let sessions = sessions.chain(self.transactions.iter().map(|(session, _)| session));
+        let names: HashSet<String> =
+            self.ids.iter().chain(sessions).map(|name| name.to_ascii_lowercase()).collect();
+        let is_few = names.len() <= NEEDLES && names.iter().all(|name| is_plain(name));
+        if is_few { names.into_iter().collect() } else { Vec::new() }
     }
 
     /// Learns from a line what belongs together.

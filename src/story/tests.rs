@@ -194,11 +194,11 @@ fn a_trace_is_followed_over_midnight() {
         writer.append(line.as_bytes(), at(now)).unwrap();
     };
     let mut early = Follower::new(&disk, Path::new(DIR)).unwrap();
-    assert!(early.next().unwrap().is_none(), "there is nothing yet");
+    assert!(early.poll().unwrap().is_none(), "there is nothing yet");
     put("a", "2026-11-23T23:00:00Z");
     let mut follower = Follower::new(&disk, Path::new(DIR)).unwrap();
     let next = |follower: &mut Follower<'_>| {
-        std::iter::from_fn(|| follower.next().unwrap())
+        std::iter::from_fn(|| follower.poll().unwrap())
             .map(|record| record.text)
             .collect::<String>()
     };

@@ -169,6 +169,12 @@ fn what_others_drop_is_taken_in() {
     assert!(yard.place.mail("bob")[0].ends_with(&large[6..]));
     until("the queue is empty", || queued(&yard.place).is_empty());
     server.stop();
+    // Its story begins where it was taken in.
+    let (status, out, err) = crate::commands::run(&yard.place, &["trace", name]);
+    assert_eq!((status, err.as_str()), (0, ""), "{out}");
+    for part in ["decided: ann@mx.test: taken", "accepted client=local", "delivered to=ann@"] {
+        assert!(out.contains(part), "no {part} in {out}");
+    }
 }
 
 #[test]

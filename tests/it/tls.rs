@@ -8,7 +8,6 @@ mod renewal;
 mod scan;
 pub mod submission;
 mod submitters;
-pub mod submission;
 mod trouble;
 
 use crate::client::Client;

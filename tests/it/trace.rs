@@ -199,6 +199,11 @@ fn mail_that_went_waits_or_was_refused() {
     let last = told.lines().last().unwrap();
     let expected = "  waits to=eve@far.test state=\"deferred once; next attempt in 1h";
     assert!(last.contains(expected) || last.contains("next attempt in 59m"), "{told}");
+    // Until somebody takes it out of the queue.
+    let (status, _, err) = run(&place, &["queue", "remove", &waits]);
+    assert_eq!(status, 0, "{err}");
+    let told = traced_with(&place, &waits, &["removed"]);
+    assert!(told.ends_with("  removed\n"), "{told}");
     // Refused before there was a recipient, and as a whole after it had come.
     let mut client = server.client();
     client.expect("MAIL FROM:<ann@mx.test>", "250");
