@@ -3,7 +3,7 @@
 
 use crate::client::Client;
 use crate::servers::{Binary, FACTEUR};
-use crate::support::{PATIENCE, Place, config, text, until};
+use crate::support::{PATIENCE, Place, config, text, until, within};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
@@ -39,7 +39,11 @@ fn at(address: SocketAddr) -> String {
 
 /// What it says when it does not start.
 fn refusal(mut command: Command) -> String {
-    let output = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    if !within(PATIENCE, || child.try_wait().unwrap().is_some()) {
+        child.kill().unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     said

@@ -2,12 +2,12 @@
 //! the server would see.
 
 use crate::servers::{Binary, FACTEUR};
-use crate::support::{Place, config, has_program, skip, text};
+use crate::support::{PATIENCE, Place, config, has_program, skip, text, within};
 use nix::unistd::{User, geteuid};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A place that belongs to `nobody`, and that user; nothing where there is no root to give up.
 fn place_of_nobody() -> Option<(Place, User)> {
@@ -40,9 +40,15 @@ fn status(task: &Path, key: &str) -> String {
     line.trim().to_owned()
 }
 
+/// Whoever serves though he should not is stopped, and then has not failed with status 1.
 fn run(place: &Place, command: &str) -> Output {
-    let file = place.at("facteur.toml");
-    Command::new(FACTEUR).arg("-c").arg(file).arg(command).env_remove("RUST_LOG").output().unwrap()
+    let mut run = Command::new(FACTEUR);
+    run.arg("-c").arg(place.at("facteur.toml")).arg(command).env_remove("RUST_LOG");
+    let mut child = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    if !within(PATIENCE, || child.try_wait().unwrap().is_some()) {
+        child.kill().unwrap();
+    }
+    child.wait_with_output().unwrap()
 }
 
 /// Both say no, and the same words are in what they say.
