@@ -54,7 +54,7 @@ fn scan(port: u16, more: &[&str]) -> Vec<[String; 3]> {
     // It ends with the number of things that it found odd, so its status says nothing; a minute is what
     // it takes on a machine with little else to do.
     let mut testssl = program(&place, "timeout");
-    testssl.args(["600", "testssl", "--warnings", "batch", "--color", "0", "--quiet"]);
+    testssl.args(["900", "testssl", "--warnings", "batch", "--color", "0", "--quiet"]);
     testssl.args(CHECKS.split(' ')).args(["--ip", "127.0.0.1", "--nodns", "none"]);
     testssl.args(["--add-ca", "authority.pem", "--jsonfile", "found.json"]).args(more);
     let output = testssl.arg(format!("mx.test:{port}")).output().unwrap();
