@@ -525,7 +525,7 @@ const _: () = assert!(TURN_MAX + TURN_COST < TALK_MAX / 2 && TURN_MAX >= COMMAND
 pub const TURN_COST: usize = 80;
 
 /// What one session may have written about its dialog, in octets; past it only what belongs to a
-/// message that was taken is told, so that one client cannot push the stories of all others out.
+/// message that was taken is told, so that one client does not push the stories of all others out.
 pub const TRACE_SESSION_MAX: usize = 256 * 1024;
 
 /// What is written to the trace at once, in octets.

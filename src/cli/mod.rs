@@ -155,10 +155,9 @@ HANDLE: the id of a message (\"queued as ID\"), the id of a session (\"[ID]\" at
 --since: only stories from then on: 2d, 4h back, or a day, 2026-11-23 (UTC). Without it all that is
         kept, but for an address 7 days.
 --follow: tells what happens, as it happens, until it is ended by SIGINT.
---json: one object a line: time (RFC 3339), event, session and id where there are, and what the
-        event has: as in the log, and in dialogs heard and said (text; host: with which next hop,
-        where it was none of ours to answer), message (octets), decided (text), header (message-id),
-        waits (to, state).
+--json: one object a line: time (RFC 3339), event, session and id where there are, then what the
+        event has in the log. In dialogs: heard and said (text), message (octets), decided (text),
+        header (message-id), with host in an attempt; at the end waits (to, state).
 
 C: is what the client said, S: the server; in an attempt we are the client. Passwords and what else
 belongs to AUTH are never kept. Stories are plain lines in spool/trace/, a file a day, readable by the

@@ -104,11 +104,18 @@ impl Conversation<'_> {
         let mut part = self.talk.take();
         match self.progress.id.take() {
             Some(id) => part.about.id = id,
-            None => self.progress.spent += part.size(),
+            None if self.progress.spent > TRACE_SESSION_MAX => return,
+            None => {
+                self.progress.spent += part.size();
+                if self.progress.spent > TRACE_SESSION_MAX {
+                    part.note(
+                        Turn::Decided,
+                        "too much was said: only what brings mail is kept now",
+                    );
+                }
+            }
         }
-        if self.progress.spent <= TRACE_SESSION_MAX || !part.about.id.is_empty() {
-            tell_talk(part);
-        }
+        tell_talk(part);
     }
 }
 

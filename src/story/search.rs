@@ -137,11 +137,11 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 /// Finds what the handles belong to. Fails with `NotFound` where there is no trace.
 pub fn find(disk: &dyn Disk, dir: &Path, question: &Question<'_>) -> Result<Found, StoreError> {
     let names = files::list(disk, dir)?;
-    // A dialog is written when it is over, so its first lines may be of the day before its file.
-    let first = question.since.map_or(Date::MIN, day).yesterday().unwrap_or(Date::MIN);
-    let names: Vec<Name> = names.into_iter().filter(|name| name.day >= first).collect();
     let mut found = Found { known: vec![false; question.handles.len()], ..Found::default() };
-    let keys = matching(disk, dir, &names, question, &mut found)?;
+    // Nothing is written before its day; but what a newer line belongs to may have begun long ago.
+    let first = question.since.map_or(Date::MIN, day);
+    let newer: Vec<Name> = names.iter().copied().filter(|name| name.day >= first).collect();
+    let keys = matching(disk, dir, &newer, question, &mut found)?;
     if keys.is_empty() {
         return Ok(found);
     }

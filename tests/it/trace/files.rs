@@ -133,3 +133,26 @@ fn a_live_message_is_followed() {
     reader.join().unwrap();
     server.stop();
 }
+
+/// What one client says without end pushes nobody else's story out.
+#[test]
+fn a_session_that_says_too_much() {
+    let place = Place::new();
+    let server = Binary::serve(&place, &config(""));
+    let mut client = server.client();
+    for _ in 0..30 {
+        client.send("MAIL FROM:<eve@far.test>\r\nRSET\r\n".repeat(100).as_bytes());
+        (0..200).for_each(|_| assert!(client.reply().starts_with("250")));
+    }
+    let id = client.delivered(&["ann@mx.test"], b"hi\r\n");
+    client.expect("QUIT", "221");
+    let told = traced_with(&place, &id, &["disconnected ", "delivered to=ann@mx.test"]);
+    assert!(told.contains("C: DATA"), "{told}");
+    let session = told.lines().next().unwrap().rsplit_once(' ').unwrap().1;
+    let told = super::traced(&place, &[session]);
+    assert_eq!(told.matches("too much was said").count(), 1);
+    server.stop();
+    let octets: u64 =
+        files(&place.at("spool/trace")).iter().map(|p| p.metadata().unwrap().len()).sum();
+    assert!(octets < 2 * facteur::limits::TRACE_SESSION_MAX as u64, "{octets}");
+}
