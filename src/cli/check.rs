@@ -111,6 +111,11 @@ pub fn not_built(site: &Site) -> Vec<String> {
 pub fn doubts(site: &Site) -> Vec<String> {
     let config = &site.config;
     let is_open = config.tls.is_none() && !config.listen.submission.is_empty();
-    let words = "without [tls] no user can log in there; it serves relay.networks alone";
+    let words = match config.relay.networks.is_empty() {
+        true => {
+            "without [tls] no user can log in there, and without relay.networks nobody can send"
+        }
+        false => "without [tls] no user can log in there; it serves relay.networks alone",
+    };
     is_open.then(|| format!("{}: {words}", config.place("listen.submission"))).into_iter().collect()
 }

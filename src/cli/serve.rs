@@ -186,7 +186,7 @@ fn keep_what_only_a_restart_changes(old: &Config, new: &mut Config) {
         kept.push("spool");
     }
     // With the listeners that stay. Who connects there expects TLS (RFC 8314 §3.3).
-    if new.needs_tls().is_some() {
+    if new.needs_tls() {
         new.tls = old.tls.clone();
         kept.push("tls");
     }

@@ -77,8 +77,11 @@ pub fn config(file: &mut Table) -> Read<Config> {
             )
         })),
         false => match config.needs_tls() {
-            Some((key, why)) => Err(file.error_at(key, why)),
-            None => Ok(config),
+            true => Err(file.error_at(
+                "listen.submissions",
+                "it is TLS from the first byte, and needs a [tls]",
+            )),
+            false => Ok(config),
         },
     }
 }

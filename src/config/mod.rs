@@ -256,21 +256,10 @@ impl Config {
         }
     }
 
-    /// The listener that cannot work without `[tls]`, where there is none, and why.
-    pub fn needs_tls(&self) -> Option<(&'static str, &'static str)> {
-        let Listen { submission, submissions, .. } = &self.listen;
-        match &self.tls {
-            Some(_) => None,
-            // RFC 8314 §3.3: there is no other way to speak on that port.
-            None if !submissions.is_empty() => {
-                Some(("listen.submissions", "it is TLS from the first byte, and needs a [tls]"))
-            }
-            None if !submission.is_empty() && self.relay.networks.is_empty() => Some((
-                "listen.submission",
-                "nobody could send there: users log in by TLS only, so it needs a [tls] (or relay.networks)",
-            )),
-            None => None,
-        }
+    /// `listen.submissions` cannot work without `[tls]`, and there is none: there is no other way to
+    /// speak on that port (RFC 8314 §3.3).
+    pub fn needs_tls(&self) -> bool {
+        self.tls.is_none() && !self.listen.submissions.is_empty()
     }
 
     /// What holds without a file; see [`DEMO`].
