@@ -175,8 +175,11 @@ impl Drops {
         }
         // Never under its own name, which somebody has chosen; and moved, not linked: not every system
         // lets us link what is another's.
-        let to = self.spool.join("damaged").join(format!("drop-{}", crate::id::message()));
+        let damaged = self.spool.join("damaged");
+        let to = damaged.join(format!("drop-{}", crate::id::message()));
         self.disk.rename(&from, &to).doing("put aside", &from)?;
+        // Its new name first: what makes the old one's end durable ([`Drops::sync`]) comes later.
+        self.disk.sync_dir(&damaged).doing("sync", &damaged)?;
         Ok(Some(to))
     }
 
