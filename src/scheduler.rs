@@ -24,6 +24,7 @@ mod pool;
 pub mod reason;
 #[cfg(test)]
 mod tests;
+pub mod turns;
 pub mod verdict;
 mod worker;
 
@@ -116,21 +117,25 @@ pub struct Scheduler {
 impl Scheduler {
     /// Begins with all that lies in the queue.
     pub fn new(house: Arc<House>, current: Arc<Current>) -> Scheduler {
-        let site = current.get();
-        let board = Board::new(bounds(&site.config.relay), site.config.relay.retry.clone());
+        let setting = Arc::new(Setting::new(current.get()));
+        Scheduler::with(house, current, setting)
+    }
+
+    fn with(house: Arc<House>, current: Arc<Current>, setting: Arc<Setting>) -> Scheduler {
+        let relay = &setting.site.config.relay;
         let mut scheduler = Scheduler {
             pool: Pool::new(house.clone()),
+            board: Board::new(bounds(relay), relay.retry.clone()),
             house,
             current,
-            setting: Arc::new(Setting::new(site.clone())),
-            board,
             active: HashMap::new(),
             looks: VecDeque::new(),
             look_again: None,
             unsynced: None,
             clocks: (Instant::now(), Timestamp::now()),
+            setting,
         };
-        scheduler.pool.configure(site.config.relay.threads);
+        scheduler.pool.configure(scheduler.setting.site.config.relay.threads);
         scheduler.look_all(false);
         scheduler
     }
@@ -358,28 +363,8 @@ impl Scheduler {
     fn dispatch(&mut self) {
         let now = Timestamp::now();
         while self.pool.has_room() {
-            let Some((id, goal, order)) = self.board.next(now) else { return };
-            let claimed = match self.claim(&id) {
-                Ok(claimed) => claimed,
-                Err(error) => {
-                    let due = match error {
-                        QueueError::Busy => Some(due::later(now, BUSY_WAIT)),
-                        QueueError::Disk(_) => Some(due::later(now, TROUBLE_WAIT)),
-                        QueueError::Gone | QueueError::Damaged(_) => None,
-                    };
-                    let both = due.map(|due| (due, due));
-                    self.board.done(&id, &goal, Reach::Untried, both, now);
-                    match error {
-                        QueueError::Gone => self.lose(&id),
-                        _ if due.is_none() => self.board.forget(&id),
-                        _ => {}
-                    }
-                    self.miss(&id, &error);
-                    continue;
-                }
-            };
-            let setting = self.setting.clone();
-            let job = Job { id: id.clone(), goal: goal.clone(), order, claimed, setting };
+            let Some(job) = self.next_job(now) else { return };
+            let (id, goal) = (job.id.clone(), job.goal.clone());
             match self.pool.give(job) {
                 Ok(()) => {
                     if let Some(active) = self.active.get_mut(&id) {
@@ -395,6 +380,32 @@ impl Scheduler {
                     return;
                 }
             }
+        }
+    }
+
+    /// The next one that is due and can be claimed.
+    fn next_job(&mut self, now: Timestamp) -> Option<Job> {
+        loop {
+            let (id, goal, order) = self.board.next(now)?;
+            let error = match self.claim(&id) {
+                Ok(claimed) => {
+                    return Some(Job { id, goal, order, claimed, setting: self.setting.clone() });
+                }
+                Err(error) => error,
+            };
+            let due = match error {
+                QueueError::Busy => Some(due::later(now, BUSY_WAIT)),
+                QueueError::Disk(_) => Some(due::later(now, TROUBLE_WAIT)),
+                QueueError::Gone | QueueError::Damaged(_) => None,
+            };
+            let both = due.map(|due| (due, due));
+            self.board.done(&id, &goal, Reach::Untried, both, now);
+            match error {
+                QueueError::Gone => self.lose(&id),
+                _ if due.is_none() => self.board.forget(&id),
+                _ => {}
+            }
+            self.miss(&id, &error);
         }
     }
 

@@ -56,7 +56,7 @@ pub struct Report {
 }
 
 /// One line for the log.
-struct News {
+pub(super) struct News {
     verdict: Verdict,
     /// When it is tried again.
     next: Option<Timestamp>,
@@ -136,7 +136,7 @@ impl Worker {
     }
 
     /// One job; `news`: what the log is to be told of it.
-    fn work(&mut self, job: &Job, news: &mut Vec<News>) -> Report {
+    pub(super) fn work(&mut self, job: &Job, news: &mut Vec<News>) -> Report {
         let entry = &job.claimed.message.entry;
         let site = &job.setting.site;
         let is_its = |index: usize| Goal::of(site, &entry.recipients[index].mailbox) == job.goal;

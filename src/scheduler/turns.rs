@@ -1,0 +1,73 @@
+//! The scheduler without its threads: one attempt at a time, in the thread of who asks for it, so that a
+//! test that records what a disk was asked for records the same each time.
+//!
+//! Only tests use it; the server never does. What is looked at, claimed, attempted, journalled and
+//! removed is done by the scheduler's and the worker's own functions.
+
+use super::worker::Worker;
+use super::{House, Scheduler, Setting};
+use crate::handoff::Hint;
+use crate::relay::{Caller, Dial};
+use crate::site::Current;
+use jiff::Timestamp;
+use std::sync::Arc;
+
+/// A scheduler and its one worker.
+pub struct Turns {
+    scheduler: Scheduler,
+    worker: Worker,
+}
+
+/// What one attempt has left behind.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// Of the message.
+    pub id: String,
+    /// Recipients, by their place in the envelope, who are done, and of whom that is durable. Where the
+    /// message has left the queue it is so only after [`Turns::sync_removals`].
+    pub done: Vec<usize>,
+    /// The message has left the queue.
+    pub is_gone: bool,
+}
+
+impl Turns {
+    /// Begins with all that lies in the queue; `dial` is how next hops are called.
+    pub fn new(house: Arc<House>, setting: Arc<Setting>, dial: Dial) -> Turns {
+        let site = setting.site.clone();
+        let (connector, confidant) = (site.connector(), site.confidant());
+        let caller = Caller { dial, connector, confidant, ..Caller::new(&site.config) };
+        let mut worker = Worker::new(0, house.clone(), Arc::default());
+        worker.caller = Some((site.clone(), Arc::new(caller)));
+        let current = Current::new((*site).clone());
+        Turns { scheduler: Scheduler::with(house, current, setting), worker }
+    }
+
+    /// As if the scheduler heard of it.
+    pub fn hear(&mut self, hint: Hint) {
+        self.scheduler.hear(hint);
+    }
+
+    /// The next attempt that is due, to its end; none when nothing is.
+    pub fn turn(&mut self) -> Option<Turn> {
+        self.scheduler.look_at_rest();
+        let job = self.scheduler.next_job(Timestamp::now())?;
+        if let Some(active) = self.scheduler.active.get_mut(&job.id) {
+            active.goals.push(job.goal.clone());
+        }
+        let report = self.worker.work(&job, &mut Vec::new());
+        let is_gone = report.is_gone;
+        let is_known = is_gone || !job.claimed.is_ahead();
+        let open = job.claimed.open();
+        let all = 0..job.claimed.message.entry.recipients.len();
+        let done = all.filter(|index| is_known && !open.contains(index)).collect();
+        let turn = Turn { id: job.id.to_string(), done, is_gone };
+        drop(job);
+        self.scheduler.take(report);
+        Some(turn)
+    }
+
+    /// Makes removals durable, as the scheduler does a moment after them.
+    pub fn sync_removals(&mut self) {
+        self.scheduler.sync_removals(true);
+    }
+}
