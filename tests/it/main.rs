@@ -9,6 +9,7 @@ mod bounces;
 mod clauses;
 mod client;
 mod commands;
+mod crash_replay;
 mod crashes;
 mod daemons;
 mod delivery;
