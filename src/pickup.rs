@@ -31,7 +31,7 @@ use crate::store::entry::{Addressee, Entry};
 use crate::store::queue::Queue;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender as Channel};
 use jiff::{Timestamp, ZonedDateTime};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
@@ -101,8 +101,9 @@ pub struct Pickup {
     /// When the directory changed last, of those changes that were seen to.
     seen: Option<SystemTime>,
     swept: Option<Instant>,
-    /// In the queue already, and the disk did not let us remove them.
-    stuck: HashSet<OsString>,
+    /// In the queue already, and not yet gone from where they were dropped for good; nobody is told of them
+    /// before that. None: they were there before us, and are known.
+    held: HashMap<OsString, Option<Entry>>,
 }
 
 impl Pickup {
@@ -113,8 +114,8 @@ impl Pickup {
         hints: Hints,
         site: impl Fn() -> Arc<Site> + Send + 'static,
     ) -> Pickup {
-        let (seen, swept, stuck) = Default::default();
-        Pickup { disk, queue, drops, hints, site: Box::new(site), seen, swept, stuck }
+        let (seen, swept, held) = Default::default();
+        Pickup { disk, queue, drops, hints, site: Box::new(site), seen, swept, held }
     }
 
     /// Works until it is told to stop.
@@ -143,6 +144,13 @@ impl Pickup {
 
     /// Takes in some; gives how long nothing more has to be done.
     fn look(&mut self) -> Result<Duration, StoreError> {
+        // What is held up holds up no other.
+        let held = if self.held.is_empty() { Ok(()) } else { self.release() };
+        let wait = self.look_for_more()?;
+        held.map(|()| wait)
+    }
+
+    fn look_for_more(&mut self) -> Result<Duration, StoreError> {
         if self.swept.is_none_or(|when| when.elapsed() >= DROP_SWEEP) {
             self.drops.sweep(SystemTime::now())?;
             self.swept = Some(Instant::now());
@@ -153,7 +161,7 @@ impl Pickup {
         }
         let names = self.drops.some()?;
         let names: Vec<OsString> =
-            names.into_iter().filter(|name| !self.stuck.contains(name)).collect();
+            names.into_iter().filter(|name| !self.held.contains_key(name)).collect();
         // What is dropped in this moment may leave the same time behind.
         let age = SystemTime::now().duration_since(changed).unwrap_or_default();
         self.seen = Some(changed).filter(|_| names.is_empty() && age >= DROP_SETTLE);
@@ -171,11 +179,11 @@ impl Pickup {
             true => return Ok(0),
             false => (self.site)(),
         };
-        let (mut letters, mut taken, mut trouble) = (Vec::new(), Vec::new(), None);
+        let (mut letters, mut trouble) = (Vec::new(), None);
         for name in names {
             match self.judge(&site, name) {
                 Ok(Some(letter)) => letters.push(letter),
-                Ok(None) => taken.push(name.clone()),
+                Ok(None) => drop(self.held.insert(name.clone(), None)),
                 Err(NotTaken::Gone) => {}
                 Err(NotTaken::Refused(why)) => self.put_aside(name, &why)?,
                 // One that cannot be read for now holds up no other.
@@ -183,20 +191,28 @@ impl Pickup {
             }
         }
         let entries = self.insert_all(letters, &mut trouble);
-        taken.extend(entries.iter().map(|entry| OsString::from(&entry.id)));
-        for name in taken {
-            if let Err(error) = self.drops.remove(&name) {
-                self.stuck.insert(name);
-                trouble = Some(error);
+        let count = entries.len();
+        self.held.extend(entries.into_iter().map(|entry| (OsString::from(&entry.id), Some(entry))));
+        self.release()?;
+        trouble.map_or(Ok(count), Err)
+    }
+
+    /// Removes what was taken in, durably, and only then lets it be sent: what still lies there at the next
+    /// start, or comes back after a power cut, would be taken in and sent once more.
+    fn release(&mut self) -> Result<(), StoreError> {
+        let names: Vec<OsString> = self.held.keys().cloned().collect();
+        let (mut gone, mut trouble) = (Vec::new(), None);
+        for name in names {
+            match self.drops.remove(&name) {
+                Ok(()) => gone.push(name),
+                Err(error) => trouble = Some(error),
             }
         }
-        // Before anybody sends them: what came back after a power cut would be sent twice.
         self.drops.sync()?;
-        let count = entries.len();
-        for entry in entries {
+        for entry in gone.iter().filter_map(|name| self.held.remove(name).flatten()) {
             self.hints.send(Hint::New(Box::new(entry)));
         }
-        trouble.map_or(Ok(count), Err)
+        trouble.map_or(Ok(()), Err)
     }
 
     /// What is to be put into the queue; none when it is there already.
