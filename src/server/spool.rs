@@ -41,7 +41,7 @@ impl Spool {
         };
         queue.clean_tmp(SystemTime::now()).map_err(failed)?;
         let spill = spill(&*disk, path).map_err(failed)?;
-        let drops = drops(&disk, path, &queue);
+        let drops = drops(&disk, path, &queue).map_err(failed)?;
         let keys = secret::load_or_make(&*disk, path).map_err(|error| error.to_string())?;
         let control = Control::bind(path).map_err(|error| {
             let what = format!("commands cannot reach this server at once: {error}");
@@ -52,15 +52,18 @@ impl Spool {
 }
 
 /// Where other users of this machine put mail. Without it they hear that they cannot, and the server
-/// does all else.
-fn drops(disk: &Arc<dyn Disk>, spool: &Path, queue: &Queue) -> Option<Drops> {
+/// does all else. Fails when what is taken in already cannot be removed there: what is sent now would be
+/// taken in and sent once more by the next start.
+fn drops(disk: &Arc<dyn Disk>, spool: &Path, queue: &Queue) -> Result<Option<Drops>, StoreError> {
     let drops = Drops::new(disk.clone(), spool);
-    let ready = drops.make().and_then(|()| drops.settle(queue));
-    let ready = ready.map_err(|error| {
-        let what = format!("users of this machine cannot send mail: {error}");
-        tell(&Event::Warning { what: &what });
-    });
-    ready.is_ok().then_some(drops)
+    let Err(error) = drops.make() else {
+        return drops.settle(queue).map(|()| Some(drops));
+    };
+    let what = format!("users of this machine cannot send mail: {error}");
+    tell(&Event::Warning { what: &what });
+    // As far as we may, for a later start that can make it.
+    let _ = drops.settle(queue);
+    Ok(None)
 }
 
 /// Where large messages spill to; made, and emptied of what a crash left: a file in use has no name
