@@ -465,6 +465,7 @@ impl Scheduler {
             self.unsynced = None;
             if let Err(error) = self.house.queue.sync_removals() {
                 tell(&Event::Warning { what: &error.to_string() });
+                self.unsynced = Some(Instant::now() + TROUBLE_WAIT);
             }
         }
         self.pool.trim();

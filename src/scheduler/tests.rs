@@ -105,3 +105,17 @@ fn what_the_disk_does_not_know_yet_is_not_left_lying() {
     scheduler.release(&id);
     assert!(scheduler.active.is_empty());
 }
+
+#[test]
+fn a_removal_that_was_not_synced_is_synced_later() {
+    let (place, mut scheduler) = scheduler(1);
+    place.queue.claim("m000").unwrap().remove().unwrap();
+    scheduler.unsynced = Some(Instant::now());
+    let syncs = || place.disk.operations().iter().filter(|o| o.name == "sync_dir").count();
+    place.disk.set_fault(|o| (o.name == "sync_dir").then(|| ErrorKind::Other.into()));
+    scheduler.sync_removals(true);
+    place.disk.clear_fault();
+    let before = syncs();
+    scheduler.sync_removals(true);
+    assert_eq!((syncs(), scheduler.unsynced), (before + 1, None));
+}

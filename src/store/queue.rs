@@ -299,7 +299,9 @@ impl Queue {
     /// Makes removals durable, if there were any; until then a power cut may bring them back.
     pub fn sync_removals(&self) -> Result<(), StoreError> {
         match self.removed.swap(false, Ordering::AcqRel) {
-            true => self.disk.sync_dir(&self.dir()).doing("sync", &self.dir()),
+            true => self.disk.sync_dir(&self.dir()).doing("sync", &self.dir()).inspect_err(|_| {
+                self.removed.store(true, Ordering::Release); // to be tried again
+            }),
             false => Ok(()),
         }
     }
