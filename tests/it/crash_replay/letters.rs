@@ -64,7 +64,7 @@ pub fn piece(text: &str) -> Option<Piece> {
             failed.push(to.trim().to_owned());
         }
     }
-    subjects.last().map(|tag| Piece::Notice(tag.to_owned(), failed))
+    subjects.next_back().map(|tag| Piece::Notice(tag.to_owned(), failed))
 }
 
 /// What is wrong with a delivered message, if anything. `path`: none on the wire.

@@ -51,7 +51,7 @@ use workloads::{Record, WORKLOADS};
 /// How far the replay of the server itself goes; unoptimised there is time for less.
 const DEPTH: Depth = match cfg!(debug_assertions) {
     true => Depth { all: 8, differ: 0, samples: 4 },
-    false => Depth { all: 512, differ: 2, samples: 64 },
+    false => Depth { all: 512, differ: 2, samples: 16 },
 };
 
 /// And that of a server with a fault: most show at the first look.

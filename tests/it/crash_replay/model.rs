@@ -1,7 +1,7 @@
 //! The disk that is recorded: a [`Tree`] in memory, and a log of all that changed it, was made durable,
 //! or was promised to somebody meanwhile.
 
-use super::tree::{Content, Kind, Name, Node, Tree, text};
+use super::tree::{Content, Kind, Name, Node, Tree};
 use facteur::store::disk::{Disk, DiskFile, Meta};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -62,6 +62,13 @@ pub enum Fault {
     Fails(i32),
     /// Of an append only a half is written, then it fails.
     Half(i32),
+}
+
+impl Fault {
+    fn error(&self) -> io::Error {
+        let (Fault::Fails(error) | Fault::Half(error)) = self;
+        io::Error::from_raw_os_error(*error)
+    }
 }
 
 type Plan = Box<dyn FnMut(&'static str, &Path) -> Option<Fault> + Send>;
@@ -147,12 +154,7 @@ impl Recorder {
 
     fn step(&self, name: &'static str, path: &Path) -> io::Result<MutexGuard<'_, Inner>> {
         let (inner, fault) = self.faulty(name, path);
-        match fault {
-            Some(Fault::Fails(error) | Fault::Half(error)) => {
-                Err(io::Error::from_raw_os_error(error))
-            }
-            None => Ok(inner),
-        }
+        fault.map_or(Ok(inner), |fault| Err(fault.error()))
     }
 
     fn faulty(&self, name: &'static str, path: &Path) -> (MutexGuard<'_, Inner>, Option<Fault>) {
@@ -179,12 +181,8 @@ impl Recorder {
         let during = inner.during.take_if(|_| fits);
         drop(inner);
         during.into_iter().for_each(|(_, act)| act());
-        let error = match fault {
-            Some(Fault::Fails(error) | Fault::Half(error)) => Some(error),
-            None => None,
-        };
-        self.inner().note(name, path, What::End(number, what, error.is_none()));
-        error.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error)))
+        self.inner().note(name, path, What::End(number, what, fault.is_none()));
+        fault.map_or(Ok(()), |fault| Err(fault.error()))
     }
 
     fn file(&self, path: &Path, node: Node, is_claimed: bool) -> Box<dyn DiskFile> {
@@ -359,17 +357,17 @@ impl Drop for Open {
 impl DiskFile for Open {
     fn append(&self, octets: &[u8]) -> io::Result<()> {
         let (mut inner, fault) = self.disk.faulty("append", &self.path);
-        let (written, error) = match fault {
-            None => (octets, None),
-            Some(Fault::Fails(error)) => (&octets[..0], Some(error)),
-            Some(Fault::Half(error)) => (&octets[..octets.len() / 2], Some(error)),
+        let written = match fault {
+            None => octets,
+            Some(Fault::Fails(_)) => &octets[..0],
+            Some(Fault::Half(_)) => &octets[..octets.len() / 2],
         };
         if !written.is_empty() {
             let whole = [&inner.tree.octets(self.node)?[..], written].concat();
             inner.tree.nodes[self.node] = Kind::File(Content::new(whole));
             inner.note("append", &self.path, What::Append(self.node, written.into()));
         }
-        error.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error)))
+        fault.map_or(Ok(()), |fault| Err(fault.error()))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -403,9 +401,4 @@ impl DiskFile for Open {
     fn sync_file_system(&self) -> io::Result<()> {
         self.disk.sync("sync_file_system", &self.path, Synced::All)
     }
-}
-
-/// Whether a path lies in a directory of that name.
-pub fn is_in(path: &Path, dir: &str) -> bool {
-    path.parent().and_then(Path::file_name).is_some_and(|name| text(name) == dir)
 }

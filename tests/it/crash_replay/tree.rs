@@ -159,3 +159,8 @@ impl Tree {
 pub fn text(name: &std::ffi::OsStr) -> &str {
     name.to_str().unwrap_or_default()
 }
+
+/// Whether a path lies in a directory of that name.
+pub fn is_in(path: &Path, dir: &str) -> bool {
+    path.parent().and_then(Path::file_name).is_some_and(|name| text(name) == dir)
+}

@@ -1,9 +1,10 @@
 //! A disk that fails at one operation, every kind of failure at each operation of each scene; and one that
 //! hangs until a session has given up.
 
-use super::model::{Entry, Fault, Recorder, What, is_in};
+use super::model::{Entry, Fault, Recorder, What};
 use super::replay::{Moments, replay};
 use super::states::Depth;
+use super::tree::is_in;
 use super::workloads::{Record, WORKLOADS, Workload};
 use crate::support::text;
 use facteur::handoff::Claim;

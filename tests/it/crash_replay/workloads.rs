@@ -2,8 +2,8 @@
 
 use super::invariants::Known;
 use super::letters::Letter;
-use super::model::{Entry, Fault, Mark, Recorder, is_in};
-use super::tree::Tree;
+use super::model::{Entry, Fault, Mark, Recorder};
+use super::tree::{Tree, is_in};
 use super::world::{SPOOL, Watch, World, entry, maildir};
 use std::path::{Path, PathBuf};
 

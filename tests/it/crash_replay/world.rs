@@ -2,7 +2,8 @@
 //! the functions that the running server calls, one after the other.
 
 use super::letters::{Letter, Piece, notice, piece};
-use super::model::{Mark, Recorder, is_in};
+use super::model::{Mark, Recorder};
+use super::tree::is_in;
 use super::wires::{Client, Hosts};
 use crate::support::{Place, text};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -84,7 +85,10 @@ impl World {
         let (hints, heard) = Hints::new(256);
         let hosts = Hosts::new(disk.clone());
         let (disk, turns, gone, watch) = (disk.clone(), None, Vec::new(), None);
-        Ok(World { disk, hosts, site, queue, spool, post, hints, heard, turns, gone, watch })
+        let mut world =
+            World { disk, hosts, site, queue, spool, post, hints, heard, turns, gone, watch };
+        world.turns = Some(world.turns());
+        Ok(world)
     }
 
     /// Sessions whose messages make one batch; gives what each was told at last.
@@ -182,10 +186,7 @@ impl World {
     /// Attempts what is due, at most so many times; `at_once`: all that waits is.
     pub fn work(&mut self, at_once: bool, most: usize) -> usize {
         self.disk.set_phase("turn");
-        let mut turns = match self.turns.take() {
-            Some(turns) => turns,
-            None => self.turns(),
-        };
+        let Some(mut turns) = self.turns.take() else { return 0 };
         self.heard.try_iter().for_each(|hint| turns.hear(hint));
         if at_once {
             turns.hear(Hint::FlushAll);
