@@ -8,6 +8,7 @@ use super::wires::{Client, Hosts};
 use crate::support::{Place, text};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use facteur::config::Config;
+use facteur::conversation::bounds::Bounds;
 use facteur::conversation::{self, converse};
 use facteur::delivery::{Heralds, Post};
 use facteur::handoff::{Accepted, Claim, Hint, Hints};
@@ -104,6 +105,7 @@ impl World {
             queue: self.queue.clone(),
             hints: self.hints.clone(),
             login: Login::start().unwrap(),
+            bounds: Bounds::default(),
         };
         thread::scope(|scope| {
             let mut talks = Vec::new();
