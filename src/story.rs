@@ -16,7 +16,7 @@ use crate::event::sink::{Record, Records};
 use crate::event::{Event, tell};
 use crate::limits::{TRACE_BATCH, TRACE_GATHER, TRACE_IDLE};
 use crate::store::disk::{Disk, StoreError};
-use crossbeam_channel::Sender;
+use crossbeam_channel::{RecvTimeoutError, Sender};
 use files::Writer;
 use jiff::Timestamp;
 use std::fmt::Write as _;
@@ -51,12 +51,13 @@ impl Scribe {
         Scribe { writer, records, batch, count: 0, is_dirty: false, is_failing: false }
     }
 
-    /// Works until it is told to stop.
+    /// Works until it is told to stop, or nobody is left who tells anything.
     pub fn run(mut self) {
         loop {
             match self.records.next(TRACE_IDLE) {
-                None => self.rest(),
-                Some(first) => {
+                Err(RecvTimeoutError::Timeout) => self.rest(),
+                Err(RecvTimeoutError::Disconnected) => return self.rest(),
+                Ok(first) => {
                     // Fewer and larger writes, and one wake-up for many records.
                     thread::sleep(TRACE_GATHER);
                     if let Some(done) = self.write_all(first) {

@@ -85,12 +85,9 @@ impl Sink {
 }
 
 impl Records {
-    /// The next one; none when that takes longer than `patience`, or nobody is left.
-    pub fn next(&self, patience: Duration) -> Option<Record> {
-        match self.receiver.recv_timeout(patience) {
-            Ok(record) => Some(self.taken(record)),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+    /// The next one; fails when that takes longer than `patience`, and at once when nobody is left.
+    pub fn next(&self, patience: Duration) -> Result<Record, RecvTimeoutError> {
+        self.receiver.recv_timeout(patience).map(|record| self.taken(record))
     }
 
     /// One that is there already.

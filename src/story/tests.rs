@@ -186,6 +186,16 @@ fn what_a_full_disk_did_not_take_is_told_later() {
 }
 
 #[test]
+fn who_is_left_alone_ends() {
+    let disk = MemoryDisk::new();
+    let (sink, scribe) = at_work(&disk);
+    sink.offer(line("event n=1"));
+    drop(sink);
+    scribe.join().unwrap();
+    assert!(content(&disk, &files(&disk)[0].0).ends_with(" event n=1\n"));
+}
+
+#[test]
 fn a_trace_is_followed_over_midnight() {
     let disk = MemoryDisk::new();
     let mut writer = writer(&disk, trace(30, TRACE_SIZE_MIN));
