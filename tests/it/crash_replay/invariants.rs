@@ -10,7 +10,8 @@
 //! 5. A sender of ours (SRS) that has left finds its way back.
 
 use super::letters::{Letter, Piece, flaw, notice, piece};
-use super::model::{Entry, Mark, Recorder, What};
+use super::log::{Entry, Mark, What};
+use super::model::Recorder;
 use super::tree::{Tree, is_in};
 use super::world::World;
 use crate::support::text;

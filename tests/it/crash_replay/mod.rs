@@ -30,6 +30,7 @@
 
 mod invariants;
 mod letters;
+mod log;
 mod model;
 mod mutations;
 mod replay;

@@ -2,7 +2,7 @@
 //! a sync, or did two things in the other order. Each of them has to break an invariant somewhere, or
 //! the replay would not see the same fault in the server.
 
-use super::model::{Entry, Mark, What};
+use super::log::{Entry, Mark, What};
 use super::tree::is_in;
 use super::workloads::Record;
 use super::world::{MAIL, SPOOL};

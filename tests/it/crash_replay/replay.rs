@@ -1,7 +1,7 @@
 //! Every moment of a log, every state that a power cut may leave at it, and a restart from each.
 
 use super::invariants::{Promises, check};
-use super::model::{Entry, What};
+use super::log::{Entry, What};
 use super::states::{Depth, Loose};
 use super::workloads::Record;
 use crate::support::Dice;

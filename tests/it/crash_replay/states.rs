@@ -4,7 +4,7 @@
 //! each loose thing: for a name, what it led to when its directory was made durable last, or after any
 //! of the steps since; for a file, how much of what was appended since, and whether as zeros.
 
-use super::model::{Entry, Synced, What};
+use super::log::{Entry, Synced, What};
 use super::tree::{Content, Kind, Name, Node, Tree};
 use crate::support::Dice;
 use std::collections::{BTreeMap, HashMap, HashSet};

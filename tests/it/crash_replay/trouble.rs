@@ -1,7 +1,8 @@
 //! A disk that fails at one operation, every kind of failure at each operation of each scene; and one that
 //! hangs until a session has given up.
 
-use super::model::{Entry, Fault, Recorder, What};
+use super::log::{Entry, What};
+use super::model::{Fault, Recorder};
 use super::replay::{Moments, replay};
 use super::states::Depth;
 use super::tree::is_in;

@@ -2,7 +2,8 @@
 //! hops that do what the name of a recipient asks for.
 
 use super::letters::{Piece, piece};
-use super::model::{Mark, Recorder};
+use super::log::Mark;
+use super::model::Recorder;
 use facteur::net::stream::Wire;
 use facteur::net::tls::{Protection, Side};
 use facteur::relay::Dial;

@@ -2,7 +2,8 @@
 //! the functions that the running server calls, one after the other.
 
 use super::letters::{Letter, Piece, notice, piece};
-use super::model::{Mark, Recorder};
+use super::log::Mark;
+use super::model::Recorder;
 use super::tree::is_in;
 use super::wires::{Client, Hosts};
 use crate::support::{Place, text};
@@ -229,7 +230,7 @@ impl World {
         }
         let log = self.disk.log();
         let is_good =
-            |entry: &super::model::Entry| matches!(entry.what, super::model::What::End(_, _, true));
+            |entry: &super::log::Entry| matches!(entry.what, super::log::What::End(_, _, true));
         let is_synced = log[before.min(log.len())..].iter().any(is_good);
         for (tag, to) in self.gone.drain(..).filter(|_| is_synced) {
             self.disk.mark(Mark::Settled { tag, to });
