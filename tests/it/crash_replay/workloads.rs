@@ -6,7 +6,13 @@ use super::log::{Entry, Mark};
 use super::model::{Fault, Recorder};
 use super::tree::{Tree, is_in};
 use super::world::{SPOOL, Watch, World, entry, maildir};
+use facteur::store::disk::Disk;
+use facteur::store::entry::{Line, What};
+use facteur::store::queue::Claimed;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 /// A scene that was played.
 #[derive(Clone)]
@@ -123,7 +129,6 @@ fn homes(scene: &mut Scene) {
         // With a file that is gone at once, so that the directory is there.
         let file = dir.join("x");
         scene.disk.put(&file, b"");
-        use facteur::store::disk::Disk;
         scene.disk.remove(&file).unwrap();
     }
 }
@@ -227,7 +232,7 @@ fn late(scene: &mut Scene) -> Result<(), String> {
     world.work(false, 9);
     let letter = scene.letter("old", "eve@mx.test", &["later2@far.test", "y@far.test"], 0);
     let mut old = entry("m0000000000old".to_owned(), &letter);
-    old.queued = jiff::Timestamp::now() - std::time::Duration::from_secs(9 * 86_400);
+    old.queued = jiff::Timestamp::now() - Duration::from_secs(9 * 86_400);
     world.put(&old, &letter);
     world.work(true, 9);
     world.sync_removals();
@@ -247,9 +252,9 @@ fn full_disk(scene: &mut Scene) -> Result<(), String> {
     scene.send(&world, &[letter], BUDGET);
     world.work(true, 9);
     let letter = scene.letter("never", "eve@mx.test", &to, 100);
-    let count = std::sync::atomic::AtomicUsize::new(0);
+    let count = AtomicUsize::new(0);
     scene.disk.set_plan(move |name, _: &Path| {
-        let count = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let count = count.fetch_add(1, SeqCst);
         (is_writing(name) && count > 6).then_some(Fault::Half(28))
     });
     scene.send(&world, &[letter], BUDGET);
@@ -318,16 +323,15 @@ fn start_again(scene: &mut Scene) -> Result<(), String> {
 /// While the outcome of one attempt is made durable, another attempt at the same message writes its own,
 /// and a session its message.
 fn two_attempts(scene: &mut Scene) -> Result<(), String> {
-    use facteur::store::entry::{Line, What};
     let world = scene.start()?;
     let letter =
         scene.letter("shared", "eve@mx.test", &["x@far.test", "y@far.test", "z@far.test"], 0);
     scene.send(&world, &[letter], BUDGET);
     let id = world.queue.list().ok().and_then(|ids| ids.first().cloned());
     let Some(Ok(claimed)) = id.map(|id| world.queue.claim(&id)) else { return Ok(()) };
-    let claimed = std::sync::Arc::new(claimed);
+    let claimed = Arc::new(claimed);
     let disk = scene.disk.clone();
-    let attempt = move |claimed: &facteur::store::queue::Claimed, recipient: usize, to: &str| {
+    let attempt = move |claimed: &Claimed, recipient: usize, to: &str| {
         let (tag, to) = ("shared".to_owned(), vec![to.to_owned()]);
         disk.mark(Mark::Taken { tag: tag.clone(), to: to.clone() });
         let when = jiff::Timestamp::now();

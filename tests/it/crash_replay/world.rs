@@ -2,7 +2,7 @@
 //! the functions that the running server calls, one after the other.
 
 use super::letters::{Letter, Piece, notice, piece};
-use super::log::Mark;
+use super::log::{Mark, What};
 use super::model::Recorder;
 use super::tree::is_in;
 use super::wires::{Client, Hosts};
@@ -24,7 +24,7 @@ use facteur::net::registry::Registry;
 use facteur::pickup::{Call, Pickup};
 use facteur::policy::Visitor;
 use facteur::route::next_hop::Ourselves;
-use facteur::scheduler::turns::Turns;
+use facteur::scheduler::turns::{Turn, Turns};
 use facteur::scheduler::{self, Setting};
 use facteur::server::Spool;
 use facteur::site::Site;
@@ -201,24 +201,24 @@ impl World {
             let known = self.known();
             let Some(turn) = turns.turn() else { break };
             count += 1;
-            match known
-                .into_iter()
-                .find(|(id, ..)| *id == turn.id)
-                .map(|(_, piece, to)| (piece, to))
-            {
-                Some((Piece::Letter(tag), to)) if turn.is_gone => self.gone.push((tag, to)),
-                Some((Piece::Letter(tag), to)) => {
-                    let to = turn.done.iter().map(|index| to[*index].clone()).collect();
-                    self.disk.mark(Mark::Settled { tag, to });
-                }
-                Some((Piece::Notice(tag, to), _)) if turn.is_gone => {
-                    self.gone.push((notice(&tag), to));
-                }
-                _ => {}
-            }
+            let its = known.into_iter().find(|(id, ..)| *id == turn.id);
+            its.into_iter().for_each(|(_, piece, to)| self.note(&turn, piece, to));
         }
         self.turns = Some(turns);
         count
+    }
+
+    /// An attempt at this has come to its end.
+    fn note(&mut self, turn: &Turn, piece: Piece, to: Vec<String>) {
+        match (piece, turn.is_gone) {
+            (Piece::Letter(tag), true) => self.gone.push((tag, to)),
+            (Piece::Letter(tag), false) => {
+                let to = turn.done.iter().map(|index| to[*index].clone()).collect();
+                self.disk.mark(Mark::Settled { tag, to });
+            }
+            (Piece::Notice(tag, failed), true) => self.gone.push((notice(&tag), failed)),
+            (Piece::Notice(..), false) => {}
+        }
     }
 
     /// Removals become durable.
@@ -228,12 +228,11 @@ impl World {
         if let Some(turns) = &mut self.turns {
             turns.sync_removals();
         }
-        let log = self.disk.log();
-        let is_good =
-            |entry: &super::log::Entry| matches!(entry.what, super::log::What::End(_, _, true));
-        let is_synced = log[before.min(log.len())..].iter().any(is_good);
-        for (tag, to) in self.gone.drain(..).filter(|_| is_synced) {
-            self.disk.mark(Mark::Settled { tag, to });
+        let since = &self.disk.log()[before..];
+        let is_synced = since.iter().any(|entry| matches!(entry.what, What::End(_, _, true)));
+        if is_synced {
+            let settled = self.gone.drain(..);
+            settled.for_each(|(tag, to)| self.disk.mark(Mark::Settled { tag, to }));
         }
     }
 
