@@ -4,6 +4,12 @@
 //! either set by an RFC or is nobody's business to tune. What two limits owe each other, the
 //! compiler checks.
 
+mod logins;
+mod stories;
+
+pub use logins::*;
+pub use stories::*;
+
 use std::time::Duration;
 
 /// Longest local part of a recipient, in octets (RFC 5321 §4.5.3.1.1). A sender's may be longer, up
@@ -444,124 +450,3 @@ pub const PANIC_WAIT: Duration = Duration::from_secs(3600);
 
 /// A clock that is so much off what has passed was set: due times are taken anew from the disk.
 pub const CLOCK_JUMP: Duration = Duration::from_secs(30);
-
-/// Longest line of an AUTH exchange, in octets with CR LF (RFC 4954 §4).
-pub const AUTH_LINE_MAX: usize = 12_288;
-
-/// Longest login name, in octets: a whole address.
-pub const LOGIN_NAME_MAX: usize = LOCAL_PART_MAX + 1 + DOMAIN_MAX;
-
-/// Longest password, in octets. Some hashes take time by the square of it.
-pub const PASSWORD_MAX: usize = 1024;
-const _: () = assert!(2 * (2 * LOGIN_NAME_MAX + PASSWORD_MAX) < AUTH_LINE_MAX); // PLAIN, in base64
-
-/// Most memory that one ARGON2ID entry may ask for, in KiB: what `doveadm pw` makes at most. One
-/// is computed at a time.
-pub const ARGON2_MEMORY_MAX: u32 = 1024 * 1024;
-
-/// Most that memory in KiB times passes may be: about ten seconds.
-pub const ARGON2_WORK_MAX: u64 = 10 * 1024 * 1024;
-
-/// Most lanes of one ARGON2ID entry; they are computed one after the other.
-pub const ARGON2_LANES_MAX: u32 = 16;
-
-/// Most that a BLF-CRYPT entry may cost, as a power of two: about two seconds.
-pub const BCRYPT_COST_MAX: u32 = 15;
-
-/// Most rounds of a SHA-crypt entry: about a second.
-pub const SHA_CRYPT_ROUNDS_MAX: u32 = 1_000_000;
-
-/// Fewest iterations of SCRAM-SHA-256 (RFC 7677 §4).
-pub const SCRAM_ITERATIONS_MIN: u32 = 4096;
-
-/// Iterations of what we make ourselves: the client computes them at each login, on whatever it is.
-pub const SCRAM_ITERATIONS: u32 = 10_000;
-
-/// Most iterations of a SCRAM entry: about a second.
-pub const SCRAM_ITERATIONS_MAX: u32 = 1_000_000;
-
-/// Longest salt of a SCRAM entry, in octets.
-pub const SCRAM_SALT_MAX: usize = 64;
-
-/// Longest nonce of a SCRAM client, in characters; with ours and the salt the challenge must fit a
-/// reply line in base64.
-pub const SCRAM_NONCE_MAX: usize = 128;
-const _: () =
-    assert!(4 * (SCRAM_NONCE_MAX + 24 + SCRAM_SALT_MAX * 4 / 3 + 32) / 3 < REPLY_LINE_MAX);
-
-/// Logins that may wait for the one thread that verifies passwords; one more hears 454.
-pub const LOGINS_WAITING: usize = 32;
-
-/// How long one login waits for that thread; then it hears 454. A client waits at least this long
-/// (RFC 4954 §4 gives no time; RFC 5321 §4.5.3.2 none below 2 minutes).
-pub const LOGIN_WAIT: Duration = Duration::from_secs(100);
-
-/// How late AUTH is answered to an address after a session with too many wrong passwords.
-pub const AUTH_DELAY: Duration = Duration::from_secs(1);
-
-/// How late at most; it doubles from [`AUTH_DELAY`] on.
-pub const AUTH_DELAY_MAX: Duration = Duration::from_secs(10);
-
-/// How long an address that does not come again is remembered for it.
-pub const AUTH_DELAY_KEPT: Duration = Duration::from_secs(24 * 3600);
-
-/// Addresses that are remembered for it; of more, the one that was quiet longest is forgotten.
-pub const AUTH_DELAYED_MAX: usize = 10_000;
-
-/// Records that may wait for the thread that writes the trace; of more some are lost, and counted.
-pub const TRACE_ROOM: usize = 16 * 1024;
-
-/// Octets of those.
-pub const TRACE_PENDING: usize = 8 * 1024 * 1024;
-
-/// What is kept of one dialog for the trace, in octets: of a longer one the middle is left out.
-pub const TALK_MAX: usize = 16 * 1024;
-
-/// What is kept of one turn of it, a command or a reply, in octets.
-pub const TURN_MAX: usize = 4 * 1024;
-const _: () = assert!(TURN_MAX + TURN_COST < TALK_MAX / 2 && TURN_MAX >= COMMAND_LINE_MAX);
-
-/// What a turn takes beside its text, in octets: time, event, session and id on its line.
-pub const TURN_COST: usize = 80;
-
-/// What one session may have written about its dialog, in octets; past it only what belongs to a
-/// message that was taken is told, so that one client does not push the stories of all others out.
-pub const TRACE_SESSION_MAX: usize = 256 * 1024;
-
-/// What is written to the trace at once, in octets.
-pub const TRACE_BATCH: usize = 64 * 1024;
-
-/// How long the trace gathers what is written at once.
-pub const TRACE_GATHER: Duration = Duration::from_millis(20);
-
-/// From then on without anything new what was written is synced.
-pub const TRACE_IDLE: Duration = Duration::from_secs(1);
-
-/// How often it is looked whether stories are too old.
-pub const TRACE_LOOK: Duration = Duration::from_secs(3600);
-
-/// Into how many files at least `trace.size` is divided: the oldest goes when there is no room.
-pub const TRACE_PARTS: u64 = 8;
-
-/// Fewest octets that `trace.size` can work with: a batch fits a part of it.
-pub const TRACE_SIZE_MIN: u64 = 1024 * 1024;
-const _: () = assert!(TRACE_SIZE_MIN / TRACE_PARTS >= 2 * TRACE_BATCH as u64);
-
-/// Most files of the trace.
-pub const TRACE_FILES_MAX: usize = 4096;
-
-/// Longest line of a trace that is read, in octets: a turn whose every letter is escaped.
-pub const TRACE_LINE_MAX: usize = 64 * 1024;
-const _: () = assert!(TRACE_LINE_MAX >= 10 * TURN_MAX + 1024);
-
-/// Stories that one question is answered with; of more, the newest.
-pub const STORIES_MAX: usize = 100;
-
-/// Octets of their lines.
-pub const STORIES_OCTETS: usize = 32 * 1024 * 1024;
-
-/// How far back the stories of an address go when nobody says.
-pub const STORIES_SINCE: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// How often a trace is looked at that is followed.
-pub const FOLLOW_LOOK: Duration = Duration::from_millis(200);

@@ -140,9 +140,10 @@ fn a_session_that_says_too_much() {
     let place = Place::new();
     let server = Binary::serve(&place, &config(""));
     let mut client = server.client();
-    for _ in 0..30 {
-        client.send("MAIL FROM:<eve@far.test>\r\nRSET\r\n".repeat(100).as_bytes());
-        (0..200).for_each(|_| assert!(client.reply().starts_with("250")));
+    let long = format!("NOOP {}\r\n", "x".repeat(1500)).repeat(8);
+    for _ in 0..40 {
+        client.send(format!("MAIL FROM:<eve@far.test>\r\n{long}RSET\r\n").as_bytes());
+        (0..10).for_each(|_| assert!(client.reply().starts_with("250")));
     }
     let id = client.delivered(&["ann@mx.test"], b"hi\r\n");
     client.expect("QUIT", "221");
