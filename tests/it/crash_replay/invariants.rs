@@ -141,7 +141,7 @@ fn restart(disk: &Recorder, is_second: bool) -> Result<World, String> {
     world.hosts.relent();
     let mut turns = 0;
     for _ in 0..3 {
-        world.pick_up();
+        world.pick_up(1);
         let done = world.work(true, 100);
         turns += done;
         if done == 0 {

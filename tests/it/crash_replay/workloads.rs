@@ -212,13 +212,12 @@ fn dropped(scene: &mut Scene) -> Result<(), String> {
         let letter = scene.letter(tag, from, &to, 50);
         world.drop_letter(&letter);
     }
-    world.pick_up();
+    world.pick_up(2);
     world.work(false, 20);
     world.sync_removals();
     let letter = scene.letter("d2", "root@mx.test", &["bob@mx.test"], 0);
     world.drop_letter(&letter);
-    world.pick_up();
-    world.pick_up();
+    world.pick_up(2);
     world.work(true, 20);
     world.sync_removals();
     Ok(())
@@ -280,7 +279,7 @@ fn damaged(scene: &mut Scene) {
 
 fn put_aside(scene: &mut Scene) -> Result<(), String> {
     let mut world = scene.start()?;
-    world.pick_up();
+    world.pick_up(2);
     world.work(true, 9);
     let letter = scene.letter("beside", "eve@mx.test", &["ann@mx.test", "x@far.test"], 0);
     scene.send(&world, &[letter], BUDGET);
@@ -300,7 +299,7 @@ fn crashed(scene: &mut Scene) {
     scene.disk.set_plan(|name, path| {
         (name == "remove" && is_in(path, "drop")).then_some(Fault::Fails(5))
     });
-    world.pick_up();
+    world.pick_up(2);
     scene.disk.clear_plan();
     world.submit(&second);
     let old = entry("m0000000000tmp".to_owned(), &second).header();
@@ -314,7 +313,7 @@ fn start_again(scene: &mut Scene) -> Result<(), String> {
         scene.disk.mark(Mark::Answered { tag, to });
     }
     let mut world = scene.start()?;
-    world.pick_up();
+    world.pick_up(2);
     world.work(true, 9);
     world.sync_removals();
     Ok(())

@@ -173,15 +173,16 @@ impl World {
         is_good
     }
 
-    /// The pickup thread looks once.
-    pub fn pick_up(&self) {
+    /// The pickup thread looks so many times, then forgets what it knows.
+    pub fn pick_up(&self, looks: usize) {
         let Some(drops) = self.spool.drops.clone() else { return };
         self.disk.set_phase("pickup");
         let (site, disk) = (self.site.clone(), Arc::new(self.disk.clone()));
         let hints = self.hints.clone();
         let pickup = Pickup::new(disk, self.queue.clone(), drops, hints, move || site.clone());
-        let (calls, called) = bounded(1);
+        let (calls, called) = bounded(looks);
         let (done, _is_done) = bounded(1);
+        (1..looks).for_each(|_| calls.send(Call::Look).unwrap());
         calls.send(Call::Stop(done)).unwrap();
         pickup.run(&called);
     }
