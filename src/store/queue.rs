@@ -285,7 +285,11 @@ impl Queue {
         let taken = || io::Error::from(ErrorKind::AlreadyExists);
         let to = free.ok_or_else(taken).doing("put aside", &from)?;
         self.disk.rename(&from, &to).doing("put aside", &from)?;
-        self.disk.sync_dir(&self.damaged()).doing("sync", &self.damaged())?;
+        if let Err(error) = self.disk.sync_dir(&self.damaged()) {
+            // Gone from here with the next sync, and not there for sure: it goes back.
+            let _ = self.disk.rename(&to, &from);
+            return Err(error).doing("sync", &self.damaged());
+        }
         self.disk.sync_dir(&self.dir()).doing("sync", &self.dir())?;
         Ok(to)
     }
