@@ -40,6 +40,7 @@ impl Spool {
             return Err(format!("another facteur serves from the spool {spool}: stop it first"));
         };
         queue.clean_tmp(SystemTime::now()).map_err(failed)?;
+        queue.settle().map_err(failed)?;
         let spill = spill(&*disk, path).map_err(failed)?;
         let drops = drops(&disk, path, &queue).map_err(failed)?;
         let keys = secret::load_or_make(&*disk, path).map_err(|error| error.to_string())?;

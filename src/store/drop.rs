@@ -201,10 +201,10 @@ impl Drops {
         loop {
             let taken = self.list(&is_taken)?;
             if taken.is_empty() {
-                return Ok(());
+                // Also what an earlier server has removed, and could not sync.
+                return self.sync();
             }
             taken.iter().try_for_each(|name| self.remove(name))?;
-            self.sync()?;
         }
     }
 

@@ -300,10 +300,15 @@ impl Queue {
         (is_id(id) && self.disk.stat(&path).is_ok()).then_some(path)
     }
 
+    /// Makes durable what an earlier server has removed, and was killed before it could sync that.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        self.disk.sync_dir(&self.dir()).doing("sync", &self.dir())
+    }
+
     /// Makes removals durable, if there were any; until then a power cut may bring them back.
     pub fn sync_removals(&self) -> Result<(), StoreError> {
         match self.removed.swap(false, Ordering::AcqRel) {
-            true => self.disk.sync_dir(&self.dir()).doing("sync", &self.dir()).inspect_err(|_| {
+            true => self.settle().inspect_err(|_| {
                 self.removed.store(true, Ordering::Release); // to be tried again
             }),
             false => Ok(()),
