@@ -7,8 +7,8 @@ use std::path::Path;
 fn sources(modules: &[&str]) -> Vec<String> {
     let path = modules.join("/");
     let outer = path.strip_suffix("/tests").map(|outer| format!("src/{outer}.rs"));
-    let inside =
-        [format!("tests/it/{path}.rs"), format!("src/{path}.rs"), format!("src/{path}/mod.rs")];
+    let inside = ["tests/it/{}.rs", "tests/it/{}/mod.rs", "src/{}.rs", "src/{}/mod.rs"]
+        .map(|place| place.replace("{}", &path));
     inside.into_iter().chain(outer).collect()
 }
 
