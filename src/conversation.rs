@@ -480,6 +480,7 @@ impl Conversation<'_> {
         command: &[u8],
         reason: &'static str,
     ) -> io::Result<&'static str> {
+        self.cut_off();
         self.queue_to(command, reply);
         self.flush()?;
         // Who said QUIT, or was told to go while silent, has nothing more under way.

@@ -79,6 +79,17 @@ impl Conversation<'_> {
         }
     }
 
+    /// The message ends here if one is under way, and not as it should: what came of it is kept.
+    pub(super) fn cut_off(&mut self) {
+        let octets = std::mem::take(&mut self.progress.octets);
+        if octets > 0 {
+            self.talk.note(Turn::Message, &octets.to_string());
+        }
+        if let Some(incoming) = self.incoming.take() {
+            self.note_message_id(incoming.message_id());
+        }
+    }
+
     /// Where the mail of a recipient goes.
     pub(super) fn decided(&mut self, path: &ForwardPath, before: usize) {
         if !self.talk.is_on() {
@@ -122,6 +133,7 @@ impl Conversation<'_> {
 /// However the conversation ends, by a panic too.
 impl Drop for Conversation<'_> {
     fn drop(&mut self) {
+        self.cut_off();
         self.tell_part();
     }
 }

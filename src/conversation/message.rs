@@ -54,8 +54,12 @@ impl Conversation<'_> {
     /// A whole message: 250 only when every copy is on the disk, under the id this gives.
     pub(super) fn message(&mut self, envelope: &Envelope) -> Result<String, Reply> {
         let incoming = self.incoming.take().unwrap_or_else(|| self.begin());
-        let (body, summary) = incoming.finish(&self.visitor.id)?;
-        self.note_message_id(summary.message_id.as_deref());
+        let known = incoming.message_id().map(str::to_owned);
+        let finished = incoming.finish(&self.visitor.id);
+        // Also of one that could not be kept, or is refused: its sender may ask by it.
+        let message_id = finished.as_ref().map_or(known, |(_, found)| found.message_id.clone());
+        self.note_message_id(message_id.as_deref());
+        let (body, summary) = finished?;
         // A loop shows in the header only, so it is refused this late (RFC 5321 §6.3).
         policy::message(self.site, &summary, self.targets.iter().filter_map(Target::here))?;
         // Only what is wanted gets an id; a refusal is known by its session's.

@@ -96,6 +96,23 @@ fn a_session_that_was_turned_away_and_one_without_mail() {
     server.stop();
 }
 
+/// A message that never comes whole is one that somebody asks about, by the only name it has.
+#[test]
+fn a_message_that_is_cut_off() {
+    let place = Place::new();
+    let server = Binary::serve(&place, &config(""));
+    let mut client = server.client();
+    client.expect("MAIL FROM:<eve@far.test>", "250");
+    client.expect("RCPT TO:<ann@mx.test>", "250");
+    client.expect("DATA", "354");
+    client.send(b"Message-ID: <cut@far.test>\r\n\r\nhello\r\n");
+    drop(client);
+    let told = ["C: (37 octets of message)", "disconnected reason=\"closed inside a transaction\""];
+    let story = traced_with(&place, "cut@far.test", &told);
+    assert!(story.starts_with("no message was taken, session "), "{story}");
+    server.stop();
+}
+
 #[test]
 fn a_live_message_is_followed() {
     let place = Place::new();
