@@ -97,9 +97,14 @@ fn waiting(queue: &Queue, config: &Config, story: &Story, now: Timestamp) -> Vec
     let messages = ids.filter_map(|id| queue.read(id).ok());
     let mut lines = Vec::new();
     for message in messages {
+        // Where that cannot be seen, the rest is told all the same.
+        let is_claimed = queue.is_claimed(&message.entry.id).unwrap_or(false);
         for recipient in message.open() {
             let to = message.entry.recipients[recipient].mailbox.to_string();
-            let what = state(&message, recipient, &config.relay, now);
+            let mut what = state(&message, recipient, &config.relay, now);
+            if is_claimed {
+                what.push_str("; the message is being sent now");
+            }
             let values = [("id", message.entry.id.clone()), ("to", to), ("state", what)];
             let values = values.map(|(key, value)| (key.to_owned(), value)).to_vec();
             lines.push(Record {

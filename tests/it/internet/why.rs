@@ -132,6 +132,19 @@ fn while_it_is_sent_and_behind_another() {
     server.stop();
 }
 
+/// Of an attempt that is not over its story has nothing yet but this.
+#[test]
+fn a_story_of_what_is_being_sent() {
+    let (place, net) = one("RCPT TO:<bob@: (silent)");
+    let server = Binary::serve(&place, &net.config("retry = [\"1s\"]", ""));
+    let id = post(&server, &["bob@far.test"]);
+    until("its story says so", || {
+        let (_, told, _) = run(&place, &["trace", &id]);
+        told.contains("next attempt now; the message is being sent now\"")
+    });
+    server.stop();
+}
+
 #[test]
 fn without_a_server() {
     let (place, net) = one("greeting: 421 4.3.2 closed");
