@@ -291,6 +291,8 @@ fn what_a_peer_sends_forges_no_line() {
     client.send(b"Message-ID: <a\x1b[2J\x0b@b>\r\n\r\nx\r\n.\r\n");
     let id = client.reply().strip_prefix("250 2.0.0 Ok: queued as ").unwrap().to_owned();
     let told = traced_with(&place, &id, &["bounced "]);
+    // Then nothing changes any more.
+    server.wait_for(&["delivered ", "to=ann@mx.test"]);
     let controls =
         |text: &str| text.chars().filter(|c| *c != '\n').any(facteur::mail::visible::is_hidden);
     assert!(!controls(&told), "{told}");
