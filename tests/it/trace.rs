@@ -61,6 +61,19 @@ fn timeless(told: &str, names: &[(&str, &str)]) -> String {
     text
 }
 
+/// The same with the answer to the client before the attempt, which may begin sooner than it is given.
+fn answered_first(story: &str) -> String {
+    let is_answer = |line: &&str| {
+        line.starts_with("T  accepted ") || line.starts_with("T  S: 250 2.0.0 Ok: queued as ")
+    };
+    let is_heading = |line: &&str| line.starts_with("T attempt at ");
+    let (answer, others): (Vec<&str>, Vec<&str>) = story.lines().partition(is_answer);
+    let (before, after) = others.split_at(others.iter().position(|it| is_heading(it)).unwrap());
+    let rest = after[1..].iter().filter(|line| !is_heading(line));
+    let lines = before.iter().chain(&answer).chain(&after[..1]).chain(rest);
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
 const REFUSAL: &str = "550-5.7.1 We do not want this.\\r\\n550-5.7.1 It looks like spam.\\r\\n\
     550-5.7.1 Tell us when it is none:\\r\\n550-5.7.1 https://far.test/appeal\\r\\n\
     550 5.7.1 (ref: 77abc9)\\r\\n";
@@ -156,7 +169,7 @@ fn every_handle_tells_the_whole_story_also_after_a_restart() {
         (&format!("]:{port}"), "]:FAR"),
         (&format!("127.0.0.1:{port}"), "127.0.0.1:FAR"),
     ];
-    assert_eq!(timeless(&first, &names), STORY);
+    assert_eq!(answered_first(&timeless(&first, &names)), STORY);
     assert!(!first.contains("hello, secret"), "the message is not in it");
     let server = serve(&place, &far, &good);
     for handle in [
