@@ -68,7 +68,7 @@ fn answered_first(story: &str) -> String {
     };
     let is_heading = |line: &&str| line.starts_with("T attempt at ");
     let (answer, others): (Vec<&str>, Vec<&str>) = story.lines().partition(is_answer);
-    let (before, after) = others.split_at(others.iter().position(|it| is_heading(it)).unwrap());
+    let (before, after) = others.split_at(others.iter().position(is_heading).unwrap());
     let rest = after[1..].iter().filter(|line| !is_heading(line));
     let lines = before.iter().chain(&answer).chain(&after[..1]).chain(rest);
     lines.map(|line| format!("{line}\n")).collect()
