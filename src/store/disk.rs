@@ -4,9 +4,10 @@
 //! it fail at any step, and replay it. Paths are taken as they are; nothing here knows what a
 //! Maildir is.
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 use nix::sys::statvfs::statvfs;
-use nix::unistd::syncfs;
+use nix::unistd::{AccessFlags, access, syncfs};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
@@ -138,11 +139,12 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn make_dir(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().mode(0o700).create(path)
+        DirBuilder::new().mode(0o700).create(path).map_err(|error| explained(path, error))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let file = file.map_err(|error| explained(path, error))?;
         Ok(Box::new(RealFile(file, false)))
     }
 
@@ -247,6 +249,19 @@ impl Disk for RealDisk {
             _ => found.blocks_available().saturating_mul(found.fragment_size()),
         })
     }
+}
+
+/// Says when it is the sandbox that lets no file be made, and no permissions that somebody would look at:
+/// access(2) does not know of it. A home that is a link to another disk ends there.
+fn explained(path: &Path, error: io::Error) -> io::Error {
+    let is_denied = error.raw_os_error() == Some(Errno::EACCES as i32);
+    let may_write = |dir: &Path| access(dir, AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
+    if !is_denied || !path.parent().is_some_and(may_write) {
+        return error;
+    }
+    let words = "Permission denied by the sandbox: this leads outside of the directories that were named at \
+                 start (by a link?)";
+    io::Error::new(error.kind(), words)
 }
 
 fn meta(found: &fs::Metadata) -> io::Result<Meta> {
