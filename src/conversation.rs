@@ -18,6 +18,7 @@ mod submission;
 
 use crate::delivery::Post;
 use crate::directory;
+use crate::event::count::MESSAGES;
 use crate::event::{About, Event, Talk, tell};
 use crate::handoff::{Accepted, Hints};
 use crate::limits::{COMMAND_READ, DATA_READ, REPLIES_PENDING};
@@ -369,7 +370,10 @@ impl Conversation<'_> {
                         self.progress.id = Some(id);
                         action
                     }
-                    Err(reply) => self.session.refuse(reply),
+                    Err(reply) => {
+                        MESSAGES.add("refused");
+                        self.session.refuse(reply)
+                    }
                 }
             }
         })

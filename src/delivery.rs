@@ -9,6 +9,7 @@
 
 mod parcel;
 
+use crate::event::count::{BATCH, SYNC};
 use crate::event::{Event, tell};
 use crate::handoff::{Accepted, CopyState, Hints, Written};
 use crate::limits::{BATCH_FILES, BATCH_OCTETS};
@@ -25,6 +26,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// What delivery works with; shared by its thread, the sessions that write large messages, and those
 /// who deliver from the queue.
@@ -112,6 +114,7 @@ impl Post {
 
     /// Delivers a batch and answers its sessions.
     fn deliver(&self, batch: Vec<Accepted>, heralds: &Heralds) {
+        let (began, messages) = (Instant::now(), batch.len() as u64);
         let files = batch.iter().map(files).sum();
         let mut pending =
             Pending::new(Method::choose(files, self.large.load(Ordering::Relaxed) > 0));
@@ -133,6 +136,8 @@ impl Post {
                 parcel.lost_names(&*self.disk, dir, &error);
             }
         }
+        BATCH.add(messages);
+        SYNC.add(began.elapsed().as_micros() as u64);
         for parcel in parcels {
             parcel.answer(heralds);
         }

@@ -1,12 +1,15 @@
 //! All that can happen, as one enum, and the one place it goes to: a log line, and what belongs to the
-//! story of a message or a session also to the trace ([`sink`]), beside what was said ([`talk`]).
+//! story of a message or a session also to the trace ([`sink`]), beside what was said ([`talk`]). All is
+//! counted ([`count`]).
 //!
 //! A line is `event key=value ...` on stderr. What a peer sent is escaped, so that no line can be
 //! forged (contract, "Log"); `time=` comes last and only where nobody else adds one.
 //!
 //! Scripts read the names of events and keys: another name breaks them. Nothing is decided here.
 
+pub mod count;
 pub mod line;
+pub mod recent;
 pub mod sink;
 pub mod talk;
 
@@ -179,11 +182,13 @@ pub enum Event<'a> {
 
 /// Tells an event to all who listen. Never fails and never waits but for stderr.
 pub fn tell(event: &Event<'_>) {
+    count::count(event);
     let level = event.level();
     let sink = sink::current().filter(|_| event.is_of_a_story());
+    let is_recent = recent::is_kept(event);
     let is_logged = log::log_enabled!(target: "facteur", level);
     // The line is only made for somebody who reads it.
-    if !is_logged && sink.is_none() {
+    if !is_logged && sink.is_none() && !is_recent {
         return;
     }
     let (when, text) = (Timestamp::now(), event.text());
@@ -193,6 +198,9 @@ pub fn tell(event: &Event<'_>) {
             // RFC 3339 in UTC, to the millisecond.
             false => log::log!(target: "facteur", level, "{text} time={when:.3}"),
         }
+    }
+    if is_recent {
+        recent::keep(when, &text);
     }
     if let Some(sink) = sink {
         sink.offer(Record::Line { when, text });

@@ -3,6 +3,7 @@
 //! Session → delivery: [`Accepted`]. Delivery → session: [`Outcome`]. The two agree by a [`Claim`]
 //! whether a message is still wanted. Everybody → scheduler: [`Hint`], which may be lost.
 
+use crate::limits::CENSUS_WAIT;
 use crate::mail::address::Domain;
 use crate::route::Destination;
 use crate::smtp::reply::Reply;
@@ -13,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::SystemTime;
 
 /// A whole message that policy has let pass, with its copies, on its way to the disk.
 pub struct Accepted {
@@ -83,8 +85,29 @@ pub enum Hint {
     FlushAll,
     /// The configuration has changed.
     Reload,
+    /// Somebody wants to know what waits.
+    Count(Sender<Census>),
     /// Begin nothing more; sent back when that is so.
     Stop(Sender<()>),
+}
+
+/// What waits, as the scheduler sees it at one moment. All but the messages themselves count a message
+/// once for each place where it still has to go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    pub messages: usize,
+    /// Its time has come, and a worker is waited for.
+    pub due: usize,
+    /// It waits for its next attempt.
+    pub deferred: usize,
+    /// It waits only because its next hop is left alone.
+    pub held: usize,
+    /// A worker has it.
+    pub sending: usize,
+    /// Files of the queue that have still to be read.
+    pub unread: usize,
+    /// When the oldest message came.
+    pub oldest: Option<SystemTime>,
 }
 
 /// Where hints go; never waits.
@@ -123,6 +146,14 @@ impl Hints {
     /// For what must not be lost; waits for room.
     pub fn insist(&self, hint: Hint) {
         let _ = self.sender.send(hint); // nobody receives any more: the process ends
+    }
+
+    /// What waits; none when the scheduler does not say so within [`CENSUS_WAIT`].
+    pub fn ask_census(&self) -> Option<Census> {
+        let (asked, answer) = bounded(1);
+        // Nothing is lost with this one, so that nothing has to be made up for.
+        self.sender.try_send(Hint::Count(asked)).ok()?;
+        answer.recv_timeout(CENSUS_WAIT).ok()
     }
 
     /// Whether hints were lost since this was asked last; then, whether messages that are known

@@ -56,6 +56,15 @@ pub fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// When an id of ours was made; none where it is no such id.
+pub fn time(id: &str) -> Option<SystemTime> {
+    let digits = id.get(1..11).filter(|_| id.len() == ID_DIGITS)?;
+    let value = |digit: u8| ALPHABET.iter().position(|known| *known == digit);
+    let add = |time: u64, digit: u8| value(digit).map(|value| time << 5 | value as u64);
+    let micros = digits.bytes().try_fold(0, add)?;
+    Some(SystemTime::UNIX_EPOCH + EPOCH + Duration::from_micros(micros))
+}
+
 fn fresh(kind: char) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + EPOCH).unwrap_or_default();
     let now = now.as_micros() as u64;
@@ -75,6 +84,13 @@ fn digit(bits: u64) -> char {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn an_id_knows_its_time() {
+        let made = super::time(&super::message()).unwrap();
+        assert!(made.elapsed().is_ok_and(|age| age.as_secs() < 60), "{made:?}");
+        assert_eq!((super::time("m1"), super::time("mlllllllllllll")), (None, None));
+    }
+
     #[test]
     fn ids_differ_and_sort() {
         let ids: Vec<String> = (0..10_000).map(|_| super::message()).collect();

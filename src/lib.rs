@@ -23,6 +23,7 @@
 //! sendmail, by others than root ► spool/drop/ ─► pickup × 1 ─► spool/queue/, Hint    store::drop, pickup
 //! main: signals (TERM, INT stop; HUP rereads; USR1 attempts all)    housekeeping: leftovers in tmp/
 //! all of them ─ event::tell, what was said ─► story × 1 ─► spool/trace/
+//!                    └ event::count ─► metrics (a thread for a connection, ≤ 8): /metrics, /
 //! ```
 //!
 //! A session's thread reads octets, feeds [`smtp::session::Session`], and does what it says. RCPT asks
@@ -67,7 +68,7 @@
 //! together. Arrows of dependency go down this list only:
 //!
 //! ```text
-//! cli → server, sandbox → conversation, housekeeper → directory → scheduler, pickup → policy, login, delivery, relay
+//! cli → server, sandbox → conversation, housekeeper, metrics → directory → scheduler, pickup → policy, login, delivery, relay
 //!     → handoff → route → site, story → net, store → smtp → mail → limits
 //! ```
 //!
@@ -91,14 +92,12 @@
 //!    ([`delivery::reply_to`], [`policy`]: a [`smtp::reply::Reply`]; [`smtp::client`]: a
 //!    [`smtp::client::Fate`]; [`route::next_hop`]: an [`route::next_hop::Obstacle`]).
 //! 8. No `unsafe`, and no async runtime anywhere in the dependency graph.
-//! 9. A panic in a session ends that session, one in an attempt that attempt; in any other thread it
+//! 9. A panic in a session ends that session, one in an attempt that attempt, one in an answer of
+//!    `listen.metrics` that answer; in any other thread it
 //!    ends the process.
 //! 10. A queue file has one claimant at a time, an attempt at it is recorded before it is forgotten, and
 //!     who must hear of a failure has been told, durably, before a journal says that anything failed.
 //!
-//! # Not built yet
-//!
-//! Metrics. They have their place: [`event::tell`] gets one more listener.
 
 #![forbid(unsafe_code)]
 
@@ -114,6 +113,7 @@ pub mod id;
 pub mod limits;
 pub mod login;
 pub mod mail;
+pub mod metrics;
 pub mod net;
 pub mod pickup;
 pub mod policy;

@@ -5,9 +5,11 @@
 //! compiler checks.
 
 mod logins;
+mod pages;
 mod stories;
 
 pub use logins::*;
+pub use pages::*;
 pub use stories::*;
 
 use std::time::Duration;

@@ -11,6 +11,7 @@ pub use crate::route::next_hop::Hop;
 pub use message::{FilePart, Message, survey};
 
 use crate::config::{Config, HostPort, Timeout};
+use crate::event::count::CALLS;
 use crate::event::{Event, Talk, Turn, tell};
 use crate::id::random;
 use crate::limits::{
@@ -112,6 +113,12 @@ impl Connection {
     ///
     /// What was said is in `talk`, whatever came of it.
     pub fn open(caller: &Arc<Caller>, hop: &Hop, talk: &mut Talk) -> Result<Connection, Fate> {
+        let opened = Connection::call(caller, hop, talk);
+        CALLS.add(if opened.is_ok() { "made" } else { "failed" });
+        opened
+    }
+
+    fn call(caller: &Arc<Caller>, hop: &Hop, talk: &mut Talk) -> Result<Connection, Fate> {
         let secrecy = caller.secrecy(hop);
         let fate = match Connection::dial(caller, hop, secrecy, talk) {
             Err(fate) if secrecy == Secrecy::Offered => fate,

@@ -31,7 +31,7 @@ mod worker;
 use crate::config;
 use crate::delivery::Post;
 use crate::event::{Event, tell};
-use crate::handoff::{Hint, Hints};
+use crate::handoff::{Census, Hint, Hints};
 use crate::limits::{BUSY_WAIT, CLOCK_JUMP, LOOK_AT_ONCE, REMOVALS_SYNC, TROUBLE_WAIT};
 use crate::mail::address::Domain;
 use crate::net::dns::{Addresses, DnsError, DnsResolver, Mx, Resolver};
@@ -216,6 +216,11 @@ impl Scheduler {
                 self.look_all(false);
                 self.look_at_rest();
                 self.board.flush(|_| true);
+            }
+            Hint::Count(asked) => {
+                let unread = self.looks.len();
+                // Who asked may have gone.
+                let _ = asked.try_send(Census { unread, ..self.board.census(Timestamp::now()) });
             }
             // What has changed is seen at each turn.
             Hint::Reload | Hint::Stop(_) => {}

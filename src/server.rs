@@ -32,6 +32,7 @@ use crate::limits::{
     BAD_LINES_TOLD, DELIVERY_CHANNEL, HINTS, MEMORY_BODIES_MAX, STOP_GRACE, TMP_CHANNEL,
 };
 use crate::login::Login;
+use crate::metrics::Metrics;
 use crate::net::control::{self, Control};
 use crate::net::listener::{Listener, Service};
 use crate::net::pool::{Pool, panic_text, spawn_vital};
@@ -118,7 +119,9 @@ impl Server {
         let (disk, hints) = (entrance_disk, entrance_hints);
         let descriptors = descriptors::granted();
         descriptors::tell_short(&current.get().config, descriptors);
-        let entrance = Entrance { disk, current, registry, pool, hints, descriptors };
+        let metrics = Metrics::new(current.clone(), registry.clone(), hints.clone());
+        let metrics = Arc::new(metrics);
+        let entrance = Entrance { disk, current, registry, pool, hints, descriptors, metrics };
         let entrance = Arc::new(entrance);
         let (listeners2, threads, calls) = (Vec::new(), Vec::new(), calls.0);
         let mut server = Server { entrance, listeners: listeners2, threads, calls, _lock: lock };
@@ -192,10 +195,16 @@ impl Server {
         let service = listener.service.to_string();
         tell(&Event::Listening { service: &service, address: listener.address });
         self.listeners.push(listener.clone());
+        if listener.service == Service::Metrics {
+            self.entrance.metrics.open();
+        }
         let entrance = self.entrance.clone();
         let thread = thread::Builder::new().name(format!("accept-{service}"));
         self.threads.push(thread.spawn(move || {
-            listener.accept_all(|stream, client| entrance.admit(stream, client, listener.service));
+            listener.accept_all(|stream, client| match listener.service {
+                Service::Metrics => entrance.metrics.admit(stream),
+                service => entrance.admit(stream, client, service),
+            });
         })?);
         Ok(())
     }
@@ -241,6 +250,8 @@ struct Entrance {
     hints: Hints,
     /// Files that may be open.
     descriptors: u64,
+    /// Who answers at `listen.metrics`.
+    metrics: Arc<Metrics>,
 }
 
 impl Entrance {

@@ -12,6 +12,7 @@ pub mod record;
 pub mod search;
 
 use crate::config::Trace;
+use crate::event::count::OTHERS;
 use crate::event::sink::{Record, Records};
 use crate::event::{Event, tell};
 use crate::limits::{TRACE_BATCH, TRACE_GATHER, TRACE_IDLE};
@@ -102,6 +103,8 @@ impl Scribe {
         let written = self.writer.append(self.batch.as_bytes(), now);
         self.is_dirty |= written.is_ok();
         if written.is_err() {
+            // Those that found no room were counted when they found none.
+            OTHERS.add_some("lost", self.count);
             self.records.lose(self.count + lost);
         }
         self.complain(written);

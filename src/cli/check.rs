@@ -24,15 +24,15 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     bad.extend(bad_aliases(&site, &RealDisk));
     // What is served goes to stdout, what is wrong to stderr: each can be read alone.
     print(&summary(&site))?;
-    let (missing, doubts) = (not_built(&site), doubts(&site));
+    let doubts = doubts(&site);
     let flaws = site.flaws(SystemTime::now());
     let flawed = flaws.iter().map(|(_, words)| words.clone());
-    let told = bad.iter().map(ToString::to_string).chain(missing.iter().cloned());
+    let told = bad.iter().map(ToString::to_string);
     told.chain(flawed).chain(doubts).for_each(|line| complain(&line));
     // Only said: it may be made by then.
     reach::out_of_reach(&site.config, user.as_ref()).iter().for_each(|line| complain(line));
     let is_good = !flaws.iter().any(|(flaw, _)| flaw.is_fatal());
-    match is_good && bad.is_empty() && missing.is_empty() {
+    match is_good && bad.is_empty() {
         true => Ok(()),
         false => Err(Failure::Told),
     }
@@ -47,10 +47,13 @@ fn summary(site: &Site) -> String {
     };
     // Writing into a String cannot fail.
     let _ = writeln!(text, "hostname {}\nspool {}", config.hostname, config.spool.display());
-    let Listen { smtp, submission, submissions, metrics: _ } = &config.listen;
-    for (service, addresses) in
-        [("smtp", smtp), ("submission", submission), ("submissions", submissions)]
-    {
+    let Listen { smtp, submission, submissions, metrics } = &config.listen;
+    for (service, addresses) in [
+        ("smtp", smtp),
+        ("submission", submission),
+        ("submissions", submissions),
+        ("metrics", metrics),
+    ] {
         for address in addresses {
             let _ = writeln!(text, "listen {service} {address}");
         }
@@ -92,21 +95,6 @@ fn summary(site: &Site) -> String {
     text
 }
 
-/// Keys that are set and whose part is not built yet, where that changes what happens: a line each,
-/// with its place. `serve` logs them too, as mail is refused where the file says it is taken.
-pub fn not_built(site: &Site) -> Vec<String> {
-    let config = &site.config;
-    let mut found = Vec::new();
-    let mut note = |set: bool, key: &str, effect: &str| {
-        if set {
-            let place = config.place(key);
-            found.push(format!("{place}: not built yet in this version: {effect}"));
-        }
-    };
-    note(!config.listen.metrics.is_empty(), "listen.metrics", "nobody listens there");
-    found
-}
-
 /// What works, but hardly as it was meant: a line each, with its place. `serve` logs them too.
 pub fn doubts(site: &Site) -> Vec<String> {
     let config = &site.config;
@@ -117,5 +105,13 @@ pub fn doubts(site: &Site) -> Vec<String> {
         }
         false => "without [tls] no user can log in there; it serves relay.networks alone",
     };
-    is_open.then(|| format!("{}: {words}", config.place("listen.submission"))).into_iter().collect()
+    let submission = is_open.then(|| format!("{}: {words}", config.place("listen.submission")));
+    let outside = config.listen.metrics.iter().filter(|address| !address.ip().is_loopback());
+    let metrics = outside.map(|address| {
+        let place = config.place("listen.metrics");
+        format!(
+            "{place}: whoever reaches {address} can read who writes to whom, without a password"
+        )
+    });
+    submission.into_iter().chain(metrics).collect()
 }

@@ -5,7 +5,7 @@
 //! works at start works at reload. Root reads the configuration alone. The trace is the process's, as the
 //! log is: it begins before the server and ends after it.
 
-use super::check::{doubts, not_built};
+use super::check::doubts;
 use super::{Failure, Request, config, reach, warn};
 use crate::config::{Config, Trace};
 use crate::event::sink::{self, Sink};
@@ -137,7 +137,7 @@ fn read_site(read: Result<(Site, Vec<BadLine>), String>) -> Result<Site, String>
     bad.extend(bad_aliases(&site, &RealDisk));
     tell_bad_lines(&bad);
     tell_flaws(&site);
-    not_built(&site).iter().chain(&doubts(&site)).for_each(|line| warn(line));
+    doubts(&site).iter().for_each(|line| warn(line));
     Ok(site)
 }
 

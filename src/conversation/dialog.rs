@@ -4,6 +4,7 @@
 //! Secrets never get here: of AUTH the mechanism is kept, and nothing of an exchange.
 
 use super::{Conversation, Place, Target};
+use crate::event::count::{COMMANDS, REPLIES};
 use crate::event::{Turn, tell_talk};
 use crate::limits::TRACE_SESSION_MAX;
 use crate::mail::address::ForwardPath;
@@ -35,14 +36,18 @@ impl Conversation<'_> {
 
     /// A command, or a message, has come whole.
     pub(super) fn heard(&mut self) {
-        if !self.talk.is_on() {
-            return;
-        }
         if self.progress.octets > 0 {
             let octets = std::mem::take(&mut self.progress.octets);
             return self.talk.note(Turn::Message, &octets.to_string());
         }
         let command = self.session.command_text();
+        if !self.session.is_exchange() {
+            let verb = command.split(|octet| *octet == b' ').next().unwrap_or_default();
+            COMMANDS.add(str::from_utf8(verb).unwrap_or_default());
+        }
+        if !self.talk.is_on() {
+            return;
+        }
         let is_mail = command.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"MAIL"));
         if is_mail && !self.progress.is_inside {
             self.tell_part();
@@ -58,6 +63,7 @@ impl Conversation<'_> {
 
     /// A reply is on its way. A refusal is told at once, as somebody may ask about it.
     pub(super) fn said(&mut self, reply: &Reply, octets: &[u8]) {
+        REPLIES.add(&reply.code().to_string());
         if !self.talk.is_on() {
             return;
         }

@@ -1,6 +1,7 @@
 //! The way from whoever tells to the one thread that writes the trace: a bounded channel that nobody
 //! ever waits for. What finds no room is lost and counted, and the count is told in its place.
 
+use super::count::OTHERS;
 use super::talk::Talk;
 use crate::limits::{TRACE_PENDING, TRACE_ROOM};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -72,6 +73,7 @@ impl Sink {
         if is_full || self.sender.try_send(record).is_err() {
             pending.fetch_sub(size, Ordering::Relaxed);
             lost.fetch_add(1, Ordering::Relaxed);
+            OTHERS.add("lost");
         }
     }
 

@@ -12,6 +12,7 @@ mod server;
 mod system;
 
 use crate::config;
+use crate::event::count::LOOKUPS;
 use crate::limits::{DNS_NAME_MAX, LABEL_MAX, QUOTED_MAX};
 use crate::mail::address::Domain;
 use hickory_resolver::net::{DnsError as Negative, NetError};
@@ -185,15 +186,30 @@ impl DnsResolver {
 
 impl Resolver for DnsResolver {
     fn mx(&self, domain: &Domain) -> Result<Mx, DnsError> {
-        self.find_mx(domain).map_err(|what| DnsError { name: format!("MX of {domain}"), what })
+        let found = self.find_mx(domain);
+        count(&found, |mx| matches!(mx, Mx::Hosts(_)));
+        found.map_err(|what| DnsError { name: format!("MX of {domain}"), what })
     }
 
     fn addresses(&self, host: &str) -> Result<Addresses, DnsError> {
-        self.find_addresses(host).map_err(|what| {
+        let found = self.find_addresses(host);
+        count(&found, |addresses| matches!(addresses, Addresses::Found(_)));
+        found.map_err(|what| {
             let shown: String = host.escape_default().take(QUOTED_MAX).collect();
             DnsError { name: format!("addresses of {shown}"), what }
         })
     }
+}
+
+fn count<T>(result: &Result<T, DnsFault>, is_found: impl Fn(&T) -> bool) {
+    LOOKUPS.add(match result {
+        Ok(it) if is_found(it) => "found",
+        Ok(_) => "none",
+        Err(DnsFault::Timeout(_)) => "timeout",
+        Err(DnsFault::ServFail) => "servfail",
+        Err(DnsFault::Refused) => "refused",
+        Err(DnsFault::Broken(_)) => "broken",
+    });
 }
 
 impl Answer {

@@ -22,13 +22,19 @@ pub enum Service {
     Submission,
     /// The same with TLS from the first octet, RFC 8314.
     Submissions,
+    /// What people and Prometheus ask, by HTTP; no mail at all.
+    Metrics,
 }
 
 impl Service {
+    /// Each of them.
+    pub const ALL: [Service; 4] =
+        [Service::Smtp, Service::Submission, Service::Submissions, Service::Metrics];
+
     /// Whether it is for our own users, and for nobody else.
     pub fn is_submission(self) -> bool {
         match self {
-            Service::Smtp => false,
+            Service::Smtp | Service::Metrics => false,
             Service::Submission | Service::Submissions => true,
         }
     }
@@ -40,6 +46,7 @@ impl fmt::Display for Service {
             Service::Smtp => "smtp",
             Service::Submission => "submission",
             Service::Submissions => "submissions",
+            Service::Metrics => "metrics",
         })
     }
 }

@@ -10,6 +10,7 @@ mod tests;
 
 use super::due::{AT_ONCE, later, wait};
 use super::plan::{Goal, Part};
+use crate::handoff::Census;
 use crate::limits::RELAY_SLOW;
 use jiff::Timestamp;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -126,6 +127,21 @@ impl Board {
     /// All ids.
     pub fn ids(&self) -> impl Iterator<Item = &Id> {
         self.messages.keys()
+    }
+
+    /// How much waits, and how.
+    pub fn census(&self, now: Timestamp) -> Census {
+        let mut census = Census { messages: self.messages.len(), ..Census::default() };
+        for slot in self.slots.values() {
+            let due = slot.parts.iter().take_while(|(due, _)| *due <= now);
+            let due = due.filter(|(_, id)| !slot.held.contains(id)).count();
+            census.due += due;
+            census.held += slot.held.len();
+            census.deferred += slot.parts.len().saturating_sub(due + slot.held.len());
+        }
+        census.sending = self.jobs.len();
+        census.oldest = self.messages.keys().filter_map(|id| crate::id::time(id)).min();
+        census
     }
 
     /// Where a message still has to go, and when: in place of what was known. Parts that are under way

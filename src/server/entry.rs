@@ -1,6 +1,7 @@
 //! The sockets of a server: those that were handed over, and those that we bind ourselves.
 
 use crate::config::{Config, Listen};
+use crate::event::{Event, tell};
 use crate::net::handed::Handed;
 use crate::net::listener::{Listener, Service};
 use std::io::{self, ErrorKind};
@@ -29,10 +30,15 @@ pub fn open(config: &Config, mut handed: Handed) -> Result<Vec<Listener>, String
             None => missing.push((service, address)),
         }
     }
-    for service in [Service::Smtp, Service::Submission, Service::Submissions] {
+    for service in Service::ALL {
         for (address, socket) in handed.called(&service.to_string()) {
             if service == Service::Submissions && config.tls.is_none() {
                 return Err(format!("{address} was handed over for submissions: it needs a [tls]"));
+            }
+            if service == Service::Metrics && !address.ip().is_loopback() {
+                let what =
+                    format!("metrics: whoever reaches {address} can read who writes to whom");
+                tell(&Event::Warning { what: &what });
             }
             // All addresses of a port were meant, and this is the part of them that we get.
             let stands_for =
@@ -41,9 +47,6 @@ pub fn open(config: &Config, mut handed: Handed) -> Result<Vec<Listener>, String
             listeners.push(taken(service, socket)?);
         }
     }
-    // Nobody answers there yet; `check` and the log say so.
-    config.listen.metrics.iter().for_each(|address| drop(handed.at(*address)));
-    drop(handed.called("metrics"));
     handed.finish()?;
     for (service, address) in missing {
         let bound = Listener::bind(service, address, &all);
@@ -54,11 +57,12 @@ pub fn open(config: &Config, mut handed: Handed) -> Result<Vec<Listener>, String
 
 /// What the configuration asks for, in the order of its services.
 fn wanted(listen: &Listen) -> Vec<(Service, SocketAddr)> {
-    let Listen { smtp, submission, submissions, metrics: _ } = listen;
+    let Listen { smtp, submission, submissions, metrics } = listen;
     let services = [
         (Service::Smtp, smtp),
         (Service::Submission, submission),
         (Service::Submissions, submissions),
+        (Service::Metrics, metrics),
     ];
     let each = services.into_iter();
     each.flat_map(|(service, addresses)| addresses.iter().map(move |a| (service, *a))).collect()

@@ -6,6 +6,7 @@
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::draft::Draft;
+use crate::event::count::OTHERS;
 use crate::limits::TMP_AGE;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -72,7 +73,9 @@ fn make(disk: &dyn Disk, maildir: &Path) -> Result<(), StoreError> {
     make_dir(disk, &cur)?;
     disk.sync_dir(maildir).doing("sync", maildir).inspect_err(|_| {
         let _ = disk.remove_dir(&cur); // or the next message would take it for done
-    })
+    })?;
+    OTHERS.add("maildirs");
+    Ok(())
 }
 
 /// Makes a directory and those above it that are missing; none of them is synced.

@@ -33,6 +33,7 @@ mod layers;
 mod limits;
 mod logs;
 mod maildirs;
+mod metrics;
 mod nameservers;
 mod next_hop;
 mod notices;

@@ -1,0 +1,190 @@
+//! What is counted: numbers that only grow, from the start of this process on.
+//!
+//! Fed by [`super::tell`] where there is an event, and beside it by those who do what nobody is told of.
+//! A count is one relaxed addition, so that it costs nothing where mail is busy, and nobody waits for it.
+//! Names are fixed here: what a peer says never becomes one, or it could make as many as it likes.
+
+use super::Event;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Counters of one thing, by a name; what has none of these names counts as the last.
+pub struct Counters<const N: usize> {
+    names: [&'static str; N],
+    counts: [AtomicU64; N],
+}
+
+/// How often a number was in which range, for a fixed list of ranges.
+pub struct Histogram<const N: usize> {
+    /// The largest number of each range; the last range has no end.
+    bounds: [u64; N],
+    /// So many of the counted numbers are one of the unit that is shown.
+    unit: f64,
+    counts: [AtomicU64; N],
+    above: AtomicU64,
+    sum: AtomicU64,
+}
+
+/// What a histogram holds at one moment.
+pub struct Shape {
+    /// Upper bound, and how many were not above it; the bounds grow, and so do the counts.
+    pub ranges: Vec<(f64, u64)>,
+    /// All that were counted.
+    pub count: u64,
+    pub sum: f64,
+}
+
+/// Connections for mail, by service; refused ones as well.
+pub static SESSIONS: Counters<4> = Counters::new(["smtp", "submission", "submissions", "other"]);
+
+/// Commands, by verb.
+pub static COMMANDS: Counters<16> = Counters::new([
+    "EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "STARTTLS", "AUTH", "RSET", "NOOP", "QUIT",
+    "VRFY", "EXPN", "ETRN", "HELP", "other",
+]);
+
+/// Replies, by code.
+pub static REPLIES: Counters<27> = Counters::new([
+    "211", "214", "220", "221", "235", "250", "251", "252", "253", "334", "354", "421", "450",
+    "451", "452", "454", "458", "500", "501", "502", "503", "504", "530", "535", "550", "554",
+    "other",
+]);
+
+/// Whole messages, by what was said to them.
+pub static MESSAGES: Counters<2> = Counters::new(["accepted", "refused"]);
+
+/// What became of recipients; one that waits is deferred once for each attempt.
+pub static RECIPIENTS: Counters<6> =
+    Counters::new(["delivered", "relayed", "deferred", "bounced", "expired", "failed"]);
+
+/// Recipients that a next hop has taken, by whether that was by TLS.
+pub static RELAYED: Counters<2> = Counters::new(["yes", "no"]);
+
+/// Connections to next hops.
+pub static CALLS: Counters<3> = Counters::new(["made", "in_the_clear", "failed"]);
+
+/// Questions to DNS, by what came of them.
+pub static LOOKUPS: Counters<6> =
+    Counters::new(["found", "none", "timeout", "servfail", "refused", "broken"]);
+
+/// Messages of one batch of the delivery thread.
+pub static BATCH: Histogram<7> = Histogram::new([1, 2, 5, 10, 25, 50, 100], 1.0);
+
+/// How long a batch took to become durable, in microseconds.
+pub static SYNC: Histogram<10> = Histogram::new(
+    [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 2_500_000],
+    1e6,
+);
+
+/// Things that have one count: Maildirs that were made, records the trace has lost, warnings.
+pub static OTHERS: Counters<3> = Counters::new(["maildirs", "lost", "warnings"]);
+
+impl<const N: usize> Counters<N> {
+    const fn new(names: [&'static str; N]) -> Counters<N> {
+        Counters { names, counts: [const { AtomicU64::new(0) }; N] }
+    }
+
+    /// One more of these.
+    pub fn add(&self, name: &str) {
+        self.add_some(name, 1);
+    }
+
+    /// So many more of these.
+    pub fn add_some(&self, name: &str, count: u64) {
+        let place = self.names.iter().position(|known| known.eq_ignore_ascii_case(name));
+        let place = place.unwrap_or(N - 1);
+        self.counts[place].fetch_add(count, Relaxed);
+    }
+
+    /// Each name with its count.
+    pub fn each(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.counts.iter().map(|count| count.load(Relaxed));
+        self.names.iter().copied().zip(counts).collect()
+    }
+
+    /// The count of one name.
+    pub fn get(&self, name: &str) -> u64 {
+        let is_it = |(known, _): &(&str, u64)| *known == name;
+        self.each().into_iter().find(is_it).map_or(0, |(_, count)| count)
+    }
+}
+
+impl<const N: usize> Histogram<N> {
+    const fn new(bounds: [u64; N], unit: f64) -> Histogram<N> {
+        let counts = [const { AtomicU64::new(0) }; N];
+        Histogram { bounds, unit, counts, above: AtomicU64::new(0), sum: AtomicU64::new(0) }
+    }
+
+    /// Counts a number.
+    pub fn add(&self, number: u64) {
+        let place = self.bounds.iter().position(|bound| number <= *bound);
+        place.map_or(&self.above, |place| &self.counts[place]).fetch_add(1, Relaxed);
+        self.sum.fetch_add(number, Relaxed);
+    }
+
+    /// As it is now. Each range is read once, so that no range holds more than the one above it.
+    pub fn shape(&self) -> Shape {
+        let mut count = 0;
+        let each = self.bounds.iter().zip(&self.counts);
+        let ranges = each.map(|(bound, own)| {
+            count += own.load(Relaxed);
+            (*bound as f64 / self.unit, count)
+        });
+        let ranges = ranges.collect();
+        count += self.above.load(Relaxed);
+        Shape { ranges, count, sum: self.sum.load(Relaxed) as f64 / self.unit }
+    }
+}
+
+/// Counts what an event says.
+pub(super) fn count(event: &Event<'_>) {
+    match event {
+        Event::Connected { service, .. } => SESSIONS.add(service),
+        Event::Accepted { .. } | Event::Submitted { .. } => MESSAGES.add("accepted"),
+        Event::Delivered { .. } => RECIPIENTS.add("delivered"),
+        Event::Relayed { tls, .. } => {
+            RECIPIENTS.add("relayed");
+            RELAYED.add(if *tls == "no" { "no" } else { "yes" });
+        }
+        Event::InTheClear { .. } => CALLS.add("in_the_clear"),
+        Event::Deferred { .. } => RECIPIENTS.add("deferred"),
+        Event::Bounced { .. } => RECIPIENTS.add("bounced"),
+        Event::Expired { .. } => RECIPIENTS.add("expired"),
+        Event::Failed { .. } => RECIPIENTS.add("failed"),
+        Event::Warning { .. } => OTHERS.add("warnings"),
+        Event::Listening { .. }
+        | Event::Started { .. }
+        | Event::Stopping { .. }
+        | Event::Stopped
+        | Event::Reloaded { .. }
+        | Event::ReloadFailed { .. }
+        | Event::Secured { .. }
+        | Event::Authenticated { .. }
+        | Event::Rejected { .. }
+        | Event::Disconnected { .. }
+        | Event::Noticed { .. }
+        | Event::Removed { .. }
+        | Event::Trouble { .. }
+        | Event::Panicked { .. }
+        | Event::Cleaned { .. } => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_name_counts_as_the_last() {
+        let verbs: Counters<3> = Counters::new(["MAIL", "RCPT", "other"]);
+        ["mail", "RCPT", "rcpt", "MAI", "", "\u{0}"].iter().for_each(|verb| verbs.add(verb));
+        assert_eq!(verbs.each(), [("MAIL", 1), ("RCPT", 2), ("other", 3)]);
+    }
+
+    #[test]
+    fn a_number_counts_in_its_range_and_all_above() {
+        let sizes: Histogram<2> = Histogram::new([10, 20], 10.0);
+        [0, 10, 11, 21].iter().for_each(|size| sizes.add(*size));
+        let Shape { ranges, count, sum } = sizes.shape();
+        assert_eq!((ranges, count, sum), (vec![(1.0, 2), (2.0, 3)], 4, 4.2));
+    }
+}

@@ -1,0 +1,54 @@
+//! Numbers as Prometheus reads them: the text format 0.0.4.
+
+use super::{Family, Sample, Values};
+use std::fmt::Write as _;
+
+/// All families, each with its HELP and TYPE.
+pub(super) fn write(families: &[Family]) -> String {
+    let mut out = String::new();
+    families.iter().for_each(|family| write_family(&mut out, family));
+    out
+}
+
+// Writing to a String cannot fail.
+fn write_family(out: &mut String, Family { name, help, values }: &Family) {
+    let (kind, samples) = match values {
+        Values::Counter(samples) => ("counter", &samples[..]),
+        Values::Gauge(samples) => ("gauge", &samples[..]),
+        Values::Histogram(_) => ("histogram", &[][..]),
+    };
+    let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    for Sample { label, value } in samples {
+        let label = label.as_ref().map(|(label, is)| format!("{{{label}=\"{}\"}}", escaped(is)));
+        let _ = writeln!(out, "{name}{} {value}", label.unwrap_or_default());
+    }
+    if let Values::Histogram(shape) = values {
+        for (bound, count) in &shape.ranges {
+            let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {count}");
+        }
+        let (count, sum) = (shape.count, shape.sum);
+        let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}");
+        let _ = writeln!(out, "{name}_sum {sum}\n{name}_count {count}");
+    }
+}
+
+/// The value of a label.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_labels_cannot_end_them() {
+        let label = Some(("name", "a\"\\\nb".to_owned()));
+        let values = Values::Gauge(vec![Sample { label, value: 1.5 }]);
+        let text = write(&[Family { name: "facteur_x", help: "Of\\a\nb.", values }]);
+        let expected = "# HELP facteur_x Of\\\\a\\nb.\n# TYPE facteur_x gauge\n\
+                        facteur_x{name=\"a\\\"\\\\\\nb\"} 1.5\n";
+        assert_eq!(text, expected);
+    }
+}
