@@ -9,6 +9,7 @@
 
 pub mod count;
 pub mod line;
+pub mod present;
 pub mod recent;
 pub mod sink;
 pub mod talk;
@@ -183,6 +184,7 @@ pub enum Event<'a> {
 /// Tells an event to all who listen. Never fails and never waits but for stderr.
 pub fn tell(event: &Event<'_>) {
     count::count(event);
+    present::follow(event);
     let level = event.level();
     let sink = sink::current().filter(|_| event.is_of_a_story());
     let is_recent = recent::is_kept(event);

@@ -1,22 +1,25 @@
-//! What `listen.metrics` answers: `/metrics` for Prometheus (text format 0.0.4), and `/`, the same numbers
-//! with the last deliveries and refusals for people.
+//! What `listen.metrics` answers: `/metrics` for Prometheus (text format 0.0.4), and `/`, a page for people:
+//! who is connected, what waits and why, the last deliveries and refusals, and the same numbers.
 //!
 //! Read only, and never in the way of mail: few connections at once, each with its own thread and its
 //! bounds ([`crate::net::http`]); what waits in the queue is asked of the scheduler once a second at most.
 
 mod page;
 mod text;
+mod waiting;
 
 use crate::event::count::{
     BATCH, CALLS, COMMANDS, Counters, LOOKUPS, MESSAGES, OTHERS, RECIPIENTS, RELAYED, REPLIES,
     SESSIONS, SYNC, Shape,
 };
-use crate::event::{Event, recent, tell};
+use crate::event::{Event, present, recent, tell};
 use crate::handoff::{Census, Hints};
 use crate::limits::{CENSUS_KEEP, HTTP_CONNECTIONS};
 use crate::net::http::{self, Page};
 use crate::net::registry::Registry;
 use crate::site::Current;
+use crate::store::queue::Queue;
+use page::View;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +31,7 @@ pub struct Metrics {
     current: Arc<Current>,
     registry: Arc<Registry>,
     hints: Hints,
+    queue: Queue,
     started: SystemTime,
     /// Connections at this moment.
     open: AtomicUsize,
@@ -56,9 +60,15 @@ struct Sample {
 
 impl Metrics {
     /// Nothing is answered before [`Metrics::admit`].
-    pub fn new(current: Arc<Current>, registry: Arc<Registry>, hints: Hints) -> Metrics {
+    pub fn new(
+        current: Arc<Current>,
+        registry: Arc<Registry>,
+        hints: Hints,
+        queue: Queue,
+    ) -> Metrics {
         let (open, census) = (AtomicUsize::new(0), Mutex::new(None));
-        Metrics { current, registry, hints, started: SystemTime::now(), open, census }
+        let started = SystemTime::now();
+        Metrics { current, registry, hints, queue, started, open, census }
     }
 
     /// Somebody may ask from now on.
@@ -87,9 +97,15 @@ impl Metrics {
         let (kind, body) = match path {
             "/metrics" => ("text/plain; version=0.0.4; charset=utf-8", text::write(&self.all())),
             "/" => {
-                let hostname = &self.current.get().config.hostname;
-                let body = page::write(hostname.as_str(), &self.all(), &recent::last());
-                ("text/html; charset=utf-8", body)
+                let site = self.current.get();
+                let view = View {
+                    hostname: site.config.hostname.as_str(),
+                    sessions: present::all(),
+                    waiting: waiting::rows(&site, &self.queue),
+                    last: recent::last(),
+                    numbers: self.all(),
+                };
+                ("text/html; charset=utf-8", page::write(&view))
             }
             "/style.css" => ("text/css; charset=utf-8", page::STYLE.to_owned()),
             _ => return None,

@@ -110,6 +110,7 @@ impl Server {
         let entrance_disk = disk.clone();
         let budget = Budget::new(MEMORY_BODIES_MAX);
         let entrance_hints = hints.clone();
+        let queue3 = queue.clone();
         let (login, bounds) = (Login::start()?, Bounds::default());
         let post = Some(post);
         let house = House { disk, post, delivery, budget, spill, queue, hints, login, bounds };
@@ -119,7 +120,7 @@ impl Server {
         let (disk, hints) = (entrance_disk, entrance_hints);
         let descriptors = descriptors::granted();
         descriptors::tell_short(&current.get().config, descriptors);
-        let metrics = Metrics::new(current.clone(), registry.clone(), hints.clone());
+        let metrics = Metrics::new(current.clone(), registry.clone(), hints.clone(), queue3);
         let metrics = Arc::new(metrics);
         let entrance = Entrance { disk, current, registry, pool, hints, descriptors, metrics };
         let entrance = Arc::new(entrance);

@@ -17,6 +17,11 @@ pub fn start() {
     IS_ON.store(true, Relaxed);
 }
 
+/// Whether they are kept.
+pub(super) fn is_on() -> bool {
+    IS_ON.load(Relaxed)
+}
+
 /// Each with its time, the last one first; the text is that of the log.
 pub fn last() -> Vec<(Timestamp, String)> {
     let last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
@@ -35,7 +40,7 @@ pub(super) fn is_kept(event: &Event<'_>) -> bool {
             | Event::Expired { .. }
             | Event::Failed { .. }
     );
-    is_fate && IS_ON.load(Relaxed)
+    is_fate && is_on()
 }
 
 pub(super) fn keep(when: Timestamp, text: &str) {

@@ -25,3 +25,12 @@ pub const CENSUS_KEEP: Duration = Duration::from_secs(1);
 
 /// Deliveries and refusals that are shown.
 pub const RECENT_MAX: usize = 50;
+
+/// Sessions that are kept to be shown; of more only some are.
+pub const PRESENT_MAX: usize = 1000;
+
+/// Sessions of those that one page shows.
+pub const SESSIONS_SHOWN: usize = 100;
+
+/// Messages of the queue that are read to be shown.
+pub const WAITING_SHOWN: usize = 50;

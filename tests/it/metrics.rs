@@ -180,6 +180,9 @@ fn numbers_move_as_mail_does() {
     assert!(age > 0.0 && age < 600.0 && now["facteur_batch_seconds_count"] >= 1.0, "{age}");
     let (_, page) = get(address, "/");
     assert!(page.contains("delivered id=m") && page.contains("reply=&quot;501 "), "{page}");
+    // The message that waits, with its reason and its way out; and who is connected.
+    assert!(page.contains("eve@far.test") && page.contains("450 4.2.0 later"), "{page}");
+    assert!(page.contains("facteur queue retry m") && page.contains("Sessions: 1<"), "{page}");
     assert!(!page.contains("<script") && page.contains("name=\"viewport\""), "{page}");
     server.stop();
 }

@@ -1,0 +1,51 @@
+//! What waits in the queue and why, for the page that people look at: computed from the files of the
+//! queue, as `facteur queue why` does.
+
+use crate::limits::WAITING_SHOWN;
+use crate::scheduler::reason::{Reason, why};
+use crate::site::Site;
+use crate::store::queue::Queue;
+use jiff::Timestamp;
+
+/// One message.
+pub(super) struct Row {
+    pub id: String,
+    pub from: String,
+    /// For whom it waits so.
+    pub to: String,
+    /// Why, and what releases it.
+    pub reason: String,
+}
+
+/// The oldest ones, and how many more there are. What is due is counted among these alone. Fails with the
+/// words for a queue that cannot be read.
+pub(super) fn rows(site: &Site, queue: &Queue) -> Result<(Vec<Row>, usize), String> {
+    let ids = queue.list().map_err(|error| error.to_string())?;
+    let more = ids.len().saturating_sub(WAITING_SHOWN);
+    // What has gone meanwhile waits no more.
+    let read = ids.iter().take(WAITING_SHOWN).filter_map(|id| queue.read(id).ok());
+    let all: Vec<_> = read.collect();
+    let now = Timestamp::now();
+    let rows = all.iter().map(|waiting| {
+        let id = waiting.entry.id.clone();
+        let others = || all.iter().filter(|other| other.entry.id != id).cloned().collect();
+        let mut why = why(site, waiting, now, others);
+        if queue.is_claimed(&id).unwrap_or_default() {
+            (why.reason, why.recipients) = (Reason::Sending, waiting.open().collect());
+        }
+        let recipients = why.recipients.iter().take(RECIPIENTS_SHOWN);
+        let mut to: Vec<String> =
+            recipients.map(|index| waiting.entry.recipients[*index].mailbox.to_string()).collect();
+        if let Some(more @ 1..) = why.recipients.len().checked_sub(to.len()) {
+            to.push(format!("and {more} more"));
+        }
+        let release = why.reason.release(&id, &site.config.relay);
+        let reason = format!("{}; released by: {release}", why.reason);
+        let from = waiting.entry.sender.from.to_string();
+        Row { id, from, to: to.join(", "), reason }
+    });
+    Ok((rows.collect(), more))
+}
+
+/// Recipients of one message that are named.
+const RECIPIENTS_SHOWN: usize = 5;
