@@ -1,7 +1,7 @@
 //! The commands of the real binary, as a person or a script meets them.
 
 use crate::servers::{Binary, FACTEUR};
-use crate::support::{Place, config, files, make_maildir, skip, text, tree};
+use crate::support::{Place, config, files, make_maildir, skip, text, tree, until};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -180,6 +180,8 @@ fn mail_list_and_show() {
         let message = format!("From: Zoe <z@x.test>\r\nSubject: mail {number}\r\n\r\n.body\r\n");
         client.delivered(&["ann@mx.test"], message.as_bytes());
     }
+    // The server writes it a moment later, and no command does.
+    until("the trace has begun", || !files(&place.at("spool/trace")).is_empty());
     // While the server runs, and after.
     let (status, running, err) = run_clean(&place, &["mail", "list", "Ann@mx.test"]);
     assert_eq!((status, err.as_str()), (0, ""));

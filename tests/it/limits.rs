@@ -2,7 +2,7 @@
 
 use crate::client::{Client, stuffed};
 use crate::servers::{Binary, Inside};
-use crate::support::{PATIENCE, Place, assert_no_drafts, config, until, within};
+use crate::support::{PATIENCE, Place, assert_no_drafts, config, files, until, within};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -212,6 +212,8 @@ fn a_thousand_idle_sessions() {
     let more = "[limit]\nsessions = 2000\nsessions_per_client = 2000";
     let server = Binary::serve(&place, &config(more));
     server.client().delivered(&["ann@mx.test"], MAIL);
+    // Its file stays open from then on.
+    until("the trace has begun", || !files(&place.at("spool/trace")).is_empty());
     let (threads, descriptors) = (entries(server.pid(), "task"), entries(server.pid(), "fd"));
     let idle: Vec<Client> = (0..1000).map(|_| server.client()).collect();
     assert!(entries(server.pid(), "fd") >= 1000);
