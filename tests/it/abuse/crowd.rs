@@ -3,7 +3,7 @@
 use super::{MAIL, MIB, at_most, connect_from, entries, has_descriptors, memory, say};
 use crate::client::Client;
 use crate::servers::Binary;
-use crate::support::{Place, config, skip, until};
+use crate::support::{Place, config, files, skip, until};
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::time::Instant;
@@ -33,6 +33,8 @@ fn ten_thousand_idle_sessions() {
     let place = Place::new();
     let server = Binary::serve(&place, &config("[limit]\nsessions = 12000"));
     server.client().delivered(&["ann@mx.test"], MAIL);
+    // Its file stays open from then on.
+    until("the trace has begun", || !files(&place.at("spool/trace")).is_empty());
     let (threads, descriptors) = (entries(server.pid(), "task"), entries(server.pid(), "fd"));
     let before = memory(server.pid(), "VmRSS");
     // 50 of each address, which is what `limit.sessions_per_client` allows.
