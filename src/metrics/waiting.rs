@@ -28,8 +28,9 @@ pub(super) fn rows(site: &Site, queue: &Queue) -> Result<(Vec<Row>, usize), Stri
     let now = Timestamp::now();
     let rows = all.iter().map(|waiting| {
         let id = waiting.entry.id.clone();
-        let others = || all.iter().filter(|other| other.entry.id != id).cloned().collect();
-        let mut why = why(site, waiting, now, others);
+        let mut why = why(site, waiting, now, |is_before| {
+            all.iter().filter(|other| is_before(other)).count()
+        });
         if queue.is_claimed(&id).unwrap_or_default() {
             (why.reason, why.recipients) = (Reason::Sending, waiting.open().collect());
         }

@@ -43,7 +43,6 @@ pub struct Queue {
 }
 
 /// A message of the queue as it lies there.
-#[derive(Clone)]
 pub struct Waiting {
     pub entry: Entry,
     /// What became of each recipient so far, in the order of the envelope.

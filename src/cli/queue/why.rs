@@ -9,7 +9,7 @@ use crate::cli::{Failure, Request, print, site};
 use crate::net::control;
 use crate::scheduler::reason::{Reason, Why, why as compute};
 use crate::site::Site;
-use crate::store::queue::{Queue, Waiting};
+use crate::store::queue::Waiting;
 use jiff::Timestamp;
 use std::fmt::Write as _;
 
@@ -20,19 +20,17 @@ pub fn why(request: &Request, id: &str) -> Result<(), Failure> {
     let waiting = queue.read(id).map_err(gone)?;
     let site = site(request)?;
     let now = Timestamp::now();
-    let mut why = compute(&site, &waiting, now, || others(&queue, id));
+    let mut why = compute(&site, &waiting, now, |is_before| {
+        // What cannot be read stands before nobody.
+        let others = queue.list().unwrap_or_default().into_iter();
+        others.filter_map(|other| queue.read(&other).ok()).filter(is_before).count()
+    });
     if queue.is_claimed(id).map_err(failed)? {
         (why.reason, why.recipients) = (Reason::Sending, waiting.open().collect());
     } else if !control::send(&config.spool, &[]).map_err(failed)? {
         why.reason = Reason::NoServer;
     }
     print(&text(&site, &waiting, &why, now))
-}
-
-/// What else waits. What cannot be read stands before nobody.
-fn others(queue: &Queue, id: &str) -> Vec<Waiting> {
-    let ids = queue.list().unwrap_or_default().into_iter().filter(|other| other != id);
-    ids.filter_map(|other| queue.read(&other).ok()).collect()
 }
 
 fn text(site: &Site, waiting: &Waiting, why: &Why, now: Timestamp) -> String {
