@@ -82,15 +82,13 @@ impl Server {
         let (worker, maildirs, first) = (post.clone(), disk.clone(), current.get());
         spawn_vital("delivery", None, move || worker.run(&accepted, &heralds))?;
         spawn_vital("housekeeping", None, move || housekeeper::run(&*maildirs, &first, &to_clean))?;
-        let (post2, hints2, queue2) = (post.clone(), hints.clone(), queue.clone());
-        let office = scheduler::House {
+        let office = Arc::new(scheduler::House {
             disk: disk.clone(),
-            queue: queue2,
-            post: post2,
+            queue: queue.clone(),
+            post: post.clone(),
             delivered,
-            hints: hints2,
-        };
-        let (office, site) = (Arc::new(office), current.clone());
+            hints: hints.clone(),
+        });
         let calls = bounded(1);
         if let Some(drops) = drops {
             let (site, disk) = (current.clone(), disk.clone());
@@ -101,31 +99,34 @@ impl Server {
             spawn_vital("pickup", None, move || pickup.run(&called))?;
         }
         // Made in its thread: reading the queue must not hold up the first session.
+        let site = current.clone();
         spawn_vital("scheduler", None, move || Scheduler::new(office, site).run(&heard))?;
         if let Some(control) = control {
             let (hints, calls) = (hints.clone(), calls.0.clone());
             spawn_vital("control", None, move || listen_to(&control, &hints, &calls))?;
         }
 
-        let entrance_disk = disk.clone();
-        let budget = Budget::new(MEMORY_BODIES_MAX);
-        let entrance_hints = hints.clone();
-        let queue3 = queue.clone();
-        let (login, bounds) = (Login::start()?, Bounds::default());
-        let post = Some(post);
-        let house = House { disk, post, delivery, budget, spill, queue, hints, login, bounds };
-        let house = Arc::new(house);
-        let registry = Arc::new(Registry::default());
-        let pool = Pool::new(move |guest: Guest| guest.serve(&house));
-        let (disk, hints) = (entrance_disk, entrance_hints);
         let descriptors = descriptors::granted();
         descriptors::tell_short(&current.get().config, descriptors);
-        let metrics = Metrics::new(current.clone(), registry.clone(), hints.clone(), queue3);
+        let registry = Arc::new(Registry::default());
+        let metrics = Metrics::new(current.clone(), registry.clone(), hints.clone(), queue.clone());
+        let house = Arc::new(House {
+            disk: disk.clone(),
+            post: Some(post),
+            delivery,
+            budget: Budget::new(MEMORY_BODIES_MAX),
+            spill,
+            queue,
+            hints: hints.clone(),
+            login: Login::start()?,
+            bounds: Bounds::default(),
+        });
+        let pool = Pool::new(move |guest: Guest| guest.serve(&house));
         let metrics = Arc::new(metrics);
         let entrance = Entrance { disk, current, registry, pool, hints, descriptors, metrics };
-        let entrance = Arc::new(entrance);
-        let (listeners2, threads, calls) = (Vec::new(), Vec::new(), calls.0);
-        let mut server = Server { entrance, listeners: listeners2, threads, calls, _lock: lock };
+        let (entrance, calls) = (Arc::new(entrance), calls.0);
+        let mut server =
+            Server { entrance, listeners: Vec::new(), threads: Vec::new(), calls, _lock: lock };
         for listener in listeners {
             server.listen(Arc::new(listener))?;
         }
