@@ -18,11 +18,12 @@ use crate::limits::{CENSUS_KEEP, HTTP_CONNECTIONS};
 use crate::net::http::{self, Page};
 use crate::net::registry::Registry;
 use crate::site::Current;
+use crate::store::locked;
 use crate::store::queue::Queue;
 use page::View;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Instant, SystemTime};
 
@@ -115,7 +116,7 @@ impl Metrics {
 
     /// The lock is held while the scheduler is waited for: others who ask then want the same.
     fn census(&self) -> Option<Census> {
-        let mut known = self.census.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.census);
         match &*known {
             Some((when, census)) if when.elapsed() < CENSUS_KEEP => census.clone(),
             _ => {

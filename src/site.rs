@@ -9,6 +9,7 @@ use crate::net::tls::{Acceptor, BadPair, Connector, Flaw, Half};
 use crate::smtp::auth::Credentials;
 use crate::store::aliases::Aliases;
 use crate::store::disk::StoreError;
+use crate::store::locked;
 use crate::store::table::{BadLine, Stamp, read};
 use crate::store::users::Users;
 use nix::errno::Errno;
@@ -242,7 +243,7 @@ impl Current {
     /// Whether it is time to look at certificate and key, which then counts as done: of all who ask in
     /// [`PAIR_LOOK`] one hears yes.
     pub fn is_time_for_the_pair(&self, now: Instant) -> bool {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looked = locked(&self.looked);
         let is_time = now.saturating_duration_since(*looked) >= PAIR_LOOK;
         if is_time {
             *looked = now;
@@ -304,7 +305,7 @@ impl FirstUser {
         &self,
         find: impl FnOnce() -> Result<Option<String>, StoreError>,
     ) -> Result<Option<String>, StoreError> {
-        let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let remembered = locked(&self.0).clone();
         if let Some((when, user)) = remembered
             && when.elapsed() < FIRST_USER_AGE
         {
@@ -312,7 +313,7 @@ impl FirstUser {
         }
         let found = find()?;
         let remember = found.clone().map(|user| (Instant::now(), user));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = remember;
+        *locked(&self.0) = remember;
         Ok(found)
     }
 }

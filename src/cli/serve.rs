@@ -20,6 +20,7 @@ use crate::sandbox::{Reach, Sandbox};
 use crate::server::{Server, Spool, open, tell_bad_lines, tell_flaws};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
+use crate::store::locked;
 use crate::store::table::BadLine;
 use crate::story::Scribe;
 use crate::story::files::dir;
@@ -29,7 +30,7 @@ use nix::sys::stat::{Mode, umask};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// Runs until SIGTERM or SIGINT. Fails with what kept it from starting; later trouble is logged.
@@ -79,16 +80,12 @@ pub fn run(request: &Request) -> Result<(), Failure> {
 /// How long stories are kept, and how much room they have; a reload changes it.
 type Limits = Arc<Mutex<Trace>>;
 
-fn lock(limits: &Limits) -> MutexGuard<'_, Trace> {
-    limits.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// From now on all that happens is written down. The spool is ours, by its lock.
 fn start_trace(config: &Config) -> std::io::Result<Limits> {
     let limits = Arc::new(Mutex::new(config.trace.clone()));
     let (own, (sink, records)) = (limits.clone(), Sink::new());
     let dir = dir(&config.spool);
-    let scribe = Scribe::new(Arc::new(RealDisk), dir, records, move || lock(&own).clone());
+    let scribe = Scribe::new(Arc::new(RealDisk), dir, records, move || locked(&own).clone());
     spawn_vital("trace", None, move || scribe.run())?;
     sink::attach(sink);
     Ok(limits)
@@ -156,7 +153,7 @@ fn reload(server: &Server, sandbox: &Sandbox, limits: &Limits) -> bool {
     match read {
         Ok(site) => {
             let config = name_of(&site.config);
-            *lock(limits) = site.config.trace.clone();
+            *locked(limits) = site.config.trace.clone();
             server.replace(site);
             // After the swap: who sees this line may count on it.
             tell(&Event::Reloaded { config: &config });

@@ -5,8 +5,9 @@ pub use super::pace::Rate;
 
 use crate::limits::{ROOM_BESIDE, ROOM_LOOK};
 use crate::store::disk::Disk;
+use crate::store::locked;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 /// As [`crate::limits`] has them; a test may be stricter.
@@ -30,7 +31,7 @@ impl Room {
     }
 
     fn free(&self, disk: &dyn Disk, dir: &Path, now: Instant) -> u64 {
-        let seen = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = *locked(&self.0);
         if let Some((when, free)) = seen
             && now.saturating_duration_since(when) < ROOM_LOOK
         {
@@ -39,7 +40,7 @@ impl Room {
         // Without the lock: a file system that hangs holds up those who ask, and not those after them
         // for longer than it must.
         let free = disk.room(dir).unwrap_or(u64::MAX);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, free));
+        *locked(&self.0) = Some((now, free));
         free
     }
 }

@@ -5,7 +5,8 @@
 //! the hour that began with the first, and remembers no name.
 
 use crate::limits::MAILDIRS_AN_HOUR;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::store::locked;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -42,7 +43,7 @@ impl Newcomers {
     }
 
     fn hour(&self) -> MutexGuard<'_, Option<(Instant, usize)>> {
-        self.hour.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.hour)
     }
 }
 

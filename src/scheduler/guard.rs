@@ -2,10 +2,11 @@
 //! the server stops, and whether it only waits for a host that does not answer.
 
 use crate::net::stream::{self, TcpWire, Wire};
+use crate::store::locked;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Shared by one worker and the scheduler. Marks and questions are in one order for all (SeqCst), so
@@ -88,7 +89,7 @@ impl Guard {
     }
 
     fn stream(&self) -> std::sync::MutexGuard<'_, Option<Arc<TcpStream>>> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.stream)
     }
 }
 
