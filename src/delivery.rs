@@ -7,11 +7,14 @@
 //! else of its message succeeds; a message that cannot be published or synced lies nowhere. Large
 //! messages are written by their session's thread ([`Post::prepare`]); here they are only published.
 
+mod heralds;
 mod parcel;
+
+pub use heralds::{Heralds, Visits};
 
 use crate::event::count::{BATCH, SYNC};
 use crate::event::{Event, tell};
-use crate::handoff::{Accepted, CopyState, Hints, Written};
+use crate::handoff::{Accepted, CopyState, Written};
 use crate::limits::{BATCH_FILES, BATCH_OCTETS};
 use crate::smtp::reply::Reply;
 use crate::store::body::kept_size;
@@ -20,7 +23,7 @@ use crate::store::draft::Draft;
 use crate::store::durable::{Method, Pending};
 use crate::store::maildir::{self, Names};
 use crate::store::queue::Queue;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use parcel::Parcel;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -37,14 +40,6 @@ pub struct Post {
     names: Names,
     /// Large messages being written at this moment.
     large: Arc<AtomicUsize>,
-}
-
-/// Whom delivery tells what it has done; each may lose some of it.
-pub struct Heralds {
-    /// Maildirs that got mail.
-    pub delivered: Sender<PathBuf>,
-    /// Messages that wait in the queue.
-    pub queued: Hints,
 }
 
 /// What writes and keeps a new file: its path, and what to write into it.
@@ -138,9 +133,10 @@ impl Post {
         }
         BATCH.add(messages);
         SYNC.add(began.elapsed().as_micros() as u64);
-        for parcel in parcels {
-            parcel.answer(heralds);
-        }
+        // All answers first: each wakes a session, and nobody else shall have the processor before them.
+        let answered = parcels.into_iter().map(|parcel| parcel.answer(heralds));
+        let maildirs: Vec<Vec<PathBuf>> = answered.collect();
+        maildirs.into_iter().for_each(|maildirs| heralds.tell(maildirs));
     }
 
     /// After a failed sync nobody knows whose octets were lost, and no file of the batch may be
@@ -154,7 +150,7 @@ impl Post {
         }
         for parcel in parcels {
             match parcel.has_failed() {
-                true => parcel.answer(heralds),
+                true => heralds.tell(parcel.answer(heralds)),
                 // Not again after this: a message alone succeeds or fails.
                 false => self.deliver(vec![parcel.unwritten()], heralds),
             }

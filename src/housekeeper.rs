@@ -3,21 +3,19 @@
 //! At start in all Maildirs it can find, then in those that get mail, each once an hour at most. It
 //! touches nothing that is younger than 36 hours and never holds up a delivery.
 
+use crate::delivery::Visits;
 use crate::event::{Event, tell};
-use crate::limits::{TMP_CHANNEL, TMP_LOOK};
 use crate::route::existing_users;
 use crate::site::Site;
 use crate::store::disk::Disk;
 use crate::store::maildir;
 use crossbeam_channel::Receiver;
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 /// Works until all senders of `delivered` are gone. `site` is the one at start: Maildirs that a
 /// reload brings are looked at when they get mail.
 pub fn run(disk: &dyn Disk, site: &Site, delivered: &Receiver<PathBuf>) {
-    let mut looked: HashMap<PathBuf, Instant> = HashMap::new();
     for local in site.domains() {
         let listed = local.users.into_iter().flat_map(|u| u.names().map(str::to_owned));
         match existing_users(disk, local) {
@@ -25,15 +23,10 @@ pub fn run(disk: &dyn Disk, site: &Site, delivered: &Receiver<PathBuf>) {
             Err(error) => tell(&Event::Warning { what: &error.to_string() }),
         }
     }
+    let mut looked = Visits::default();
     while let Ok(maildir) = delivered.recv() {
-        let due = looked.get(&maildir).is_none_or(|when| when.elapsed() >= TMP_LOOK);
-        if due {
+        if looked.is_due(&maildir) {
             look(disk, &maildir);
-            // A bound on memory; forgetting only means to look once more.
-            if looked.len() >= TMP_CHANNEL {
-                looked.clear();
-            }
-            looked.insert(maildir, Instant::now());
         }
     }
 }

@@ -78,7 +78,7 @@ impl Server {
         let post = Post::new(disk.clone(), queue.clone(), site.config.hostname.as_str());
         let post = Arc::new(post);
         let current = Current::new(site.with_keys(keys));
-        let heralds = Heralds { delivered: delivered.clone(), queued: hints.clone() };
+        let heralds = Heralds::new(delivered.clone(), hints.clone());
         let (worker, maildirs, first) = (post.clone(), disk.clone(), current.get());
         spawn_vital("delivery", None, move || worker.run(&accepted, &heralds))?;
         spawn_vital("housekeeping", None, move || housekeeper::run(&*maildirs, &first, &to_clean))?;

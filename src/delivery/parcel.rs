@@ -7,7 +7,7 @@ use crate::smtp::reply::Reply;
 use crate::store::disk::{Disk, DiskFile, StoreError};
 use crate::store::draft::Published;
 use crate::store::durable::Pending;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A message on its way through a batch.
 pub(super) struct Parcel {
@@ -85,12 +85,13 @@ impl Parcel {
         self.failure = Some(failed(entry, &to, dir, error));
     }
 
-    pub(super) fn answer(self, heralds: &Heralds) {
+    /// Tells its session, and the scheduler what waits; gives the Maildirs that got a copy.
+    pub(super) fn answer(self, heralds: &Heralds) -> Vec<PathBuf> {
         let Accepted { entry, outcome, copies, queued, .. } = self.accepted;
         drop(queued);
         if let Some(reply) = self.failure {
             let _ = outcome.send(Outcome::Failed(reply)); // a session that is gone has given up
-            return;
+            return Vec::new();
         }
         let (mut late, mut delivered) = (Vec::new(), Vec::new());
         for (index, copy) in copies.into_iter().enumerate() {
@@ -100,18 +101,15 @@ impl Parcel {
             }
         }
         let missed = !self.published.is_empty() && outcome.send(Outcome::Taken { late }).is_err();
-        for destination in delivered {
-            if missed {
-                // Its session gave up after publishing had begun, and told nobody.
-                let to = destination.mailbox.to_string();
-                tell(&Event::Delivered { id: &entry.id, to: &to, maildir: &destination.maildir });
-            }
-            // Only a hint: when the channel is full, the next mail brings it again.
-            let _ = heralds.delivered.try_send(destination.maildir);
+        // Its session gave up after publishing had begun, and told nobody.
+        for destination in delivered.iter().filter(|_| missed) {
+            let to = destination.mailbox.to_string();
+            tell(&Event::Delivered { id: &entry.id, to: &to, maildir: &destination.maildir });
         }
         if !entry.recipients.is_empty() && !self.published.is_empty() {
             heralds.queued.send(Hint::New(Box::new(entry)));
         }
+        delivered.into_iter().map(|destination| destination.maildir).collect()
     }
 
     /// Back to where it was before it was written here. What its session wrote is kept: that was

@@ -291,7 +291,7 @@ impl Dialog {
         let post = Arc::new(Post::new(disk.clone(), queue.clone(), "mx.test"));
         let worker = post.clone();
         let (hints, _hints) = Hints::new(16);
-        let heralds = Heralds { delivered, queued: hints.clone() };
+        let heralds = Heralds::new(delivered, hints.clone());
         let (budget, spill) = (Budget::new(1 << 20), "/".into());
         let (login, bounds) = (Login::start().unwrap(), Bounds::default());
         let house =

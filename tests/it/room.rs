@@ -98,7 +98,7 @@ impl Room {
     pub fn open(&self) {
         let (post, accepted) = (self.house().post.clone(), self.accepted.clone());
         let (delivered, _) = bounded(1);
-        let heralds = Heralds { delivered, queued: self.house().hints.clone() };
+        let heralds = Heralds::new(delivered, self.house().hints.clone());
         let thread = thread::spawn(move || post.unwrap().run(&accepted, &heralds));
         *self.delivery.lock().unwrap() = Some(thread);
     }

@@ -134,7 +134,7 @@ impl World {
         }
         drop(sender);
         let (delivered, _) = bounded(1);
-        self.post.run(&batch, &Heralds { delivered, queued: self.hints.clone() });
+        self.post.run(&batch, &Heralds::new(delivered, self.hints.clone()));
     }
 
     /// `facteur sendmail` by one who may not write the queue.

@@ -1,0 +1,56 @@
+//! Whom delivery tells what it has done, when all who wait for its answers have them.
+
+use crate::handoff::Hints;
+use crate::limits::{TMP_CHANNEL, TMP_LOOK};
+use crate::store::locked;
+use crossbeam_channel::Sender;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// Whom delivery tells what it has done; each may lose some of it.
+pub struct Heralds {
+    /// To the scheduler: messages that wait in the queue.
+    pub(super) queued: Hints,
+    /// To the housekeeper: Maildirs that got mail.
+    delivered: Sender<PathBuf>,
+    told: Mutex<Visits>,
+}
+
+impl Heralds {
+    /// `delivered` goes to the housekeeper, `queued` to the scheduler.
+    pub fn new(delivered: Sender<PathBuf>, queued: Hints) -> Heralds {
+        Heralds { queued, delivered, told: Mutex::default() }
+    }
+
+    /// These Maildirs got mail. The housekeeper is not woken for what it would not look at.
+    pub(super) fn tell(&self, maildirs: Vec<PathBuf>) {
+        let mut told = locked(&self.told);
+        for maildir in maildirs {
+            // Only a hint: when the channel is full, the mail of another hour brings it again.
+            if told.is_due(&maildir) {
+                let _ = self.delivered.try_send(maildir);
+            }
+        }
+    }
+}
+
+/// Which Maildirs were visited within [`TMP_LOOK`].
+#[derive(Default)]
+pub struct Visits(HashMap<PathBuf, Instant>);
+
+impl Visits {
+    /// Whether this one was not; now it is.
+    pub fn is_due(&mut self, maildir: &Path) -> bool {
+        if self.0.get(maildir).is_some_and(|when| when.elapsed() < TMP_LOOK) {
+            return false;
+        }
+        // A bound on memory; forgetting only means to look once more.
+        if self.0.len() >= TMP_CHANNEL {
+            self.0.clear();
+        }
+        self.0.insert(maildir.to_owned(), Instant::now());
+        true
+    }
+}
