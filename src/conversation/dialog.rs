@@ -72,8 +72,11 @@ impl Conversation<'_> {
             // What SCRAM asks belongs to its secrets.
             334 => self.talk.note(Turn::Said, "334 (a question of AUTH)"),
             _ => {
-                let text = String::from_utf8_lossy(octets).replace("\r\n", "\n");
-                self.talk.note(Turn::Said, text.trim_end());
+                let text = String::from_utf8_lossy(octets.trim_ascii_end());
+                match text.contains('\r') {
+                    true => self.talk.note(Turn::Said, &text.replace("\r\n", "\n")),
+                    false => self.talk.note(Turn::Said, &text),
+                }
             }
         }
         let is_over = self.progress.is_inside && !self.session.in_transaction();

@@ -43,7 +43,10 @@ impl Line {
 /// what could end a line or turn its direction as `\u{..}`.
 pub fn push_value(line: &mut String, value: &str) {
     let plain = |c: char| !c.is_whitespace() && c != '"' && !is_hidden(c);
-    if !value.is_empty() && value.chars().all(plain) {
+    let is_plain = |value: &str| value.chars().all(plain);
+    // Letters and digits, as most values are, without a look at each as a character.
+    let is_word = |value: &str| value.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
+    if !value.is_empty() && (is_word(value) || is_plain(value)) {
         return line.push_str(value);
     }
     line.push('"');

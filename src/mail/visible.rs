@@ -6,6 +6,10 @@
 /// Whether a character may not reach a terminal as it is: controls (C0, DEL, C1), line and paragraph
 /// separators, direction marks, and what has no shape of its own.
 pub fn is_hidden(c: char) -> bool {
+    // Nearly all that is ever looked at is ASCII.
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
     c.is_control() || HIDDEN.iter().any(|range| range.contains(&c))
 }
 
