@@ -21,7 +21,7 @@ use crate::directory;
 use crate::event::count::MESSAGES;
 use crate::event::{About, Event, Talk, tell};
 use crate::handoff::{Accepted, Hints};
-use crate::limits::{COMMAND_READ, DATA_READ, REPLIES_PENDING};
+use crate::limits::{COMMAND_READ, DATA_FIRST, DATA_READ, REPLIES_PENDING};
 use crate::login::{Login, mechanisms};
 use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
 use crate::net::listener::Service;
@@ -161,6 +161,17 @@ enum Place {
     Elsewhere { mailbox: Mailbox, via: Option<Mailbox> },
 }
 
+/// How large a buffer the next read gets, after one of `size` that brought `read`. Small ones between
+/// messages, as thousands of sessions may wait at once, and smaller ones for who has sent none yet; but
+/// not another one for each small message.
+fn buffer_size(size: usize, read: usize, in_data: bool) -> usize {
+    match in_data {
+        true if read >= DATA_FIRST => DATA_READ,
+        true => size.max(DATA_FIRST),
+        false => size.clamp(COMMAND_READ, DATA_FIRST),
+    }
+}
+
 /// Reasons why a conversation is over.
 const QUIT: &str = "quit";
 const SHUTDOWN: &str = "shutdown";
@@ -188,15 +199,15 @@ impl Conversation<'_> {
         let banner = self.session.banner();
         self.queue_to(b"", &banner);
         let (mut input, mut body) = (Vec::new(), Vec::new());
+        let mut read = 0;
         loop {
             // Whatever is said is sent before we wait, or both sides wait for ever (RFC 2920 §3.2).
             self.flush()?;
-            // Small buffers between messages: thousands of sessions may wait at once.
-            let size = if self.session.in_data() { DATA_READ } else { COMMAND_READ };
+            let size = buffer_size(input.len(), read, self.session.in_data());
             if input.len() != size {
                 (input, body) = (vec![0; size], Vec::new());
             }
-            let read = match self.read(&mut input)? {
+            read = match self.read(&mut input)? {
                 Ok(read) => read,
                 Err(reason) => return Ok(reason),
             };
@@ -458,10 +469,11 @@ impl Conversation<'_> {
 
     /// `command`: what the reply answers, for the log.
     fn queue_to(&mut self, command: &[u8], reply: &Reply) {
-        let mut octets = Vec::new();
-        reply.write_to(&mut octets);
-        self.said(reply, &octets);
-        self.replies.append(&mut octets);
+        let mut replies = std::mem::take(&mut self.replies);
+        let before = replies.len();
+        reply.write_to(&mut replies);
+        self.said(reply, &replies[before..]);
+        self.replies = replies;
         if reply.is_refusal() {
             tell(&Event::Rejected { session: &self.visitor.id, command, reply });
         }

@@ -56,6 +56,9 @@ pub const COMMAND_READ: usize = 1024;
 /// What one read takes from a client inside a message, in octets.
 pub const DATA_READ: usize = 32 * 1024;
 
+/// The same for the first block, which most messages fit into; a session that has sent one keeps it.
+pub const DATA_FIRST: usize = 8 * 1024;
+
 /// A message up to this size stays in memory, in octets; a longer one spills to a file.
 pub const MEMORY_BODY_MAX: usize = 64 * 1024;
 
