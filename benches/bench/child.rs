@@ -1,0 +1,99 @@
+//! A server under load: facteur or the floor, each a process of its own, killed when it is dropped.
+
+use crate::Outcome;
+use nix::unistd::{SysconfVar, sysconf};
+use std::env;
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a server may take until it listens.
+const START: Duration = Duration::from_secs(20);
+
+/// As a host that takes mail from strangers has it, but for the bounds that would stop a crowd of clients
+/// with one address.
+const CONFIG: &str = r#"
+hostname = "mx.bench.test"
+spool = "spool"
+[listen]
+smtp = ["127.0.0.1:0"]
+[domain."bench.test"]
+maildir = "mail/{user}"
+any_user = true
+[limit]
+sessions_per_client = 1000
+"#;
+
+pub struct Child {
+    process: process::Child,
+    pub address: SocketAddr,
+}
+
+impl Child {
+    /// The real server, with its spool and its mail below `dir`.
+    pub fn facteur(dir: &Path) -> Outcome<Child> {
+        let config = dir.join("facteur.toml");
+        fs::write(&config, CONFIG)?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_facteur"));
+        command.arg("-c").arg(config).arg("serve");
+        Child::start(command, &dir.join("log"))
+    }
+
+    /// The floor, with its mail at the same place.
+    pub fn floor(dir: &Path, syncfs_from: usize) -> Outcome<Child> {
+        let mut command = Command::new(env::current_exe()?);
+        command.arg("floor").arg(dir.join("mail")).arg(syncfs_from.to_string());
+        Child::start(command, &dir.join("log"))
+    }
+
+    /// Both name their port in a line of their log. It goes to a file: a pipe would have to be read, and
+    /// that would be time of ours on the processor that is measured.
+    fn start(mut command: Command, log: &Path) -> Outcome<Child> {
+        command.env_remove("RUST_LOG").env_remove("JOURNAL_STREAM").stderr(File::create(log)?);
+        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+        // Held from here on, so that it is killed on every way out.
+        let mut child = Child { process, address: SocketAddr::from(([0; 4], 0)) };
+        let deadline = Instant::now() + START;
+        loop {
+            let said = fs::read_to_string(log)?;
+            if let Some(address) = said.lines().find_map(listening) {
+                child.address = address;
+                return Ok(child);
+            }
+            if child.process.try_wait()?.is_some() || Instant::now() > deadline {
+                return Err(format!("{command:?} does not listen; it said: {said}").into());
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Time on processors so far, its own and the kernel's for it.
+    pub fn cpu(&self) -> Outcome<Duration> {
+        let stat = PathBuf::from(format!("/proc/{}/stat", self.process.id()));
+        let text = fs::read_to_string(&stat)?;
+        // Behind the name in brackets, which may hold anything: state first, utime and stime as 12th and
+        // 13th (proc(5)).
+        let numbers = text.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+        let ticks: u64 = numbers.skip(11).take(2).flat_map(str::parse::<u64>).sum();
+        let in_a_second = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100);
+        Ok(Duration::from_secs_f64(ticks as f64 / in_a_second as f64))
+    }
+}
+
+/// The address in "… listening service=smtp address=127.0.0.1:2525".
+fn listening(line: &str) -> Option<SocketAddr> {
+    let (_, told) = line.split_once("listening service=smtp ")?;
+    let (_, address) = told.split_once("address=")?;
+    address.split(' ').next()?.parse().ok()
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Killed, not stopped: what was acknowledged needs no goodbye, and is counted after this.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,52 @@
+//! What facteur takes in a second, beside the least that the same disk asks of any server that keeps its
+//! word; and how fast mail is read and written where neither disk nor network is in the way.
+//!
+//! `cargo bench` runs all of it in less than a minute, needs nothing installed, and leaves nothing behind.
+//! Nothing is compared across runs or machines: the floor ([`floor`]) is measured in the same minute, on the
+//! same disk, by the same clients, and the ratio of the two is what to watch.
+
+mod audit;
+mod child;
+mod floor;
+mod load;
+mod machine;
+mod micro;
+mod options;
+mod rounds;
+mod samples;
+mod shelf;
+mod table;
+
+use options::{Options, Work};
+use std::error::Error;
+use std::process::ExitCode;
+
+/// What a benchmark ends with that could not be run, or whose mail was not all there: one sentence.
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let result = match options::read() {
+        Ok(Work::Help) => {
+            print!("{}", options::HELP);
+            Ok(())
+        }
+        Ok(Work::Floor { mail, syncfs_from }) => floor::serve(&mail, syncfs_from),
+        Ok(Work::Bench(options)) => bench(&options),
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(options: &Options) -> Outcome<()> {
+    println!("{}", machine::facts());
+    if options.mail {
+        rounds::run(options)?;
+    }
+    micro::run(options.sample)
+}

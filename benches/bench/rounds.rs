@@ -1,0 +1,167 @@
+//! Mail end to end: floor and facteur take turns on one disk, so that whatever else the machine does meets
+//! both, and medians leave out the worst of it.
+
+use crate::child::Child;
+use crate::load::{self, Case};
+use crate::options::Options;
+use crate::shelf::{Price, price};
+use crate::table::{self, Cell, median};
+use crate::{Outcome, audit, machine, samples};
+use nix::unistd::syncfs;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+const CASES: [Case; 4] = [
+    Case { name: "1 connection, kept", connections: 1, is_kept: true },
+    Case { name: "10 connections, kept", connections: 10, is_kept: true },
+    Case { name: "50 connections, kept", connections: 50, is_kept: true },
+    Case { name: "50 at a time, one message each", connections: 50, is_kept: false },
+];
+
+/// One server in one case and round, or the medians of several.
+#[derive(Clone, Copy)]
+struct Figures {
+    /// Messages in a second.
+    rate: f64,
+    /// From the final dot to its 250, in milliseconds.
+    p50: f64,
+    p99: f64,
+    /// The server's time on processors for one message, in milliseconds.
+    cpu: f64,
+}
+
+pub fn run(options: &Options) -> Outcome<()> {
+    let place = Place::make(&options.dir)?;
+    let price = price(&place.fresh()?.join("mail"), &samples::message(0))?;
+    introduce(&place, options, &price);
+    table::head(&CELLS);
+    for case in &CASES {
+        let (mut floor, mut facteur) = (Vec::new(), Vec::new());
+        for _ in 0..options.rounds {
+            let dir = place.fresh()?;
+            floor.push(measure(Child::floor(&dir, price.syncfs_from)?, &dir, case, options.time)?);
+            let dir = place.fresh()?;
+            facteur.push(measure(Child::facteur(&dir)?, &dir, case, options.time)?);
+        }
+        rows(case, &medians(&floor), &medians(&facteur));
+    }
+    println!();
+    Ok(())
+}
+
+/// Sends mail to a server for a while, kills it, and counts what is there.
+fn measure(server: Child, dir: &Path, case: &Case, time: Duration) -> Outcome<Figures> {
+    let numbers = AtomicU64::new(0);
+    let mut sent = load::warm_up(server.address, &numbers)?;
+    let before = server.cpu()?;
+    let load = load::run(server.address, case, time, &numbers)?;
+    let cpu = server.cpu()? - before;
+    drop(server);
+    sent.extend_from_slice(&load.acknowledged);
+    audit::check(&dir.join("mail"), &sent)?;
+    let share = |part: f64| load.waits[((load.waits.len() - 1) as f64 * part) as usize];
+    Ok(Figures {
+        rate: load.rate,
+        p50: share(0.5).as_secs_f64() * 1e3,
+        p99: share(0.99).as_secs_f64() * 1e3,
+        cpu: cpu.as_secs_f64() * 1e3 / load.waits.len() as f64,
+    })
+}
+
+fn medians(rounds: &[Figures]) -> Figures {
+    let of = |figure: fn(&Figures) -> f64| median(rounds.iter().map(figure).collect());
+    Figures { rate: of(|f| f.rate), p50: of(|f| f.p50), p99: of(|f| f.p99), cpu: of(|f| f.cpu) }
+}
+
+fn introduce(place: &Place, options: &Options, price: &Price) {
+    let Price { each, whole, syncfs_from } = price;
+    let millis = |time: &Duration| time.as_secs_f64() * 1e3;
+    println!("mail in {}: {}", place.0.display(), machine::file_system(&place.0));
+    println!(
+        "one message made durable there: {:.2} ms by fsync, {:.2} ms by syncfs; {}",
+        millis(each),
+        millis(whole),
+        match syncfs_from {
+            1 => "the floor uses syncfs".to_owned(),
+            &usize::MAX => "the floor uses fsync".to_owned(),
+            from => format!("the floor uses syncfs from {from} messages at once"),
+        }
+    );
+    println!(
+        "messages of {} octets for {} ms a figure; floor and facteur in turns, {} times, medians;",
+        samples::MESSAGE,
+        options.time.as_millis(),
+        options.rounds
+    );
+    println!(
+        "ms: from the final dot to its 250; after each server was killed, all it had acknowledged was\n\
+         found in new/ once, and nothing else\n"
+    );
+}
+
+const CELLS: [Cell; 7] = [
+    Cell { title: "mail end to end", width: 32 },
+    Cell { title: "", width: 9 },
+    Cell { title: "msgs/s", width: 8 },
+    Cell { title: "of floor", width: 10 },
+    Cell { title: "p50 ms", width: 9 },
+    Cell { title: "p99 ms", width: 8 },
+    Cell { title: "CPU ms/msg", width: 12 },
+];
+
+/// A row for each of the two, one above the other.
+fn rows(case: &Case, floor: &Figures, facteur: &Figures) {
+    for (name, server, of) in [(case.name, "floor", floor), ("", "facteur", facteur)] {
+        let share = match name {
+            "" => format!("{:.2}", facteur.rate / floor.rate),
+            _ => String::new(),
+        };
+        table::row(
+            &CELLS,
+            &[
+                name.to_owned(),
+                server.to_owned(),
+                format!("{:.0}", of.rate),
+                share,
+                format!("{:.2}", of.p50),
+                format!("{:.2}", of.p99),
+                format!("{:.2}", of.cpu),
+            ],
+        );
+    }
+}
+
+/// A directory of this run, removed when it is dropped.
+struct Place(PathBuf);
+
+impl Place {
+    fn make(dir: &Path) -> Outcome<Place> {
+        // Without links, so that it is found among the mount points.
+        let dir = fs::canonicalize(dir)
+            .map_err(|error| format!("no mail can be kept in {}: {error}", dir.display()))?;
+        let place = dir.join(format!("facteur-bench-{}", process::id()));
+        fs::create_dir(&place)
+            .map_err(|error| format!("no mail can be kept in {}: {error}", dir.display()))?;
+        Ok(Place(place))
+    }
+
+    /// An empty directory; what the last one held is gone, and no sync of the next server pays for that.
+    fn fresh(&self) -> Outcome<PathBuf> {
+        let dir = self.0.join("server");
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        fs::create_dir(&dir)?;
+        syncfs(File::open(&dir)?)?;
+        Ok(dir)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
