@@ -48,5 +48,5 @@ fn bench(options: &Options) -> Outcome<()> {
     if options.mail {
         rounds::run(options)?;
     }
-    micro::run(options.sample)
+    micro::run(options.samples)
 }

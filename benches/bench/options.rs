@@ -36,8 +36,8 @@ pub struct Options {
     /// How long mail is sent for one figure of one round. A time and not a number of messages: a slow
     /// disk would take minutes for what a fast one does in a second.
     pub time: Duration,
-    /// How long each sample of a micro-benchmark takes.
-    pub sample: Duration,
+    /// Samples of each micro-benchmark.
+    pub samples: usize,
 }
 
 pub fn read() -> Outcome<Work> {
@@ -63,11 +63,11 @@ pub fn read() -> Outcome<Work> {
     let is_quick = is_quick || !by_cargo_bench;
     let dir =
         env::var_os("FACTEUR_BENCH_DIR").map_or(env!("CARGO_TARGET_TMPDIR").into(), Into::into);
-    let (rounds, time, sample) = match is_quick {
-        true => (1, Duration::from_millis(200), Duration::from_millis(5)),
-        false => (3, Duration::from_millis(1500), Duration::from_millis(40)),
+    let (rounds, time, samples) = match is_quick {
+        true => (1, Duration::from_millis(200), 10),
+        false => (3, Duration::from_millis(1500), 150),
     };
-    Ok(Work::Bench(Options { mail, dir, rounds: rounds_or(rounds)?, time, sample }))
+    Ok(Work::Bench(Options { mail, dir, rounds: rounds_or(rounds)?, time, samples }))
 }
 
 fn rounds_or(default: usize) -> Outcome<usize> {

@@ -42,11 +42,14 @@ pub fn run(options: &Options) -> Outcome<()> {
         let (mut floor, mut facteur) = (Vec::new(), Vec::new());
         for _ in 0..options.rounds {
             let dir = place.fresh()?;
-            floor.push(measure(Child::floor(&dir, price.syncfs_from)?, &dir, case, options.time)?);
+            let server = Child::floor(&dir, price.syncfs_from)?;
+            let found = measure(server, &dir, case, options.time);
+            floor.push(found.map_err(|error| format!("floor, {}: {error}", case.name))?);
             let dir = place.fresh()?;
-            facteur.push(measure(Child::facteur(&dir)?, &dir, case, options.time)?);
+            let found = measure(Child::facteur(&dir)?, &dir, case, options.time);
+            facteur.push(found.map_err(|error| format!("facteur, {}: {error}", case.name))?);
         }
-        rows(case, &medians(&floor), &medians(&facteur));
+        rows(case, &floor, &facteur);
     }
     println!();
     Ok(())
@@ -97,15 +100,16 @@ fn introduce(place: &Place, options: &Options, price: &Price) {
         options.rounds
     );
     println!(
-        "ms: from the final dot to its 250; after each server was killed, all it had acknowledged was\n\
-         found in new/ once, and nothing else\n"
+        "ms: from the final dot to its 250; from-to: slowest and fastest round (far apart: the machine\n\
+         had other work); after each server was killed, all that it had acknowledged was in new/, once\n"
     );
 }
 
-const CELLS: [Cell; 7] = [
+const CELLS: [Cell; 8] = [
     Cell { title: "mail end to end", width: 32 },
     Cell { title: "", width: 9 },
     Cell { title: "msgs/s", width: 8 },
+    Cell { title: "from-to", width: 13 },
     Cell { title: "of floor", width: 10 },
     Cell { title: "p50 ms", width: 9 },
     Cell { title: "p99 ms", width: 8 },
@@ -113,25 +117,27 @@ const CELLS: [Cell; 7] = [
 ];
 
 /// A row for each of the two, one above the other.
-fn rows(case: &Case, floor: &Figures, facteur: &Figures) {
-    for (name, server, of) in [(case.name, "floor", floor), ("", "facteur", facteur)] {
-        let share = match name {
-            "" => format!("{:.2}", facteur.rate / floor.rate),
-            _ => String::new(),
-        };
-        table::row(
-            &CELLS,
-            &[
-                name.to_owned(),
-                server.to_owned(),
-                format!("{:.0}", of.rate),
-                share,
-                format!("{:.2}", of.p50),
-                format!("{:.2}", of.p99),
-                format!("{:.2}", of.cpu),
-            ],
-        );
-    }
+fn rows(case: &Case, floor: &[Figures], facteur: &[Figures]) {
+    let share = medians(facteur).rate / medians(floor).rate;
+    row(case.name, "floor", floor, "");
+    row("", "facteur", facteur, &format!("{share:.2}"));
+}
+
+fn row(case: &str, server: &str, rounds: &[Figures], share: &str) {
+    let median = medians(rounds);
+    let lowest = rounds.iter().map(|round| round.rate).fold(f64::INFINITY, f64::min);
+    let highest = rounds.iter().map(|round| round.rate).fold(0.0, f64::max);
+    let texts = [
+        case.to_owned(),
+        server.to_owned(),
+        format!("{:.0}", median.rate),
+        format!("{lowest:.0}-{highest:.0}"),
+        share.to_owned(),
+        format!("{:.2}", median.p50),
+        format!("{:.2}", median.p99),
+        format!("{:.2}", median.cpu),
+    ];
+    table::row(&CELLS, &texts);
 }
 
 /// A directory of this run, removed when it is dropped.

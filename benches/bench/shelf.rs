@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 /// Mailboxes that the mail is spread over, `u0` and so on.
 pub const BOXES: usize = 10;
 
-/// Batches that are timed, and how often; the largest is more than there are connections in most cases.
-const BATCHES: [usize; 6] = [1, 2, 4, 8, 16, 32];
+/// Batches that are timed beside a single message, and how often each.
+const BATCHES: [usize; 5] = [2, 4, 8, 16, 32];
 const TRIES: usize = 9;
 /// No longer than this for one size: a disk may be slow.
 const PATIENCE: Duration = Duration::from_millis(400);
