@@ -44,12 +44,13 @@ impl<'a> Mount<'a> {
     }
 
     fn told(&self) -> String {
-        let journal = match self.kind {
+        let Mount { kind, device, .. } = self;
+        let more = match *kind {
             "ext4" | "ext3" => self.journal(),
-            "tmpfs" | "ramfs" => ": memory, where a sync costs nothing; choose a disk",
+            "tmpfs" | "ramfs" => "; that is memory, where a sync costs nothing: choose a disk",
             _ => "",
         };
-        format!("{}{journal} on {}", self.kind, self.device)
+        format!("{kind} on {device}{more}")
     }
 
     /// jbd2 has a directory for each file system with a journal, named by the device and an inode.
@@ -60,8 +61,8 @@ impl<'a> Mount<'a> {
         let is_its = |name: &str| name.rsplit_once('-').is_some_and(|(of, _)| of == device);
         let is_known = Path::new("/proc/fs/ext4").join(device).exists();
         match names.any(|name| name.to_str().is_some_and(is_its)) {
-            true => " with a journal",
-            false if is_known => " without a journal",
+            true => ", with a journal",
+            false if is_known => ", without a journal",
             false => ", journal unknown",
         }
     }

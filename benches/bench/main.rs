@@ -26,10 +26,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
     let result = match options::read() {
-        Ok(Work::Help) => {
-            print!("{}", options::HELP);
-            Ok(())
-        }
+        Ok(Work::Help) => table::say(options::HELP).map_err(Into::into),
         Ok(Work::Floor { mail, syncfs_from }) => floor::serve(&mail, syncfs_from),
         Ok(Work::Bench(options)) => bench(&options),
         Err(error) => Err(error),
@@ -44,7 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn bench(options: &Options) -> Outcome<()> {
-    println!("{}", machine::facts());
+    table::say(&machine::facts())?;
     if options.mail {
         rounds::run(options)?;
     }

@@ -55,7 +55,7 @@ pub fn run(samples: usize) -> Outcome<()> {
     let mut cases = reading::cases()?;
     cases.extend(session::cases()?);
     cases.extend(writing::cases()?);
-    table::head(&CELLS);
+    table::head(&CELLS)?;
     for mut case in cases {
         let seconds = case.time(samples);
         table::row(
@@ -66,7 +66,7 @@ pub fn run(samples: usize) -> Outcome<()> {
                 case.octets.to_string(),
                 format!("{:.2}", seconds * 1e6),
             ],
-        );
+        )?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::table::{self, Cell, median};
 use crate::{Outcome, audit, machine, samples};
 use nix::unistd::syncfs;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::AtomicU64;
@@ -36,8 +37,8 @@ struct Figures {
 pub fn run(options: &Options) -> Outcome<()> {
     let place = Place::make(&options.dir)?;
     let price = price(&place.fresh()?.join("mail"), &samples::message(0))?;
-    introduce(&place, options, &price);
-    table::head(&CELLS);
+    introduce(&place, options, &price)?;
+    table::head(&CELLS)?;
     for case in &CASES {
         let (mut floor, mut facteur) = (Vec::new(), Vec::new());
         for _ in 0..options.rounds {
@@ -49,10 +50,9 @@ pub fn run(options: &Options) -> Outcome<()> {
             let found = measure(Child::facteur(&dir)?, &dir, case, options.time);
             facteur.push(found.map_err(|error| format!("facteur, {}: {error}", case.name))?);
         }
-        rows(case, &floor, &facteur);
+        rows(case, &floor, &facteur)?;
     }
-    println!();
-    Ok(())
+    Ok(table::say("")?)
 }
 
 /// Sends mail to a server for a while, kills it, and counts what is there.
@@ -79,30 +79,27 @@ fn medians(rounds: &[Figures]) -> Figures {
     Figures { rate: of(|f| f.rate), p50: of(|f| f.p50), p99: of(|f| f.p99), cpu: of(|f| f.cpu) }
 }
 
-fn introduce(place: &Place, options: &Options, price: &Price) {
-    let Price { each, whole, syncfs_from } = price;
-    let millis = |time: &Duration| time.as_secs_f64() * 1e3;
-    println!("mail in {}: {}", place.0.display(), machine::file_system(&place.0));
-    println!(
-        "one message made durable there: {:.2} ms by fsync, {:.2} ms by syncfs; {}",
-        millis(each),
-        millis(whole),
-        match syncfs_from {
-            1 => "the floor uses syncfs".to_owned(),
-            &usize::MAX => "the floor uses fsync".to_owned(),
-            from => format!("the floor uses syncfs from {from} messages at once"),
-        }
-    );
-    println!(
-        "messages of {} octets for {} ms a figure; floor and facteur in turns, {} times, medians;",
+fn introduce(place: &Place, options: &Options, price: &Price) -> io::Result<()> {
+    let way = match price.syncfs_from {
+        1 => "syncfs".to_owned(),
+        usize::MAX => "fsync".to_owned(),
+        from => format!("syncfs from {from} messages at once"),
+    };
+    table::say(&format!(
+        "mail in {}: {}\n\
+         one message made durable there: {:.2} ms by fsync, {:.2} by syncfs; the floor uses {way}\n\
+         messages of {} octets for {} ms a figure; floor and facteur in turns, {} times, medians;\n\
+         ms: from the final dot to its 250; from-to: slowest and fastest round (far apart: the machine\n\
+         had other work); after each server was killed, all that it had acknowledged was in new/, once",
+        place.0.display(),
+        machine::file_system(&place.0),
+        price.each.as_secs_f64() * 1e3,
+        price.whole.as_secs_f64() * 1e3,
         samples::MESSAGE,
         options.time.as_millis(),
         options.rounds
-    );
-    println!(
-        "ms: from the final dot to its 250; from-to: slowest and fastest round (far apart: the machine\n\
-         had other work); after each server was killed, all that it had acknowledged was in new/, once\n"
-    );
+    ))?;
+    table::say("")
 }
 
 const CELLS: [Cell; 8] = [
@@ -117,13 +114,13 @@ const CELLS: [Cell; 8] = [
 ];
 
 /// A row for each of the two, one above the other.
-fn rows(case: &Case, floor: &[Figures], facteur: &[Figures]) {
+fn rows(case: &Case, floor: &[Figures], facteur: &[Figures]) -> io::Result<()> {
     let share = medians(facteur).rate / medians(floor).rate;
-    row(case.name, "floor", floor, "");
-    row("", "facteur", facteur, &format!("{share:.2}"));
+    row(case.name, "floor", floor, "")?;
+    row("", "facteur", facteur, &format!("{share:.2}"))
 }
 
-fn row(case: &str, server: &str, rounds: &[Figures], share: &str) {
+fn row(case: &str, server: &str, rounds: &[Figures], share: &str) -> io::Result<()> {
     let median = medians(rounds);
     let lowest = rounds.iter().map(|round| round.rate).fold(f64::INFINITY, f64::min);
     let highest = rounds.iter().map(|round| round.rate).fold(0.0, f64::max);
@@ -137,7 +134,7 @@ fn row(case: &str, server: &str, rounds: &[Figures], share: &str) {
         format!("{:.2}", median.p99),
         format!("{:.2}", median.cpu),
     ];
-    table::row(&CELLS, &texts);
+    table::row(&CELLS, &texts)
 }
 
 /// A directory of this run, removed when it is dropped.

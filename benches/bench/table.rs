@@ -8,12 +8,19 @@ pub struct Cell {
     pub width: usize,
 }
 
-pub fn head(cells: &[Cell]) {
-    let titles: Vec<String> = cells.iter().map(|cell| cell.title.to_owned()).collect();
-    row(cells, &titles);
+/// Says a line. Fails where nobody reads any more, as behind `head`.
+pub fn say(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", line.trim_end())?;
+    out.flush()
 }
 
-pub fn row(cells: &[Cell], texts: &[String]) {
+pub fn head(cells: &[Cell]) -> io::Result<()> {
+    let titles: Vec<String> = cells.iter().map(|cell| cell.title.to_owned()).collect();
+    row(cells, &titles)
+}
+
+pub fn row(cells: &[Cell], texts: &[String]) -> io::Result<()> {
     let mut line = String::new();
     for (index, (cell, text)) in cells.iter().zip(texts).enumerate() {
         let width = cell.width;
@@ -22,9 +29,7 @@ pub fn row(cells: &[Cell], texts: &[String]) {
             _ => format!("{text:>width$}"),
         });
     }
-    println!("{}", line.trim_end());
-    // A reader that has gone away is no reason to stop; nor does it want to be told.
-    let _ = io::stdout().flush();
+    say(&line)
 }
 
 /// The one in the middle; of an even number the higher. Zero of none.
