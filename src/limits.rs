@@ -59,6 +59,9 @@ pub const DATA_READ: usize = 32 * 1024;
 /// The same for the first block, which most messages fit into; a session that has sent one keeps it.
 pub const DATA_FIRST: usize = 8 * 1024;
 
+/// Log lines that may wait while somebody writes others, in octets; past it whoever has one more waits.
+pub const LOG_PENDING: usize = 64 * 1024;
+
 /// A message up to this size stays in memory, in octets; a longer one spills to a file.
 pub const MEMORY_BODY_MAX: usize = 64 * 1024;
 

@@ -5,6 +5,8 @@
 //! works at start works at reload. Root reads the configuration alone. The trace is the process's, as the
 //! log is: it begins before the server and ends after it.
 
+mod log;
+
 use super::check::doubts;
 use super::{Failure, Request, config, reach, warn};
 use crate::config::{Config, Trace};
@@ -24,7 +26,7 @@ use crate::store::locked;
 use crate::store::table::BadLine;
 use crate::story::Scribe;
 use crate::story::files::dir;
-use log::LevelFilter;
+use ::log::LevelFilter;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -209,7 +211,8 @@ fn start_log() {
     log.filter_level(LevelFilter::Info).filter_module("rustls", LevelFilter::Off);
     log.parse_default_env();
     // The event is the whole line: its time and its escapes are its own.
-    log.format(|out, record| writeln!(out, "{}", record.args())).init();
+    log.format(|out, record| writeln!(out, "{}", record.args()));
+    log::start(log);
     std::panic::set_hook(Box::new(|panic| {
         // One line as well, with the place in the source.
         let text = panic.to_string().replace('\n', " ");
