@@ -4,10 +4,12 @@
 //! either set by an RFC or is nobody's business to tune. What two limits owe each other, the
 //! compiler checks.
 
+mod checks;
 mod logins;
 mod pages;
 mod stories;
 
+pub use checks::*;
 pub use logins::*;
 pub use pages::*;
 pub use stories::*;

@@ -1,7 +1,12 @@
 //! `facteur check`: reads all that a server would read, opens no socket, says what is served.
 //!
 //! Leaves nothing behind and needs no spool, so it can run beside a server and before the first
-//! one. As root it reads as the user of `run_as`, as the server does.
+//! one. As root it reads as the user of `run_as`, as the server does, and tries mailboxes and disks as
+//! whoever the server is ([`mailboxes`], [`disk`]).
+
+mod disk;
+mod mailboxes;
+mod mounts;
 
 use super::{Failure, Request, complain, config, print, reach};
 use crate::config::Listen;
@@ -31,11 +36,41 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     told.chain(flawed).chain(doubts).for_each(|line| complain(&line));
     // Only said: it may be made by then.
     reach::out_of_reach(&site.config, user.as_ref()).iter().for_each(|line| complain(line));
-    let is_good = !flaws.iter().any(|(flaw, _)| flaw.is_fatal());
+    // Still root where there is no run_as, while the server may be another: its spool shows who.
+    let server = reach::server(&config, user.as_ref());
+    let tried = privileges::as_user(server.as_ref(), || {
+        reach::is_as_server(&config, user.as_ref()).then(|| try_out(request, &site))
+    });
+    let works = match tried.map_err(Failure::Failed)? {
+        Some(works) => works?,
+        None => !untried(request),
+    };
+    let is_good = works && !flaws.iter().any(|(flaw, _)| flaw.is_fatal());
     match is_good && bad.is_empty() {
         true => Ok(()),
         false => Err(Failure::Told),
     }
+}
+
+/// Every mailbox, and the disks when they were asked for; whether mail can be kept. What is wrong is said.
+fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
+    let found = mailboxes::look(site);
+    found.bad.iter().chain(&found.gaps).for_each(|line| complain(line));
+    let mut works = found.bad.is_empty();
+    if request.disk {
+        let (told, is_good) = disk::look(site);
+        print(&told)?;
+        works &= is_good;
+    }
+    Ok(works)
+}
+
+/// Somebody else's rights say nothing of the server's. Whether somebody asked for what was not done.
+fn untried(request: &Request) -> bool {
+    if request.disk {
+        complain("the disks were not tried: only root and the server's user can say what it meets");
+    }
+    request.disk
 }
 
 /// The configuration as it was understood, with its defaults: to compare with what was meant.

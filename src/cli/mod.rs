@@ -35,8 +35,9 @@ facteur: a mail server for small sites
 usage: facteur [-c FILE] COMMAND
 
   serve                     run in the foreground until SIGTERM; logs to stderr
-  check                     read the whole configuration and print what is served
+  check                     read the whole configuration, try every mailbox; --disk: the disks too
   route ADDRESS...          say where mail for each address would go, and send nothing
+                            (--from ADDRESS, --client IP)
   mail list ADDRESS         the delivered mail of a mailbox, newest last (--json)
   mail show ADDRESS KEY     one message, as it lies there
   queue list                what waits to be sent, oldest first (--json)
@@ -70,20 +71,35 @@ configured can be reached: a reload that names other directories needs a restart
 ";
 
 const CHECK_HELP: &str = "\
-usage: facteur [-c FILE] check
+usage: facteur [-c FILE] check [--disk]
 
 Reads the configuration and all files it names, opens no socket, and prints what is served. As
-root it reads as the user of run_as would.
-Exit status 1: something is wrong; stderr says file, line and why.
+root it reads as the user of run_as would. Then a delivery to every mailbox that the configuration
+names is tried as the server's user, up to the deed itself; those that would fail are named.
+Leaves nothing behind.
+
+--disk: also tries the file systems of the spool and of all Maildirs, with files of its own that
+        are removed again: link, rename, sync and its time, room and inodes.
+
+Exit status 1: something is wrong, or mail would be refused or wait; stderr says what, where and
+why. What is only doubtful is said and does not count.
 ";
 
 const ROUTE_HELP: &str = "\
-usage: facteur [-c FILE] route ADDRESS...
+usage: facteur [-c FILE] route [--from ADDRESS] [--client IP] ADDRESS...
 
-Says step by step where mail for each address would go, and sends nothing. For other hosts DNS is
-asked and the addresses are told in the order they would be tried; none is connected to.
-Exit status 1: mail for one of them would be refused or returned; not when a host is down or DNS
-fails, as mail waits then.
+Says step by step where mail for each address would go, and sends nothing. The server's own session
+and delivery are run, on a disk that only says whether it could: as the server's user, so as root
+or as that user. For other hosts DNS is asked and the addresses are told in the order they would be
+tried; the first one that answers is greeted, by TLS where it has that, and never hears MAIL.
+
+--from:   the sender, \"\" or <> for none: may he send, and under which sender (SRS) does mail go on
+          that an alias leads elsewhere?
+--client: what a client with that IP address would hear at port 25, without a login. Without it
+          whoever may send anywhere is meant.
+
+Leaves nothing behind. Exit status 1: mail for one of them would be refused or returned; not when a
+host is down or DNS fails, as mail waits then.
 ";
 
 const MAIL_HELP: &str = "\
@@ -183,6 +199,12 @@ struct Request {
     since: Option<String>,
     /// As it happens.
     follow: bool,
+    /// The reverse-path of mail that is only asked about.
+    from: Option<String>,
+    /// Who would bring it, an IP address.
+    client: Option<String>,
+    /// The file systems too.
+    disk: bool,
     /// The command, then what it is about; options may stand between them.
     words: Vec<String>,
 }
@@ -269,6 +291,15 @@ fn parse(mut parser: lexopt::Parser) -> Result<Asked, Failure> {
                 request.since = Some(when);
             }
             Long("bounce") => request.bounce = true,
+            Long("disk") => request.disk = true,
+            Long("from") => {
+                let from = parser.value().and_then(|from| from.string()).map_err(usage)?;
+                request.from = Some(from);
+            }
+            Long("client") => {
+                let client = parser.value().and_then(|client| client.string()).map_err(usage)?;
+                request.client = Some(client);
+            }
             Long("scheme") => {
                 let name = parser.value().and_then(|name| name.string()).map_err(usage)?;
                 request.scheme = Some(name);
@@ -343,6 +374,9 @@ fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
         (request.scheme.is_some(), "--scheme", &[&["user", "add"]]),
         (request.since.is_some(), "--since", &[&["trace"]]),
         (request.follow, "--follow", &[&["trace"]]),
+        (request.from.is_some(), "--from", &[&["route"]]),
+        (request.client.is_some(), "--client", &[&["route"]]),
+        (request.disk, "--disk", &[&["check"]]),
     ] {
         if set && !fits(commands) {
             let commands: Vec<String> = commands.iter().map(|what| what.join(" ")).collect();

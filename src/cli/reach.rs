@@ -10,15 +10,36 @@ use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::maildir::{make_with_parents, sync_with_parents};
 use crate::store::table::{self, BadLine};
-use nix::unistd::{AccessFlags, User, access, geteuid};
+use nix::unistd::{AccessFlags, Uid, User, access, geteuid};
 use std::fs;
 use std::io::ErrorKind::{NotFound, PermissionDenied};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The user of `run_as`, if there is one to be.
 pub fn user(config: &Config) -> Result<Option<User>, String> {
     let found = config.run_as.as_deref().map(privileges::find).transpose();
     found.map_err(|why| format!("{}: {why}", config.place("run_as")))
+}
+
+/// Whom the server runs as, as far as that shows without it: the user of `run_as`, else the owner of the
+/// spool, which it has made. None: who asks.
+pub fn server(config: &Config, user: Option<&User>) -> Option<User> {
+    let owner = || {
+        let uid = fs::metadata(&config.spool).ok()?.uid();
+        User::from_uid(Uid::from_raw(uid)).ok().flatten()
+    };
+    user.cloned().or_else(owner)
+}
+
+/// Whether this process may do what the server may do. Where nobody can say who that is, it is taken for
+/// us; whose spool we may not even see, it is not.
+pub fn is_as_server(config: &Config, user: Option<&User>) -> bool {
+    match (user, fs::metadata(&config.spool)) {
+        (Some(user), _) => user.uid == geteuid(),
+        (None, Ok(spool)) => spool.uid() == geteuid().as_raw(),
+        (None, Err(error)) => error.kind() != PermissionDenied,
+    }
 }
 
 /// All that a reload reads: the configuration once more, and the files that it names. As whoever this
@@ -159,6 +180,7 @@ fn may_make(dir: &Path) -> Result<(), String> {
         .map_err(|error| format!("this user cannot write in {}: {error}", there.display()))
 }
 
-fn is_missing(path: &Path) -> bool {
+/// Whether nothing is there for sure.
+pub fn is_missing(path: &Path) -> bool {
     matches!(fs::metadata(path), Err(error) if error.kind() == NotFound)
 }

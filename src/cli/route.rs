@@ -1,25 +1,46 @@
 //! `facteur route`: where mail for an address would go, by the functions that decide at RCPT and
-//! before each attempt.
+//! before each attempt, up to the deed itself.
 //!
-//! Asks DNS for hosts elsewhere and connects to none of them. The steps are the session's and the
-//! relay's own, so what it says is what a client would hear and what would become of its mail.
+//! A session is played to its end on a disk where nothing happens ([`trial`]), as the server's user, and
+//! the next hop is asked whether it answers ([`greet`]); no MAIL is ever said to it. So what it says is
+//! what a client would hear and what would become of its mail.
+
+mod greet;
+mod onward;
+mod place;
+#[cfg(test)]
+mod tests;
+mod told;
+mod trial;
 
 use super::terminal::escape;
-use super::{Failure, Request, address, print, site};
-use crate::mail::address::{ForwardPath, Host};
-use crate::net::dns::DnsResolver;
-use crate::route::next_hop::{Explained, Ourselves, explain, way};
-use crate::route::{Destination, End, Route, mailbox_here, route};
+use super::{Failure, Request, address, config, print, reach};
+use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
+use crate::privileges;
+use crate::route::{End, mailbox_here, route};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::maildir::exists;
+use crate::store::secret;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use told::{Asker, refusal};
+pub(super) use trial::obstacle;
 
 /// Prints the steps of each address; fails when mail for one of them would be refused or returned,
 /// but only after all of them were told.
 pub fn run(request: &Request, addresses: &[&str]) -> Result<(), Failure> {
-    let site = site(request)?;
-    let mut abroad = None;
+    let (from, client) = (sender(request)?, client(request)?);
+    let config = config(request)?;
+    let user = reach::user(&config).map_err(Failure::Failed)?;
+    // Nothing below is done as root, unless the server is root; whoever is not looks as himself.
+    let server = reach::server(&config, user.as_ref());
+    privileges::become_user(server.as_ref()).map_err(Failure::Failed)?;
+    let is_judge = reach::is_as_server(&config, user.as_ref());
+    let (site, _) = Site::read_names(config).map_err(|error| Failure::Failed(error.to_string()))?;
+    let (site, gap) = with_keys(site);
+    let asker = Asker::new(Arc::new(site), gap, is_judge, from, client);
     let mut good = true;
     for text in addresses {
         let path = match address(text) {
@@ -31,32 +52,11 @@ pub fn run(request: &Request, addresses: &[&str]) -> Result<(), Failure> {
             }
             Err(other) => return Err(other),
         };
-        let Route { mut steps, end } = route(&site, &RealDisk, &path);
-        match &end {
-            End::Remote(host) => {
-                steps.push(who_may_send(&site));
-                good &= Abroad::get(&mut abroad, &site)?.tell(host, "", &mut steps);
-            }
-            End::Local(to, elsewhere) => {
-                let place =
-                    |to: &Destination| format!("{} in {}", to.mailbox, to.maildir.display());
-                if !to.is_empty() {
-                    let places: Vec<String> = to.iter().map(place).collect();
-                    steps.push(format!("delivered to {}", places.join(" and to ")));
-                }
-                for mailbox in elsewhere {
-                    steps.push(format!("sent on to {mailbox}"));
-                    good &= Abroad::get(&mut abroad, &site)?.tell(&mailbox.host, "  ", &mut steps);
-                }
-            }
-            End::Loop | End::Unknown | End::Trouble(_) => {
-                good = false;
-                steps.push(refusal(&end));
-            }
-        }
+        let told = asker.ask(&path).map_err(Failure::Failed)?;
+        good &= told.is_good;
         // Names come from arguments, aliases and DNS; none may steer a terminal.
         let mut shown = format!("{}\n", escape(&path.to_string()));
-        for step in steps {
+        for step in told.steps {
             shown.push_str(&format!("  {}\n", escape(&step)));
         }
         print(&shown)?;
@@ -67,46 +67,36 @@ pub fn run(request: &Request, addresses: &[&str]) -> Result<(), Failure> {
     }
 }
 
-/// What it takes to look beyond this host; made once the first address leads there, so that local
-/// ones can be told without any DNS.
-struct Abroad<'a> {
-    site: &'a Site,
-    resolver: DnsResolver,
-    ourselves: Ourselves,
+/// None: nobody in particular.
+fn sender(request: &Request) -> Result<Option<ReversePath>, Failure> {
+    Ok(match request.from.as_deref() {
+        None => None,
+        Some("" | "<>") => Some(ReversePath::Null),
+        Some(text) => match address(text)? {
+            ForwardPath::Mailbox(mailbox) => Some(ReversePath::Mailbox(mailbox)),
+            ForwardPath::Postmaster => {
+                let why = "--from: a sender needs a domain".to_owned();
+                return Err(Failure::Failed(why));
+            }
+        },
+    })
 }
 
-impl<'a> Abroad<'a> {
-    fn get<'b>(made: &'b mut Option<Abroad<'a>>, site: &'a Site) -> Result<&'b Self, Failure> {
-        if let Some(abroad) = made {
-            return Ok(abroad);
-        }
-        let resolver = DnsResolver::new(&site.config.dns);
-        let resolver = resolver.map_err(|error| Failure::Failed(error.to_string()))?;
-        let ourselves = Ourselves::of(&site.config);
-        Ok(made.insert(Abroad { site, resolver, ourselves }))
-    }
+fn client(request: &Request) -> Result<Option<IpAddr>, Failure> {
+    let parse = |text: &str| {
+        let client: Result<IpAddr, _> = text.parse();
+        let why = || Failure::Usage(format!("--client: expected an IP address, found {text:?}"));
+        client.map(|client| client.to_canonical()).map_err(|_| why())
+    };
+    request.client.as_deref().map(parse).transpose()
+}
 
-    /// Adds the steps from here to the next hop; false when mail would be returned. Who may send
-    /// there is not asked here, and a host that is down, or DNS that fails, only lets mail wait.
-    fn tell(&self, host: &Host, indent: &str, steps: &mut Vec<String>) -> bool {
-        let config = &self.site.config;
-        let told = explain(config, &self.resolver, &self.ourselves, &way(config, host));
-        let Explained { steps: found, hops, obstacle } = told;
-        let returned = obstacle.as_ref().is_some_and(|obstacle| obstacle.is_permanent);
-        let last = match (&hops[..], obstacle) {
-            ([], Some(obstacle)) => {
-                let verb = if returned { "returned" } else { "waits" };
-                let (code, status) = (obstacle.code(), obstacle.status);
-                format!("{verb} with {code} {status}: {}", obstacle.words)
-            }
-            ([], None) => "waits: no host found".to_owned(),
-            ([only], _) => format!("sent to {only}"),
-            ([first, rest @ ..], _) => {
-                format!("sent to {first}, else to the next of {} more", rest.len())
-            }
-        };
-        steps.extend(found.into_iter().chain([last]).map(|step| format!("{indent}{step}")));
-        !returned
+/// The secrets of SRS where they can be read, else why they cannot. None are made: that is a server's.
+fn with_keys(site: Site) -> (Site, Option<String>) {
+    match secret::load(&RealDisk, &site.config.spool) {
+        Ok(Some(keys)) => (site.with_keys(Arc::new(keys)), None),
+        Ok(None) => (site, Some("no server has made the SRS secret yet".to_owned())),
+        Err(error) => (site, Some(format!("the SRS secret cannot be read: {error}"))),
     }
 }
 
@@ -129,34 +119,9 @@ pub fn maildir(site: &Site, text: &str) -> Result<PathBuf, Failure> {
         }
         End::Local(to, elsewhere) => {
             let here = to.iter().map(|to| to.mailbox.to_string());
-            let names: Vec<String> =
-                here.chain(elsewhere.iter().map(ToString::to_string)).collect();
+            let names: Vec<String> = here.chain(elsewhere.iter().map(Mailbox::to_string)).collect();
             fail(&format!("no mailbox of its own, an alias of {}", names.join(", ")))
         }
         end => fail(&refusal(&end)),
-    }
-}
-
-/// The step that says why there is no mailbox here. The codes are those that
-/// [`crate::policy::recipient`] gives; the two stand apart because these words are for people.
-fn refusal(end: &End) -> String {
-    match end {
-        End::Loop => "refused with 550 5.4.6: the alias leads back to itself".to_owned(),
-        End::Unknown => "refused with 550 5.1.1: no such user".to_owned(),
-        End::Trouble(error) => format!("refused with 451 4.3.0 for now: {error}"),
-        End::Remote(host) => format!("{host} is not delivered here, so there is no mailbox"),
-        End::Local(..) => "delivered here".to_owned(),
-    }
-}
-
-/// Whose mail for other hosts is taken. Here is no client that it could be asked of.
-fn who_may_send(site: &Site) -> String {
-    let networks = &site.config.relay.networks;
-    match networks.is_empty() {
-        true => "only clients of relay.networks may send there, and it is empty: nobody".to_owned(),
-        false => {
-            let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
-            format!("only clients of relay.networks may send there: {}", networks.join(", "))
-        }
     }
 }

@@ -12,6 +12,7 @@ pub mod maildir;
 pub mod memory;
 pub mod password;
 pub mod queue;
+pub mod rehearsal;
 pub mod secret;
 pub mod table;
 pub mod users;

@@ -82,6 +82,16 @@ pub fn load_or_make(disk: &dyn Disk, spool: &Path) -> Result<Keys, SecretError> 
     }
 }
 
+/// Reads the secrets of a spool; none where no server has made them yet.
+pub fn load(disk: &dyn Disk, spool: &Path) -> Result<Option<Keys>, SecretError> {
+    let path = spool.join("srs.secret");
+    match disk.open(&path) {
+        Ok(file) => read(&*file, &path).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).doing("open", &path)?,
+    }
+}
+
 /// Puts a whole file there, or none: it gets its name after its content is durable.
 fn make(disk: &dyn Disk, spool: &Path, path: &Path) -> Result<(), SecretError> {
     let mut secret: Secret = [0; SRS_KEY_OCTETS];

@@ -1,0 +1,258 @@
+//! `facteur check --disk`: whether a file system can keep what a 250 promises. Tried in a directory of
+//! our own, which is removed again whatever happens.
+//!
+//! Whether a sync reaches the disk nobody can see from here. What is said of it is what the file system
+//! is known for, and how long it takes: a guess, and it says so.
+
+use super::super::complain;
+use super::mounts::{Mount, mount_of};
+use crate::config::{Config, show_size};
+use crate::limits::{DISK_FREE_LEAST, DISK_SYNC_LEAST, DISK_SYNC_MOST, DISK_SYNC_TIME, DISK_SYNCS};
+use crate::route::existing_users;
+use crate::sandbox::maildir_root;
+use crate::site::Site;
+use crate::store::disk::{Disk, Doing, RealDisk, StoreError};
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{AccessFlags, eaccess};
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What is known of one file system after it was tried.
+pub struct Facts {
+    pub mount: Mount,
+    /// Half of the syncs took longer.
+    pub sync: Duration,
+    /// In octets, free for everybody and in all; 0 of 0 where they are not counted.
+    pub room: (u64, u64),
+    pub inodes: (u64, u64),
+}
+
+/// Tries the file systems of the spool and of all Maildirs, each once. Gives a line for each that works,
+/// and whether all do; what is wrong or doubtful goes to stderr.
+pub fn look(site: &Site) -> (String, bool) {
+    let (mut told, mut good, mut seen) = (String::new(), true, HashSet::new());
+    for dir in places(site) {
+        let Ok(found) = fs::metadata(&dir) else { continue };
+        if !seen.insert(found.dev()) {
+            continue;
+        }
+        match facts(&dir) {
+            Ok(facts) => {
+                told.push_str(&format!("disk {}: {}\n", dir.display(), facts.words()));
+                let doubts = facts.doubts(&site.config);
+                doubts.iter().for_each(|doubt| complain(&format!("{}: {doubt}", dir.display())));
+            }
+            Err(error) => {
+                good = false;
+                let kind = mount_of(&dir).kind;
+                complain(&format!("{} ({kind}) cannot keep mail: {error}", dir.display()));
+            }
+        }
+    }
+    (told, good)
+}
+
+/// Where files of ours can be put: in the spool and where Maildirs are, or will be. Where users have
+/// homes of their own above them, in the first one's `tmp/`.
+fn places(site: &Site) -> Vec<PathBuf> {
+    let may_write =
+        |dir: &Path| eaccess(dir, AccessFlags::W_OK | AccessFlags::X_OK).is_ok() && dir.is_dir();
+    let mut places = vec![nearest(&site.config.spool)];
+    for local in site.domains() {
+        let root = nearest(&maildir_root(&local.config.maildir));
+        let mut own = None;
+        if !may_write(&root) {
+            let listed = local.users.and_then(|users| users.first()).map(str::to_owned);
+            let user = listed.or_else(|| existing_users(&RealDisk, local).ok()?.next());
+            own = user.map(|user| local.maildir(&user).join("tmp")).filter(|tmp| may_write(tmp));
+        }
+        places.push(own.unwrap_or(root));
+    }
+    places
+}
+
+fn nearest(path: &Path) -> PathBuf {
+    let there = path.ancestors().find(|dir| dir.is_dir());
+    there.unwrap_or(Path::new("/")).to_owned()
+}
+
+/// Fails at the first step that a delivery needs and that does not work.
+fn facts(dir: &Path) -> Result<Facts, StoreError> {
+    let room = statvfs(dir).map_err(std::io::Error::from).doing("look at", dir)?;
+    let unit = room.fragment_size();
+    let count = |blocks: u64| blocks.saturating_mul(unit);
+    let sync = try_out(&RealDisk, dir)?;
+    Ok(Facts {
+        mount: mount_of(dir),
+        sync,
+        room: (count(room.blocks_available()), count(room.blocks())),
+        inodes: (room.files_available(), room.files()),
+    })
+}
+
+/// What queue and Maildir do with files, once; gives how long a sync takes.
+pub fn try_out(disk: &dyn Disk, dir: &Path) -> Result<Duration, StoreError> {
+    let workplace = Workplace::new(disk, dir)?;
+    let [one, other, third] = workplace.files();
+    let file = disk.create(&one).doing("create", &one)?;
+    let (mut times, began) = (Vec::new(), Instant::now());
+    while times.len() < DISK_SYNCS && began.elapsed() < DISK_SYNC_TIME {
+        file.append(&[b'x'; 4096]).doing("write", &one)?;
+        let before = Instant::now();
+        file.sync().doing("sync", &one)?;
+        times.push(before.elapsed());
+    }
+    disk.link(&one, &other).doing("link", &other)?;
+    disk.sync_dir(&workplace.new).doing("sync", &workplace.new)?;
+    disk.remove(&one).doing("remove", &one)?;
+    let again = disk.create(&third).doing("create", &third)?;
+    again.append(b"x").doing("write", &third)?;
+    disk.rename(&third, &other).doing("rename", &other)?;
+    disk.remove(&other).doing("remove", &other)?;
+    times.sort();
+    Ok(times.get(times.len() / 2).copied().unwrap_or_default())
+}
+
+impl Facts {
+    fn words(&self) -> String {
+        let Facts { mount, sync, room, inodes } = self;
+        let room = show_size(room.0 >> 20 << 20);
+        let inodes = match inodes.1 {
+            0 => String::new(),
+            _ => format!(" and {} inodes", inodes.0),
+        };
+        let time = shown(*sync);
+        format!("{}, link and rename work, a sync takes {time}, {room}{inodes} free", mount.kind)
+    }
+
+    /// What is no reason to refuse mail, and should be known.
+    pub fn doubts(&self, config: &Config) -> Vec<String> {
+        let kind = &self.mount.kind;
+        let mut doubts: Vec<String> = self.mount.doubts();
+        if self.sync < DISK_SYNC_LEAST && !self.mount.is_memory() {
+            doubts.push(format!(
+                "a sync takes {}, which is too fast for a disk: it may be that nothing reaches it \
+                 before a power cut (a guess; {kind})",
+                shown(self.sync)
+            ));
+        }
+        if self.sync > DISK_SYNC_MOST {
+            let time = shown(self.sync);
+            doubts.push(format!("a sync takes {time}: each message waits for several of them"));
+        }
+        let is_short = |(free, all): (u64, u64)| free < all / 100 * DISK_FREE_LEAST;
+        // A message passes through the spool and lies in a Maildir.
+        let least = config.limit.message_size.saturating_mul(2);
+        if self.room.1 > 0 && (is_short(self.room) || self.room.0 < least) {
+            doubts.push(format!("only {} are free", show_size(self.room.0 >> 10 << 10)));
+        }
+        if is_short(self.inodes) {
+            doubts.push(format!("only {} inodes are free", self.inodes.0));
+        }
+        doubts
+    }
+}
+
+/// In a unit that needs no zeros.
+fn shown(time: Duration) -> String {
+    match time.as_micros() {
+        micros @ 0..1000 => format!("{micros} us"),
+        micros => format!("{}.{} ms", micros / 1000, micros / 100 % 10),
+    }
+}
+
+/// A directory of our own, with `tmp` and `new` as queue and Maildir have them; gone with it, and all
+/// that [`try_out`] puts there.
+struct Workplace<'a> {
+    disk: &'a dyn Disk,
+    dir: PathBuf,
+    new: PathBuf,
+}
+
+impl<'a> Workplace<'a> {
+    fn new(disk: &'a dyn Disk, above: &Path) -> Result<Workplace<'a>, StoreError> {
+        // With a dot in front it is no user's.
+        let dir = above.join(format!(".facteur-check-{}", crate::id::message()));
+        disk.make_dir(&dir).doing("make", &dir)?;
+        let workplace = Workplace { disk, new: dir.join("new"), dir };
+        for dir in [workplace.dir.join("tmp"), workplace.new.clone()] {
+            disk.make_dir(&dir).doing("make", &dir)?;
+        }
+        Ok(workplace)
+    }
+
+    fn files(&self) -> [PathBuf; 3] {
+        let tmp = self.dir.join("tmp");
+        [tmp.join("one"), self.new.join("other"), tmp.join("third")]
+    }
+}
+
+impl Drop for Workplace<'_> {
+    fn drop(&mut self) {
+        for file in self.files() {
+            let _ = self.disk.remove(&file); // mostly gone by now
+        }
+        for dir in [self.dir.join("tmp"), self.new.clone(), self.dir.clone()] {
+            let _ = self.disk.remove_dir(&dir);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryDisk;
+    use std::io;
+
+    #[test]
+    fn whatever_fails_nothing_stays() {
+        let disk = MemoryDisk::new();
+        let dir = Path::new("/");
+        assert!(try_out(&disk, dir).is_ok());
+        let steps = disk.operations().into_iter().map(|operation| operation.name);
+        let steps: HashSet<_> = steps.collect();
+        for step in ["make_dir", "create", "append", "sync", "link", "sync_dir", "rename"] {
+            assert!(steps.contains(step), "{step}");
+            let disk = MemoryDisk::new();
+            disk.set_fault(move |operation| {
+                (operation.name == step).then(|| io::Error::other("no"))
+            });
+            let failed = try_out(&disk, dir).unwrap_err();
+            assert!(failed.to_string().contains("no"), "{failed}");
+            assert_eq!(disk.list(dir).unwrap().len(), 0, "{step}");
+        }
+    }
+
+    #[test]
+    fn doubts_by_their_bounds() {
+        let config = Config::demo();
+        let facts = |kind: &str, options: &str, micros, room, inodes| Facts {
+            mount: Mount { kind: kind.to_owned(), options: options.to_owned() },
+            sync: Duration::from_micros(micros),
+            room,
+            inodes,
+        };
+        let (plenty, many) = ((1 << 40, 1 << 41), (1_000_000, 2_000_000));
+        for (facts, words) in [
+            (facts("ext4", "rw,relatime", 900, plenty, many), &[][..]),
+            (facts("ext4", "rw", 5, plenty, many), &["5 us", "a guess"]),
+            (facts("tmpfs", "rw", 1, plenty, many), &["memory"]),
+            (facts("ext4", "rw,nobarrier", 900, plenty, many), &["nobarrier"]),
+            (facts("xfs", "rw", 250_000, plenty, many), &["250.0 ms"]),
+            (facts("nfs4", "rw", 900, plenty, many), &["nfs4"]),
+            (facts("ext4", "rw", 900, (1 << 30, 1 << 40), many), &["only 1GiB"]),
+            (facts("ext4", "rw", 900, (1 << 20, 1 << 21), many), &["only 1MiB"]),
+            (facts("ext4", "rw", 900, plenty, (10, 1000)), &["only 10 inodes"]),
+            // Neither is counted there.
+            (facts("zfs", "rw", 900, (0, 0), (0, 0)), &[]),
+        ] {
+            let doubts = facts.doubts(&config);
+            assert_eq!(doubts.len(), usize::from(!words.is_empty()), "{doubts:?}");
+            let all = doubts.join(" ");
+            assert!(words.iter().all(|word| all.contains(word)), "{all}");
+        }
+    }
+}

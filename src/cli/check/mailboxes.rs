@@ -1,0 +1,87 @@
+//! Every mailbox that the configuration names, tried: whether a copy could be delivered there, by the
+//! delivery's own steps on a disk where nothing happens.
+//!
+//! What can be made counts as good. Of a directory for all Maildirs that is not there yet nothing is
+//! said here: the server makes it, or whoever sets it up.
+
+use super::super::reach::is_missing;
+use super::super::route::obstacle;
+use crate::limits::{CHECK_MAILDIRS, CHECK_NAMED};
+use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox};
+use crate::route::{End, POSTMASTER, existing_users, resolve};
+use crate::sandbox::maildir_root;
+use crate::site::{Local, Site};
+use crate::store::disk::RealDisk;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What was found.
+#[derive(Default)]
+pub struct Found {
+    /// Mail would wait or be refused: a line each, with the place in the configuration.
+    pub bad: Vec<String>,
+    /// What was not looked at.
+    pub gaps: Vec<String>,
+}
+
+/// Tries all of them, as whoever this process is.
+pub fn look(site: &Site) -> Found {
+    let (mut found, mut bad) = (Found::default(), 0);
+    for local in site.domains() {
+        let template = &local.config.maildir;
+        if is_missing(&maildir_root(template)) {
+            continue;
+        }
+        let place = site.config.place(&format!("{}.maildir", local.config.key));
+        for (maildir, mailbox) in maildirs(site, local, &mut found) {
+            let Some(error) = obstacle(&maildir) else { continue };
+            bad += 1;
+            if bad <= CHECK_NAMED {
+                found.bad.push(format!("{place}: no mail can be delivered to {mailbox}: {error}"));
+            }
+        }
+    }
+    if bad > CHECK_NAMED {
+        found.bad.push(format!("and to {} more mailboxes", bad - CHECK_NAMED));
+    }
+    found
+}
+
+/// The Maildirs of a domain's users, each once: of those who are listed, or else have one; and of those
+/// to whom its postmaster, its aliases and its `catch_all` lead, here or at another domain of ours.
+fn maildirs(site: &Site, local: Local<'_>, found: &mut Found) -> BTreeMap<PathBuf, Mailbox> {
+    let name = &local.config.name;
+    let mailbox =
+        |user: &str| Mailbox { local: LocalPart::of_user(user), host: Host::Domain(name.clone()) };
+    let mut all: BTreeMap<PathBuf, Mailbox> = BTreeMap::new();
+    match local.users {
+        Some(users) => {
+            all.extend(users.names().map(|user| (local.maildir(user), mailbox(user))));
+        }
+        None if local.config.any_user => {}
+        None => match existing_users(&RealDisk, local) {
+            Ok(users) => {
+                let users = users.take(CHECK_MAILDIRS + 1);
+                all.extend(users.map(|user| (local.maildir(&user), mailbox(&user))));
+                if all.len() > CHECK_MAILDIRS {
+                    let gap =
+                        format!("{name}: only the first {CHECK_MAILDIRS} Maildirs were tried");
+                    found.gaps.push(gap);
+                }
+            }
+            Err(error) => found.bad.push(format!("{name}: {error}")),
+        },
+    }
+    let aliases = local.aliases.into_iter().flat_map(|aliases| aliases.iter());
+    // By way of any name that is none, whoever gets mail for unknown users.
+    let nobody = local.config.catch_all.as_ref().map(|_| "nobody.of.that.name");
+    let names = aliases.map(|alias| alias.name.as_str()).chain([POSTMASTER]).chain(nobody);
+    for name in names {
+        // What leads to nobody is named where aliases are looked at.
+        if let End::Local(here, _) = resolve(site, &RealDisk, &ForwardPath::Mailbox(mailbox(name)))
+        {
+            all.extend(here.into_iter().map(|to| (to.maildir, to.mailbox)));
+        }
+    }
+    all
+}

@@ -1,0 +1,94 @@
+//! What kind of file system a path lies on, and what that kind is known for (`/proc/self/mountinfo`,
+//! proc_pid_mountinfo(5)).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// One mount, as far as it says what a sync is worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// "ext4".
+    pub kind: String,
+    /// Of the mount and of the file system, between commas.
+    pub options: String,
+}
+
+/// The mount that a path lies on; where that does not show, one of no kind.
+pub fn mount_of(path: &Path) -> Mount {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    find(&table, &path)
+}
+
+/// The deepest mount above a path, and of those in one place the last.
+fn find(table: &str, path: &Path) -> Mount {
+    let mounts = table.lines().filter_map(parse).filter(|(dir, _)| path.starts_with(dir));
+    let deepest = mounts.max_by_key(|(dir, _)| dir.components().count());
+    let unknown = || Mount { kind: "unknown file system".to_owned(), options: String::new() };
+    deepest.map_or_else(unknown, |(_, mount)| mount)
+}
+
+/// "36 35 98:0 /root /mnt rw,noatime shared:1 - ext4 /dev/sda1 rw,errors=continue".
+fn parse(line: &str) -> Option<(PathBuf, Mount)> {
+    let (mount, system) = line.split_once(" - ")?;
+    let mut mount = mount.split(' ').skip(4);
+    let (dir, own) = (mount.next()?, mount.next()?);
+    let mut system = system.split(' ');
+    let (kind, options) = (system.next()?, system.nth(1).unwrap_or_default());
+    // A space in a path is written as its octal number.
+    let dir = dir.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\");
+    let mount = Mount { kind: kind.to_owned(), options: format!("{own},{options}") };
+    Some((PathBuf::from(dir), mount))
+}
+
+impl Mount {
+    /// Nothing of it outlives the machine.
+    pub fn is_memory(&self) -> bool {
+        matches!(self.kind.as_str(), "tmpfs" | "ramfs")
+    }
+
+    /// What a sync may not do there.
+    pub fn doubts(&self) -> Vec<String> {
+        let kind = &self.kind;
+        let mut doubts = Vec::new();
+        if self.is_memory() {
+            doubts.push(format!("{kind} is memory: all mail here is lost at a power cut"));
+        }
+        let remote = ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "virtiofs", "fuse"];
+        if remote.contains(&kind.as_str()) || kind.starts_with("fuse.") {
+            doubts.push(format!(
+                "{kind}: whether a sync reaches a disk is for its other end to say, and does not show here"
+            ));
+        }
+        let careless = ["nobarrier", "barrier=0", "volatile", "nosync"];
+        for option in self.options.split(',').filter(|option| careless.contains(option)) {
+            doubts.push(format!(
+                "{kind} is mounted with {option}: a power cut may take mail that was synced"
+            ));
+        }
+        doubts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deepest_and_last_mount_counts() {
+        let table = "1 0 8:1 / / rw,relatime - ext4 /dev/root rw,barrier=0\n\
+                     2 1 0:5 / /var rw - xfs /dev/b rw\n\
+                     3 1 0:6 / /var rw shared:7 - btrfs /dev/c rw,volatile\n\
+                     4 1 0:7 / /var/my\\040mail rw - tmpfs tmpfs rw\n";
+        for (path, kind, doubts) in [
+            ("/etc", "ext4", 1),
+            ("/variable", "ext4", 1),
+            ("/var/spool", "btrfs", 1),
+            ("/var/my mail/ann", "tmpfs", 1),
+        ] {
+            let mount = find(table, Path::new(path));
+            assert_eq!((mount.kind.as_str(), mount.doubts().len()), (kind, doubts), "{path}");
+        }
+        assert_eq!(find("", Path::new("/")).doubts(), [""; 0]);
+    }
+}

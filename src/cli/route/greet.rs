@@ -1,0 +1,107 @@
+//! Next hops, greeted: whether one can be spoken to at this moment, and whether by TLS.
+//!
+//! Says EHLO, STARTTLS where it is offered, and QUIT; never MAIL, and no password.
+
+use crate::config::Config;
+use crate::event::Talk;
+use crate::limits::{GREET_HOSTS, GREET_TIME, GREET_WAIT};
+use crate::net::tls::{Connector, Protection};
+use crate::relay::{Caller, Connection, Hop};
+use crate::smtp::client::{Fate, Reason};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Who greets; remembers whom it has greeted, as many addresses may have one next hop.
+pub struct Greeter {
+    caller: Arc<Caller>,
+    known: RefCell<HashMap<String, Greeting>>,
+}
+
+/// What a host had to say.
+#[derive(Clone)]
+pub enum Greeting {
+    /// It waits for mail; the words are those of the log.
+    Ready { tls: String, is_verified: bool },
+    /// Another host is asked, or mail waits.
+    NotNow(String),
+    /// It takes no mail, and says so for good.
+    Never(String),
+}
+
+/// What came of all hosts.
+pub struct Greeted {
+    /// In words, in order.
+    pub steps: Vec<String>,
+    /// Of the host that answered, if one did.
+    pub last: Option<Greeting>,
+}
+
+impl Greeter {
+    pub fn new(config: &Config, connector: Arc<Connector>) -> Greeter {
+        let mut caller = Caller { connector, ..Caller::new(config) };
+        let timeout = &mut caller.timeout;
+        timeout.connect = timeout.connect.min(GREET_WAIT);
+        timeout.command = timeout.command.min(GREET_WAIT);
+        Greeter { caller: Arc::new(caller), known: RefCell::default() }
+    }
+
+    /// The first of them that answers, in their order; not more than [`GREET_HOSTS`] are asked, and none
+    /// after [`GREET_TIME`].
+    pub fn greet(&self, hops: &[Hop]) -> Greeted {
+        let (mut steps, latest) = (Vec::new(), Instant::now() + GREET_TIME);
+        for hop in hops.iter().take(GREET_HOSTS) {
+            if Instant::now() >= latest {
+                break;
+            }
+            let greeting = self.one(hop);
+            steps.push(match &greeting {
+                Greeting::Ready { tls, .. } => format!("greeted by {hop}, tls={tls}"),
+                Greeting::NotNow(why) => format!("not now: {hop}: {why}"),
+                Greeting::Never(why) => format!("refused by {hop}: {why}"),
+            });
+            if !matches!(greeting, Greeting::NotNow(_)) {
+                return Greeted { steps, last: Some(greeting) };
+            }
+        }
+        let asked = steps.len();
+        steps.push(match hops.len() - asked {
+            0 => "no host can be spoken to now: mail waits".to_owned(),
+            left => format!("{asked} hosts cannot be spoken to now; {left} more were not asked"),
+        });
+        Greeted { steps, last: None }
+    }
+
+    fn one(&self, hop: &Hop) -> Greeting {
+        let key = hop.to_string();
+        if let Some(known) = self.known.borrow().get(&key) {
+            return known.clone();
+        }
+        let greeting = match Connection::open(&self.caller, hop, &mut Talk::default()) {
+            Ok(connection) => {
+                let tls = match (connection.protection(), connection.offers().starttls) {
+                    (Some(protection), _) => protection.to_string(),
+                    (None, false) => "no (no STARTTLS is offered)".to_owned(),
+                    // It has been tried, and the host was called once more.
+                    (None, true) => "no (STARTTLS is offered and broken)".to_owned(),
+                };
+                let is_sure = |protection: &Protection| protection.is_verified == Some(true);
+                let is_verified = connection.protection().is_some_and(is_sure);
+                connection.quit();
+                Greeting::Ready { tls, is_verified }
+            }
+            Err(fate) => {
+                let why = fate.reason().map(Reason::to_string).unwrap_or_default();
+                match fate {
+                    Fate::Failed(_) => Greeting::Never(why),
+                    Fate::NextHost(_) | Fate::Deferred(_) | Fate::Relayed(_) => {
+                        Greeting::NotNow(why)
+                    }
+                }
+            }
+        };
+        self.known.borrow_mut().insert(key, greeting.clone());
+        greeting
+    }
+}

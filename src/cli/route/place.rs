@@ -1,0 +1,44 @@
+//! A Maildir in words: whose it is, who may do what there, and how much room there is.
+
+use crate::config::show_size;
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{Uid, User};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// What is there, or where it will be made: "/var/mail/ann: owner ann, mode 0700, 12GiB and 1000000
+/// inodes free".
+pub fn describe(maildir: &Path) -> String {
+    let there = maildir.ancestors().find(|dir| fs::metadata(dir).is_ok());
+    let there = there.unwrap_or(Path::new("/"));
+    let facts = match fs::metadata(there) {
+        Ok(found) => {
+            let mode = found.mode() & 0o7777;
+            format!("owner {}, mode {mode:04o}, {}", name(found.uid()), free(there))
+        }
+        Err(error) => error.to_string(),
+    };
+    match there == maildir {
+        true => format!("{}: {facts}", maildir.display()),
+        false => format!("{} will be made in {}: {facts}", maildir.display(), there.display()),
+    }
+}
+
+/// The name of a user, or his number where he has none.
+pub fn name(uid: u32) -> String {
+    let found = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    found.map_or_else(|| format!("uid {uid}"), |user| user.name)
+}
+
+/// What a user's mail can still fill.
+fn free(dir: &Path) -> String {
+    let Ok(found) = statvfs(dir) else { return "room unknown".to_owned() };
+    let octets = found.blocks_available().saturating_mul(found.fragment_size());
+    let room = show_size(octets >> 20 << 20); // in MiB: nobody reads single octets
+    match found.files() {
+        // Some file systems do not count them.
+        0 => format!("{room} free"),
+        _ => format!("{room} and {} inodes free", found.files_available()),
+    }
+}

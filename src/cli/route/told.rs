@@ -1,0 +1,273 @@
+//! All steps of one address, in words.
+
+use super::greet::{Greeter, Greeting};
+use super::onward::{Abroad, Onward};
+use super::place::{describe, name};
+use super::trial::{Letter, Outcome, Refusal, Taken, obstacle};
+use crate::config::Network;
+use crate::mail::address::{ForwardPath, Host, ReversePath};
+use crate::net::dns::DnsResolver;
+use crate::net::listener::Service;
+use crate::policy::{self, Targets, Visitor, is_trusted};
+use crate::route::next_hop::Way;
+use crate::route::{Destination, End, Route, route};
+use crate::site::Site;
+use crate::store::disk::RealDisk;
+use crate::store::entry::Addressee;
+use nix::unistd::geteuid;
+use std::cell::OnceCell;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+/// Who asks: on behalf of whom.
+pub struct Asker {
+    site: Arc<Site>,
+    /// The same, in which the client we stand for may send anywhere where none was named.
+    open: Arc<Site>,
+    /// Why there are no secrets of SRS.
+    gap: Option<String>,
+    /// What this process may do is what the server may do.
+    is_judge: bool,
+    from: Option<ReversePath>,
+    client: Option<IpAddr>,
+    /// Made once the first address leads there, so that local ones can be told without any DNS.
+    abroad: OnceCell<(Abroad, Greeter)>,
+}
+
+/// What there is to say of one address.
+pub struct Told {
+    pub steps: Vec<String>,
+    /// Mail for it would be neither refused nor returned.
+    pub is_good: bool,
+}
+
+/// Where somebody who may send anywhere comes from.
+const ANYBODY: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+impl Asker {
+    pub fn new(
+        site: Arc<Site>,
+        gap: Option<String>,
+        is_judge: bool,
+        from: Option<ReversePath>,
+        client: Option<IpAddr>,
+    ) -> Asker {
+        let mut open = (*site).clone();
+        if client.is_none() {
+            open.config.relay.networks.push(Network { address: ANYBODY, bits: 32 });
+        }
+        let (open, abroad) = (Arc::new(open), OnceCell::new());
+        Asker { site, open, gap, is_judge, from, client, abroad }
+    }
+
+    /// Fails when the system grants no thread, or has no name servers.
+    pub fn ask(&self, path: &ForwardPath) -> Result<Told, String> {
+        let mut told = Told { steps: self.who(), is_good: true };
+        let end = self.way(path, &mut told.steps);
+        if matches!(end, End::Remote(_)) && self.client.is_none() {
+            told.steps.push(who_may_send(&self.site));
+        }
+        let letter = Letter {
+            client: self.client.unwrap_or(ANYBODY),
+            from: self.from.clone().unwrap_or(ReversePath::Null),
+            to: path.clone(),
+        };
+        let outcome = match self.is_judge {
+            true => letter.rehearse(&self.open).map_err(|error| error.to_string())?,
+            false => self.allowed(&letter, &mut told.steps),
+        };
+        match outcome {
+            Outcome::Refused(no) => told.refuse(&no, &end),
+            Outcome::Taken(taken) => self.follow(taken, &end, &mut told)?,
+        }
+        Ok(told)
+    }
+
+    /// For whom this is asked.
+    fn who(&self) -> Vec<String> {
+        let client = self.client.map(|client| match is_trusted(&self.site, client) {
+            true => format!("asked for a client at {client}, which relay.networks names"),
+            false => format!("asked for a client at {client}, a stranger to relay.networks"),
+        });
+        let from = self.from.as_ref().map(|from| match from {
+            ReversePath::Null => "asked for mail from <>".to_owned(),
+            ReversePath::Mailbox(mailbox) => format!("asked for mail from {mailbox}"),
+        });
+        client.into_iter().chain(from).collect()
+    }
+
+    /// The steps to where it ends; a bounce to a sender of ours by SRS goes the way of that sender.
+    fn way(&self, path: &ForwardPath, steps: &mut Vec<String>) -> End {
+        let mut path = path.clone();
+        if let ForwardPath::Mailbox(mailbox) = &path
+            && let Ok(Some(sender)) = self.site.restored(mailbox)
+        {
+            steps.push(format!("{mailbox} is an SRS address of ours, for {sender}"));
+            path = ForwardPath::Mailbox(sender);
+        }
+        let Route { steps: found, end } = route(&self.site, &RealDisk, &path);
+        steps.extend(found);
+        end
+    }
+
+    /// What is decided without a disk: all that one can say who is not the server.
+    fn allowed(&self, letter: &Letter, steps: &mut Vec<String>) -> Outcome {
+        let (server, us) = (&self.site.config.run_as, name(geteuid().as_raw()));
+        let server = server.clone().unwrap_or_else(|| "the owner of the spool".to_owned());
+        steps.push(format!("no delivery is tried: the server is {server}, and this is {us}"));
+        let (id, service) = ("route".to_owned(), Service::Smtp);
+        let visitor = Visitor { id, client: letter.client, service, user: None };
+        let (site, disk) = (&*self.open, &RealDisk);
+        let asked = policy::sender(site, disk, &visitor, &letter.from);
+        let asked = asked.and_then(|()| policy::recipient(site, disk, &visitor, &letter.to));
+        match asked {
+            Ok(Targets { here, elsewhere, via }) => {
+                let copies = here.into_iter().map(|to| to.maildir).collect();
+                let onward = |mailbox| {
+                    let (notify, orcpt, via) = (None, None, via.clone());
+                    Addressee { mailbox, notify, orcpt, via }
+                };
+                let queued = elsewhere.into_iter().map(onward).collect();
+                Outcome::Taken(Taken { copies, queued })
+            }
+            Err(reply) => {
+                let text = reply.to_string();
+                let text = text.split_once(' ').map(|(_, text)| text.to_owned());
+                let text = text.unwrap_or_default();
+                Outcome::Refused(Refusal { command: "RCPT", code: reply.code(), text })
+            }
+        }
+    }
+
+    /// What lies where, and where it goes on from there.
+    fn follow(&self, taken: Taken, end: &End, told: &mut Told) -> Result<(), String> {
+        let here = if let End::Local(here, _) = end { &here[..] } else { &[] };
+        let is_there = |to: &&Destination| taken.copies.contains(&to.maildir);
+        let there: Vec<&Destination> = here.iter().filter(is_there).collect();
+        if !there.is_empty() {
+            let place = |to: &&Destination| format!("{} in {}", to.mailbox, to.maildir.display());
+            let places: Vec<String> = there.iter().map(place).collect();
+            told.steps.extend(there.iter().map(|to| describe(&to.maildir)));
+            told.steps.push(format!("delivered to {}", places.join(" and to ")));
+        }
+        for to in here.iter().filter(|to| !is_there(to)) {
+            let why = obstacle(&to.maildir).map(|error| error.to_string()).unwrap_or_default();
+            let mailbox = &to.mailbox;
+            told.steps.push(format!("taken for {mailbox}, and waits in the queue: {why}"));
+        }
+        let is_here = |to: &Addressee| here.iter().any(|here| here.mailbox == to.mailbox);
+        for to in taken.queued.iter().filter(|to| !is_here(to)) {
+            let indent = match (end, &to.via) {
+                // By the way of its own address.
+                (End::Remote(_), None) => "",
+                _ => {
+                    told.steps.push(format!("sent on to {}", to.mailbox));
+                    "  "
+                }
+            };
+            self.sender(to, indent, &mut told.steps);
+            told.is_good &= self.tell(&to.mailbox.host, indent, &mut told.steps)?;
+        }
+        Ok(())
+    }
+
+    /// What MAIL would say to the next hop.
+    fn sender(&self, to: &Addressee, indent: &str, steps: &mut Vec<String>) {
+        let (Some(from), Some(via)) = (&self.from, &to.via) else { return };
+        let shown = |from: &ReversePath| match from {
+            ReversePath::Null => "<>".to_owned(),
+            ReversePath::Mailbox(mailbox) => mailbox.to_string(),
+        };
+        steps.push(match (self.site.rewritten(from, via), &self.gap) {
+            (Some(rewritten), _) => format!("{indent}its sender is {rewritten} there (SRS)"),
+            (None, None) => format!("{indent}its sender stays {}", shown(from)),
+            (None, Some(gap)) => format!("{indent}its sender there (SRS) is not known: {gap}"),
+        });
+    }
+
+    /// Adds the steps from here to the next hop; false when mail would be returned. A host that is down,
+    /// or DNS that fails, only lets mail wait.
+    fn tell(&self, host: &Host, indent: &str, steps: &mut Vec<String>) -> Result<bool, String> {
+        let config = &self.site.config;
+        let (abroad, greeter) = self.abroad()?;
+        let (way, found, onward) = abroad.onward(config, host);
+        let own = |step: String| format!("{indent}{step}");
+        steps.extend(found.into_iter().chain([onward.step()]).map(own));
+        let Onward::Sent(hops) = onward else { return Ok(!matches!(onward, Onward::Returned(_))) };
+        let greeted = greeter.greet(&hops);
+        steps.extend(greeted.steps.into_iter().map(own));
+        let needs_proof = matches!(way, Way::Smarthost(_)) && config.relay.smarthost_auth.is_some();
+        match greeted.last {
+            Some(Greeting::Ready { is_verified: false, .. }) if needs_proof => {
+                let step = "no password is given without verified TLS: mail waits".to_owned();
+                steps.push(own(step));
+                Ok(true)
+            }
+            // Whoever says so for good gets nothing, and the sender hears of it.
+            Some(Greeting::Never(_)) => {
+                steps.push(own("returned to its sender".to_owned()));
+                Ok(false)
+            }
+            Some(Greeting::Ready { .. } | Greeting::NotNow(_)) | None => Ok(true),
+        }
+    }
+
+    fn abroad(&self) -> Result<&(Abroad, Greeter), String> {
+        if let Some(abroad) = self.abroad.get() {
+            return Ok(abroad);
+        }
+        let config = &self.site.config;
+        let resolver = DnsResolver::new(&config.dns).map_err(|error| error.to_string())?;
+        let greeter = Greeter::new(config, self.site.connector());
+        Ok(self.abroad.get_or_init(|| (Abroad::new(config, resolver), greeter)))
+    }
+}
+
+impl Told {
+    /// The step that says no. Where the route itself ends there, its words are for people; else they are
+    /// the reply's.
+    fn refuse(&mut self, no: &Refusal, end: &End) {
+        self.is_good = false;
+        let Refusal { command, code, text } = no;
+        let words = match (*command, end) {
+            ("RCPT", End::Loop | End::Unknown | End::Trouble(_)) => refusal(end),
+            ("RCPT", _) => format!("refused with {code} {text}"),
+            (".", _) => format!("refused at the end of the message with {code} {text}"),
+            (command, _) => format!("refused at {command} with {code} {text}"),
+        };
+        // The reply to the message tells its sender no paths.
+        if let (".", End::Local(here, _)) = (*command, end) {
+            for to in here {
+                if let Some(error) = obstacle(&to.maildir) {
+                    self.steps.push(format!("{}: {error}", to.mailbox));
+                    self.steps.push(describe(&to.maildir));
+                }
+            }
+        }
+        self.steps.push(words);
+    }
+}
+
+/// The step that says why there is no mailbox here. The codes are those that
+/// [`crate::policy::recipient`] gives; the two stand apart because these words are for people.
+pub fn refusal(end: &End) -> String {
+    match end {
+        End::Loop => "refused with 550 5.4.6: the alias leads back to itself".to_owned(),
+        End::Unknown => "refused with 550 5.1.1: no such user".to_owned(),
+        End::Trouble(error) => format!("refused with 451 4.3.0 for now: {error}"),
+        End::Remote(host) => format!("{host} is not delivered here, so there is no mailbox"),
+        End::Local(..) => "delivered here".to_owned(),
+    }
+}
+
+/// Whose mail for other hosts is taken. Here is no client that it could be asked of.
+fn who_may_send(site: &Site) -> String {
+    let networks = &site.config.relay.networks;
+    match networks.is_empty() {
+        true => "only clients of relay.networks may send there, and it is empty: nobody".to_owned(),
+        false => {
+            let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+            format!("only clients of relay.networks may send there: {}", networks.join(", "))
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! A disk on which everything is tried and nothing happens: what would be made is remembered here, and
+//! whether it could be made is asked of the real file system, as whoever this process is.
+//!
+//! So the server's own functions can deliver a message that leaves nothing behind, and fail as they would
+//! fail. What only the deed itself shows is not seen: quotas, the sandbox, a disk that breaks.
+
+use super::disk::{Disk, DiskFile, Meta, RealDisk};
+use super::locked;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::statfs::{FsType, MSDOS_SUPER_MAGIC, statfs};
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{AccessFlags, faccessat, geteuid};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+/// The disk of this machine, without its changes. Clones are one rehearsal.
+#[derive(Clone, Default)]
+pub struct Rehearsal(Arc<Mutex<Made>>);
+
+/// What would be there.
+#[derive(Default)]
+struct Made {
+    dirs: BTreeSet<PathBuf>,
+    files: BTreeMap<PathBuf, Content>,
+}
+
+/// Shared by the names of one file.
+type Content = Arc<Mutex<Vec<u8>>>;
+
+/// exFAT's, which the library does not have.
+const EXFAT_SUPER_MAGIC: i64 = 0x2011_BAB0;
+
+impl Rehearsal {
+    pub fn new() -> Rehearsal {
+        Rehearsal::default()
+    }
+
+    /// Path and content of the files that would have been made and not removed, in order of the paths.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let made = locked(&self.0);
+        made.files.iter().map(|(path, content)| (path.clone(), locked(content).clone())).collect()
+    }
+
+    /// Whether a name can be made, in the order in which a kernel looks: what is there already counts
+    /// before permissions do.
+    fn may_make(&self, path: &Path) -> io::Result<()> {
+        let (made, parent) = (locked(&self.0), parent(path));
+        if made.dirs.contains(path) || made.files.contains_key(path) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        if made.dirs.contains(parent) {
+            return Ok(());
+        }
+        match fs::symlink_metadata(path) {
+            Ok(_) => return Err(ErrorKind::AlreadyExists.into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        match fs::metadata(parent)?.is_dir() {
+            true => Ok(may_access(parent, AccessFlags::W_OK | AccessFlags::X_OK)?),
+            false => Err(ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    /// The directory above a path that is really there.
+    fn ground<'a>(&self, path: &'a Path) -> &'a Path {
+        let made = locked(&self.0);
+        let mut above = parent(path);
+        while made.dirs.contains(above) {
+            above = parent(above);
+        }
+        above
+    }
+
+    fn content(&self, path: &Path) -> Option<Content> {
+        locked(&self.0).files.get(path).cloned()
+    }
+
+    /// Only what was made here is changed.
+    fn ours(&self, path: &Path) -> io::Result<Content> {
+        let refused = || match fs::symlink_metadata(path) {
+            Ok(_) => io::Error::other("a rehearsal changes nothing"),
+            Err(error) => error,
+        };
+        self.content(path).ok_or_else(refused)
+    }
+
+    fn file(&self, path: &Path, content: Content) -> Box<dyn DiskFile> {
+        Box::new(Sketch { ground: self.ground(path).to_owned(), content })
+    }
+}
+
+impl Disk for Rehearsal {
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        self.may_make(path)?;
+        has_inode(self.ground(path))?;
+        locked(&self.0).dirs.insert(path.to_owned());
+        Ok(())
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.may_make(path)?;
+        has_inode(self.ground(path))?;
+        let content = Content::default();
+        locked(&self.0).files.insert(path.to_owned(), content.clone());
+        Ok(self.file(path, content))
+    }
+
+    fn scratch(&self, dir: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.may_make(&dir.join("(scratch)"))?;
+        Ok(self.file(&dir.join("(scratch)"), Content::default()))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        match self.content(path) {
+            Some(content) => Ok(self.file(path, content)),
+            None => RealDisk.open(path),
+        }
+    }
+
+    fn claim(&self, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
+        self.ours(path).map(|content| Some(self.file(path, content)))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let content = self.ours(from)?;
+        self.may_make(to)?;
+        let (here, there) = (self.ground(from), self.ground(to));
+        if fs::metadata(here)?.dev() != fs::metadata(there)?.dev() {
+            return Err(ErrorKind::CrossesDevices.into());
+        }
+        // Where a file has one name only.
+        let kind = statfs(there)?.filesystem_type();
+        if [MSDOS_SUPER_MAGIC, FsType(EXFAT_SUPER_MAGIC as _)].contains(&kind) {
+            return Err(Errno::EPERM.into());
+        }
+        locked(&self.0).files.insert(to.to_owned(), content);
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.link(from, to)?;
+        self.remove(from)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.ours(path)?;
+        locked(&self.0).files.remove(path);
+        Ok(())
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        match locked(&self.0).dirs.remove(dir) {
+            true => Ok(()),
+            false => Err(io::Error::other("a rehearsal changes nothing")),
+        }
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        RealDisk.list(dir)
+    }
+
+    fn list_some(
+        &self,
+        dir: &Path,
+        most: usize,
+        wanted: &dyn Fn(&OsStr) -> bool,
+    ) -> io::Result<Vec<OsString>> {
+        RealDisk.list_some(dir, most, wanted)
+    }
+
+    fn set_mode(&self, dir: &Path, _: u32) -> io::Result<()> {
+        match locked(&self.0).dirs.contains(dir) {
+            true => Ok(()),
+            false => Err(io::Error::other("a rehearsal changes nothing")),
+        }
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Meta> {
+        if let Some(content) = self.content(path) {
+            return self.file(path, content).meta();
+        }
+        match locked(&self.0).dirs.contains(path) {
+            true => Ok(Meta { is_dir: true, is_file: false, mode: 0o700, ..fresh(0, 0) }),
+            false => RealDisk.stat(path),
+        }
+    }
+
+    /// Opened, as that needs the right to read it; not synced.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        match locked(&self.0).dirs.contains(dir) {
+            true => Ok(()),
+            false => File::open(dir).map(drop),
+        }
+    }
+
+    fn room(&self, dir: &Path) -> io::Result<u64> {
+        RealDisk.room(dir)
+    }
+}
+
+/// A file that would be there.
+struct Sketch {
+    /// A directory of its file system.
+    ground: PathBuf,
+    content: Content,
+}
+
+impl DiskFile for Sketch {
+    fn append(&self, octets: &[u8]) -> io::Result<()> {
+        let found = statvfs(&self.ground)?;
+        // What is held back is root's.
+        let blocks = match geteuid().is_root() {
+            true => found.blocks_free(),
+            false => found.blocks_available(),
+        };
+        let room = blocks.saturating_mul(found.fragment_size());
+        if found.blocks() > 0 && room < octets.len() as u64 {
+            return Err(Errno::ENOSPC.into());
+        }
+        locked(&self.content).extend_from_slice(octets);
+        Ok(())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let content = locked(&self.content);
+        let rest =
+            usize::try_from(offset).ok().and_then(|at| content.get(at..)).unwrap_or_default();
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        Ok(length)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(locked(&self.content).len() as u64)
+    }
+
+    fn meta(&self) -> io::Result<Meta> {
+        Ok(fresh(self.size()?, self.device()?))
+    }
+
+    fn share(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn device(&self) -> io::Result<u64> {
+        Ok(fs::metadata(&self.ground)?.dev())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_file_system(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is told of a file that was made just now.
+fn fresh(size: u64, device: u64) -> Meta {
+    let (uid, modified) = (geteuid().as_raw(), SystemTime::now());
+    Meta { is_dir: false, is_file: true, size, modified, uid, mode: 0o600, links: 1, device }
+}
+
+/// A relative path of one part lies in the working directory.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(above) if above != Path::new("") => above,
+        Some(_) => Path::new("."),
+        None => Path::new("/"),
+    }
+}
+
+/// As who we are at this moment, not as who we were when we started.
+fn may_access(path: &Path, how: AccessFlags) -> nix::Result<()> {
+    faccessat(AT_FDCWD, path, how, AtFlags::AT_EACCESS)
+}
+
+/// Whether one more name fits; a file system that does not count them says 0 of 0.
+fn has_inode(dir: &Path) -> io::Result<()> {
+    let found = statvfs(dir)?;
+    match found.files() > 0 && found.files_free() == 0 {
+        true => Err(Errno::ENOSPC.into()),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::maildir::{Names, draft};
+    use std::os::unix::fs::symlink;
+
+    /// A place that is gone with it.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Place {
+            let name = format!("facteur-rehearsal-{}-{name}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::create_dir(&path).unwrap();
+            Place(path)
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    /// Delivers into a Maildir; an error by its words.
+    fn deliver(disk: Arc<dyn Disk>, maildir: &Path) -> Result<(), String> {
+        let delivered = draft(&disk, &Names::new("mx"), maildir, 2).and_then(|(draft, file)| {
+            file.append(b"x\n").unwrap();
+            let published = draft.publish()?;
+            disk.sync_dir(&published.dir).unwrap();
+            Ok(())
+        });
+        delivered.map_err(|error| {
+            // Names are made anew each time.
+            format!("{} {:?}", error.step, error.source.kind())
+        })
+    }
+
+    #[test]
+    fn it_ends_as_the_deed_does_and_leaves_nothing() {
+        let place = Place::new("deeds");
+        let at = |name: &str| place.0.join(name);
+        for dir in ["whole/tmp", "whole/new", "whole/cur", "half/cur", "odd/cur", "odd/tmp"] {
+            fs::create_dir_all(at(dir)).unwrap();
+        }
+        fs::write(at("file"), "").unwrap();
+        fs::write(at("odd/new"), "").unwrap();
+        symlink(at("nowhere"), at("dangling")).unwrap();
+        symlink(at("whole"), at("linked")).unwrap();
+        let long = "x".repeat(300);
+        for name in
+            ["none", "a/b/c", "whole", "half", "odd", "file", "file/x", "dangling", "linked", &long]
+        {
+            let (rehearsal, maildir) = (Rehearsal::new(), at(name));
+            let before = fs::read_dir(&place.0).unwrap().count();
+            let rehearsed = deliver(Arc::new(rehearsal.clone()), &maildir);
+            assert_eq!(fs::read_dir(&place.0).unwrap().count(), before, "{name}");
+            let files = rehearsal.files().into_iter().map(|(path, _)| path);
+            assert!(files.clone().all(|path| path.starts_with(maildir.join("new"))), "{name}");
+            assert_eq!(files.count(), usize::from(rehearsed.is_ok()), "{name}");
+            assert_eq!(rehearsed, deliver(Arc::new(RealDisk), &maildir), "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_real_is_changed() {
+        let place = Place::new("changes");
+        let file = place.0.join("file");
+        fs::write(&file, "x").unwrap();
+        let disk = Rehearsal::new();
+        let to = place.0.join("other");
+        assert!(disk.remove(&file).is_err() && disk.rename(&file, &to).is_err());
+        assert!(disk.remove_dir(&place.0).is_err() && disk.set_mode(&place.0, 0).is_err());
+        assert!(disk.claim(&file).is_err() && disk.link(&file, &to).is_err());
+        assert_eq!(fs::read(&file).unwrap(), b"x");
+        assert!(disk.create(&to).is_ok() && !to.exists() && disk.stat(&to).is_ok());
+    }
+
+    #[test]
+    fn names_on_two_file_systems_are_no_names_of_one_file() {
+        let (memory, place) = (Path::new("/dev/shm"), Place::new("two"));
+        let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+        if device(memory).is_none_or(|other| device(&place.0) == Some(other)) {
+            return; // one file system is all there is
+        }
+        let disk = Rehearsal::new();
+        let from = place.0.join("one");
+        disk.create(&from).unwrap();
+        let error = disk.link(&from, &memory.join("facteur-rehearsal")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CrossesDevices);
+    }
+}
