@@ -22,6 +22,7 @@ use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::maildir::exists;
 use crate::store::secret;
+pub(super) use place::shown as room_shown;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

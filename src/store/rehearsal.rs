@@ -7,15 +7,14 @@
 use super::disk::{Disk, DiskFile, Meta, RealDisk};
 use super::locked;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
+use nix::sys::stat::{Mode, SFlag, stat};
 use nix::sys::statfs::{FsType, MSDOS_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -58,12 +57,12 @@ impl Rehearsal {
         if made.dirs.contains(parent) {
             return Ok(());
         }
-        match fs::symlink_metadata(path) {
+        match RealDisk.stat(path) {
             Ok(_) => return Err(ErrorKind::AlreadyExists.into()),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        match fs::metadata(parent)?.is_dir() {
+        match SFlag::from_bits_truncate(stat(parent)?.st_mode).contains(SFlag::S_IFDIR) {
             true => Ok(may_access(parent, AccessFlags::W_OK | AccessFlags::X_OK)?),
             false => Err(ErrorKind::NotADirectory.into()),
         }
@@ -85,7 +84,7 @@ impl Rehearsal {
 
     /// Only what was made here is changed.
     fn ours(&self, path: &Path) -> io::Result<Content> {
-        let refused = || match fs::symlink_metadata(path) {
+        let refused = || match RealDisk.stat(path) {
             Ok(_) => io::Error::other("a rehearsal changes nothing"),
             Err(error) => error,
         };
@@ -133,7 +132,7 @@ impl Disk for Rehearsal {
         let content = self.ours(from)?;
         self.may_make(to)?;
         let (here, there) = (self.ground(from), self.ground(to));
-        if fs::metadata(here)?.dev() != fs::metadata(there)?.dev() {
+        if stat(here)?.st_dev != stat(there)?.st_dev {
             return Err(ErrorKind::CrossesDevices.into());
         }
         // Where a file has one name only.
@@ -197,7 +196,7 @@ impl Disk for Rehearsal {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         match locked(&self.0).dirs.contains(dir) {
             true => Ok(()),
-            false => File::open(dir).map(drop),
+            false => Ok(open(dir, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map(drop)?),
         }
     }
 
@@ -251,7 +250,7 @@ impl DiskFile for Sketch {
     }
 
     fn device(&self) -> io::Result<u64> {
-        Ok(fs::metadata(&self.ground)?.dev())
+        Ok(stat(&self.ground)?.st_dev)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -296,7 +295,8 @@ fn has_inode(dir: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::store::maildir::{Names, draft};
-    use std::os::unix::fs::symlink;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
 
     /// A place that is gone with it.
     struct Place(PathBuf);

@@ -28,6 +28,7 @@ mod fuzz;
 mod goldens;
 mod hosts;
 mod internet;
+mod last_step;
 mod late;
 mod layers;
 mod limits;

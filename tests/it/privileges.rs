@@ -2,7 +2,9 @@
 //! the server would see.
 
 use crate::servers::{Binary, FACTEUR};
-use crate::support::{PATIENCE, Place, config, has_program, skip, text, within};
+use crate::support::{
+    PATIENCE, Place, config, has_program, make_maildir, skip, text, tree, within,
+};
 use nix::unistd::{User, geteuid};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -146,4 +148,38 @@ fn check_warns_of_directories_that_the_server_could_not_make() {
         assert!(said.contains(&format!("{key}this user cannot write in ")), "{said}");
     }
     assert!(!spool.exists());
+}
+
+#[test]
+fn a_maildir_that_only_root_may_write_is_named() {
+    let Some((place, nobody)) = place_of_nobody() else { return };
+    place.write("facteur.toml", as_nobody("").replace("any_user = true", "users = \"users\""));
+    place.write("users", "ann:{PLAIN}x:::::\nbob:{PLAIN}x:::::\n");
+    for user in ["ann", "bob"] {
+        make_maildir(&place.maildir(user));
+    }
+    for dir in tree(&place.at("mail")).iter().chain([&place.at("mail")]) {
+        chown(dir, Some(nobody.uid.as_raw()), None).unwrap();
+    }
+    let output = run(&place, "check");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let tmp = place.maildir("bob").join("tmp");
+    chown(&tmp, Some(0), None).unwrap();
+    let output = run(&place, "check");
+    let said = text(&output.stderr);
+    let why = format!("no mail can be delivered to bob@mx.test: cannot create {}/", tmp.display());
+    assert!(output.status.code() == Some(1) && said.contains(&why), "{said}");
+    assert!(said.contains("Permission denied") && !said.contains("ann@"), "{said}");
+    for (address, is_good) in [("ann@mx.test", true), ("bob@mx.test", false)] {
+        let mut route = Command::new(FACTEUR);
+        route.arg("-c").arg(place.at("facteur.toml")).args(["route", address]);
+        let output = route.output().unwrap();
+        let said = text(&output.stdout);
+        assert_eq!(
+            (output.status.success(), said.contains("Permission denied")),
+            (is_good, !is_good)
+        );
+        assert!(said.contains(": owner nobody, mode 0755, "), "{said}");
+    }
+    assert!(tree(&tmp).is_empty() && !place.at("spool").exists());
 }

@@ -5,6 +5,7 @@
 //! is known for, and how long it takes: a guess, and it says so.
 
 use super::super::complain;
+use super::super::route::room_shown;
 use super::mounts::{Mount, mount_of};
 use crate::config::{Config, show_size};
 use crate::limits::{DISK_FREE_LEAST, DISK_SYNC_LEAST, DISK_SYNC_MOST, DISK_SYNC_TIME, DISK_SYNCS};
@@ -119,7 +120,7 @@ pub fn try_out(disk: &dyn Disk, dir: &Path) -> Result<Duration, StoreError> {
 impl Facts {
     fn words(&self) -> String {
         let Facts { mount, sync, room, inodes } = self;
-        let room = show_size(room.0 >> 20 << 20);
+        let room = room_shown(room.0);
         let inodes = match inodes.1 {
             0 => String::new(),
             _ => format!(" and {} inodes", inodes.0),
@@ -209,19 +210,25 @@ mod tests {
 
     #[test]
     fn whatever_fails_nothing_stays() {
-        let disk = MemoryDisk::new();
-        let dir = Path::new("/");
-        assert!(try_out(&disk, dir).is_ok());
+        let dir = Path::new("/mail");
+        let empty = || {
+            let disk = MemoryDisk::new();
+            disk.make_dir(dir).unwrap();
+            disk
+        };
+        let disk = empty();
+        assert!(try_out(&disk, dir).is_ok() && disk.list(dir).unwrap().is_empty());
         let steps = disk.operations().into_iter().map(|operation| operation.name);
         let steps: HashSet<_> = steps.collect();
         for step in ["make_dir", "create", "append", "sync", "link", "sync_dir", "rename"] {
             assert!(steps.contains(step), "{step}");
-            let disk = MemoryDisk::new();
+            let disk = empty();
             disk.set_fault(move |operation| {
                 (operation.name == step).then(|| io::Error::other("no"))
             });
             let failed = try_out(&disk, dir).unwrap_err();
             assert!(failed.to_string().contains("no"), "{failed}");
+            disk.clear_fault();
             assert_eq!(disk.list(dir).unwrap().len(), 0, "{step}");
         }
     }

@@ -35,10 +35,18 @@ pub fn name(uid: u32) -> String {
 fn free(dir: &Path) -> String {
     let Ok(found) = statvfs(dir) else { return "room unknown".to_owned() };
     let octets = found.blocks_available().saturating_mul(found.fragment_size());
-    let room = show_size(octets >> 20 << 20); // in MiB: nobody reads single octets
+    let room = shown(octets);
     match found.files() {
         // Some file systems do not count them.
         0 => format!("{room} free"),
         _ => format!("{room} and {} inodes free", found.files_available()),
+    }
+}
+
+/// Without what nobody reads: in MiB, and in GiB where there are many.
+pub fn shown(octets: u64) -> String {
+    match octets >> 34 {
+        0 => show_size(octets >> 20 << 20),
+        _ => show_size(octets >> 30 << 30),
     }
 }

@@ -64,9 +64,6 @@ impl Asker {
     pub fn ask(&self, path: &ForwardPath) -> Result<Told, String> {
         let mut told = Told { steps: self.who(), is_good: true };
         let end = self.way(path, &mut told.steps);
-        if matches!(end, End::Remote(_)) && self.client.is_none() {
-            told.steps.push(who_may_send(&self.site));
-        }
         let letter = Letter {
             client: self.client.unwrap_or(ANYBODY),
             from: self.from.clone().unwrap_or(ReversePath::Null),
@@ -96,17 +93,30 @@ impl Asker {
         client.into_iter().chain(from).collect()
     }
 
-    /// The steps to where it ends; a bounce to a sender of ours by SRS goes the way of that sender.
+    /// The steps to where it ends; a bounce to a sender of ours by SRS goes the way of that sender,
+    /// whoever sends it.
     fn way(&self, path: &ForwardPath, steps: &mut Vec<String>) -> End {
-        let mut path = path.clone();
-        if let ForwardPath::Mailbox(mailbox) = &path
-            && let Ok(Some(sender)) = self.site.restored(mailbox)
-        {
-            steps.push(format!("{mailbox} is an SRS address of ours, for {sender}"));
-            path = ForwardPath::Mailbox(sender);
+        let restored = match path {
+            ForwardPath::Mailbox(mailbox) => self.site.restored(mailbox),
+            ForwardPath::Postmaster => Ok(None),
+        };
+        let sender = match restored {
+            Ok(sender) => sender,
+            Err(why) => {
+                steps.push(format!("{path}: {why}"));
+                return End::Unknown;
+            }
+        };
+        let bounce = sender.map(ForwardPath::Mailbox);
+        if let Some(sender) = &bounce {
+            steps.push(format!("{path} is an SRS address of ours, for {sender}"));
         }
-        let Route { steps: found, end } = route(&self.site, &RealDisk, &path);
+        let Route { steps: found, end } =
+            route(&self.site, &RealDisk, bounce.as_ref().unwrap_or(path));
         steps.extend(found);
+        if matches!(end, End::Remote(_)) && self.client.is_none() && bounce.is_none() {
+            steps.push(who_may_send(&self.site));
+        }
         end
     }
 
