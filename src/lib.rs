@@ -61,6 +61,9 @@
 //! Nobody waits for it: what finds no room is lost, and counted. A story may lose its last second at a
 //! power cut; mail never does.
 //!
+//! `facteur route` and `facteur check` know beforehand what would become of mail: they play the same
+//! session and the same delivery on a disk where nothing happens ([`store::rehearsal`]).
+//!
 //! # Layers
 //!
 //! Four words: what mail **is** ([`mail`]), how it is **spoken** ([`smtp`]), what touches the

@@ -323,7 +323,8 @@ fn route_says_each_step_to_other_hosts() {
     let place = Place::new();
     let more = format!(
         "aliases = \"aliases\"\n[dns]\nservers = [\"{}\"]\n[relay.route]\n\
-         \"routed.test\" = \"127.0.0.1:2626\"\n\"down.test\" = \"gone.test:25\"",
+         \"routed.test\" = \"127.0.0.1:2626\"\n\"down.test\" = \"gone.test:25\"\n\
+         [timeout]\nconnect = \"1s\"",
         dnsd.address()
     );
     place.write("facteur.toml", config(&more));
@@ -420,7 +421,10 @@ fn route_tells_whose_mail_is_taken() {
     let dnsd = Dnsd::new("far.test A 192.0.2.1");
     let place = Place::new();
     let dns = format!("[dns]\nservers = [\"{}\"]\n", dnsd.address());
-    place.write("facteur.toml", config(&format!("{dns}[relay]\nnetworks = [\"10.0.0.0/8\"]")));
+    place.write(
+        "facteur.toml",
+        config(&format!("{dns}[relay]\nnetworks = [\"10.0.0.0/8\"]\n[timeout]\nconnect = \"1s\"")),
+    );
     let (status, out, _) = run_clean(&place, &["route", "ann@far.test", "zoe@mx.test"]);
     let step = "  only clients of relay.networks may send there: 10.0.0.0/8\n";
     assert!(status == 0 && out.contains(step), "{out}");

@@ -8,6 +8,7 @@ use crate::support::{
 use nix::unistd::{User, geteuid};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -182,4 +183,39 @@ fn a_maildir_that_only_root_may_write_is_named() {
         assert!(said.contains(": owner nobody, mode 0755, "), "{said}");
     }
     assert!(tree(&tmp).is_empty() && !place.at("spool").exists());
+}
+
+#[test]
+fn without_run_as_the_spool_shows_who_the_server_is() {
+    let Some((place, nobody)) = place_of_nobody() else { return };
+    let file = place.write("facteur.toml", config(""));
+    make_maildir(&place.maildir("ann"));
+    fs::create_dir(place.at("spool")).unwrap();
+    let ask = |command: &mut Command, words: &[&str]| {
+        let output = command.arg("-c").arg(&file).args(words).output().unwrap();
+        (output.status.code().unwrap(), text(&output.stdout) + &text(&output.stderr))
+    };
+    // Root's own server may write anywhere, and that of nobody not there.
+    assert_eq!(ask(&mut Command::new(FACTEUR), &["route", "ann@mx.test"]).0, 0);
+    chown(&place.at("spool"), Some(nobody.uid.as_raw()), None).unwrap();
+    let (status, said) = ask(&mut Command::new(FACTEUR), &["route", "ann@mx.test"]);
+    assert!(status == 1 && said.contains("Permission denied"), "{said}");
+    // Who is neither root nor the server cannot say.
+    chown(&place.at("spool"), Some(0), None).unwrap();
+    let mut command = Command::new(FACTEUR);
+    command.uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
+    if !command.arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return skip("nobody may not start the binary");
+    }
+    let other = || {
+        let mut command = Command::new(FACTEUR);
+        command.uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
+        command
+    };
+    let (status, said) = ask(&mut other(), &["route", "ann@mx.test"]);
+    let step = "no delivery is tried: the server is the owner of the spool, and this is nobody\n";
+    assert!(status == 0 && said.contains(step) && said.contains("delivered to ann@"), "{said}");
+    assert_eq!(ask(&mut other(), &["check"]).0, 0);
+    let (status, said) = ask(&mut other(), &["check", "--disk"]);
+    assert!(status == 1 && said.contains("the disks were not tried"), "{said}");
 }

@@ -6,6 +6,7 @@
 
 use super::super::reach::is_missing;
 use super::super::route::obstacle;
+use crate::config::CatchAll;
 use crate::limits::{CHECK_MAILDIRS, CHECK_NAMED};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox};
 use crate::route::{End, POSTMASTER, existing_users, resolve};
@@ -73,13 +74,15 @@ fn maildirs(site: &Site, local: Local<'_>, found: &mut Found) -> BTreeMap<PathBu
         },
     }
     let aliases = local.aliases.into_iter().flat_map(|aliases| aliases.iter());
-    // By way of any name that is none, whoever gets mail for unknown users.
-    let nobody = local.config.catch_all.as_ref().map(|_| "nobody.of.that.name");
-    let names = aliases.map(|alias| alias.name.as_str()).chain([POSTMASTER]).chain(nobody);
-    for name in names {
+    let names = aliases.map(|alias| alias.name.as_str()).chain([POSTMASTER]);
+    let catch_all = match &local.config.catch_all {
+        Some(CatchAll::Here(name)) => Some(mailbox(name)),
+        Some(CatchAll::Address(address)) => Some(address.clone()),
+        None => None,
+    };
+    for name in names.map(mailbox).chain(catch_all) {
         // What leads to nobody is named where aliases are looked at.
-        if let End::Local(here, _) = resolve(site, &RealDisk, &ForwardPath::Mailbox(mailbox(name)))
-        {
+        if let End::Local(here, _) = resolve(site, &RealDisk, &ForwardPath::Mailbox(name)) {
             all.extend(here.into_iter().map(|to| (to.maildir, to.mailbox)));
         }
     }
