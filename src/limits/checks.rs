@@ -15,7 +15,7 @@ pub const GREET_TIME: Duration = Duration::from_secs(30);
 pub const CHECK_MAILDIRS: usize = 10_000;
 
 /// Mailboxes that are named one by one when they take no mail; one reason is mostly that of all.
-pub const CHECK_NAMED: usize = 100;
+pub const CHECK_NAMED: usize = 20;
 
 /// Syncs of a file by which a disk is judged.
 pub const DISK_SYNCS: usize = 20;

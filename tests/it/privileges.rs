@@ -168,7 +168,10 @@ fn a_maildir_that_only_root_may_write_is_named() {
     chown(&tmp, Some(0), None).unwrap();
     let output = run(&place, "check");
     let said = text(&output.stderr);
-    let why = format!("no mail can be delivered to bob@mx.test: cannot create {}/", tmp.display());
+    let why = format!(
+        "no mail can be delivered to bob@mx.test: cannot create a file in {}: ",
+        tmp.display()
+    );
     assert!(output.status.code() == Some(1) && said.contains(&why), "{said}");
     assert!(said.contains("Permission denied") && !said.contains("ann@"), "{said}");
     for (address, is_good) in [("ann@mx.test", true), ("bob@mx.test", false)] {

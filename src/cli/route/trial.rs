@@ -155,7 +155,18 @@ pub fn obstacle(maildir: &Path) -> Option<StoreError> {
     let disk: Arc<dyn Disk> = Arc::new(Rehearsal::new());
     // No queue is asked for one copy.
     let post = Post::new(disk.clone(), Queue::new(disk, Path::new("/")), "rehearsal");
-    post.deliver_one(maildir, 0, |_, _| Ok(())).err()
+    post.deliver_one(maildir, 0, |_, _| Ok(())).err().map(without_name)
+}
+
+/// The name of a file that never was says nothing; its directory does.
+fn without_name(error: StoreError) -> StoreError {
+    let step = match error.step {
+        "create" => "create a file in",
+        "publish" => "publish a file in",
+        _ => return error,
+    };
+    let path = error.path.parent().map(Path::to_owned).unwrap_or_default();
+    StoreError { step, path, ..error }
 }
 
 /// The client: a command, its reply, and so on; QUIT after the first that is no.
