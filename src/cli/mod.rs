@@ -35,9 +35,9 @@ facteur: a mail server for small sites
 usage: facteur [-c FILE] COMMAND
 
   serve                     run in the foreground until SIGTERM; logs to stderr
-  check                     read the whole configuration, try every mailbox; --disk: the disks too
+  check                     read the configuration and try every mailbox (--disk: the disks)
   route ADDRESS...          say where mail for each address would go, and send nothing
-                            (--from ADDRESS, --client IP)
+                            (--from ADDRESS, --client IP: on their behalf)
   mail list ADDRESS         the delivered mail of a mailbox, newest last (--json)
   mail show ADDRESS KEY     one message, as it lies there
   queue list                what waits to be sent, oldest first (--json)

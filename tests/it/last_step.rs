@@ -56,9 +56,10 @@ fn a_maildir_that_takes_no_mail_is_told_with_the_reply_and_the_reason() {
     place.write("spool", "");
     let (status, lines) = route(&place, &["both@mx.test"]);
     assert!(
-        status == 1 && says(&lines, "refused at the end of the message with 451 "),
+        status == 1 && says(&lines, "nothing can wait in the queue: cannot create "),
         "{lines:?}"
     );
+    assert!(says(&lines, "refused at the end of the message with 451 "), "{lines:?}");
 }
 
 #[test]

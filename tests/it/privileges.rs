@@ -200,11 +200,11 @@ fn without_run_as_the_spool_shows_who_the_server_is() {
     };
     // Root's own server may write anywhere, and that of nobody not there.
     assert_eq!(ask(&mut Command::new(FACTEUR), &["route", "ann@mx.test"]).0, 0);
-    chown(&place.at("spool"), Some(nobody.uid.as_raw()), None).unwrap();
+    chown(place.at("spool"), Some(nobody.uid.as_raw()), None).unwrap();
     let (status, said) = ask(&mut Command::new(FACTEUR), &["route", "ann@mx.test"]);
     assert!(status == 1 && said.contains("Permission denied"), "{said}");
     // Who is neither root nor the server cannot say.
-    chown(&place.at("spool"), Some(0), None).unwrap();
+    chown(place.at("spool"), Some(0), None).unwrap();
     let mut command = Command::new(FACTEUR);
     command.uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
     if !command.arg("--version").output().is_ok_and(|output| output.status.success()) {

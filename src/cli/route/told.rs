@@ -3,7 +3,7 @@
 use super::greet::{Greeter, Greeting};
 use super::onward::{Abroad, Onward};
 use super::place::{describe, name};
-use super::trial::{Letter, Outcome, Refusal, Taken, obstacle};
+use super::trial::{Letter, Outcome, Refusal, Taken, obstacle, queue_obstacle};
 use crate::config::Network;
 use crate::mail::address::{ForwardPath, Host, ReversePath};
 use crate::net::dns::DnsResolver;
@@ -17,6 +17,7 @@ use crate::store::entry::Addressee;
 use nix::unistd::geteuid;
 use std::cell::OnceCell;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Who asks: on behalf of whom.
@@ -74,7 +75,7 @@ impl Asker {
             false => self.allowed(&letter, &mut told.steps),
         };
         match outcome {
-            Outcome::Refused(no) => told.refuse(&no, &end),
+            Outcome::Refused(no) => told.refuse(&no, &end, &self.site.config.spool),
             Outcome::Taken(taken) => self.follow(taken, &end, &mut told)?,
         }
         Ok(told)
@@ -236,7 +237,7 @@ impl Asker {
 impl Told {
     /// The step that says no. Where the route itself ends there, its words are for people; else they are
     /// the reply's.
-    fn refuse(&mut self, no: &Refusal, end: &End) {
+    fn refuse(&mut self, no: &Refusal, end: &End, spool: &Path) {
         self.is_good = false;
         let Refusal { command, code, text } = no;
         let words = match (*command, end) {
@@ -246,15 +247,24 @@ impl Told {
             (command, _) => format!("refused at {command} with {code} {text}"),
         };
         // The reply to the message tells its sender no paths.
-        if let (".", End::Local(here, _)) = (*command, end) {
-            for to in here {
-                if let Some(error) = obstacle(&to.maildir) {
-                    self.steps.push(format!("{}: {error}", to.mailbox));
-                    self.steps.push(describe(&to.maildir));
-                }
-            }
+        if *command == "." {
+            self.explain(end, spool);
         }
         self.steps.push(words);
+    }
+
+    /// What on this host keeps a message from being taken.
+    fn explain(&mut self, end: &End, spool: &Path) {
+        let here = if let End::Local(here, _) = end { &here[..] } else { &[] };
+        for to in here {
+            if let Some(error) = obstacle(&to.maildir) {
+                self.steps.push(format!("{}: {error}", to.mailbox));
+                self.steps.push(describe(&to.maildir));
+            }
+        }
+        if let Some(error) = queue_obstacle(spool) {
+            self.steps.push(format!("nothing can wait in the queue: {error}"));
+        }
     }
 }
 

@@ -158,6 +158,13 @@ pub fn obstacle(maildir: &Path) -> Option<StoreError> {
     post.deliver_one(maildir, 0, |_, _| Ok(())).err().map(without_name)
 }
 
+/// Why no message can be put into the queue; none: it can.
+pub fn queue_obstacle(spool: &Path) -> Option<StoreError> {
+    let queue = Queue::new(Arc::new(Rehearsal::new()), spool);
+    let put = queue.draft(SESSION).and_then(|(draft, _)| draft.publish());
+    put.err().map(without_name)
+}
+
 /// The name of a file that never was says nothing; its directory does.
 fn without_name(error: StoreError) -> StoreError {
     let step = match error.step {
