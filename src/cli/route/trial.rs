@@ -94,7 +94,7 @@ impl Stage {
         let post = Arc::new(Post::new(disk.clone(), queue.clone(), "rehearsal"));
         let ((delivery, accepted), (hints, heard)) = (bounded(1), Hints::new(1));
         let (worker, delivered) = (post.clone(), bounded(1).0);
-        let heralds = Heralds { delivered, queued: hints.clone() };
+        let heralds = Heralds::new(delivered, hints.clone());
         let thread = thread::Builder::new().name("rehearsal".to_owned());
         thread.spawn(move || worker.run(&accepted, &heralds))?;
         let house = House {
