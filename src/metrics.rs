@@ -1,26 +1,38 @@
-//! What `listen.metrics` answers: `/metrics` for Prometheus (text format 0.0.4), and `/`, a page for people:
-//! who is connected, what waits and why, the last deliveries and refusals, and the same numbers.
+//! What `listen.metrics` answers: `/metrics` for Prometheus (text format 0.0.4), and pages for people. `/`
+//! shows who is connected, what waits and why, the last deliveries and refusals, and the mailboxes; from
+//! there links lead to stories (`/trace/ID`) and to mail (`/mail`).
+//!
+//! Stories and mail lie in directories that only root and the server's user can read, so they are shown to
+//! these two alone, by a connection within this machine ([`crate::net::peer`]).
 //!
 //! Read only, and never in the way of mail: few connections at once, each with its own thread and its
 //! bounds ([`crate::net::http`]); what waits in the queue is asked of the scheduler once a second at most.
 
+mod html;
+mod letters;
+mod mailboxes;
+mod numbers;
 mod page;
+mod story;
 mod text;
 mod waiting;
 
-use crate::event::count::{
-    BATCH, CALLS, COMMANDS, Counters, LOOKUPS, MESSAGES, OTHERS, RECIPIENTS, RELAYED, REPLIES,
-    SESSIONS, SYNC, Shape,
-};
 use crate::event::{Event, present, recent, tell};
 use crate::handoff::{Census, Hints};
-use crate::limits::{CENSUS_KEEP, HTTP_CONNECTIONS};
-use crate::net::http::{self, Page};
+use crate::limits::{CENSUS_KEEP, HTTP_CONNECTIONS, MAILBOXES_SHOWN};
+use crate::net::http::{self, Answer, Page};
+use crate::net::peer::Peers;
 use crate::net::registry::Registry;
-use crate::site::Current;
+use crate::site::{Current, Site};
+use crate::store::disk::Disk;
 use crate::store::locked;
 use crate::store::queue::Queue;
-use page::View;
+use html::Html;
+use jiff::Timestamp;
+use mailboxes::MAIL;
+use nix::unistd::geteuid;
+use page::{TRACE, View};
+use percent_encoding::percent_decode_str;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,6 +41,7 @@ use std::time::{Instant, SystemTime};
 
 /// Who answers; shared by all its listeners.
 pub struct Metrics {
+    disk: Arc<dyn Disk>,
     current: Arc<Current>,
     registry: Arc<Registry>,
     hints: Hints,
@@ -40,28 +53,21 @@ pub struct Metrics {
     census: Mutex<Option<(Instant, Option<Census>)>>,
 }
 
-/// Numbers of one kind: a name, words for people, and a value for each label.
-struct Family {
-    name: &'static str,
-    help: &'static str,
-    values: Values,
+/// What is asked for.
+struct Target {
+    /// The segments of the path, decoded.
+    path: Vec<String>,
+    /// Of a list that has several pages, which; from 1.
+    page: usize,
 }
 
-enum Values {
-    Counter(Vec<Sample>),
-    Gauge(Vec<Sample>),
-    Histogram(Shape),
-}
-
-struct Sample {
-    /// Its name and its value.
-    label: Option<(&'static str, String)>,
-    value: f64,
-}
+const HTML: &str = "text/html; charset=utf-8";
+const PLAIN: &str = "text/plain; charset=utf-8";
 
 impl Metrics {
     /// Nothing is answered before [`Metrics::admit`].
     pub fn new(
+        disk: Arc<dyn Disk>,
         current: Arc<Current>,
         registry: Arc<Registry>,
         hints: Hints,
@@ -69,7 +75,7 @@ impl Metrics {
     ) -> Metrics {
         let (open, census) = (AtomicUsize::new(0), Mutex::new(None));
         let started = SystemTime::now();
-        Metrics { current, registry, hints, queue, started, open, census }
+        Metrics { disk, current, registry, hints, queue, started, open, census }
     }
 
     /// Somebody may ask from now on.
@@ -77,41 +83,75 @@ impl Metrics {
         recent::start();
     }
 
-    /// Answers a connection in a thread of its own, or turns it away; never waits.
-    pub fn admit(self: &Arc<Metrics>, stream: TcpStream) {
+    /// Answers a connection in a thread of its own, or turns it away; never waits. `peers`: those who can
+    /// be known; without them nobody is.
+    pub fn admit(self: &Arc<Metrics>, stream: TcpStream, peers: Option<Arc<Peers>>) {
         let place = Place(self.clone());
         if self.open.fetch_add(1, Ordering::Relaxed) >= HTTP_CONNECTIONS {
             return http::turn_away(stream);
         }
         let builder = thread::Builder::new().name("metrics".to_owned());
         let serve = move || {
+            let ends = stream.peer_addr().ok().zip(stream.local_addr().ok());
+            let is_trusted = || {
+                let uid = peers.zip(ends).and_then(|(peers, (peer, own))| peers.uid(peer, own));
+                uid.is_some_and(|uid| uid == 0 || uid == geteuid().as_raw())
+            };
             let site = place.0.current.get();
+            let page = |target: &str| place.0.answer(&site, target, is_trusted);
             // Who is gone or too slow has no log of its own: nothing came of it.
-            let _ = http::answer(stream, site.config.hostname.as_str(), |path| place.0.page(path));
+            let _ = http::answer(stream, site.config.hostname.as_str(), page);
         };
         if let Err(error) = builder.spawn(serve) {
             tell(&Event::Warning { what: &format!("no thread for listen.metrics: {error}") });
         }
     }
 
-    fn page(&self, path: &str) -> Option<Page> {
-        let (kind, body) = match path {
-            "/metrics" => ("text/plain; version=0.0.4; charset=utf-8", text::write(&self.all())),
-            "/" => {
-                let site = self.current.get();
-                let view = View {
-                    hostname: site.config.hostname.as_str(),
-                    sessions: present::all(),
-                    waiting: waiting::rows(&site, &self.queue),
-                    last: recent::last(),
-                    numbers: self.all(),
-                };
-                ("text/html; charset=utf-8", page::write(&view))
+    /// `is_trusted`: whether who asks may read stories and mail.
+    fn answer(&self, site: &Site, target: &str, is_trusted: impl FnOnce() -> bool) -> Answer {
+        let Some(Target { path, page }) = Target::parse(target) else { return Answer::Missing };
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        if matches!(path[..], [MAIL | TRACE, ..]) && !is_trusted() {
+            return Answer::Forbidden(Page { kind: HTML, body: forbidden(site) });
+        }
+        let disk = &*self.disk;
+        let mailbox = |address| letters::Letters::find(site, disk, address);
+        let (kind, body) = match path[..] {
+            [""] => (HTML, Some(self.first(site))),
+            ["metrics"] => {
+                let kind = "text/plain; version=0.0.4; charset=utf-8";
+                (kind, Some(text::write(&self.numbers()).into_bytes()))
             }
-            "/style.css" => ("text/css; charset=utf-8", page::STYLE.to_owned()),
-            _ => return None,
+            ["style.css"] => ("text/css; charset=utf-8", Some(html::STYLE.into())),
+            [TRACE, handle] => (HTML, story::page(site, disk, &self.queue, handle)),
+            [MAIL] => (HTML, Some(mailboxes::page(site, disk, page))),
+            [MAIL, address] => (HTML, mailbox(address).map(|mailbox| mailbox.page(page))),
+            [MAIL, address, key] => {
+                (HTML, mailbox(address).and_then(|mailbox| mailbox.letter(key)))
+            }
+            [MAIL, address, key, "raw"] => {
+                (PLAIN, mailbox(address).and_then(|mailbox| mailbox.octets(key)))
+            }
+            _ => return Answer::Missing,
         };
-        Some(Page { kind, body })
+        body.map_or(Answer::Missing, |body| Answer::Page(Page { kind, body }))
+    }
+
+    fn first(&self, site: &Site) -> Vec<u8> {
+        page::write(&View {
+            hostname: site.config.hostname.as_str(),
+            now: Timestamp::now(),
+            started: Timestamp::try_from(self.started).unwrap_or_default(),
+            sessions: present::all(),
+            waiting: waiting::rows(site, &self.queue),
+            last: recent::last(),
+            mailboxes: mailboxes::list(site, &*self.disk, 0, MAILBOXES_SHOWN),
+            numbers: self.numbers(),
+        })
+    }
+
+    fn numbers(&self) -> Vec<numbers::Family> {
+        numbers::all(self.started, self.registry.count(), self.census())
     }
 
     /// The lock is held while the scheduler is waited for: others who ask then want the same.
@@ -126,24 +166,34 @@ impl Metrics {
             }
         }
     }
+}
 
-    fn all(&self) -> Vec<Family> {
-        let started = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let version = one("version", env!("CARGO_PKG_VERSION").to_owned(), 1.0);
-        let sessions = self.registry.count() as f64;
-        let mut all = vec![
-            gauge("facteur_build_info", "The version that runs.", vec![version]),
-            gauge(
-                "facteur_start_time_seconds",
-                "When the server started, since the epoch.",
-                vec![plain(started.as_secs_f64())],
-            ),
-            gauge("facteur_sessions_open", "Sessions at this moment.", vec![plain(sessions)]),
-        ];
-        all.extend(self.census().map(queue).into_iter().flatten());
-        all.extend(counters());
-        all
+impl Target {
+    /// None where it cannot be one of ours.
+    fn parse(target: &str) -> Option<Target> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let decoded = |segment: &str| {
+            let text = percent_decode_str(segment).decode_utf8().ok()?;
+            Some(text.into_owned())
+        };
+        let path = path.strip_prefix('/')?.split('/').map(decoded).collect::<Option<_>>()?;
+        let page = query.split('&').find_map(|part| part.strip_prefix("page=")?.parse().ok());
+        Some(Target { path, page: page.filter(|page| *page > 0).unwrap_or(1) })
     }
+}
+
+/// Why stories and mail are not for everybody, and how those for whom they are get there.
+fn forbidden(site: &Site) -> Vec<u8> {
+    let html = Html::default().raw(
+        "<h1>Only for root and the server's user</h1>\n<section>\
+         <p>Mail and stories are shown to root and to the user that the server runs as, who can read \
+         their files as well, and only over a connection within this machine.</p>\
+         <p>There: <code>sudo curl http://127.0.0.1:9025/mail</code>, or <code>facteur mail list</code> \
+         and <code>facteur trace</code> as one of them.</p>\
+         <p>From elsewhere: <code>ssh -L 9025:127.0.0.1:9025 root@this-host</code>, and then \
+         <code>http://localhost:9025/</code> in your browser.</p></section>\n",
+    );
+    html.page(site.config.hostname.as_str(), "Only for root and the server's user", Html::default())
 }
 
 /// A connection that counts until this is dropped.
@@ -155,95 +205,25 @@ impl Drop for Place {
     }
 }
 
-fn queue(census: Census) -> Vec<Family> {
-    let Census { messages, due, deferred, held, sending, unread, oldest } = census;
-    let states = [
-        ("due", due),
-        ("deferred", deferred),
-        ("held", held),
-        ("sending", sending),
-        ("unread", unread),
-    ];
-    let states = states.map(|(state, count)| one("state", state.to_owned(), count as f64)).into();
-    let age = oldest.and_then(|when| SystemTime::now().duration_since(when).ok());
-    let age = age.unwrap_or_default().as_secs_f64();
-    vec![
-        gauge("facteur_queue_messages", "Messages in the queue.", vec![plain(messages as f64)]),
-        gauge(
-            "facteur_queue",
-            "What waits, a message once for each place it goes to. held: its next hop cannot be \
-             reached and is left alone.",
-            states,
-        ),
-        gauge("facteur_queue_oldest_seconds", "Age of the oldest message.", vec![plain(age)]),
-    ]
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn counters() -> Vec<Family> {
-    let other = |name| vec![plain(OTHERS.get(name) as f64)];
-    vec![
-        counter("facteur_sessions_total", "Connections for mail.", each("service", &SESSIONS)),
-        counter("facteur_commands_total", "Commands that came.", each("verb", &COMMANDS)),
-        counter("facteur_replies_total", "Replies to clients.", each("code", &REPLIES)),
-        counter(
-            "facteur_messages_total",
-            "Whole messages, by what was said to them.",
-            each("outcome", &MESSAGES),
-        ),
-        counter(
-            "facteur_recipients_total",
-            "What became of recipients. delivered: here; relayed: by a next hop; deferred: once for \
-             each attempt; failed: a copy could not be written.",
-            each("outcome", &RECIPIENTS),
-        ),
-        counter(
-            "facteur_relayed_total",
-            "Recipients relayed, by TLS or not.",
-            each("tls", &RELAYED),
-        ),
-        counter(
-            "facteur_relay_connections_total",
-            "Connections to next hops. in_the_clear: made anew, as TLS there is broken.",
-            each("outcome", &CALLS),
-        ),
-        counter("facteur_dns_lookups_total", "Questions to DNS.", each("outcome", &LOOKUPS)),
-        counter("facteur_maildirs_made_total", "Maildirs that were made.", other("maildirs")),
-        counter(
-            "facteur_trace_lost_total",
-            "Records that are missing in the trace, as it was too slow or its disk failed.",
-            other("lost"),
-        ),
-        counter("facteur_warnings_total", "Warnings in the log.", other("warnings")),
-        Family {
-            name: "facteur_batch_messages",
-            help: "Messages that were made durable together.",
-            values: Values::Histogram(BATCH.shape()),
-        },
-        Family {
-            name: "facteur_batch_seconds",
-            help: "How long it took to write such a batch and make it durable.",
-            values: Values::Histogram(SYNC.shape()),
-        },
-    ]
-}
-
-fn counter(name: &'static str, help: &'static str, samples: Vec<Sample>) -> Family {
-    Family { name, help, values: Values::Counter(samples) }
-}
-
-fn gauge(name: &'static str, help: &'static str, samples: Vec<Sample>) -> Family {
-    Family { name, help, values: Values::Gauge(samples) }
-}
-
-fn each<const N: usize>(label: &'static str, counters: &Counters<N>) -> Vec<Sample> {
-    let counts = counters.each().into_iter();
-    counts.map(|(name, count)| one(label, name.to_owned(), count as f64)).collect()
-}
-
-fn one(label: &'static str, is: String, value: f64) -> Sample {
-    Sample { label: Some((label, is)), value }
-}
-
-fn plain(value: f64) -> Sample {
-    Sample { label: None, value }
+    #[test]
+    fn targets() {
+        let parse =
+            |target| Target::parse(target).map(|target| (target.path.join("|"), target.page));
+        for (target, path, page) in [
+            ("/", "", 1),
+            ("/mail/a%40b?page=3", "mail|a@b", 3),
+            ("/mail?x=1&page=2", "mail", 2),
+            ("/mail?page=0", "mail", 1),
+            ("/mail?page=99999999999999999999", "mail", 1),
+            ("/mail/..%2fx/", "mail|../x|", 1),
+        ] {
+            assert_eq!(parse(target), Some((path.to_owned(), page)), "{target}");
+        }
+        assert_eq!(parse("mail"), None);
+        assert_eq!(parse("/%ff"), None);
+    }
 }

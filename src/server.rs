@@ -109,7 +109,13 @@ impl Server {
         let descriptors = descriptors::granted();
         descriptors::tell_short(&current.get().config, descriptors);
         let registry = Arc::new(Registry::default());
-        let metrics = Metrics::new(current.clone(), registry.clone(), hints.clone(), queue.clone());
+        let metrics = Metrics::new(
+            disk.clone(),
+            current.clone(),
+            registry.clone(),
+            hints.clone(),
+            queue.clone(),
+        );
         let house = Arc::new(House {
             disk: disk.clone(),
             post: Some(post),
@@ -204,7 +210,7 @@ impl Server {
         let thread = thread::Builder::new().name(format!("accept-{service}"));
         self.threads.push(thread.spawn(move || {
             listener.accept_all(|stream, client| match listener.service {
-                Service::Metrics => entrance.metrics.admit(stream),
+                Service::Metrics => entrance.metrics.admit(stream, listener.peers.clone()),
                 service => entrance.admit(stream, client, service),
             });
         })?);

@@ -4,12 +4,14 @@
 //! One thread writes what [`crate::event`] was told, in batches; nobody waits for it. A line is `TIME
 //! event key=value ...` as in the log. It is synced when nothing new comes for a second, and at the end:
 //! a story may lose its last second at a power cut. [`files`] keeps them within `trace.keep` and
-//! `trace.size`; [`search`] finds in them. Decides nothing about mail.
+//! `trace.size`; [`search`] finds in them, [`teller`] tells what was found. Decides nothing
+//! about mail.
 
 pub mod files;
 pub mod follow;
 pub mod record;
 pub mod search;
+pub mod teller;
 
 use crate::config::Trace;
 use crate::event::count::OTHERS;

@@ -4,21 +4,11 @@
 //! Never changes what is written to a file or a pipe, and never asks what kind of terminal it is.
 //! A backslash stays as it is: the result is for eyes, not for reading back.
 
-use crate::mail::visible::is_hidden;
+pub use crate::mail::visible::escape;
+use crate::mail::visible::push;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
-use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
-
-/// One line of text as it may be shown: line ends and tabs are escaped too, `\x1b`, `\u{202e}`.
-pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_hidden) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 16);
-    text.chars().for_each(|c| push(&mut shown, c));
-    Cow::Owned(shown)
-}
 
 /// Columns that escaped text takes, nearly: wide East Asian characters and emoji count two,
 /// combining marks none. A wrong guess only shifts the rest of a line.
@@ -117,19 +107,9 @@ fn push_lines(shown: &mut String, text: &str) {
     }
 }
 
-fn push(shown: &mut String, c: char) {
-    if !is_hidden(c) {
-        shown.push(c);
-    } else if c.is_ascii() {
-        push_octets(shown, &[c as u8]);
-    } else {
-        // Writing to a String cannot fail.
-        let _ = write!(shown, "\\u{{{:x}}}", u32::from(c));
-    }
-}
-
 fn push_octets(shown: &mut String, octets: &[u8]) {
     for octet in octets {
+        // Writing to a String cannot fail.
         let _ = write!(shown, "\\x{octet:02x}");
     }
 }
@@ -137,6 +117,7 @@ fn push_octets(shown: &mut String, octets: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::visible::is_hidden;
 
     #[test]
     fn what_acts_on_a_terminal_is_escaped() {

@@ -3,8 +3,6 @@
 //! Reads the files that a server writes ([`crate::story`]), whether one runs or not, and of a message
 //! that still waits also its queue file. Changes nothing. All that peers said is escaped.
 
-mod show;
-
 use super::listing::{end, json_lines};
 use super::queue::state;
 use super::terminal::escape;
@@ -18,11 +16,11 @@ use crate::story::files::dir;
 use crate::story::follow::Follower;
 use crate::story::record::Record;
 use crate::story::search::{Found, Handle, Question, Story, find};
+use crate::story::teller::{Row, Teller, one_line};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use nix::unistd::User;
-use show::{Row, Teller, one_line};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;

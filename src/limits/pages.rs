@@ -32,5 +32,36 @@ pub const PRESENT_MAX: usize = 1000;
 /// Sessions of those that one page shows.
 pub const SESSIONS_SHOWN: usize = 100;
 
+/// Mailboxes that the first page shows, and those that one page of all shows.
+pub const MAILBOXES_SHOWN: usize = 10;
+/// See [`MAILBOXES_SHOWN`].
+pub const MAILBOXES_PAGE: usize = 100;
+
+/// Names in Maildirs that are looked at for one page, and how long that may take.
+pub const NAMES_COUNTED: usize = 200_000;
+/// See [`NAMES_COUNTED`].
+pub const COUNT_TIME: Duration = Duration::from_secs(2);
+
+/// Messages of a mailbox on one page.
+pub const MESSAGES_PAGE: usize = 50;
+
+/// Octets of a message that are read to be shown.
+pub const READ_MAX: usize = 1024 * 1024;
+
+/// Octets of text that are shown of it.
+pub const TEXT_SHOWN: usize = 256 * 1024;
+
+/// Parts of a message that are looked at.
+pub const PARTS_MAX: usize = 100;
+
+/// How deep multiparts may lie in each other; what is deeper is listed and not opened.
+pub const PARTS_DEPTH: usize = 8;
+
+/// Octets of a story that one page tells.
+pub const STORY_SHOWN: usize = 512 * 1024;
+
+/// Octets of the kernel's tables of connections that are read to find one; a row has 150.
+pub const PEERS_READ: u64 = 32 * 1024 * 1024;
+
 /// Messages of the queue that are read to be shown.
 pub const WAITING_SHOWN: usize = 50;

@@ -5,6 +5,7 @@ pub mod dsn;
 pub mod envelope;
 pub mod fields;
 pub mod header;
+pub mod reading;
 pub mod repair;
 pub mod srs;
 pub mod trace;

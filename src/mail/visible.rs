@@ -3,6 +3,31 @@
 //! Logs, listings and terminals escape the others, so that no text of a peer can forge a line, move a
 //! cursor or show itself backwards.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// One line of text as it may be shown: line ends and tabs are escaped too, `\x1b`, `\u{202e}`.
+pub fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    text.chars().for_each(|c| push(&mut shown, c));
+    Cow::Owned(shown)
+}
+
+/// Adds one character of such a text.
+pub fn push(shown: &mut String, c: char) {
+    if !is_hidden(c) {
+        return shown.push(c);
+    }
+    // Writing to a String cannot fail.
+    let _ = match c.is_ascii() {
+        true => write!(shown, "\\x{:02x}", u32::from(c)),
+        false => write!(shown, "\\u{{{:x}}}", u32::from(c)),
+    };
+}
+
 /// Whether a character may not reach a terminal as it is: controls (C0, DEL, C1), line and paragraph
 /// separators, direction marks, and what has no shape of its own.
 pub fn is_hidden(c: char) -> bool {

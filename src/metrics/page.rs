@@ -1,144 +1,256 @@
-//! The page for people: who is connected, what waits, what happened last, and the numbers with their
-//! words. It needs no script, and fits a phone. Whatever stands in it is escaped: addresses and commands are a peer's.
+//! The first page: who is connected, what waits and why, what happened last, the mailboxes, and the numbers
+//! with their words.
 
+use super::html::{Html, size, text};
+use super::mailboxes::{Listing, MAIL};
+use super::numbers::{Family, Sample, Values};
 use super::waiting::Row;
-use super::{Family, Sample, Values};
+use crate::event::line::values;
 use crate::event::present::Present;
 use crate::limits::SESSIONS_SHOWN;
 use jiff::Timestamp;
-use std::fmt::Write as _;
 
-/// How it looks; by itself, as no style may stand in the page.
-pub(super) const STYLE: &str = "\
-:root { color-scheme: light dark }
-body { font: 1rem/1.5 system-ui, sans-serif; margin: 1rem auto; max-width: 60rem; padding: 0 1rem }
-table { border-collapse: collapse; width: 100% }
-td, th { border-bottom: 1px solid #8886; padding: .3rem .5rem .3rem 0; text-align: left; vertical-align: top }
-td { overflow-wrap: anywhere }
-td.number { text-align: right; white-space: nowrap }
-";
+/// The first segment of the path of a story.
+pub(super) const TRACE: &str = "trace";
 
 /// What the page shows.
 pub(super) struct View<'a> {
     pub hostname: &'a str,
+    pub now: Timestamp,
+    pub started: Timestamp,
     /// Each with its id.
     pub sessions: Vec<(String, Present)>,
     /// With how many more there are; or why they cannot be shown.
     pub waiting: Result<(Vec<Row>, usize), String>,
     /// What happened, the last first, in the words of the log.
     pub last: Vec<(Timestamp, String)>,
+    pub mailboxes: Listing,
     pub numbers: Vec<Family>,
 }
 
 /// The whole page.
-pub(super) fn write(view: &View<'_>) -> String {
-    let name = escaped(view.hostname);
-    let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <link rel=\"stylesheet\" href=\"/style.css\">\n<title>{name}</title>\n</head>\n<body>\n\
-         <h1>{name}</h1>\n\
-         <p><code>facteur trace ID</code> tells the whole story of a message or a session.</p>\n"
-    );
-    write_sessions(&mut out, &view.sessions);
-    write_waiting(&mut out, &view.waiting);
-    let last = view.last.iter().map(|(when, line)| [format!("{when:.0}"), line.clone()]);
-    write_table(&mut out, "Last deliveries and refusals", ["when", "what"], last);
-    out.push_str("<h2>Numbers</h2>\n<table>\n");
-    view.numbers.iter().for_each(|family| write_family(&mut out, family));
-    out.push_str("</table>\n</body>\n</html>\n");
-    out
+pub(super) fn write(view: &View<'_>) -> Vec<u8> {
+    let up = span(view.now.duration_since(view.started).as_secs());
+    let way = Html::default()
+        .raw(" · facteur ")
+        .text(env!("CARGO_PKG_VERSION"))
+        .text(format!(" · up {up} · {} (all times are UTC)", moment(view.now)));
+    Html::default()
+        .add(tiles(view))
+        .add(waiting(&view.waiting))
+        .add(last(&view.last, view.now))
+        .add(sessions(&view.sessions, view.now))
+        .add(mailboxes(&view.mailboxes))
+        .add(numbers(&view.numbers))
+        .page(view.hostname, view.hostname, way)
 }
 
-fn write_sessions(out: &mut String, sessions: &[(String, Present)]) {
-    let rows = sessions.iter().take(SESSIONS_SHOWN).map(|(id, present)| {
-        let Present { since, client, service, tls, user } = present;
-        let state = match (tls.as_str(), user.as_str()) {
-            ("", "") => "in the clear".to_owned(),
-            ("", user) => format!("in the clear, {user}"),
-            (tls, "") => tls.to_owned(),
-            (tls, user) => format!("{tls}, {user}"),
-        };
-        [id.clone(), client.to_string(), service.clone(), format!("{since:.0}"), state]
-    });
-    let title = format!("Sessions: {}", sessions.len());
-    write_table(out, &title, ["session", "client", "service", "since", "state"], rows);
-}
-
-fn write_waiting(out: &mut String, waiting: &Result<(Vec<Row>, usize), String>) {
-    let heads = ["id", "from", "to", "why it waits"];
-    match waiting {
-        Err(words) => write_table(out, &format!("Queue: {words}"), heads, std::iter::empty()),
-        Ok((rows, more)) => {
-            let title = format!("Queue: {}", rows.len() + more);
-            let rows = rows.iter().map(|Row { id, from, to, reason }| {
-                [id.clone(), from.clone(), to.clone(), reason.clone()]
-            });
-            write_table(out, &title, heads, rows);
-        }
-    }
-}
-
-/// A heading and a table under it, of text that is escaped here.
-fn write_table<const N: usize>(
-    out: &mut String,
-    title: &str,
-    heads: [&str; N],
-    rows: impl Iterator<Item = [String; N]>,
-) {
-    // Writing to a String cannot fail.
-    let _ = write!(out, "<h2>{}</h2>\n<table>\n<tr>", escaped(title));
-    for head in heads {
-        let _ = write!(out, "<th>{}</th>", escaped(head));
-    }
-    out.push_str("</tr>\n");
-    for cells in rows {
-        out.push_str("<tr>");
-        for cell in cells {
-            let _ = write!(out, "<td>{}</td>", escaped(&cell));
-        }
-        out.push_str("</tr>\n");
-    }
-    out.push_str("</table>\n");
-}
-
-/// What is zero is left out where there are many.
-fn write_family(out: &mut String, Family { help, values, .. }: &Family) {
-    let mut row = |what: &str, value: f64| {
-        let (help, what) = (escaped(help), escaped(what));
-        let _ = writeln!(
-            out,
-            "<tr><td>{help}</td><td>{what}</td><td class=\"number\">{value}</td></tr>"
-        );
+/// What is asked first.
+fn tiles(view: &View<'_>) -> Html {
+    let of = |name: &str, label: &str| {
+        let family = view.numbers.iter().find(|family| family.name == name);
+        family.map_or(0.0, |family| family.sample(label))
     };
-    match values {
-        Values::Counter(samples) | Values::Gauge(samples) => {
-            for Sample { label, value } in samples {
-                match label {
-                    Some(_) if *value == 0.0 => {}
-                    Some((label, is)) => row(&format!("{label} {is}"), *value),
-                    None => row("", *value),
+    let queue = match &view.waiting {
+        Ok((rows, more)) => (rows.len() + more).to_string(),
+        Err(_) => "?".to_owned(),
+    };
+    let recipients = "facteur_recipients_total";
+    let tiles = [
+        (view.sessions.len().to_string(), "connected now"),
+        (queue, "waiting in the queue"),
+        (of(recipients, "delivered").to_string(), "delivered here"),
+        (of(recipients, "relayed").to_string(), "sent on"),
+        ((of(recipients, "bounced") + of(recipients, "expired")).to_string(), "returned"),
+        (of("facteur_warnings_total", "").to_string(), "warnings in the log"),
+    ];
+    let mut html = Html::default().raw("<ul class=\"tiles\">\n");
+    for (number, words) in tiles {
+        html = html.raw("<li>").element("b", "", number).element("span", "", words).raw("</li>\n");
+    }
+    html.raw("</ul>\n")
+}
+
+fn waiting(waiting: &Result<(Vec<Row>, usize), String>) -> Html {
+    let (rows, more) = match waiting {
+        Ok((rows, more)) => (rows, *more),
+        Err(words) => return section("Queue", "", text(words)),
+    };
+    if rows.is_empty() {
+        return section("Queue", 0, text("Nothing waits."));
+    }
+    let count = rows.len() + more;
+    let rows = rows.iter().map(|Row { id, from, to, reason, release, .. }| {
+        let why = Html::default().element("b", "wait", reason);
+        let why = why.raw("<br>").element("span", "dim", format!("released by: {release}"));
+        [story(id), text(from), text(to), why]
+    });
+    let table = Html::default().table(["message", "from", "to", "why it waits"], rows);
+    section("Queue", count, and_more(table, more))
+}
+
+fn last(last: &[(Timestamp, String)], now: Timestamp) -> Html {
+    if last.is_empty() {
+        let words = "Nothing has been delivered or refused since the server started.";
+        return section("Last deliveries and refusals", "", text(words));
+    }
+    let rows = last.iter().map(|(when, line)| {
+        let event = line.split(' ').next().unwrap_or_default();
+        let class = match event {
+            "delivered" | "relayed" => "good",
+            "deferred" => "wait",
+            _ => "bad",
+        };
+        let (mut about, mut what) = (Html::default(), Html::default().element("b", class, event));
+        for (key, value) in values(line) {
+            match key {
+                "id" | "session" => about = story(&value),
+                // Where a copy lies is told by the story.
+                "maildir" | "uid" => {}
+                key => {
+                    let value = Html::default().text(" ").text(&value);
+                    what = what.text(" ").element("span", "dim", key).add(value);
                 }
             }
         }
-        Values::Histogram(shape) if shape.count > 0 => row("mean", shape.sum / shape.count as f64),
-        Values::Histogram(_) => {}
+        [time(*when, now), what, about]
+    });
+    let table = Html::default().table(["when", "what", "story"], rows);
+    section("Last deliveries and refusals", "", table)
+}
+
+fn sessions(sessions: &[(String, Present)], now: Timestamp) -> Html {
+    if sessions.is_empty() {
+        return section("Sessions", 0, text("Nobody is connected."));
+    }
+    let rows = sessions.iter().take(SESSIONS_SHOWN).map(|(id, present)| {
+        let Present { since, client, service, tls, user } = present;
+        let tls = match tls.as_str() {
+            "" => Html::default().element("span", "wait", "in the clear"),
+            tls => text(tls),
+        };
+        [text(client), text(service), tls, text(user), time(*since, now), story(id)]
+    });
+    let heads = ["client", "service", "TLS", "user", "since", "story"];
+    let more = sessions.len().saturating_sub(SESSIONS_SHOWN);
+    let table = Html::default().table(heads, rows);
+    section("Sessions", sessions.len(), and_more(table, more))
+}
+
+fn mailboxes(listing: &Listing) -> Html {
+    let all = match listing.has_more {
+        true => Html::default().raw("<p>").link(&[MAIL], "all mailboxes").raw("</p>\n"),
+        false => Html::default(),
+    };
+    section("Mailboxes", "", listing.html().add(all))
+}
+
+/// The numbers of Prometheus. What is zero is left out where there are many.
+fn numbers(families: &[Family]) -> Html {
+    let rows = families.iter().flat_map(|Family { help, values, .. }| {
+        let row = |what: String, value: f64| {
+            [text(help), text(what), Html::default().element("span", "number", value)]
+        };
+        match values {
+            Values::Counter(samples) | Values::Gauge(samples) => samples
+                .iter()
+                .filter(|sample| sample.label.is_none() || sample.value != 0.0)
+                .map(|Sample { label, value }| {
+                    let what = label.as_ref().map(|(label, is)| format!("{label} {is}"));
+                    row(what.unwrap_or_default(), *value)
+                })
+                .collect(),
+            Values::Histogram(shape) if shape.count > 0 => {
+                vec![row("mean".to_owned(), shape.sum / shape.count as f64)]
+            }
+            Values::Histogram(_) => Vec::new(),
+        }
+    });
+    Html::default()
+        .raw("<section><details><summary>Numbers since the start</summary>\n")
+        .table(["what", "of which", "number"], rows)
+        .raw("<p><a href=\"/metrics\">the same for Prometheus</a></p></details></section>\n")
+}
+
+/// A part of a page, with how many there are of what it shows.
+pub(super) fn section(title: &'static str, count: impl std::fmt::Display, inner: Html) -> Html {
+    let html = Html::default().raw("<section><h2>").raw(title).element("b", "", count);
+    html.raw("</h2>\n").add(inner).raw("</section>\n")
+}
+
+fn and_more(html: Html, more: usize) -> Html {
+    match more {
+        0 => html,
+        more => html.element("p", "dim", format!("and {more} more")),
     }
 }
 
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
+/// A link to the story of a message or a session.
+pub(super) fn story(id: &str) -> Html {
+    Html::default().link(&[TRACE, id], id)
+}
+
+/// A moment, without the day when that is today.
+pub(super) fn time(when: Timestamp, now: Timestamp) -> Html {
+    let whole = moment(when);
+    let today = moment(now);
+    let shown = match (whole.split_once(' '), today.split_once(' ')) {
+        (Some((day, clock)), Some((today, _))) if day == today => clock.to_owned(),
+        _ => whole,
+    };
+    Html::default().element("time", "", shown)
+}
+
+/// To the second, in UTC.
+pub(super) fn moment(when: Timestamp) -> String {
+    when.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// How long something lasts, in its two largest units.
+fn span(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, minutes) => format!("{hours} h {} min", minutes % 60),
+        (days, hours, _) => format!("{days} d {} h", hours % 24),
+    }
+}
+
+impl Listing {
+    /// As a table, and what is not in it in words.
+    pub fn html(&self) -> Html {
+        if self.rows.is_empty() && self.stopped.is_none() {
+            return text("There are none yet.");
+        }
+        let rows = self.rows.iter().map(|row| {
+            let number = |number: usize, is_cut: bool| {
+                let more = if is_cut { "+" } else { "" };
+                Html::default().element("span", "number", format!("{number}{more}"))
+            };
+            let link = Html::default().link(&[MAIL, &row.address], &row.address);
+            match &row.count {
+                Ok(count) => {
+                    let more = if count.is_cut || count.has_more_octets { "+" } else { "" };
+                    let size = format!("{}{more}", size(count.octets));
+                    let cut = count.is_cut;
+                    let (all, new) = (number(count.all, cut), number(count.new, cut));
+                    [link, all, new, number(count.seen, cut), text(size)]
+                }
+                Err(words) => {
+                    let words = Html::default().element("span", "bad", words);
+                    [link, words, Html::default(), Html::default(), Html::default()]
+                }
+            }
+        });
+        let heads = ["mailbox", "messages", "new", "seen", "size"];
+        let table = Html::default().table(heads, rows);
+        match &self.stopped {
+            Some(words) => table.element("p", "wait", words),
+            None => table,
         }
     }
-    out
 }
 
 #[cfg(test)]
@@ -148,18 +260,34 @@ mod tests {
 
     #[test]
     fn nothing_a_peer_says_is_markup() {
-        let bad = || "<script>alert('1')</script>&".to_owned();
-        let row = Row { id: bad(), from: bad(), to: bad(), reason: bad() };
+        let bad = || "<script>alert('1')</script>&\u{202e}".to_owned();
+        let (id, from, to, reason, release) = (bad(), bad(), bad(), bad(), bad());
+        let row = Row { id, from, to, reason, release };
         let (since, client) = (Timestamp::UNIX_EPOCH, IpAddr::from([192, 0, 2, 1]));
         let present = Present { since, client, service: bad(), tls: bad(), user: bad() };
+        let line = format!("rejected session=s1 command=\"{}\"", bad());
         let page = write(&View {
             hostname: "mx.test",
+            now: since,
+            started: since,
             sessions: vec![(bad(), present)],
             waiting: Ok((vec![row], 0)),
-            last: vec![(Timestamp::UNIX_EPOCH, bad())],
+            last: vec![(since, line)],
+            mailboxes: Listing::default(),
             numbers: Vec::new(),
         });
+        let page = String::from_utf8(page).unwrap();
         assert!(!page.contains("<script") && !page.contains("('1')"), "{page}");
-        assert_eq!(page.matches("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;").count(), 9);
+        let shown = "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;\\u{202e}";
+        assert_eq!(page.matches(shown).count(), 10, "{page}");
+    }
+
+    #[test]
+    fn how_long() {
+        for (seconds, words) in
+            [(-1, "0 s"), (59, "59 s"), (600, "10 min"), (7260, "2 h 1 min"), (90000, "1 d 1 h")]
+        {
+            assert_eq!(span(seconds), words);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Numbers as Prometheus reads them: the text format 0.0.4.
 
-use super::{Family, Sample, Values};
+use super::numbers::{Family, Sample, Values};
 use std::fmt::Write as _;
 
 /// All families, each with its HELP and TYPE.

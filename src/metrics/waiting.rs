@@ -1,10 +1,11 @@
 //! What waits in the queue and why, for the page that people look at: computed from the files of the
 //! queue, as `facteur queue why` does.
 
+use crate::id::is_id;
 use crate::limits::WAITING_SHOWN;
 use crate::scheduler::reason::{Reason, why};
 use crate::site::Site;
-use crate::store::queue::Queue;
+use crate::store::queue::{Queue, Waiting};
 use jiff::Timestamp;
 
 /// One message.
@@ -13,8 +14,9 @@ pub(super) struct Row {
     pub from: String,
     /// For whom it waits so.
     pub to: String,
-    /// Why, and what releases it.
     pub reason: String,
+    /// What would end it.
+    pub release: String,
 }
 
 /// The oldest ones, and how many more there are. What is due is counted among these alone. Fails with the
@@ -24,28 +26,41 @@ pub(super) fn rows(site: &Site, queue: &Queue) -> Result<(Vec<Row>, usize), Stri
     let more = ids.len().saturating_sub(WAITING_SHOWN);
     // What has gone meanwhile waits no more.
     let read = ids.iter().take(WAITING_SHOWN).filter_map(|id| queue.read(id).ok());
-    let all: Vec<_> = read.collect();
+    let all: Vec<Waiting> = read.collect();
     let now = Timestamp::now();
-    let rows = all.iter().map(|waiting| {
-        let id = waiting.entry.id.clone();
-        let mut why = why(site, waiting, now, |is_before| {
-            all.iter().filter(|other| is_before(other)).count()
-        });
-        if queue.is_claimed(&id).unwrap_or_default() {
-            (why.reason, why.recipients) = (Reason::Sending, waiting.open().collect());
-        }
-        let recipients = why.recipients.iter().take(RECIPIENTS_SHOWN);
-        let mut to: Vec<String> =
-            recipients.map(|index| waiting.entry.recipients[*index].mailbox.to_string()).collect();
-        if let Some(more @ 1..) = why.recipients.len().checked_sub(to.len()) {
-            to.push(format!("and {more} more"));
-        }
-        let release = why.reason.release(&id, &site.config.relay);
-        let reason = format!("{}; released by: {release}", why.reason);
-        let from = waiting.entry.sender.from.to_string();
-        Row { id, from, to: to.join(", "), reason }
-    });
+    let rows = all.iter().map(|waiting| row(site, queue, waiting, now, &all));
     Ok((rows.collect(), more))
+}
+
+/// Of these messages those that wait; a few of them.
+pub(super) fn rows_of<'a>(
+    site: &Site,
+    queue: &Queue,
+    ids: impl Iterator<Item = &'a str>,
+) -> Vec<Row> {
+    let read = ids.filter(|id| is_id(id)).take(WAITING_SHOWN).filter_map(|id| queue.read(id).ok());
+    let all: Vec<Waiting> = read.collect();
+    let now = Timestamp::now();
+    all.iter().map(|waiting| row(site, queue, waiting, now, &all)).collect()
+}
+
+/// `all`: those among which it may stand behind others.
+fn row(site: &Site, queue: &Queue, waiting: &Waiting, now: Timestamp, all: &[Waiting]) -> Row {
+    let id = waiting.entry.id.clone();
+    let mut why =
+        why(site, waiting, now, |is_before| all.iter().filter(|other| is_before(other)).count());
+    if queue.is_claimed(&id).unwrap_or_default() {
+        (why.reason, why.recipients) = (Reason::Sending, waiting.open().collect());
+    }
+    let recipients = why.recipients.iter().take(RECIPIENTS_SHOWN);
+    let mut to: Vec<String> =
+        recipients.map(|index| waiting.entry.recipients[*index].mailbox.to_string()).collect();
+    if let Some(more @ 1..) = why.recipients.len().checked_sub(to.len()) {
+        to.push(format!("and {more} more"));
+    }
+    let release = why.reason.release(&id, &site.config.relay);
+    let (from, reason) = (waiting.entry.sender.from.to_string(), why.reason.to_string());
+    Row { id, from, to: to.join(", "), reason, release }
 }
 
 /// Recipients of one message that are named.

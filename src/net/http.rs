@@ -14,17 +14,26 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// What a path leads to.
+pub enum Answer {
+    Page(Page),
+    /// There is no such page.
+    Missing,
+    /// It is not for who asks; the page says for whom.
+    Forbidden(Page),
+}
+
+/// What is sent back.
 pub struct Page {
     /// The media type.
     pub kind: &'static str,
-    pub body: String,
+    pub body: Vec<u8>,
 }
 
 /// A request that is well formed and for us.
 #[derive(Debug, PartialEq, Eq)]
 struct Request {
-    /// Without what follows a `?`.
-    path: String,
+    /// As it came, with what follows a `?`.
+    target: String,
     /// HEAD: all but the page is wanted.
     is_head: bool,
 }
@@ -33,6 +42,7 @@ struct Request {
 type Status = (u16, &'static str);
 
 const BAD: Status = (400, "Bad Request");
+const FORBIDDEN: Status = (403, "Forbidden");
 const NOT_FOUND: Status = (404, "Not Found");
 const NOT_ALLOWED: Status = (405, "Method Not Allowed");
 const URI_TOO_LONG: Status = (414, "URI Too Long");
@@ -41,20 +51,21 @@ const FIELDS_TOO_LARGE: Status = (431, "Request Header Fields Too Large");
 const UNAVAILABLE: Status = (503, "Service Unavailable");
 const OTHER_VERSION: Status = (505, "HTTP Version Not Supported");
 
-/// Answers one request and ends the connection. `page`: what a path leads to, if anything. Fails where
-/// the client is too slow or gone; nobody is left to tell then.
+/// Answers one request and ends the connection. `page`: what a target leads to, a path with what may
+/// follow a `?`. Fails where the client is too slow or gone; nobody is left to tell then.
 pub fn answer(
     stream: TcpStream,
     hostname: &str,
-    page: impl FnOnce(&str) -> Option<Page>,
+    page: impl FnOnce(&str) -> Answer,
 ) -> io::Result<()> {
     let mut socket = Socket::new(Arc::new(stream));
     let asked = read(&mut socket)?.and_then(|head| parse(&head, hostname));
     let octets = match asked {
         Err(status) => response(status, None, false),
-        Ok(Request { path, is_head }) => match page(&path) {
-            None => response(NOT_FOUND, None, is_head),
-            Some(page) => response((200, "OK"), Some(page), is_head),
+        Ok(Request { target, is_head }) => match page(&target) {
+            Answer::Missing => response(NOT_FOUND, None, is_head),
+            Answer::Forbidden(page) => response(FORBIDDEN, Some(page), is_head),
+            Answer::Page(page) => response((200, "OK"), Some(page), is_head),
         },
     };
     socket.write_all(&octets, Instant::now() + HTTP_TIME)?;
@@ -130,8 +141,10 @@ fn parse(head: &[u8], hostname: &str) -> Result<Request, Status> {
         "HEAD" => true,
         _ => return Err(NOT_ALLOWED),
     };
-    let path = target.split('?').next().filter(|path| path.starts_with('/')).ok_or(BAD)?;
-    Ok(Request { path: path.to_owned(), is_head })
+    if !target.starts_with('/') {
+        return Err(BAD);
+    }
+    Ok(Request { target: target.to_owned(), is_head })
 }
 
 /// Whether a Host field names us: no other site's name leads to an IP address as such.
@@ -147,30 +160,36 @@ fn is_ours(host: &str, hostname: &str) -> bool {
 }
 
 /// A whole response. What a browser may do with it is as little as can be: no script, no frame, nothing
-/// from elsewhere, and nothing is kept.
+/// from elsewhere, and nothing is kept. What is no page of ours, as a message, has a sandbox besides.
 fn response((code, words): Status, page: Option<Page>, is_head: bool) -> Vec<u8> {
     let page = page.unwrap_or_else(|| Page {
         kind: "text/plain; charset=utf-8",
-        body: format!("{code} {words}\n"),
+        body: format!("{code} {words}\n").into_bytes(),
     });
+    let sandbox = if page.kind.starts_with("text/plain") { "; sandbox" } else { "" };
     let mut text = format!("HTTP/1.1 {code} {words}\r\nContent-Type: {}\r\n", page.kind);
     // Writing to a String cannot fail.
     let _ = write!(text, "Content-Length: {}\r\nConnection: close\r\n", page.body.len());
-    text.push_str(
+    let _ = write!(
+        text,
         "Cache-Control: no-store\r\n\
          Content-Security-Policy: default-src 'none'; style-src 'self'; base-uri 'none'; \
-         form-action 'none'; frame-ancestors 'none'\r\n\
+         form-action 'none'; frame-ancestors 'none'{sandbox}\r\n\
          X-Content-Type-Options: nosniff\r\n\
-         Referrer-Policy: no-referrer\r\n",
+         X-Frame-Options: DENY\r\n\
+         Referrer-Policy: no-referrer\r\n\
+         Cross-Origin-Resource-Policy: same-origin\r\n\
+         Cross-Origin-Opener-Policy: same-origin\r\n"
     );
     if code == NOT_ALLOWED.0 {
         text.push_str("Allow: GET, HEAD\r\n");
     }
     text.push_str("\r\n");
+    let mut octets = text.into_bytes();
     if !is_head {
-        text.push_str(&page.body);
+        octets.extend(page.body);
     }
-    text.into_bytes()
+    octets
 }
 
 #[cfg(test)]
@@ -202,7 +221,7 @@ mod tests {
             assert_eq!(status(head), code, "{head:?}");
         }
         let asked = parse(b"HEAD /a?b HTTP/1.1\r\nHost: [::1]:80", "mx.test");
-        assert_eq!(asked, Ok(Request { path: "/a".to_owned(), is_head: true }));
+        assert_eq!(asked, Ok(Request { target: "/a?b".to_owned(), is_head: true }));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Listening sockets: bound before privileges are dropped or handed over by a service manager, accepted
 //! from until the server stops.
 
+use super::peer::Peers;
 use crate::event::{Event, tell};
 use crate::limits::{ACCEPT_WAIT, ACCEPT_WAIT_MAX, BACKLOG};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -10,6 +11,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -55,6 +57,8 @@ impl fmt::Display for Service {
 pub struct Listener {
     pub service: Service,
     pub address: SocketAddr,
+    /// Where it matters who of this machine connects: the tables that tell.
+    pub peers: Option<Arc<Peers>>,
     socket: TcpListener,
     closed: AtomicBool,
     /// Of a socket that somebody else holds too, and who waits at the second half hears of its end.
@@ -84,7 +88,7 @@ impl Listener {
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from(socket);
         let address = socket.local_addr()?;
-        Ok(Listener { service, address, socket, closed: AtomicBool::new(false), bell: None })
+        Ok(Listener::new(service, address, socket, None))
     }
 
     /// Takes a socket that listens already. It stays its giver's as well: when we end, clients wait there
@@ -93,7 +97,18 @@ impl Listener {
         // Several may wait at it, and not all of them get the client.
         socket.set_nonblocking(true)?;
         let (address, bell) = (socket.local_addr()?, Some(UnixStream::pair()?));
-        Ok(Listener { service, address, socket, closed: AtomicBool::new(false), bell })
+        Ok(Listener::new(service, address, socket, bell))
+    }
+
+    fn new(
+        service: Service,
+        address: SocketAddr,
+        socket: TcpListener,
+        bell: Option<(UnixStream, UnixStream)>,
+    ) -> Listener {
+        // Opened here, before the sandbox is closed.
+        let peers = (service == Service::Metrics).then(|| Arc::new(Peers::open()));
+        Listener { service, address, peers, socket, closed: AtomicBool::new(false), bell }
     }
 
     /// Gives every connection to `take` until [`Listener::close`]. What stands in the way of

@@ -4,6 +4,8 @@
 //! messages meanwhile, so a name that is gone is looked for once more under its key. Names:
 //! <https://cr.yp.to/proto/maildir.html>.
 
+pub mod browse;
+
 use crate::mail::fields;
 use crate::store::disk::{Disk, DiskFile, Doing, StoreError};
 use std::collections::{HashMap, HashSet};

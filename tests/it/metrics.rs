@@ -1,6 +1,9 @@
 //! `listen.metrics`: what it counts, by a strict reader of Prometheus's text format, and what hostile
 //! HTTP gets there.
 
+mod chromium;
+mod pages;
+
 use crate::hosts::Host;
 use crate::servers::{Binary, value};
 use crate::support::{PATIENCE, Place, config, until};
@@ -179,10 +182,10 @@ fn numbers_move_as_mail_does() {
     let age = now["facteur_queue_oldest_seconds"];
     assert!(age > 0.0 && age < 600.0 && now["facteur_batch_seconds_count"] >= 1.0, "{age}");
     let (_, page) = get(address, "/");
-    assert!(page.contains("delivered id=m") && page.contains("reply=&quot;501 "), "{page}");
+    assert!(page.contains(">delivered</b>") && page.contains(">reply</span> 501 "), "{page}");
     // The message that waits, with its reason and its way out; and who is connected.
     assert!(page.contains("eve@far.test") && page.contains("450 4.2.0 later"), "{page}");
-    assert!(page.contains("facteur queue retry m") && page.contains("Sessions: 1<"), "{page}");
+    assert!(page.contains("facteur queue retry m") && page.contains("Sessions<b>1</b>"), "{page}");
     assert!(!page.contains("<script") && page.contains("name=\"viewport\""), "{page}");
     server.stop();
 }
@@ -199,6 +202,15 @@ fn what_is_no_request_for_us_is_refused() {
         ("GET /metrics HTTP/1.1", "Host: mx.test:9025", 200),
         ("HEAD / HTTP/1.1", "host: localhost", 200),
         ("GET /style.css HTTP/1.1", "Host: [::1]", 200),
+        ("GET /mail HTTP/1.1", "Host: evil.test", 421),
+        ("GET /trace/x HTTP/1.1", "Host: evil.test", 421),
+        ("POST /mail HTTP/1.1", here.as_str(), 405),
+        ("GET /mail/ HTTP/1.1", here.as_str(), 404),
+        ("GET /mail/nobody@elsewhere.test HTTP/1.1", here.as_str(), 404),
+        ("GET /mail/ann@mx.test/..%2f..%2fspool HTTP/1.1", here.as_str(), 404),
+        ("GET /mail/..%2f..@mx.test HTTP/1.1", here.as_str(), 404),
+        ("GET /trace/no-such-story HTTP/1.1", here.as_str(), 404),
+        ("GET /trace/%ff HTTP/1.1", here.as_str(), 404),
         ("GET /metrics HTTP/1.1", "Host: evil.test", 421),
         ("POST /metrics HTTP/1.1", here.as_str(), 405),
         ("GET /../metrics HTTP/1.1", here.as_str(), 404),

@@ -1,8 +1,8 @@
 //! How a story is told: to people a line a record with the dialogs as `C:` and `S:`, to scripts an
 //! object a line.
 
-use crate::cli::terminal::escape;
 use crate::event::line::push_value;
+use crate::mail::visible::escape;
 use crate::story::record::Record;
 use crate::story::search::Story;
 use serde::ser::SerializeMap;

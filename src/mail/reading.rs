@@ -1,0 +1,235 @@
+//! A message as a person reads it: a few fields, its text, and what else is attached. Text alone comes
+//! out: nothing is fetched, followed or executed, and what HTML says is left of HTML.
+//!
+//! MIME (RFC 2045 to 2047, 2183) by the mail-parser crate: heads and decodings are its. The walk through
+//! the parts is our own, because what that crate returns nests as deep as a message wishes, and a stack
+//! that overflows ends the whole process. Never fails: of broken octets there is some text, or none.
+
+use crate::limits::{PARTS_DEPTH, PARTS_MAX, TEXT_SHOWN};
+use crate::mail::words;
+use encoding_rs::{Encoding, WINDOWS_1252};
+use mail_parser::decoders::base64::base64_decode;
+use mail_parser::decoders::html::html_to_text;
+use mail_parser::decoders::quoted_printable::quoted_printable_decode;
+use mail_parser::parsers::MessageStream;
+use mail_parser::{ContentType, Header, MessageParser};
+use memchr::memchr;
+use std::borrow::Cow;
+
+/// Fields that are shown, in this order.
+const SHOWN: [&str; 7] = ["Subject", "From", "To", "Cc", "Date", "Message-ID", "Reply-To"];
+
+/// What a person sees of a message. Any character may be in its texts; who shows them escapes them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Name and decoded value of those that there are, the first of each name.
+    pub fields: Vec<(&'static str, String)>,
+    pub text: String,
+    /// There was no plain text: tags were taken off HTML.
+    pub is_of_html: bool,
+    /// What is not shown.
+    pub attached: Vec<Attached>,
+    /// There is more text, or there are more parts, than the bounds let through.
+    pub is_cut: bool,
+}
+
+/// A part that is only named.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The media type, as written.
+    pub kind: String,
+    /// What its sender calls the file; empty for nothing.
+    pub name: String,
+    /// Octets as they lie in the message, encoded.
+    pub octets: usize,
+}
+
+/// Reads a message, or as much of one as there is.
+pub fn read(octets: &[u8]) -> Reading {
+    let mut reader = Reader {
+        parser: MessageParser::new().with_mime_headers().default_header_raw(),
+        reading: Reading::default(),
+        parts: 0,
+    };
+    let head = reader.head(octets);
+    for name in SHOWN {
+        if let Some(value) = head.value(name) {
+            reader.reading.fields.push((name, words::decode(&value)));
+        }
+    }
+    let texts = reader.part(&head, PARTS_DEPTH);
+    let mut reading = reader.reading;
+    reading.is_of_html = !texts.is_empty() && texts.iter().all(|text| text.is_html);
+    for Text { is_html, text } in texts {
+        let plain = if is_html { html_to_text(&text) } else { text };
+        if !reading.text.is_empty() && !reading.text.ends_with('\n') {
+            reading.text.push('\n');
+        }
+        reading.text.push_str(&plain);
+    }
+    if reading.text.len() > TEXT_SHOWN {
+        let end = reading.text.floor_char_boundary(TEXT_SHOWN);
+        reading.text.truncate(end);
+        reading.is_cut = true;
+    }
+    reading
+}
+
+/// One run of text.
+struct Text {
+    is_html: bool,
+    text: String,
+}
+
+/// A part: its fields, and what follows them.
+struct Head<'a> {
+    octets: &'a [u8],
+    headers: Vec<Header<'a>>,
+    body: &'a [u8],
+}
+
+impl Head<'_> {
+    fn find(&self, name: &str) -> Option<&Header<'_>> {
+        self.headers.iter().find(|header| header.name().eq_ignore_ascii_case(name))
+    }
+
+    /// The raw value, unfolded.
+    fn value(&self, name: &str) -> Option<Vec<u8>> {
+        let header = self.find(name)?;
+        let range = header.offset_start() as usize..header.offset_end() as usize;
+        let value = self.octets.get(range)?.trim_ascii();
+        // More is not decoded anyway, and folds are few.
+        let value = &value[..value.len().min(2 * words::VALUE_MAX)];
+        let is_end = |octet: &u8| matches!(octet, b'\r' | b'\n');
+        let unfolded = value.iter().filter(|octet| !is_end(octet));
+        Some(unfolded.map(|octet| if *octet == b'\t' { b' ' } else { *octet }).collect())
+    }
+
+    /// Of a field with parameters: Content-Type, Content-Disposition.
+    fn kind(&self, name: &str) -> Option<&ContentType<'_>> {
+        self.find(name)?.value().as_content_type()
+    }
+}
+
+struct Reader {
+    parser: MessageParser,
+    reading: Reading,
+    /// Looked at so far.
+    parts: usize,
+}
+
+impl Reader {
+    fn head<'a>(&self, octets: &'a [u8]) -> Head<'a> {
+        let (mut stream, mut headers) = (MessageStream::new(octets), Vec::new());
+        stream.parse_headers(&self.parser, &mut headers);
+        let body = octets.get(stream.offset()..).unwrap_or_default();
+        Head { octets, headers, body }
+    }
+
+    /// The text of a part; what is no text is attached. `depth`: multiparts that may still be opened.
+    fn part(&mut self, head: &Head<'_>, depth: usize) -> Vec<Text> {
+        self.parts += 1;
+        let kind = head.kind("Content-Type");
+        let (main, sub) = kind
+            .map_or(("text", "plain"), |kind| (kind.ctype(), kind.subtype().unwrap_or_default()));
+        let boundary = kind.and_then(|kind| kind.attribute("boundary")).filter(|it| !it.is_empty());
+        if let Some(boundary) = boundary.filter(|_| main == "multipart" && depth > 0) {
+            let parts = split(head.body, boundary.as_bytes());
+            if !parts.is_empty() {
+                return self.parts(&parts, sub == "alternative", depth - 1);
+            }
+        }
+        let disposition = head.kind("Content-Disposition");
+        let is_text = main == "text" && matches!(sub, "plain" | "html" | "");
+        // A multipart without its boundary, or none at all, shows what lies there.
+        let is_broken = main == "multipart" && depth > 0;
+        if (is_text || is_broken) && !disposition.is_some_and(ContentType::is_attachment) {
+            let charset = kind.and_then(|kind| kind.attribute("charset"));
+            return vec![Text { is_html: sub == "html", text: decoded(head, charset) }];
+        }
+        let name = disposition.and_then(|it| it.attribute("filename"));
+        let name = name.or_else(|| kind.and_then(|kind| kind.attribute("name")));
+        self.reading.attached.push(Attached {
+            kind: format!("{main}/{sub}"),
+            name: name.unwrap_or_default().to_owned(),
+            octets: head.body.len(),
+        });
+        Vec::new()
+    }
+
+    /// Of alternatives the plain text, or else the first that has any.
+    fn parts(&mut self, parts: &[&[u8]], is_choice: bool, depth: usize) -> Vec<Text> {
+        let mut found: Vec<Vec<Text>> = Vec::new();
+        for octets in parts {
+            if self.parts >= PARTS_MAX {
+                self.reading.is_cut = true;
+                break;
+            }
+            let head = self.head(octets);
+            let texts = self.part(&head, depth);
+            if !texts.is_empty() {
+                found.push(texts);
+            }
+        }
+        if !is_choice {
+            return found.into_iter().flatten().collect();
+        }
+        let plain = found.iter().position(|texts| texts.iter().all(|text| !text.is_html));
+        found.into_iter().nth(plain.unwrap_or(0)).unwrap_or_default()
+    }
+}
+
+/// What lies between the lines of a boundary, up to the last one or to the end (RFC 2046 §5.1.1).
+fn split<'a>(body: &'a [u8], boundary: &[u8]) -> Vec<&'a [u8]> {
+    let (mut parts, mut begin, mut at) = (Vec::new(), None, 0);
+    while at < body.len() {
+        let end = memchr(b'\n', &body[at..]).map_or(body.len(), |length| at + length + 1);
+        let rest = body[at..end].strip_prefix(b"--").and_then(|line| line.strip_prefix(boundary));
+        let rest = rest.map(<[u8]>::trim_ascii_end);
+        if let Some(rest) = rest.filter(|rest| matches!(*rest, b"" | b"--")) {
+            if let Some(begin) = begin.replace(end) {
+                // One more than is looked at shows that there are more.
+                parts.push(without_line_end(&body[begin..at]));
+            }
+            if rest == b"--" || parts.len() > PARTS_MAX {
+                return parts;
+            }
+        }
+        at = end;
+    }
+    parts.extend(begin.map(|begin| &body[begin..]));
+    parts
+}
+
+/// The line end before a boundary belongs to that.
+fn without_line_end(octets: &[u8]) -> &[u8] {
+    let octets = octets.strip_suffix(b"\n").unwrap_or(octets);
+    octets.strip_suffix(b"\r").unwrap_or(octets)
+}
+
+/// The characters of a text part. A broken encoding is shown as it lies there; without a charset that is
+/// known, it is UTF-8 if it can be, else what old programs most likely meant.
+fn decoded(head: &Head<'_>, charset: Option<&str>) -> String {
+    let encoding = head.value("Content-Transfer-Encoding").unwrap_or_default();
+    let octets = match encoding.to_ascii_lowercase().as_slice() {
+        b"base64" => base64_decode(head.body),
+        b"quoted-printable" => quoted_printable_decode(head.body),
+        _ => None,
+    };
+    let octets = octets.map_or(Cow::Borrowed(head.body), Cow::Owned);
+    let text = match charset.and_then(|label| Encoding::for_label(label.as_bytes())) {
+        Some(encoding) => encoding.decode(&octets).0.into_owned(),
+        None => match str::from_utf8(&octets) {
+            Ok(text) => text.to_owned(),
+            // The end of what was read may lie within a character.
+            Err(error) if error.error_len().is_none() => {
+                String::from_utf8_lossy(&octets[..error.valid_up_to()]).into_owned()
+            }
+            Err(_) => WINDOWS_1252.decode_without_bom_handling(&octets).0.into_owned(),
+        },
+    };
+    text.replace("\r\n", "\n")
+}
+
+#[cfg(test)]
+mod tests;

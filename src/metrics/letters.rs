@@ -1,0 +1,224 @@
+//! The pages of one mailbox and of one message in it. Changes nothing: no flag is set, new mail stays new.
+//!
+//! Of a message people see a few fields and its text ([`crate::mail::reading`]), or its octets as plain
+//! text, which no browser takes for anything else. Who may ask was decided before.
+
+use super::html::{Html, size, text};
+use super::mailboxes::{MAIL, turn};
+use super::page::{TRACE, moment, section, time};
+use crate::limits::{MESSAGES_PAGE, NAMES_COUNTED, QUOTED_MAX, READ_MAX};
+use crate::mail::address::Mailbox;
+use crate::mail::fields::Fields;
+use crate::mail::reading::{Attached, read};
+use crate::mail::words;
+use crate::route::mailbox_here;
+use crate::site::Site;
+use crate::store::disk::{Disk, DiskFile};
+use crate::store::mailbox::{self, Message, browse, read_at};
+use jiff::Timestamp;
+use std::fmt::Display;
+use std::io;
+use std::path::PathBuf;
+
+/// The messages of one mailbox of ours.
+pub(super) struct Letters<'a> {
+    site: &'a Site,
+    disk: &'a dyn Disk,
+    address: String,
+    maildir: PathBuf,
+}
+
+impl<'a> Letters<'a> {
+    /// None where nobody of ours has this address.
+    pub fn find(site: &'a Site, disk: &'a dyn Disk, address: &str) -> Option<Letters<'a>> {
+        let mailbox = Mailbox::parse(address).ok()?;
+        let found = mailbox_here(site, disk, &mailbox).ok().flatten()?;
+        let (address, maildir) = (found.mailbox.to_string(), found.maildir);
+        Some(Letters { site, disk, address, maildir })
+    }
+
+    fn hostname(&self) -> &'a str {
+        self.site.config.hostname.as_str()
+    }
+
+    /// Its messages, newest first.
+    pub fn page(&self, page: usize) -> Vec<u8> {
+        let skip = (page - 1).saturating_mul(MESSAGES_PAGE);
+        let html = match self.messages(skip) {
+            Ok((shelf, rows)) => {
+                let path = [MAIL, self.address.as_str()];
+                let has_more = shelf.all > skip.saturating_add(MESSAGES_PAGE);
+                let table = match rows.is_empty() {
+                    true => text("No messages."),
+                    false => Html::default().table(["subject", "from", "delivered", "size"], rows),
+                };
+                let cut = match shelf.is_cut {
+                    true => {
+                        Html::default().element("p", "wait", "There are more than are looked at.")
+                    }
+                    false => Html::default(),
+                };
+                let count = format!("{}{}", shelf.all, if shelf.is_cut { "+" } else { "" });
+                let turn = turn(&path, page, has_more, ["newer", "older"]);
+                section("Messages", count, table.add(cut).add(turn))
+            }
+            Err(words) => section("Messages", "", Html::default().element("p", "bad", words)),
+        };
+        let way =
+            Html::default().raw(" / ").link(&[MAIL], "mail").text(format!(" / {}", self.address));
+        html.page(self.hostname(), &self.address, way)
+    }
+
+    fn messages(&self, skip: usize) -> Result<(browse::Shelf, Vec<[Html; 4]>), String> {
+        let (disk, maildir, now) = (self.disk, self.maildir.as_path(), Timestamp::now());
+        let words = |error: mailbox::MailboxError| error.to_string();
+        let shelf =
+            browse::newest(disk, maildir, NAMES_COUNTED, skip, MESSAGES_PAGE).map_err(words)?;
+        let rows = mailbox::read_each(disk, maildir, &shelf.messages, |message, file| {
+            let head = file.and_then(|file| mailbox::read_head(&*file));
+            let (subject, from) = match &head {
+                Ok(head) => {
+                    let fields = Fields::read(head);
+                    (value(&fields.subject, "(no subject)"), value(&fields.from, "-"))
+                }
+                Err(error) => (format!("cannot read it: {error}"), "-".to_owned()),
+            };
+            let path = [MAIL, self.address.as_str(), message.key.as_str()];
+            let mut link = Html::default().link(&path, subject);
+            if message.is_new {
+                link = link.raw(" ").element("b", "good", "new");
+            }
+            let when = Timestamp::try_from(message.delivered).unwrap_or_default();
+            let size = Html::default().element("span", "number", size(message.size));
+            [link, text(from), time(when, now), size]
+        });
+        let rows = rows.map_err(words)?.into_iter().flatten().collect();
+        Ok((shelf, rows))
+    }
+
+    /// One message as its text; none when it is not there.
+    pub fn letter(&self, key: &str) -> Option<Vec<u8>> {
+        let (message, octets) = self.open(key)?;
+        let way = Html::default().raw(" / ").link(&[MAIL], "mail").raw(" / ");
+        let way = way.link(&[MAIL, &self.address], &self.address);
+        let octets = match octets {
+            Ok(octets) => octets,
+            Err(error) => {
+                let words = format!("It cannot be read: {error}");
+                let html = section("Message", "", Html::default().element("p", "bad", words));
+                return Some(html.page(self.hostname(), key, way));
+            }
+        };
+        let reading = read(&octets);
+        let mut fields = reading.fields.iter();
+        let subject = fields.next().filter(|(name, _)| *name == "Subject");
+        let subject = subject.map_or("(no subject)", |(_, value)| value.as_str());
+        let mut html = Html::default().element("h1", "", cut(subject)).raw("<section><dl>");
+        for (name, value) in reading.fields.iter().filter(|(name, _)| *name != "Subject") {
+            html = html.element("dt", "", name).raw("<dd>");
+            html = match *name {
+                "Message-ID" => html.link(&[TRACE, value.trim()], value),
+                _ => html.text(value),
+            };
+            html = html.raw("</dd>");
+        }
+        let when = Timestamp::try_from(message.delivered).unwrap_or_default();
+        let size = format!("{}, ", size(message.size));
+        html = html
+            .element("dt", "", "delivered")
+            .element("dd", "", moment(when))
+            .element("dt", "", "size")
+            .raw("<dd>")
+            .text(size)
+            .link(&[MAIL, &self.address, key, "raw"], "as it lies there")
+            .raw("</dd></dl></section>\n");
+        html = html.add(notes(&message, &reading.attached, reading.is_of_html, reading.is_cut));
+        let text = reading.text.trim_end_matches('\n');
+        html = match text.trim() {
+            "" => {
+                html.add(section("Text", "", Html::default().element("p", "dim", "There is none.")))
+            }
+            _ => html.raw("<section><pre dir=\"auto\">").lines(text).raw("</pre></section>\n"),
+        };
+        Some(html.page(self.hostname(), &cut(subject), way))
+    }
+
+    /// One message as it lies there, or its start.
+    pub fn octets(&self, key: &str) -> Option<Vec<u8>> {
+        let (message, octets) = self.open(key)?;
+        let mut octets = octets.unwrap_or_else(|error| format!("cannot read it: {error}\n").into());
+        if message.size > octets.len() as u64 {
+            octets.extend_from_slice(b"\n[cut here; facteur mail show has all of it]\n");
+        }
+        Some(octets)
+    }
+
+    /// The start of a message.
+    fn open(&self, key: &str) -> Option<(Message, io::Result<Vec<u8>>)> {
+        let message = browse::named(self.disk, &self.maildir, key).ok().flatten()?;
+        let read = mailbox::read_each(self.disk, &self.maildir, &[message.clone()], |_, file| {
+            file.and_then(|file| start(&*file))
+        });
+        let read = read.ok()?.into_iter().next().flatten()?;
+        Some((message, read))
+    }
+}
+
+/// What is not shown, and why.
+fn notes(message: &Message, attached: &[Attached], is_of_html: bool, is_cut: bool) -> Html {
+    let mut html = Html::default();
+    if is_of_html {
+        html = html.element(
+            "p",
+            "wait",
+            "It is HTML alone: this is its text, without links and pictures.",
+        );
+    }
+    if is_cut || message.size > READ_MAX as u64 {
+        let words = "It is too large to be shown whole: this is its beginning.";
+        html = html.element("p", "wait", words);
+    }
+    if attached.is_empty() {
+        return html;
+    }
+    let rows = attached.iter().map(|Attached { kind, name, octets }| {
+        let name = if name.is_empty() { "-" } else { name };
+        [
+            text(cut(name)),
+            text(cut(kind)),
+            Html::default().element("span", "number", size(*octets as u64)),
+        ]
+    });
+    let table = Html::default().table(["name", "kind", "size"], rows);
+    html.add(section("Attached, and not shown", attached.len(), table))
+}
+
+/// Up to [`READ_MAX`].
+fn start(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
+    let mut octets = Vec::new();
+    while octets.len() < READ_MAX {
+        let begin = octets.len();
+        octets.resize((begin + 64 * 1024).min(READ_MAX), 0);
+        let count = read_at(file, &mut octets[begin..], begin as u64)?;
+        octets.truncate(begin + count);
+        if count == 0 {
+            break;
+        }
+    }
+    Ok(octets)
+}
+
+/// A decoded field of a list, cut.
+fn value(raw: &Option<Vec<u8>>, none: &str) -> String {
+    let text = words::decode(raw.as_deref().unwrap_or_default());
+    if text.trim().is_empty() { none.to_owned() } else { cut(&text) }
+}
+
+/// At most [`QUOTED_MAX`] characters.
+fn cut(text: impl Display) -> String {
+    let text = text.to_string();
+    match text.char_indices().nth(QUOTED_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

@@ -1,0 +1,147 @@
+//! All numbers, by family: what [`super::text`] writes for Prometheus, and the page for people.
+
+use crate::event::count::{
+    BATCH, CALLS, COMMANDS, Counters, LOOKUPS, MESSAGES, OTHERS, RECIPIENTS, RELAYED, REPLIES,
+    SESSIONS, SYNC, Shape,
+};
+use crate::handoff::Census;
+use std::time::SystemTime;
+
+/// Numbers of one kind: a name, words for people, and a value for each label.
+pub(super) struct Family {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub values: Values,
+}
+
+pub(super) enum Values {
+    Counter(Vec<Sample>),
+    Gauge(Vec<Sample>),
+    Histogram(Shape),
+}
+
+pub(super) struct Sample {
+    /// Its name and its value.
+    pub label: Option<(&'static str, String)>,
+    pub value: f64,
+}
+
+impl Family {
+    /// The number under a label's value, or the only one where that is empty; 0 for none.
+    pub fn sample(&self, is: &str) -> f64 {
+        let (Values::Counter(samples) | Values::Gauge(samples)) = &self.values else { return 0.0 };
+        let label = |sample: &Sample| sample.label.as_ref().map_or("", |(_, is)| is) == is;
+        samples.iter().find(|sample| label(sample)).map_or(0.0, |sample| sample.value)
+    }
+}
+
+/// All of them. `started`: when the server did; `census`: none where the scheduler said nothing.
+pub(super) fn all(started: SystemTime, sessions: usize, census: Option<Census>) -> Vec<Family> {
+    let started = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let version = one("version", env!("CARGO_PKG_VERSION").to_owned(), 1.0);
+    let mut all = vec![
+        gauge("facteur_build_info", "The version that runs.", vec![version]),
+        gauge(
+            "facteur_start_time_seconds",
+            "When the server started, since the epoch.",
+            vec![plain(started.as_secs_f64())],
+        ),
+        gauge("facteur_sessions_open", "Sessions at this moment.", vec![plain(sessions as f64)]),
+    ];
+    all.extend(census.map(queue).into_iter().flatten());
+    all.extend(counters());
+    all
+}
+
+fn queue(census: Census) -> Vec<Family> {
+    let Census { messages, due, deferred, held, sending, unread, oldest } = census;
+    let states = [
+        ("due", due),
+        ("deferred", deferred),
+        ("held", held),
+        ("sending", sending),
+        ("unread", unread),
+    ];
+    let states = states.map(|(state, count)| one("state", state.to_owned(), count as f64)).into();
+    let age = oldest.and_then(|when| SystemTime::now().duration_since(when).ok());
+    let age = age.unwrap_or_default().as_secs_f64();
+    vec![
+        gauge("facteur_queue_messages", "Messages in the queue.", vec![plain(messages as f64)]),
+        gauge(
+            "facteur_queue",
+            "What waits, a message once for each place it goes to. held: its next hop cannot be \
+             reached and is left alone.",
+            states,
+        ),
+        gauge("facteur_queue_oldest_seconds", "Age of the oldest message.", vec![plain(age)]),
+    ]
+}
+
+fn counters() -> Vec<Family> {
+    let other = |name| vec![plain(OTHERS.get(name) as f64)];
+    vec![
+        counter("facteur_sessions_total", "Connections for mail.", each("service", &SESSIONS)),
+        counter("facteur_commands_total", "Commands that came.", each("verb", &COMMANDS)),
+        counter("facteur_replies_total", "Replies to clients.", each("code", &REPLIES)),
+        counter(
+            "facteur_messages_total",
+            "Whole messages, by what was said to them.",
+            each("outcome", &MESSAGES),
+        ),
+        counter(
+            "facteur_recipients_total",
+            "What became of recipients. delivered: here; relayed: by a next hop; deferred: once for \
+             each attempt; failed: a copy could not be written.",
+            each("outcome", &RECIPIENTS),
+        ),
+        counter(
+            "facteur_relayed_total",
+            "Recipients relayed, by TLS or not.",
+            each("tls", &RELAYED),
+        ),
+        counter(
+            "facteur_relay_connections_total",
+            "Connections to next hops. in_the_clear: made anew, as TLS there is broken.",
+            each("outcome", &CALLS),
+        ),
+        counter("facteur_dns_lookups_total", "Questions to DNS.", each("outcome", &LOOKUPS)),
+        counter("facteur_maildirs_made_total", "Maildirs that were made.", other("maildirs")),
+        counter(
+            "facteur_trace_lost_total",
+            "Records that are missing in the trace, as it was too slow or its disk failed.",
+            other("lost"),
+        ),
+        counter("facteur_warnings_total", "Warnings in the log.", other("warnings")),
+        Family {
+            name: "facteur_batch_messages",
+            help: "Messages that were made durable together.",
+            values: Values::Histogram(BATCH.shape()),
+        },
+        Family {
+            name: "facteur_batch_seconds",
+            help: "How long it took to write such a batch and make it durable.",
+            values: Values::Histogram(SYNC.shape()),
+        },
+    ]
+}
+
+fn counter(name: &'static str, help: &'static str, samples: Vec<Sample>) -> Family {
+    Family { name, help, values: Values::Counter(samples) }
+}
+
+fn gauge(name: &'static str, help: &'static str, samples: Vec<Sample>) -> Family {
+    Family { name, help, values: Values::Gauge(samples) }
+}
+
+fn each<const N: usize>(label: &'static str, counters: &Counters<N>) -> Vec<Sample> {
+    let counts = counters.each().into_iter();
+    counts.map(|(name, count)| one(label, name.to_owned(), count as f64)).collect()
+}
+
+fn one(label: &'static str, is: String, value: f64) -> Sample {
+    Sample { label: Some((label, is)), value }
+}
+
+fn plain(value: f64) -> Sample {
+    Sample { label: None, value }
+}

@@ -1,0 +1,64 @@
+//! The page of a story: what `facteur trace` tells of a message or a session, and why it waits if it does.
+
+use super::html::{Html, text};
+use super::page::{TRACE, section};
+use super::waiting;
+use crate::id::is_id;
+use crate::limits::STORY_SHOWN;
+use crate::site::Site;
+use crate::store::disk::Disk;
+use crate::store::queue::Queue;
+use crate::story::files::dir;
+use crate::story::search::{Handle, Question, find};
+use crate::story::teller::Teller;
+use jiff::Timestamp;
+use std::io::ErrorKind;
+
+/// None where no story speaks of it.
+pub(super) fn page(site: &Site, disk: &dyn Disk, queue: &Queue, handle: &str) -> Option<Vec<u8>> {
+    let (now, own) = (Timestamp::now(), [Handle::new(handle)]);
+    let question = Question { handles: &own, since: None, now };
+    let found = match find(disk, &dir(&site.config.spool), &question) {
+        Err(error) if error.source.kind() == ErrorKind::NotFound => Ok(Default::default()),
+        found => found.map_err(|error| error.to_string()),
+    };
+    let mut html = Html::default();
+    let (mut left, mut is_cut, mut ids) = (STORY_SHOWN, false, Vec::new());
+    match &found {
+        Ok(found) => {
+            is_cut = found.is_cut;
+            for story in &found.stories {
+                ids.extend(story.ids.iter().cloned());
+                let told = Teller::new(story).tell(story.lines.iter());
+                let (head, told) = told.split_once('\n').unwrap_or((&told, ""));
+                let shown = &told[..told.floor_char_boundary(left)];
+                is_cut |= shown.len() < told.len();
+                left -= shown.len();
+                html = html.element("h1", "", head).raw("<section><pre>").lines(shown);
+                html = html.raw("</pre></section>\n");
+            }
+        }
+        Err(words) => html = section("Story", "", Html::default().element("p", "bad", words)),
+    }
+    if is_cut {
+        html =
+            html.element("p", "wait", "There is more than is shown; facteur trace has all of it.");
+    }
+    // What a command has put into the queue has no story before its first attempt.
+    if ids.is_empty() && is_id(handle) {
+        ids.push(handle.to_owned());
+    }
+    let waiting = waiting::rows_of(site, queue, ids.iter().map(String::as_str));
+    if found.is_ok_and(|found| found.stories.is_empty()) && waiting.is_empty() {
+        return None;
+    }
+    if !waiting.is_empty() {
+        let rows = waiting
+            .into_iter()
+            .map(|row| [text(row.id), text(row.to), text(row.reason), text(row.release)]);
+        let table = Html::default().table(["message", "for", "why it waits", "released by"], rows);
+        html = html.add(section("Waits in the queue", "", table));
+    }
+    let way = Html::default().raw(" / ").text(TRACE).text(format!(" / {handle}"));
+    Some(html.page(site.config.hostname.as_str(), handle, way))
+}

@@ -1,0 +1,140 @@
+//! Mail and stories as pages: what they show, what they leave as it was, and for whom they are.
+
+use super::{get, said, serve, status};
+use crate::support::{Place, has_program, skip, text, tree};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+/// The targets that a page links to and that begin so.
+fn links(page: &str, start: &str) -> Vec<String> {
+    let parts = page.split("<a href=\"").skip(1);
+    let targets = parts.map(|part| part.split('"').next().unwrap().to_owned());
+    targets.filter(|target| target.starts_with(start)).collect()
+}
+
+const HOSTILE: &[u8] = b"From: \"<img src=x>\" <eve@evil.test>\r\nTo: ann@mx.test\r\n\
+    Subject: <script>document.title='stolen'</script> \xe2\x80\xaegpj\r\n\
+    Message-ID: <\"><b>@evil.test>\r\nMIME-Version: 1.0\r\n\
+    Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n\
+    <meta http-equiv=refresh content='0;url=http://evil.test/'><script>document.title='stolen'</script>\
+    <p>Hello &lt;b&gt; you</p><img src=http://evil.test/x><a href=javascript:alert(1)>click</a>\r\n\
+    --b\r\nContent-Type: text/plain; name=\"<script>.txt\"\r\n\
+    Content-Disposition: attachment; filename=\"<script>.txt\"\r\n\r\nx\r\n--b--\r\n";
+
+#[test]
+fn mail_is_read_as_text_and_stays_as_it_was() {
+    let place = Place::new();
+    let (server, address) = serve(&place, "");
+    let mut client = server.client();
+    client.delivered(
+        &["ann@mx.test"],
+        b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nHello, Ann.\r\n",
+    );
+    client.delivered(&["ann@mx.test", "bob@mx.test"], HOSTILE);
+    let before = tree(&place.maildir("ann"));
+
+    let (_, first) = get(address, "/");
+    assert_eq!(links(&first, "/mail/"), ["/mail/ann@mx.test", "/mail/bob@mx.test"]);
+    let (_, all) = get(address, "/mail");
+    assert_eq!(links(&all, "/mail/"), ["/mail/ann@mx.test", "/mail/bob@mx.test"]);
+    let (_, list) = get(address, "/mail/ann@mx.test");
+    assert!(list.contains("Grüße") && list.contains("Messages<b>2</b>"), "{list}");
+    assert!(!list.contains("<script") && !list.contains("<img") && list.contains("\\u{202e}gpj"));
+    let letters = links(&list, "/mail/ann@mx.test/");
+    assert_eq!(letters.len(), 2, "{list}");
+    // The newest comes first.
+    let (head, hostile) = get(address, &letters[0]);
+    for forbidden in
+        ["<script", "<img", "<meta http-equiv", "javascript:", "href=\"http", "\u{202e}"]
+    {
+        assert!(!hostile.contains(forbidden), "{forbidden}: {hostile}");
+    }
+    assert!(
+        hostile.contains("Hello &lt;b&gt; you") && hostile.contains("It is HTML alone"),
+        "{hostile}"
+    );
+    assert!(hostile.contains("&lt;script&gt;.txt"), "{hostile}");
+    assert!(
+        head.contains("default-src 'none'; style-src 'self'") && head.contains("no-store"),
+        "{head}"
+    );
+    let (_, plain) = get(address, &letters[1]);
+    assert!(plain.contains("Hello, Ann.") && plain.contains("<h1>Grüße</h1>"), "{plain}");
+    let (head, raw) = get(address, &format!("{}/raw", letters[0]));
+    assert!(head.contains("Content-Type: text/plain; charset=utf-8\r\n"), "{head}");
+    assert!(head.contains("; sandbox\r\n") && head.contains("nosniff"), "{head}");
+    assert!(raw.contains("<script>document.title='stolen'</script>"), "{raw}");
+
+    assert_eq!(tree(&place.maildir("ann")), before);
+    assert_eq!(place.mail("ann").len(), 2);
+    server.stop();
+}
+
+#[test]
+fn a_story_is_told_as_the_command_tells_it() {
+    let place = Place::new();
+    let (server, address) = serve(&place, "");
+    let mut client = server.client();
+    client.expect("MAIL FROM:<eve@evil.test>", "250 ");
+    let refused = client.expect("RCPT TO:<x@elsewhere.test>", "550 ");
+    let session = refused.trim_end().rsplit_once('[').unwrap().1.trim_end_matches(']').to_owned();
+    client.expect("RSET", "250 ");
+    client.delivered(&["ann@mx.test"], b"Subject: x\r\n\r\nHello.\r\n");
+    let (_, first) = get(address, "/");
+    let stories = links(&first, "/trace/");
+    assert!(stories.contains(&format!("/trace/{session}")), "{stories:?} {session}");
+    let mut told = String::new();
+    crate::support::until("the story is written", || {
+        let target = format!("/trace/{session}");
+        let answer =
+            said(address, format!("GET {target} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes());
+        told = answer;
+        told.contains("delivered to=ann@mx.test")
+    });
+    assert!(
+        told.contains("C: RCPT TO:&lt;x@elsewhere.test&gt;") && told.contains("S: 550 "),
+        "{told}"
+    );
+    server.stop();
+}
+
+/// What another user of this machine gets; status and page.
+fn as_nobody(address: SocketAddr, path: &str) -> (u16, String) {
+    let url = format!("http://{address}{path}");
+    let curl =
+        ["--reuid=65533", "--regid=65533", "--clear-groups", "curl", "-sS", "-i", "--noproxy", "*"];
+    let output =
+        Command::new("setpriv").args(curl).args(["--max-time", "30", &url]).output().unwrap();
+    let answer = text(&output.stdout);
+    (status(&answer), answer)
+}
+
+#[test]
+fn other_users_of_the_machine_read_no_mail() {
+    if !has_program("setpriv", "--version") || !has_program("curl", "--version") {
+        return skip("setpriv or curl is not installed");
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return skip("only root can become another user");
+    }
+    let place = Place::new();
+    std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let (server, address) = serve(&place, "");
+    server.client().delivered(&["ann@mx.test"], b"Subject: secret\r\n\r\nHello.\r\n");
+    let (_, list) = get(address, "/mail/ann@mx.test");
+    let letter = links(&list, "/mail/ann@mx.test/").remove(0);
+    let raw = format!("{letter}/raw");
+    for path in ["/mail", "/mail/ann@mx.test", &letter, &raw, "/trace/ann@mx.test", "/mail/x"] {
+        let (code, answer) = as_nobody(address, path);
+        assert!(
+            code == 403 && !answer.contains("secret") && !answer.contains("ann@"),
+            "{path}: {answer}"
+        );
+        assert!(answer.contains("ssh -L"), "{path}: {answer}");
+    }
+    for path in ["/", "/metrics", "/style.css"] {
+        assert_eq!(as_nobody(address, path).0, 200, "{path}");
+    }
+    server.stop();
+}
