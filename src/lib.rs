@@ -23,7 +23,7 @@
 //! sendmail, by others than root ► spool/drop/ ─► pickup × 1 ─► spool/queue/, Hint    store::drop, pickup
 //! main: signals (TERM, INT stop; HUP rereads; USR1 attempts all)    housekeeping: leftovers in tmp/
 //! all of them ─ event::tell, what was said ─► story × 1 ─► spool/trace/
-//!                    └ event::count ─► metrics (a thread for a connection, ≤ 8): /metrics, /
+//!                    └ event::count ─► metrics (a thread for a connection, ≤ 8): /metrics, /, /trace, /mail
 //! ```
 //!
 //! A session's thread reads octets, feeds [`smtp::session::Session`], and does what it says. RCPT asks

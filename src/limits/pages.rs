@@ -1,7 +1,11 @@
 //! What bounds the listeners of `listen.metrics`: they answer people and scrapers, and never cost mail
 //! anything.
 
+use super::PATH_MAX;
 use std::time::Duration;
+
+/// Longest name of a file, in octets (NAME_MAX of Linux).
+const FILE_NAME_MAX: usize = 255;
 
 /// Connections at once, each with a thread; one more hears 503.
 pub const HTTP_CONNECTIONS: usize = 8;
@@ -10,8 +14,9 @@ pub const HTTP_CONNECTIONS: usize = 8;
 pub const HTTP_HEAD_MAX: usize = 8 * 1024;
 
 /// Longest line of a request, in octets. RFC 9112 §3 asks for 8,000 of those who serve any path; ours
-/// are known, and short.
-pub const HTTP_LINE_MAX: usize = 1024;
+/// are known: the longest names a mailbox and a file in it, each octet of which may take three.
+pub const HTTP_LINE_MAX: usize = 2048;
+const _: () = assert!(HTTP_LINE_MAX > 3 * (PATH_MAX + FILE_NAME_MAX) + 100);
 const _: () = assert!(HTTP_LINE_MAX < HTTP_HEAD_MAX);
 
 /// How long a client has for its whole request, and then for reading the whole answer.

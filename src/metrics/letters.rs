@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
+use std::slice;
 
 /// The messages of one mailbox of ours.
 pub(super) struct Letters<'a> {
@@ -110,11 +111,25 @@ impl<'a> Letters<'a> {
             }
         };
         let reading = read(&octets);
-        let mut fields = reading.fields.iter();
-        let subject = fields.next().filter(|(name, _)| *name == "Subject");
+        let subject = reading.fields.iter().find(|(name, _)| *name == "Subject");
         let subject = subject.map_or("(no subject)", |(_, value)| value.as_str());
-        let mut html = Html::default().element("h1", "", cut(subject)).raw("<section><dl>");
-        for (name, value) in reading.fields.iter().filter(|(name, _)| *name != "Subject") {
+        let mut html = Html::default().element("h1", "", cut(subject));
+        html = html.add(self.fields(&message, &reading.fields));
+        let is_cut = reading.is_cut || message.size > READ_MAX as u64;
+        html = html.add(notes(reading.is_of_html, is_cut));
+        let text = reading.text.trim_end_matches('\n');
+        html = match text.trim() {
+            "" => html.raw("<section><p class=\"dim\">There is no text.</p></section>\n"),
+            _ => html.raw("<section><pre dir=\"auto\">").lines(text).raw("</pre></section>\n"),
+        };
+        html = html.add(attachments(&reading.attached));
+        Some(html.page(self.hostname(), &cut(subject), way))
+    }
+
+    /// What a message says of itself, and what its file does.
+    fn fields(&self, message: &Message, fields: &[(&str, String)]) -> Html {
+        let mut html = Html::default().raw("<section><dl>");
+        for (name, value) in fields.iter().filter(|(name, _)| *name != "Subject") {
             html = html.element("dt", "", name).raw("<dd>");
             html = match *name {
                 "Message-ID" => html.link(&[TRACE, value.trim()], value),
@@ -123,24 +138,13 @@ impl<'a> Letters<'a> {
             html = html.raw("</dd>");
         }
         let when = Timestamp::try_from(message.delivered).unwrap_or_default();
-        let size = format!("{}, ", size(message.size));
-        html = html
-            .element("dt", "", "delivered")
+        html.element("dt", "", "delivered")
             .element("dd", "", moment(when))
             .element("dt", "", "size")
             .raw("<dd>")
-            .text(size)
-            .link(&[MAIL, &self.address, key, "raw"], "as it lies there")
-            .raw("</dd></dl></section>\n");
-        html = html.add(notes(&message, &reading.attached, reading.is_of_html, reading.is_cut));
-        let text = reading.text.trim_end_matches('\n');
-        html = match text.trim() {
-            "" => {
-                html.add(section("Text", "", Html::default().element("p", "dim", "There is none.")))
-            }
-            _ => html.raw("<section><pre dir=\"auto\">").lines(text).raw("</pre></section>\n"),
-        };
-        Some(html.page(self.hostname(), &cut(subject), way))
+            .text(format!("{}, ", size(message.size)))
+            .link(&[MAIL, &self.address, &message.key, "raw"], "as it lies there")
+            .raw("</dd></dl></section>\n")
     }
 
     /// One message as it lies there, or its start.
@@ -156,41 +160,41 @@ impl<'a> Letters<'a> {
     /// The start of a message.
     fn open(&self, key: &str) -> Option<(Message, io::Result<Vec<u8>>)> {
         let message = browse::named(self.disk, &self.maildir, key).ok().flatten()?;
-        let read = mailbox::read_each(self.disk, &self.maildir, &[message.clone()], |_, file| {
-            file.and_then(|file| start(&*file))
-        });
+        let read =
+            mailbox::read_each(self.disk, &self.maildir, slice::from_ref(&message), |_, file| {
+                file.and_then(|file| start(&*file))
+            });
         let read = read.ok()?.into_iter().next().flatten()?;
         Some((message, read))
     }
 }
 
-/// What is not shown, and why.
-fn notes(message: &Message, attached: &[Attached], is_of_html: bool, is_cut: bool) -> Html {
+/// How what is shown differs from the message.
+fn notes(is_of_html: bool, is_cut: bool) -> Html {
     let mut html = Html::default();
     if is_of_html {
-        html = html.element(
-            "p",
-            "wait",
-            "It is HTML alone: this is its text, without links and pictures.",
-        );
+        let words = "It is HTML alone: this is its text, without links and pictures.";
+        html = html.element("p", "wait", words);
     }
-    if is_cut || message.size > READ_MAX as u64 {
+    if is_cut {
         let words = "It is too large to be shown whole: this is its beginning.";
         html = html.element("p", "wait", words);
     }
+    html
+}
+
+/// What is named and not shown.
+fn attachments(attached: &[Attached]) -> Html {
     if attached.is_empty() {
-        return html;
+        return Html::default();
     }
     let rows = attached.iter().map(|Attached { kind, name, octets }| {
         let name = if name.is_empty() { "-" } else { name };
-        [
-            text(cut(name)),
-            text(cut(kind)),
-            Html::default().element("span", "number", size(*octets as u64)),
-        ]
+        let size = Html::default().element("span", "number", size(*octets as u64));
+        [text(cut(name)), text(cut(kind)), size]
     });
     let table = Html::default().table(["name", "kind", "size"], rows);
-    html.add(section("Attached, and not shown", attached.len(), table))
+    section("Attached, and not shown", attached.len(), table)
 }
 
 /// Up to [`READ_MAX`].

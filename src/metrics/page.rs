@@ -57,12 +57,12 @@ fn tiles(view: &View<'_>) -> Html {
     };
     let recipients = "facteur_recipients_total";
     let tiles = [
-        (view.sessions.len().to_string(), "connected now"),
-        (queue, "waiting in the queue"),
+        (view.sessions.len().to_string(), "connected"),
+        (queue, "waiting"),
         (of(recipients, "delivered").to_string(), "delivered here"),
         (of(recipients, "relayed").to_string(), "sent on"),
         ((of(recipients, "bounced") + of(recipients, "expired")).to_string(), "returned"),
-        (of("facteur_warnings_total", "").to_string(), "warnings in the log"),
+        (of("facteur_warnings_total", "").to_string(), "warnings"),
     ];
     let mut html = Html::default().raw("<ul class=\"tiles\">\n");
     for (number, words) in tiles {
@@ -81,9 +81,9 @@ fn waiting(waiting: &Result<(Vec<Row>, usize), String>) -> Html {
     }
     let count = rows.len() + more;
     let rows = rows.iter().map(|Row { id, from, to, reason, release, .. }| {
-        let why = Html::default().element("b", "wait", reason);
+        let why = Html::default().element("span", "wait", reason);
         let why = why.raw("<br>").element("span", "dim", format!("released by: {release}"));
-        [story(id), text(from), text(to), why]
+        [story(id), address(from), address(to), why]
     });
     let table = Html::default().table(["message", "from", "to", "why it waits"], rows);
     section("Queue", count, and_more(table, more))
@@ -187,7 +187,12 @@ fn and_more(html: Html, more: usize) -> Html {
 
 /// A link to the story of a message or a session.
 pub(super) fn story(id: &str) -> Html {
-    Html::default().link(&[TRACE, id], id)
+    Html::default().raw("<span class=\"number\">").link(&[TRACE, id], id).raw("</span>")
+}
+
+/// One that has room to stand whole, where there is any.
+fn address(address: &str) -> Html {
+    Html::default().element("span", "address", address)
 }
 
 /// A moment, without the day when that is today.
