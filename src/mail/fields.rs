@@ -84,7 +84,7 @@ pub fn is_complete(head: &[u8]) -> bool {
 }
 
 /// Takes the next line off `rest`, without its LF or CR LF; the last one may lack it.
-fn next_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub fn next_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     if rest.is_empty() {
         return None;
     }
@@ -96,19 +96,19 @@ fn next_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 /// Adds a continuation line (RFC 5322 §2.2.3). The tabs that it is folded with become spaces: they
 /// belong to the fold, and a reader should not see them as controls.
-fn unfold(value: &mut Vec<u8>, line: &[u8]) {
+pub fn unfold(value: &mut Vec<u8>, line: &[u8]) {
     let spaces = line.iter().take_while(|&&octet| is_space(octet)).count();
     append(value, line[..spaces].iter().map(|_| b' '));
     append(value, line[spaces..].iter().copied());
 }
 
 /// Adds as much as [`VALUE_MAX`] leaves room for.
-fn append(value: &mut Vec<u8>, octets: impl Iterator<Item = u8>) {
+pub fn append(value: &mut Vec<u8>, octets: impl Iterator<Item = u8>) {
     let room = VALUE_MAX.saturating_sub(value.len());
     value.extend(octets.take(room));
 }
 
-fn is_space(octet: u8) -> bool {
+pub fn is_space(octet: u8) -> bool {
     matches!(octet, b' ' | b'\t')
 }
 

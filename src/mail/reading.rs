@@ -1,23 +1,28 @@
 //! A message as a person reads it: a few fields, its text, and what else is attached. Text alone comes
 //! out: nothing is fetched, followed or executed, and what HTML says is left of HTML.
 //!
-//! MIME (RFC 2045 to 2047, 2183) by the mail-parser crate: heads and decodings are its. The walk through
-//! the parts is our own, because what that crate returns nests as deep as a message wishes, and a stack
-//! that overflows ends the whole process. Never fails: of broken octets there is some text, or none.
+//! MIME (RFC 2045 to 2047, 2183) by the mail-parser crate: parameters and decodings are its. The walk
+//! through the parts is our own, because what that crate returns nests as deep as a message wishes, and a
+//! stack that overflows ends the whole process. Never fails: of broken octets there is some text, or none.
 
 use crate::limits::{PARTS_DEPTH, PARTS_MAX, TEXT_SHOWN};
+use crate::mail::fields::{append, is_space, next_line, split as split_field, unfold};
+use crate::mail::header::is_mbox_from;
 use crate::mail::words;
 use encoding_rs::{Encoding, WINDOWS_1252};
 use mail_parser::decoders::base64::base64_decode;
 use mail_parser::decoders::html::html_to_text;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
 use mail_parser::parsers::MessageStream;
-use mail_parser::{ContentType, Header, MessageParser};
+use mail_parser::{ContentType, HeaderValue};
 use memchr::memchr;
 use std::borrow::Cow;
 
 /// Fields that are shown, in this order.
 const SHOWN: [&str; 7] = ["Subject", "From", "To", "Cc", "Date", "Message-ID", "Reply-To"];
+
+/// Fields that say what a part is.
+const MIME: [&str; 3] = ["Content-Type", "Content-Disposition", "Content-Transfer-Encoding"];
 
 /// What a person sees of a message. Any character may be in its texts; who shows them escapes them.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -46,15 +51,11 @@ pub struct Attached {
 
 /// Reads a message, or as much of one as there is.
 pub fn read(octets: &[u8]) -> Reading {
-    let mut reader = Reader {
-        parser: MessageParser::new().with_mime_headers().default_header_raw(),
-        reading: Reading::default(),
-        parts: 0,
-    };
-    let head = reader.head(octets);
+    let mut reader = Reader { reading: Reading::default(), parts: 0 };
+    let head = Head::read(octets);
     for name in SHOWN {
         if let Some(value) = head.value(name) {
-            reader.reading.fields.push((name, words::decode(&value)));
+            reader.reading.fields.push((name, words::decode(value)));
         }
     }
     let texts = reader.part(&head, PARTS_DEPTH);
@@ -81,55 +82,72 @@ struct Text {
     text: String,
 }
 
-/// A part: its fields, and what follows them.
+/// A part: its fields that matter here, and what follows them.
 struct Head<'a> {
-    octets: &'a [u8],
-    headers: Vec<Header<'a>>,
+    /// Name and raw value, unfolded; the first of each name.
+    fields: Vec<(&'static str, Vec<u8>)>,
     body: &'a [u8],
 }
 
-impl Head<'_> {
-    fn find(&self, name: &str) -> Option<&Header<'_>> {
-        self.headers.iter().find(|header| header.name().eq_ignore_ascii_case(name))
+impl<'a> Head<'a> {
+    /// Up to the empty line, or to a line that is no field: what has no header begins with its text.
+    fn read(octets: &'a [u8]) -> Head<'a> {
+        let mut head = Head { fields: Vec::new(), body: octets };
+        let mut is_open = false;
+        loop {
+            let before = head.body;
+            let Some(line) = next_line(&mut head.body) else { break };
+            if line.is_empty() {
+                break;
+            }
+            if is_space(line[0]) {
+                if let Some((_, value)) = head.fields.last_mut().filter(|_| is_open) {
+                    unfold(value, line);
+                }
+            } else if let Some((name, value)) = split_field(line) {
+                is_open = head.begin(name, value);
+            } else if !is_mbox_from(line) {
+                head.body = before;
+                break;
+            }
+        }
+        head
     }
 
-    /// The raw value, unfolded.
-    fn value(&self, name: &str) -> Option<Vec<u8>> {
-        let header = self.find(name)?;
-        let range = header.offset_start() as usize..header.offset_end() as usize;
-        let value = self.octets.get(range)?.trim_ascii();
-        // More is not decoded anyway, and folds are few.
-        let value = &value[..value.len().min(2 * words::VALUE_MAX)];
-        let is_end = |octet: &u8| matches!(octet, b'\r' | b'\n');
-        let unfolded = value.iter().filter(|octet| !is_end(octet));
-        Some(unfolded.map(|octet| if *octet == b'\t' { b' ' } else { *octet }).collect())
+    /// Whether it is a field that counts.
+    fn begin(&mut self, name: &[u8], text: &[u8]) -> bool {
+        let known = SHOWN.iter().chain(&MIME).find(|it| name.eq_ignore_ascii_case(it.as_bytes()));
+        let Some(name) = known.filter(|name| self.value(name).is_none()) else { return false };
+        let mut value = Vec::new();
+        append(&mut value, text.trim_ascii().iter().copied());
+        self.fields.push((name, value));
+        true
+    }
+
+    fn value(&self, name: &str) -> Option<&[u8]> {
+        self.fields.iter().find(|(own, _)| *own == name).map(|(_, value)| value.as_slice())
     }
 
     /// Of a field with parameters: Content-Type, Content-Disposition.
-    fn kind(&self, name: &str) -> Option<&ContentType<'_>> {
-        self.find(name)?.value().as_content_type()
+    fn kind(&self, name: &str) -> Option<ContentType<'static>> {
+        let value = [self.value(name)?, b"\n"].concat();
+        let parsed = MessageStream::new(&value).parse_content_type();
+        HeaderValue::into_owned(parsed).into_content_type()
     }
 }
 
 struct Reader {
-    parser: MessageParser,
     reading: Reading,
     /// Looked at so far.
     parts: usize,
 }
 
 impl Reader {
-    fn head<'a>(&self, octets: &'a [u8]) -> Head<'a> {
-        let (mut stream, mut headers) = (MessageStream::new(octets), Vec::new());
-        stream.parse_headers(&self.parser, &mut headers);
-        let body = octets.get(stream.offset()..).unwrap_or_default();
-        Head { octets, headers, body }
-    }
-
     /// The text of a part; what is no text is attached. `depth`: multiparts that may still be opened.
     fn part(&mut self, head: &Head<'_>, depth: usize) -> Vec<Text> {
         self.parts += 1;
-        let kind = head.kind("Content-Type");
+        let (kind, disposition) = (head.kind("Content-Type"), head.kind("Content-Disposition"));
+        let (kind, disposition) = (kind.as_ref(), disposition.as_ref());
         let (main, sub) = kind
             .map_or(("text", "plain"), |kind| (kind.ctype(), kind.subtype().unwrap_or_default()));
         let boundary = kind.and_then(|kind| kind.attribute("boundary")).filter(|it| !it.is_empty());
@@ -139,7 +157,6 @@ impl Reader {
                 return self.parts(&parts, sub == "alternative", depth - 1);
             }
         }
-        let disposition = head.kind("Content-Disposition");
         let is_text = main == "text" && matches!(sub, "plain" | "html" | "");
         // A multipart without its boundary, or none at all, shows what lies there.
         let is_broken = main == "multipart" && depth > 0;
@@ -165,7 +182,7 @@ impl Reader {
                 self.reading.is_cut = true;
                 break;
             }
-            let head = self.head(octets);
+            let head = Head::read(octets);
             let texts = self.part(&head, depth);
             if !texts.is_empty() {
                 found.push(texts);
