@@ -60,6 +60,8 @@
 //! writes it under `spool/trace/` with all that was said ([`event::talk`]), for `facteur trace` to read.
 //! Nobody waits for it: what finds no room is lost, and counted. A story may lose its last second at a
 //! power cut; mail never does.
+//! `listen.metrics` shows stories and mail as pages, to those alone who can read their files: whose process is
+//! at the other end of a connection, the kernel says ([`net::peer`]).
 //!
 //! `facteur route` and `facteur check` know beforehand what would become of mail: they play the same
 //! session and the same delivery on a disk where nothing happens ([`store::rehearsal`]).

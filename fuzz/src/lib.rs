@@ -16,6 +16,7 @@ mod data;
 mod dns;
 mod header;
 mod queue;
+mod reading;
 mod sasl;
 mod session;
 mod srs;
@@ -27,7 +28,7 @@ mod xtext;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     ("address", address::run),
     ("aliases", aliases::run),
     ("answer", answer::run),
@@ -38,6 +39,7 @@ pub const TARGETS: [Target; 16] = [
     ("dns", dns::run),
     ("header", header::run),
     ("queue", queue::run),
+    ("reading", reading::run),
     ("sasl", sasl::run),
     ("session", session::run),
     ("srs", srs::run),

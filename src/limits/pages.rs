@@ -43,9 +43,13 @@ pub const MAILBOXES_SHOWN: usize = 10;
 pub const MAILBOXES_PAGE: usize = 100;
 
 /// Names in Maildirs that are looked at for one page, and how long that may take.
-pub const NAMES_COUNTED: usize = 200_000;
+pub const NAMES_COUNTED: usize = 50_000;
 /// See [`NAMES_COUNTED`].
 pub const COUNT_TIME: Duration = Duration::from_secs(2);
+
+/// Names in one Maildir that are looked at to find its newest messages; more than are counted, as only
+/// root and the server's user may ask.
+pub const NAMES_LISTED: usize = 200_000;
 
 /// Messages of a mailbox on one page.
 pub const MESSAGES_PAGE: usize = 50;

@@ -6,7 +6,7 @@
 use super::html::{Html, size, text};
 use super::mailboxes::{MAIL, turn};
 use super::page::{TRACE, moment, section, time};
-use crate::limits::{MESSAGES_PAGE, NAMES_COUNTED, QUOTED_MAX, READ_MAX};
+use crate::limits::{MESSAGES_PAGE, NAMES_LISTED, QUOTED_MAX, READ_MAX};
 use crate::mail::address::Mailbox;
 use crate::mail::fields::Fields;
 use crate::mail::reading::{Attached, read};
@@ -74,7 +74,7 @@ impl<'a> Letters<'a> {
         let (disk, maildir, now) = (self.disk, self.maildir.as_path(), Timestamp::now());
         let words = |error: mailbox::MailboxError| error.to_string();
         let shelf =
-            browse::newest(disk, maildir, NAMES_COUNTED, skip, MESSAGES_PAGE).map_err(words)?;
+            browse::newest(disk, maildir, NAMES_LISTED, skip, MESSAGES_PAGE).map_err(words)?;
         let rows = mailbox::read_each(disk, maildir, &shelf.messages, |message, file| {
             let head = file.and_then(|file| mailbox::read_head(&*file));
             let (subject, from) = match &head {
