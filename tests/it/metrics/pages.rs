@@ -72,6 +72,35 @@ fn mail_is_read_as_text_and_stays_as_it_was() {
 }
 
 #[test]
+fn a_large_mailbox_has_several_pages() {
+    let place = Place::new();
+    let (server, address) = serve(&place, "");
+    server.client().delivered(&["ann@mx.test"], b"Subject: first\r\n\r\nHello.\r\n");
+    let cur = place.maildir("ann").join("cur");
+    for second in 0..60 {
+        let name = format!("{}.M1P1.mx,S=10:2,S", 1_700_000_000 + second);
+        std::fs::write(cur.join(name), format!("Subject: old {second}\n\nx\n")).unwrap();
+    }
+    let letters = |path: &str| {
+        let (_, page) = get(address, path);
+        (links(&page, "/mail/ann@mx.test/").len(), links(&page, "/mail/ann@mx.test?"), page)
+    };
+    let (count, turns, page) = letters("/mail/ann@mx.test");
+    assert!(page.contains("Messages<b>61</b>") && page.contains(">first<"), "{page}");
+    assert!(page.contains(">old 59<") && page.contains(">old 11<") && !page.contains(">old 10<"));
+    assert_eq!((count, turns), (50, vec!["/mail/ann@mx.test?page=2".to_owned()]));
+    let (count, turns, page) = letters("/mail/ann@mx.test?page=2");
+    assert!(page.contains(">old 0<") && page.contains("<a href=\"/mail/ann@mx.test\">← newer"));
+    assert_eq!((count, turns), (11, Vec::new()));
+    assert_eq!(letters("/mail/ann@mx.test?page=18446744073709551615").0, 0);
+    let (_, first) = get(address, "/");
+    assert!(first.contains(">61</span>") && first.contains(">60</span>"), "{first}");
+    let head = said(address, format!("HEAD /mail HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes());
+    assert!(status(&head) == 200 && head.ends_with("\r\n\r\n"), "{head}");
+    server.stop();
+}
+
+#[test]
 fn a_story_is_told_as_the_command_tells_it() {
     let place = Place::new();
     let (server, address) = serve(&place, "");
