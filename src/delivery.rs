@@ -15,20 +15,22 @@ pub use heralds::{Heralds, Visits};
 use crate::event::count::{BATCH, SYNC};
 use crate::event::{Event, tell};
 use crate::handoff::{Accepted, CopyState, Written};
-use crate::limits::{BATCH_FILES, BATCH_OCTETS};
+use crate::limits::{BATCH_FILES, BATCH_OCTETS, SYNCFS_AVOID, SYNCFS_SLOW};
 use crate::smtp::reply::Reply;
 use crate::store::body::kept_size;
 use crate::store::disk::{Disk, DiskFile, Doing, StoreError};
 use crate::store::draft::Draft;
 use crate::store::durable::{Method, Pending};
+use crate::store::locked;
 use crate::store::maildir::{self, Names};
 use crate::store::queue::Queue;
 use crossbeam_channel::Receiver;
 use parcel::Parcel;
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// What delivery works with; shared by its thread, the sessions that write large messages, and those
@@ -40,6 +42,8 @@ pub struct Post {
     names: Names,
     /// Large messages being written at this moment.
     large: Arc<AtomicUsize>,
+    /// Until then others write so much that no syncfs of ours shall wait for it.
+    avoid: Mutex<Option<Instant>>,
 }
 
 /// What writes and keeps a new file: its path, and what to write into it.
@@ -53,7 +57,8 @@ type Put<'a> = dyn FnMut(
 impl Post {
     /// `host` goes into the names of files.
     pub fn new(disk: Arc<dyn Disk>, queue: Queue, host: &str) -> Post {
-        Post { disk, queue, names: Names::new(host), large: Arc::default() }
+        let (names, large, avoid) = (Names::new(host), Arc::default(), Mutex::default());
+        Post { disk, queue, names, large, avoid }
     }
 
     /// A large message is being written until this is dropped.
@@ -61,6 +66,11 @@ impl Post {
         // Relaxed: it only helps to choose a system call, and nothing is read by it.
         self.large.fetch_add(1, Ordering::Relaxed);
         Beside(self.large.clone())
+    }
+
+    fn is_much_beside(&self, now: Instant) -> bool {
+        let is_slow = locked(&self.avoid).is_some_and(|until| now < until);
+        is_slow || self.large.load(Ordering::Relaxed) > 0
     }
 
     /// Writes and syncs the files of a large message in the caller's thread, so that delivery only
@@ -111,16 +121,20 @@ impl Post {
     fn deliver(&self, batch: Vec<Accepted>, heralds: &Heralds) {
         let (began, messages) = (Instant::now(), batch.len() as u64);
         let files = batch.iter().map(files).sum();
-        let mut pending =
-            Pending::new(Method::choose(files, self.large.load(Ordering::Relaxed) > 0));
+        let method = Method::choose(files, dirs(&batch), self.is_much_beside(began));
+        let mut pending = Pending::new(method);
         // Its sender heard 451, and must not find it delivered (RFC 5321 §4.2.5).
         let wanted = batch.into_iter().filter(|accepted| !accepted.claim.is_abandoned());
         let mut parcels: Vec<Parcel> = wanted.map(Parcel::new).collect();
         for parcel in &mut parcels {
             parcel.write(self, &mut pending);
         }
+        let written = Instant::now();
         if let Err(error) = pending.sync_data() {
             return self.one_by_one(parcels, &error, heralds);
+        }
+        if method == Method::FileSystem && written.elapsed() >= SYNCFS_SLOW {
+            *locked(&self.avoid) = Some(Instant::now() + SYNCFS_AVOID);
         }
         for parcel in &mut parcels {
             parcel.publish(&*self.disk, &mut pending);
@@ -265,6 +279,14 @@ fn gather(first: Accepted, accepted: &Receiver<Accepted>) -> Vec<Accepted> {
 /// Files that a message makes when nothing goes wrong.
 fn files(accepted: &Accepted) -> usize {
     accepted.copies.len() + usize::from(!accepted.entry.recipients.is_empty())
+}
+
+/// Directories that they lie in.
+fn dirs(batch: &[Accepted]) -> usize {
+    let copies = batch.iter().flat_map(|accepted| &accepted.copies);
+    let maildirs: HashSet<&Path> = copies.map(|copy| &*copy.destination.maildir).collect();
+    let is_queued = batch.iter().any(|accepted| !accepted.entry.recipients.is_empty());
+    maildirs.len() + usize::from(is_queued)
 }
 
 /// Tells the log all of it, and the client what it can act on. `dir`: the Maildir, or the queue.

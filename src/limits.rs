@@ -94,6 +94,16 @@ pub const BATCH_OCTETS: usize = 16 * 1024 * 1024;
 /// a message alone is durable after 1.1 ms by fsync and 1.7 by syncfs; they are even at 2 to 4.
 pub const SYNCFS_FROM: usize = 8;
 
+/// The same where they lie in several directories, each of which would be one fsync more: without a
+/// journal ten clients get a third more done than with 8.
+pub const SYNCFS_FROM_APART: usize = 2;
+
+/// A syncfs that takes this long waits for what others write to the same disk.
+pub const SYNCFS_SLOW: Duration = Duration::from_secs(1);
+
+/// So long nothing but fsync is used after such a one.
+pub const SYNCFS_AVOID: Duration = Duration::from_secs(30);
+
 /// Written copies that the delivery thread holds open at most while it gathers a batch.
 pub const OPEN_DRAFTS: usize = 64;
 

@@ -4,7 +4,7 @@
 //! be told. Which system call does it is chosen in one place ([`Method::choose`]).
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
-use crate::limits::{OPEN_DRAFTS, SYNCFS_FROM};
+use crate::limits::{OPEN_DRAFTS, SYNCFS_FROM, SYNCFS_FROM_APART};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -18,10 +18,11 @@ pub enum Method {
 }
 
 impl Method {
-    /// `files` to come; `large_beside`: a large message is being written elsewhere, and a syncfs
-    /// would wait for all of it.
-    pub fn choose(files: usize, large_beside: bool) -> Method {
-        match files >= SYNCFS_FROM && !large_beside {
+    /// `files` to come, in so many `dirs`; `much_beside`: something large is being written elsewhere,
+    /// and a syncfs would wait for all of it.
+    pub fn choose(files: usize, dirs: usize, much_beside: bool) -> Method {
+        let are_many = files >= if dirs > 1 { SYNCFS_FROM_APART } else { SYNCFS_FROM };
+        match are_many && !much_beside {
             true => Method::FileSystem,
             false => Method::EachFile,
         }

@@ -158,7 +158,8 @@ impl Queue {
     /// which of them it is to append.
     pub fn insert_all(&self, entries: &[&Entry], write: &WriteEach<'_>) -> Result<(), StoreError> {
         let is_large = |entry: &&Entry| entry.size > MEMORY_BODY_MAX as u64;
-        let mut pending = Pending::new(Method::choose(entries.len(), entries.iter().any(is_large)));
+        let mut pending =
+            Pending::new(Method::choose(entries.len(), 1, entries.iter().any(is_large)));
         let (mut drafts, mut published) = (Vec::new(), Vec::new());
         for (index, entry) in entries.iter().enumerate() {
             let (draft, file) = self.draft(&entry.id)?;
