@@ -18,7 +18,7 @@ use crate::smtp::reply::Reply;
 use crate::store::body::{Body, BodyWriter};
 use crate::store::disk::StoreError;
 use crate::store::entry::{Addressee, Entry};
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Select, bounded};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Instant;
@@ -351,7 +351,7 @@ fn deliver(
     if house.delivery.send_deadline(accepted, deadline).is_err() {
         return Err(late());
     }
-    let mut result = outcome.recv_deadline(deadline);
+    let mut result = wait(&outcome, deadline);
     if matches!(result, Err(RecvTimeoutError::Timeout)) && !claim.abandon() {
         // Being published at this moment: it can only be waited for.
         result = outcome.recv_timeout(PUBLISH_WAIT);
@@ -362,5 +362,16 @@ fn deliver(
         // Unknown: 451, at the price that the mail may come twice. 250 could mean a loss (RFC 5321
         // §6.1).
         Err(_) => Err(late()),
+    }
+}
+
+/// Waits asleep. To receive in the usual way begins with some turns awake, which are worth nothing beside
+/// a sync, and are turns of the processor that others would deliver in.
+fn wait(outcome: &Receiver<Outcome>, deadline: Instant) -> Result<Outcome, RecvTimeoutError> {
+    let mut select = Select::new();
+    select.recv(outcome);
+    match select.select_deadline(deadline) {
+        Ok(ready) => ready.recv(outcome).map_err(|_| RecvTimeoutError::Disconnected),
+        Err(_) => Err(RecvTimeoutError::Timeout),
     }
 }
