@@ -2,8 +2,11 @@
 //! another, and read back.
 
 use crate::mail::visible::is_hidden;
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::path::Path;
+
+/// Octets that most lines need.
+const LINE_USUAL: usize = 192;
 
 /// A line that grows; each value is escaped as it comes, so none can be forgotten.
 pub struct Line(String);
@@ -11,7 +14,9 @@ pub struct Line(String);
 impl Line {
     /// Begins with the name of an event.
     pub fn new(event: &str) -> Line {
-        Line(event.to_owned())
+        let mut line = String::with_capacity(LINE_USUAL);
+        line.push_str(event);
+        Line(line)
     }
 
     /// One value more.
@@ -19,7 +24,14 @@ impl Line {
         self.0.push(' ');
         self.0.push_str(key);
         self.0.push('=');
-        push_value(&mut self.0, &value.to_string());
+        let at = self.0.len();
+        // Writing to a String cannot fail.
+        let _ = write!(self.0, "{value}");
+        // Most values stand as they are, and are written once.
+        if !is_plain(&self.0[at..]) {
+            let value = self.0.split_off(at);
+            push_value(&mut self.0, &value);
+        }
         self
     }
 
@@ -42,11 +54,7 @@ impl Line {
 /// Plain words stand as they are; all else goes into double quotes, with `\` before `"` and `\`, and
 /// what could end a line or turn its direction as `\u{..}`.
 pub fn push_value(line: &mut String, value: &str) {
-    let plain = |c: char| !c.is_whitespace() && c != '"' && !is_hidden(c);
-    let is_plain = |value: &str| value.chars().all(plain);
-    // Letters and digits, as most values are, without a look at each as a character.
-    let is_word = |value: &str| value.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
-    if !value.is_empty() && (is_word(value) || is_plain(value)) {
+    if is_plain(value) {
         return line.push_str(value);
     }
     line.push('"');
@@ -58,6 +66,14 @@ pub fn push_value(line: &mut String, value: &str) {
         }
     }
     line.push('"');
+}
+
+/// Whether a value needs no quotes.
+fn is_plain(value: &str) -> bool {
+    // Letters and digits, as most values are, without a look at each as a character.
+    let is_word = value.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
+    let is_plain = |c: char| !c.is_whitespace() && c != '"' && !is_hidden(c);
+    !value.is_empty() && (is_word || value.chars().all(is_plain))
 }
 
 /// The key, and the value as it was, of each `key=value` of a line behind its first word; ends at the
