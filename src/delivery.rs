@@ -15,7 +15,7 @@ pub use heralds::{Heralds, Visits};
 use crate::event::count::{BATCH, SYNC};
 use crate::event::{Event, tell};
 use crate::handoff::{Accepted, CopyState, Written};
-use crate::limits::{BATCH_FILES, BATCH_OCTETS, SYNCFS_AVOID, SYNCFS_SLOW};
+use crate::limits::{BATCH_FILES, BATCH_OCTETS, SYNCFS_AVOID, SYNCFS_FROM, SYNCFS_SLOW};
 use crate::smtp::reply::Reply;
 use crate::store::body::kept_size;
 use crate::store::disk::{Disk, DiskFile, Doing, StoreError};
@@ -26,7 +26,6 @@ use crate::store::maildir::{self, Names};
 use crate::store::queue::Queue;
 use crossbeam_channel::Receiver;
 use parcel::Parcel;
-use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,6 +43,8 @@ pub struct Post {
     large: Arc<AtomicUsize>,
     /// Until then others write so much that no syncfs of ours shall wait for it.
     avoid: Mutex<Option<Instant>>,
+    /// From so many files on those of several directories are many.
+    syncfs_from_apart: usize,
 }
 
 /// What writes and keeps a new file: its path, and what to write into it.
@@ -58,7 +59,13 @@ impl Post {
     /// `host` goes into the names of files.
     pub fn new(disk: Arc<dyn Disk>, queue: Queue, host: &str) -> Post {
         let (names, large, avoid) = (Names::new(host), Arc::default(), Mutex::default());
-        Post { disk, queue, names, large, avoid }
+        Post { disk, queue, names, large, avoid, syncfs_from_apart: SYNCFS_FROM }
+    }
+
+    /// For a disk where each directory is as dear as a file, as real ones are: so many files that do not
+    /// lie in one are synced together.
+    pub fn with_syncfs_from(self, syncfs_from_apart: usize) -> Post {
+        Post { syncfs_from_apart, ..self }
     }
 
     /// A large message is being written until this is dropped.
@@ -121,7 +128,8 @@ impl Post {
     fn deliver(&self, batch: Vec<Accepted>, heralds: &Heralds) {
         let (began, messages) = (Instant::now(), batch.len() as u64);
         let files = batch.iter().map(files).sum();
-        let method = Method::choose(files, dirs(&batch), self.is_much_beside(began));
+        let from = if lie_apart(&batch) { self.syncfs_from_apart } else { SYNCFS_FROM };
+        let method = Method::choose(files, from, self.is_much_beside(began));
         let mut pending = Pending::new(method);
         // Its sender heard 451, and must not find it delivered (RFC 5321 §4.2.5).
         let wanted = batch.into_iter().filter(|accepted| !accepted.claim.is_abandoned());
@@ -281,12 +289,15 @@ fn files(accepted: &Accepted) -> usize {
     accepted.copies.len() + usize::from(!accepted.entry.recipients.is_empty())
 }
 
-/// Directories that they lie in.
-fn dirs(batch: &[Accepted]) -> usize {
+/// Whether their files lie in more than one directory.
+fn lie_apart(batch: &[Accepted]) -> bool {
     let copies = batch.iter().flat_map(|accepted| &accepted.copies);
-    let maildirs: HashSet<&Path> = copies.map(|copy| &*copy.destination.maildir).collect();
+    let mut maildirs = copies.map(|copy| &*copy.destination.maildir);
     let is_queued = batch.iter().any(|accepted| !accepted.entry.recipients.is_empty());
-    maildirs.len() + usize::from(is_queued)
+    match maildirs.next() {
+        Some(first) => is_queued || maildirs.any(|maildir| maildir != first),
+        None => false,
+    }
 }
 
 /// Tells the log all of it, and the client what it can act on. `dir`: the Maildir, or the queue.

@@ -209,6 +209,11 @@ pub fn tell(event: &Event<'_>) {
     }
 }
 
+/// All that was told before is in the log when this returns; for who ends the process.
+pub fn flush() {
+    log::logger().flush();
+}
+
 impl Event<'_> {
     /// A warning is for an administrator to act on; a refused client is a day's work.
     fn level(&self) -> Level {

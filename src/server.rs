@@ -29,7 +29,8 @@ use crate::event::{About, Event, Talk, Turn, tell, tell_talk};
 use crate::handoff::{Hint, Hints};
 use crate::housekeeper;
 use crate::limits::{
-    BAD_LINES_TOLD, DELIVERY_CHANNEL, HINTS, MEMORY_BODIES_MAX, STOP_GRACE, TMP_CHANNEL,
+    BAD_LINES_TOLD, DELIVERY_CHANNEL, HINTS, MEMORY_BODIES_MAX, STOP_GRACE, SYNCFS_FROM_APART,
+    TMP_CHANNEL,
 };
 use crate::login::Login;
 use crate::metrics::Metrics;
@@ -76,7 +77,7 @@ impl Server {
         let (delivered, to_clean) = bounded(TMP_CHANNEL);
         let (hints, heard) = Hints::new(HINTS);
         let post = Post::new(disk.clone(), queue.clone(), site.config.hostname.as_str());
-        let post = Arc::new(post);
+        let post = Arc::new(post.with_syncfs_from(SYNCFS_FROM_APART));
         let current = Current::new(site.with_keys(keys));
         let heralds = Heralds::new(delivered.clone(), hints.clone());
         let (worker, maildirs, first) = (post.clone(), disk.clone(), current.get());

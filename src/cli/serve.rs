@@ -11,7 +11,7 @@ use super::check::doubts;
 use super::{Failure, Request, config, reach, warn};
 use crate::config::{Config, Trace};
 use crate::event::sink::{self, Sink};
-use crate::event::{Event, tell};
+use crate::event::{self, Event, tell};
 use crate::limits::STOP_GRACE;
 use crate::net::handed::Handed;
 use crate::net::manager::Manager;
@@ -76,6 +76,7 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     if let Some(sink) = sink::current() {
         sink.finish(STOP_GRACE);
     }
+    event::flush();
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A job goes only to a thread that is waiting for one or was made for it, so none waits in line.
 
-use crate::event::{Event, tell};
+use crate::event::{self, Event, tell};
 use crate::limits::{SESSION_STACK, THREAD_KEEP};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::any::Any;
@@ -85,6 +85,7 @@ pub fn spawn_vital(
     let work = move || {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
             tell(&Event::Panicked { session: name, what: &panic_text(&*panic) });
+            event::flush();
             std::process::exit(1);
         }
     };

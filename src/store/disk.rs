@@ -6,6 +6,10 @@
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
+use nix::sys::statfs::{
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC,
+    TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
+};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access, syncfs};
 use std::ffi::{OsStr, OsString};
@@ -82,6 +86,10 @@ pub trait DiskFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Makes all of the file's file system durable, names with it.
     fn sync_file_system(&self) -> io::Result<()>;
+    /// Whether [`DiskFile::sync_file_system`] is known to do that where this file lies.
+    fn is_synced_with_others(&self) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 /// What [`Disk::stat`] tells.
@@ -277,6 +285,16 @@ fn meta(found: &fs::Metadata) -> io::Result<Meta> {
     })
 }
 
+/// File systems of this machine's own disks, which one syncfs(2) makes durable.
+const WHOLE: [FsType; 6] = [
+    EXT4_SUPER_MAGIC,
+    XFS_SUPER_MAGIC,
+    BTRFS_SUPER_MAGIC,
+    F2FS_SUPER_MAGIC,
+    OVERLAYFS_SUPER_MAGIC,
+    TMPFS_MAGIC,
+];
+
 /// A file, and whether it is locked.
 struct RealFile(File, bool);
 
@@ -325,5 +343,11 @@ impl DiskFile for RealFile {
 
     fn sync_file_system(&self) -> io::Result<()> {
         Ok(syncfs(&self.0)?)
+    }
+
+    fn is_synced_with_others(&self) -> io::Result<bool> {
+        // Linux answers syncfs(2) for FUSE and others without asking whoever keeps the files; only fsync(2)
+        // reaches those.
+        Ok(WHOLE.contains(&fstatfs(&self.0)?.filesystem_type()))
     }
 }

@@ -4,7 +4,7 @@
 //! be told. Which system call does it is chosen in one place ([`Method::choose`]).
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
-use crate::limits::{OPEN_DRAFTS, SYNCFS_FROM, SYNCFS_FROM_APART};
+use crate::limits::OPEN_DRAFTS;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -18,11 +18,10 @@ pub enum Method {
 }
 
 impl Method {
-    /// `files` to come, in so many `dirs`; `much_beside`: something large is being written elsewhere,
-    /// and a syncfs would wait for all of it.
-    pub fn choose(files: usize, dirs: usize, much_beside: bool) -> Method {
-        let are_many = files >= if dirs > 1 { SYNCFS_FROM_APART } else { SYNCFS_FROM };
-        match are_many && !much_beside {
+    /// `files` to come, of which `from` are many; `much_beside`: something large is being written
+    /// elsewhere, and a syncfs would wait for all of it.
+    pub fn choose(files: usize, from: usize, much_beside: bool) -> Method {
+        match files >= from && !much_beside {
             true => Method::FileSystem,
             false => Method::EachFile,
         }
@@ -32,7 +31,9 @@ impl Method {
 /// Files and names that are not yet durable.
 pub struct Pending {
     method: Method,
-    /// Written, not synced (by `EachFile`).
+    /// Some of it lies where only [`Method::EachFile`] will do.
+    is_mixed: bool,
+    /// Written, not synced (by `EachFile`, or there).
     files: Vec<(PathBuf, Box<dyn DiskFile>)>,
     /// One open file of each file system (by `FileSystem`). Opened before anything was written
     /// there, so that no write error of this batch goes unreported.
@@ -45,7 +46,7 @@ pub struct Pending {
 impl Pending {
     pub fn new(method: Method) -> Pending {
         let (files, file_systems, dirs) = Default::default();
-        Pending { method, files, file_systems, dirs, failed: None }
+        Pending { method, is_mixed: false, files, file_systems, dirs, failed: None }
     }
 
     /// A new file, about to be written by `write`; then it waits for [`Pending::sync_data`].
@@ -56,24 +57,35 @@ impl Pending {
         write: impl FnOnce(&dyn DiskFile) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         match self.method {
-            Method::EachFile => {
-                write(&*file)?;
-                self.files.push((path, file));
-                if self.files.len() >= OPEN_DRAFTS {
-                    self.sync_files(); // bounded descriptors; what is synced early is only early
-                }
-                Ok(())
-            }
+            Method::EachFile => self.add_one(path, file, write),
             Method::FileSystem => {
                 let device = file.device().doing("look at", &path)?;
                 if self.file_systems.iter().any(|(known, ..)| *known == device) {
                     return write(&*file);
+                }
+                if !file.is_synced_with_others().doing("look at the disk of", &path)? {
+                    self.is_mixed = true;
+                    return self.add_one(path, file, write);
                 }
                 let written = write(&*file);
                 self.file_systems.push((device, path, file));
                 written
             }
         }
+    }
+
+    fn add_one(
+        &mut self,
+        path: PathBuf,
+        file: Box<dyn DiskFile>,
+        write: impl FnOnce(&dyn DiskFile) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        write(&*file)?;
+        self.files.push((path, file));
+        if self.files.len() >= OPEN_DRAFTS {
+            self.sync_files(); // bounded descriptors; what is synced early is only early
+        }
+        Ok(())
     }
 
     /// Makes all written so far durable. After an error none of it may be synced again: the kernel
@@ -89,7 +101,7 @@ impl Pending {
     /// A name was made in this directory. `apart`: its file was not added here, so no syncfs of
     /// ours need reach it.
     pub fn named(&mut self, dir: PathBuf, apart: bool) {
-        if apart || self.method == Method::EachFile {
+        if apart || self.is_mixed || self.method == Method::EachFile {
             self.dirs.insert(dir);
         }
     }

@@ -21,7 +21,7 @@ use super::entry::{Entry, Line, Progress};
 use super::locked;
 use super::maildir::{make_with_parents, sync_with_parents};
 use crate::id::is_id;
-use crate::limits::{MEMORY_BODY_MAX, NAME_TRIES, QUEUE_TMP_AGE};
+use crate::limits::{MEMORY_BODY_MAX, NAME_TRIES, QUEUE_TMP_AGE, SYNCFS_FROM};
 use reading::apply;
 pub(super) use reading::parse;
 use std::collections::BTreeSet;
@@ -159,7 +159,7 @@ impl Queue {
     pub fn insert_all(&self, entries: &[&Entry], write: &WriteEach<'_>) -> Result<(), StoreError> {
         let is_large = |entry: &&Entry| entry.size > MEMORY_BODY_MAX as u64;
         let mut pending =
-            Pending::new(Method::choose(entries.len(), 1, entries.iter().any(is_large)));
+            Pending::new(Method::choose(entries.len(), SYNCFS_FROM, entries.iter().any(is_large)));
         let (mut drafts, mut published) = (Vec::new(), Vec::new());
         for (index, entry) in entries.iter().enumerate() {
             let (draft, file) = self.draft(&entry.id)?;

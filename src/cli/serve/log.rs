@@ -10,7 +10,7 @@ use crate::store::locked;
 use env_logger::{Builder, Logger, Target};
 use log::{Log, Metadata, Record};
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 /// Makes this the log of the process. There is one; a second changes nothing.
 pub fn start(mut builder: Builder) {
@@ -61,23 +61,26 @@ impl Lines {
     /// Returns when all lines are out, or somebody else is at it who will see to them.
     fn write_all(&self) {
         loop {
-            let mut out = match self.out.try_lock() {
+            self.write(match self.out.try_lock() {
                 Ok(out) => out,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) if self.is_full() => locked(&self.out),
                 Err(TryLockError::WouldBlock) => return,
-            };
-            let Out { taken, to } = &mut *out;
-            std::mem::swap(taken, &mut *locked(&self.waiting));
-            // Nobody is left to tell when stderr is gone.
-            let _ = to.write_all(taken);
-            taken.clear();
-            drop(out);
+            });
             // Only now: whoever found the lock taken has put his line down before that.
             if locked(&self.waiting).is_empty() {
                 return;
             }
         }
+    }
+
+    /// Writes what waits, and lets go of the lock.
+    fn write(&self, mut out: MutexGuard<'_, Out>) {
+        let Out { taken, to } = &mut *out;
+        std::mem::swap(taken, &mut *locked(&self.waiting));
+        // Nobody is left to tell when stderr is gone.
+        let _ = to.write_all(taken);
+        taken.clear();
     }
 
     fn is_full(&self) -> bool {
@@ -95,8 +98,9 @@ impl Log for Together {
         self.lines.write_all();
     }
 
+    /// All that was put down before is out when this returns: the process may end.
     fn flush(&self) {
-        self.lines.write_all();
+        self.lines.write(locked(&self.lines.out));
     }
 }
 
@@ -106,12 +110,14 @@ mod tests {
     use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
     use std::thread;
 
-    /// What was written, one by one; each write waits for leave where there is a gate.
-    struct Paper(Sender<Vec<u8>>, Option<Receiver<()>>);
+    /// What was written, one by one; where there is a gate each write says that it has come there, and
+    /// waits for leave.
+    struct Paper(Sender<Vec<u8>>, Option<(Sender<()>, Receiver<()>)>);
 
     impl Write for Paper {
         fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-            if let Some(gate) = &self.1 {
+            if let Some((entered, gate)) = &self.1 {
+                let _ = entered.send(());
                 let _ = gate.recv();
             }
             let _ = self.0.send(octets.to_vec());
@@ -151,25 +157,24 @@ mod tests {
     fn nobody_waits_for_the_one_who_writes_before_much_waits() {
         let (sender, written) = unbounded();
         let (leave, gate) = bounded(0);
-        let lines = Arc::new(Lines::to(Box::new(Paper(sender, Some(gate)))));
+        let (entered, at_the_gate) = unbounded();
+        let lines = Arc::new(Lines::to(Box::new(Paper(sender, Some((entered, gate))))));
         thread::scope(|scope| {
             let first = scope.spawn(|| put(&lines, "first\n"));
-            // It has taken its line along, and waits for leave.
-            while lines.out.try_lock().is_ok() || !locked(&lines.waiting).is_empty() {
-                thread::yield_now();
-            }
+            at_the_gate.recv().unwrap();
             (0..10).for_each(|n| put(&lines, &format!("{n}\n")));
             let long = scope.spawn(|| put(&lines, &"x".repeat(LOG_PENDING)));
             while !lines.is_full() {
                 thread::yield_now();
             }
             assert!(!long.is_finished() && !first.is_finished());
-            (0..2).for_each(|_| leave.send(()).unwrap());
-            drop(leave); // whoever writes from now on has leave
+            // The process would end behind this: what was put down is out then.
+            let together = Together { logger: Builder::new().build(), lines: lines.clone() };
+            let end = scope.spawn(move || together.flush());
+            drop(leave); // from now on nobody waits at the gate
+            end.join().unwrap();
+            let out: Vec<u8> = written.try_iter().flatten().collect();
+            assert!(out.starts_with(b"first\n0\n1\n") && out.len() == 26 + LOG_PENDING);
         });
-        let mut parts = written.try_iter();
-        assert_eq!(parts.next().unwrap(), b"first\n");
-        let rest: Vec<u8> = parts.flatten().collect();
-        assert!(rest.starts_with(b"0\n1\n") && rest.len() == 20 + LOG_PENDING);
     }
 }

@@ -6,6 +6,7 @@ use super::log::{Entry, Mark};
 use super::model::{Fault, Recorder};
 use super::tree::{Tree, is_in};
 use super::world::{SPOOL, Watch, World, entry, maildir};
+use facteur::limits::SYNCFS_FROM_APART;
 use facteur::store::disk::Disk;
 use facteur::store::entry::{Line, What};
 use facteur::store::queue::Claimed;
@@ -44,9 +45,10 @@ pub struct Workload {
 }
 
 /// All of them.
-pub const WORKLOADS: [Workload; 13] = [
+pub const WORKLOADS: [Workload; 14] = [
     Workload { name: "one message, each file synced", before: homes, play: one_message },
     Workload { name: "a batch of two, each file synced", before: homes, play: small_batch },
+    Workload { name: "a batch of two, by one syncfs", before: homes, play: small_batch_together },
     Workload { name: "a batch for syncfs, new Maildirs", before: spool, play: large_batch },
     Workload { name: "the first start", before: nothing, play: first_start },
     Workload { name: "a large message and a small one", before: homes, play: large_message },
@@ -143,10 +145,21 @@ fn one_message(scene: &mut Scene) -> Result<(), String> {
 
 fn small_batch(scene: &mut Scene) -> Result<(), String> {
     let world = scene.start()?;
+    batch_of_two(scene, &world);
+    Ok(())
+}
+
+/// As a server does it, whose directories lie on a real disk.
+fn small_batch_together(scene: &mut Scene) -> Result<(), String> {
+    let world = scene.start()?.with_syncfs_from(SYNCFS_FROM_APART);
+    batch_of_two(scene, &world);
+    Ok(())
+}
+
+fn batch_of_two(scene: &mut Scene, world: &World) {
     let first = scene.letter("first", "a@far.test", &["ann@mx.test", "new@mx.test"], 0);
     let second = scene.letter("second", "a@far.test", &["x@far.test", "ann@mx.test"], 0);
-    scene.send(&world, &[first, second], BUDGET);
-    Ok(())
+    scene.send(world, &[first, second], BUDGET);
 }
 
 fn large_batch(scene: &mut Scene) -> Result<(), String> {

@@ -93,6 +93,12 @@ impl World {
         Ok(world)
     }
 
+    /// One whose files in several directories are synced together from so many on.
+    pub fn with_syncfs_from(self, files: usize) -> World {
+        let post = Post::new(Arc::new(self.disk.clone()), self.queue.clone(), "mx.test");
+        World { post: Arc::new(post.with_syncfs_from(files)), ..self }
+    }
+
     /// Sessions whose messages make one batch; gives what each was told at last.
     pub fn send(&self, letters: &[Letter], budget: usize) -> Vec<String> {
         self.disk.set_phase("session");
