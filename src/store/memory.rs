@@ -42,6 +42,8 @@ struct Inner {
     /// What is free; none: any number of octets.
     room: Option<u64>,
     claimed: BTreeSet<PathBuf>,
+    /// A syncfs would not reach it.
+    is_remote: bool,
 }
 
 #[derive(Clone)]
@@ -67,6 +69,11 @@ impl MemoryDisk {
     /// From now on nothing fails any more.
     pub fn clear_fault(&self) {
         self.inner().fault = None;
+    }
+
+    /// From now on it is one that keeps what each file's own sync asks for, and nothing else.
+    pub fn set_remote(&self) {
+        self.inner().is_remote = true;
     }
 
     /// From now on it says that so many octets are free; none of them is ever used up.
@@ -326,6 +333,10 @@ impl DiskFile for MemoryFile {
 
     fn sync_file_system(&self) -> io::Result<()> {
         self.disk.step("sync_file_system", &self.path).map(drop)
+    }
+
+    fn is_synced_with_others(&self) -> io::Result<bool> {
+        Ok(!self.disk.inner().is_remote)
     }
 }
 
