@@ -37,13 +37,17 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     // Only said: it may be made by then.
     reach::out_of_reach(&site.config, user.as_ref()).iter().for_each(|line| complain(line));
     // Still root where there is no run_as, while the server may be another: its spool shows who.
-    let server = reach::server(&config, user.as_ref());
-    let tried = privileges::as_user(server.as_ref(), || {
-        reach::is_as_server(&config, user.as_ref()).then(|| try_out(request, &site))
-    });
-    let works = match tried.map_err(Failure::Failed)? {
-        Some(works) => works?,
-        None => !untried(request),
+    let works = match reach::server(&config, user.as_ref()) {
+        Ok(server) => {
+            let tried = privileges::as_user(server.as_ref(), || {
+                reach::is_as_server(&config, user.as_ref()).then(|| try_out(request, &site))
+            });
+            match tried.map_err(Failure::Failed)? {
+                Some(works) => works?,
+                None => !untried(request, "only root and the server's user can say what it meets"),
+            }
+        }
+        Err(why) => !untried(request, &why),
     };
     let is_good = works && !flaws.iter().any(|(flaw, _)| flaw.is_fatal());
     match is_good && bad.is_empty() {
@@ -65,10 +69,12 @@ fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
     Ok(works)
 }
 
-/// Somebody else's rights say nothing of the server's. Whether somebody asked for what was not done.
-fn untried(request: &Request) -> bool {
+/// Somebody else's rights say nothing of the server's. Whether somebody asked for what was not done: that
+/// is a failure, and mailboxes are tried unasked.
+fn untried(request: &Request, why: &str) -> bool {
+    complain(&format!("mailboxes were not tried: {why}"));
     if request.disk {
-        complain("the disks were not tried: only root and the server's user can say what it meets");
+        complain(&format!("the disks were not tried: {why}"));
     }
     request.disk
 }

@@ -23,13 +23,17 @@ pub fn user(config: &Config) -> Result<Option<User>, String> {
 }
 
 /// Whom the server runs as, as far as that shows without it: the user of `run_as`, else the owner of the
-/// spool, which it has made. None: who asks.
-pub fn server(config: &Config, user: Option<&User>) -> Option<User> {
-    let owner = || {
-        let uid = fs::metadata(&config.spool).ok()?.uid();
-        User::from_uid(Uid::from_raw(uid)).ok().flatten()
-    };
-    user.cloned().or_else(owner)
+/// spool, which it has made. None: who asks. Fails where root asks and cannot become that owner: nothing
+/// may be tried as root in the stead of somebody else.
+pub fn server(config: &Config, user: Option<&User>) -> Result<Option<User>, String> {
+    let (None, Ok(spool)) = (user, fs::metadata(&config.spool)) else { return Ok(user.cloned()) };
+    let uid = Uid::from_raw(spool.uid());
+    match User::from_uid(uid).ok().flatten() {
+        None if geteuid().is_root() && !uid.is_root() => Err(format!(
+            "the spool belongs to uid {uid}, which has no name here; set run_as, or run this as that user"
+        )),
+        found => Ok(found),
+    }
 }
 
 /// Whether this process may do what the server may do. Where nobody can say who that is, it is taken for

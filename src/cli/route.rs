@@ -42,7 +42,7 @@ pub fn run(request: &Request, addresses: &[&str]) -> Result<(), Failure> {
         Err(why) => return Err(Failure::Failed(why)),
     };
     // Nothing below is done as root, unless the server is root; whoever is not looks as himself.
-    let server = reach::server(&config, user.as_ref());
+    let server = reach::server(&config, user.as_ref()).map_err(Failure::Failed)?;
     privileges::become_user(server.as_ref()).map_err(Failure::Failed)?;
     let is_judge = is_known && reach::is_as_server(&config, user.as_ref());
     let (site, _) = Site::read_names(config).map_err(|error| Failure::Failed(error.to_string()))?;
