@@ -17,6 +17,9 @@ pub const CHECK_MAILDIRS: usize = 10_000;
 /// Mailboxes that are named one by one when they take no mail; one reason is mostly that of all.
 pub const CHECK_NAMED: usize = 20;
 
+/// Users whose homes are looked at for one where a disk can be tried.
+pub const CHECK_HOMES: usize = 100;
+
 /// Syncs of a file by which a disk is judged.
 pub const DISK_SYNCS: usize = 20;
 

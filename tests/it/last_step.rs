@@ -263,5 +263,5 @@ fn check_tries_the_disks() {
     let place = Place::new();
     place.write("facteur.toml", config("").replace("\"spool\"", "\"/proc/facteur\""));
     let (status, _, err) = run_clean(&place, &["check", "--disk"]);
-    assert!(status == 1 && err.contains("/proc (proc) cannot keep mail: cannot make "), "{err}");
+    assert!(status == 1 && err.contains("/proc (proc) cannot keep mail: cannot create "), "{err}");
 }
