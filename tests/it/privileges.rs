@@ -5,7 +5,7 @@ use crate::servers::{Binary, FACTEUR};
 use crate::support::{
     PATIENCE, Place, config, has_program, make_maildir, skip, text, tree, within,
 };
-use nix::unistd::{User, geteuid};
+use nix::unistd::{Uid, User, geteuid};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -34,6 +34,10 @@ fn place_of_nobody() -> Option<(Place, User)> {
 
 fn as_nobody(more: &str) -> String {
     config(more).replace("spool =", "run_as = \"nobody\"\nspool =")
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 /// A value of a thread's status, as the kernel writes it.
@@ -161,7 +165,10 @@ fn a_maildir_that_only_root_may_write_is_named() {
     }
     for dir in tree(&place.at("mail")).iter().chain([&place.at("mail")]) {
         chown(dir, Some(nobody.uid.as_raw()), None).unwrap();
+        set_mode(dir, 0o755);
     }
+    set_mode(&place.at("facteur.toml"), 0o644);
+    set_mode(&place.at("users"), 0o644);
     let output = run(&place, "check");
     assert!(output.status.success(), "{}", text(&output.stderr));
     let tmp = place.maildir("bob").join("tmp");
@@ -194,6 +201,10 @@ fn without_run_as_the_spool_shows_who_the_server_is() {
     let file = place.write("facteur.toml", config(""));
     make_maildir(&place.maildir("ann"));
     fs::create_dir(place.at("spool")).unwrap();
+    for path in tree(place.path()) {
+        let mode = if path.is_dir() { 0o755 } else { 0o644 };
+        set_mode(&path, mode);
+    }
     let ask = |command: &mut Command, words: &[&str]| {
         let output = command.arg("-c").arg(&file).args(words).output().unwrap();
         (output.status.code().unwrap(), text(&output.stdout) + &text(&output.stderr))
@@ -218,7 +229,78 @@ fn without_run_as_the_spool_shows_who_the_server_is() {
     let (status, said) = ask(&mut other(), &["route", "ann@mx.test"]);
     let step = "no delivery is tried: the server is the owner of the spool, and this is nobody\n";
     assert!(status == 0 && said.contains(step) && said.contains("delivered to ann@"), "{said}");
-    assert_eq!(ask(&mut other(), &["check"]).0, 0);
+    let (status, said) = ask(&mut other(), &["check"]);
+    let why = "mailboxes were not tried: only root and the server's user can say what it meets\n";
+    assert!(status == 0 && said.contains(why), "{said}");
     let (status, said) = ask(&mut other(), &["check", "--disk"]);
     assert!(status == 1 && said.contains("the disks were not tried"), "{said}");
+}
+
+#[test]
+fn nothing_is_tried_as_root_where_the_server_has_no_name() {
+    let Some((place, _)) = place_of_nobody() else { return };
+    let uid = 1_234_567_890;
+    if User::from_uid(Uid::from_raw(uid)).unwrap().is_some() {
+        return skip("somebody has that number");
+    }
+    place.write("facteur.toml", config(""));
+    fs::create_dir(place.at("spool")).unwrap();
+    if chown(place.at("spool"), Some(uid), None).is_err() {
+        return skip("not every user can be had here");
+    }
+    let why =
+        format!("the spool belongs to uid {uid}, which has no name here; set run_as, or run ");
+    for (words, status, begin) in [
+        (&["route", "ann@mx.test"][..], 1, ""),
+        (&["check"], 0, "mailboxes were not tried: "),
+        (&["check", "--disk"], 1, "the disks were not tried: "),
+    ] {
+        let mut command = Command::new(FACTEUR);
+        let output = command.arg("-c").arg(place.at("facteur.toml")).args(words).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(status), "{words:?}: {said}");
+        assert!(said.contains(&format!("{begin}{why}")), "{words:?}: {said}");
+        assert!(!text(&output.stdout).contains("delivered"), "{words:?}");
+    }
+}
+
+#[test]
+fn homes_of_users_above_which_nothing_can_be_written_or_listed() {
+    let Some((place, nobody)) = place_of_nobody() else { return };
+    let there = as_nobody("").replace("mail/{domain}/{user}", "homes/{user}/Maildir");
+    let file = place.write("facteur.toml", there.replace("any_user = true", "users = \"users\""));
+    // Only the second of them can have a Maildir, and has none yet.
+    let users = place.write("users", "ann:{PLAIN}x:::::\nbob:{PLAIN}x:::::\n");
+    fs::create_dir_all(place.at("homes/bob")).unwrap();
+    chown(place.at("homes/bob"), Some(nobody.uid.as_raw()), None).unwrap();
+    fs::create_dir(place.at("spool")).unwrap();
+    chown(place.at("spool"), Some(nobody.uid.as_raw()), None).unwrap();
+    let homes = place.at("homes");
+    [&place.at("homes/bob"), &place.at("spool"), &homes]
+        .iter()
+        .for_each(|dir| set_mode(dir, 0o755));
+    [&file, &users].iter().for_each(|file| set_mode(file, 0o644));
+    let check = || {
+        let mut command = Command::new(FACTEUR);
+        let output = command.arg("-c").arg(&file).args(["check", "--disk"]).output().unwrap();
+        (output.status.code().unwrap(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (status, said) = check();
+    assert!(status == 1 && said.contains("delivered to ann@mx.test: "), "{said}");
+    for words in ["cannot keep mail", "not tried", "bob@"] {
+        assert!(!said.contains(words), "{said}");
+    }
+    // Nobody is listed, and nobody can be: mail for bob is delivered all the same.
+    place.write("facteur.toml", there.replace("any_user = true", ""));
+    set_mode(&homes, 0o711);
+    let (status, said) = check();
+    let doubts = ["its mailboxes were not tried: cannot list ", "the disk was not tried: "];
+    for doubt in doubts {
+        let line = format!("facteur.toml:7: domain.\"mx.test\".maildir: {doubt}");
+        assert!(status == 0 && said.contains(&line), "{said}");
+    }
+    // Where not even names can be looked up, nothing is.
+    set_mode(&homes, 0o700);
+    assert_eq!(check().0, 1);
+    assert!(tree(&place.at("homes/bob")).is_empty() && tree(&place.at("spool")).is_empty());
 }

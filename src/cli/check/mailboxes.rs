@@ -13,7 +13,9 @@ use crate::route::{End, POSTMASTER, existing_users, resolve};
 use crate::sandbox::maildir_root;
 use crate::site::{Local, Site};
 use crate::store::disk::RealDisk;
+use nix::unistd::{AccessFlags, eaccess};
 use std::collections::BTreeMap;
+use std::io::ErrorKind::PermissionDenied;
 use std::path::PathBuf;
 
 /// What was found.
@@ -34,7 +36,7 @@ pub fn look(site: &Site) -> Found {
             continue;
         }
         let place = site.config.place(&format!("{}.maildir", local.config.key));
-        for (maildir, mailbox) in maildirs(site, local, &mut found) {
+        for (maildir, mailbox) in maildirs(site, local, &place, &mut found) {
             let Some(error) = obstacle(&maildir) else { continue };
             bad += 1;
             if bad <= CHECK_NAMED {
@@ -50,7 +52,12 @@ pub fn look(site: &Site) -> Found {
 
 /// The Maildirs of a domain's users, each once: of those who are listed, or else have one; and of those
 /// to whom its postmaster, its aliases and its `catch_all` lead, here or at another domain of ours.
-fn maildirs(site: &Site, local: Local<'_>, found: &mut Found) -> BTreeMap<PathBuf, Mailbox> {
+fn maildirs(
+    site: &Site,
+    local: Local<'_>,
+    place: &str,
+    found: &mut Found,
+) -> BTreeMap<PathBuf, Mailbox> {
     let name = &local.config.name;
     let mailbox =
         |user: &str| Mailbox { local: LocalPart::of_user(user), host: Host::Domain(name.clone()) };
@@ -66,11 +73,18 @@ fn maildirs(site: &Site, local: Local<'_>, found: &mut Found) -> BTreeMap<PathBu
                 all.extend(users.map(|user| (local.maildir(&user), mailbox(&user))));
                 if all.len() > CHECK_MAILDIRS {
                     let gap =
-                        format!("{name}: only the first {CHECK_MAILDIRS} Maildirs were tried");
+                        format!("{place}: only the first {CHECK_MAILDIRS} Maildirs were tried");
                     found.gaps.push(gap);
                 }
             }
-            Err(error) => found.bad.push(format!("{name}: {error}")),
+            // Where names can be looked up but not listed, mail is delivered all the same.
+            Err(error)
+                if error.source.kind() == PermissionDenied
+                    && eaccess(&error.path, AccessFlags::X_OK).is_ok() =>
+            {
+                found.gaps.push(format!("{place}: its mailboxes were not tried: {error}"));
+            }
+            Err(error) => found.bad.push(format!("{place}: {error}")),
         },
     }
     let aliases = local.aliases.into_iter().flat_map(|aliases| aliases.iter());
