@@ -11,12 +11,13 @@ use crate::mail::header::is_mbox_from;
 use crate::mail::words;
 use encoding_rs::{Encoding, WINDOWS_1252};
 use mail_parser::decoders::base64::base64_decode;
-use mail_parser::decoders::html::html_to_text;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
 use mail_parser::parsers::MessageStream;
 use mail_parser::{ContentType, HeaderValue};
 use memchr::memchr;
 use std::borrow::Cow;
+
+mod html;
 
 /// Fields that are shown, in this order.
 const SHOWN: [&str; 7] = ["Subject", "From", "To", "Cc", "Date", "Message-ID", "Reply-To"];
@@ -61,12 +62,11 @@ pub fn read(octets: &[u8]) -> Reading {
     let texts = reader.part(&head, PARTS_DEPTH);
     let mut reading = reader.reading;
     reading.is_of_html = !texts.is_empty() && texts.iter().all(|text| text.is_html);
-    for Text { is_html, text } in texts {
-        let plain = if is_html { html_to_text(&text) } else { text };
+    for Text { text, .. } in texts {
         if !reading.text.is_empty() && !reading.text.ends_with('\n') {
             reading.text.push('\n');
         }
-        reading.text.push_str(&plain);
+        reading.text.push_str(&text);
     }
     if reading.text.len() > TEXT_SHOWN {
         let end = reading.text.floor_char_boundary(TEXT_SHOWN);
@@ -78,6 +78,7 @@ pub fn read(octets: &[u8]) -> Reading {
 
 /// One run of text.
 struct Text {
+    /// It was HTML.
     is_html: bool,
     text: String,
 }
@@ -162,7 +163,8 @@ impl Reader {
         let is_broken = main == "multipart" && depth > 0;
         if (is_text || is_broken) && !disposition.is_some_and(ContentType::is_attachment) {
             let charset = kind.and_then(|kind| kind.attribute("charset"));
-            return vec![Text { is_html: sub == "html", text: decoded(head, charset) }];
+            let (is_html, text) = (sub == "html", decoded(head, charset));
+            return vec![Text { is_html, text: if is_html { html::text(&text) } else { text } }];
         }
         let name = disposition.and_then(|it| it.attribute("filename"));
         let name = name.or_else(|| kind.and_then(|kind| kind.attribute("name")));
@@ -174,7 +176,8 @@ impl Reader {
         Vec::new()
     }
 
-    /// Of alternatives the plain text, or else the first that has any.
+    /// Of alternatives the plain text, or else the first that has any: some programs write an empty plain
+    /// text beside their HTML.
     fn parts(&mut self, parts: &[&[u8]], is_choice: bool, depth: usize) -> Vec<Text> {
         let mut found: Vec<Vec<Text>> = Vec::new();
         for octets in parts {
@@ -191,8 +194,9 @@ impl Reader {
         if !is_choice {
             return found.into_iter().flatten().collect();
         }
-        let plain = found.iter().position(|texts| texts.iter().all(|text| !text.is_html));
-        found.into_iter().nth(plain.unwrap_or(0)).unwrap_or_default()
+        let has_words = |texts: &&mut Vec<Text>| texts.iter().any(|it| !it.text.trim().is_empty());
+        found.sort_by_key(|texts| texts.iter().any(|text| text.is_html));
+        found.iter_mut().find(has_words).map(std::mem::take).unwrap_or_default()
     }
 }
 

@@ -85,6 +85,41 @@ fn of_html_only_its_words_are_left() {
 }
 
 #[test]
+fn a_blank_alternative_hides_no_other() {
+    let read = |plain: &str, html: &str| {
+        let part = |kind: &str, text: &str| format!("--c\nContent-Type: text/{kind}\n\n{text}\n");
+        let parts = [part("plain", plain), part("html", html)].concat();
+        let head = "Content-Type: multipart/alternative; boundary=c\n\n";
+        let reading = read(format!("{head}{parts}--c--\n").as_bytes());
+        (reading.text, reading.is_of_html)
+    };
+    assert_eq!(read(" \n\u{a0}\n", "<p>News</p>"), ("News\n".to_owned(), true));
+    assert_eq!(read("Text", "<p>News</p>"), ("Text".to_owned(), false));
+    assert_eq!(read("", "<img src=x>"), (String::new(), false));
+}
+
+#[test]
+fn html_keeps_its_lines_and_hides_what_is_for_programs() {
+    for (html, text) in [
+        ("<div>Pay 10</div><div>20 days</div>", "Pay 10\n20 days\n"),
+        ("<TABLE width=1><tr><td>Total</td><TD class=x>5</TD></tr></TABLE>", "Total 5\n"),
+        ("<h1>A</h1>\n<ul>\n <li>b <b>c</b> d\n <li>e</ul>", "A\nb c d\ne\n"),
+        ("one<br/>two<BR>\n<br>three<hr>four", "one\ntwo\n\nthree\nfour"),
+        ("<style type=\"text/css\">p { a: b }</style><p>x", "x"),
+        ("<SCRIPT src='a'>if (a < b) {'</p>'}</Script >x", "x"),
+        ("<head profile=a><title lang=de>T</title><meta x></head>x", "x"),
+        ("<!-- <p>no --><!--[if mso]><style>p{}</style><![endif]-->x<!-->y", "xy"),
+        ("1 < 2 &lt;b&gt; <3 &amp; <i>4</i>", "1 < 2 <b> <3 & 4"),
+        ("x<style>p{}", "x"),
+        ("x<", "x<"),
+        ("x<a", "x"),
+        ("x<!--y", "x"),
+    ] {
+        assert_eq!(html::text(html), text, "{html}");
+    }
+}
+
+#[test]
 fn hostile_nesting_is_bounded() {
     let deep = "Content-Type: multipart/mixed; boundary=b\n\n--b\n".repeat(20_000);
     assert!(read(deep.as_bytes()).attached.len() <= PARTS_MAX);
