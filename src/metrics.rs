@@ -20,7 +20,7 @@ mod waiting;
 use crate::event::{Event, present, recent, tell};
 use crate::handoff::{Census, Hints};
 use crate::limits::{CENSUS_KEEP, HTTP_CONNECTIONS, MAILBOXES_SHOWN};
-use crate::net::http::{self, Answer, Page};
+use crate::net::http::{self, Answer, Page, Request};
 use crate::net::peer::Peers;
 use crate::net::registry::Registry;
 use crate::site::{Current, Site};
@@ -98,7 +98,7 @@ impl Metrics {
                 uid.is_some_and(|uid| uid == 0 || uid == geteuid().as_raw())
             };
             let site = place.0.current.get();
-            let page = |target: &str| place.0.answer(&site, target, is_trusted);
+            let page = |request: &Request| place.0.answer(&site, request, is_trusted);
             // Who is gone or too slow has no log of its own: nothing came of it.
             let _ = http::answer(stream, site.config.hostname.as_str(), page);
         };
@@ -107,11 +107,14 @@ impl Metrics {
         }
     }
 
-    /// `is_trusted`: whether who asks may read stories and mail.
-    fn answer(&self, site: &Site, target: &str, is_trusted: impl FnOnce() -> bool) -> Answer {
-        let Some(Target { path, page }) = Target::parse(target) else { return Answer::Missing };
+    /// `is_trusted`: whether who asks may read stories and mail. A proxy of root's is not who asks.
+    fn answer(&self, site: &Site, asked: &Request, is_trusted: impl FnOnce() -> bool) -> Answer {
+        let Some(Target { path, page }) = Target::parse(&asked.target) else {
+            return Answer::Missing;
+        };
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        if matches!(path[..], [MAIL | TRACE, ..]) && !is_trusted() {
+        let is_private = matches!(path[..], [MAIL | TRACE, ..]);
+        if is_private && (asked.is_forwarded || !is_trusted()) {
             return Answer::Forbidden(Page { kind: HTML, body: forbidden(site) });
         }
         let disk = &*self.disk;
@@ -187,10 +190,11 @@ fn forbidden(site: &Site) -> Vec<u8> {
     let html = Html::default().raw(
         "<h1>Only for root and the server's user</h1>\n<section>\
          <p>Mail and stories are shown to root and to the user that the server runs as, who can read \
-         their files as well, and only over a connection within this machine.</p>\
+         their files as well, and only over a connection within this machine, without a proxy.</p>\
          <p>There: <code>sudo curl http://127.0.0.1:9025/mail</code>, or <code>facteur mail list</code> \
          and <code>facteur trace</code> as one of them.</p>\
-         <p>From elsewhere: <code>ssh -L 9025:127.0.0.1:9025 root@this-host</code>, and then \
+         <p>From elsewhere, on a machine that only you use, as it opens the port there to everybody: \
+         <code>ssh -L 9025:127.0.0.1:9025 root@this-host</code>, and then \
          <code>http://localhost:9025/</code> in your browser.</p></section>\n",
     );
     html.page(site.config.hostname.as_str(), "Only for root and the server's user", Html::default())

@@ -31,9 +31,11 @@ pub struct Page {
 
 /// A request that is well formed and for us.
 #[derive(Debug, PartialEq, Eq)]
-struct Request {
-    /// As it came, with what follows a `?`.
-    target: String,
+pub struct Request {
+    /// A path as it came, with what follows a `?`.
+    pub target: String,
+    /// A proxy fetches it for somebody else, and says so.
+    pub is_forwarded: bool,
     /// HEAD: all but the page is wanted.
     is_head: bool,
 }
@@ -51,21 +53,23 @@ const FIELDS_TOO_LARGE: Status = (431, "Request Header Fields Too Large");
 const UNAVAILABLE: Status = (503, "Service Unavailable");
 const OTHER_VERSION: Status = (505, "HTTP Version Not Supported");
 
-/// Answers one request and ends the connection. `page`: what a target leads to, a path with what may
-/// follow a `?`. Fails where the client is too slow or gone; nobody is left to tell then.
+/// Fields by which a proxy says that it is one (RFC 7239, RFC 9110 §7.6.3).
+const FORWARDED: [&str; 3] = ["Forwarded", "X-Forwarded-For", "Via"];
+
+/// Answers one request and ends the connection. `page`: what a request leads to. Fails where the client is too slow or gone; nobody is left to tell then.
 pub fn answer(
     stream: TcpStream,
     hostname: &str,
-    page: impl FnOnce(&str) -> Answer,
+    page: impl FnOnce(&Request) -> Answer,
 ) -> io::Result<()> {
     let mut socket = Socket::new(Arc::new(stream));
     let asked = read(&mut socket)?.and_then(|head| parse(&head, hostname));
     let octets = match asked {
         Err(status) => response(status, None, false),
-        Ok(Request { target, is_head }) => match page(&target) {
-            Answer::Missing => response(NOT_FOUND, None, is_head),
-            Answer::Forbidden(page) => response(FORBIDDEN, Some(page), is_head),
-            Answer::Page(page) => response((200, "OK"), Some(page), is_head),
+        Ok(request) => match page(&request) {
+            Answer::Missing => response(NOT_FOUND, None, request.is_head),
+            Answer::Forbidden(page) => response(FORBIDDEN, Some(page), request.is_head),
+            Answer::Page(page) => response((200, "OK"), Some(page), request.is_head),
         },
     };
     socket.write_all(&octets, Instant::now() + HTTP_TIME)?;
@@ -116,7 +120,7 @@ fn parse(head: &[u8], hostname: &str) -> Result<Request, Status> {
     if line.contains(char::is_control) || method.is_empty() || !version.starts_with("HTTP/") {
         return Err(BAD);
     }
-    let mut hosts = Vec::new();
+    let (mut hosts, mut is_forwarded) = (Vec::new(), false);
     for field in lines {
         let (name, value) = field.split_once(':').ok_or(BAD)?;
         // A line that continues another one, or ends otherwise than lines do.
@@ -124,6 +128,7 @@ fn parse(head: &[u8], hostname: &str) -> Result<Request, Status> {
         if name.is_empty() || !name.chars().all(is_name) || value.contains(['\r', '\n', '\0']) {
             return Err(BAD);
         }
+        is_forwarded |= FORWARDED.iter().any(|known| name.eq_ignore_ascii_case(known));
         if name.eq_ignore_ascii_case("host") {
             hosts.push(value.trim_matches([' ', '\t']));
         }
@@ -144,7 +149,7 @@ fn parse(head: &[u8], hostname: &str) -> Result<Request, Status> {
     if !target.starts_with('/') {
         return Err(BAD);
     }
-    Ok(Request { target: target.to_owned(), is_head })
+    Ok(Request { target: target.to_owned(), is_forwarded, is_head })
 }
 
 /// Whether a Host field names us: no other site's name leads to an IP address as such.
@@ -221,7 +226,13 @@ mod tests {
             assert_eq!(status(head), code, "{head:?}");
         }
         let asked = parse(b"HEAD /a?b HTTP/1.1\r\nHost: [::1]:80", "mx.test");
-        assert_eq!(asked, Ok(Request { target: "/a?b".to_owned(), is_head: true }));
+        let (target, is_forwarded) = ("/a?b".to_owned(), false);
+        assert_eq!(asked, Ok(Request { target, is_forwarded, is_head: true }));
+        for field in ["forwarded: for=192.0.2.1", "X-FORWARDED-FOR:192.0.2.1", "Via: 1.1 x"] {
+            let asked =
+                parse(format!("GET / HTTP/1.1\r\nHost: mx.test\r\n{field}").as_bytes(), "mx.test");
+            assert!(asked.is_ok_and(|request| request.is_forwarded), "{field}");
+        }
     }
 
     #[test]

@@ -128,6 +128,26 @@ fn a_story_is_told_as_the_command_tells_it() {
     server.stop();
 }
 
+#[test]
+fn a_proxy_gets_no_mail() {
+    let place = Place::new();
+    let (server, address) = serve(&place, "");
+    server.client().delivered(&["ann@mx.test"], b"Subject: secret\r\n\r\nHello.\r\n");
+    let asked = |path: &str, field: &str| {
+        said(address, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{field}\r\n").as_bytes())
+    };
+    for path in ["/mail", "/mail/ann@mx.test", "/trace/ann@mx.test"] {
+        for field in ["Forwarded: for=192.0.2.1", "x-forwarded-for: 192.0.2.1", "Via: 1.1 proxy"] {
+            let answer = asked(path, &format!("{field}\r\n"));
+            assert!(status(&answer) == 403 && answer.contains("without a proxy"), "{answer}");
+            assert!(!answer.contains("ann@"), "{answer}");
+        }
+    }
+    assert_eq!(status(&asked("/mail", "X-Other: x\r\n")), 200);
+    assert_eq!(status(&asked("/", "Via: 1.1 proxy\r\n")), 200);
+    server.stop();
+}
+
 /// What another user of this machine gets; status and page.
 fn as_nobody(address: SocketAddr, path: &str) -> (u16, String) {
     let url = format!("http://{address}{path}");
