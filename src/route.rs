@@ -457,6 +457,13 @@ pub fn existing_users<'a>(
     disk: &'a dyn Disk,
     local: Local<'a>,
 ) -> Result<impl Iterator<Item = String> + 'a, StoreError> {
+    // Looked at one by one, so that who wants the first need not look at all.
+    let exists = move |name: &String| maildir::exists(disk, &local.maildir(name)).unwrap_or(false);
+    Ok(possible_users(disk, local)?.into_iter().filter(exists))
+}
+
+/// Who may have a Maildir by what lies where Maildirs are, in order; whether each has one is not looked at.
+pub fn possible_users(disk: &dyn Disk, local: Local<'_>) -> Result<Vec<String>, StoreError> {
     // The segment of the path that holds the name, what stands around it there, and what is above.
     let template = local.maildir("{user}").to_string_lossy().into_owned();
     let (before, after) = template.split_once("{user}").unwrap_or((&template, ""));
@@ -476,8 +483,5 @@ pub fn existing_users<'a>(
         .filter(|name| LocalPart::from_plain(name).is_ok())
         .collect();
     users.sort();
-    // Looked at one by one, so that who wants the first need not look at all.
-    Ok(users
-        .into_iter()
-        .filter(move |name| maildir::exists(disk, &local.maildir(name)).unwrap_or(false)))
+    Ok(users)
 }

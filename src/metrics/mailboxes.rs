@@ -3,10 +3,11 @@
 use super::html::Html;
 use super::page::section;
 use crate::limits::{COUNT_TIME, MAILBOXES_PAGE, NAMES_COUNTED};
-use crate::route::existing_users;
+use crate::route::possible_users;
 use crate::site::{Local, Site};
 use crate::store::disk::Disk;
 use crate::store::mailbox::browse::{self, Count};
+use crate::store::maildir;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -27,14 +28,25 @@ pub(super) struct Listing {
 /// One mailbox.
 pub(super) struct Row {
     pub address: String,
-    /// Or why it cannot be counted.
-    pub count: Result<Count, String>,
+    /// Or why it cannot be counted; none where that would take too long.
+    pub count: Option<Result<Count, String>>,
 }
 
-/// `take` mailboxes behind the first `skip`. Stops where it costs too much, and says so.
+/// `take` mailboxes behind the first `skip`. Where counting costs too much, it only names them.
 pub(super) fn list(site: &Site, disk: &dyn Disk, skip: usize, take: usize) -> Listing {
-    let deadline = Instant::now() + COUNT_TIME;
-    let (mut listing, mut index, mut left) = (Listing::default(), 0, NAMES_COUNTED);
+    list_within(site, disk, skip, take, Instant::now() + COUNT_TIME, NAMES_COUNTED)
+}
+
+/// `left`: how many names of messages may be looked at, for all mailboxes.
+fn list_within(
+    site: &Site,
+    disk: &dyn Disk,
+    skip: usize,
+    take: usize,
+    deadline: Instant,
+    mut left: usize,
+) -> Listing {
+    let (mut listing, mut index) = (Listing::default(), 0);
     for local in site.domains() {
         let names = match users(disk, local) {
             Ok(names) => names,
@@ -43,11 +55,11 @@ pub(super) fn list(site: &Site, disk: &dyn Disk, skip: usize, take: usize) -> Li
                 continue;
             }
         };
-        for name in names {
-            if Instant::now() >= deadline || left == 0 {
-                listing.stopped =
-                    Some("The rest is not counted: that would take too long.".to_owned());
-                return listing;
+        for (name, is_named) in names {
+            let (path, is_late) = (local.maildir(&name), Instant::now() >= deadline);
+            // Who is late takes a name for a mailbox rather than look whether it is one.
+            if !is_named && !is_late && !maildir::exists(disk, &path).unwrap_or(false) {
+                continue;
             }
             index += 1;
             if index <= skip {
@@ -57,30 +69,30 @@ pub(super) fn list(site: &Site, disk: &dyn Disk, skip: usize, take: usize) -> Li
                 listing.has_more = true;
                 return listing;
             }
-            let count = browse::count(disk, &local.maildir(&name), left);
-            left = left.saturating_sub(count.as_ref().map_or(1, |count| count.all + 1));
-            let address = format!("{name}@{}", local.config.name);
-            listing.rows.push(Row { address, count: count.map_err(|error| error.to_string()) });
+            let count = (!is_late && left > 0).then(|| browse::count(disk, &path, left));
+            if let Some(count) = &count {
+                left = left.saturating_sub(count.as_ref().map_or(1, |count| count.all + 1));
+            }
+            let count = count.map(|count| count.map_err(|error| error.to_string()));
+            listing.rows.push(Row { address: format!("{name}@{}", local.config.name), count });
         }
     }
     listing
 }
 
-/// Who has a mailbox: all of the users file, and where others may have one, who has one already.
-fn users<'a>(
-    disk: &'a dyn Disk,
-    local: Local<'a>,
-) -> Result<Box<dyn Iterator<Item = String> + 'a>, String> {
-    let named: Option<BTreeSet<String>> =
-        local.users.map(|users| users.names().map(str::to_owned).collect());
-    if local.users.is_some() && !local.config.any_user {
-        return Ok(Box::new(named.unwrap_or_default().into_iter()));
+/// Who has a mailbox: all of the users file, and where others may have one, who may have one already.
+/// With each, whether it is in the file.
+fn users(disk: &dyn Disk, local: Local<'_>) -> Result<Vec<(String, bool)>, String> {
+    let names = local.users.into_iter().flat_map(|users| users.names().map(str::to_owned));
+    let named: BTreeSet<String> = names.collect();
+    let mut others = Vec::new();
+    if local.users.is_none() || local.config.any_user {
+        let lower: BTreeSet<String> = named.iter().map(|name| name.to_ascii_lowercase()).collect();
+        others = possible_users(disk, local).map_err(|error| error.to_string())?;
+        others.retain(|name| !lower.contains(name));
     }
-    let named = named.unwrap_or_default();
-    let found = existing_users(disk, local).map_err(|error| error.to_string())?;
-    let lower: BTreeSet<String> = named.iter().map(|name| name.to_ascii_lowercase()).collect();
-    let others = found.filter(move |name| !lower.contains(name));
-    Ok(Box::new(named.into_iter().chain(others)))
+    let others = others.into_iter().map(|name| (name, false));
+    Ok(named.into_iter().map(|name| (name, true)).chain(others).collect())
 }
 
 /// The page of all.
@@ -103,4 +115,50 @@ pub(super) fn turn(path: &[&str], page: usize, has_more: bool, words: [&'static 
         html = html.link_page(path, page + 1, format!("{behind} →"));
     }
     html.raw("</p>\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::store::disk::RealDisk;
+    use std::path::Path;
+
+    #[test]
+    fn a_full_mailbox_hides_none_behind_it() {
+        let dir = std::env::temp_dir().join(format!("facteur-{}", crate::id::message()));
+        for name in ["ann", "bob", "cid"] {
+            std::fs::create_dir_all(dir.join(name).join("cur")).unwrap();
+            for message in 0..4 {
+                let file = dir.join(name).join(format!("cur/{message}.M1.mx:2,"));
+                std::fs::write(file, "x").unwrap();
+            }
+        }
+        std::fs::create_dir(dir.join("no-mailbox")).unwrap();
+        let text = format!(
+            "hostname = \"mx.test\"\nspool = \"/s\"\n[domain.\"mx.test\"]\nmaildir = \"{}/{{user}}\"\n",
+            dir.display()
+        );
+        let config = Config::parse(&text, Path::new("/facteur.toml")).unwrap();
+        let (site, _) = Site::read_names(config).unwrap();
+        let later = Instant::now() + COUNT_TIME * 100;
+        let listed = |skip, take, deadline, left| {
+            let listing = list_within(&site, &RealDisk, skip, take, deadline, left);
+            let row = |row: Row| {
+                let all = row.count.map(|count| count.unwrap().all);
+                (row.address.split('@').next().unwrap().to_owned(), all)
+            };
+            (listing.rows.into_iter().map(row).collect::<Vec<_>>(), listing.has_more)
+        };
+        let row = |name: &str, all| (name.to_owned(), all);
+        let all = [row("ann", Some(4)), row("bob", Some(4)), row("cid", Some(4))];
+        assert_eq!(listed(0, 9, later, 99), (all.to_vec(), false));
+        let some = [row("ann", Some(3)), row("bob", None)];
+        assert_eq!(listed(0, 2, later, 3), (some.to_vec(), true));
+        assert_eq!(listed(2, 2, later, 3), (vec![row("cid", Some(3))], false));
+        // Too late even to look whether it is a mailbox.
+        let late = [row("cid", None), row("no-mailbox", None)];
+        assert_eq!(listed(2, 2, Instant::now(), 99), (late.to_vec(), false));
+        std::fs::remove_dir_all(dir).unwrap();
+    }
 }

@@ -236,15 +236,19 @@ impl Listing {
             };
             let link = Html::default().link(&[MAIL, &row.address], &row.address);
             match &row.count {
-                Ok(count) => {
+                Some(Ok(count)) => {
                     let more = if count.is_cut || count.has_more_octets { "+" } else { "" };
                     let size = format!("{}{more}", size(count.octets));
                     let cut = count.is_cut;
                     let (all, new) = (number(count.all, cut), number(count.new, cut));
                     [link, all, new, number(count.seen, cut), text(size)]
                 }
-                Err(words) => {
+                Some(Err(words)) => {
                     let words = Html::default().element("span", "bad", words);
+                    [link, words, Html::default(), Html::default(), Html::default()]
+                }
+                None => {
+                    let words = text("not counted: that would take too long");
                     [link, words, Html::default(), Html::default(), Html::default()]
                 }
             }
