@@ -1,5 +1,6 @@
 //! A mailbox for a page that people look at: how much is in it, and its newest messages. By the names of
-//! the files as far as these tell, and never more than a bound, however much lies there.
+//! the files as far as these tell, and here never more than a bound, however much lies there. Who then
+//! reads a message that is gone ([`super::read_each`]) looks through all names once.
 
 use super::{Look, MailboxError, Message, Name, folder, look, time_in_name, unique_name};
 use crate::store::disk::{Disk, Doing, StoreError};
