@@ -15,7 +15,7 @@ use crate::site::{Local, Site};
 use crate::smtp::auth::{Credentials, Keys, Mechanism};
 use crate::store::locked;
 use crate::store::password::Stored;
-use aws_lc_rs::{hmac, rand};
+use aws_lc_rs::hmac;
 use base64ct::{Base64, Encoding};
 pub use hasher::Busy;
 use hasher::Hasher;
@@ -58,7 +58,7 @@ impl Login {
     /// random octets.
     pub fn start() -> io::Result<Login> {
         let mut secret = [0; 32];
-        rand::fill(&mut secret).map_err(|_| io::Error::other("no random octets"))?;
+        getrandom::fill(&mut secret).map_err(|_| io::Error::other("no random octets"))?;
         Ok(Login {
             hasher: Hasher::start()?,
             waits: Mutex::default(),
@@ -135,7 +135,7 @@ impl Login {
 /// Our half of a SCRAM nonce: 18 random octets in base64.
 pub fn nonce() -> Result<String, Busy> {
     let mut octets = [0; 18];
-    rand::fill(&mut octets).map_err(|_| Busy)?;
+    getrandom::fill(&mut octets).map_err(|_| Busy)?;
     Ok(Base64::encode_string(&octets))
 }
 

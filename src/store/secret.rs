@@ -9,7 +9,6 @@ use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::maildir::make_with_parents;
 use crate::limits::{SRS_KEY_OCTETS, SRS_KEYS_MAX, SRS_SECRET_MAX, SRS_VALID_DAYS};
 use crate::mail::srs::{Keys, Secret};
-use aws_lc_rs::rand;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -95,7 +94,7 @@ pub fn load(disk: &dyn Disk, spool: &Path) -> Result<Option<Keys>, SecretError> 
 /// Puts a whole file there, or none: it gets its name after its content is durable.
 fn make(disk: &dyn Disk, spool: &Path, path: &Path) -> Result<(), SecretError> {
     let mut secret: Secret = [0; SRS_KEY_OCTETS];
-    rand::fill(&mut secret).map_err(|_| SecretError::NoRandomness)?;
+    getrandom::fill(&mut secret).map_err(|_| SecretError::NoRandomness)?;
     let mut text: String = secret.iter().map(|octet| format!("{octet:02x}")).collect();
     text.push('\n');
     let tmp = spool.join("tmp");

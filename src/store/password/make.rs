@@ -4,7 +4,6 @@ use super::argon::{Argon, Cost};
 use super::scram::ScramKeys;
 use super::{NoMemory, Scheme};
 use crate::limits::{PASSWORD_MAX, SCRAM_ITERATIONS};
-use aws_lc_rs::rand;
 use sha_crypt::{Algorithm, Params, PasswordHasher, ShaCrypt};
 use std::fmt;
 
@@ -109,6 +108,6 @@ fn sha_crypt(algorithm: Algorithm, password: &[u8]) -> Result<String, BadPasswor
 
 fn salt<const OCTETS: usize>() -> Result<[u8; OCTETS], BadPassword> {
     let mut salt = [0; OCTETS];
-    rand::fill(&mut salt).map_err(|_| BadPassword::NoRandomness)?;
+    getrandom::fill(&mut salt).map_err(|_| BadPassword::NoRandomness)?;
     Ok(salt)
 }
