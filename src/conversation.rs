@@ -333,7 +333,7 @@ impl Conversation<'_> {
                     self.forget_message();
                     // 221 is said to QUIT alone; any other close is our wish.
                     let reason = if reply.code() == 221 { QUIT } else { "refused" };
-                    let command = self.session.command_text();
+                    let command = self.session.command_text().into_owned();
                     return self.close(&reply, &command, reason).map(Some);
                 }
             }
@@ -463,20 +463,27 @@ impl Conversation<'_> {
 
     /// Writes a reply behind those that wait to be sent.
     fn queue(&mut self, reply: &Reply) {
-        let command = self.session.command_text();
-        self.queue_to(&command, reply);
+        self.write(reply);
+        if reply.is_refusal() {
+            let (session, command) = (&self.visitor.id, &self.session.command_text());
+            tell(&Event::Rejected { session, command, reply });
+        }
     }
 
     /// `command`: what the reply answers, for the log.
     fn queue_to(&mut self, command: &[u8], reply: &Reply) {
+        self.write(reply);
+        if reply.is_refusal() {
+            tell(&Event::Rejected { session: &self.visitor.id, command, reply });
+        }
+    }
+
+    fn write(&mut self, reply: &Reply) {
         let mut replies = std::mem::take(&mut self.replies);
         let before = replies.len();
         reply.write_to(&mut replies);
         self.said(reply, &replies[before..]);
         self.replies = replies;
-        if reply.is_refusal() {
-            tell(&Event::Rejected { session: &self.visitor.id, command, reply });
-        }
     }
 
     /// Fails with `TimedOut` when the client has not read it all within `timeout.command`.

@@ -10,6 +10,7 @@ use crate::limits::TRACE_SESSION_MAX;
 use crate::mail::address::ForwardPath;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::reply::Reply;
+use std::borrow::Cow;
 
 /// Where the trace of this session stands.
 #[derive(Default)]
@@ -57,7 +58,7 @@ impl Conversation<'_> {
         }
         match self.session.is_exchange() {
             true => self.talk.note(Turn::Heard, "(an answer of AUTH)"),
-            false => self.talk.note(Turn::Heard, &masked(&command)),
+            false => self.talk.note(Turn::Heard, &masked(&self.session.command_text())),
         }
     }
 
@@ -149,14 +150,14 @@ impl Drop for Conversation<'_> {
 }
 
 /// A command as it may be kept. What stands behind AUTH may be a password when it is no mechanism.
-fn masked(command: &[u8]) -> String {
+fn masked(command: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(command);
     match text.split_once(' ') {
         Some((verb, rest)) if verb.eq_ignore_ascii_case("AUTH") => match Mechanism::parse(rest) {
-            Some(mechanism) => format!("{verb} {mechanism}"),
-            None => format!("{verb} (hidden)"),
+            Some(mechanism) => format!("{verb} {mechanism}").into(),
+            None => format!("{verb} (hidden)").into(),
         },
-        _ => text.into_owned(),
+        _ => text,
     }
 }
 

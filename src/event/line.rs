@@ -58,6 +58,11 @@ pub fn push_value(line: &mut String, value: &str) {
         return line.push_str(value);
     }
     line.push('"');
+    // Replies and commands, without a look at each octet as a character.
+    if value.bytes().all(|b| b == b' ' || b.is_ascii_graphic() && b != b'"' && b != b'\\') {
+        line.push_str(value);
+        return line.push('"');
+    }
     for c in value.chars() {
         match c {
             '"' | '\\' => line.extend(['\\', c]),

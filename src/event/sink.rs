@@ -4,7 +4,7 @@
 use super::count::OTHERS;
 use super::talk::Talk;
 use crate::limits::{TRACE_PENDING, TRACE_ROOM};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use jiff::Timestamp;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -59,7 +59,9 @@ pub fn current() -> Option<&'static Sink> {
 impl Sink {
     /// The two ends.
     pub fn new() -> (Sink, Records) {
-        let (sender, receiver) = bounded(TRACE_ROOM);
+        // Bounded by what is offered: a channel that is made with a bound takes the memory of all its
+        // room at once, and no server at rest needs it.
+        let (sender, receiver) = unbounded();
         let shared = Arc::new(Shared::default());
         (Sink { sender, shared: shared.clone() }, Records { receiver, shared })
     }
@@ -69,8 +71,9 @@ impl Sink {
         let Shared { pending, lost } = &*self.shared;
         let size = record.size();
         // Relaxed: bounds that need not be met to the octet.
-        let is_full = pending.fetch_add(size, Ordering::Relaxed) + size > TRACE_PENDING;
-        if is_full || self.sender.try_send(record).is_err() {
+        let is_full = pending.fetch_add(size, Ordering::Relaxed) + size > TRACE_PENDING
+            || self.sender.len() >= TRACE_ROOM;
+        if is_full || self.sender.send(record).is_err() {
             pending.fetch_sub(size, Ordering::Relaxed);
             lost.fetch_add(1, Ordering::Relaxed);
             OTHERS.add("lost");
@@ -80,7 +83,7 @@ impl Sink {
     /// Waits until all that was offered before is on disk, no longer than `patience`.
     pub fn finish(&self, patience: Duration) {
         let (done, written) = bounded(1);
-        if self.sender.send_timeout(Record::Stop(done), patience).is_ok() {
+        if self.sender.send(Record::Stop(done)).is_ok() {
             let _ = written.recv_timeout(patience);
         }
     }

@@ -11,6 +11,10 @@ use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
+/// Turns that most transactions take, and octets of their texts.
+const TURNS_USUAL: usize = 14;
+const TEXTS_USUAL: usize = 640;
+
 /// One turn of a dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
@@ -49,11 +53,20 @@ pub struct Talk {
     pub about: About,
     is_on: bool,
     /// The beginning, up to half of the bound.
-    first: Vec<(Timestamp, Turn, String)>,
+    first: Turns,
     /// The end, up to the other half.
     last: VecDeque<(Timestamp, Turn, String)>,
     octets: [usize; 2],
     left_out: usize,
+}
+
+/// Turns in two allotments however many they are: most dialogs are told by one thread and freed by
+/// another, which costs more than to write them.
+#[derive(Debug, Default)]
+struct Turns {
+    texts: String,
+    /// Each with the end of its text.
+    marks: Vec<(Timestamp, Turn, usize)>,
 }
 
 impl Talk {
@@ -68,7 +81,7 @@ impl Talk {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.first.is_empty()
+        self.first.marks.is_empty()
     }
 
     /// What it takes, in octets.
@@ -81,17 +94,21 @@ impl Talk {
         if !self.is_on {
             return;
         }
-        let text = match text.len() > TURN_MAX {
-            true => format!("{}...", &text[..text.floor_char_boundary(TURN_MAX)]),
-            false => text.to_owned(),
-        };
-        self.add((Timestamp::now(), turn, text));
+        let now = Timestamp::now();
+        match text.len() > TURN_MAX {
+            true => {
+                let kept = &text[..text.floor_char_boundary(TURN_MAX)];
+                self.add(now, turn, &format!("{kept}..."));
+            }
+            false => self.add(now, turn, text),
+        }
     }
 
     /// Adds what was said after this.
     pub fn append(&mut self, later: Talk) {
         self.left_out += later.left_out;
-        later.first.into_iter().chain(later.last).for_each(|turn| self.add(turn));
+        later.first.iter().for_each(|(when, turn, text)| self.add(when, turn, text));
+        later.last.iter().for_each(|(when, turn, text)| self.add(*when, *turn, text));
     }
 
     /// All that was gathered, which is forgotten here; the next part is gathered for the same.
@@ -100,14 +117,14 @@ impl Talk {
         std::mem::replace(self, next)
     }
 
-    fn add(&mut self, turn: (Timestamp, Turn, String)) {
-        let octets = turn.2.len() + TURN_COST;
+    fn add(&mut self, when: Timestamp, turn: Turn, text: &str) {
+        let octets = text.len() + TURN_COST;
         if self.last.is_empty() && self.octets[0] + octets <= TALK_MAX / 2 {
             self.octets[0] += octets;
-            return self.first.push(turn);
+            return self.first.push(when, turn, text);
         }
         self.octets[1] += octets;
-        self.last.push_back(turn);
+        self.last.push_back((when, turn, text.to_owned()));
         while self.octets[1] > TALK_MAX / 2 {
             let Some((_, _, text)) = self.last.pop_front() else { return };
             self.octets[1] -= text.len() + TURN_COST;
@@ -128,21 +145,41 @@ impl Talk {
             tags = tags.add("transaction", transaction);
         }
         let tags = tags.finish();
-        let mut write = |when: &Timestamp, event: &str, key: &str, text: &str| {
+        let mut write = |when: Timestamp, event: &str, key: &str, text: &str| {
             // Writing to a String cannot fail.
             let _ = write!(out, "{when:.6} {event}{tags} {key}=");
             super::line::push_value(out, text);
             out.push('\n');
         };
-        for (when, turn, text) in &self.first {
+        for (when, turn, text) in self.first.iter() {
             write(when, turn.event(), turn.key(), text);
         }
         if let Some((when, ..)) = self.last.front().filter(|_| self.left_out > 0) {
-            write(when, "left-out", "turns", &self.left_out.to_string());
+            write(*when, "left-out", "turns", &self.left_out.to_string());
         }
         for (when, turn, text) in &self.last {
-            write(when, turn.event(), turn.key(), text);
+            write(*when, turn.event(), turn.key(), text);
         }
+    }
+}
+
+impl Turns {
+    fn push(&mut self, when: Timestamp, turn: Turn, text: &str) {
+        if self.marks.is_empty() {
+            self.texts.reserve(TEXTS_USUAL);
+            self.marks.reserve(TURNS_USUAL);
+        }
+        self.texts.push_str(text);
+        self.marks.push((when, turn, self.texts.len()));
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Timestamp, Turn, &str)> {
+        let mut begin = 0;
+        self.marks.iter().map(move |&(when, turn, end)| {
+            let text = &self.texts[begin..end];
+            begin = end;
+            (when, turn, text)
+        })
     }
 }
 

@@ -20,6 +20,7 @@ use crate::limits::{AUTH_LINE_MAX, COMMAND_LINE_MAX};
 use crate::mail::address::{ClientName, Domain, ForwardPath, ReversePath};
 use crate::mail::envelope::{Envelope, Recipient, Sender};
 use message::Chunk;
+use std::borrow::Cow;
 use stranger::{is_http, is_tls};
 
 /// What the caller does next; each variant is one act on the outside world.
@@ -289,17 +290,17 @@ impl Session {
 
     /// The last command, as much of it as was kept: what a reply is about. Never a password, even
     /// of a client that tries AUTH where there is none.
-    pub fn command_text(&self) -> Vec<u8> {
+    pub fn command_text(&self) -> Cow<'_, [u8]> {
         if let Some(mechanism) = self.exchange {
-            return format!("AUTH {mechanism}").into_bytes();
+            return format!("AUTH {mechanism}").into_bytes().into();
         }
         let mut words = self.lines.text().split(|b| b" \t".contains(b)).filter(|w| !w.is_empty());
         match (words.next(), self.after_auth) {
             (Some(verb), _) if verb.eq_ignore_ascii_case(b"AUTH") => {
-                [verb, words.next().unwrap_or_default()].join(&b' ')
+                [verb, words.next().unwrap_or_default()].join(&b' ').into()
             }
-            (_, true) => b"(hidden after AUTH)".to_vec(),
-            _ => self.lines.text().to_vec(),
+            (_, true) => b"(hidden after AUTH)".into(),
+            _ => self.lines.text().into(),
         }
     }
 
