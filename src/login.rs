@@ -32,7 +32,7 @@ pub struct Login {
     waits: Mutex<Waits>,
     hours: Mutex<Hours>,
     /// From which salts are made for users who have none; new in each process.
-    secret: hmac::Key,
+    secret: [u8; 32],
 }
 
 /// Ways to log in to a service: none where nobody has a password, and SCRAM only while every password
@@ -63,7 +63,7 @@ impl Login {
             hasher: Hasher::start()?,
             waits: Mutex::default(),
             hours: Mutex::default(),
-            secret: hmac::Key::new(hmac::HMAC_SHA256, &secret),
+            secret,
         })
     }
 
@@ -87,8 +87,9 @@ impl Login {
         // The same however the name is written.
         let canonical = found.as_ref().map(|found| found.mailbox.to_string());
         let canonical = canonical.unwrap_or_else(|| name.to_owned()).to_ascii_lowercase();
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, &self.secret);
         let made_up = |what: &str| {
-            let tag = hmac::sign(&self.secret, format!("{what} {canonical}").as_bytes());
+            let tag = hmac::sign(&secret, format!("{what} {canonical}").as_bytes());
             let mut octets = [0; 32];
             octets.copy_from_slice(tag.as_ref());
             octets

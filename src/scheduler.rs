@@ -33,8 +33,7 @@ use crate::delivery::Post;
 use crate::event::{Event, tell};
 use crate::handoff::{Census, Hint, Hints};
 use crate::limits::{BUSY_WAIT, CLOCK_JUMP, LOOK_AT_ONCE, REMOVALS_SYNC, TROUBLE_WAIT};
-use crate::mail::address::Domain;
-use crate::net::dns::{Addresses, DnsError, DnsResolver, Mx, Resolver};
+use crate::net::dns::{DnsResolver, Resolver};
 use crate::route::next_hop::Ourselves;
 use crate::site::{Current, Site};
 use crate::store::disk::Disk;
@@ -71,7 +70,7 @@ pub struct Setting {
 
 impl Setting {
     fn new(site: Arc<Site>) -> Setting {
-        let resolver = resolver(&site.config.dns);
+        let resolver = Arc::new(DnsResolver::new(&site.config.dns));
         let ourselves = Ourselves::of(&site.config);
         Setting { site, resolver, ourselves }
     }
@@ -81,7 +80,7 @@ impl Setting {
         let (old, new) = (&self.site.config, &site.config);
         let resolver: Arc<dyn Resolver> = match old.dns == new.dns {
             true => self.resolver.clone(),
-            false => resolver(&new.dns),
+            false => Arc::new(DnsResolver::new(&new.dns)),
         };
         Setting { ourselves: Ourselves::of(new), site, resolver }
     }
@@ -488,30 +487,6 @@ impl Scheduler {
         }
         self.sync_removals(true);
         let _ = done.send(());
-    }
-}
-
-fn resolver(dns: &config::Dns) -> Arc<dyn Resolver> {
-    match DnsResolver::new(dns) {
-        Ok(resolver) => Arc::new(resolver),
-        // Mail that needs no name goes on; all other waits, and says for what.
-        Err(error) => {
-            tell(&Event::Warning { what: &error.to_string() });
-            Arc::new(NoResolver(error))
-        }
-    }
-}
-
-/// Where no resolver can be had.
-struct NoResolver(DnsError);
-
-impl Resolver for NoResolver {
-    fn mx(&self, _: &Domain) -> Result<Mx, DnsError> {
-        Err(self.0.clone())
-    }
-
-    fn addresses(&self, _: &str) -> Result<Addresses, DnsError> {
-        Err(self.0.clone())
     }
 }
 

@@ -34,8 +34,8 @@ pub type Secret = [u8; SRS_KEY_OCTETS];
 
 /// The secrets: the newest signs, each of them verifies.
 pub struct Keys {
-    newest: hmac::Key,
-    older: Vec<hmac::Key>,
+    newest: Secret,
+    older: Vec<Secret>,
 }
 
 /// Why a sender stays as it is.
@@ -96,8 +96,7 @@ pub fn is_tagged(local: &LocalPart) -> bool {
 impl Keys {
     /// `newest` signs from now on; `older` ones still verify.
     pub fn new(newest: &Secret, older: &[Secret]) -> Keys {
-        let key = |secret: &Secret| hmac::Key::new(hmac::HMAC_SHA256, secret);
-        Keys { newest: key(newest), older: older.iter().map(key).collect() }
+        Keys { newest: *newest, older: older.to_vec() }
     }
 
     /// The sender under which a message goes on by an alias at the domain `alias`. `is_ours` tells
@@ -196,7 +195,7 @@ impl Keys {
     /// In constant time: how far a guess is right must not show in how long we take.
     fn check(&self, found: &str, covered: &str) -> Result<(), NoWayBack> {
         let found = found.to_ascii_lowercase();
-        let fits = |key: &hmac::Key| {
+        let fits = |key: &Secret| {
             let right = hash(key, covered);
             constant_time::verify_slices_are_equal(right.as_bytes(), found.as_bytes()).is_ok()
         };
@@ -225,8 +224,9 @@ fn once(alias: &Domain, covered: &str) -> String {
     format!("srs1={alias}={covered}")
 }
 
-fn hash(key: &hmac::Key, covered: &str) -> String {
-    let whole = hmac::sign(key, covered.to_ascii_lowercase().as_bytes());
+fn hash(key: &Secret, covered: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let whole = hmac::sign(&key, covered.to_ascii_lowercase().as_bytes());
     let octets = whole.as_ref().iter().take(HASH_DIGITS * 5 / 8);
     base32(octets.fold(0, |bits, octet| bits << 8 | u64::from(*octet)), HASH_DIGITS)
 }

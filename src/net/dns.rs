@@ -133,16 +133,15 @@ enum Answer {
 }
 
 impl DnsResolver {
-    /// Reads `/etc/hosts`, and `/etc/resolv.conf` when no servers are given; nothing is asked yet.
-    /// Both are read again when they have changed.
-    pub fn new(config: &config::Dns) -> Result<DnsResolver, DnsError> {
-        let named = |what| DnsError { name: "DNS".to_owned(), what };
-        Ok(DnsResolver { system: System::new(config).map_err(named)? })
+    /// `/etc/hosts`, and `/etc/resolv.conf` when no servers are given, are read at the first question,
+    /// and again when they have changed.
+    pub fn new(config: &config::Dns) -> DnsResolver {
+        DnsResolver { system: System::new(config) }
     }
 
     fn find_mx(&self, domain: &Domain) -> Result<Mx, DnsFault> {
         let name = parse(domain.as_str())?;
-        let setup = self.system.setup();
+        let setup = self.system.setup()?;
         match ask(&setup, &name, RecordType::MX)? {
             Answer::Records(records) => hosts(records),
             // Caches and forwarders leave the SOA out (RFC 2308 §2.2, type 3), and all hosts behind
@@ -155,7 +154,7 @@ impl DnsResolver {
 
     fn find_addresses(&self, host: &str) -> Result<Addresses, DnsFault> {
         let name = parse(host.strip_suffix('.').unwrap_or(host))?;
-        let setup = self.system.setup();
+        let setup = self.system.setup()?;
         // As everywhere: a host of /etc/hosts has the addresses that stand there, and no others.
         let listed = setup.listed(&name);
         if !listed.is_empty() {

@@ -14,7 +14,7 @@ const LONG: Duration = Duration::from_secs(20);
 
 fn resolver(servers: &[SocketAddr], timeout: Duration) -> DnsResolver {
     let config = config::Dns { servers: servers.to_vec(), timeout, trust_ad: false };
-    DnsResolver::new(&config).unwrap()
+    DnsResolver::new(&config)
 }
 
 /// A server with this zone, and who asks it.

@@ -35,7 +35,7 @@ impl Sender {
         let dnsd = Dnsd::new(zone);
         let timeout = Duration::from_secs(20);
         let dns = config::Dns { servers: vec![dnsd.address()], timeout, trust_ad: false };
-        let resolver = DnsResolver::new(&dns).unwrap();
+        let resolver = DnsResolver::new(&dns);
         Sender { dnsd, resolver, ourselves: Ourselves::of(&config), config }
     }
 

@@ -228,7 +228,7 @@ impl Asker {
             return Ok(abroad);
         }
         let config = &self.site.config;
-        let resolver = DnsResolver::new(&config.dns).map_err(|error| error.to_string())?;
+        let resolver = DnsResolver::new(&config.dns);
         let greeter = Greeter::new(config, self.site.connector());
         Ok(self.abroad.get_or_init(|| (Abroad::new(config, resolver), greeter)))
     }

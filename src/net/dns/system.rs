@@ -22,10 +22,10 @@ const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
 /// any number of servers that somebody could write down takes.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// The setup that is in force; a new one follows each change of the files.
+/// The setup that is in force, from the first question on; a new one follows each change of the files.
 pub struct System {
     config: config::Dns,
-    setup: RwLock<Arc<Setup>>,
+    setup: RwLock<Option<Arc<Setup>>>,
 }
 
 /// Everything a question needs; who began with one ends with it.
@@ -39,25 +39,26 @@ pub struct Setup {
 type Stamp = Option<(u64, u64, i64, i64, i64)>;
 
 impl System {
-    pub fn new(config: &config::Dns) -> Result<System, DnsFault> {
-        let setup = Setup::new(config, stamps(config))?;
-        Ok(System { config: config.clone(), setup: RwLock::new(Arc::new(setup)) })
+    pub fn new(config: &config::Dns) -> System {
+        System { config: config.clone(), setup: RwLock::default() }
     }
 
-    /// The setup for one question; the files are looked at, and read when they have changed.
-    pub fn setup(&self) -> Arc<Setup> {
+    /// The setup for one question; the files are looked at, and read when they have changed. Fails
+    /// only where there was none before.
+    pub fn setup(&self) -> Result<Arc<Setup>, DnsFault> {
         let now = stamps(&self.config);
         let old = self.setup.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if old.stamps == now {
-            return old;
+        if let Some(same) = old.as_ref().filter(|old| old.stamps == now) {
+            return Ok(same.clone());
         }
-        match Setup::new(&self.config, now) {
-            Ok(new) => {
+        match (Setup::new(&self.config, now), old) {
+            (Ok(new), _) => {
                 let new = Arc::new(new);
-                *self.setup.write().unwrap_or_else(PoisonError::into_inner) = new.clone();
-                new
+                *self.setup.write().unwrap_or_else(PoisonError::into_inner) = Some(new.clone());
+                Ok(new)
             }
-            Err(_) => old,
+            (Err(_), Some(old)) => Ok(old),
+            (Err(error), None) => Err(error),
         }
     }
 }
@@ -151,13 +152,13 @@ mod tests {
     fn a_changed_file_makes_a_new_setup() {
         let config =
             config::Dns { servers: Vec::new(), timeout: Duration::from_secs(1), trust_ad: false };
-        let system = System::new(&config).unwrap();
-        let first = system.setup();
-        assert!(Arc::ptr_eq(&first, &system.setup()));
+        let system = System::new(&config);
+        let first = system.setup().unwrap();
+        assert!(Arc::ptr_eq(&first, &system.setup().unwrap()));
         let old = Setup::new(&config, [Some((0, 0, 0, 0, 0)), None]).unwrap();
-        *system.setup.write().unwrap() = Arc::new(old);
-        let second = system.setup();
+        *system.setup.write().unwrap() = Some(Arc::new(old));
+        let second = system.setup().unwrap();
         assert_eq!(second.stamps, first.stamps);
-        assert!(Arc::ptr_eq(&second, &system.setup()));
+        assert!(Arc::ptr_eq(&second, &system.setup().unwrap()));
     }
 }
