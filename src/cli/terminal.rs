@@ -13,6 +13,9 @@ use std::io::{self, Write};
 /// Columns that escaped text takes, nearly: wide East Asian characters and emoji count two,
 /// combining marks none. A wrong guess only shifts the rest of a line.
 pub fn width(text: &str) -> usize {
+    if text.is_ascii() {
+        return text.len();
+    }
     text.chars()
         .map(|c| match u32::from(c) {
             0x300..=0x36f | 0xfe00..=0xfe0f => 0,

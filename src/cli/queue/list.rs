@@ -15,8 +15,8 @@ use crate::store::queue::{Queue, QueueError, Waiting};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind, Write};
-use std::thread::{self, ScopedJoinHandle};
+use std::io::{self, Write};
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 /// Lists the queue, oldest first. What is no whole queue file is named on stderr and hides no other;
 /// then the command fails at its end.
@@ -24,29 +24,26 @@ pub fn list(request: &Request) -> Result<(), Failure> {
     let (config, queue) = open(request)?;
     let ids = listed(&queue)?;
     let (mut table, mut all_read) = (Table::default(), true);
-    let mut out = io::stdout().lock();
-    let cannot = |error: io::Error| Failure::Failed(format!("cannot write: {error}"));
-    for block in ids.chunks(BLOCK) {
-        let mut rows = Vec::with_capacity(block.len());
-        for row in read_rows(&queue, &config.relay, block) {
-            match row {
-                Ok(row) => rows.push(row),
-                Err(why) => {
-                    all_read = false;
-                    complain(&why);
-                }
-            }
+    let (now, mut out) = (Timestamp::now(), io::stdout().lock());
+    let read = |id: &String| read_row(&queue, &config.relay, id, now);
+    let written = thread::scope(|scope| {
+        let mut blocks = ids.chunks(BLOCK).map(|block| begin(scope, block, &read)).peekable();
+        while let Some(block) = blocks.next() {
+            // The next one is read while this one is written.
+            blocks.peek();
+            let (rows, errors): (Vec<_>, Vec<_>) = join(block).partition(Result::is_ok);
+            all_read &= errors.is_empty();
+            errors.into_iter().filter_map(Result::err).for_each(|why| complain(&why));
+            let rows: Vec<Row> = rows.into_iter().flatten().collect();
+            let lines = match request.json {
+                true => json_lines(&rows)?,
+                false => table.lines(&rows),
+            };
+            out.write_all(lines.as_bytes())?;
         }
-        let lines = match request.json {
-            true => json_lines(&rows).map_err(cannot)?,
-            false => table.lines(&rows),
-        };
-        match out.write_all(lines.as_bytes()) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-            result => result.map_err(cannot)?,
-        }
-    }
-    end(out.flush()).map_err(cannot)?;
+        out.flush()
+    });
+    end(written).map_err(|error| Failure::Failed(format!("cannot write: {error}")))?;
     if all_read { Ok(()) } else { Err(Failure::Told) }
 }
 
@@ -99,30 +96,38 @@ fn last_error(message: &Waiting) -> String {
     errors.find(|error| !error.is_empty()).unwrap_or_default()
 }
 
-/// Messages that are still there, in their order, and what is wrong with the others.
-fn read_rows(queue: &Queue, relay: &Relay, ids: &[String]) -> Vec<Result<Row, String>> {
-    let now = Timestamp::now();
-    let read = |ids: &[String]| -> Vec<Result<Row, String>> {
-        ids.iter().filter_map(|id| read_row(queue, relay, id, now)).collect()
+/// What is found of one message: none where it is not there any more.
+type Found = Option<Result<Row, String>>;
+
+/// A part of a block: being read by a thread, or read already where none could be had.
+type Part<'a> = Result<ScopedJoinHandle<'a, Vec<Found>>, Vec<Found>>;
+
+/// Begins to read a block.
+fn begin<'a>(
+    scope: &'a Scope<'a, '_>,
+    ids: &'a [String],
+    read: &'a (impl Fn(&String) -> Found + Sync),
+) -> Vec<Part<'a>> {
+    let spawn = |part: &'a [String]| {
+        let thread = thread::Builder::new().name("list".to_owned());
+        let all = move || part.iter().map(read).collect();
+        // Without a thread it is read here; only slower.
+        thread.spawn_scoped(scope, all).map_err(|_| all())
     };
-    let parts = ids.chunks(ids.len().div_ceil(QUEUE_READERS).max(1));
-    thread::scope(|scope| {
-        let spawn = |part| {
-            let thread = thread::Builder::new().name("list".to_owned());
-            // Without a thread it is read here; only slower.
-            thread.spawn_scoped(scope, move || read(part)).map_err(|_| read(part))
-        };
-        let parts: Vec<_> = parts.map(spawn).collect();
-        let join = |part: Result<ScopedJoinHandle<_>, _>| match part.map(ScopedJoinHandle::join) {
-            Ok(Ok(rows)) | Err(rows) => rows,
-            Ok(Err(panic)) => std::panic::resume_unwind(panic),
-        };
-        parts.into_iter().flat_map(join).collect()
-    })
+    ids.chunks(ids.len().div_ceil(QUEUE_READERS).max(1)).map(spawn).collect()
+}
+
+/// What was read, in its order.
+fn join(block: Vec<Part<'_>>) -> impl Iterator<Item = Result<Row, String>> {
+    let join = |part: Part<'_>| match part.map(ScopedJoinHandle::join) {
+        Ok(Ok(rows)) | Err(rows) => rows,
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+    };
+    block.into_iter().flat_map(join).flatten()
 }
 
 /// None when it was sent since the directory was read.
-fn read_row(queue: &Queue, relay: &Relay, id: &str, now: Timestamp) -> Option<Result<Row, String>> {
+fn read_row(queue: &Queue, relay: &Relay, id: &str, now: Timestamp) -> Found {
     match queue.read(id) {
         Ok(message) => Some(Ok(Row::new(&message, relay, now))),
         Err(QueueError::Gone) if is_id(id) => None,
