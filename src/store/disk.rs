@@ -5,7 +5,7 @@
 //! Maildir is.
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
+use nix::fcntl::{AT_FDCWD, OFlag, PosixFadviseAdvice, RenameFlags, posix_fadvise, renameat2};
 use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC,
     TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
@@ -39,6 +39,9 @@ pub trait Disk: Send + Sync {
     }
     /// Gives a file a second name; fails with `AlreadyExists` when that is taken.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file another name; fails with `AlreadyExists` when that is taken. Where a file system
+    /// has no such step, the file has both names for a moment, and may keep the old one.
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Gives a file another name, and takes that from whatever has it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a name of a file.
@@ -207,6 +210,14 @@ impl Disk for RealDisk {
         fs::hard_link(from, to)
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+            // NFS, and others.
+            Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => by_link(from, to),
+            renamed => Ok(renamed?),
+        }
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
@@ -349,5 +360,35 @@ impl DiskFile for RealFile {
         // Linux answers syncfs(2) for FUSE and others without asking whoever keeps the files; only fsync(2)
         // reaches those.
         Ok(WHOLE.contains(&fstatfs(&self.0)?.filesystem_type()))
+    }
+}
+
+/// A rename in two steps, for file systems that have no other one that replaces nothing.
+fn by_link(from: &Path, to: &Path) -> io::Result<()> {
+    fs::hard_link(from, to)?;
+    // An old name that stays is removed as a leftover of `tmp/` later.
+    let _ = fs::remove_file(from);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_name_replaces_nothing() {
+        let place = std::env::temp_dir().join(crate::id::message());
+        let [one, other, free] = ["one", "other", "free"].map(|name| place.join(name));
+        for rename in [by_link, |from: &Path, to: &Path| RealDisk.rename_new(from, to)] {
+            fs::create_dir(&place).unwrap();
+            fs::write(&one, "1").unwrap();
+            fs::write(&other, "2").unwrap();
+            assert_eq!(rename(&one, &other).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!([&one, &other].map(|path| fs::read(path).unwrap()), [b"1", b"2"]);
+            rename(&one, &free).unwrap();
+            assert_eq!((fs::read(&free).unwrap(), one.exists()), (b"1".to_vec(), false));
+            assert_eq!(rename(&one, &free).unwrap_err().kind(), io::ErrorKind::NotFound);
+            fs::remove_dir_all(&place).unwrap();
+        }
     }
 }

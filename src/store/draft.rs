@@ -1,7 +1,7 @@
 //! A file that is written under a name nobody looks at, and published whole under its own.
 //!
-//! Maildir and queue do the same: create in `tmp/`, write, sync, link, sync the directory. Nothing is
-//! ever overwritten: a link fails when the name is taken. Which names, and which directories are made
+//! Maildir and queue do the same: create in `tmp/`, write, sync, rename, sync the directory. Nothing is
+//! ever overwritten: that fails when the name is taken. Which names, and which directories are made
 //! when they are missing, is said by [`super::maildir`] and [`super::queue`].
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// Makes the directories of a draft where they are missing, durably.
 type Make = fn(&dyn Disk, &Path) -> Result<(), StoreError>;
 
-/// A file in `tmp/`. Dropping it removes that name, after success and failure alike.
+/// A file in `tmp/`. One that was not published is removed when it is dropped.
 pub struct Draft {
     disk: Arc<dyn Disk>,
     /// What `make` makes: a Maildir, a spool.
@@ -22,6 +22,7 @@ pub struct Draft {
     path: PathBuf,
     /// Where it is published: directory and name.
     to: (PathBuf, String),
+    is_published: bool,
 }
 
 /// A file under its own name.
@@ -49,7 +50,8 @@ impl Draft {
             match disk.create(&path) {
                 Ok(file) => {
                     let (disk, home, to) = (disk.clone(), home.to_owned(), (home.join(dir), name));
-                    return Ok((Draft { disk, home, make, path, to }, file));
+                    let is_published = false;
+                    return Ok((Draft { disk, home, make, path, to, is_published }, file));
                 }
                 Err(error) if tries < NAME_TRIES && error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) if tries == 1 && error.kind() == ErrorKind::NotFound => {
@@ -66,24 +68,27 @@ impl Draft {
     }
 
     /// Gives it its own name; that is durable when the directory this returns is synced.
-    pub fn publish(&self) -> Result<Published, StoreError> {
+    pub fn publish(mut self) -> Result<Published, StoreError> {
         let (dir, name) = &self.to;
         let path = dir.join(name);
-        let linked = match self.disk.link(&self.path, &path) {
+        let renamed = match self.disk.rename_new(&self.path, &path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 (self.make)(&*self.disk, &self.home)?; // somebody removed the directory
-                self.disk.link(&self.path, &path)
+                self.disk.rename_new(&self.path, &path)
             }
-            linked => linked,
+            renamed => renamed,
         };
-        linked.doing("publish", &path)?;
+        renamed.doing("publish", &path)?;
+        self.is_published = true;
         Ok(Published { dir: dir.clone(), path })
     }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // What cannot be removed now is removed as a leftover later.
-        let _ = self.disk.remove(&self.path);
+        if !self.is_published {
+            // What cannot be removed now is removed as a leftover later.
+            let _ = self.disk.remove(&self.path);
+        }
     }
 }

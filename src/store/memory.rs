@@ -201,6 +201,15 @@ impl Disk for MemoryDisk {
         inner.insert(to, node)
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut inner = self.step("rename_new", to)?;
+        inner.content(from)?;
+        let node = inner.nodes[from].clone();
+        inner.insert(to, node)?;
+        inner.nodes.remove(from);
+        Ok(())
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut inner = self.step("rename", to)?;
         inner.content(from)?;

@@ -171,8 +171,8 @@ impl Queue {
             })?;
         }
         pending.sync_data()?;
-        let mut publish = || {
-            for draft in &drafts {
+        let publish = || {
+            for draft in drafts {
                 let name = draft.publish()?;
                 pending.named(name.dir.clone(), false);
                 published.push(name);

@@ -122,19 +122,18 @@ fn steps_in_order(messages: usize, is_remote: bool) {
             true => at(written, "sync", draft),
             false => at(all_written, "sync_file_system", Path::new("*")),
         };
-        let linked = at(0, "link", &new.join(draft.file_name().unwrap())).unwrap();
-        assert!(written < synced.unwrap() && synced.unwrap() < linked, "{operations:#?}");
+        let named_at = at(0, "rename_new", &new.join(draft.file_name().unwrap())).unwrap();
+        assert!(written < synced.unwrap() && synced.unwrap() < named_at, "{operations:#?}");
         let named = match is_each {
-            true => at(linked, "sync_dir", &new),
-            false => at(linked, "sync_file_system", Path::new("*")),
+            true => at(named_at, "sync_dir", &new),
+            false => at(named_at, "sync_file_system", Path::new("*")),
         };
         assert!(named.is_some(), "{} has no durable name", draft.display());
-        assert!(at(linked, "remove", draft).is_some(), "{} stays in tmp", draft.display());
     }
     // Of each message the queue file first, and the scheduler hears of it.
-    let links: Vec<_> = operations.iter().filter(|one| one.name == "link").collect();
+    let names: Vec<_> = operations.iter().filter(|one| one.name == "rename_new").collect();
     let is_queue = |one: &Operation| one.path.starts_with("/spool/queue");
-    assert!(links.chunks(FILES).all(|links| is_queue(links[0])), "{links:#?}");
+    assert!(names.chunks(FILES).all(|names| is_queue(names[0])), "{names:#?}");
     assert_eq!((room.close(), room.queue().len()), (room.queue(), messages));
 }
 
@@ -173,7 +172,7 @@ fn after_a_failed_sync_each_message_is_delivered_alone() {
                 assert!(turn > 0 && taken(&room, &people, &told) == messages);
                 break;
             };
-            let names = room.disk.operations()[..failed].iter().any(|one| one.name == "link");
+            let names = room.disk.operations()[..failed].iter().any(|one| one.name == "rename_new");
             // Once the names are there, a failure of all of them is answered as such.
             let all = taken(&room, &people, &told);
             assert!(names || all == messages, "{messages} {turn}: {told:?}");
@@ -210,7 +209,7 @@ fn a_late_copy_in_a_batch_that_is_written_anew() {
 #[test]
 fn a_broken_maildir_fails_its_own_mail_only() {
     let late = ["create", "append", "make_dir", "sync_dir"].map(|step| (step, 3));
-    for (step, good) in late.into_iter().chain([("sync", 2), ("link", 2)]) {
+    for (step, good) in late.into_iter().chain([("sync", 2), ("rename_new", 2)]) {
         for broken in ["u0", "u1", "v1", "v2"] {
             let room = Room::closed(RELAY);
             room.disk.set_fault(move |operation| {
@@ -237,7 +236,7 @@ fn a_broken_maildir_fails_its_own_mail_only() {
 /// Nothing can be put into the queue: only those suffer who have somebody elsewhere.
 #[test]
 fn a_broken_queue_fails_its_own_mail_only() {
-    for step in ["create", "append", "sync", "link", "sync_dir"] {
+    for step in ["create", "append", "sync", "rename_new", "sync_dir"] {
         let room = Room::closed(RELAY);
         room.disk.set_fault(move |one| {
             let fails = one.name == step && one.path.starts_with("/spool");
@@ -291,6 +290,6 @@ fn a_large_message_in_a_batch() {
         let later = &room.disk.operations()[first..];
         let large = later.iter().filter(|one| one.path.iter().any(|part| part == "large"));
         let steps: Vec<_> = large.map(|one| one.name).collect();
-        assert_eq!(steps, ["link", "remove", "sync_dir"], "written anew: {later:#?}");
+        assert_eq!(steps, ["rename_new", "sync_dir"], "written anew: {later:#?}");
     }
 }

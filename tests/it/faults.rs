@@ -13,7 +13,7 @@ const STEPS: [&str; 11] = [
     "create",
     "append",
     "sync",
-    "link",
+    "rename_new",
     "sync_dir",
     "sync_file_system",
     "make_dir",
@@ -24,7 +24,7 @@ const STEPS: [&str; 11] = [
 ];
 
 /// Those that a message for Maildirs which are there cannot do without.
-const NEEDED: [&str; 5] = ["create", "append", "sync", "link", "sync_dir"];
+const NEEDED: [&str; 5] = ["create", "append", "sync", "rename_new", "sync_dir"];
 
 const EIO: i32 = 5;
 const EACCES: i32 = 13;
@@ -102,7 +102,7 @@ fn is_taken(step: &str, path: &Path, to: To, is_large: bool) -> Option<bool> {
     let (in_queue, is_last) = (path.starts_with("/spool"), to.files() == 1);
     match step {
         "stat" | "remove" => Some(true),
-        "link" | "sync_file_system" | "scratch" => Some(false),
+        "rename_new" | "sync_file_system" | "scratch" => Some(false),
         "create" | "append" | "sync" if in_queue || path.starts_with("/spill") => Some(false),
         "create" | "append" | "make_dir" => Some(!is_last),
         // Large files are synced one by one by their session, which writes others in their place.

@@ -87,6 +87,10 @@ impl Disk for Fake {
         unsupported()
     }
 
+    fn rename_new(&self, _: &Path, _: &Path) -> io::Result<()> {
+        unsupported()
+    }
+
     fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
         unsupported()
     }

@@ -40,14 +40,17 @@ struct Inner {
     during: Option<(PathBuf, Box<dyn FnOnce() + Send>)>,
     claimed: BTreeSet<Node>,
     syncs: usize,
+    /// Names are moved by link and unlink, as on NFS.
+    has_no_rename_new: bool,
 }
 
 impl Recorder {
     /// Begins with this tree, all of it durable.
     pub fn new(tree: Tree, is_recording: bool) -> Recorder {
         let log = is_recording.then(Vec::new);
-        let (plan, during, claimed) = Default::default();
-        let inner = Inner { tree, log, phase: "start", plan, during, claimed, syncs: 0 };
+        let (plan, during, claimed, syncs, has_no_rename_new) = Default::default();
+        let phase = "start";
+        let inner = Inner { tree, log, phase, plan, during, claimed, syncs, has_no_rename_new };
         Recorder(Arc::new(Mutex::new(inner)))
     }
 
@@ -82,6 +85,11 @@ impl Recorder {
 
     pub fn clear_plan(&self) {
         self.inner().plan = None;
+    }
+
+    /// It is a file system that cannot rename without replacing.
+    pub fn lose_rename_new(&self) {
+        self.inner().has_no_rename_new = true;
     }
 
     /// While the next sync of something under this path is under way, that is done.
@@ -181,6 +189,14 @@ impl Inner {
         Ok(())
     }
 
+    fn rename(&mut self, step: &'static str, from: &Path, to: &Path, node: Node) -> io::Result<()> {
+        let (old, new) = (self.tree.place(from)?, self.tree.place(to)?);
+        self.tree.set(old.0, &old.1, None);
+        self.tree.set(new.0, &new.1, Some(node));
+        self.note(step, to, What::Rename(old, new, node));
+        Ok(())
+    }
+
     /// The file of a path.
     fn find(&self, path: &Path) -> io::Result<Node> {
         let node = self.tree.find(path)?;
@@ -239,14 +255,23 @@ impl Disk for Recorder {
         inner.name("link", to, Ok(node)).map(drop)
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut inner = self.step("rename_new", to)?;
+        let node = inner.find(from)?;
+        if inner.tree.find(to).is_ok() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        if inner.has_no_rename_new {
+            inner.name("rename_new", to, Ok(node))?;
+            return inner.unname("remove", from);
+        }
+        inner.rename("rename_new", from, to, node)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut inner = self.step("rename", to)?;
         let node = inner.tree.find(from)?;
-        let (from, new) = (inner.tree.place(from)?, inner.tree.place(to)?);
-        inner.tree.set(from.0, &from.1, None);
-        inner.tree.set(new.0, &new.1, Some(node));
-        inner.note("rename", to, What::Rename(from, new, node));
-        Ok(())
+        inner.rename("rename", from, to, node)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

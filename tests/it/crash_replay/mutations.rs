@@ -83,9 +83,10 @@ pub const MUTATIONS: [Mutation; 32] = [
     of("what a restart finds twice is not durably gone", |r| {
         skip(r, |e| is_dir(e, "drop") && e.phase == "start")
     }),
-    of("linked before it is synced", |r| {
-        let goes =
-            |e: &Entry| e.name == "link" && (is_in(&e.path, "new") || is_in(&e.path, "queue"));
+    of("published before it is synced", |r| {
+        let goes = |e: &Entry| {
+            e.name == "rename_new" && (is_in(&e.path, "new") || is_in(&e.path, "queue"))
+        };
         sooner(r, goes, |e| is_begin(e) && (e.name == "sync" || is_syncfs(e)))
     }),
     of("answered before the names are synced", |r| {

@@ -125,7 +125,7 @@ fn a_disk_that_hangs() {
                 assert!(reply.starts_with(code), "{context}");
                 let subject = format!("\nSubject: {tag}\n");
                 let was_named = |entry: &Entry| match &entry.what {
-                    What::Name(_, _, Some(node)) if entry.name == "link" => {
+                    What::Rename(_, _, node) if entry.name == "rename_new" => {
                         text(record.after.octets(*node).unwrap()).contains(&subject)
                     }
                     _ => false,

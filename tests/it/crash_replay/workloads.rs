@@ -45,7 +45,7 @@ pub struct Workload {
 }
 
 /// All of them.
-pub const WORKLOADS: [Workload; 14] = [
+pub const WORKLOADS: [Workload; 16] = [
     Workload { name: "one message, each file synced", before: homes, play: one_message },
     Workload { name: "a batch of two, each file synced", before: homes, play: small_batch },
     Workload { name: "a batch of two, by one syncfs", before: homes, play: small_batch_together },
@@ -60,6 +60,8 @@ pub const WORKLOADS: [Workload; 14] = [
     Workload { name: "damaged files", before: damaged, play: put_aside },
     Workload { name: "a start after a crash", before: crashed, play: start_again },
     Workload { name: "two attempts at one message", before: homes, play: two_attempts },
+    Workload { name: "a batch of two, by link and unlink", before: homes, play: batch_by_link },
+    Workload { name: "relayed, by link and unlink", before: homes, play: relaying_by_link },
 ];
 
 impl Workload {
@@ -156,6 +158,11 @@ fn small_batch_together(scene: &mut Scene) -> Result<(), String> {
     Ok(())
 }
 
+fn batch_by_link(scene: &mut Scene) -> Result<(), String> {
+    scene.disk.lose_rename_new();
+    small_batch(scene)
+}
+
 fn batch_of_two(scene: &mut Scene, world: &World) {
     let first = scene.letter("first", "a@far.test", &["ann@mx.test", "new@mx.test"], 0);
     let second = scene.letter("second", "a@far.test", &["x@far.test", "ann@mx.test"], 0);
@@ -205,6 +212,11 @@ fn relaying(scene: &mut Scene) -> Result<(), String> {
     world.work(true, 9);
     world.sync_removals();
     Ok(())
+}
+
+fn relaying_by_link(scene: &mut Scene) -> Result<(), String> {
+    scene.disk.lose_rename_new();
+    relaying(scene)
 }
 
 fn forwarding(scene: &mut Scene) -> Result<(), String> {
