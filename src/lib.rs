@@ -10,7 +10,7 @@
 //!                                  │                                              past 64 KiB)
 //!                                  │  Accepted { entry, copies, body } ─► delivery thread × 1
 //!                                  ◄───────────── Outcome, then the 250 ──┘   │ delivery
-//!                                        group commit: tmp/ ► sync ► links ► sync │ store::durable
+//!                                        group commit: tmp/ ► sync ► names ► sync │ store::durable
 //!                                          │ Maildir new/     │ spool/queue/
 //!                                          ▼ store::maildir   ▼ store::queue
 //! signals, commands ─ Hint ─► scheduler × 1 ◄─ Hint ──────────┘
@@ -29,7 +29,7 @@
 //! A session's thread reads octets, feeds [`smtp::session::Session`], and does what it says. RCPT asks
 //! [`route`], by way of [`policy`]; the end of a message hands it to the delivery thread and waits.
 //! That thread takes all that wait, writes every copy and every queue file into `tmp/`, makes the batch
-//! durable, links it where it belongs, makes the names durable, and only then answers. So **250 means
+//! durable, moves it where it belongs, makes the names durable, and only then answers. So **250 means
 //! delivered**, and the busier the server, the fewer syncs a message.
 //!
 //! What is for other hosts lies in the queue, one file a message: its envelope, its octets, and a

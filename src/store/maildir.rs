@@ -2,7 +2,7 @@
 //!
 //! As Dovecot, mutt and Courier read it; several processes on several hosts may deliver into one
 //! tree, on NFS too. Nothing is ever overwritten: a draft is created only where no name is, and
-//! published by a link, which fails when the name is taken.
+//! published by a rename that fails when the name is taken.
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::draft::Draft;
