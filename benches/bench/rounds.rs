@@ -35,7 +35,7 @@ struct Figures {
 }
 
 pub fn run(options: &Options) -> Outcome<()> {
-    let place = Place::make(&options.dir)?;
+    let mut place = Place::make(&options.dir)?;
     let price = price(&place.fresh()?.join("mail"), &samples::message(0))?;
     introduce(&place, options, &price)?;
     table::head(&CELLS)?;
@@ -91,8 +91,8 @@ fn introduce(place: &Place, options: &Options, price: &Price) -> io::Result<()> 
          messages of {} octets for {} ms a figure; floor and facteur in turns, {} times, medians;\n\
          ms: from the final dot to its 250; from-to: slowest and fastest round (far apart: the machine\n\
          had other work); after each server was killed, all that it had acknowledged was in new/, once",
-        place.0.display(),
-        machine::file_system(&place.0),
+        place.dir.display(),
+        machine::file_system(&place.dir),
         price.each.as_secs_f64() * 1e3,
         price.whole.as_secs_f64() * 1e3,
         samples::MESSAGE,
@@ -137,8 +137,11 @@ fn row(case: &str, server: &str, rounds: &[Figures], share: &str) -> io::Result<
     table::row(&CELLS, &texts)
 }
 
-/// A directory of this run, removed when it is dropped.
-struct Place(PathBuf);
+/// A directory of this run, removed when it is dropped; and how many servers have worked in it.
+struct Place {
+    dir: PathBuf,
+    servers: usize,
+}
 
 impl Place {
     fn make(dir: &Path) -> Outcome<Place> {
@@ -148,16 +151,16 @@ impl Place {
         let place = dir.join(format!("facteur-bench-{}", process::id()));
         fs::create_dir(&place)
             .map_err(|error| format!("no mail can be kept in {}: {error}", dir.display()))?;
-        Ok(Place(place))
+        Ok(Place { dir: place, servers: 0 })
     }
 
-    /// An empty directory; what the last one held is gone, and no sync of the next server pays for that.
-    fn fresh(&self) -> Outcome<PathBuf> {
-        let dir = self.0.join("server");
-        if dir.exists() {
-            fs::remove_dir_all(&dir)?;
-        }
+    /// An empty directory. What was there before stays until the end: on ext4 without a journal, whoever
+    /// makes files next pays for each that was removed in the last half minute.
+    fn fresh(&mut self) -> Outcome<PathBuf> {
+        self.servers += 1;
+        let dir = self.dir.join(format!("server-{}", self.servers));
         fs::create_dir(&dir)?;
+        // No sync of this server pays for what the last one left.
         syncfs(File::open(&dir)?)?;
         Ok(dir)
     }
@@ -165,6 +168,6 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.dir);
     }
 }
