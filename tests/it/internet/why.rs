@@ -5,7 +5,12 @@ use super::{Net, ip, post, until_empty};
 use crate::commands::run;
 use crate::servers::Binary;
 use crate::support::{Place, until};
+use facteur::store::disk::RealDisk;
+use facteur::store::entry::{Line, What};
+use facteur::store::queue::Queue;
+use jiff::Timestamp;
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What it says of a message, all lines.
@@ -128,6 +133,47 @@ fn while_it_is_sent_and_behind_another() {
         until_why(&place, id, &[&place_in_line, &format!("{before} before it"), "per_destination"]);
     }
     server.wait_for(&["relayed ", &first]);
+    goes_within_a_second(&place);
+    server.stop();
+}
+
+/// One thread, and one more that stands in for it while a host is slow: both are busy elsewhere.
+#[test]
+fn until_a_thread_is_free() {
+    let slow = ".: (wait 3000) | 250 2.0.0 taken";
+    let (place, net) = (Place::new(), Net::new(&[slow, slow, ""]));
+    net.dns.set(&[0, 1, 2].map(|n| format!("{}.test A {}\n", ["a", "b", "c"][n], ip(n))).concat());
+    let config = net.config("threads = 1", "").replace("final = \"2s\"", "final = \"60s\"");
+    let server = Binary::serve(&place, &config);
+    let first = post(&server, &["bob@a.test"]);
+    post(&server, &["bob@b.test"]);
+    until("both are at it", || net.hosts[..2].iter().all(|host| host.count("DATA") == 1));
+    let last = post(&server, &["bob@c.test"]);
+    until_why(
+        &place,
+        &last,
+        &["is due, as the next one for c.test by MX\n", "a free thread; of 1 "],
+    );
+    server.wait_for(&["relayed ", &first]);
+    goes_within_a_second(&place);
+    server.stop();
+}
+
+/// Its last recipient is done, and its file still there.
+#[test]
+fn until_its_file_is_removed() {
+    let (place, net) = one("RCPT: 450 4.2.0 later");
+    let server = Binary::serve(&place, &net.config("retry = [\"1h\"]", ""));
+    let id = post(&server, &["bob@far.test"]);
+    server.wait_for(&["deferred ", &id]);
+    let queue = Queue::new(Arc::new(RealDisk), &place.at("spool"));
+    let (when, what) = (Timestamp::now(), What::Relayed);
+    let (host, words) = ("mx.far.test".to_owned(), "250 2.0.0 taken".to_owned());
+    let line = [Line { when, recipient: 0, what, host, words }];
+    // The attempt that was told of may still hold it.
+    until("it is noted", || queue.claim(&id).is_ok_and(|claimed| claimed.note(&line).is_ok()));
+    until_why(&place, &id, &["has nobody left to go to\n", "the removal of its file"]);
+    server.signal("USR1");
     goes_within_a_second(&place);
     server.stop();
 }
