@@ -86,7 +86,8 @@
 //! 2. All operations on mail files go through [`store::disk`], so that tests can record them, let
 //!    them fail, and replay them.
 //! 3. Everything has a bound, with a name in [`limits`] or a key in the configuration.
-//! 4. No lock in memory is held across I/O. Every channel is bounded.
+//! 4. No lock in memory is held across I/O. Every channel is bounded, the trace's by what may
+//!    be put into it.
 //! 5. Text from a peer reaches a log, a header, a path or a terminal only escaped or checked; a user
 //!    is one path segment without `/`, NUL, controls or a leading dot.
 //! 6. A reload, by SIGHUP or because a users or aliases file or the certificate has changed, makes a new

@@ -160,8 +160,8 @@ pub const ID_MAX: usize = 255;
 /// all that became of them.
 pub const QUEUE_READ: usize = 4 * 1024;
 
-/// Threads that read queue files for a listing: most of its time is waiting, for a disk or for the
-/// system.
+/// Threads that read a block of queue files for a listing, of which two are read at once: most of its
+/// time is waiting, for a disk or for the system.
 pub const QUEUE_READERS: usize = 4;
 
 /// Longest header of a queue file, in octets: 1,000 recipients with all that DSN adds to each.

@@ -10,8 +10,8 @@ pub const HELP: &str = "\
 cargo bench                    mail end to end beside the floor of the disk, then the micro-benchmarks
 cargo bench -- --quick         the same in a few seconds, with figures that are only a hint
 cargo bench -- --micro         the micro-benchmarks alone
-FACTEUR_BENCH_DIR=DIR          keep the mail there, on the disk that is meant, up to 2 GB until it ends;
-                               default: Cargo's target directory
+FACTEUR_BENCH_DIR=DIR          keep the mail there, on the disk that is meant, about half a GB a round
+                               until it ends; default: Cargo's target directory
 FACTEUR_BENCH_ROUNDS=N         how often floor and facteur take turns; default 3
 ";
 

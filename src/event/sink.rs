@@ -1,5 +1,5 @@
-//! The way from whoever tells to the one thread that writes the trace: a bounded channel that nobody
-//! ever waits for. What finds no room is lost and counted, and the count is told in its place.
+//! The way from whoever tells to the one thread that writes the trace: a channel that nobody ever
+//! waits for, bounded by what may be put into it. What finds no room is lost and counted, and the count is told in its place.
 
 use super::count::OTHERS;
 use super::talk::Talk;
@@ -132,7 +132,7 @@ impl Record {
     fn size(&self) -> usize {
         match self {
             Record::Line { text, .. } => text.len(),
-            Record::Talk(talk) => talk.size(),
+            Record::Talk(talk) => talk.memory(),
             Record::Stop(_) => 0,
         }
     }

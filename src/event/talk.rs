@@ -84,9 +84,14 @@ impl Talk {
         self.first.marks.is_empty()
     }
 
-    /// What it takes, in octets.
+    /// What it takes when it is written, in octets.
     pub fn size(&self) -> usize {
         self.octets.iter().sum()
+    }
+
+    /// What it takes in memory, about.
+    pub fn memory(&self) -> usize {
+        self.octets[1] + self.first.texts.capacity() + self.first.marks.capacity() * TURN_COST / 2
     }
 
     /// Adds a turn, of which a bounded part is kept.
@@ -121,6 +126,10 @@ impl Talk {
         let octets = text.len() + TURN_COST;
         if self.last.is_empty() && self.octets[0] + octets <= TALK_MAX / 2 {
             self.octets[0] += octets;
+            if self.first.marks.is_empty() && self.about.transaction > 0 {
+                self.first.texts.reserve(TEXTS_USUAL);
+                self.first.marks.reserve(TURNS_USUAL);
+            }
             return self.first.push(when, turn, text);
         }
         self.octets[1] += octets;
@@ -165,10 +174,6 @@ impl Talk {
 
 impl Turns {
     fn push(&mut self, when: Timestamp, turn: Turn, text: &str) {
-        if self.marks.is_empty() {
-            self.texts.reserve(TEXTS_USUAL);
-            self.marks.reserve(TURNS_USUAL);
-        }
         self.texts.push_str(text);
         self.marks.push((when, turn, self.texts.len()));
     }

@@ -5,10 +5,10 @@
 //! Maildir is.
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, PosixFadviseAdvice, RenameFlags, posix_fadvise, renameat2};
+use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC,
-    TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
+    TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs, statfs,
 };
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access, syncfs};
@@ -211,10 +211,15 @@ impl Disk for RealDisk {
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
-            // NFS, and others.
-            Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => by_link(from, to),
-            renamed => Ok(renamed?),
+        // Elsewhere a rename that a power cut interrupts may leave two names of octets that belong to
+        // one: FAT counts no links. A link is refused there.
+        let is_safe = WHOLE.contains(&statfs(from)?.filesystem_type());
+        match is_safe.then(|| replace_nothing(from, to)) {
+            Some(Ok(())) => Ok(()),
+            None | Some(Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EPERM)) => {
+                by_link(from, to)
+            }
+            Some(Err(error)) => Err(error.into()),
         }
     }
 
@@ -296,7 +301,8 @@ fn meta(found: &fs::Metadata) -> io::Result<Meta> {
     })
 }
 
-/// File systems of this machine's own disks, which one syncfs(2) makes durable.
+/// File systems of this machine's own disks, which one syncfs(2) makes durable, and whose files have
+/// as many names as one likes.
 const WHOLE: [FsType; 6] = [
     EXT4_SUPER_MAGIC,
     XFS_SUPER_MAGIC,
@@ -363,7 +369,20 @@ impl DiskFile for RealFile {
     }
 }
 
-/// A rename in two steps, for file systems that have no other one that replaces nothing.
+/// A rename in one step that fails where it would replace something.
+#[cfg(target_env = "gnu")]
+fn replace_nothing(from: &Path, to: &Path) -> nix::Result<()> {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)
+}
+
+/// nix has it for glibc only.
+#[cfg(not(target_env = "gnu"))]
+fn replace_nothing(_: &Path, _: &Path) -> nix::Result<()> {
+    Err(Errno::ENOSYS)
+}
+
+/// The same in two steps.
 fn by_link(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to)?;
     // An old name that stays is removed as a leftover of `tmp/` later.

@@ -151,12 +151,14 @@ impl Disk for Rehearsal {
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.name(from, to)?;
+        // Where that is not one step, it begins with a link.
+        self.link(from, to)?;
         self.remove(from)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.rename_new(from, to)
+        self.name(from, to)?;
+        self.remove(from)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

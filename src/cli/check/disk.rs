@@ -156,7 +156,8 @@ fn try_names(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     let again = disk.create(&third).doing("create", &third)?;
     again.append(b"x").doing("write", &third)?;
     disk.rename(&third, &other).doing("rename", &other)?;
-    disk.remove(&other).doing("remove", &other)
+    disk.rename_new(&other, &one).doing("rename", &one)?;
+    disk.remove(&one).doing("remove", &one)
 }
 
 impl Facts {
@@ -276,6 +277,7 @@ mod tests {
             "link",
             "sync_dir",
             "rename",
+            "rename_new",
         ] {
             assert!(steps.contains(&step), "{step}");
             let disk = empty();

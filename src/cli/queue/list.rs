@@ -3,7 +3,7 @@
 //! Claims nothing, so that it never stands in the way of a server and shows what is being sent too.
 
 use super::{due_in, listed, open, span, why_not};
-use crate::cli::listing::{BLOCK, end, json_lines, pad, shown};
+use crate::cli::listing::{BLOCK, json_lines, pad, shown};
 use crate::cli::terminal::width;
 use crate::cli::{Failure, Request, complain};
 use crate::config::Relay;
@@ -15,7 +15,7 @@ use crate::store::queue::{Queue, QueueError, Waiting};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
 /// Lists the queue, oldest first. What is no whole queue file is named on stderr and hides no other;
@@ -43,7 +43,11 @@ pub fn list(request: &Request) -> Result<(), Failure> {
         }
         out.flush()
     });
-    end(written).map_err(|error| Failure::Failed(format!("cannot write: {error}")))?;
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+        Err(error) => return Err(Failure::Failed(format!("cannot write: {error}"))),
+        Ok(()) => {}
+    }
     if all_read { Ok(()) } else { Err(Failure::Told) }
 }
 

@@ -263,7 +263,10 @@ impl Disk for Recorder {
         }
         if inner.has_no_rename_new {
             inner.name("rename_new", to, Ok(node))?;
-            return inner.unname("remove", from);
+            drop(inner);
+            // The name that counts is there.
+            let _ = self.step("remove", from).and_then(|mut inner| inner.unname("remove", from));
+            return Ok(());
         }
         inner.rename("rename_new", from, to, node)
     }
