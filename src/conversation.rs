@@ -463,27 +463,21 @@ impl Conversation<'_> {
 
     /// Writes a reply behind those that wait to be sent.
     fn queue(&mut self, reply: &Reply) {
-        self.write(reply);
-        if reply.is_refusal() {
-            let (session, command) = (&self.visitor.id, &self.session.command_text());
-            tell(&Event::Rejected { session, command, reply });
-        }
+        // Only what is logged needs to be known.
+        let command = reply.is_refusal().then(|| self.session.command_text().into_owned());
+        self.queue_to(&command.unwrap_or_default(), reply);
     }
 
-    /// `command`: what the reply answers, for the log.
+    /// `command`: what the reply answers, for the log of a refusal.
     fn queue_to(&mut self, command: &[u8], reply: &Reply) {
-        self.write(reply);
-        if reply.is_refusal() {
-            tell(&Event::Rejected { session: &self.visitor.id, command, reply });
-        }
-    }
-
-    fn write(&mut self, reply: &Reply) {
         let mut replies = std::mem::take(&mut self.replies);
         let before = replies.len();
         reply.write_to(&mut replies);
         self.said(reply, &replies[before..]);
         self.replies = replies;
+        if reply.is_refusal() {
+            tell(&Event::Rejected { session: &self.visitor.id, command, reply });
+        }
     }
 
     /// Fails with `TimedOut` when the client has not read it all within `timeout.command`.

@@ -20,7 +20,6 @@ use crate::limits::{AUTH_LINE_MAX, COMMAND_LINE_MAX};
 use crate::mail::address::{ClientName, Domain, ForwardPath, ReversePath};
 use crate::mail::envelope::{Envelope, Recipient, Sender};
 use message::Chunk;
-use std::borrow::Cow;
 use stranger::{is_http, is_tls};
 
 /// What the caller does next; each variant is one act on the outside world.
@@ -290,7 +289,7 @@ impl Session {
 
     /// The last command, as much of it as was kept: what a reply is about. Never a password, even
     /// of a client that tries AUTH where there is none.
-    pub fn command_text(&self) -> Cow<'_, [u8]> {
+    pub fn command_text(&self) -> std::borrow::Cow<'_, [u8]> {
         if let Some(mechanism) = self.exchange {
             return format!("AUTH {mechanism}").into_bytes().into();
         }
