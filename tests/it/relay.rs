@@ -25,6 +25,15 @@ fn time(script: &str) -> Duration {
     if is_slow { SHORT } else { PATIENCE }
 }
 
+/// What comes of it, with this time and, where that is not as it should be, with a long one: while the
+/// machine is busy a good host may be silent, too, at a step that nobody asks about.
+fn patiently<T>(time: Duration, run: impl Fn(Duration) -> (bool, T)) -> T {
+    match run(time) {
+        (false, _) if time < PATIENCE => run(10 * SHORT).1,
+        (_, found) => found,
+    }
+}
+
 /// Who waits so long for anything.
 fn caller(time: Duration) -> Arc<Caller> {
     let config = Config::parse(&config(""), Path::new("/etc/facteur.toml")).unwrap();
@@ -167,13 +176,16 @@ fn hosts_that_behave_badly_cost_a_timeout_and_no_mail() {
             scope.spawn(move || {
                 for step in steps {
                     let more = if step == "HELO" { "\nEHLO: 500 what" } else { "" };
-                    let bad = Host::start(&format!("{step}: {act}{more}"));
-                    let begun = Instant::now();
-                    let told = attempt(&bad, &caller(time(act)), &["ann@host.test"]);
-                    let time = begun.elapsed();
-                    assert!(time < PATIENCE / 2, "{step}: {act} took {time:?}");
                     let kind = if step == "." { "deferred" } else { "next" };
                     let expected = format!("{kind} {words}");
+                    let (told, bad) = patiently(time(act), |time| {
+                        let bad = Host::start(&format!("{step}: {act}{more}"));
+                        let begun = Instant::now();
+                        let told = attempt(&bad, &caller(time), &["ann@host.test"]);
+                        let time = begun.elapsed();
+                        assert!(time < PATIENCE / 2, "{step}: {act} took {time:?}");
+                        (told[0].starts_with(&expected), (told, bad))
+                    });
                     assert!(told[0].starts_with(&expected), "{step}: {act}: {told:?}");
                     assert!(bad.mail().is_empty() && bad.seen().connections == 1, "{step}: {act}");
                 }
@@ -216,11 +228,17 @@ fn a_host_that_speaks_or_stops_inside_the_message() {
         ("", "relayed 250 2.0.0 taken"),
     ] {
         let any_size = format!("{script}\nEHLO: 250-x | 250 SIZE 0");
-        let (host, caller) = (Host::start(&any_size), caller(time(script)));
-        let mut connection = Connection::open(&caller, &hop(&host), &mut Talk::default()).unwrap();
         let message = &message[..];
-        let fates = connection.deliver(&letter(&["ann@host.test"], &message), &message);
-        let told = words(&fates[0]);
+        let (told, host) = patiently(time(script), |time| {
+            let host = Host::start(&any_size);
+            let opened = Connection::open(&caller(time), &hop(&host), &mut Talk::default());
+            let letter = letter(&["ann@host.test"], &message);
+            let told = match opened {
+                Ok(mut connection) => words(&connection.deliver(&letter, &message)[0]),
+                Err(fate) => words(&fate),
+            };
+            (told.starts_with(expected), (told, host))
+        });
         let reset = script.contains("552") && told.starts_with("next closed the connection");
         assert!(told.starts_with(expected) || reset, "{script}: {told}");
         assert_eq!(host.mail().len(), usize::from(told.starts_with("relayed")));
@@ -229,12 +247,15 @@ fn a_host_that_speaks_or_stops_inside_the_message() {
 
 #[test]
 fn replies_that_each_come_in_time_do_not_make_an_hour() {
-    let host = Host::start("EHLO: 250 host.test\nRCPT: (wait 250) | 250 ok");
     let to: Vec<String> = (0..20).map(|n| format!("u{n}@host.test")).collect();
     let to: Vec<&str> = to.iter().map(String::as_str).collect();
-    let time = Duration::from_millis(600);
-    let told = attempt(&host, &caller(time), &to);
-    assert_eq!(told, vec!["next was silent too long (RCPT)"; 20]);
+    let expected = vec!["next was silent too long (RCPT)"; 20];
+    let (told, host) = patiently(Duration::from_millis(600), |time| {
+        let host = Host::start("EHLO: 250 host.test\nRCPT: (wait 250) | 250 ok");
+        let told = attempt(&host, &caller(time.min(Duration::from_secs(2))), &to);
+        (told == expected, (told, host))
+    });
+    assert_eq!(told, expected);
     assert!(host.mail().is_empty() && host.count("RCPT") < 10);
 }
 
