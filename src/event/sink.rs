@@ -1,5 +1,6 @@
 //! The way from whoever tells to the one thread that writes the trace: a channel that nobody ever
-//! waits for, bounded by what may be put into it. What finds no room is lost and counted, and the count is told in its place.
+//! waits for, bounded by what may be put into it. What finds no room is lost and counted, and the
+//! count is told in its place.
 
 use super::count::OTHERS;
 use super::talk::Talk;

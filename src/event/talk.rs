@@ -60,13 +60,15 @@ pub struct Talk {
     left_out: usize,
 }
 
+/// When, what, and the end of its text.
+type Mark = (Timestamp, Turn, usize);
+
 /// Turns in two allotments however many they are: most dialogs are told by one thread and freed by
 /// another, which costs more than to write them.
 #[derive(Debug, Default)]
 struct Turns {
     texts: String,
-    /// Each with the end of its text.
-    marks: Vec<(Timestamp, Turn, usize)>,
+    marks: Vec<Mark>,
 }
 
 impl Talk {
@@ -91,7 +93,8 @@ impl Talk {
 
     /// What it takes in memory, about.
     pub fn memory(&self) -> usize {
-        self.octets[1] + self.first.texts.capacity() + self.first.marks.capacity() * TURN_COST / 2
+        let Turns { texts, marks } = &self.first;
+        self.octets[1] + texts.capacity() + marks.capacity() * size_of::<Mark>()
     }
 
     /// Adds a turn, of which a bounded part is kept.

@@ -175,6 +175,9 @@ mod tests {
         let (draft, file) = self::draft(&disk, &Names::new("mx"), maildir, 2).unwrap();
         file.append(b"x\n").unwrap();
         let published = draft.publish().unwrap();
+        let name = || published.path.file_name().unwrap().to_str().unwrap().to_owned();
+        let (twin, _) = Draft::create(&disk, maildir, make, "new", name).unwrap();
+        assert!(twin.publish().is_err(), "a name that is taken is never overwritten");
         assert_eq!(memory.files(), [(published.path, b"x\n".to_vec())]);
         let synced = memory.operations().into_iter().filter(|o| o.name == "sync_dir");
         let synced: Vec<_> = synced.map(|o| o.path.display().to_string()).collect();

@@ -91,17 +91,6 @@ impl Rehearsal {
         self.content(path).ok_or_else(refused)
     }
 
-    /// A second name for a file.
-    fn name(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let content = self.ours(from)?;
-        self.may_make(to)?;
-        if stat(self.ground(from))?.st_dev != stat(self.ground(to))?.st_dev {
-            return Err(ErrorKind::CrossesDevices.into());
-        }
-        locked(&self.0).files.insert(to.to_owned(), content);
-        Ok(())
-    }
-
     fn file(&self, path: &Path, content: Content) -> Box<dyn DiskFile> {
         Box::new(Sketch { ground: self.ground(path).to_owned(), content })
     }
@@ -140,14 +129,19 @@ impl Disk for Rehearsal {
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.ours(from)?;
+        let content = self.ours(from)?;
+        self.may_make(to)?;
+        let (here, there) = (self.ground(from), self.ground(to));
+        if stat(here)?.st_dev != stat(there)?.st_dev {
+            return Err(ErrorKind::CrossesDevices.into());
+        }
         // Where a file has one name only.
-        let kind = statfs(self.ground(to))?.filesystem_type();
+        let kind = statfs(there)?.filesystem_type();
         if [MSDOS_SUPER_MAGIC, FsType(EXFAT_SUPER_MAGIC as _)].contains(&kind) {
-            self.may_make(to)?;
             return Err(Errno::EPERM.into());
         }
-        self.name(from, to)
+        locked(&self.0).files.insert(to.to_owned(), content);
+        Ok(())
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -157,8 +151,7 @@ impl Disk for Rehearsal {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.name(from, to)?;
-        self.remove(from)
+        self.rename_new(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

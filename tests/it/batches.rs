@@ -129,6 +129,8 @@ fn steps_in_order(messages: usize, is_remote: bool) {
             false => at(named_at, "sync_file_system", Path::new("*")),
         };
         assert!(named.is_some(), "{} has no durable name", draft.display());
+        let stays = room.disk.files().iter().any(|(path, _)| path == draft);
+        assert!(!stays, "{} stays in tmp", draft.display());
     }
     // Of each message the queue file first, and the scheduler hears of it.
     let names: Vec<_> = operations.iter().filter(|one| one.name == "rename_new").collect();

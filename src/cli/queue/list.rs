@@ -31,10 +31,16 @@ pub fn list(request: &Request) -> Result<(), Failure> {
         while let Some(block) = blocks.next() {
             // The next one is read while this one is written.
             blocks.peek();
-            let (rows, errors): (Vec<_>, Vec<_>) = join(block).partition(Result::is_ok);
-            all_read &= errors.is_empty();
-            errors.into_iter().filter_map(Result::err).for_each(|why| complain(&why));
-            let rows: Vec<Row> = rows.into_iter().flatten().collect();
+            let mut rows = Vec::with_capacity(BLOCK);
+            for row in join(block) {
+                match row {
+                    Ok(row) => rows.push(row),
+                    Err(why) => {
+                        all_read = false;
+                        complain(&why);
+                    }
+                }
+            }
             let lines = match request.json {
                 true => json_lines(&rows)?,
                 false => table.lines(&rows),

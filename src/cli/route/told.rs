@@ -61,7 +61,7 @@ impl Asker {
         Asker { site, open, gap, is_judge, from, client, abroad }
     }
 
-    /// Fails when the system grants no thread, or has no name servers.
+    /// Fails when the system grants no thread.
     pub fn ask(&self, path: &ForwardPath) -> Result<Told, String> {
         let mut told = Told { steps: self.who(), is_good: true };
         let end = self.way(path, &mut told.steps);
@@ -76,7 +76,7 @@ impl Asker {
         };
         match outcome {
             Outcome::Refused(no) => told.refuse(&no, &end, &self.site.config.spool),
-            Outcome::Taken(taken) => self.follow(taken, &end, &mut told)?,
+            Outcome::Taken(taken) => self.follow(taken, &end, &mut told),
         }
         Ok(told)
     }
@@ -151,7 +151,7 @@ impl Asker {
     }
 
     /// What lies where, and where it goes on from there.
-    fn follow(&self, taken: Taken, end: &End, told: &mut Told) -> Result<(), String> {
+    fn follow(&self, taken: Taken, end: &End, told: &mut Told) {
         let here = if let End::Local(here, _) = end { &here[..] } else { &[] };
         let is_there = |to: &&Destination| taken.copies.contains(&to.maildir);
         let there: Vec<&Destination> = here.iter().filter(is_there).collect();
@@ -177,9 +177,8 @@ impl Asker {
                 }
             };
             self.sender(to, indent, &mut told.steps);
-            told.is_good &= self.tell(&to.mailbox.host, indent, &mut told.steps)?;
+            told.is_good &= self.tell(&to.mailbox.host, indent, &mut told.steps);
         }
-        Ok(())
     }
 
     /// What MAIL would say to the next hop.
@@ -198,13 +197,13 @@ impl Asker {
 
     /// Adds the steps from here to the next hop; false when mail would be returned. A host that is down,
     /// or DNS that fails, only lets mail wait.
-    fn tell(&self, host: &Host, indent: &str, steps: &mut Vec<String>) -> Result<bool, String> {
+    fn tell(&self, host: &Host, indent: &str, steps: &mut Vec<String>) -> bool {
         let config = &self.site.config;
-        let (abroad, greeter) = self.abroad()?;
+        let (abroad, greeter) = self.abroad();
         let (way, found, onward) = abroad.onward(config, host);
         let own = |step: String| format!("{indent}{step}");
         steps.extend(found.into_iter().chain([onward.step()]).map(own));
-        let Onward::Sent(hops) = onward else { return Ok(!matches!(onward, Onward::Returned(_))) };
+        let Onward::Sent(hops) = onward else { return !matches!(onward, Onward::Returned(_)) };
         let greeted = greeter.greet(&hops);
         steps.extend(greeted.steps.into_iter().map(own));
         let needs_proof = matches!(way, Way::Smarthost(_)) && config.relay.smarthost_auth.is_some();
@@ -212,25 +211,23 @@ impl Asker {
             Some(Greeting::Ready { is_verified: false, .. }) if needs_proof => {
                 let step = "no password is given without verified TLS: mail waits".to_owned();
                 steps.push(own(step));
-                Ok(true)
+                true
             }
             // Whoever says so for good gets nothing, and the sender hears of it.
             Some(Greeting::Never(_)) => {
                 steps.push(own("returned to its sender".to_owned()));
-                Ok(false)
+                false
             }
-            Some(Greeting::Ready { .. } | Greeting::NotNow(_)) | None => Ok(true),
+            Some(Greeting::Ready { .. } | Greeting::NotNow(_)) | None => true,
         }
     }
 
-    fn abroad(&self) -> Result<&(Abroad, Greeter), String> {
-        if let Some(abroad) = self.abroad.get() {
-            return Ok(abroad);
-        }
+    fn abroad(&self) -> &(Abroad, Greeter) {
         let config = &self.site.config;
-        let resolver = DnsResolver::new(&config.dns);
-        let greeter = Greeter::new(config, self.site.connector());
-        Ok(self.abroad.get_or_init(|| (Abroad::new(config, resolver), greeter)))
+        self.abroad.get_or_init(|| {
+            let greeter = Greeter::new(config, self.site.connector());
+            (Abroad::new(config, DnsResolver::new(&config.dns)), greeter)
+        })
     }
 }
 

@@ -14,9 +14,9 @@
 //! - Octets of a file are durable after a sync of that file (or of the file system) that began after they
 //!   were written. What is younger is lost; torn after some octet; or there, with its size, and zeros
 //!   in place of all of it or of some, in any order.
-//! - A name (made, linked, renamed, removed) is durable after such a sync of its directory, or of the file system.
-//!   Each younger step may be there or not, whatever became of those before and after it, so a
-//!   directory's own name may be missing though all in it was synced.
+//! - A name (made, linked, renamed, removed) is durable after such a sync of its directory, or of the
+//!   file system. Each younger step may be there or not, whatever became of those before and after it,
+//!   so a directory's own name may be missing though all in it was synced.
 //! - A rename is two names. As long as neither directory was synced, the old one is not gone without the
 //!   new one there, as in any journal; past that each of them is on its own.
 //! - What is asked for while a sync is under way is not made durable by it. A sync that failed was the

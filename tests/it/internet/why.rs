@@ -142,7 +142,7 @@ fn while_it_is_sent_and_behind_another() {
 fn until_a_thread_is_free() {
     let slow = ".: (wait 3000) | 250 2.0.0 taken";
     let (place, net) = (Place::new(), Net::new(&[slow, slow, ""]));
-    net.dns.set(&[0, 1, 2].map(|n| format!("{}.test A {}\n", ["a", "b", "c"][n], ip(n))).concat());
+    net.dns.set(&format!("a.test A {}\nb.test A {}\nc.test A {}\n", ip(0), ip(1), ip(2)));
     let config = net.config("threads = 1", "").replace("final = \"2s\"", "final = \"60s\"");
     let server = Binary::serve(&place, &config);
     let first = post(&server, &["bob@a.test"]);
