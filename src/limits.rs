@@ -204,6 +204,15 @@ pub const DROP_SETTLE: Duration = Duration::from_secs(2);
 /// any number.
 pub const DROPS_AT_ONCE: usize = 64;
 
+/// Dropped files of one user that the server knows at once; the user's others wait for these.
+pub const DROPS_OF_USER: usize = 1024;
+
+/// The same of all users together.
+pub const DROPS_KNOWN: usize = 16 * DROPS_OF_USER;
+
+/// Memory for the copies of small messages that were dropped, in octets.
+pub const DROPS_MEMORY: usize = DROPS_AT_ONCE * MEMORY_BODY_MAX;
+
 /// How often the server looks for dropped files that were never finished.
 pub const DROP_SWEEP: Duration = Duration::from_secs(10 * 60);
 

@@ -3,10 +3,14 @@
 //!
 //! Of a dropped file nothing is believed but what its owner may say: who it is by is the system's word,
 //! everything else is judged again as in a session, and what had to be refused there is returned from
-//! the queue. It is put into the queue under its own name, durably, before it is removed; where both are
+//! the queue. Its owner may still write it, so its octets are copied first, and what is judged and kept is
+//! that copy. It is put into the queue under its own name, durably, before it is removed; where both are
 //! found after a crash, it was taken already.
+//!
+//! Users take turns, whoever has dropped how many, and a file that makes trouble holds up no other.
 
 mod author;
+mod backlog;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +18,10 @@ pub use author::{Author, home_of};
 
 use crate::event::{About, Event, Talk, Turn, tell, tell_talk};
 use crate::handoff::{Hint, Hints};
-use crate::limits::{COPY_CHUNK, DROP_LOOK, DROP_SETTLE, DROP_SWEEP, DROPS_AT_ONCE, TROUBLE_WAIT};
+use crate::limits::{
+    BATCH_OCTETS, COPY_CHUNK, DROP_LOOK, DROP_SETTLE, DROP_SWEEP, DROPS_AT_ONCE, DROPS_MEMORY,
+    TROUBLE_WAIT,
+};
 use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
 use crate::mail::envelope::Sender;
 use crate::mail::header::{Scanner, Summary};
@@ -24,11 +31,12 @@ use crate::policy::{self, Targets};
 use crate::route::Destination;
 use crate::site::Site;
 use crate::smtp::reply::Reply;
-use crate::store::body::copy_part;
+use crate::store::body::{Body, BodyWriter, Budget};
 use crate::store::disk::{Disk, DiskFile, Doing, StoreError};
-use crate::store::drop::{Dropped, Drops, NotTaken};
+use crate::store::drop::{Dropped, Drops, NotTaken, not_had};
 use crate::store::entry::{Addressee, Entry};
 use crate::store::queue::Queue;
+use backlog::Backlog;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender as Channel};
 use jiff::{Timestamp, ZonedDateTime};
 use std::collections::{HashMap, HashSet};
@@ -101,6 +109,12 @@ pub struct Pickup {
     /// When the directory changed last, of those changes that were seen to.
     seen: Option<SystemTime>,
     swept: Option<Instant>,
+    /// What lies there, in the order in which it is taken in.
+    backlog: Backlog,
+    /// Memory for the copies of small messages.
+    budget: Arc<Budget>,
+    /// The last trouble that the log was told of.
+    told: Option<String>,
     /// In the queue already, and not yet gone from where they were dropped for good; nobody is told of them
     /// before that. None: they were there before us, and are known.
     held: HashMap<OsString, Option<Entry>>,
@@ -114,20 +128,16 @@ impl Pickup {
         hints: Hints,
         site: impl Fn() -> Arc<Site> + Send + 'static,
     ) -> Pickup {
-        let (seen, swept, held) = Default::default();
-        Pickup { disk, queue, drops, hints, site: Box::new(site), seen, swept, held }
+        let (seen, swept, backlog, told, held) = Default::default();
+        let (site, budget) = (Box::new(site), Budget::new(DROPS_MEMORY));
+        Pickup { disk, queue, drops, hints, site, seen, swept, backlog, budget, told, held }
     }
 
     /// Works until it is told to stop.
     pub fn run(mut self, calls: &Receiver<Call>) {
-        let mut told = None;
         loop {
             let wait = self.look().unwrap_or_else(|error| {
-                let what = format!("dropped mail waits: {error}");
-                // Once, not each minute of a disk that is full all night.
-                if told.replace(what.clone()).is_none_or(|before| before != what) {
-                    tell(&Event::Warning { what: &what });
-                }
+                self.tell_trouble(&error);
                 TROUBLE_WAIT
             });
             match calls.recv_timeout(wait) {
@@ -159,37 +169,56 @@ impl Pickup {
         if self.seen == Some(changed) {
             return Ok(DROP_LOOK);
         }
-        let names = self.drops.some()?;
-        let names: Vec<OsString> =
-            names.into_iter().filter(|name| !self.held.contains_key(name)).collect();
+        let now = Instant::now();
+        self.backlog.fill(&self.drops, &self.held, now)?;
         // What is dropped in this moment may leave the same time behind.
         let age = SystemTime::now().duration_since(changed).unwrap_or_default();
-        self.seen = Some(changed).filter(|_| names.is_empty() && age >= DROP_SETTLE);
-        let taken = self.take_all(&names)?;
-        match names.len() {
-            DROPS_AT_ONCE => Ok(Duration::ZERO),
-            _ if taken > 0 => Ok(DROP_LOOK / 10),
-            _ => Ok(DROP_LOOK),
+        let is_done = self.backlog.is_empty() && age >= DROP_SETTLE;
+        self.seen = Some(changed).filter(|_| is_done && !self.backlog.has_resting());
+        let taken = self.take_some(now)?;
+        match self.backlog.is_empty() {
+            false => Ok(Duration::ZERO),
+            true if taken > 0 => Ok(DROP_LOOK / 10),
+            true => Ok(DROP_LOOK),
         }
     }
 
-    /// Gives how many were taken; stops at what may be better later.
-    fn take_all(&mut self, names: &[OsString]) -> Result<usize, StoreError> {
-        let site = match names.is_empty() {
+    /// Takes the next ones of the backlog, and gives how many; stops at what may be better later.
+    fn take_some(&mut self, now: Instant) -> Result<usize, StoreError> {
+        let site = match self.backlog.is_empty() {
             true => return Ok(0),
             false => (self.site)(),
         };
-        let (mut letters, mut trouble) = (Vec::new(), None);
-        for name in names {
-            match self.judge(&site, name) {
-                Ok(Some(letter)) => letters.push(letter),
-                Ok(None) => drop(self.held.insert(name.clone(), None)),
-                Err(NotTaken::Gone) => {}
-                Err(NotTaken::Refused(why)) => self.put_aside(name, &why)?,
-                // One that cannot be read for now holds up no other.
-                Err(NotTaken::Disk(error)) => trouble = Some(error),
+        let (mut letters, mut octets) = (Vec::new(), 0);
+        for _ in 0..DROPS_AT_ONCE {
+            if octets >= BATCH_OCTETS as u64 {
+                break;
+            }
+            let Some(name) = self.backlog.next() else { break };
+            let judged = match self.judge(&site, &name) {
+                Err(NotTaken::Refused(why)) => {
+                    self.put_aside(&name, &why).map_err(NotTaken::Disk).map(|()| None)
+                }
+                Ok(None) => {
+                    self.held.insert(name.clone(), None);
+                    Ok(None)
+                }
+                judged => judged,
+            };
+            match judged {
+                Ok(Some(letter)) => {
+                    octets += letter.body.size();
+                    letters.push(letter);
+                }
+                Ok(None) | Err(NotTaken::Gone | NotTaken::Refused(_)) => {}
+                // One that cannot be read or moved for now holds up no other.
+                Err(NotTaken::Disk(error)) => {
+                    self.tell_trouble(&error);
+                    self.backlog.rest(name, now);
+                }
             }
         }
+        let mut trouble = None;
         let entries = self.insert_all(letters, &mut trouble);
         let count = entries.len();
         self.held.extend(entries.into_iter().map(|entry| (OsString::from(&entry.id), Some(entry))));
@@ -223,7 +252,7 @@ impl Pickup {
         }
         let author = author_of(&dropped)?;
         let own = author.address(&site.config).map_err(NotTaken::Refused)?;
-        let summary = survey(&dropped)?;
+        let (body, summary) = self.copy(&dropped)?;
         policy::message(site, &summary, std::iter::empty())
             .map_err(|reply| NotTaken::Refused(reply.to_string()))?;
         let mut entry = self.entry(site, &dropped, &author, own)?;
@@ -236,10 +265,37 @@ impl Pickup {
         if summary.begins_folded {
             received.push('\n'); // so that nobody writes into our field
         }
-        entry.size = received.len() as u64 + dropped.entry.size;
+        entry.size = received.len() as u64 + body.size();
         // A draft that a crash left; nobody else makes this name.
         let _ = self.disk.remove(&self.queue.tmp().join(&entry.id));
-        Ok(Some(Letter { dropped, entry, received, message_id: summary.message_id }))
+        let (uid, asked, message_id) =
+            (dropped.uid, dropped.entry.recipients.len(), summary.message_id);
+        Ok(Some(Letter { uid, asked, body, entry, received, message_id }))
+    }
+
+    /// The octets of its message in a copy that its owner cannot change, and what its header says. No octet
+    /// of it may end a line where a next hop sees one and we do not.
+    fn copy(&self, dropped: &Dropped) -> Result<(Body, Summary), NotTaken> {
+        let Dropped { entry, file, path, .. } = dropped;
+        let mut writer = BodyWriter::new(self.disk.clone(), &self.queue.tmp(), self.budget.clone());
+        let (mut scanner, mut at, mut chunk) = (Scanner::default(), 0, vec![0; COPY_CHUNK]);
+        let mut last = b'\n';
+        while at < entry.size {
+            let length = chunk.len().min((entry.size - at) as usize);
+            let read = file.read_at(&mut chunk[..length], entry.message_at + at);
+            let read = read.map_err(|error| not_had(error, "read", path))?;
+            if read == 0 || memchr::memchr(b'\r', &chunk[..read]).is_some() {
+                return Err(NotTaken::Refused("a CR, or less than it says, is in it".to_owned()));
+            }
+            scanner.feed(&chunk[..read]);
+            writer.write(&chunk[..read]).map_err(NotTaken::Disk)?;
+            last = chunk[read - 1];
+            at += read as u64;
+        }
+        match last {
+            b'\n' => Ok((writer.finish(), scanner.finish())),
+            _ => Err(NotTaken::Refused("its last line has no end".to_owned())),
+        }
     }
 
     /// Puts them into the queue, together where that goes well; gives those that are there.
@@ -302,6 +358,15 @@ impl Pickup {
         })
     }
 
+    /// Tells the log, once, and not each minute of a disk that is full all night.
+    fn tell_trouble(&mut self, error: &StoreError) {
+        let what = format!("dropped mail waits: {error}");
+        if self.told.as_ref() != Some(&what) {
+            tell(&Event::Warning { what: &what });
+            self.told = Some(what);
+        }
+    }
+
     fn put_aside(&self, name: &OsStr, why: &str) -> Result<(), StoreError> {
         let what = match self.drops.put_aside(name)? {
             Some(to) => format!("{} was dropped and not taken ({why}): moved there", to.display()),
@@ -314,7 +379,11 @@ impl Pickup {
 
 /// A dropped message as it will be in the queue.
 struct Letter {
-    dropped: Dropped,
+    /// Who dropped it.
+    uid: u32,
+    /// How many recipients that user asked for.
+    asked: usize,
+    body: Body,
     entry: Entry,
     /// Our field on top.
     received: String,
@@ -323,13 +392,11 @@ struct Letter {
 
 impl Letter {
     fn write(&self, file: &dyn DiskFile, path: &Path) -> Result<(), StoreError> {
-        file.append(self.received.as_bytes()).doing("write", path)?;
-        let Dropped { entry, file: from, path: from_path, .. } = &self.dropped;
-        copy_part(&**from, from_path, entry.message_at, entry.size, &[], file, path)
+        self.body.copy_to(self.received.as_bytes(), &[], file, path)
     }
 
     fn tell(&self) {
-        let Letter { dropped, entry, message_id, .. } = self;
+        let Letter { uid, asked, body, entry, message_id, .. } = self;
         let mut talk = Talk::new();
         let (id, session) = (entry.id.clone(), entry.session.clone());
         talk.about = About { id, session, ..About::default() };
@@ -343,10 +410,10 @@ impl Letter {
         tell(&Event::Submitted {
             id: &entry.id,
             session: &entry.session,
-            uid: dropped.uid,
+            uid: *uid,
             from: &entry.sender.from.to_string(),
-            size: dropped.entry.size,
-            recipients: dropped.entry.recipients.len(),
+            size: body.size(),
+            recipients: *asked,
         });
     }
 }
@@ -360,28 +427,5 @@ fn author_of(dropped: &Dropped) -> Result<Author, NotTaken> {
         }
         // Whoever knows the users does not answer for now.
         Err(error) => Err(error).doing("find the owner of", &dropped.path).map_err(NotTaken::Disk),
-    }
-}
-
-/// Reads a whole message: what its header says. No octet of it may end a line where a next hop sees
-/// one and we do not.
-fn survey(dropped: &Dropped) -> Result<Summary, NotTaken> {
-    let (mut scanner, mut at, mut chunk) = (Scanner::default(), 0, vec![0; COPY_CHUNK]);
-    let Dropped { entry, file, path, .. } = dropped;
-    let mut last = b'\n';
-    while at < entry.size {
-        let length = chunk.len().min((entry.size - at) as usize);
-        let read = file.read_at(&mut chunk[..length], entry.message_at + at);
-        let read = read.doing("read", path).map_err(NotTaken::Disk)?;
-        if read == 0 || memchr::memchr(b'\r', &chunk[..read]).is_some() {
-            return Err(NotTaken::Refused("a CR, or less than it says, is in it".to_owned()));
-        }
-        scanner.feed(&chunk[..read]);
-        last = chunk[read - 1];
-        at += read as u64;
-    }
-    match last {
-        b'\n' => Ok(scanner.finish()),
-        _ => Err(NotTaken::Refused("its last line has no end".to_owned())),
     }
 }

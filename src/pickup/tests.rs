@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::Config;
 use crate::store::memory::MemoryDisk;
-use std::io;
+use std::io::{self, ErrorKind};
 
 struct Desk {
     disk: MemoryDisk,
@@ -60,6 +60,61 @@ fn what_lies_there_is_taken_in() {
     assert!(text.contains("\ntrusted: yes\n") && text.ends_with("\nX: y\n\nz\n"), "{text}");
 }
 
+/// Its owner may write a dropped file on: what was judged is what is kept, so it is read once.
+#[test]
+fn a_file_is_not_read_again_once_it_was_judged() {
+    let mut desk = desk(3);
+    desk.pickup.look().unwrap();
+    let operations = desk.disk.operations();
+    let is_draft = |path: &Path| path.starts_with("/spool/tmp");
+    let drafted = operations.iter().position(|o| o.name == "create" && is_draft(&o.path));
+    let read =
+        operations.iter().rposition(|o| o.name == "read_at" && o.path.starts_with("/spool/drop"));
+    assert!(read.unwrap() < drafted.unwrap(), "{operations:?}");
+}
+
+/// One that cannot be read is left alone for a while, as one is that cannot be put aside; the others go.
+#[test]
+fn a_file_that_makes_trouble_holds_up_no_other() {
+    for (step, kind) in [("open", ErrorKind::Other), ("rename", ErrorKind::ResourceBusy)] {
+        let mut desk = desk(5);
+        let bad = desk.pickup.drops.dir().join(crate::id::secret(&crate::id::message()));
+        desk.disk.put(&bad, b"no header", SystemTime::now());
+        let its = |path: &Path| path == bad || path.starts_with("/spool/damaged");
+        desk.disk.set_fault({
+            let bad = bad.clone();
+            move |o| {
+                let is_its = o.path == bad || o.path.starts_with("/spool/damaged");
+                (o.name == step && is_its).then(|| kind.into())
+            }
+        });
+        desk.pickup.look().unwrap();
+        assert_eq!(desk.counts(), [1, 5, 0], "{step}");
+        let tries =
+            || desk.disk.operations().iter().filter(|o| o.name == step && its(&o.path)).count();
+        let before = tries();
+        desk.pickup.look().unwrap();
+        assert_eq!(tries(), before, "it rests");
+        desk.disk.clear_fault();
+        desk.pickup.backlog.wake();
+        desk.pickup.look().unwrap();
+        assert_eq!(desk.counts(), [0, 5, 0], "{step}: put aside");
+    }
+}
+
+/// A lease of its owner is no trouble of the disk.
+#[test]
+fn a_file_that_another_program_keeps_to_itself_is_put_aside() {
+    let mut desk = desk(3);
+    let kept = desk.disk.files().remove(0).0;
+    desk.disk.set_fault(move |o| {
+        (o.name == "open" && o.path == kept).then(|| ErrorKind::WouldBlock.into())
+    });
+    desk.pickup.look().unwrap();
+    assert_eq!(desk.counts(), [0, 2, 0]);
+    assert_eq!(desk.files("/spool/damaged").len(), 1);
+}
+
 #[test]
 fn a_fault_at_any_step_neither_loses_nor_doubles() {
     for messages in [1, 3, 20] {
@@ -82,6 +137,7 @@ fn a_fault_at_any_step_neither_loses_nor_doubles() {
             assert!(dropped + queued >= messages, "step {step}: {:?}", desk.counts());
             for _ in 0..3 {
                 desk.pickup.seen = None;
+                desk.pickup.backlog.wake();
                 desk.pickup.look().unwrap();
             }
             // A draft's name that could not be removed goes at the next start.

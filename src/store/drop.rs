@@ -111,9 +111,20 @@ impl Drops {
         Ok(self.disk.stat(&dir).doing("look at", &dir)?.modified)
     }
 
-    /// Names of some that are whole, by what they are called.
-    pub fn some(&self) -> Result<Vec<OsString>, StoreError> {
-        self.list(&|name| !is_draft(name))
+    /// Names of some that are whole, by what they are called: at most `most`, of those that `wanted` says.
+    pub fn some(
+        &self,
+        most: usize,
+        wanted: &dyn Fn(&OsStr) -> bool,
+    ) -> Result<Vec<OsString>, StoreError> {
+        let dir = self.dir();
+        let is_wanted = |name: &OsStr| !is_draft(name) && wanted(name);
+        self.disk.list_some(&dir, most, &is_wanted).doing("list", &dir)
+    }
+
+    /// Whose it is; none when that cannot be seen.
+    pub fn owner(&self, name: &OsStr) -> Option<u32> {
+        self.disk.stat(&self.dir().join(name)).ok().map(|found| found.uid)
     }
 
     /// Opens one and reads its header. `most`: octets that a message may have.
@@ -130,7 +141,7 @@ impl Drops {
         }
         let file = self.disk.open(&path).map_err(|error| not_had(error, "open", &path))?;
         // Of what was opened, not of what has the name by now.
-        let found = file.meta().doing("look at", &path).map_err(NotTaken::Disk)?;
+        let found = file.meta().map_err(|error| not_had(error, "look at", &path))?;
         if !found.is_file || found.links != 1 {
             return refused("it is no regular file of one name");
         }
@@ -138,7 +149,7 @@ impl Drops {
             return refused("it is larger than limit.message_size");
         }
         let (message, _) = queue::parse(&*file, id, &path).map_err(|error| match error {
-            QueueError::Disk(error) => NotTaken::Disk(error),
+            QueueError::Disk(error) => not_had(error.source, error.step, &path),
             other => NotTaken::Refused(other.to_string()),
         })?;
         let entry = message.entry;
@@ -219,12 +230,14 @@ fn is_draft(name: &OsStr) -> bool {
 }
 
 /// A file that its owner keeps to himself stays what it is; anything else may pass.
-fn not_had(error: io::Error, step: &'static str, path: &Path) -> NotTaken {
+pub fn not_had(error: io::Error, step: &'static str, path: &Path) -> NotTaken {
     match error.kind() {
         ErrorKind::NotFound => NotTaken::Gone,
         ErrorKind::PermissionDenied => {
             NotTaken::Refused("its owner does not let us read it".to_owned())
         }
+        // By a lease or a mandatory lock: another file's trouble would be none of its owner's making.
+        ErrorKind::WouldBlock => NotTaken::Refused("another program keeps it to itself".to_owned()),
         _ => NotTaken::Disk(StoreError { step, path: path.to_owned(), source: error }),
     }
 }
@@ -255,11 +268,12 @@ mod tests {
         let (_, drops) = drops();
         let id = crate::id::secret(&crate::id::message());
         drops.put(&entry(&id), |file, path| file.append(b"x\n").doing("write", path)).unwrap();
-        assert_eq!(drops.some().unwrap(), [OsString::from(&id)]);
+        let some = || drops.some(9, &|_| true).unwrap();
+        assert_eq!(some(), [OsString::from(&id)]);
         let dropped = drops.open(OsStr::new(&id), 2).unwrap();
         assert_eq!((dropped.entry.size, dropped.entry.id), (2, id.clone()));
         drops.remove(OsStr::new(&id)).unwrap();
-        assert!(drops.some().unwrap().is_empty());
+        assert!(some().is_empty());
     }
 
     #[test]

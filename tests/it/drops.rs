@@ -4,13 +4,14 @@
 use crate::hosts::Host;
 use crate::sendmail::{feed, queued, recipients};
 use crate::servers::{Binary, FACTEUR, Inside};
-use crate::support::{PATIENCE, Place, config, files, skip, text, until, within};
+use crate::support::{PATIENCE, Place, config, files, has_program, skip, text, until, within};
 use nix::sys::stat::{Mode, SFlag, mknod};
 use nix::unistd::{User, geteuid, mkfifo};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Who sends; and who serves.
 const SENDER: &str = "nobody";
@@ -461,4 +462,67 @@ fn a_server_that_is_no_root_drops_for_itself() {
     assert!(files(&place.at("spool/drop")).is_empty());
     drop(server);
     assert!(queued(&place).iter().all(|(entry, _)| recipients(entry).is_empty()));
+}
+
+/// A lease is broken only after 45 seconds, and until then nobody else opens the file: its owner can keep as
+/// many files as there is room for from being read.
+#[test]
+fn leases_of_one_user_hold_up_nobody() {
+    const LEASED: usize = 300;
+    if !has_program("python3", "--version") {
+        return skip("python3 is not installed");
+    }
+    let Some(yard) = Yard::new("") else { return };
+    let yard = yard.made();
+    let lines = "from: <nobody@mx.test>\nto: <ann@mx.test>";
+    let leased: Vec<PathBuf> = (0..LEASED)
+        .map(|number| yard.put(&name(number), file(&name(number), lines, "x\n").as_bytes()))
+        .collect();
+    let take = "import fcntl, sys\n\
+        held = [open(path, 'r+') for path in sys.argv[1:]]\n\
+        [fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK) for file in held]\n\
+        import signal; signal.signal(signal.SIGIO, signal.SIG_IGN)\n\
+        print('ready', flush=True)\n\
+        sys.stdin.read()\n";
+    // Root may do as the owner does, and finds the program wherever it is installed.
+    let mut owner = Command::new("python3");
+    owner.args(["-c", take]).args(&leased);
+    let mut owner = owner.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut ready = String::new();
+    BufReader::new(owner.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    assert_eq!(ready, "ready\n");
+    let other = name(LEASED);
+    let path = yard.put(&other, file(&other, "from: <>\nto: <bob@mx.test>", "x\n").as_bytes());
+    chown(&path, Some(0), Some(0)).unwrap();
+    let server = yard.serve();
+    server.wait_for(&["accepted ", &format!("id={other} ")]);
+    until("all others were put aside", || files(&yard.drop()).is_empty());
+    assert_eq!(files(&yard.place.at("spool/damaged")).len(), LEASED);
+    server.stop();
+    drop(owner.stdin.take());
+    owner.wait().unwrap();
+}
+
+#[test]
+fn a_user_who_has_dropped_thousands_holds_up_no_other() {
+    let Some(yard) = Yard::new("[relay.route]\n\"far.test\" = \"127.0.0.1:1\"") else { return };
+    let yard = yard.made();
+    let lines = "from: <>\nto: <bob@far.test>";
+    let put = |number| {
+        yard.put(&name(number), file(&name(number), lines, "Subject: x\n\nx\n").as_bytes())
+    };
+    let paths: Vec<PathBuf> = (0..2000).map(put).collect();
+    // Wherever the directory lists it.
+    let others = [7, 1000, 1993];
+    others.iter().for_each(|number| chown(&paths[*number], Some(0), Some(0)).unwrap());
+    let server = yard.serve();
+    until("all are taken", || files(&yard.drop()).is_empty());
+    let accepted = |line: &String| line.contains("accepted ") && line.contains("client=local");
+    let lines: Vec<String> = server.lines().into_iter().filter(accepted).collect();
+    for number in others {
+        let its = format!("id={} ", name(number));
+        let at = lines.iter().position(|line| line.contains(&its)).unwrap();
+        assert!(at < 64, "{at} were taken before it");
+    }
+    server.stop();
 }
