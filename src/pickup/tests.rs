@@ -28,8 +28,9 @@ fn desk(messages: usize) -> Desk {
     let pickup = Pickup::new(shared, queue, drops, hints, move || site.clone());
     for _ in 0..messages {
         let id = crate::id::secret(&crate::id::message());
+        let now = jiff::Timestamp::now();
         let header = format!(
-            "facteur queue 1\nid: {id}\nqueued: 2026-11-23T14:00:00Z\nfrom: <root@mx.test>\n\
+            "facteur queue 1\nid: {id}\nqueued: {now}\nfrom: <root@mx.test>\n\
              to: <ann@mx.test>\nsize: 8\n\n"
         );
         let path = pickup.drops.dir().join(id);

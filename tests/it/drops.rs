@@ -5,6 +5,7 @@ use crate::hosts::Host;
 use crate::sendmail::{feed, queued, recipients};
 use crate::servers::{Binary, FACTEUR, Inside};
 use crate::support::{PATIENCE, Place, config, files, has_program, skip, text, until, within};
+use jiff::Timestamp;
 use nix::sys::stat::{Mode, SFlag, mknod};
 use nix::unistd::{User, geteuid, mkfifo};
 use std::fs;
@@ -108,9 +109,9 @@ fn name(number: usize) -> String {
 
 /// A file as somebody may write it: these lines of the header, then that message.
 fn file(name: &str, lines: &str, message: &str) -> String {
-    let size = message.len();
+    let (size, now) = (message.len(), Timestamp::now());
     format!(
-        "facteur queue 1\nid: {name}\nqueued: 2026-11-23T14:00:00Z\nsession: s1\n{lines}\n\
+        "facteur queue 1\nid: {name}\nqueued: {now}\nsession: s1\n{lines}\n\
          size: {size}\n\n{message}"
     )
 }
@@ -333,7 +334,8 @@ fn hostile_files_are_refused_and_stop_nothing() {
     yard.put("a name\n\x1b[2J", b"x");
     yard.put(
         &name(11),
-        (file(&name(11), lines, "x\n") + "2026-11-23T14:00:01Z 0 failed - \"x\"\n").as_bytes(),
+        format!("{}{} 0 failed - \"x\"\n", file(&name(11), lines, "x\n"), Timestamp::now())
+            .as_bytes(),
     );
     let unreadable = yard.put(&name(12), file(&name(12), lines, "x\n").as_bytes());
     fs::set_permissions(unreadable, fs::Permissions::from_mode(0o600)).unwrap();

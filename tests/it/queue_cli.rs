@@ -151,7 +151,7 @@ fn many_are_listed_in_their_order_and_one_hint_is_enough_for_them() {
         let path = queue.dir().join(id);
         fs::create_dir_all(queue.dir()).unwrap();
         let header = "session: \nfrom: <>\nto: <eve@far.test>\nsize: 0\n\n";
-        let queued = "queued: 2026-11-23T14:00:00Z";
+        let queued = format!("queued: {}", Timestamp::now());
         fs::write(path, format!("facteur queue 1\nid: {id}\n{queued}\n{header}")).unwrap();
     }
     for arguments in [&["queue", "list"][..], &["queue", "list", "--json"]] {

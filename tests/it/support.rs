@@ -139,6 +139,17 @@ pub fn within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
 pub fn skip(why: &str) {
     assert!(std::env::var_os("FACTEUR_REQUIRE_ALL").is_none_or(|v| v != "1"), "skipped: {why}");
     say(&format!("skipped: {why}"));
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    let file = skipped_in(std::os::unix::process::parent_id());
+    // Another user may not write there; the line above stands in any case.
+    if let Ok(mut file) = fs::File::options().create(true).append(true).open(file) {
+        let _ = std::io::Write::write_all(&mut file, format!("{test}\t{why}\n").as_bytes());
+    }
+}
+
+/// Where the skipped tests of one `cargo test` stand, by that process's id: tests/skipped.rs counts them.
+pub fn skipped_in(cargo: u32) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("skipped.{cargo}"))
 }
 
 /// Says something past the capture of the test harness, so that it is seen without --nocapture.

@@ -1,7 +1,7 @@
 //! Programs that people send mail with, by TLS, on all ports. With logins: `submitters`.
 
 use super::{NETWORKS, address, serve};
-use crate::outside::{Input, installed, program, run};
+use crate::outside::{Input, has_module, installed, program, run};
 use crate::secrecy::authority;
 use crate::servers::Binary;
 use crate::support::{Place, text};
@@ -72,6 +72,9 @@ fn curl() {
 
 #[test]
 fn swaks() {
+    if !has_module("perl", "use Net::SSLeay", "Net::SSLeay, by which swaks speaks TLS,") {
+        return;
+    }
     let Some((place, server)) = trial("swaks") else { return };
     for (option, service) in [("--tls", "smtp"), ("--tls-on-connect", "submissions")] {
         let mut swaks = program(&place, "swaks");

@@ -98,6 +98,9 @@ fn curl() {
 
 #[test]
 fn swaks() {
+    if !has_module("perl", "use Net::SSLeay", "Net::SSLeay, by which swaks speaks TLS,") {
+        return;
+    }
     submits("swaks", &["PLAIN", "LOGIN"], |trial| {
         let mut swaks = trial.program("swaks");
         swaks.args(["--server", "127.0.0.1", "--port", &trial.port, "--helo", "client.test"]);
