@@ -137,20 +137,111 @@ fn name(text: &str, line: usize, domain: &Domain) -> Result<(Alias, String), Str
 
 impl Alias {
     fn read_targets(&mut self, text: &str, domain: &Domain) -> Result<(), String> {
-        let (mut rest, mut known) = (text.trim_start(), HashSet::new());
-        while !rest.is_empty() {
-            let (target, after) = word(rest, ", \t")?;
-            let target = target_of(target, &self.name, domain)?;
-            if known.insert(target.clone()) {
-                self.targets.push(target);
+        let mut known = HashSet::new();
+        for entry in entries(text).map_err(|why| format!("alias {}: {why}", self.name))? {
+            let (text, is_address) = match &entry {
+                Entry::Bracketed(address) => (address.trim(), true),
+                Entry::Words(words) => (words.trim(), false),
+            };
+            let mut rest = text;
+            while is_address || !rest.is_empty() {
+                let (target, after) = word(rest, " \t")?;
+                if is_address && !after.is_empty() {
+                    return Err(format!("alias {}: <{text}> is no address", self.name));
+                }
+                let target = target_of(target, &self.name, domain)?;
+                if known.insert(target.clone()) {
+                    self.targets.push(target);
+                }
+                rest = after.trim_start();
+                if is_address {
+                    break;
+                }
             }
-            rest = after.trim_start_matches([',', ' ', '\t']);
         }
         match self.targets.is_empty() {
             true => Err(format!("alias {} has no target", self.name)),
             false => Ok(()),
         }
     }
+}
+
+/// A piece of a list of targets.
+#[derive(Debug, PartialEq, Eq)]
+enum Entry {
+    /// The address of `Alice Bob <alice@far.test>`: what stands before it is a name (RFC 5322 §3.4).
+    Bracketed(String),
+    /// Targets with white space between them: as Postfix does, a missing comma is added.
+    Words(String),
+}
+
+/// Cuts a list at the commas that stand in no quotes, comments or brackets. Comments, names of people and
+/// of groups are left out.
+fn entries(text: &str) -> Result<Vec<Entry>, String> {
+    let (mut entries, mut words) = (Vec::new(), String::new());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        // A command or a path is shown as it is written when it is refused.
+        let is_refused = words.trim_start().starts_with(['|', '/', ':']);
+        match c {
+            '"' => quoted(&mut chars, &mut words)?,
+            ',' => entries.push(Entry::Words(std::mem::take(&mut words))),
+            c if is_refused => words.push(c),
+            ';' => entries.push(Entry::Words(std::mem::take(&mut words))),
+            '(' => {
+                comment(&mut chars)?;
+                words.push(' ');
+            }
+            '<' => {
+                let mut address = String::new();
+                loop {
+                    match chars.next() {
+                        None => return Err("< is opened and not closed".to_owned()),
+                        Some('>') => break,
+                        Some('"') => quoted(&mut chars, &mut address)?,
+                        Some(c) => address.push(c),
+                    }
+                }
+                words.clear();
+                entries.push(Entry::Bracketed(address));
+            }
+            ')' | '>' => return Err(format!("unexpected {c}")),
+            // The name of a group; in an address a colon stands behind an @ alone.
+            ':' if !words.trim().is_empty() && !words.contains('@') => words.clear(),
+            c => words.push(c),
+        }
+    }
+    entries.push(Entry::Words(words));
+    Ok(entries)
+}
+
+/// Appends a quoted text as it is written, whose first quote was read.
+fn quoted(chars: &mut std::str::Chars, to: &mut String) -> Result<(), String> {
+    to.push('"');
+    while let Some(c) = chars.next() {
+        to.push(c);
+        match c {
+            '"' => return Ok(()),
+            '\\' => to.extend(chars.next()),
+            _ => {}
+        }
+    }
+    Err("a quote is not closed".to_owned())
+}
+
+/// Passes over a comment, which may hold others, and whose first parenthesis was read.
+fn comment(chars: &mut std::str::Chars) -> Result<(), String> {
+    let mut depth = 1_usize;
+    while let Some(c) = chars.next() {
+        match c {
+            '(' => depth += 1,
+            ')' if depth == 1 => return Ok(()),
+            ')' => depth -= 1,
+            '\\' => drop(chars.next()),
+            _ => {}
+        }
+    }
+    Err("( is opened and not closed".to_owned())
 }
 
 /// Inside quotes nothing is special: no domain, no `\user`.
@@ -206,12 +297,11 @@ fn target_of(word: Word, alias: &str, domain: &Domain) -> Result<Target, String>
         let local = LocalPart::from_plain(local).map_err(wrong)?;
         Ok(Mailbox { local, host: Host::Domain(domain.clone()) })
     };
-    // `<user@domain>` is let pass as people write it; `\user` stops at the user.
+    // `\user` stops at the user.
     let (bare, escaped) = match text.strip_prefix('\\').filter(|_| !quoted) {
         Some(bare) => (bare, true),
         None => (text.as_str(), false),
     };
-    let bare = bare.strip_prefix('<').and_then(|t| t.strip_suffix('>')).unwrap_or(bare);
     let mailbox = match !quoted && bare.contains('@') {
         true => Mailbox::parse(bare).map_err(wrong)?,
         false => here(bare)?,
@@ -254,6 +344,19 @@ mod tests {
             ("\"big sales\": \"ann smith\"", "\"ann smith\"@mx.test"),
             ("sales: \"ann smith\"@far.test, x", "\"ann smith\"@far.test x@mx.test"),
             ("sales@MX.test: <ann@mx.test>", "ann@mx.test"),
+            ("boss: Alice Bob <far@dest.test>", "far@dest.test"),
+            ("boss: Alice Bob <far@dest.test>, \"Smith, Ann\" <ann>", "far@dest.test ann@mx.test"),
+            ("boss: far@dest.test (Alice (A.) Bob, at home), ann", "far@dest.test ann@mx.test"),
+            ("boss: \"a \\\" < b\" < far@dest.test >bob", "far@dest.test bob@mx.test"),
+            (
+                "boss: <\"ann smith\"@far.test>, <\"ann smith\">",
+                "\"ann smith\"@far.test \"ann smith\"@mx.test",
+            ),
+            (
+                "boss: Team: ann, Bob B. <bob@far.test>;, eve",
+                "ann@mx.test bob@far.test eve@mx.test",
+            ),
+            ("boss: nobody:;, x@[192.0.2.1]", "x@[192.0.2.1]"),
             ("sales: ann, ann", "ann@mx.test"),
             ("\u{e9}quipe: ann", "ann@mx.test"),
             (
@@ -263,6 +366,24 @@ mod tests {
             ),
         ] {
             assert_eq!(targets(text).join(" "), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn targets_that_are_no_addresses() {
+        for (text, why) in [
+            ("a: Alice <far@dest.test", "< is opened and not closed"),
+            ("a: far@dest.test (home", "( is opened and not closed"),
+            ("a: Alice <>", "target \"\""),
+            ("a: <ann smith>", "<ann smith> is no address"),
+            ("a: ann>", "unexpected >"),
+            ("a: Alice <|/bin/sh>", "a pipe is not run here"),
+            ("a: |/bin/cat <x (y", "a pipe is not run here"),
+            ("a: team:;", "alias a has no target"),
+        ] {
+            let (aliases, bad) = parse(text);
+            assert!(aliases.get("a").is_some_and(|alias| alias.targets.is_empty()), "{text}");
+            assert!(bad.len() == 1 && bad[0].contains(why), "{text}: {bad:?}");
         }
     }
 
