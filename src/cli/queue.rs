@@ -5,10 +5,12 @@
 //! none, and leaves nothing behind.
 
 mod list;
+mod mailq;
 mod show;
 mod why;
 
 pub use list::list;
+pub use mailq::mailq;
 pub use show::{show, state};
 pub use why::why;
 

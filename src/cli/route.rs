@@ -15,9 +15,10 @@ mod trial;
 
 use super::terminal::escape;
 use super::{Failure, Request, address, config, print, reach};
-use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
+use crate::mail::address::{Domain, ForwardPath, Mailbox, ReversePath};
+use crate::pickup::home_of;
 use crate::privileges;
-use crate::route::{End, mailbox_here, route};
+use crate::route::{End, POSTMASTER, mailbox_here, route};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::maildir::exists;
@@ -35,6 +36,7 @@ pub(super) use trial::obstacle;
 pub fn run(request: &Request, addresses: &[&str]) -> Result<(), Failure> {
     let (from, client) = (sender(request)?, client(request)?);
     let config = config(request)?;
+    let home = home_of(&config).clone();
     let (user, is_known) = match reach::user(&config) {
         Ok(user) => (user, true),
         // The configuration may be another machine's: the way of an address is the same there.
@@ -50,7 +52,7 @@ pub fn run(request: &Request, addresses: &[&str]) -> Result<(), Failure> {
     let asker = Asker::new(Arc::new(site), gap, is_judge, from, client);
     let mut good = true;
     for text in addresses {
-        let path = match address(text) {
+        let path = match address(&whole(text, &home)) {
             Ok(path) => path,
             Err(Failure::Failed(why)) => {
                 good = false;
@@ -71,6 +73,15 @@ pub fn run(request: &Request, addresses: &[&str]) -> Result<(), Failure> {
     match good {
         true => Ok(()),
         false => Err(Failure::Told),
+    }
+}
+
+/// A name without a domain with the one that sendmail gives it; Postmaster needs none.
+fn whole(text: &str, home: &Domain) -> String {
+    let bare = text.strip_prefix('<').and_then(|t| t.strip_suffix('>')).unwrap_or(text);
+    match bare.contains('@') || bare.eq_ignore_ascii_case(POSTMASTER) {
+        true => text.to_owned(),
+        false => format!("{bare}@{home}"),
     }
 }
 

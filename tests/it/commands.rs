@@ -159,6 +159,9 @@ fn route_says_each_step() {
         (&["ANN+tag@MX.TEST"], 0, &["mail/mx.test/Ann"]),
         (&["postmaster"], 0, &["mail/mx.test/Ann"]),
         (&["postmaster@mx.test", "bob@mx.test"], 0, &["mail/mx.test/Ann", "mail/mx.test/bob"]),
+        // As sendmail takes it.
+        (&["ann"], 0, &["ann@mx.test\n", "mail/mx.test/Ann"]),
+        (&["zoe"], 1, &["zoe@mx.test\n", "550 5.1.1"]),
         (&["zoe@mx.test"], 1, &["zoe is no user of mx.test", "550 5.1.1"]),
         (&["bob@mx.test", "zoe@mx.test", "ann@mx.test"], 1, &["mail/mx.test/Ann", "5.1.1"]),
     ] {

@@ -15,7 +15,7 @@ use crate::store::queue::{Queue, QueueError, Waiting};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
 /// Lists the queue, oldest first. What is no whole queue file is named on stderr and hides no other;
@@ -23,8 +23,9 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 pub fn list(request: &Request) -> Result<(), Failure> {
     let (config, queue) = open(request)?;
     let ids = listed(&queue)?;
-    let (mut table, mut all_read) = (Table::default(), true);
     let (now, mut out) = (Timestamp::now(), io::stdout().lock());
+    // For people alone: a script counts lines.
+    let (mut table, mut all_read) = (Table::new(out.is_terminal()), true);
     let read = |id: &String| read_row(&queue, &config.relay, id, now);
     let written = thread::scope(|scope| {
         let mut blocks = ids.chunks(BLOCK).map(|block| begin(scope, block, &read)).peekable();
@@ -147,25 +148,39 @@ fn read_row(queue: &Queue, relay: &Relay, id: &str, now: Timestamp) -> Found {
 
 /// Widths of the columns. They only grow, so that lines written before stay aligned with most that
 /// follow.
-#[derive(Default)]
-struct Table([usize; 6]);
+struct Table {
+    widths: [usize; 6],
+    /// The line with the columns' names is still to be written.
+    is_headed: bool,
+}
+
+/// What the columns are; the error stands last.
+const NAMES: [&str; 6] = ["ID", "AGE", "SIZE", "NEXT", "SENDER", "RECIPIENTS"];
 
 /// Widest that each column is made for alignment's sake; a longer text shifts the rest of its line.
 const WIDTHS: [usize; 6] = [20, 8, 12, 10, 40, 60];
 
 impl Table {
+    /// `is_headed`: above the first line stand the names of the columns.
+    fn new(is_headed: bool) -> Table {
+        Table { widths: [0; 6], is_headed }
+    }
+
     /// A line a row: id, age, size, next attempt, sender, recipients left, last error.
     fn lines(&mut self, rows: &[Row]) -> String {
-        let table: Vec<_> = rows.iter().map(|row| (columns(row), error(row))).collect();
+        let is_headed = !rows.is_empty() && std::mem::take(&mut self.is_headed);
+        let names = is_headed.then(|| (NAMES.map(str::to_owned), "ERROR".to_owned()));
+        let rows = rows.iter().map(|row| (columns(row), error(row)));
+        let table: Vec<_> = names.into_iter().chain(rows).collect();
         // Widths before lines, so that at least a block is aligned as a whole.
         for (columns, _) in &table {
             for (at, column) in columns.iter().enumerate() {
-                self.0[at] = self.0[at].max(width(column).min(WIDTHS[at]));
+                self.widths[at] = self.widths[at].max(width(column).min(WIDTHS[at]));
             }
         }
         let mut lines = String::new();
         for (columns, error) in &table {
-            for (column, width) in columns.iter().zip(self.0) {
+            for (column, width) in columns.iter().zip(self.widths) {
                 pad(&mut lines, column, width);
             }
             // Writing to a String cannot fail.
@@ -211,5 +226,36 @@ fn rfc3339_or_null<S: Serializer>(time: &Option<Timestamp>, to: S) -> Result<S::
     match time {
         Some(time) => rfc3339(time, to),
         None => to.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_have_names_once() {
+        let row = || Row {
+            id: "m1".to_owned(),
+            queued: Timestamp::UNIX_EPOCH,
+            size: 12,
+            next: None,
+            sender: "<>".to_owned(),
+            recipients: vec!["bob@far.test".to_owned()],
+            error: String::new(),
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let mut table = Table::new(true);
+        assert_eq!(table.lines(&[]), "");
+        let lines = table.lines(&[row()]);
+        let lines: Vec<&str> = lines.lines().collect();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert_eq!(
+            lines[0].split_whitespace().collect::<Vec<_>>().join(" "),
+            "ID AGE SIZE NEXT SENDER RECIPIENTS ERROR"
+        );
+        assert_eq!(lines[0].find("SENDER"), lines[1].find("<>"));
+        assert_eq!(table.lines(&[row()]).lines().count(), 1);
+        assert_eq!(Table::new(false).lines(&[row()]).lines().count(), 1);
     }
 }
