@@ -11,10 +11,11 @@
 
 mod author;
 mod backlog;
+mod header;
 #[cfg(test)]
 mod tests;
 
-pub use author::{Author, home_of};
+pub use author::{Author, domain_of, home_of};
 
 use crate::event::{About, Event, Talk, Turn, tell, tell_talk};
 use crate::handoff::{Hint, Hints};
@@ -41,6 +42,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender as Channel};
 use jiff::{Timestamp, ZonedDateTime};
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -251,26 +253,29 @@ impl Pickup {
             return Ok(None);
         }
         let author = author_of(&dropped)?;
-        let own = author.address(&site.config).map_err(NotTaken::Refused)?;
+        let own = author.address(site, &*self.disk).map_err(NotTaken::Refused)?;
         let (body, summary) = self.copy(&dropped)?;
         policy::message(site, &summary, std::iter::empty())
             .map_err(|reply| NotTaken::Refused(reply.to_string()))?;
-        let mut entry = self.entry(site, &dropped, &author, own)?;
+        let mut entry = self.entry(site, &dropped, &author, own.clone())?;
         if entry.is_too_long() {
             return Err(NotTaken::Refused("too many recipients".to_owned()));
         }
         let (uid, login, by) = (author.uid, author.login.as_str(), &site.config.hostname);
         let date = &ZonedDateTime::now();
-        let mut received = Submitted { uid, login, by, id: &entry.id, date }.field();
-        if summary.begins_folded {
-            received.push('\n'); // so that nobody writes into our field
-        }
-        entry.size = received.len() as u64 + body.size();
+        let received = Submitted { uid, login, by, id: &entry.id, date }.field();
+        let whose = (&author, &own);
+        let (header, at) = header::completed((site, &*self.disk), &body, whose, &entry)?;
+        let prefix = [received.as_bytes(), &header].concat();
+        entry.size = prefix.len() as u64 + body.size() - at;
+        let cuts = (at > 0).then_some(0..at).into_iter().collect();
+        let mut scanner = Scanner::default();
+        scanner.feed(&header);
+        let message_id = scanner.finish().message_id;
         // A draft that a crash left; nobody else makes this name.
         let _ = self.disk.remove(&self.queue.tmp().join(&entry.id));
-        let (uid, asked, message_id) =
-            (dropped.uid, dropped.entry.recipients.len(), summary.message_id);
-        Ok(Some(Letter { uid, asked, body, entry, received, message_id }))
+        let (uid, asked) = (dropped.uid, dropped.entry.recipients.len());
+        Ok(Some(Letter { uid, asked, body, entry, prefix, cuts, message_id }))
     }
 
     /// The octets of its message in a copy that its owner cannot change, and what its header says. No octet
@@ -336,10 +341,10 @@ impl Pickup {
             return Err(NotTaken::Refused("it is larger than [limit] allows".to_owned()));
         }
         let session = crate::id::session();
-        let from = match author.may_be(site, &*self.disk, &asked.sender.from) {
-            true => asked.sender.from.clone(),
-            false => ReversePath::Mailbox(own),
-        };
+        let from = &asked.sender.from;
+        let is_its = author.may_be(site, &*self.disk, from)
+            && !author.is_only_a_host(site, &*self.disk, from);
+        let from = if is_its { from.clone() } else { ReversePath::Mailbox(own) };
         let envid = asked.sender.envid.clone().filter(|envid| xtext::is_envid(envid.as_bytes()));
         let sender = Sender { from, envid, ..asked.sender.clone() };
         let to = asked.recipients.iter().cloned();
@@ -385,14 +390,16 @@ struct Letter {
     asked: usize,
     body: Body,
     entry: Entry,
-    /// Our field on top.
-    received: String,
+    /// Our field on top, and its header as it is sent.
+    prefix: Vec<u8>,
+    /// Where in the body that header stood.
+    cuts: Vec<Range<u64>>,
     message_id: Option<String>,
 }
 
 impl Letter {
     fn write(&self, file: &dyn DiskFile, path: &Path) -> Result<(), StoreError> {
-        self.body.copy_to(self.received.as_bytes(), &[], file, path)
+        self.body.copy_to(&self.prefix, &self.cuts, file, path)
     }
 
     fn tell(&self) {
@@ -419,13 +426,7 @@ impl Letter {
 }
 
 fn author_of(dropped: &Dropped) -> Result<Author, NotTaken> {
-    match Author::find(dropped.uid) {
-        Ok(Some(author)) => Ok(author),
-        Ok(None) => {
-            let why = format!("its owner, uid {}, is no user of this system", dropped.uid);
-            Err(NotTaken::Refused(why))
-        }
-        // Whoever knows the users does not answer for now.
-        Err(error) => Err(error).doing("find the owner of", &dropped.path).map_err(NotTaken::Disk),
-    }
+    // Whoever knows the users may not answer for now.
+    let found = Author::find(dropped.uid).doing("find the owner of", &dropped.path);
+    found.map_err(NotTaken::Disk)
 }

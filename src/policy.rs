@@ -8,7 +8,7 @@ use crate::handoff::{Hint, Hints};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, ReversePath};
 use crate::mail::header::Summary;
 use crate::net::listener::Service;
-use crate::route::{Destination, End, POSTMASTER, resolve};
+use crate::route::{Destination, End, POSTMASTER, is_named, mailbox_here, resolve};
 use crate::site::Site;
 use crate::smtp::command::Node;
 use crate::smtp::reply::{Reply, quoted};
@@ -59,7 +59,9 @@ pub fn sender(
     }
 }
 
-/// Whether an address is a user's own: his name, with a tag or not, or an alias that leads to him.
+/// Whether an address is a user's own: his name, with a tag or not, or an alias that leads to him. The address of
+/// another user never is, though an alias may bring him a copy of that one's mail; nor is what only `catch_all`
+/// brings him.
 pub fn is_own(
     site: &Site,
     disk: &dyn Disk,
@@ -69,6 +71,17 @@ pub fn is_own(
     if mailbox.host == user.host && mailbox.local.as_str().eq_ignore_ascii_case(user.local.as_str())
     {
         return Ok(true);
+    }
+    if let Some(found) = mailbox_here(site, disk, mailbox)? {
+        if found.mailbox == *user {
+            return Ok(true);
+        }
+        if is_somebody(site, disk, &found)? {
+            return Ok(false);
+        }
+    }
+    if !is_named(site, disk, mailbox) {
+        return Ok(false);
     }
     match resolve(site, disk, &ForwardPath::Mailbox(mailbox.clone())) {
         End::Local(here, _) => Ok(here.iter().any(|found| found.mailbox == *user)),
@@ -211,14 +224,20 @@ pub fn is_known(site: &Site, visitor: &Visitor) -> bool {
 /// Whether mail for a mailbox brings it into being: any name is a user there, and nobody has written this
 /// one down or got mail as it yet. Postmaster always may (RFC 5321 §4.5.1).
 pub fn is_new(site: &Site, disk: &dyn Disk, to: &Destination) -> bool {
-    let Host::Domain(domain) = &to.mailbox.host else { return false };
+    // What cannot be looked at is told by delivery.
+    to.mailbox.local.as_str() != POSTMASTER && !is_somebody(site, disk, to).unwrap_or(true)
+}
+
+/// Whether a mailbox here is more than a name that could be one: somebody has written its user down, or
+/// it has got mail.
+fn is_somebody(site: &Site, disk: &dyn Disk, to: &Destination) -> Result<bool, StoreError> {
+    let Host::Domain(domain) = &to.mailbox.host else { return Ok(true) };
     let name = to.mailbox.local.as_str();
     let Some(local) = site.domain(domain).filter(|local| local.config.any_user) else {
-        return false;
+        return Ok(true);
     };
     let is_listed = local.users.is_some_and(|users| users.get(name).is_some());
-    // What cannot be looked at is told by delivery.
-    !is_listed && name != POSTMASTER && !maildir::exists(disk, &to.maildir).unwrap_or(true)
+    if is_listed { Ok(true) } else { maildir::exists(disk, &to.maildir) }
 }
 
 /// A message that has been here before is looping (RFC 5321 §6.3).

@@ -81,6 +81,14 @@ pub fn mailbox_here(
     }
 }
 
+/// Whether an address is somebody by an alias of its name or as postmaster: not by `catch_all` alone.
+pub fn is_named(site: &Site, disk: &dyn Disk, mailbox: &Mailbox) -> bool {
+    let Some(local) = Router::new(site, disk).domain_of(mailbox) else { return false };
+    let name = mailbox.local.as_str();
+    let tag = tag_of(local, name).unwrap_or(name.len());
+    alias_of(local, name).is_some() || name[..tag].eq_ignore_ascii_case(POSTMASTER)
+}
+
 /// One search; a new one for each address, as `open` and `done` speak of one expansion only.
 struct Router<'a> {
     site: &'a Site,

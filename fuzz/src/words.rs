@@ -4,7 +4,7 @@
 use facteur::limits::QUOTED_MAX;
 use facteur::mail::address::{Domain, Mailbox};
 use facteur::mail::fields::{Fields, is_complete};
-use facteur::mail::repair::{Header, Missing};
+use facteur::mail::repair::{Completion, Domains, Header};
 use facteur::mail::visible::is_hidden;
 use facteur::mail::words::{VALUE_MAX, decode};
 
@@ -31,14 +31,21 @@ pub fn run(data: &[u8]) {
 fn named(name: &str) {
     let ann = Mailbox::parse("ann@mx.test").unwrap();
     let date = "2026-02-03T04:05:06+01:00[+01:00]".parse().unwrap();
-    let missing = Missing { date: &date, message_id: "1@mx.test", name: Some(name), from: &ann };
-    let header = Header::read(b"\n", true).unwrap().expect("it is whole").repaired(&missing);
+    let with = Completion {
+        date: &date,
+        message_id: "1@mx.test",
+        name: Some(name),
+        from: "ann@mx.test",
+        sender: None,
+        domain: Domains::Later,
+    };
+    let header = Header::read(b"\n", true).unwrap().expect("it is whole").completed(&with);
     let read = Header::read(&header, true).unwrap().expect("it is whole");
     // Whatever a name holds, it adds no field and no author.
     assert_eq!(read.body_at(), header.len(), "{name:?}");
     let domain = Domain::parse("mx.test").unwrap();
     assert_eq!(read.authors(&domain).as_deref(), Ok(&[ann.clone()][..]), "{name:?}");
-    assert_eq!(read.repaired(&missing), header, "{name:?}");
+    assert_eq!(read.completed(&with), header, "{name:?}");
     let spaced = name.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
     let visible: String = spaced.filter(|c| !is_hidden(*c)).take(QUOTED_MAX).collect();
     let visible = visible.trim();

@@ -14,13 +14,13 @@ mod status;
 
 use super::terminal::escape;
 use super::{Request, complain, print, queue, route};
-use crate::config::Config;
+use crate::limits::AUTHORS_MAX;
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
 use crate::mail::envelope::{BodyType, Sender};
 use crate::mail::header::Summary;
-use crate::mail::repair::{Header, Missing};
+use crate::mail::repair::{Flaw, Header};
 use crate::mail::trace::Submitted;
-use crate::pickup::{Author, Resolved, home_of, resolve};
+use crate::pickup::{Author, Resolved, domain_of, home_of, resolve};
 use crate::policy;
 use crate::route::bad_aliases;
 use crate::site::Site;
@@ -49,7 +49,7 @@ are Postfix's:
 
   -t            send to To, Cc and Bcc of the header too
   -i, -oi       a line of a dot does not end the message
-  -f, -r ADDR   the sender, <> for none; else the login name at hostname
+  -f, -r ADDR   the sender, <> for none; else the login name where it is read (below)
   -F NAME       the name for From, where the message has none
   -B 8BITMIME   or 7BIT; else what the message is
   -N, -R, -V    what reports are wanted: never or failure,delay,success; full or hdrs; an id
@@ -59,15 +59,15 @@ are Postfix's:
   -bv           say where mail for the recipients would go, and send nothing
   -C FILE       configuration; a ./facteur.toml counts only if it is root's or the caller's
   -v            say what was done
-  -A -e -h -L -O -o -p VALUE, -G -U -c -m -x: passed over
+  -A -e -h -L -O -o -p -X VALUE, -G -U -c -m -n -x: passed over
 
 A recipient without a domain is at hostname when its mail is delivered here, else at the first
 domain. Bcc is left out; Date, From and Message-ID are added where they are missing. Nothing is sent
 to anybody when one recipient is refused.
 
 Root and the server's user write into the queue. What others send lies in spool/drop until the server
-takes it in; its sender is the login name at hostname, or an address here whose mail the login gets:
-any other is replaced. What this user may not look up is judged by the server, which then returns it.
+takes it in. Their sender is the login name at the first domain where it is a user or an alias, else at
+hostname; any address that is not the login's own is replaced by that. What this user may not look up is judged by the server, which then returns it.
 
 exit status: 0 done, 64 usage, 65 bad message or address in it, 67 unknown user, 69 refused, 71 no such
 caller, 73 cannot create, 74 cannot read the input, 75 try later, 77 not allowed, 78 configuration
@@ -124,7 +124,7 @@ fn act(config: Option<PathBuf>, options: &Options) -> Result<(), Refusal> {
         Mode::Smtp => smtp::run(&Caller::find(config.as_deref())?),
         Mode::Aliases => check_aliases(&request),
         Mode::Verify => verify(&request, &options.recipients),
-        Mode::List => owned(&request).and_then(|_| Ok(queue::list(&request)?)),
+        Mode::List => owned(&request).and_then(|_| Ok(queue::mailq(&request)?)),
         Mode::Flush => {
             owned(&request)?;
             Ok(queue::retry(&Request { all: true, ..request }, &[])?)
@@ -148,8 +148,10 @@ fn send(caller: &Caller, options: &Options) -> Result<(), Refusal> {
     if to.is_empty() && !options.by_header {
         return Err(Refusal::usage("no recipient, and no -t"));
     }
-    let own = caller.author.address(config).map_err(|why| Refusal::new(Status::System, why))?;
-    let from = sender(options, &own, config)?;
+    let site = caller.site(false)?;
+    let own = caller.author.address(&site, &*caller.disk);
+    let own = own.map_err(|why| Refusal::new(Status::System, why))?;
+    let from = sender(options, &own, &site, caller)?;
     let lines = Lines::new(!options.ignores_dots);
     let (spill, most) = (caller.scratch(), config.limit.message_size);
     let Message { head, body, summary, is_eight_bit } =
@@ -160,21 +162,23 @@ fn send(caller: &Caller, options: &Options) -> Result<(), Refusal> {
     let header = header.ok_or_else(|| bad_data("the header has no end".to_owned()))?;
     if options.by_header {
         let found = header.recipients(&home, config.limit.recipients);
-        to.extend(found.map_err(|bad| bad_data(bad.to_string()))?);
+        to.extend(
+            found.map_err(|bad| Refusal::new(of_flaw(bad.flaw, Status::Data), bad.to_string()))?,
+        );
     }
     let asked = asked(options, to, config.limit.recipients)?;
-    let to = resolved(caller, asked, &summary)?;
+    let to = resolved(caller, &site, asked, &summary)?;
     let entry = entry(options, from, to, is_eight_bit);
     if entry.is_too_long() {
         return Err(Refusal::new(Status::Unavailable, "too many recipients"));
     }
     let date = ZonedDateTime::now();
-    let head = repaired(caller, options, &header, &entry, &own, &date);
+    let head = completed(caller, options, &header, &entry, &own);
     let Author { uid, login, .. } = &caller.author;
     let by = &config.hostname;
     let received = Submitted { uid: *uid, login, by, id: &entry.id, date: &date }.field();
     let recipients = entry.recipients.len();
-    let id = caller.put(entry, &received, &head, &body)?;
+    let id = caller.put(entry, &received, &head, (&body, 0))?;
     if options.verbose {
         print(&format!("{id}: queued for {recipients} recipients\n"))?;
     }
@@ -207,24 +211,21 @@ fn entry(options: &Options, from: ReversePath, to: Vec<Addressee>, is_eight_bit:
 }
 
 /// The header as it is sent. `own`: who it is from when that is nobody.
-fn repaired(
+fn completed(
     caller: &Caller,
     options: &Options,
     header: &Header<'_>,
     entry: &Entry,
     own: &Mailbox,
-    date: &ZonedDateTime,
 ) -> Vec<u8> {
-    let host = &caller.config.hostname;
-    let message_id = format!("{}.{:016x}@{host}", entry.id, crate::id::random());
     // NAME is what Postfix and its elders look at, too.
     let name = options.name.clone().or_else(|| std::env::var("NAME").ok());
     let name = name.unwrap_or_else(|| caller.author.name.clone());
     let from = match &entry.sender.from {
-        ReversePath::Mailbox(mailbox) => mailbox,
-        ReversePath::Null => own,
+        ReversePath::Mailbox(mailbox) => Some(mailbox),
+        ReversePath::Null => None,
     };
-    header.repaired(&Missing { date, message_id: &message_id, name: Some(&name), from })
+    caller.completed(header, (own, from), Some(&name), &entry.id)
 }
 
 /// Each once, with what was asked for all of them.
@@ -248,11 +249,11 @@ fn asked(options: &Options, to: Vec<Mailbox>, most: usize) -> Result<Vec<Address
 /// looks at it again.
 fn resolved(
     caller: &Caller,
+    site: &Site,
     asked: Vec<Addressee>,
     summary: &Summary,
 ) -> Result<Vec<Addressee>, Refusal> {
-    let site = caller.site(false)?;
-    let Resolved { to, here, mut refused } = resolve(&site, &*caller.disk, "", asked.clone());
+    let Resolved { to, here, mut refused } = resolve(site, &*caller.disk, "", asked.clone());
     if caller.drops() {
         // What this user cannot find out the server can.
         refused.retain(|(_, reply)| reply.is_permanent());
@@ -264,7 +265,7 @@ fn resolved(
         }
         return Err(Refusal::new(status, "nothing was sent"));
     }
-    let fits = policy::message(&site, summary, here.iter());
+    let fits = policy::message(site, summary, here.iter());
     fits.map_err(|reply| Refusal::new(of_reply(&reply), reply.to_string()))?;
     Ok(if caller.drops() { asked } else { to })
 }
@@ -273,25 +274,51 @@ fn resolved(
 /// it so.
 fn addresses(word: &str, home: &Domain, most: usize) -> Result<Vec<Mailbox>, Refusal> {
     let field = format!("To: {}\n\n", word.replace(['\r', '\n'], " "));
-    let bad = |why: String| Refusal::usage(format!("{word}: {why}"));
-    let header = Header::read(field.as_bytes(), true).map_err(|error| bad(error.to_string()))?;
+    let bad = |status: Status, why: String| Refusal::new(status, format!("{word}: {why}"));
+    let header = Header::read(field.as_bytes(), true);
+    let header = header.map_err(|error| bad(Status::Unavailable, error.to_string()))?;
     let found = header.map(|header| header.recipients(home, most)).transpose();
-    let found = found.map_err(|error| bad(error.flaw.to_string()))?.unwrap_or_default();
-    match found.is_empty() {
-        true => Err(bad("no address".to_owned())),
-        false => Ok(found),
+    let found =
+        found.map_err(|error| bad(of_flaw(error.flaw, Status::Usage), error.flaw.to_string()))?;
+    match found.unwrap_or_default() {
+        found if found.is_empty() => Err(bad(Status::Usage, "no address".to_owned())),
+        found => Ok(found),
     }
 }
 
-/// Who is told when it fails.
-fn sender(options: &Options, own: &Mailbox, config: &Config) -> Result<ReversePath, Refusal> {
+/// More addresses than a message may have are refused as by every other way; what does not read is
+/// `otherwise`.
+fn of_flaw(flaw: Flaw, otherwise: Status) -> Status {
+    if matches!(flaw, Flaw::TooMany(_)) { Status::Unavailable } else { otherwise }
+}
+
+/// Who is told when it fails. A name without a domain is where it is read, as the caller's own: `-f ann` by
+/// ann changes nothing.
+fn sender(
+    options: &Options,
+    own: &Mailbox,
+    site: &Site,
+    caller: &Caller,
+) -> Result<ReversePath, Refusal> {
     let Some(word) = &options.sender else { return Ok(ReversePath::Mailbox(own.clone())) };
     if matches!(word.trim(), "" | "<>") {
         return Ok(ReversePath::Null);
     }
-    // At hostname, as the default sender is: `-f ann` by ann changes nothing.
-    let mut found = addresses(word, &config.hostname, 1)?;
-    found.pop().map(ReversePath::Mailbox).ok_or_else(|| Refusal::usage("-f takes one address"))
+    let hostname = &site.config.hostname;
+    let one = |mut found: Vec<Mailbox>| match found.len() {
+        1 => Ok(found.remove(0)),
+        _ => Err(Refusal::usage(format!("{word}: -f takes one address"))),
+    };
+    let found = one(addresses(word, hostname, AUTHORS_MAX)?)?;
+    let is_bare = !word.contains('@');
+    Ok(ReversePath::Mailbox(match is_bare {
+        true if found.local == own.local => own.clone(),
+        true => {
+            let host = Host::Domain(domain_of(site, &*caller.disk, &found.local));
+            Mailbox { host, ..found }
+        }
+        false => found,
+    }))
 }
 
 /// newaliases: there is no database to build; what a server would find wrong is told.

@@ -3,7 +3,7 @@
 
 use crate::limits::SUBMITTED_HEADER_MAX;
 use crate::mail::address::{Domain, Host, Mailbox};
-use crate::mail::repair::{Header, HeaderTooLong, Missing};
+use crate::mail::repair::{Completion, Domains, Header, HeaderTooLong};
 use crate::policy;
 use crate::site::Site;
 use crate::smtp::reply::Reply;
@@ -38,7 +38,7 @@ impl Head {
         }
         let header = Header::read(&self.octets, is_whole).map_err(|why| refusal(&why))?;
         Ok(header.map(|header| {
-            let mut repaired = self.repaired(&header);
+            let mut repaired = self.completed(&header);
             repaired.extend_from_slice(&self.octets[header.body_at()..]);
             repaired
         }))
@@ -52,32 +52,19 @@ impl Head {
         is_found || self.octets.starts_with(b"\n")
     }
 
-    fn repaired(&self, header: &Header<'_>) -> Vec<u8> {
-        let hostname = &self.site.config.hostname;
-        let sender = (!self.is_author(header)).then_some(&self.user);
-        let missing = Missing {
-            date: &ZonedDateTime::now(),
-            message_id: &format!("{}@{hostname}", crate::id::message()),
-            name: None,
-            from: &self.user,
-        };
-        header.submitted(&missing, sender, self.domain())
-    }
-
-    /// Whether one who says that he wrote it is the user. What was sent on names its own author, and
-    /// what cannot be read names nobody.
-    fn is_author(&self, header: &Header<'_>) -> bool {
+    fn completed(&self, header: &Header<'_>) -> Vec<u8> {
         let is_own = |author: &Mailbox| {
             policy::is_own(&self.site, &*self.disk, &self.user, author).unwrap_or(false)
         };
-        match header.authors(self.domain()) {
-            _ if header.is_resent() => true,
-            // It gets his From.
-            Ok(authors) if authors.is_empty() => true,
-            // Several need a Sender whoever they are (RFC 5322 §3.6.2).
-            Ok(authors) => authors.len() == 1 && authors.iter().all(is_own),
-            Err(_) => false,
-        }
+        let (hostname, domain) = (&self.site.config.hostname, self.domain());
+        header.completed(&Completion {
+            date: &ZonedDateTime::now(),
+            message_id: &format!("{}@{hostname}", crate::id::message()),
+            name: None,
+            from: &self.user.to_string(),
+            sender: header.wants_sender(domain, is_own).then_some(&self.user),
+            domain: Domains::Known(domain, domain),
+        })
     }
 
     /// Where addresses without a domain are.

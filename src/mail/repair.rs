@@ -19,6 +19,7 @@ use super::trace::date;
 use super::visible::is_hidden;
 use crate::limits::{AUTHORS_MAX, FIELD_NAME_MAX, QUOTED_MAX, SUBMITTED_HEADER_MAX};
 use jiff::ZonedDateTime;
+use lexer::{Lexer, Token};
 pub use list::{BadList, Flaw};
 use std::borrow::Cow;
 use std::fmt;
@@ -40,15 +41,29 @@ struct Field<'a> {
     lines: &'a [u8],
 }
 
-/// What is put where the message has none.
+/// What a header is completed with.
 #[derive(Debug)]
-pub struct Missing<'a> {
+pub struct Completion<'a> {
     pub date: &'a ZonedDateTime,
     /// Without angle brackets, by the grammar of RFC 5322 §3.6.4.
     pub message_id: &'a str,
     /// The author's name as a person writes it; whatever it holds, it becomes a display name.
     pub name: Option<&'a str>,
-    pub from: &'a Mailbox,
+    /// The address for From where the message has none, as it is written there.
+    pub from: &'a str,
+    /// Stands in place of any Sender; none: that field stays as it is.
+    pub sender: Option<&'a Mailbox>,
+    /// The domain of an address without one.
+    pub domain: Domains<'a>,
+}
+
+/// Where addresses without a domain are.
+#[derive(Clone, Copy, Debug)]
+pub enum Domains<'a> {
+    /// Those in From, Sender and Reply-To at the first, those of recipients at the second.
+    Known(&'a Domain, &'a Domain),
+    /// Nobody can say yet, and they stay without.
+    Later,
 }
 
 /// The header has more than [`SUBMITTED_HEADER_MAX`] octets.
@@ -137,29 +152,39 @@ impl<'a> Header<'a> {
         self.body_at
     }
 
-    /// The new header, with its empty line: no Bcc, no Resent-Bcc, and Date, From and Message-ID (or
-    /// their Resent- fields) added when they are missing. One that is there stays, however broken.
-    pub fn repaired(&self, missing: &Missing) -> Vec<u8> {
-        let all = |field: &Field<'a>| Some(Cow::Borrowed(field.lines));
-        self.written(&self.added(missing), all)
-    }
-
-    /// The same for a message that a user submits (RFC 6409 §8): an address without a domain gets
-    /// one, in every field that reads; and with a `sender` that one stands in place of any Sender.
-    pub fn submitted(
-        &self,
-        missing: &Missing,
-        sender: Option<&Mailbox>,
-        domain: &Domain,
-    ) -> Vec<u8> {
-        let mut added = self.added(missing);
-        if let Some(sender) = sender {
+    /// The new header, with its empty line (RFC 6409 §8): no Bcc, no Resent-Bcc; Date, From and Message-ID
+    /// (or their Resent- fields) added when they are missing or empty, one that is there stays, however
+    /// broken; an address without a domain gets one, in every field that reads.
+    pub fn completed(&self, with: &Completion) -> Vec<u8> {
+        let mut added = self.added(with);
+        if let Some(sender) = with.sender {
             added.push_str(&format!("Sender: {sender}\n"));
         }
-        self.written(&added, |field| match field.is_any(&["Sender"]) && sender.is_some() {
-            true => None,
-            false => Some(field.qualified(domain)),
+        self.written(&added, |field| {
+            let is_replaced = field.is_any(&["Sender"]) && with.sender.is_some();
+            let is_nothing = field.is_any(&COMPLETED) && field.is_empty();
+            (!is_replaced && !is_nothing).then(|| field.qualified(with.domain))
         })
+    }
+
+    /// Whether a Sender has to say who sends it: its authors are several (RFC 5322 §3.6.2), or one that
+    /// is not the submitter's, or cannot be read. What was sent on names its own author, and a From that
+    /// is missing will be the submitter's. `domain`: of an address without one.
+    pub fn wants_sender(&self, domain: &Domain, is_own: impl Fn(&Mailbox) -> bool) -> bool {
+        match self.authors(domain) {
+            _ if self.is_resent() => false,
+            Ok(authors) if authors.is_empty() => false,
+            Ok(authors) => authors.len() > 1 || !authors.iter().all(is_own),
+            Err(_) => true,
+        }
+    }
+
+    /// The same for one who may write as anybody: only several authors without any Sender want one.
+    pub fn lacks_sender(&self, domain: &Domain) -> bool {
+        let is_there = |field: &Field<'_>| field.is_any(&["Sender"]) && !field.is_empty();
+        self.authors(domain).is_ok_and(|authors| authors.len() > 1)
+            && !self.is_resent()
+            && !self.fields.iter().any(is_there)
     }
 
     /// `write` gives a field as it is to be, or none.
@@ -226,22 +251,22 @@ impl<'a> Header<'a> {
         Ok(found)
     }
 
-    fn added(&self, missing: &Missing) -> String {
+    fn added(&self, with: &Completion) -> String {
         let prefix = if self.is_resent() { "Resent-" } else { "" };
         let mut added = String::new();
         let lacks = |name: &str| {
             let name = format!("{prefix}{name}");
-            !self.fields.iter().any(|field| field.is_any(&[&name]))
+            !self.fields.iter().any(|field| field.is_any(&[&name]) && !field.is_empty())
         };
         if lacks("Date") {
-            added.push_str(&format!("{prefix}Date: {}\n", date(missing.date)));
+            added.push_str(&format!("{prefix}Date: {}\n", date(with.date)));
         }
         if lacks("From") {
-            let author = author::display(missing.name, missing.from);
+            let author = author::display(with.name, with.from);
             added.push_str(&format!("{prefix}From: {author}\n"));
         }
         if lacks("Message-ID") {
-            added.push_str(&format!("{prefix}Message-ID: <{}>\n", missing.message_id));
+            added.push_str(&format!("{prefix}Message-ID: <{}>\n", with.message_id));
         }
         added
     }
@@ -260,12 +285,29 @@ impl Field<'_> {
         names.iter().any(|name| self.name.eq_ignore_ascii_case(name.as_bytes()))
     }
 
+    /// Whether nothing stands in it but what means nothing: `From: <>`, `Message-ID: (none)`.
+    fn is_empty(&self) -> bool {
+        let (mut lexer, mut marks) = (Lexer::new(self.value), Vec::new());
+        while let Ok(token) = lexer.token() {
+            match token {
+                None => {
+                    return matches!(&marks[..], b"<>") || marks.iter().all(|mark| *mark == b',');
+                }
+                Some(Token::Mark(mark)) => marks.push(mark),
+                Some(_) => return false,
+            }
+        }
+        false
+    }
+
     /// With a domain for every address that has none; as it came where it does not read.
-    fn qualified(&self, domain: &Domain) -> Cow<'_, [u8]> {
-        let bare = match self.is_any(&ADDRESS_FIELDS) {
-            true => list::unqualified(self.value, domain).unwrap_or_default(),
-            false => Vec::new(),
+    fn qualified(&self, domains: Domains<'_>) -> Cow<'_, [u8]> {
+        let domain = match domains {
+            Domains::Known(domain, _) if self.is_any(&WRITERS) => domain,
+            Domains::Known(_, domain) if self.is_any(&READERS) => domain,
+            Domains::Known(..) | Domains::Later => return Cow::Borrowed(self.lines),
         };
+        let bare = list::unqualified(self.value, domain).unwrap_or_default();
         if bare.is_empty() {
             return Cow::Borrowed(self.lines);
         }
@@ -287,17 +329,21 @@ impl Field<'_> {
     }
 }
 
-/// Fields that are lists of addresses (RFC 5322 §3.6.2, §3.6.3, §3.6.6); of Bcc nothing is left.
-const ADDRESS_FIELDS: [&str; 9] = [
+/// Fields that are lists of addresses (RFC 5322 §3.6.2, §3.6.3, §3.6.6), of those who write and of those who
+/// are written to; of Bcc nothing is left.
+const WRITERS: [&str; 5] = ["From", "Sender", "Reply-To", "Resent-From", "Resent-Sender"];
+const READERS: [&str; 4] = ["To", "Cc", "Resent-To", "Resent-Cc"];
+
+/// Fields that are worse than none when they are empty.
+const COMPLETED: [&str; 8] = [
+    "Date",
     "From",
+    "Message-ID",
     "Sender",
-    "Reply-To",
-    "To",
-    "Cc",
+    "Resent-Date",
     "Resent-From",
+    "Resent-Message-ID",
     "Resent-Sender",
-    "Resent-To",
-    "Resent-Cc",
 ];
 
 /// What a line is.

@@ -183,7 +183,84 @@ fn a_name_without_a_domain_is_at_our_first_where_hostname_is_none() {
     place.write("facteur.toml", text);
     let (entry, _) = one(&place, &["root"], MESSAGE);
     assert_eq!(recipients(&entry), ["root@mx.test"]);
+    // Any name is a user there, so that is where its answers are read.
+    assert_eq!(entry.sender.from.to_string(), format!("{}@mx.test", login()));
+    // Where nobody reads them, the host says at least which machine it was.
+    let none = config("")
+        .replace("\"mx.test\"", "\"host.test\"")
+        .replace("[domain.\"host", "[domain.\"mx");
+    place.write("none.toml", none.replace("any_user = true", "users = \"users\""));
+    place.write("users", "ann:{PLAIN}x\n");
+    let (entry, message) = one(&place, &["-C", "none.toml", "ann"], MESSAGE);
     assert_eq!(entry.sender.from.to_string(), format!("{}@host.test", login()));
+    assert!(message.contains(&format!("{}@host.test", login())), "{message}");
+}
+
+#[test]
+fn a_header_is_completed() {
+    let place = place_with("");
+    let login = login();
+    let header = |arguments: &[&str], input: &str| {
+        let (_, message) = one(&place, arguments, input.as_bytes());
+        message.split_once("\n\n").unwrap().0.to_owned() + "\n"
+    };
+    // As cron writes it.
+    let cron =
+        header(&["-i", "ann"], "From: root (Cron Daemon)\nTo: ann, Bob <bob>\nBcc: eve\n\nx\n");
+    for line in ["\nFrom: root@mx.test (Cron Daemon)\n", "\nTo: ann@mx.test, Bob <bob@mx.test>\n"] {
+        assert!(cron.contains(line), "{cron}");
+    }
+    assert!(!cron.contains("Bcc") && !cron.contains("Sender"), "{cron}");
+    // Empty is as good as missing.
+    let empty = header(&["ann"], "From: <>\nDate:\nMessage-ID: <>\nSender:\n\n");
+    for name in ["From: ", "Date: ", "Message-ID: <m"] {
+        assert_eq!(empty.matches(&format!("\n{name}")).count(), 1, "{empty}");
+    }
+    assert!(empty.contains(&format!("{login}@mx.test")) && !empty.contains("Sender"), "{empty}");
+    // Root may write as anybody; but several authors need one who sent it.
+    let several = "From: ann, bob\n\n";
+    let sent = header(&["-f", "ann", "carl"], several);
+    assert!(sent.contains("\nSender: ann@mx.test\n"), "{sent}");
+    let sent = header(&["carl"], "From: eve@far.test\n\n");
+    assert!(!sent.contains("Sender"), "{sent}");
+}
+
+#[test]
+fn mailq_is_written_as_postfix_writes_it() {
+    let place = place_with("");
+    assert_eq!(sent(&place, &["-bp"], b""), "Mail queue is empty\n");
+    sent(&place, &["-f", "<>", "bob@far.test", "eve@far.test"], MESSAGE);
+    let id = queued(&place)[0].0.id.clone();
+    let size = queued(&place)[0].0.size;
+    let said = sent(&place, &["-bp"], b"");
+    let lines: Vec<&str> = said.lines().collect();
+    let heading = "----Queue ID----- --Size-- ---Arrival Time---- --Sender/Recipient------";
+    let [first, message, one, two, "", total] = lines[..] else { panic!("{said}") };
+    assert_eq!((first, total), (heading, "-- 0 Kbytes in 1 Request."));
+    let words: Vec<&str> = message.split_whitespace().collect();
+    assert_eq!(words.len(), 7, "{message}");
+    assert_eq!((words[0], words[1].parse(), words[6]), (id.as_str(), Ok(size), "MAILER-DAEMON"));
+    let is_time = |text: &str| text.len() == 8 && text.chars().filter(|c| *c == ':').count() == 2;
+    assert!(is_time(words[5]) && &message[17..18] == " " && &message[46..47] == " ", "{message}");
+    let indent = " ".repeat(47);
+    assert_eq!((one, two), (&*format!("{indent}bob@far.test"), &*format!("{indent}eve@far.test")));
+    // A reason stands before those whom it is about, and ends in column 78.
+    let journal = "2026-11-23T14:00:01Z 0 deferred mx.far.test \"450 4.2.0 later\"\n";
+    let path = place.at("spool/queue").join(&id);
+    let mut octets = fs::read(&path).unwrap();
+    octets.extend_from_slice(journal.as_bytes());
+    fs::write(&path, octets).unwrap();
+    sent(&place, &["-f", "ann@mx.test", "carl@far.test"], &b"Subject: x\n\n0123456\n".repeat(200));
+    let said = sent(&place, &["-bp"], b"");
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[2].ends_with("450 4.2.0 later)") && lines[2].starts_with("   "), "{said}");
+    assert_eq!(lines[2].len(), 78, "{said}");
+    assert!(
+        lines[4].ends_with("(reason unavailable)") && lines[5].ends_with("eve@far.test"),
+        "{said}"
+    );
+    assert!(lines[6].is_empty() && lines[7].ends_with(" ann@mx.test"), "{said}");
+    assert_eq!(lines[lines.len() - 1], "-- 4 Kbytes in 2 Requests.");
 }
 
 #[test]
@@ -278,7 +355,7 @@ fn options_that_mean_nothing_here() {
     let place = place_with("");
     for option in [
         "-oem", "-odi", "-or0s", "-o7", "-om", "-Ac", "-Lx", "-OA=b", "-h3", "-pSMTP:x", "-em",
-        "-G", "-U", "-c", "-m", "-x", "-bm", "-v",
+        "-G", "-U", "-c", "-m", "-n", "-x", "-Xlog", "-XV", "-bm", "-v",
     ] {
         let (entry, _) = one(&place, &[option, "ann"], MESSAGE);
         assert_eq!(recipients(&entry), ["ann@mx.test"], "{option}");
@@ -313,12 +390,10 @@ fn exit_statuses() {
         (&["--nonsense"], MESSAGE, 64, "--nonsense"),
         (&["-f"], MESSAGE, 64, "-f"),
         (&["-f", "a b@x", "ann"], MESSAGE, 64, "a b@x"),
-        (&["-f", "a@x, b@x", "ann"], MESSAGE, 64, "more than 1"),
+        (&["-f", "a@x, b@x", "ann"], MESSAGE, 64, "takes one address"),
         (&["ann@"], MESSAGE, 64, "ann@"),
         (&["ann@mx..test"], MESSAGE, 64, "bad domain"),
         (&[""], MESSAGE, 64, "no address"),
-        (&["-n", "ann"], MESSAGE, 64, "-n"),
-        (&["-XV+=", "ann"], MESSAGE, 64, "-X"),
         (&["-bd"], MESSAGE, 64, "facteur serve"),
         (&["-bz"], MESSAGE, 64, "-bz"),
         (&["-B", "BINARY", "ann"], MESSAGE, 64, "-B"),
@@ -328,7 +403,8 @@ fn exit_statuses() {
         (&["-C", "users.toml", "ann", "zoe"], MESSAGE, 67, "<zoe@mx.test>: no such user"),
         (&["ann"], &large, 69, "limit.message_size"),
         (&["ann"], loops.as_bytes(), 69, "loops"),
-        (&[&many], MESSAGE, 64, "more than 1000"),
+        (&[&many], MESSAGE, 69, "more than 1000"),
+        (&["-t"], format!("To: {many}\n\n").as_bytes(), 69, "more than 1000"),
         (&["-C", "file.toml", "ann"], MESSAGE, 73, "Not a directory"),
         (&["-C", "bad.toml", "ann"], MESSAGE, 78, "bad.toml:1"),
         (&["-C", "none.toml", "ann"], MESSAGE, 78, "none.toml"),
@@ -395,7 +471,12 @@ fn smtp_on_standard_input() {
     assert!(said.contains(&format!("queued as {}", found[0].0.id)), "{said}");
     let message = &found[0].1;
     assert!(message.starts_with("Received: from client.test ([127.0.0.1])\n"), "{message}");
-    assert!(message.contains("\nSubject: x\n\n.dot\nxxx"), "{message}");
+    let (header, body) = message.split_once("\n\n").unwrap();
+    assert!(body.starts_with(".dot\nxxx"), "{message}");
+    // Completed as all that this program sends.
+    for field in ["\nSubject: x\n", "\nDate: ", "\nFrom: ", "ann@mx.test", "\nMessage-ID: <m"] {
+        assert!(header.contains(field), "no {field} in {header}");
+    }
     crate::support::assert_no_drafts(&place);
     // As many errors as anybody may make; and no more input is no error.
     let (status, said) = sendmail(&place, &["-bs"], &b"X\r\n".repeat(9));

@@ -5,7 +5,7 @@ use super::Case;
 use crate::Outcome;
 use crate::samples::{HEADER, message, text};
 use facteur::mail::address::{ClientName, Domain, ForwardPath, Mailbox, ReversePath};
-use facteur::mail::repair::{Header, Missing};
+use facteur::mail::repair::{Completion, Domains, Header};
 use facteur::mail::trace::{self, Received};
 use facteur::smtp::outgoing::Encoder;
 use facteur::smtp::reply::Reply;
@@ -74,12 +74,18 @@ fn completed<'a>(date: ZonedDateTime) -> Outcome<Case<'a>> {
     let head =
         HEADER.lines().filter(|line| !line.starts_with("Date:") && !line.starts_with("Mess"));
     let head: String = head.map(|line| format!("{line}\n")).collect();
-    let (from, domain) = (Mailbox::parse("zoe@example.net")?, Domain::parse("example.net")?);
+    let domain = Domain::parse("example.net")?;
     Ok(Case::new("header, of a submitted message completed", head.len(), move || {
-        let missing =
-            Missing { date: &date, message_id: "1ABCDE@example.net", name: None, from: &from };
+        let with = Completion {
+            date: &date,
+            message_id: "1ABCDE@example.net",
+            name: None,
+            from: "zoe@example.net",
+            sender: None,
+            domain: Domains::Known(&domain, &domain),
+        };
         if let Ok(Some(header)) = Header::read(black_box(head.as_bytes()), true) {
-            black_box(header.submitted(&missing, None, &domain));
+            black_box(header.completed(&with));
         }
     }))
 }

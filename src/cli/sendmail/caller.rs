@@ -3,8 +3,10 @@
 
 use super::status::{Refusal, Status};
 use crate::config::Config;
+use crate::mail::address::{Host, Mailbox};
+use crate::mail::repair::{Completion, Domains, Header};
 use crate::net::control::{self, Hint};
-use crate::pickup::Author;
+use crate::pickup::{Author, home_of};
 use crate::privileges;
 use crate::site::Site;
 use crate::store::body::Body;
@@ -12,6 +14,7 @@ use crate::store::disk::{Disk, DiskFile, Doing, RealDisk, StoreError};
 use crate::store::drop::Drops;
 use crate::store::entry::Entry;
 use crate::store::queue::Queue;
+use jiff::ZonedDateTime;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, Uid, User, eaccess, geteuid, getuid, setuid};
 use std::fs;
@@ -59,18 +62,48 @@ impl Caller {
         let config = config
             .map_err(|error| Refusal::new(Status::Config, format!("configuration: {error}")))?;
         let uid = getuid().as_raw();
-        let nobody =
-            || Refusal::new(Status::System, format!("uid {uid} is no user of this system"));
-        let found = Author::find(uid).map_err(|error| {
+        let author = Author::find(uid).map_err(|error| {
             Refusal::new(Status::System, format!("cannot find the user of uid {uid}: {error}"))
         })?;
-        let author = found.ok_or_else(nobody)?;
         if getuid().is_root() {
             step_down(&config)?;
         }
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let way = Way::find(&disk, &config, &author)?;
         Ok(Caller { author, config, disk, way })
+    }
+
+    /// The header as it is sent. `own`: the caller as a sender; `from`: the sender of this message, when
+    /// it has one.
+    ///
+    /// What is dropped the server completes ([`crate::pickup`]): it knows where a name without a domain
+    /// is read, and whose the author of a message is.
+    pub fn completed(
+        &self,
+        header: &Header<'_>,
+        (own, from): (&Mailbox, Option<&Mailbox>),
+        name: Option<&str>,
+        id: &str,
+    ) -> Vec<u8> {
+        let hostname = &self.config.hostname;
+        let from = from.unwrap_or(own);
+        let is_bare = self.drops() && from == own;
+        let writers = match &own.host {
+            Host::Domain(domain) => domain,
+            Host::Literal(_) => hostname,
+        };
+        let is_owed = !self.drops() && header.lacks_sender(writers);
+        header.completed(&Completion {
+            date: &ZonedDateTime::now(),
+            message_id: &format!("{id}.{:016x}@{hostname}", crate::id::random()),
+            name,
+            from: &if is_bare { from.local.to_string() } else { from.to_string() },
+            sender: is_owed.then_some(from),
+            domain: match self.drops() {
+                true => Domains::Later,
+                false => Domains::Known(writers, home_of(&self.config)),
+            },
+        })
     }
 
     /// Whether the server has the last word.
@@ -109,18 +142,19 @@ impl Caller {
     }
 
     /// Puts a message where the server takes it from, durably; gives its id. It is `received`, unless
-    /// the server writes that field itself, then `head`, then `body`.
+    /// the server writes that field itself, then `head`, then `body` from `at` on.
     pub fn put(
         &self,
         mut entry: Entry,
         received: &str,
         head: &[u8],
-        body: &Body,
+        (body, at): (&Body, u64),
     ) -> Result<String, StoreError> {
         let received = if self.drops() { "" } else { received };
         let prefix = [received.as_bytes(), head].concat();
-        entry.size = prefix.len() as u64 + body.size();
-        let write = |file: &dyn DiskFile, path: &Path| body.copy_to(&prefix, &[], file, path);
+        entry.size = prefix.len() as u64 + body.size() - at;
+        let cuts: Vec<_> = (at > 0).then_some(0..at).into_iter().collect();
+        let write = |file: &dyn DiskFile, path: &Path| body.copy_to(&prefix, &cuts, file, path);
         match &self.way {
             Way::Queue(queue) => {
                 queue.insert(&entry, write)?;
@@ -182,12 +216,7 @@ fn explain(error: StoreError) -> Refusal {
         ErrorKind::PermissionDenied => "; users need x on every directory above it",
         _ => "",
     };
-    let refusal = Refusal::from(error);
-    let status = match refusal.status {
-        Status::NoPermission => Status::NoPermission,
-        _ => Status::Later,
-    };
-    Refusal::new(status, refusal.text + why)
+    Refusal::new(Status::Later, error.to_string() + why)
 }
 
 /// Root becomes the user of `run_as`, else whoever the spool belongs to.

@@ -8,13 +8,17 @@ use crate::conversation::bounds::Bounds;
 use crate::conversation::{House, converse};
 use crate::delivery::reply_to;
 use crate::handoff::{Accepted, Hints, Outcome};
-use crate::limits::MEMORY_BODY_MAX;
+use crate::limits::{MEMORY_BODY_MAX, SUBMITTED_HEADER_MAX};
 use crate::login::Login;
+use crate::mail::address::{Mailbox, ReversePath};
+use crate::mail::repair::{Header, HeaderTooLong};
 use crate::net::listener::Service;
 use crate::net::registry::Registry;
 use crate::net::stdio::Stdio;
 use crate::policy::Visitor;
-use crate::store::body::Budget;
+use crate::smtp::reply::Reply;
+use crate::store::body::{Body, Budget};
+use crate::store::entry::Entry;
 use crate::store::queue::Queue;
 use crossbeam_channel::{Receiver, bounded};
 use std::net::{IpAddr, Ipv4Addr};
@@ -27,6 +31,8 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Talks until one side closes.
 pub fn run(caller: &Caller) -> Result<(), Refusal> {
     let mut site = caller.site(true)?;
+    let own = caller.author.address(&site, &*caller.disk);
+    let own = own.map_err(|why| Refusal::new(Status::System, why))?;
     // Who calls us may send anywhere.
     site.config.relay.networks.push(Network { address: CLIENT, bits: 32 });
     let (delivery, accepted) = bounded(1);
@@ -51,7 +57,7 @@ pub fn run(caller: &Caller) -> Result<(), Refusal> {
     let ticket = ticket.map_err(full)?;
     thread::scope(|scope| {
         let clerk = thread::Builder::new().name("clerk".to_owned());
-        let work = || take(caller, &accepted);
+        let work = || take(caller, &own, &accepted);
         let spawned = clerk.spawn_scoped(scope, work);
         spawned.map_err(|error| Refusal::new(Status::System, format!("no thread: {error}")))?;
         converse(&house, &Arc::new(site), &visitor, &ticket, &mut Stdio);
@@ -61,20 +67,47 @@ pub fn run(caller: &Caller) -> Result<(), Refusal> {
 }
 
 /// Puts what the session has accepted into the queue, or drops it for the server.
-fn take(caller: &Caller, accepted: &Receiver<Accepted>) {
+fn take(caller: &Caller, own: &Mailbox, accepted: &Receiver<Accepted>) {
     for accepted in accepted {
         let Accepted { mut entry, received, body, copies, claim, outcome, .. } = accepted;
         if !claim.publish() {
             continue;
         }
         entry.recipients.extend(copies.iter().map(|copy| copy.addressee.clone()));
-        let outcome_of = |put: Result<String, _>| match put {
+        let put = put(caller, own, entry, received, &body);
+        let _ = outcome.send(match put {
             // None is delivered yet: that is the server's to tell.
-            Ok(_) => Outcome::Taken {
+            Ok(()) => Outcome::Taken {
                 late: (0..copies.len()).map(|copy| (copy, "queued".to_owned())).collect(),
             },
-            Err(error) => Outcome::Failed(reply_to(&error)),
-        };
-        let _ = outcome.send(outcome_of(caller.put(entry, &received, b"", &body)));
+            Err(reply) => Outcome::Failed(reply),
+        });
     }
+}
+
+/// With its header completed as that of every message by sendmail.
+fn put(
+    caller: &Caller,
+    own: &Mailbox,
+    entry: Entry,
+    mut received: String,
+    body: &Body,
+) -> Result<(), Reply> {
+    // One octet more than a header may have shows that it is longer.
+    let head = body.head(SUBMITTED_HEADER_MAX + 1).map_err(|error| reply_to(&error))?;
+    let is_whole = head.len() as u64 == body.size();
+    let long = |text: String| Reply::new(552, "5.3.4", text);
+    let header = Header::read(&head, is_whole).map_err(|error| long(error.to_string()))?;
+    let header = header.ok_or_else(|| long(HeaderTooLong.to_string()))?;
+    let from = match &entry.sender.from {
+        ReversePath::Mailbox(mailbox) => Some(mailbox),
+        ReversePath::Null => None,
+    };
+    let name = Some(caller.author.name.as_str());
+    let completed = caller.completed(&header, (own, from), name, &entry.id);
+    // A line end that kept a folded first line out of our field; the header begins with a field now.
+    received.truncate(received.trim_end().len());
+    received.push('\n');
+    let body = (body, header.body_at() as u64);
+    caller.put(entry, &received, &completed, body).map(drop).map_err(|error| reply_to(&error))
 }

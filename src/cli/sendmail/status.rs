@@ -50,11 +50,11 @@ pub fn of_reply(reply: &Reply) -> Status {
     }
 }
 
-/// A disk that is full or ill may be better later; one that does not let us will not.
+/// A disk that is full or ill, or does not let us write, may be better later: an administrator's slip costs
+/// no mail of a program that tries again.
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Refusal {
         let status = match error.source.kind() {
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Status::NoPermission,
             // Something else has that name.
             ErrorKind::NotADirectory | ErrorKind::AlreadyExists | ErrorKind::IsADirectory => {
                 Status::CannotCreate

@@ -11,11 +11,16 @@ fn whole(text: &str) -> Header<'_> {
 
 fn repaired(text: &[u8]) -> Vec<u8> {
     let date = "2026-02-03T04:05:06+01:00[+01:00]".parse::<ZonedDateTime>().unwrap();
-    let from = Mailbox::parse("ann@mx.test").unwrap();
-    let missing =
-        Missing { date: &date, message_id: "id@mx.test", name: Some("Ann Smith"), from: &from };
     let header = Header::read(text, true).unwrap().unwrap();
-    [&header.repaired(&missing), &text[header.body_at()..]].concat()
+    let with = Completion {
+        date: &date,
+        message_id: "id@mx.test",
+        name: Some("Ann Smith"),
+        from: "ann@mx.test",
+        sender: None,
+        domain: Domains::Later,
+    };
+    [&header.completed(&with), &text[header.body_at()..]].concat()
 }
 
 const DATE: &str = "Date: Tue, 03 Feb 2026 04:05:06 +0100\n";
@@ -33,8 +38,15 @@ fn what_is_missing_is_added_below() {
     becomes("Subject: x\n\nbody\n", "Subject: x\n{DATE}{FROM}{ID}\nbody\n");
     becomes("date: x\nMESSAGE-ID : y\n\n", "date: x\nMESSAGE-ID : y\n{FROM}\n");
     becomes("From: x\nMessage-Id: <y>\n\n\n", "From: x\nMessage-Id: <y>\n{DATE}\n\n");
-    // Broken or empty, but there.
-    becomes("Date:\nFrom: <<\nMessage-ID:\n\n", "Date:\nFrom: <<\nMessage-ID:\n\n");
+    // Broken, but there.
+    becomes("Date: x\nFrom: <<\nMessage-ID: <\n\n", "Date: x\nFrom: <<\nMessage-ID: <\n\n");
+    // There, and worse than none.
+    becomes("Date:\nFrom: <>\nMessage-ID: \n <>\n\n", "{DATE}{FROM}{ID}\n");
+    becomes("From: (nobody),\nSender:\nTo:\n\n", "To:\n{DATE}{FROM}{ID}\n");
+    becomes(
+        "Date: x\nFrom:\nFrom: a@b\nMessage-ID: y\n\n",
+        "Date: x\nFrom: a@b\nMessage-ID: y\n\n",
+    );
 }
 
 #[test]
@@ -87,8 +99,58 @@ fn a_message_sent_on_gets_resent_fields_on_top() {
 }
 
 #[test]
+fn a_domain_for_who_writes_and_who_is_written_to() {
+    let date = "2026-02-03T04:05:06+01:00[+01:00]".parse::<ZonedDateTime>().unwrap();
+    let from = Mailbox::parse("root@one.test").unwrap();
+    let (one, two) = (Domain::parse("one.test").unwrap(), Domain::parse("two.test").unwrap());
+    let completed = |text: &str, sender: Option<&Mailbox>| {
+        let domain = Domains::Known(&one, &two);
+        let (date, name, from) = (&date, None, "root@one.test");
+        let with = Completion { date, message_id: "i", name, from, sender, domain };
+        let text = format!("Date: d\nMessage-ID: i\n{text}\n");
+        let completed = String::from_utf8(whole(&text).completed(&with)).unwrap();
+        completed.strip_prefix("Date: d\nMessage-ID: i\n").unwrap().to_owned()
+    };
+    for (text, after) in [
+        (
+            "From: root (Cron Daemon)\nTo: root\n",
+            "From: root@one.test (Cron Daemon)\nTo: root@two.test\n\n",
+        ),
+        ("Subject: x\n", "Subject: x\nFrom: root@one.test\n\n"),
+        (
+            "From: a@b\nReply-To: c\nCc: d, e@f\n",
+            "From: a@b\nReply-To: c@one.test\nCc: d@two.test, e@f\n\n",
+        ),
+    ] {
+        assert_eq!(completed(text, None), after, "{text}");
+    }
+    let sent = completed("From: a@b\nSender: c@d\n", Some(&from));
+    assert_eq!(sent, "From: a@b\nSender: root@one.test\n\n");
+}
+
+#[test]
+fn who_has_to_say_who_sends() {
+    let here = Domain::parse("here.test").unwrap();
+    for (text, wants, lacks) in [
+        ("To: x\n", false, false),
+        ("From:\n", false, false),
+        ("From: ann\n", false, false),
+        ("From: bob\n", true, false),
+        ("From: ann, bob\n", true, true),
+        ("From: ann, bob\nSender: eve\n", true, false),
+        ("From: ann, bob\nSender:\n", true, true),
+        ("From: ann bob\n", true, false),
+        ("From: bob\nResent-To: x\n", false, false),
+    ] {
+        let is_own = |author: &Mailbox| author.to_string() == "ann@here.test";
+        let found = (whole(text).wants_sender(&here, is_own), whole(text).lacks_sender(&here));
+        assert_eq!(found, (wants, lacks), "{text}");
+    }
+}
+
+#[test]
 fn octets_are_kept() {
-    let odd = b"Date: \xff\0\r\nFrom: \x1b\n \x80\nMessage-ID:\t\n\n\xff\0";
+    let odd = b"Date: \xff\0\r\nFrom: \x1b\n \x80\nMessage-ID:\t.\n\n\xff\0";
     assert_eq!(repaired(odd), odd);
 }
 
