@@ -363,6 +363,19 @@ pub const DNS_PAYLOAD: u16 = 1232;
 /// How often one DNS server is asked when it is silent; a single datagram does get lost.
 pub const DNS_TRIES: usize = 2;
 
+/// The part of a try after which a question with EDNS that nobody answers is sent again without: a third.
+/// Home routers and old firewalls drop such questions (RFC 6891 §6.2.2 leaves it to the client to find out).
+pub const DNS_EDNS_PART: u32 = 3;
+
+/// How long a DNS server that answered only without EDNS is asked without.
+pub const DNS_PLAIN: Duration = Duration::from_secs(60 * 60);
+
+/// DNS servers that a failure names, with what each said; more are counted.
+pub const DNS_TOLD: usize = 4;
+
+/// Octets of /etc/resolv.conf that are read; it is a page at most everywhere.
+pub const RESOLV_CONF_MAX: u64 = 64 << 10;
+
 /// How long a DNS server that was silent is asked last.
 pub const DNS_REST: Duration = Duration::from_secs(30);
 

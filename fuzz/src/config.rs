@@ -51,5 +51,5 @@ fn check(config: &Config, lines: usize) {
     let limit = &config.limit;
     assert!(limit.recipients >= RECIPIENTS_MIN && limit.sessions > 0, "{limit:?}");
     assert!(limit.message_size > 0 && limit.message_size <= i64::MAX as u64, "{limit:?}");
-    assert!(config.dns.servers.iter().all(|server| server.port() > 0));
+    assert!(config.dns.servers.iter().all(|server| server.address.port() > 0));
 }

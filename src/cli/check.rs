@@ -10,6 +10,7 @@ mod mounts;
 
 use super::{Failure, Request, complain, config, print, reach};
 use crate::config::Listen;
+use crate::net::dns;
 use crate::net::tls::date;
 use crate::privileges;
 use crate::route::bad_aliases;
@@ -154,5 +155,6 @@ pub fn doubts(site: &Site) -> Vec<String> {
             "{place}: whoever reaches {address} can read who writes to whom, without a password"
         )
     });
-    submission.into_iter().chain(metrics).collect()
+    let dns = dns::doubts(&config.dns.servers);
+    submission.into_iter().chain(metrics).chain(dns).collect()
 }

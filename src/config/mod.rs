@@ -6,11 +6,13 @@
 //! the file. Nothing here opens a socket, asks for a user, or reads any file but `facteur.toml`.
 
 mod keys;
+mod name_server;
 mod reader;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use name_server::NameServer;
 pub use value::{duration as parse_duration, show_duration, show_size};
 
 use crate::mail::address::{Domain, Mailbox};
@@ -153,7 +155,7 @@ pub struct SmarthostAuth {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dns {
     /// Empty: those of /etc/resolv.conf.
-    pub servers: Vec<SocketAddr>,
+    pub servers: Vec<NameServer>,
     pub timeout: Duration,
     pub trust_ad: bool,
 }

@@ -59,7 +59,7 @@ fn the_example_of_the_contract() {
             // The example shows the defaults everywhere else.
             ..parse(LEAST).unwrap().relay
         },
-        dns: Dns { servers: sockets("127.0.0.1:53"), ..parse(LEAST).unwrap().dns },
+        dns: Dns { servers: vec![sockets("127.0.0.1:53")[0].into()], ..parse(LEAST).unwrap().dns },
         lines: config.lines.clone(),
         ..parse(LEAST).unwrap()
     };

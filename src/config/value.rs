@@ -4,7 +4,7 @@
 //! beside it says what was expected, for the error that `reader` makes of it. Pure. Stricter than
 //! the parsers of `std` where those take what no administrator writes (`+25` as a number).
 
-use super::{CatchAll, HostPort, Network};
+use super::{CatchAll, HostPort, NameServer, Network};
 use crate::mail::address::{Domain, Host, LocalPart, Mailbox};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -78,9 +78,17 @@ pub fn socket(text: &str) -> Option<SocketAddr> {
     text.parse().ok()
 }
 
-/// Where to ask: a [`socket`] with a port.
-pub fn server(text: &str) -> Option<SocketAddr> {
-    socket(text).filter(|server| server.port() > 0)
+/// A DNS server: a [`socket`] with a port, and where it is link-local with its interface, "[fe80::1%eth0]:53".
+pub fn server(text: &str) -> Option<NameServer> {
+    let (text, zone) = match text.strip_prefix('[').and_then(|text| text.split_once('%')) {
+        Some((address, rest)) => {
+            let (zone, port) = rest.split_once(']')?;
+            (format!("[{address}]{port}"), Some(zone))
+        }
+        None => (text.to_owned(), None),
+    };
+    let address = socket(&text).filter(|address| address.port() > 0)?;
+    NameServer::new(address, zone)
 }
 
 /// A network as it is written, host bits and all: see [`Network::masked`]. An address alone is a

@@ -8,20 +8,24 @@
 mod answer;
 mod ask;
 mod driver;
+mod resolv;
 mod server;
 mod system;
+
+pub use resolv::doubts;
 
 use crate::config;
 use crate::event::count::LOOKUPS;
 use crate::limits::{DNS_NAME_MAX, LABEL_MAX, QUOTED_MAX};
 use crate::mail::address::Domain;
+use driver::from_hickory;
 use hickory_resolver::net::{DnsError as Negative, NetError};
 use hickory_resolver::proto::op::{DnsResponse, Message, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use system::{Setup, System};
 
 /// Answers about names: from DNS servers, or from a script in a test.
@@ -67,12 +71,21 @@ pub enum Addresses {
 }
 
 /// Nothing is known for now. Never permanent: whoever gets it waits (RFC 5321 §5.1).
-/// "MX of example.net: no server answered in 5s"
+/// "MX of example.net: no server answered in 10s; 127.0.0.53:53 was silent for 10s"
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsError {
     /// What was asked: `MX of example.net`, `addresses of mx.example.net`.
     pub name: String,
     pub what: DnsFault,
+    /// Who was asked and what each of them said; empty when nobody was.
+    pub servers: String,
+}
+
+/// Why nothing is known, of a question that is known to whoever asked.
+#[derive(Clone, Debug)]
+struct Trouble {
+    what: DnsFault,
+    servers: String,
 }
 
 /// Why nothing is known.
@@ -99,7 +112,12 @@ impl DnsFault {
 
 impl fmt::Display for DnsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.what)
+        match (&self.what, self.servers.as_str()) {
+            (what, "") => write!(f, "{}: {what}", self.name),
+            // Whose nonsense it is stands before it.
+            (DnsFault::Broken(_), servers) => write!(f, "{}: {servers}", self.name),
+            (what, servers) => write!(f, "{}: {what}; {servers}", self.name),
+        }
     }
 }
 
@@ -115,6 +133,26 @@ impl fmt::Display for DnsFault {
 }
 
 impl std::error::Error for DnsError {}
+
+impl From<DnsFault> for Trouble {
+    fn from(what: DnsFault) -> Trouble {
+        Trouble { what, servers: String::new() }
+    }
+}
+
+impl Trouble {
+    fn of(self, name: String) -> DnsError {
+        DnsError { name, what: self.what, servers: self.servers }
+    }
+
+    /// The servers were asked this, on the way of aliases from what is wanted.
+    fn about(self, question: &Message) -> Trouble {
+        let alias = question.queries.first().map(|query| query.name().to_ascii());
+        let alias = alias.unwrap_or_default();
+        let shown: String = alias.trim_end_matches('.').escape_default().take(QUOTED_MAX).collect();
+        Trouble { servers: format!("asked for its alias {shown}, {}", self.servers), ..self }
+    }
+}
 
 /// Asks the servers of the configuration, or those of `/etc/resolv.conf`. Any number of threads may
 /// ask at once; each waits in its own call, and the same question is asked once for all of them.
@@ -139,11 +177,11 @@ impl DnsResolver {
         DnsResolver { system: System::new(config) }
     }
 
-    fn find_mx(&self, domain: &Domain) -> Result<Mx, DnsFault> {
+    fn find_mx(&self, domain: &Domain) -> Result<Mx, Trouble> {
         let name = parse(domain.as_str())?;
         let setup = self.system.setup()?;
         match ask(&setup, &name, RecordType::MX)? {
-            Answer::Records(records) => hosts(records),
+            Answer::Records(records) => hosts(records).map_err(|fault| setup.servers.blame(fault)),
             // Caches and forwarders leave the SOA out (RFC 2308 §2.2, type 3), and all hosts behind
             // them that have only addresses must get their mail. Nothing permanent comes from it:
             // the addresses, which are asked next, have to be there, or to be denied for sure.
@@ -152,7 +190,7 @@ impl DnsResolver {
         }
     }
 
-    fn find_addresses(&self, host: &str) -> Result<Addresses, DnsFault> {
+    fn find_addresses(&self, host: &str) -> Result<Addresses, Trouble> {
         let name = parse(host.strip_suffix('.').unwrap_or(host))?;
         let setup = self.system.setup()?;
         // As everywhere: a host of /etc/hosts has the addresses that stand there, and no others.
@@ -176,7 +214,9 @@ impl DnsResolver {
             match answer? {
                 Answer::NoDomain => {}
                 Answer::NoData { sure: true } => absent = false,
-                Answer::NoData { sure: false } | Answer::Records(_) => return Err(unsure()),
+                Answer::NoData { sure: false } | Answer::Records(_) => {
+                    return Err(setup.servers.blame(unsure()));
+                }
             }
         }
         Ok(if absent { Addresses::NoDomain } else { Addresses::None })
@@ -187,21 +227,21 @@ impl Resolver for DnsResolver {
     fn mx(&self, domain: &Domain) -> Result<Mx, DnsError> {
         let found = self.find_mx(domain);
         count(&found, |mx| matches!(mx, Mx::Hosts(_)));
-        found.map_err(|what| DnsError { name: format!("MX of {domain}"), what })
+        found.map_err(|trouble| trouble.of(format!("MX of {domain}")))
     }
 
     fn addresses(&self, host: &str) -> Result<Addresses, DnsError> {
         let found = self.find_addresses(host);
         count(&found, |addresses| matches!(addresses, Addresses::Found(_)));
-        found.map_err(|what| {
+        found.map_err(|trouble| {
             let shown: String = host.escape_default().take(QUOTED_MAX).collect();
-            DnsError { name: format!("addresses of {shown}"), what }
+            trouble.of(format!("addresses of {shown}"))
         })
     }
 }
 
-fn count<T>(result: &Result<T, DnsFault>, is_found: impl Fn(&T) -> bool) {
-    LOOKUPS.add(match result {
+fn count<T>(result: &Result<T, Trouble>, is_found: impl Fn(&T) -> bool) {
+    LOOKUPS.add(match result.as_ref().map_err(|trouble| &trouble.what) {
         Ok(it) if is_found(it) => "found",
         Ok(_) => "none",
         Err(DnsFault::Timeout(_)) => "timeout",
@@ -225,8 +265,7 @@ fn unsure() -> DnsFault {
 }
 
 /// Asks one question; the one place that tells apart what hickory calls an error.
-fn ask(setup: &Setup, name: &Name, kind: RecordType) -> Result<Answer, DnsFault> {
-    let began = Instant::now();
+fn ask(setup: &Setup, name: &Name, kind: RecordType) -> Result<Answer, Trouble> {
     match pollster::block_on(setup.hickory.lookup(name.clone(), kind)) {
         Ok(lookup) => {
             // Aliases on the way stand beside the records.
@@ -238,9 +277,9 @@ fn ask(setup: &Setup, name: &Name, kind: RecordType) -> Result<Answer, DnsFault>
         Err(NetError::Dns(Negative::NoRecordsFound(none))) => match none.response_code {
             ResponseCode::NXDomain => Ok(Answer::NoDomain),
             ResponseCode::NoError => Ok(Answer::NoData { sure: none.soa.is_some() }),
-            code => Err(DnsFault::broken(format!("answer {code}"))),
+            code => Err(setup.servers.blame(DnsFault::broken(format!("answer {code}")))),
         },
-        Err(error) => Err(as_fault(error, began.elapsed())),
+        Err(error) => Err(from_hickory(&error)),
     }
 }
 
@@ -283,16 +322,6 @@ fn answer_in(octets: &[u8], name: &str, kind: RecordType) -> Result<Option<DnsRe
 fn records(answer: &DnsResponse, kind: RecordType) -> Vec<RData> {
     let wanted = answer.answers.iter().filter(|record| record.record_type() == kind);
     wanted.map(|record| record.data.clone()).collect()
-}
-
-/// What hickory calls an error and is not an answer; most of them are ours, passed through it.
-fn as_fault(error: NetError, waited: Duration) -> DnsFault {
-    match error {
-        NetError::Timeout => DnsFault::Timeout(waited),
-        NetError::Dns(Negative::ResponseCode(ResponseCode::ServFail)) => DnsFault::ServFail,
-        NetError::Dns(Negative::ResponseCode(ResponseCode::Refused)) => DnsFault::Refused,
-        other => DnsFault::broken(other),
-    }
 }
 
 /// Takes only what can be a host; a zone with nothing else is a mistake that gets mended, or not.

@@ -13,7 +13,11 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(20);
 
 fn resolver(servers: &[SocketAddr], timeout: Duration) -> DnsResolver {
-    let config = config::Dns { servers: servers.to_vec(), timeout, trust_ad: false };
+    let config = config::Dns {
+        servers: servers.iter().map(|server| (*server).into()).collect(),
+        timeout,
+        trust_ad: false,
+    };
     DnsResolver::new(&config)
 }
 
@@ -124,9 +128,10 @@ fn errors_are_told_apart_and_told() {
     );
     let error = |name: &str| mx(&resolver, name).unwrap_err();
     assert_eq!(error("fail.test").what, DnsFault::ServFail);
-    assert_eq!(
-        error("fail.test").to_string(),
-        "MX of fail.test: the servers could not find out (SERVFAIL)"
+    let told = error("fail.test").to_string();
+    assert!(
+        told.starts_with("MX of fail.test: the servers could not find out (SERVFAIL); "),
+        "{told}"
     );
     assert_eq!(error("no.test").what, DnsFault::Refused);
     for name in ["odd.test", "junk.test", "lame.test"] {
@@ -265,10 +270,73 @@ fn truncated_answers_go_to_tcp() {
 }
 
 #[test]
-fn a_server_from_before_edns() {
-    let (dnsd, resolver) = pair("old.test MX 10 mx.test\nold.test !no-edns");
-    assert_eq!(mx(&resolver, "old.test"), hosts(&[(10, "mx.test")]));
-    assert_eq!(dnsd.log().iter().map(|a| a.payload).collect::<Vec<_>>(), [Some(1232), None]);
+fn a_server_without_edns_is_asked_without_from_then_on() {
+    for way in ["no-edns", "edns-notimp", "edns-servfail", "edns-garbage", "edns-silent"] {
+        let zone = "old.test MX 10 mx.test\nother.test MX 20 mx.test\ncut.test MX 5 mx.test\ncut.test !truncate\n";
+        let names = ["old.test", "other.test", "cut.test", "nowhere.test"];
+        let lines = names.map(|name| format!("{name} !{way}\n")).concat();
+        let dnsd = Dnsd::new(&format!("{zone}{lines}nowhere.test !nxdomain"));
+        // A third of it passes until a silent server is asked again.
+        let resolver = resolver(&[dnsd.address()], Duration::from_secs(3));
+        assert_eq!(mx(&resolver, "old.test"), hosts(&[(10, "mx.test")]), "{way}");
+        let payloads = || dnsd.log().iter().map(|a| a.payload).collect::<Vec<_>>();
+        assert_eq!(payloads(), [Some(1232), None], "{way}");
+        assert_eq!(mx(&resolver, "other.test"), hosts(&[(20, "mx.test")]), "{way}");
+        assert_eq!(mx(&resolver, "nowhere.test"), Ok(Mx::NoDomain), "{way}");
+        assert_eq!(mx(&resolver, "cut.test"), hosts(&[(5, "mx.test")]), "{way}");
+        assert_eq!(payloads()[1..], [None; 5], "{way}");
+    }
+}
+
+#[test]
+fn a_failure_is_asked_twice_only_while_edns_is_in_doubt() {
+    let (dnsd, resolver) = pair("fail.test !servfail\ngood.test MX 10 mx.test\nbad.test !servfail");
+    assert!(mx(&resolver, "fail.test").is_err());
+    assert_eq!(mx(&resolver, "good.test"), hosts(&[(10, "mx.test")]));
+    assert!(mx(&resolver, "bad.test").is_err());
+    let asked =
+        |name: &str| dnsd.log().into_iter().filter(|a| a.name == name).map(|a| a.payload).collect();
+    let (first, last): (Vec<_>, Vec<_>) = (asked("fail.test"), asked("bad.test"));
+    assert_eq!((first, last), (vec![Some(1232), None], vec![Some(1232)]));
+}
+
+#[test]
+fn trouble_names_the_question_and_who_said_what() {
+    let bad = Dnsd::new(
+        "* !servfail\nrefused.test !refused\nlame.test !lame\nalias.test CNAME end.test\nalias.test !step",
+    );
+    let dead = Dnsd::new("* !silent");
+    let gone = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (two, three) = (bad.address(), dead.address());
+    let short = Duration::from_secs(1);
+    let all = resolver(&[gone, two, three], short);
+    let told = mx(&all, "fail.test").unwrap_err().to_string();
+    let start = format!(
+        "MX of fail.test: the servers could not find out (SERVFAIL); {gone}: cannot be reached: \
+         Connection refused (os error 111), {two} answered SERVFAIL, {three} was silent for 1"
+    );
+    assert!(told.starts_with(&start), "{told}");
+    let told = mx(&all, "refused.test").unwrap_err().to_string();
+    assert!(told.contains(&format!("{two} answered REFUSED")), "{told}");
+    let one = resolver(&[two], short);
+    let told = one.addresses("lame.test").unwrap_err().to_string();
+    let lame =
+        format!("addresses of lame.test: {two}: an answer from a server that does not know (lame)");
+    assert_eq!(told, lame);
+    let told = mx(&one, "alias.test").unwrap_err().to_string();
+    let alias = "asked for its alias end.test, ";
+    assert!(told.contains(alias) && told.ends_with(&format!("{two} answered SERVFAIL")), "{told}");
+    // What an answer holds may come from the cache: any of the servers can have given it.
+    bad.set("none.test MX 5 mx;rm.test");
+    let told = mx(&one, "none.test").unwrap_err().to_string();
+    assert_eq!(told, format!("MX of none.test: {two}: no MX record names a host"));
+    let silent = resolver(&[three], Duration::from_millis(100));
+    let told = mx(&silent, "dead.test").unwrap_err().to_string();
+    assert!(told.contains(&format!("; {three} was silent for 2")), "{told}");
+    let many = resolver(&[two; 7], short);
+    bad.set("* !servfail");
+    let told = mx(&many, "fail.test").unwrap_err().to_string();
+    assert!(told.ends_with("answered SERVFAIL and 3 more"), "{told}");
 }
 
 #[test]

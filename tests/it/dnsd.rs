@@ -189,7 +189,11 @@ impl Shared {
     fn over_udp(&self, question: &Question) -> Vec<Vec<u8>> {
         let does = |what| self.does(question, what);
         let mut answers = Vec::new();
-        if does("silent") || (does("lossy") && self.is_odd(question)) {
+        let edns = question.payload.is_some();
+        if does("silent")
+            || (does("edns-silent") && edns)
+            || (does("lossy") && self.is_odd(question))
+        {
             return answers;
         }
         if does("spoof-id") || does("flood") {
@@ -221,15 +225,22 @@ impl Shared {
         if truncate {
             return answer.octets(question, 2, 0);
         }
-        for (behaviour, code) in [("servfail", 2), ("refused", 5), ("notauth", 9)] {
-            if does(behaviour) {
+        let edns = question.payload.is_some();
+        for (behaviour, code) in [
+            ("servfail", 2),
+            ("refused", 5),
+            ("notauth", 9),
+            ("edns-servfail", 2),
+            ("edns-notimp", 4),
+        ] {
+            if does(behaviour) && (edns || !behaviour.starts_with("edns-")) {
                 return answer.octets(question, 0, code);
             }
         }
         if does("no-edns") && question.payload.is_some() {
             return [&question.id[..], &[0x81, 0x81], &[0; 8]].concat();
         }
-        if does("garbage") {
+        if does("garbage") || (does("edns-garbage") && edns) {
             return [&question.id[..], &[0x81, 0x80, 0, 1, 0, 9, 0, 0, 0, 0, 0xff, 0xff]].concat();
         }
         if does("empty") {

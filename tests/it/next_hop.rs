@@ -34,7 +34,7 @@ impl Sender {
         let config = Config::parse(&text, Path::new("facteur.toml")).unwrap();
         let dnsd = Dnsd::new(zone);
         let timeout = Duration::from_secs(20);
-        let dns = config::Dns { servers: vec![dnsd.address()], timeout, trust_ad: false };
+        let dns = config::Dns { servers: vec![dnsd.address().into()], timeout, trust_ad: false };
         let resolver = DnsResolver::new(&dns);
         Sender { dnsd, resolver, ourselves: Ourselves::of(&config), config }
     }
@@ -154,7 +154,8 @@ fn dns_trouble_never_sends_mail_back() {
          good.test A 192.0.2.1\nmore.test A 192.0.2.2\n\
          few.test MX 10 gone.test\nfew.test MX 20 good.test",
     );
-    let servfail = "the servers could not find out (SERVFAIL)";
+    let server = sender.dnsd.address();
+    let servfail = format!("the servers could not find out (SERVFAIL); {server} answered SERVFAIL");
     assert_eq!(sender.find("fail.test"), format!("451 4.4.3 MX of fail.test: {servfail}"));
     for (domain, of) in [("host.test", "host.test"), ("half.test", "fail.test")] {
         let found = sender.find(domain);
@@ -261,8 +262,11 @@ fn routes_and_the_smarthost_go_by_address_and_mail_waits_for_them() {
         ("bare.test", "451 4.3.5 route ns.test:25: ns.test: no address"),
         (
             "fail.test",
-            "451 4.4.3 route fail.test:25: addresses of fail.test: the servers could not find out \
-             (SERVFAIL)",
+            &format!(
+                "451 4.4.3 route fail.test:25: addresses of fail.test: the servers could not find out \
+                 (SERVFAIL); {} answered SERVFAIL",
+                sender.dnsd.address()
+            ),
         ),
         (
             "loop.test",
@@ -329,6 +333,8 @@ fn route_says_each_step_to_other_hosts() {
     );
     place.write("facteur.toml", config(&more));
     place.write("aliases", "list: ann, bob@routed.test, eve@host.test\nout: bob@null.test\n");
+    let servfail =
+        format!("the servers could not find out (SERVFAIL); {} answered SERVFAIL", dnsd.address());
     let nobody = "only clients of relay.networks may send there, and it is empty: nobody";
     for (address, status, steps) in [
         (
@@ -341,8 +347,7 @@ fn route_says_each_step_to_other_hosts() {
                 "  far.test by MX",
                 "  those of preference 10 are shuffled for each attempt",
                 "  MX 10 one.far.test: [2001:db8::1]:25, 192.0.2.1:25",
-                "  MX 10 two.far.test: addresses of two.far.test: the servers could not find out \
-                 (SERVFAIL)",
+                &format!("  MX 10 two.far.test: addresses of two.far.test: {servfail}"),
                 "  MX 20 mx.test: mx.test is this host; it and all that are no better are left out",
                 "  sent to one.far.test [2001:db8::1]:25, else to the next of 1 more",
             ][..],
@@ -359,11 +364,7 @@ fn route_says_each_step_to_other_hosts() {
             0,
             &["  waits with 451 4.3.5: route gone.test:25: gone.test: no such name"],
         ),
-        (
-            "ann@fail.test",
-            0,
-            &["  waits with 451 4.4.3: MX of fail.test: the servers could not find out (SERVFAIL)"],
-        ),
+        ("ann@fail.test", 0, &[&format!("  waits with 451 4.4.3: MX of fail.test: {servfail}")]),
         ("ann@null.test", 1, &["  returned with 556 5.1.10: null.test takes no mail: null MX"]),
         ("ann@gone.test", 1, &["  returned with 550 5.1.2: gone.test: no such domain"]),
         (

@@ -197,7 +197,7 @@ impl Resolver for Names {
 }
 
 fn fault<T>(name: &str) -> Result<T, DnsError> {
-    Err(DnsError { name: name.to_owned(), what: DnsFault::ServFail })
+    Err(DnsError { name: name.to_owned(), what: DnsFault::ServFail, servers: String::new() })
 }
 
 /// A directory of this test, gone with it.

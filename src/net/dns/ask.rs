@@ -3,13 +3,13 @@
 //! What is given back is an answer to the question that was asked, and nothing beside it: records
 //! of other names are dropped, nonsense is an error.
 
-use super::DnsFault;
 use super::answer::{alias, tidy, too_far};
 use super::server::Server;
-use crate::limits::{DNS_ALIASES_MAX, DNS_TRIES};
+use super::{DnsFault, Trouble};
+use crate::config::NameServer;
+use crate::limits::{DNS_ALIASES_MAX, DNS_TOLD, DNS_TRIES};
 use hickory_resolver::proto::op::{DnsResponse, Message};
 use hickory_resolver::proto::rr::Record;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// The servers in the order in which they are asked.
@@ -20,19 +20,23 @@ pub struct Servers {
 }
 
 impl Servers {
-    pub fn new(addresses: Vec<SocketAddr>, timeout: Duration) -> Servers {
-        Servers { list: addresses.into_iter().map(Server::new).collect(), timeout }
+    pub fn new(servers: Vec<NameServer>, timeout: Duration) -> Servers {
+        Servers { list: servers.into_iter().map(Server::new).collect(), timeout }
     }
 
     /// The answer, with the aliases that led to it; without them when it is that there is nothing.
     /// Aliases are followed here and not by hickory, for which a circle of them is an answer like
     /// "no such record", and the TTL of an alias nothing when its target is known already.
-    pub fn ask(&self, question: &Message) -> Result<DnsResponse, DnsFault> {
+    pub fn ask(&self, question: &Message) -> Result<DnsResponse, Trouble> {
         let began = Instant::now();
         let mut step = question.clone();
         let mut aliases: Vec<Record> = Vec::new();
         loop {
-            let mut answer = self.ask_in_turn(&step)?;
+            let answer = self.ask_in_turn(&step);
+            let mut answer = answer.map_err(|trouble| match aliases.is_empty() {
+                true => trouble,
+                false => trouble.about(&step),
+            })?;
             let target = answer.answers.last().and_then(alias).cloned();
             let Some(target) = target else {
                 if !answer.answers.is_empty() {
@@ -43,10 +47,10 @@ impl Servers {
             };
             aliases.append(&mut answer.answers);
             if aliases.len() > DNS_ALIASES_MAX {
-                return Err(too_far());
+                return Err(self.blame(too_far()));
             }
             if began.elapsed() > self.longest() {
-                return Err(DnsFault::Timeout(began.elapsed()));
+                return Err(self.blame(DnsFault::Timeout(began.elapsed())));
             }
             step.queries.truncate(1);
             step.queries.iter_mut().for_each(|query| query.name = target.clone());
@@ -59,32 +63,83 @@ impl Servers {
         self.timeout.saturating_mul(u32::try_from(tries).unwrap_or(u32::MAX))
     }
 
+    /// A fault in what was answered, by one of these or from the cache.
+    pub fn blame(&self, what: DnsFault) -> Trouble {
+        let names = self.list.iter().map(|server| server.name().to_string());
+        let names = few(names.collect(), " or ");
+        let told = match &what {
+            DnsFault::Timeout(_) => format!("asked {names}"),
+            what => format!("{names}: {what}"),
+        };
+        Trouble { what, servers: told }
+    }
+
     /// The first answer that makes sense. Servers that fail (SERVFAIL, REFUSED, nonsense) are
     /// followed by the next; silent ones are asked again, unless another one has said something.
-    fn ask_in_turn(&self, question: &Message) -> Result<DnsResponse, DnsFault> {
+    fn ask_in_turn(&self, question: &Message) -> Result<DnsResponse, Trouble> {
         let began = Instant::now();
-        let mut open: Vec<&Server> = self.list.iter().collect();
-        open.sort_by_key(|server| server.is_resting(began)); // stable: else as they were given
-        let mut said = None;
+        let mut open: Vec<Asked> = self.list.iter().map(Asked::new).collect();
+        // Stable: else as they were given.
+        open.sort_by_key(|asked| asked.server.is_resting(began));
+        let mut said: Option<DnsFault> = None;
         for _ in 0..DNS_TRIES {
-            let mut silent = Vec::new();
-            for server in open {
-                let answer = server.ask(question, Instant::now() + self.timeout);
+            for asked in open.iter_mut().filter(|asked| asked.is_silent()) {
+                let start = Instant::now();
+                let answer = asked.server.ask(question, start + self.timeout);
                 match answer.and_then(|answer| tidy(answer, &question.queries)) {
                     Ok(answer) => return Ok(answer),
-                    Err(DnsFault::Timeout(_)) => silent.push(server),
-                    // A clear word says more than a closed port.
-                    Err(fault) if matches!(said, None | Some(DnsFault::Broken(_))) => {
-                        said = Some(fault);
+                    Err(DnsFault::Timeout(_)) => asked.waited += start.elapsed(),
+                    Err(fault) => {
+                        // A clear word says more than a closed port.
+                        if matches!(said, None | Some(DnsFault::Broken(_))) {
+                            said = Some(fault.clone());
+                        }
+                        asked.said = Some(fault);
                     }
-                    Err(_) => {}
                 }
             }
-            if let Some(fault) = said {
-                return Err(fault);
+            if said.is_some() {
+                break;
             }
-            open = silent;
         }
-        Err(DnsFault::Timeout(began.elapsed()))
+        let what = said.unwrap_or(DnsFault::Timeout(began.elapsed()));
+        let servers = few(open.iter().map(Asked::told).collect(), ", ");
+        Err(Trouble { what, servers })
     }
+}
+
+/// A server that is asked one question, until it says something.
+struct Asked<'a> {
+    server: &'a Server,
+    said: Option<DnsFault>,
+    /// In vain, all tries together.
+    waited: Duration,
+}
+
+impl Asked<'_> {
+    fn new(server: &Server) -> Asked<'_> {
+        Asked { server, said: None, waited: Duration::ZERO }
+    }
+
+    fn is_silent(&self) -> bool {
+        self.said.is_none()
+    }
+
+    fn told(&self) -> String {
+        let name = self.server.name();
+        match &self.said {
+            None => format!("{name} was silent for {:.0?}", self.waited),
+            Some(DnsFault::ServFail) => format!("{name} answered SERVFAIL"),
+            Some(DnsFault::Refused) => format!("{name} answered REFUSED"),
+            Some(fault) => format!("{name}: {fault}"),
+        }
+    }
+}
+
+/// The first of them, and how many more there are.
+fn few(mut all: Vec<String>, between: &str) -> String {
+    let more = all.len().saturating_sub(DNS_TOLD);
+    all.truncate(DNS_TOLD);
+    let told = all.join(between);
+    if more == 0 { told } else { format!("{told} and {more} more") }
 }

@@ -4,15 +4,15 @@
 //!
 //! hickory wants a runtime by type all the same; [`NoRuntime`] is one of which nothing is called.
 
-use super::DnsFault;
 use super::ask::Servers;
+use super::{DnsFault, Trouble};
 use async_trait::async_trait;
 use futures_io::{AsyncRead, AsyncWrite};
 use hickory_resolver::config::ConnectionConfig;
+use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::{DnsTcpStream, DnsUdpSocket, RuntimeProvider, Spawn, Time};
 use hickory_resolver::net::xfer::{DnsHandle, DnsResponseStream};
-use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::op::{DnsRequest, ResponseCode};
+use hickory_resolver::proto::op::DnsRequest;
 use hickory_resolver::{ConnectionProvider, PoolContext};
 use std::future::{Future, Ready, ready};
 use std::io::{self, ErrorKind};
@@ -31,8 +31,8 @@ pub struct Driver {
 }
 
 impl Driver {
-    pub fn new(servers: Servers) -> Driver {
-        Driver { servers: Arc::new(servers), runtime: NoRuntime }
+    pub fn new(servers: Arc<Servers>) -> Driver {
+        Driver { servers, runtime: NoRuntime }
     }
 }
 
@@ -67,15 +67,37 @@ impl ConnectionProvider for Driver {
     }
 }
 
-/// A fault on its way through hickory, which neither changes these nor tries again on them; see
-/// [`super::as_fault`] for the way back.
-fn as_hickory(fault: DnsFault) -> NetError {
-    match fault {
-        DnsFault::Timeout(_) => NetError::Timeout,
-        DnsFault::ServFail => NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)),
-        DnsFault::Refused => NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused)),
-        DnsFault::Broken(what) => NetError::Msg(what),
-    }
+/// Trouble on its way through hickory, which neither changes a text nor tries again on one, and gives it to
+/// all who asked the same. Lines: the kind, what more there is to it, the servers. All are printable, so none
+/// has a line end inside. See [`from_hickory`] for the way back.
+fn as_hickory(trouble: Trouble) -> NetError {
+    let (kind, more) = match trouble.what {
+        DnsFault::Timeout(time) => (TIMEOUT, time.as_millis().to_string()),
+        DnsFault::ServFail => (SERVFAIL, String::new()),
+        DnsFault::Refused => (REFUSED, String::new()),
+        DnsFault::Broken(what) => (BROKEN, what),
+    };
+    NetError::Msg(format!("{kind}\n{more}\n{}", trouble.servers))
+}
+
+const TIMEOUT: &str = "timeout";
+const SERVFAIL: &str = "servfail";
+const REFUSED: &str = "refused";
+const BROKEN: &str = "broken";
+
+/// What hickory calls an error and is not an answer; most of them are ours, passed through it.
+pub fn from_hickory(error: &NetError) -> Trouble {
+    let NetError::Msg(text) = error else { return DnsFault::broken(error).into() };
+    let mut lines = text.splitn(3, '\n');
+    let [kind, more, servers] = [(); 3].map(|()| lines.next().unwrap_or_default());
+    let what = match kind {
+        TIMEOUT => DnsFault::Timeout(Duration::from_millis(more.parse().unwrap_or(0))),
+        SERVFAIL => DnsFault::ServFail,
+        REFUSED => DnsFault::Refused,
+        BROKEN => DnsFault::Broken(more.to_owned()),
+        _ => return DnsFault::broken(text).into(),
+    };
+    Trouble { what, servers: servers.to_owned() }
 }
 
 /// A runtime that can do nothing.

@@ -4,7 +4,9 @@
 
 use super::DnsFault;
 use super::answer::{self, has_id, is_truncated};
-use crate::limits::{DNS_PAYLOAD, DNS_REST, DNS_STRAYS};
+use super::resolv::locate;
+use crate::config::NameServer;
+use crate::limits::{DNS_EDNS_PART, DNS_PAYLOAD, DNS_PLAIN, DNS_REST, DNS_STRAYS};
 use crate::net::stream::{TcpWire, Wire};
 use hickory_resolver::proto::op::{DnsResponse, Message, ResponseCode};
 use std::io::{self, ErrorKind};
@@ -12,34 +14,69 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A server, and whether it was silent.
+/// A server, and what it was like lately.
 pub struct Server {
-    address: SocketAddr,
+    server: NameServer,
+    lately: Mutex<Lately>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Lately {
     /// Until when it is asked last, because it was silent.
-    resting: Mutex<Option<Instant>>,
+    resting: Option<Instant>,
+    edns: Edns,
+}
+
+/// Whether a server copes with EDNS (RFC 6891 §7: a server from before says FORMERR or NOTIMP; others say
+/// SERVFAIL, send something unreadable, or drop the question, and so does many a router).
+#[derive(Clone, Copy, Default)]
+enum Edns {
+    #[default]
+    Unknown,
+    /// A question with EDNS had its answer.
+    Works,
+    /// One without had its answer when the same with EDNS had none; until then none is sent.
+    Fails { until: Instant },
+}
+
+/// A question as it goes out.
+struct Outgoing {
+    question: Message,
+    octets: Vec<u8>,
+}
+
+/// What came of a question, and whether that which was answered had no EDNS.
+struct Incoming {
+    answer: DnsResponse,
+    is_plain: bool,
 }
 
 impl Server {
-    pub fn new(address: SocketAddr) -> Server {
-        Server { address, resting: Mutex::new(None) }
+    pub fn new(server: NameServer) -> Server {
+        Server { server, lately: Mutex::default() }
+    }
+
+    /// As the configuration has it.
+    pub fn name(&self) -> &NameServer {
+        &self.server
     }
 
     pub fn is_resting(&self, now: Instant) -> bool {
-        self.resting().is_some_and(|until| until > now)
+        self.lately().resting.is_some_and(|until| until > now)
     }
 
-    /// One try, over UDP and TCP, that is over by the deadline.
+    /// One try, over UDP and TCP, with EDNS and without, that is over by the deadline.
     pub fn ask(&self, question: &Message, deadline: Instant) -> Result<DnsResponse, DnsFault> {
         let answer = self.ask_as_it_can(question, deadline);
-        *self.resting() = match answer {
+        self.lately().resting = match answer {
             Err(DnsFault::Timeout(_)) => Some(Instant::now() + DNS_REST),
             _ => None,
         };
         answer
     }
 
-    fn resting(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lately(&self) -> MutexGuard<'_, Lately> {
+        self.lately.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ask_as_it_can(
@@ -47,113 +84,175 @@ impl Server {
         question: &Message,
         deadline: Instant,
     ) -> Result<DnsResponse, DnsFault> {
-        let answer = self.exchange(question, deadline)?;
-        match answer.response_code {
-            ResponseCode::NoError | ResponseCode::NXDomain => Ok(answer),
-            ResponseCode::ServFail => Err(DnsFault::ServFail),
-            ResponseCode::Refused => Err(DnsFault::Refused),
-            // A server from before EDNS says so by one of these (RFC 6891 §7).
-            ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS
-                if question.edns.is_some() =>
-            {
-                let mut plain = question.clone();
-                plain.edns = None;
-                self.ask_as_it_can(&plain, deadline)
-            }
-            code => Err(DnsFault::broken(format!("{} answered {code}", self.address))),
+        let mut plain = question.clone();
+        plain.edns = None;
+        let edns = self.lately().edns;
+        if matches!(edns, Edns::Fails { until } if until > Instant::now())
+            || question.edns.is_none()
+        {
+            let incoming = self.exchange(&plain, None, deadline)?;
+            return judge(incoming.answer);
         }
+        let first = self.exchange(question, Some(&plain), deadline);
+        let is_suspect = match &first {
+            Ok(Incoming { is_plain: true, .. }) => {
+                self.lately().edns = Edns::Fails { until: Instant::now() + DNS_PLAIN };
+                false
+            }
+            Ok(Incoming { answer, .. }) => match answer.response_code {
+                ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS => true,
+                // Mostly the truth, and then the question is not worth a second one.
+                ResponseCode::ServFail => !matches!(edns, Edns::Works),
+                ResponseCode::NoError | ResponseCode::NXDomain => {
+                    self.lately().edns = Edns::Works;
+                    false
+                }
+                _ => false,
+            },
+            // Unreachable it is with or without, and who was silent has been asked both.
+            Err(DnsFault::Broken(_)) => !matches!(edns, Edns::Works),
+            Err(_) => false,
+        };
+        let first = first.and_then(|incoming| judge(incoming.answer));
+        if !is_suspect {
+            return first;
+        }
+        let second = self.exchange(&plain, None, deadline).and_then(|it| judge(it.answer));
+        if second.is_ok() {
+            self.lately().edns = Edns::Fails { until: Instant::now() + DNS_PLAIN };
+            return second;
+        }
+        first
     }
 
-    fn exchange(&self, question: &Message, deadline: Instant) -> Result<DnsResponse, DnsFault> {
+    /// Sends the question, and the other one, too, when nothing comes for a part of the time.
+    fn exchange(
+        &self,
+        question: &Message,
+        plain: Option<&Message>,
+        deadline: Instant,
+    ) -> Result<Incoming, DnsFault> {
+        let address = locate(&self.server).map_err(failed)?;
+        let questions = [Some(question), plain];
+        let outgoing = questions.into_iter().flatten().map(Outgoing::new);
+        let outgoing: Vec<Outgoing> = outgoing.collect::<Result<_, _>>()?;
+        let (is_plain, found) = over_udp(address, &outgoing, deadline)?;
+        let answer = match found {
+            Some(answer) => answer,
+            None => over_tcp(address, &outgoing[usize::from(is_plain)], deadline)?,
+        };
+        Ok(Incoming { answer, is_plain })
+    }
+}
+
+/// Tells an answer from the codes that are none.
+fn judge(answer: DnsResponse) -> Result<DnsResponse, DnsFault> {
+    match answer.response_code {
+        ResponseCode::NoError | ResponseCode::NXDomain => Ok(answer),
+        ResponseCode::ServFail => Err(DnsFault::ServFail),
+        ResponseCode::Refused => Err(DnsFault::Refused),
+        code => Err(DnsFault::broken(format!("answered {code}"))),
+    }
+}
+
+impl Outgoing {
+    /// With a new id and, with the new socket, a new port each time: both have to be guessed by who
+    /// wants to answer in the server's place (RFC 5452 §9).
+    fn new(question: &Message) -> Result<Outgoing, DnsFault> {
         let mut question = question.clone();
-        // A new id and, with the new socket, a new port each time: both have to be guessed by who
-        // wants to answer in the server's place (RFC 5452 §9).
         question.metadata.id = Message::query().metadata.id;
         let octets = question.to_vec().map_err(DnsFault::broken)?;
-        if let Some(answer) = self.over_udp(&question, &octets, deadline)? {
-            return Ok(answer);
-        }
-        self.over_tcp(&question, &octets, deadline)
+        Ok(Outgoing { question, octets })
     }
+}
 
-    /// None when TCP should be asked: the answer is truncated, or somebody is guessing.
-    fn over_udp(
-        &self,
-        question: &Message,
-        octets: &[u8],
-        deadline: Instant,
-    ) -> Result<Option<DnsResponse>, DnsFault> {
-        let failed = |error| self.failed(error);
-        let local = match self.address {
-            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-        };
-        let socket = UdpSocket::bind(local).map_err(failed)?;
-        // Connected, it takes datagrams of this server only, and hears when nobody listens there.
-        socket.connect(self.address).map_err(failed)?;
-        socket.send(octets).map_err(failed)?;
-        // Some servers send more than we asked for; what they cut off cannot be read.
-        let mut buffer = vec![0; 4 * usize::from(DNS_PAYLOAD)];
-        let mut strays = 0;
-        while strays < DNS_STRAYS {
-            let left = left(deadline).map_err(failed)?;
-            socket.set_read_timeout(Some(left)).map_err(failed)?;
-            let datagram = match socket.recv(&mut buffer) {
-                Ok(octets) => &buffer[..octets],
-                Err(error) if is_retry(&error) => continue, // the deadline decides
-                Err(error) => return Err(failed(error)),
+/// Which of the questions was answered (whether it is the second), and the answer: none when TCP should
+/// be asked, because the answer is truncated, or somebody is guessing.
+fn over_udp(
+    address: SocketAddr,
+    outgoing: &[Outgoing],
+    deadline: Instant,
+) -> Result<(bool, Option<DnsResponse>), DnsFault> {
+    let local = match address {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    let socket = UdpSocket::bind(local).map_err(failed)?;
+    // Connected, it takes datagrams of this server only, and hears when nobody listens there.
+    socket.connect(address).map_err(failed)?;
+    // Some servers send more than we asked for; what they cut off cannot be read.
+    let mut buffer = vec![0; 4 * usize::from(DNS_PAYLOAD)];
+    let (mut sent, mut strays) = (0, 0);
+    let mut until = Instant::now();
+    while strays < DNS_STRAYS {
+        if sent < outgoing.len() && left(until).is_err() {
+            socket.send(&outgoing[sent].octets).map_err(failed)?;
+            sent += 1;
+            until = match sent == outgoing.len() {
+                true => deadline,
+                false => Instant::now() + left(deadline).map_err(failed)? / DNS_EDNS_PART,
             };
-            if has_id(datagram, question) {
-                if is_truncated(datagram) {
-                    return Ok(None);
-                }
-                if let Some(answer) = self.read(datagram, question)? {
-                    return Ok(Some(answer));
-                }
+        }
+        let time = match left(until) {
+            Err(_) if until < deadline => continue, // the next question's turn
+            time => time.map_err(failed)?,
+        };
+        socket.set_read_timeout(Some(time)).map_err(failed)?;
+        let datagram = match socket.recv(&mut buffer) {
+            Ok(octets) => &buffer[..octets],
+            Err(error) if is_retry(&error) => continue, // the deadline decides
+            Err(error) => return Err(failed(error)),
+        };
+        let asked = |out: &&Outgoing| has_id(datagram, &out.question);
+        if let Some(out) = outgoing[..sent].iter().find(asked) {
+            let is_plain = sent > 1 && std::ptr::eq(out, &outgoing[1]);
+            if is_truncated(datagram) {
+                return Ok((is_plain, None));
             }
-            strays += 1;
+            if let Some(answer) = read(datagram, &out.question)? {
+                return Ok((is_plain, Some(answer)));
+            }
         }
-        Ok(None)
+        strays += 1;
     }
+    Ok((false, None))
+}
 
-    fn over_tcp(
-        &self,
-        question: &Message,
-        octets: &[u8],
-        deadline: Instant,
-    ) -> Result<DnsResponse, DnsFault> {
-        let failed = |error| self.failed(error);
-        let broken = |what| DnsFault::broken(format!("{}: {what} over TCP", self.address));
-        let time = left(deadline).map_err(failed)?;
-        let stream = TcpStream::connect_timeout(&self.address, time).map_err(failed)?;
-        let mut wire = TcpWire::new(Arc::new(stream));
-        let length = u16::try_from(octets.len()).map_err(DnsFault::broken)?;
-        let message = [&length.to_be_bytes(), octets].concat();
-        wire.write_all(&message, deadline).map_err(failed)?;
-        let mut length = [0; 2];
-        fill(&mut wire, &mut length, deadline).map_err(failed)?;
-        let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
-        fill(&mut wire, &mut answer, deadline).map_err(failed)?;
-        // Nobody else writes into a connection: what does not fit here is the server's own doing.
-        match has_id(&answer, question) {
-            false => Err(broken("another answer")),
-            true if is_truncated(&answer) => Err(broken("truncated answer")),
-            true => self.read(&answer, question)?.ok_or_else(|| broken("another answer")),
-        }
+fn over_tcp(
+    address: SocketAddr,
+    outgoing: &Outgoing,
+    deadline: Instant,
+) -> Result<DnsResponse, DnsFault> {
+    let Outgoing { question, octets } = outgoing;
+    let broken = |what| DnsFault::broken(format!("{what} over TCP"));
+    let time = left(deadline).map_err(failed)?;
+    let stream = TcpStream::connect_timeout(&address, time).map_err(failed)?;
+    let mut wire = TcpWire::new(Arc::new(stream));
+    let length = u16::try_from(octets.len()).map_err(DnsFault::broken)?;
+    let message = [&length.to_be_bytes()[..], octets].concat();
+    wire.write_all(&message, deadline).map_err(failed)?;
+    let mut length = [0; 2];
+    fill(&mut wire, &mut length, deadline).map_err(failed)?;
+    let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+    fill(&mut wire, &mut answer, deadline).map_err(failed)?;
+    // Nobody else writes into a connection: what does not fit here is the server's own doing.
+    match has_id(&answer, question) {
+        false => Err(broken("another answer")),
+        true if is_truncated(&answer) => Err(broken("truncated answer")),
+        true => read(&answer, question)?.ok_or_else(|| broken("another answer")),
     }
+}
 
-    /// None when it answers another question.
-    fn read(&self, octets: &[u8], question: &Message) -> Result<Option<DnsResponse>, DnsFault> {
-        let broken = |what| DnsFault::broken(format!("{}: {what}", self.address));
-        answer::read(octets, question).map_err(broken)
-    }
+/// None when it answers another question.
+fn read(octets: &[u8], question: &Message) -> Result<Option<DnsResponse>, DnsFault> {
+    answer::read(octets, question).map_err(DnsFault::broken)
+}
 
-    fn failed(&self, error: io::Error) -> DnsFault {
-        match error.kind() {
-            // How long that was is told once, for all servers.
-            ErrorKind::TimedOut | ErrorKind::WouldBlock => DnsFault::Timeout(Duration::ZERO),
-            _ => DnsFault::broken(format!("{}: {error}", self.address)),
-        }
+fn failed(error: io::Error) -> DnsFault {
+    match error.kind() {
+        // How long that was is told by whoever asks one server after the other.
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => DnsFault::Timeout(Duration::ZERO),
+        _ => DnsFault::broken(format!("cannot be reached: {error}")),
     }
 }
 

@@ -1,22 +1,19 @@
-//! What the machine says about DNS: its servers (resolv.conf(5)) and its hosts (hosts(5)).
+//! What the machine says about DNS: its servers ([`super::resolv`]) and its hosts (hosts(5)).
 
 use super::DnsFault;
 use super::ask::Servers;
 use super::driver::Driver;
+use super::resolv::{self, RESOLV_CONF};
 use crate::config;
 use crate::limits::{DNS_CACHE, DNS_NEGATIVE_TTL, DNS_PAYLOAD};
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
-use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{Hosts, Resolver};
 use nix::sys::stat::stat;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-
-/// What is asked when resolv.conf names nobody, as it says itself: the server on this machine.
-const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
 
 /// hickory's own deadline, which starts before ours and must not come first: an hour is longer than
 /// any number of servers that somebody could write down takes.
@@ -31,6 +28,7 @@ pub struct System {
 /// Everything a question needs; who began with one ends with it.
 pub struct Setup {
     pub hickory: Resolver<Driver>,
+    pub servers: Arc<Servers>,
     hosts: Hosts,
     stamps: [Stamp; 2],
 }
@@ -66,10 +64,11 @@ impl System {
 impl Setup {
     fn new(config: &config::Dns, stamps: [Stamp; 2]) -> Result<Setup, DnsFault> {
         let servers = match config.servers.is_empty() {
-            true => system_servers(),
+            true => resolv::read().asked(),
             false => config.servers.clone(),
         };
-        let driver = Driver::new(Servers::new(servers, config.timeout));
+        let servers = Arc::new(Servers::new(servers, config.timeout));
+        let driver = Driver::new(servers.clone());
         // To hickory all of them are one server, so that fail-over is ours (see `ask`), and so is
         // every try. Its address is never used.
         let one = NameServerConfig::udp(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
@@ -78,6 +77,7 @@ impl Setup {
         *builder.options_mut() = options();
         Ok(Setup {
             hickory: builder.build().map_err(DnsFault::broken)?,
+            servers,
             hosts: Hosts::from_system().unwrap_or_default(),
             stamps,
         })
@@ -108,15 +108,10 @@ fn options() -> ResolverOpts {
     options
 }
 
-fn system_servers() -> Vec<SocketAddr> {
-    let Ok((config, _)) = read_system_conf() else { return vec![LOCAL] };
-    config.name_servers().iter().map(|server| SocketAddr::new(server.ip, 53)).collect()
-}
-
 /// Stamps of the files that matter; a look costs two system calls, next to nothing beside a
 /// question over the network.
 fn stamps(config: &config::Dns) -> [Stamp; 2] {
-    let resolv = config.servers.is_empty().then(|| stamp("/etc/resolv.conf")).flatten();
+    let resolv = config.servers.is_empty().then(|| stamp(RESOLV_CONF)).flatten();
     [resolv, stamp("/etc/hosts")]
 }
 
@@ -128,9 +123,10 @@ fn stamp(path: &str) -> Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
 
     fn setup(hosts: &str) -> Setup {
-        let servers = vec![SocketAddr::new(LOCAL.ip(), 9)];
+        let servers = vec![SocketAddr::from(([127, 0, 0, 1], 9)).into()];
         let config = config::Dns { servers, timeout: Duration::from_secs(1), trust_ad: false };
         let mut setup = Setup::new(&config, [None; 2]).unwrap();
         setup.hosts = Hosts::default();

@@ -336,10 +336,10 @@ struct NoNames;
 
 impl Resolver for NoNames {
     fn mx(&self, domain: &Domain) -> Result<Mx, DnsError> {
-        Err(DnsError { name: domain.to_string(), what: DnsFault::ServFail })
+        Err(DnsError { name: domain.to_string(), what: DnsFault::ServFail, servers: String::new() })
     }
 
     fn addresses(&self, host: &str) -> Result<Addresses, DnsError> {
-        Err(DnsError { name: host.to_owned(), what: DnsFault::ServFail })
+        Err(DnsError { name: host.to_owned(), what: DnsFault::ServFail, servers: String::new() })
     }
 }

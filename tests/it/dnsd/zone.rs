@@ -3,13 +3,17 @@
 use super::wire::KINDS;
 
 /// What a name can do instead of answering well, and beside it.
-pub const BEHAVIOURS: [&str; 24] = [
+pub const BEHAVIOURS: [&str; 28] = [
     "silent",         // no answer
     "lossy",          // over UDP every other question for the name gets none
     "servfail",       // SERVFAIL
     "refused",        // REFUSED
     "notauth",        // a code that nobody expects
     "no-edns",        // FORMERR without a question, to who uses EDNS
+    "edns-silent",    // no answer to who uses EDNS
+    "edns-servfail",  // SERVFAIL to who uses EDNS
+    "edns-notimp",    // NOTIMP to who uses EDNS
+    "edns-garbage",   // noise to who uses EDNS
     "empty",          // no error, no record, no SOA
     "no-soa",         // NXDOMAIN and NODATA come without SOA
     "foreign-soa",    // the SOA is that of another zone
