@@ -177,6 +177,13 @@ const _: () = assert!(2 * QUEUE_RECIPIENTS_SURE * COMMAND_LINE_MAX <= QUEUE_HEAD
 pub const QUEUE_JOURNAL_MAX: usize = 1024 * 1024;
 const _: () = assert!(QUEUE_JOURNAL_MAX >= 8 * ANSWER_KEPT);
 
+/// Moments of a journal that are remembered one by one for each recipient, to know how long it has waited;
+/// five days by the default `relay.retry` are 35.
+pub const MOMENTS_MAX: usize = 512;
+
+/// The longest time that counts between two of the older ones, once there are more.
+pub const MOMENT_GAP_MAX: Duration = Duration::from_secs(3600);
+
 /// What is read of a long journal at once, in octets.
 pub const QUEUE_BLOCK: usize = 64 * 1024;
 

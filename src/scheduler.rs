@@ -321,7 +321,8 @@ impl Scheduler {
                 if parts.is_empty() {
                     // All is done, and only its file has not gone.
                     let goal = Goal::of(&self.setting.site, &waiting.entry.recipients[0].mailbox);
-                    parts.push(Part { goal, due: Timestamp::now(), is_held: false });
+                    let due = Timestamp::now();
+                    parts.push(Part { goal, due, is_held: false, seen: None });
                 }
                 self.board.put(id, parts);
             }

@@ -9,7 +9,7 @@
 mod tests;
 
 use super::due::{AT_ONCE, later, wait};
-use super::plan::{Goal, Part};
+use super::plan::{Goal, Part, Seen};
 use crate::handoff::Census;
 use crate::limits::RELAY_SLOW;
 use jiff::Timestamp;
@@ -25,8 +25,9 @@ pub type Id = Arc<str>;
 pub enum Order {
     /// Send it.
     Attempt,
-    /// The goal is left alone until then: write that down, or give the message up when it expires.
-    Hold { until: Timestamp, because: String },
+    /// The goal is left alone until then: write that down, or give the message up when it expires. `tried`:
+    /// when somebody was last asked there, in vain.
+    Hold { until: Timestamp, because: String, tried: Timestamp },
 }
 
 /// How many at once; from the configuration.
@@ -60,6 +61,10 @@ struct Slot {
     is_reached: bool,
     /// Attempts in a row that were not, one after the other.
     failures: usize,
+    /// What journals say of it: all that is known after a start.
+    seen: Option<Seen>,
+    /// When the last attempt that was not answered came to its end.
+    tried: Timestamp,
     /// Left alone until then.
     until: Timestamp,
     because: String,
@@ -148,8 +153,14 @@ impl Board {
     /// are the caller's to leave out.
     pub fn put(&mut self, id: &Id, parts: impl IntoIterator<Item = Part>) {
         self.forget(id);
-        for Part { goal, due, is_held } in parts {
+        for Part { goal, due, is_held, seen } in parts {
             self.add(id, goal.clone(), due);
+            if seen.is_some() {
+                // Whichever message knows most of it; ten thousand silent hosts are so known after a start,
+                // and do not stand before those that live.
+                self.shift(&goal, |slot| slot.seen = slot.seen.max(seen));
+                self.enter(&goal);
+            }
             if let Some(slot) = self.slots.get_mut(&goal).filter(|_| is_held) {
                 slot.held.insert(id.clone());
             }
@@ -214,7 +225,10 @@ impl Board {
         slot.held.remove(&id);
         slot.running += 1;
         let order = match slot.until > now && due != AT_ONCE {
-            true => Order::Hold { until: slot.until, because: slot.because.clone() },
+            true => {
+                let (until, because, tried) = (slot.until, slot.because.clone(), slot.tried);
+                Order::Hold { until, because, tried }
+            }
             false => Order::Attempt,
         };
         self.running[slot.class() as usize] += 1;
@@ -304,6 +318,7 @@ impl Board {
         self.shift(goal, |slot| {
             slot.is_reached = false;
             slot.because = because;
+            slot.tried = now;
             // Jobs that were under way together fail together, and that is one failure.
             if slot.until <= now {
                 slot.failures += 1;
@@ -434,6 +449,8 @@ impl Slot {
             slow: 0,
             is_reached: false,
             failures: 0,
+            seen: None,
+            tried: AT_ONCE,
             until: AT_ONCE,
             because: String::new(),
             entry: None,
@@ -441,10 +458,10 @@ impl Slot {
     }
 
     fn class(&self) -> Class {
-        match (self.is_reached, self.failures) {
-            (true, _) => Class::Sound,
-            (false, 0) => Class::New,
-            (false, _) => Class::Failing,
+        match (self.is_reached, self.failures, self.seen) {
+            (true, ..) | (false, 0, Some(Seen { is_missed: false, .. })) => Class::Sound,
+            (false, 0, None) => Class::New,
+            (false, ..) => Class::Failing,
         }
     }
 

@@ -11,26 +11,65 @@ use std::time::Duration;
 pub const AT_ONCE: Timestamp = Timestamp::MIN;
 
 /// When the next attempt for this recipient is due; [`AT_ONCE`] when somebody asked for it. Never
-/// later than the time it expires.
-pub fn next(entry: &Entry, progress: &Progress, relay: &Relay) -> Timestamp {
+/// later than the time it expires, nor than the longest wait from `now`: a journal that was written while
+/// the clock was wrong makes nothing wait for years.
+pub fn next(entry: &Entry, progress: &Progress, relay: &Relay, now: Timestamp) -> Timestamp {
     if progress.is_asked {
         return AT_ONCE;
     }
-    let expires = expires(entry, relay);
-    match (&progress.held, &progress.last) {
-        (Some((until, _)), _) => (*until).min(expires),
+    let expires = || expires(entry, progress, relay, now);
+    let due = match (&progress.held, &progress.last) {
+        (Some((until, _)), _) => (*until).min(expires()),
         (None, Some(line)) => {
             let due = later(line.when, wait(&relay.retry, progress.attempts, &entry.id));
             // One that should have ended, and could not, must not be tried again and again.
-            if line.when < expires { due.min(expires) } else { due }
+            match waited(entry, progress, relay, line.when) < relay.expire {
+                true => due.min(expires()),
+                false => due,
+            }
         }
-        (None, None) => entry.queued,
+        (None, None) => entry.queued.min(now),
+    };
+    due.min(later(now, longest(relay)))
+}
+
+/// The longest wait that there is.
+fn longest(relay: &Relay) -> Duration {
+    let longest = relay.retry.iter().max().copied().unwrap_or_default();
+    longest.saturating_add(longest / 10)
+}
+
+/// When the time of this recipient is over, as it looks `now`: the first attempt from then on is the last
+/// one, and what it does not bring goes back to its sender.
+pub fn expires(entry: &Entry, progress: &Progress, relay: &Relay, now: Timestamp) -> Timestamp {
+    let waited = waited(entry, progress, relay, now);
+    match relay.expire.checked_sub(waited) {
+        Some(left) => later(now, left),
+        None => now.checked_sub(waited - relay.expire).unwrap_or(Timestamp::MIN),
     }
 }
 
-/// From then on it is not tried again, and goes back to its sender.
-pub fn expires(entry: &Entry, relay: &Relay) -> Timestamp {
-    later(entry.queued, relay.expire)
+/// How long this recipient has waited until `now`, as far as it counts: between two attempts at most twice
+/// what `relay.retry` says (contract, "What a reply means"). A clock that was wrong for a moment, or a
+/// server that did not run for a week, takes no attempt away from the mail.
+pub fn waited(entry: &Entry, progress: &Progress, relay: &Relay, now: Timestamp) -> Duration {
+    let (mut waited, mut since, mut alone) = (progress.folded, entry.queued, Duration::ZERO);
+    let mut attempts = 0;
+    // What was before the first that is remembered is in the sum already.
+    if let Some(first) = progress.moments.first().filter(|_| !waited.is_zero()) {
+        since = first.when;
+    }
+    let ends = progress.moments.iter().map(|moment| (moment.when, Some(moment)));
+    for (when, moment) in ends.chain([(now, None)]) {
+        let wait = wait(&relay.retry, attempts, &entry.id).max(alone);
+        let passed = Duration::try_from(when.duration_since(since)).unwrap_or_default();
+        waited = waited.saturating_add(passed.min(wait.saturating_mul(2)));
+        if let Some(moment) = moment {
+            (since, attempts, alone) =
+                (moment.when, moment.attempts, moment.alone.min(longest(relay)));
+        }
+    }
+    waited
 }
 
 /// The wait after so many failed attempts: the last one of the list repeats, and each is up to a tenth
@@ -54,6 +93,7 @@ pub fn later(when: Timestamp, wait: Duration) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::entry::{Line, What};
 
     #[test]
     fn waits_grow_along_the_list_and_by_a_tenth_at_most() {
@@ -69,5 +109,83 @@ mod tests {
         }
         let names = (0..100).map(|n| wait(&list, 1, &format!("m{n}")));
         assert!(names.collect::<std::collections::HashSet<_>>().len() > 50);
+    }
+
+    fn entry() -> (Entry, Relay) {
+        let text = "facteur queue 1\nid: m1\nqueued: 2026-11-23T14:00:00Z\nfrom: <a@b.test>\n\
+                    to: <c@d.test>\nsize: 1\n";
+        let config = "[relay]\nretry = [\"1h\", \"2h\"]\nexpire = \"10h\"\n";
+        let config = format!("hostname = \"mx.test\"\n{config}networks = [\"127.0.0.1\"]\n");
+        let config = crate::config::Config::parse(&config, std::path::Path::new("/f")).unwrap();
+        (Entry::parse(text, 0).unwrap(), config.relay)
+    }
+
+    /// After so many minutes.
+    fn at(minutes: i64) -> Timestamp {
+        let start: Timestamp = "2026-11-23T14:00:00Z".parse().unwrap();
+        start + jiff::SignedDuration::from_mins(minutes)
+    }
+
+    fn progress(lines: &[(i64, Option<i64>)]) -> Progress {
+        let mut progress = Progress::default();
+        for (minutes, held) in lines {
+            let (what, host) = match held {
+                None => (What::Deferred, "mx".to_owned()),
+                Some(until) => (What::Held, at(*until).to_string()),
+            };
+            let words = "450 later".to_owned();
+            progress.apply(&Line { when: at(*minutes), recipient: 0, what, host, words });
+        }
+        progress
+    }
+
+    #[test]
+    fn time_counts_where_attempts_were_made() {
+        let (entry, relay) = entry();
+        let year = 525_960;
+        for (lines, now, least, most) in [
+            // As long as attempts come in time, what counts is what has passed.
+            (&[][..], 30, 30, 30),
+            (&[(0, None), (65, None)], 200, 200, 200),
+            (&[(0, None), (65, None), (190, Some(320))], 400, 400, 400),
+            // A week of being down, or a clock that is wrong: twice the wait, with its tenth.
+            (&[], 7 * 1440, 120, 132),
+            (&[(0, None)], 10 * year, 120, 132),
+            (&[(0, None), (65, None)], 10 * year, 65 + 240, 65 + 264),
+            (&[(0, None), (10 * year, None)], 60, 120, 132),
+            (&[(0, None), (10 * year, None), (61, None)], 120, 120 + 59, 132 + 59),
+            // Left alone for long, as its next hop is.
+            (&[(0, None), (60, Some(180))], 10 * year, 60 + 240, 60 + 264),
+            (&[(0, None), (60, Some(10 * year))], 10 * year, 60 + 240, 60 + 264),
+        ] {
+            let progress = progress(lines);
+            let waited = waited(&entry, &progress, &relay, at(now)).as_secs() / 60;
+            assert!((least..=most).contains(&waited), "{lines:?} {now}: {waited}");
+            let expires = expires(&entry, &progress, &relay, at(now));
+            let left = expires.duration_since(at(now)).as_mins();
+            assert!((left + waited as i64 - 600).abs() <= 1, "{lines:?} {now}: {left}");
+        }
+    }
+
+    #[test]
+    fn nothing_waits_for_years() {
+        let (entry, relay) = entry();
+        let far = 525_960 * 10;
+        for lines in [&[(far, None)][..], &[(0, None), (60, Some(far))], &[(far, Some(far + 60))]] {
+            let next = next(&entry, &progress(lines), &relay, at(70));
+            assert!(next <= at(70 + 132), "{lines:?}: {next}");
+        }
+        let early = Entry { queued: at(far), ..entry };
+        assert_eq!(next(&early, &Progress::default(), &relay, at(0)), at(0));
+    }
+
+    /// However many attempts there are, what they took is not forgotten.
+    #[test]
+    fn many_attempts_count_as_few() {
+        let (entry, relay) = entry();
+        let lines: Vec<_> = (0..5000).map(|minutes| (minutes, None)).collect();
+        let progress = progress(&lines);
+        assert!(progress.moments.len() <= crate::limits::MOMENTS_MAX);
+        assert_eq!(waited(&entry, &progress, &relay, at(5000)).as_secs(), 5000 * 60);
     }
 }

@@ -6,7 +6,9 @@
 //! it was for. A notice of ours that fails goes to a postmaster, and one to a postmaster nowhere: mail
 //! from `<>` never makes mail for the world.
 
+use super::due;
 use super::verdict::{Verdict, is_reply};
+use crate::config::Relay;
 use crate::event::{Event, tell};
 use crate::limits::{NOTICE_HEADER_MAX, NOTICE_MESSAGE_MAX};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, ReversePath};
@@ -26,6 +28,8 @@ use std::collections::BTreeMap;
 struct Item<'a> {
     verdict: &'a Verdict,
     action: Action,
+    /// When the time of its recipient is over.
+    until: Timestamp,
 }
 
 /// Where notices are written.
@@ -99,23 +103,24 @@ fn letters<'a>(
     verdicts: &'a [Verdict],
     progress: &dyn Fn(usize) -> Progress,
 ) -> Letters<'a> {
-    let mut letters = Letters::new();
+    let (mut letters, now) = (Letters::new(), Timestamp::now());
     for verdict in verdicts {
         let progress = progress(verdict.recipient);
-        let Some(action) = action(entry, verdict, &progress, desk.site) else { continue };
+        let action = action(entry, verdict, &progress, &desk.site.config.relay, now);
+        let Some(action) = action else { continue };
         if let Some(to) = audience(desk, entry, verdict.recipient, action) {
             let letter = letters.entry(to.to_string()).or_insert_with(|| (to, Vec::new()));
-            letter.1.push(Item { verdict, action });
+            let until = due::expires(entry, &progress, &desk.site.config.relay, now);
+            letter.1.push(Item { verdict, action, until });
         }
     }
     letters
 }
 
 fn write_all(desk: &Desk<'_>, source: &Source<'_>, letters: Letters<'_>) -> Sent {
-    let until = super::due::expires(source.entry, &desk.site.config.relay);
     let mut sent = Sent::default();
     for (to, items) in letters.into_values() {
-        match write(desk, source, &to, &items, until) {
+        match write(desk, source, &to, &items) {
             Ok(notice) => sent.notices.push(notice),
             Err(error) => {
                 sent.miss(&items, &error);
@@ -129,7 +134,13 @@ fn write_all(desk: &Desk<'_>, source: &Source<'_>, letters: Letters<'_>) -> Sent
 }
 
 /// What a verdict is worth telling, if anything.
-fn action(entry: &Entry, verdict: &Verdict, progress: &Progress, site: &Site) -> Option<Action> {
+fn action(
+    entry: &Entry,
+    verdict: &Verdict,
+    progress: &Progress,
+    relay: &Relay,
+    now: Timestamp,
+) -> Option<Action> {
     let notify = entry.recipients[verdict.recipient].notify;
     match verdict.what {
         What::Failed => Some(Action::Failed),
@@ -139,8 +150,8 @@ fn action(entry: &Entry, verdict: &Verdict, progress: &Progress, site: &Site) ->
         What::Relayed if verdict.is_passed_on && notify.is_some() => None,
         What::Relayed => Some(Action::Relayed),
         What::Deferred | What::Held => {
-            let notice = site.config.relay.delay_notice;
-            let is_late = super::due::later(entry.queued, notice) <= Timestamp::now();
+            let notice = relay.delay_notice;
+            let is_late = due::waited(entry, progress, relay, now) >= notice;
             (!notice.is_zero() && is_late && !progress.is_announced).then_some(Action::Delayed)
         }
         What::Asked | What::Announced => None,
@@ -208,11 +219,10 @@ fn write(
     source: &Source<'_>,
     to: &Mailbox,
     items: &[Item<'_>],
-    until: Timestamp,
 ) -> Result<Entry, StoreError> {
     let Source { entry, header, claimed } = source;
     let now = Timestamp::now();
-    let told: Vec<Told<'_>> = items.iter().map(|item| item.told(entry, now, until)).collect();
+    let told: Vec<Told<'_>> = items.iter().map(|item| item.told(entry, now)).collect();
     // Whole only where that was asked for, or costs little.
     let ret = match entry.sender.ret {
         None if entry.size > NOTICE_MESSAGE_MAX => Some(Ret::Headers),
@@ -277,8 +287,8 @@ fn write(
 }
 
 impl<'a> Item<'a> {
-    fn told(&'a self, entry: &'a Entry, now: Timestamp, until: Timestamp) -> Told<'a> {
-        let Item { verdict, action } = self;
+    fn told(&'a self, entry: &'a Entry, now: Timestamp) -> Told<'a> {
+        let Item { verdict, action, until } = self;
         let to = &entry.recipients[verdict.recipient];
         let host = verdict.host.split('[').next().filter(|host| !host.is_empty());
         Told {
@@ -291,7 +301,7 @@ impl<'a> Item<'a> {
             diagnostic: verdict.reply.as_deref().filter(|reply| is_reply(reply)),
             words: if verdict.reply.is_some() { "" } else { &verdict.words },
             last_attempt: (verdict.what != What::Held).then_some(now),
-            will_retry_until: (*action == Action::Delayed).then_some(until),
+            will_retry_until: (*action == Action::Delayed).then_some(*until),
         }
     }
 }

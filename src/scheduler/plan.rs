@@ -2,9 +2,11 @@
 //! configuration mends the queue.
 
 use super::due;
+use super::verdict::is_answer;
 use crate::mail::address::{Domain, Host, Mailbox};
 use crate::route::next_hop::{Way, way};
 use crate::site::Site;
+use crate::store::entry::Progress;
 use crate::store::queue::Waiting;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -26,6 +28,16 @@ pub struct Part {
     pub due: Timestamp,
     /// It waits only because its goal is left alone: it goes as soon as that answers somebody.
     pub is_held: bool,
+    /// What its journal says last of the goal; none before the first attempt.
+    pub seen: Option<Seen>,
+}
+
+/// How a goal was found at the last attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seen {
+    pub when: Timestamp,
+    /// Nobody there answered.
+    pub is_missed: bool,
 }
 
 impl fmt::Display for Goal {
@@ -66,18 +78,29 @@ impl Goal {
 
 /// The goals of a message's open recipients, and when each is due.
 pub fn parts(site: &Site, waiting: &Waiting) -> Vec<Part> {
-    let mut parts: BTreeMap<Goal, (Timestamp, bool)> = BTreeMap::new();
-    let relay = &site.config.relay;
-    // Written while the clock was wrong: nothing waits longer than it could.
-    let longest = relay.retry.iter().max().copied().unwrap_or_default();
-    let latest = due::later(Timestamp::now(), longest + longest / 10);
+    let mut parts: BTreeMap<Goal, Part> = BTreeMap::new();
+    let (relay, now) = (&site.config.relay, Timestamp::now());
     for index in waiting.open() {
         let progress = &waiting.progress[index];
         let goal = Goal::of(site, &waiting.entry.recipients[index].mailbox);
-        let due = due::next(&waiting.entry, progress, relay).min(latest);
-        let part = parts.entry(goal).or_insert((due, false));
-        *part = (due.min(part.0), part.1 || progress.held.is_some());
+        let due = due::next(&waiting.entry, progress, relay, now);
+        let new = || Part { goal: goal.clone(), due, is_held: false, seen: None };
+        let part = parts.entry(goal.clone()).or_insert_with(new);
+        part.due = part.due.min(due);
+        part.is_held |= progress.held.is_some();
+        part.seen = part.seen.max(seen(progress));
     }
-    let part = |(goal, (due, is_held))| Part { goal, due, is_held };
-    parts.into_iter().map(part).collect()
+    parts.into_values().collect()
+}
+
+/// A reply is an answer, whatever it says; what we had to put into our own words is none. Who is left alone
+/// was not there when somebody asked last.
+fn seen(progress: &Progress) -> Option<Seen> {
+    let when = progress.moments.last()?.when;
+    let is_missed = match (&progress.held, &progress.last) {
+        (Some(_), _) => true,
+        (None, Some(line)) => !is_answer(&line.words),
+        (None, None) => return None,
+    };
+    Some(Seen { when, is_missed })
 }

@@ -54,7 +54,9 @@ pub fn why(
     count: impl FnOnce(&dyn Fn(&Waiting) -> bool) -> usize,
 ) -> Why {
     let relay = &site.config.relay;
-    let expires = expires(&waiting.entry, relay);
+    let open = waiting.open();
+    let expires = open.map(|index| expires(&waiting.entry, &waiting.progress[index], relay, now));
+    let expires = expires.min().unwrap_or(now);
     let mut parts = parts(site, waiting);
     // What is due first decides when anything happens to it.
     parts.sort_by_key(|part| part.due);
@@ -65,7 +67,7 @@ pub fn why(
         |index: &usize| Goal::of(site, &waiting.entry.recipients[*index].mailbox) == part.goal;
     let recipients: Vec<usize> = waiting.open().filter(is_its).collect();
     let first = recipients.iter().map(|index| &waiting.progress[*index]);
-    let first = first.min_by_key(|progress| due::next(&waiting.entry, progress, relay));
+    let first = first.min_by_key(|progress| due::next(&waiting.entry, progress, relay, now));
     let reason = match first {
         Some(progress) if part.due > now => waits(part.goal, progress, part.due),
         _ => {
@@ -218,7 +220,7 @@ mod tests {
     #[test]
     fn due_messages_stand_in_a_line_for_their_goal() {
         let site = site();
-        let now = "2026-11-23T15:00:00Z".parse().unwrap();
+        let now = "2026-11-23T14:05:00Z".parse().unwrap();
         let others = || {
             let before = waiting("m1", &["eve@far.test", "bob@other.test"]);
             vec![before, waiting("m3", &["bob@far.test"]), waiting("m0", &["bob@x.test"])]

@@ -119,3 +119,32 @@ fn a_removal_that_was_not_synced_is_synced_later() {
     scheduler.sync_removals(true);
     assert_eq!((syncs(), scheduler.unsynced), (before + 1, None));
 }
+
+/// Ten thousand messages of before a restart, for hosts that were silent then, are no line to stand in.
+#[test]
+fn after_a_restart_what_was_never_tried_goes_first() {
+    let (place, mut scheduler) = scheduler(0);
+    let whole = |id: &str, to: &str| {
+        let queued = Timestamp::now() - SignedDuration::from_hours(9);
+        format!(
+            "facteur queue 1\nid: {id}\nqueued: {queued:.3}\nsession: s1\nfrom: <a@far.test>\n\
+             to: <{to}>\nsize: 2\n\nx\n"
+        )
+    };
+    let put = |id: &str, text: String| {
+        place.disk.put(&Path::new("/spool/queue").join(id), text.as_bytes(), SystemTime::now());
+    };
+    for number in 0..300 {
+        let id = format!("m{number:03}");
+        let line = Line { words: "4.4.1 did not answer".to_owned(), ..line(0, What::Deferred) };
+        let line = Line { when: Timestamp::now() - SignedDuration::from_hours(8), ..line };
+        put(&id, format!("{}{line}\n", whole(&id, &format!("ann@silent{number}.test"))));
+    }
+    put("m999", whole("m999", "ann@alive.test"));
+    scheduler.look_all(true);
+    scheduler.look_at_rest();
+    let given = std::iter::from_fn(|| scheduler.board.next(Timestamp::now()));
+    let given: Vec<String> = given.map(|(id, ..)| id.to_string()).collect();
+    assert!(given.iter().any(|id| id == "m999"), "{given:?}");
+    assert!(given.len() < 10, "{given:?}");
+}

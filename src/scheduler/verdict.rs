@@ -144,6 +144,12 @@ pub fn is_reply(words: &str) -> bool {
     code.bytes().all(|octet| octet.is_ascii_digit()) && rest.starts_with([' ', '-'])
 }
 
+/// Whether the words of a journal line say that a host was there to speak about the message: not the words of
+/// one that turned everybody away.
+pub fn is_answer(words: &str) -> bool {
+    is_reply(words) && !words.starts_with("421")
+}
+
 /// Whether this fate is about the host as a whole, whatever was to be sent: then all that waits for it
 /// is left alone for a while.
 pub fn is_missed(fate: &Fate) -> bool {

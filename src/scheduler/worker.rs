@@ -152,16 +152,23 @@ impl Worker {
         let (verdicts, reach) = match &job.order {
             // All is done, and only the disk would not take it.
             _ if open.is_empty() => (Vec::new(), Reach::Untried),
-            Order::Hold { until, because } => {
-                match self.hold(job, open, (*until, because), &mut report, news) {
-                    Some(due) => return Report { due: Some(due), ..report },
-                    None => (self.expire(job, open), Reach::Untried),
+            Order::Hold { until, because, tried } => match self.over(job, open) {
+                None => {
+                    let due = self.hold(job, open, (*until, because), &mut report, news);
+                    return Report { due: Some(due), ..report };
                 }
-            }
-            Order::Attempt => match &job.goal {
-                Goal::Away(way) => self.away(job, way, open),
-                Goal::Here(_) if self.guard.commit() => self.here(job, open),
-                Goal::Here(_) => return report,
+                // Somebody was asked there since then: one attempt is enough for all that end together.
+                Some(over) if over <= *tried && *tried <= Timestamp::now() => {
+                    (self.expire(job, open), Reach::Untried)
+                }
+                Some(_) => match self.attempt(job, open) {
+                    Some(done) => done,
+                    None => return report,
+                },
+            },
+            Order::Attempt => match self.attempt(job, open) {
+                Some(done) => done,
+                None => return report,
             },
         };
         report.reach = reach;
@@ -169,16 +176,49 @@ impl Worker {
         report
     }
 
+    /// None: the server stops, and nothing was begun.
+    fn attempt(&mut self, job: &Job, open: &[usize]) -> Option<(Vec<Verdict>, Reach)> {
+        match &job.goal {
+            Goal::Away(way) => Some(self.away(job, way, open)),
+            Goal::Here(_) if self.guard.commit() => Some(self.here(job, open)),
+            Goal::Here(_) => None,
+        }
+    }
+
+    /// When the time of the first of these is over.
+    fn expires(&self, job: &Job, open: &[usize], now: Timestamp) -> Timestamp {
+        self.ends(job, open, now).min().unwrap_or(now)
+    }
+
+    /// When the time of the last of these is over, once that of the first is.
+    fn over(&self, job: &Job, open: &[usize]) -> Option<Timestamp> {
+        let now = Timestamp::now();
+        let is_over = self.expires(job, open, now) <= now;
+        self.ends(job, open, now).max().filter(|_| is_over)
+    }
+
+    fn ends<'a>(
+        &self,
+        job: &'a Job,
+        open: &'a [usize],
+        now: Timestamp,
+    ) -> impl Iterator<Item = Timestamp> + 'a {
+        let (claimed, relay) = (&job.claimed, &job.setting.site.config.relay);
+        let end = move |index: &usize| {
+            due::expires(&claimed.message.entry, &claimed.progress(*index), relay, now)
+        };
+        open.iter().map(end)
+    }
+
     /// As it is before anything was done.
     fn report(&self, job: &Job) -> Report {
-        let entry = &job.claimed.message.entry;
         Report {
             worker: self.number,
             id: job.id.clone(),
             goal: job.goal.clone(),
             reach: Reach::Untried,
             due: None,
-            expires: due::expires(entry, &job.setting.site.config.relay),
+            expires: self.expires(job, &job.claimed.open(), Timestamp::now()),
             notices: Vec::new(),
             is_gone: false,
             is_astray: false,
@@ -197,10 +237,13 @@ impl Worker {
         let entry = &job.claimed.message.entry;
         let relay = &job.setting.site.config.relay;
         let now = Timestamp::now();
-        let is_late = due::expires(entry, relay) <= now;
-        let expire = |verdict: Verdict| match verdict.what == What::Deferred && is_late {
-            true => verdict.into_expired(),
-            false => verdict,
+        let expire = |verdict: Verdict| {
+            let progress = job.claimed.progress(verdict.recipient);
+            let is_late = due::waited(entry, &progress, relay, now) >= relay.expire;
+            match verdict.what == What::Deferred && is_late {
+                true => verdict.into_expired(),
+                false => verdict,
+            }
         };
         let mut verdicts: Vec<Verdict> = verdicts.into_iter().map(expire).collect();
         let sent = notices::send(&self.desk(job), &job.claimed, &verdicts);
@@ -230,8 +273,9 @@ impl Worker {
         // One that has expired is always due: until there is room for its notice it would be attempted
         // without end.
         let earliest = if sent.untold.is_empty() { Timestamp::MIN } else { trouble };
-        let next =
-            |index: &usize| due::next(entry, &job.claimed.progress(*index), relay).max(earliest);
+        let next = |index: &usize| {
+            due::next(entry, &job.claimed.progress(*index), relay, now).max(earliest)
+        };
         report.due = still.iter().map(next).min();
         if settled.is_err() && report.due.is_none() {
             report.due = Some(trouble);
@@ -240,7 +284,7 @@ impl Worker {
         verdicts.into_iter().map(news).collect()
     }
 
-    /// Writes down that nothing is tried until then, and gives when it is due; none: it expires.
+    /// Writes down that nothing is tried until then, and gives when it is due.
     fn hold(
         &self,
         job: &Job,
@@ -248,13 +292,10 @@ impl Worker {
         (until, because): (Timestamp, &str),
         report: &mut Report,
         news: &mut Vec<News>,
-    ) -> Option<Timestamp> {
+    ) -> Timestamp {
         let entry = &job.claimed.message.entry;
-        let (now, expires) =
-            (Timestamp::now(), due::expires(entry, &job.setting.site.config.relay));
-        if expires <= now {
-            return None;
-        }
+        let now = Timestamp::now();
+        let due = until.min(self.expires(job, open, now));
         let words = reason::held_words(because);
         let line = |index: &usize| Line {
             when: now,
@@ -274,12 +315,12 @@ impl Worker {
         if let Err(error) = job.claimed.note(&lines) {
             tell(&Event::Warning { what: &format!("{}: {error}", entry.id) });
         }
-        let next = Some(until.min(expires));
+        let next = Some(due);
         news.extend(held.into_iter().map(|verdict| News { verdict, next }));
-        Some(until.min(expires))
+        due
     }
 
-    /// Given up without another attempt, as nobody may be asked.
+    /// Given up without another attempt of its own: its next hop was asked by another message.
     fn expire(&self, job: &Job, open: &[usize]) -> Vec<Verdict> {
         let expired = |index: &usize| {
             let progress = job.claimed.progress(*index);

@@ -16,12 +16,13 @@
 //! 2026-11-23T14:00:01.200Z 0 deferred mx.far.test "451 4.3.0 try later"
 //! ```
 
-use crate::limits::{QUEUE_HEADER_MAX, QUEUE_RECIPIENTS_SURE};
+use crate::limits::{MOMENT_GAP_MAX, MOMENTS_MAX, QUEUE_HEADER_MAX, QUEUE_RECIPIENTS_SURE};
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::envelope::{BodyType, Notify, Ret, Sender};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::fmt::{self, Write};
 use std::io;
+use std::time::Duration;
 
 /// First line of every queue file; another number is another format.
 const VERSION: &str = "facteur queue 1";
@@ -96,6 +97,20 @@ pub struct Progress {
     /// Since then: somebody asked for another at once.
     pub is_asked: bool,
     pub is_announced: bool,
+    /// When it was attempted, or found to be left alone; the oldest first.
+    pub moments: Vec<Moment>,
+    /// The time between moments that are no longer in `moments`.
+    pub folded: Duration,
+}
+
+/// One moment at which a recipient was somebody's business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    pub when: Timestamp,
+    /// Attempts so far, with this one.
+    pub attempts: usize,
+    /// How long the next hop was to be left alone from then on; zero after an attempt.
+    pub alone: Duration,
 }
 
 impl Progress {
@@ -122,11 +137,29 @@ impl Progress {
             What::Held => {
                 self.held = line.host.parse().ok().map(|until| (until, line.words.clone()));
                 self.is_asked = false;
+                let until = self.held.as_ref().map_or(line.when, |(until, _)| *until);
+                self.note(line.when, until.duration_since(line.when));
             }
             What::Relayed | What::Delivered | What::Deferred | What::Failed => {
                 self.attempts += usize::from(line.what == What::Deferred);
                 (self.last, self.held, self.is_asked) = (Some(line.clone()), None, false);
+                self.note(line.when, SignedDuration::ZERO);
             }
+        }
+    }
+
+    /// One more moment. Where there are many, the older half becomes a sum: between two of so many no
+    /// more than [`MOMENT_GAP_MAX`] can have passed, unless the clock was wrong.
+    fn note(&mut self, when: Timestamp, alone: SignedDuration) {
+        let alone = alone.try_into().unwrap_or_default();
+        self.moments.push(Moment { when, attempts: self.attempts, alone });
+        if self.moments.len() > MOMENTS_MAX {
+            let half = MOMENTS_MAX / 2;
+            for pair in self.moments[..=half].windows(2) {
+                let gap = pair[1].when.duration_since(pair[0].when);
+                self.folded += Duration::try_from(gap).unwrap_or_default().min(MOMENT_GAP_MAX);
+            }
+            self.moments.drain(..half);
         }
     }
 }

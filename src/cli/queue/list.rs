@@ -82,7 +82,7 @@ struct Row {
 impl Row {
     fn new(message: &Waiting, relay: &Relay, now: Timestamp) -> Row {
         let Waiting { entry, progress, .. } = message;
-        let next = message.open().map(|index| due::next(entry, &progress[index], relay)).min();
+        let next = message.open().map(|index| due::next(entry, &progress[index], relay, now)).min();
         let recipients = message.open().map(|index| entry.recipients[index].mailbox.to_string());
         Row {
             id: entry.id.clone(),

@@ -71,7 +71,7 @@ pub fn state(message: &Waiting, recipient: usize, relay: &Relay, now: Timestamp)
     if progress.is_announced {
         text.push_str(", its sender was told that it is late");
     }
-    let next = due::next(&message.entry, progress, relay);
+    let next = due::next(&message.entry, progress, relay, now);
     let _ = write!(text, "; next attempt {}", due_in(next, now));
     if let Some((_, why)) = &progress.held {
         let _ = write!(text, ", held back: {}", why.replace('\n', " / "));

@@ -36,7 +36,7 @@ fn seconds(list: &[u64]) -> Vec<Duration> {
 
 /// As the journal of a message without any line says it.
 fn part(goal: Goal, due: Timestamp) -> Part {
-    Part { goal, due, is_held: false }
+    Part { goal, due, is_held: false, seen: None }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,11 @@ impl Game {
             self.parts.insert((id.clone(), goal.clone()), State::Waits);
         }
         let is_held = self.dice.one_in(4);
-        let part = |(goal, due)| Part { goal, due, is_held };
+        let seen = match self.dice.below(4) {
+            0 => None,
+            is_missed => Some(Seen { when: at(self.now), is_missed: is_missed == 1 }),
+        };
+        let part = |(goal, due)| Part { goal, due, is_held, seen };
         self.board.put(&id, parts.into_iter().map(part));
     }
 
@@ -316,7 +320,7 @@ fn what_was_put_off_goes_when_its_goal_answers() {
     // The others are told so, one by one, and none of them is tried.
     for _ in 0..2 {
         let (id, goal, order) = board.next(at(1)).unwrap();
-        let Order::Hold { until, because } = order else { panic!("{order:?}") };
+        let Order::Hold { until, because, .. } = order else { panic!("{order:?}") };
         assert!(until > at(299) && because == "down");
         board.done(&id, &goal, Reach::Untried, Some((until, at(9999))), at(1));
     }
@@ -350,6 +354,28 @@ fn failing_goals_leave_workers_to_the_others() {
     assert!(board.next(at(5000)).is_some());
 }
 
+/// After a start nothing is known but what journals say: who was silent before does not stand before those
+/// who were not, however long it waits.
+#[test]
+fn after_a_start_silent_goals_leave_workers_to_the_others() {
+    let mut board = board(0);
+    let seen = |is_missed| Some(Seen { when: at(-9), is_missed });
+    for number in 0..50 {
+        let (goal, due, is_held) = (goal(number), at(-1000), false);
+        board.put(&id(number), [Part { goal, due, is_held, seen: seen(true) }]);
+    }
+    // Of two messages the one that was there last knows.
+    let answered = Seen { when: at(-8), is_missed: false };
+    let alive = Part { seen: Some(answered), ..part(goal(49), at(-900)) };
+    board.put(&id(60), [alive]);
+    board.put(&id(61), [part(goal(61), at(0))]);
+    let jobs: Vec<_> = std::iter::from_fn(|| board.next(at(0))).collect();
+    let given = |goal: Goal| jobs.iter().any(|(_, other, _)| *other == goal);
+    assert_eq!(jobs.len(), 4, "two of the silent ones, and all others");
+    assert!(given(goal(49)) && given(goal(61)));
+    assert!(jobs.iter().all(|(.., order)| *order == Order::Attempt));
+}
+
 /// Hosts that nobody knows and that are silent: most of the workers wait for them, and once they are
 /// slow others work for whoever else there is.
 #[test]
@@ -378,7 +404,7 @@ fn all_that_waits_only_for_its_goal_goes_when_that_answers() {
     // Its own time is later than that of its goal.
     board.done(&first, &to, missed(), Some((at(5000), at(9999))), at(0));
     for number in [1, 2] {
-        board.put(&id(number), [Part { goal: goal(0), due: at(4000), is_held: true }]);
+        board.put(&id(number), [Part { goal: goal(0), due: at(4000), is_held: true, seen: None }]);
     }
     assert_eq!(board.next(at(1)), None);
     board.put(&id(9), [part(goal(0), AT_ONCE)]);

@@ -83,9 +83,10 @@ pub const ANY_USER: &str = "maildir = \"/mail/{user}\"\nany_user = true\n";
 
 #[test]
 fn a_full_disk_does_not_make_what_has_expired_due_at_once() {
-    let mut place = Place::new(ANY_USER, &["ann@away.test"], Duration::from_secs(9 * 86_400));
-    let until = due::later(Timestamp::now(), Duration::from_secs(60));
-    let order = Order::Hold { until, because: "it was down".to_owned() };
+    // So long a wait between two attempts that all nine days count.
+    let domain = format!("{ANY_USER}[relay]\nretry = [\"5d\"]\n");
+    let mut place = Place::new(&domain, &["ann@away.test"], Duration::from_secs(9 * 86_400));
+    let order = held(Timestamp::now());
     let job = place.job(&place.claim(), "ann@away.test", order);
     place.disk.set_fault(|o| (o.name == "create").then(|| ErrorKind::StorageFull.into()));
     let report = place.worker.work(&job, &mut Vec::new());
@@ -95,6 +96,46 @@ fn a_full_disk_does_not_make_what_has_expired_due_at_once() {
     place.disk.clear_fault();
     let report = place.worker.work(&job, &mut Vec::new());
     assert_eq!((report.is_gone, report.notices.len()), (true, 1));
+}
+
+/// Its goal is left alone, and was asked at that time.
+fn held(tried: Timestamp) -> Order {
+    let until = due::later(Timestamp::now(), Duration::from_secs(60));
+    Order::Hold { until, because: "it was down".to_owned(), tried }
+}
+
+/// Also where its next hop is left alone: somebody has to have been asked there since its time was over.
+#[test]
+fn nothing_expires_without_an_attempt() {
+    let domain = format!("{ANY_USER}[relay]\nretry = [\"5d\"]\n");
+    let now = Timestamp::now();
+    let day = Duration::from_secs(86_400);
+    // After its time, before it, and by a clock that was wrong.
+    for (tried, is_asked) in [(now - 3 * day, false), (now - 5 * day, true), (now + day, true)] {
+        let mut place = Place::new(&domain, &["ann@mx.test"], 9 * day);
+        let job = place.job(&place.claim(), "ann@mx.test", held(tried));
+        let report = place.worker.work(&job, &mut Vec::new());
+        assert!(report.is_gone);
+        assert_eq!((place.copies() == 1, report.notices.is_empty()), (is_asked, is_asked));
+    }
+}
+
+/// A server that did not run for a week, or a clock that is ten years ahead for a moment.
+#[test]
+fn time_without_attempts_does_not_count() {
+    for age in [Duration::from_secs(7 * 86_400), Duration::from_secs(3650 * 86_400)] {
+        // Nothing listens there.
+        let domain = format!("{ANY_USER}[relay]\nsmarthost = \"127.0.0.1:1\"\n");
+        let mut place = Place::new(&domain, &["ann@away.test"], age);
+        for attempt in 1..4 {
+            let job = place.job(&place.claim(), "ann@away.test", Order::Attempt);
+            let report = place.worker.work(&job, &mut Vec::new());
+            assert_eq!((report.is_gone, report.notices.len()), (false, 0), "attempt {attempt}");
+            assert_eq!(job.claimed.progress(0).attempts, attempt);
+            let left = report.expires.duration_since(Timestamp::now()).as_hours();
+            assert!(left > 4 * 24, "{left} hours after {age:?}");
+        }
+    }
 }
 
 #[test]
