@@ -110,6 +110,7 @@ pub fn converse(
         deadline: Instant::now() + site.config.timeout.command,
         talk,
         progress: Progress::default(),
+        named: None,
     };
     match conversation.run() {
         Ok(reason) => reason.to_owned(),
@@ -147,6 +148,8 @@ struct Conversation<'a> {
     /// What was said and not yet told to the trace.
     talk: Talk,
     progress: Progress,
+    /// Whom the login names that is under way, or that failed and is not yet answered.
+    named: Option<String>,
 }
 
 /// One place where the message under way goes.
@@ -476,7 +479,10 @@ impl Conversation<'_> {
         self.said(reply, &replies[before..]);
         self.replies = replies;
         if reply.is_refusal() {
-            tell(&Event::Rejected { session: &self.visitor.id, command, reply });
+            let named = self.named.take();
+            let user = named.or_else(|| self.visitor.user.as_ref().map(Mailbox::to_string));
+            let (session, client) = (&self.visitor.id, self.visitor.client);
+            tell(&Event::Rejected { session, client, user: user.as_deref(), command, reply });
         }
     }
 

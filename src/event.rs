@@ -74,9 +74,12 @@ pub enum Event<'a> {
         session: &'a str,
         user: &'a str,
     },
-    /// A 4xx or 5xx reply. `command` is what the peer sent, and may hold any octet.
+    /// A 4xx or 5xx reply. `user`: who has logged in, or whom a failed login named. `command` is what the
+    /// peer sent, and may hold any octet.
     Rejected {
         session: &'a str,
+        client: IpAddr,
+        user: Option<&'a str>,
         command: &'a [u8],
         reply: &'a Reply,
     },
@@ -286,10 +289,14 @@ impl Event<'_> {
             Event::Authenticated { session, user } => {
                 Line::new("authenticated").add("session", session).add("user", user)
             }
-            Event::Rejected { session, command, reply } => Line::new("rejected")
-                .add("session", session)
-                .octets("command", command)
-                .add("reply", reply),
+            Event::Rejected { session, client, user, command, reply } => {
+                let line = Line::new("rejected").add("session", session).add("client", client);
+                let line = match user {
+                    Some(user) => line.octets("user", user.as_bytes()),
+                    None => line,
+                };
+                line.octets("command", command).add("reply", reply)
+            }
             Event::Disconnected { session, reason } => {
                 Line::new("disconnected").add("session", session).add("reason", reason)
             }
@@ -374,8 +381,11 @@ mod tests {
     fn a_line_cannot_be_forged() {
         let reply = Reply::new(500, "5.5.1", "no");
         let command = b"X\r\naccepted id=1 \xff";
-        let line = Event::Rejected { session: "s1", command, reply: &reply }.text();
-        let expected = "rejected session=s1 command=\"X\\u{d}\\u{a}accepted id=1 \u{fffd}\" ";
+        let client = IpAddr::from([192, 0, 2, 1]);
+        let user = Some("ann client=x");
+        let event = Event::Rejected { session: "s1", client, user, command, reply: &reply };
+        let line = event.text();
+        let expected = "rejected session=s1 client=192.0.2.1 user=\"ann client=x\" command=\"X\\u{d}\\u{a}accepted id=1 \u{fffd}\" ";
         assert!(line.starts_with(expected) && line.ends_with(" reply=\"500 5.5.1 no\""), "{line}");
     }
 }

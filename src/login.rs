@@ -4,9 +4,9 @@
 //! Speaks no SMTP and keeps no password: what it remembers is gone with the process, and costs
 //! nobody a message.
 
+mod guesses;
 mod hasher;
 mod hours;
-mod waits;
 
 use crate::limits::SCRAM_ITERATIONS;
 use crate::mail::address::{Host, LocalPart, Mailbox};
@@ -17,6 +17,8 @@ use crate::store::locked;
 use crate::store::password::Stored;
 use aws_lc_rs::hmac;
 use base64ct::{Base64, Encoding};
+pub use guesses::Guess;
+use guesses::Guesses;
 pub use hasher::Busy;
 use hasher::Hasher;
 use hours::Hours;
@@ -24,12 +26,11 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use waits::Waits;
 
 /// What all sessions share. Its locks are held for no longer than a look into a table.
 pub struct Login {
     hasher: Hasher,
-    waits: Mutex<Waits>,
+    guesses: Mutex<Guesses>,
     hours: Mutex<Hours>,
     /// From which salts are made for users who have none; new in each process.
     secret: [u8; 32],
@@ -53,6 +54,12 @@ pub fn user(site: &Site, name: &str) -> Option<Mailbox> {
     found.password.is_some().then_some(found.mailbox)
 }
 
+/// A login name as the address that it means, whether there is such a user or not; as it came where it can
+/// mean none here.
+pub fn canonical(site: &Site, name: &str) -> String {
+    find(site, name).map_or_else(|| name.to_owned(), |found| found.mailbox.to_string())
+}
+
 impl Login {
     /// Starts the thread; it ends when this is dropped. Fails when the system grants no thread, or no
     /// random octets.
@@ -61,22 +68,27 @@ impl Login {
         getrandom::fill(&mut secret).map_err(|_| io::Error::other("no random octets"))?;
         Ok(Login {
             hasher: Hasher::start()?,
-            waits: Mutex::default(),
+            guesses: Mutex::default(),
             hours: Mutex::default(),
             secret,
         })
     }
 
     /// The user whose password this is; none where there is no such user, or it is wrong, and both
-    /// take as long. Waits for its turn, at most [`crate::limits::LOGIN_WAIT`].
-    pub fn verify(&self, site: &Site, credentials: &Credentials) -> Result<Option<Mailbox>, Busy> {
+    /// take as long. Waits for the turn of the client's network, at most [`crate::limits::LOGIN_WAIT`].
+    pub fn verify(
+        &self,
+        site: &Site,
+        client: IpAddr,
+        credentials: &Credentials,
+    ) -> Result<Option<Mailbox>, Busy> {
         let found = find(site, &credentials.user);
         let own = found.as_ref().and_then(|found| found.password.clone());
         // Somebody else's hash takes as long as the one that is not there.
         let Some(stored) = own.clone().or_else(|| reference(site, found.as_ref())) else {
             return Ok(None);
         };
-        let is_right = self.hasher.verify(stored, credentials.password.clone())?;
+        let is_right = self.hasher.verify(client, stored, credentials.password.clone())?;
         Ok(found.filter(|_| own.is_some() && is_right).map(|found| found.mailbox))
     }
 
@@ -85,8 +97,7 @@ impl Login {
     pub fn keys(&self, site: &Site, name: &str) -> Keys {
         let found = find(site, name);
         // The same however the name is written.
-        let canonical = found.as_ref().map(|found| found.mailbox.to_string());
-        let canonical = canonical.unwrap_or_else(|| name.to_owned()).to_ascii_lowercase();
+        let canonical = canonical(site, name).to_ascii_lowercase();
         let secret = hmac::Key::new(hmac::HMAC_SHA256, &self.secret);
         let made_up = |what: &str| {
             let tag = hmac::sign(&secret, format!("{what} {canonical}").as_bytes());
@@ -112,19 +123,24 @@ impl Login {
         }
     }
 
-    /// How late this address is answered, this time.
-    pub fn delay(&self, client: IpAddr) -> Duration {
-        locked(&self.waits).next(client, Instant::now())
+    /// An attempt to log in as this user. `is_trusted`: the client is one of `relay.networks`.
+    pub fn guess(&self, site: &Site, client: IpAddr, name: &str, is_trusted: bool) -> Guess {
+        locked(&self.guesses).guess(client, &canonical(site, name), is_trusted)
     }
 
-    /// A session of this address had too many wrong passwords.
-    pub fn slow_down(&self, client: IpAddr) {
-        locked(&self.waits).begin(client, Instant::now());
+    /// How late it is answered.
+    pub fn delay(&self, site: &Site, guess: Guess) -> Duration {
+        locked(&self.guesses).delay(guess, site.config.limit.auth_failures, Instant::now())
     }
 
-    /// It knows a password after all.
-    pub fn forgive(&self, client: IpAddr) {
-        locked(&self.waits).forget(client);
+    /// The password was wrong, or could not be looked at for too many others.
+    pub fn count(&self, guess: Guess) {
+        locked(&self.guesses).add(guess, Instant::now());
+    }
+
+    /// The password was right.
+    pub fn forgive(&self, guess: Guess) {
+        locked(&self.guesses).forgive(guess);
     }
 
     /// Counts a recipient; false, and not counted, when the user had `most` in this hour.

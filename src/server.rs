@@ -283,7 +283,7 @@ impl Entrance {
                     Full::Sessions => ("4.3.2", "too many sessions, try later"),
                     Full::Client => ("4.7.0", "too many sessions from your address, try later"),
                 };
-                return turn_away(&stream, service, &id, &site, enhanced, text);
+                return turn_away(&stream, (client, service), &id, &site, enhanced, text);
             }
         };
         let visitor = Visitor { id, client, service, user: None };
@@ -293,7 +293,8 @@ impl Entrance {
             tell(&Event::Warning { what: &format!("no thread for a session: {error}") });
             let Guest { visitor, stream, site, .. } = &guest;
             let text = "too many sessions, try later";
-            turn_away(stream, service, &visitor.id, site, "4.3.2", text);
+            let from = (visitor.client, visitor.service);
+            turn_away(stream, from, &visitor.id, site, "4.3.2", text);
         }
     }
 }
@@ -302,14 +303,15 @@ impl Entrance {
 /// understand it, and sees the close alone.
 fn turn_away(
     stream: &TcpStream,
-    service: Service,
+    (client, service): (IpAddr, Service),
     session: &str,
     site: &Site,
     enhanced: &'static str,
     why: &str,
 ) {
     let reply = Reply::new(421, enhanced, format!("{} {why}", site.config.hostname)).about(session);
-    tell(&Event::Rejected { session, command: b"(connect)", reply: &reply });
+    let command = b"(connect)";
+    tell(&Event::Rejected { session, client, user: None, command, reply: &reply });
     let mut talk = Talk::new();
     talk.about = About { session: session.to_owned(), ..About::default() };
     talk.note(Turn::Said, &reply.to_string());

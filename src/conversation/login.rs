@@ -1,11 +1,11 @@
 //! AUTH in a conversation: the answers to what the language asks about users.
 
 use super::Conversation;
-use crate::event::{Event, tell};
-use crate::login::{Busy, nonce, user};
+use crate::event::{Event, Turn, tell};
+use crate::login::{Busy, Guess, canonical, nonce, user};
 use crate::mail::address::Mailbox;
+use crate::policy;
 use crate::smtp::auth::Credentials;
-use crate::smtp::reply::Reply;
 use crate::smtp::session::Action;
 use std::io;
 use std::thread;
@@ -17,28 +17,31 @@ const LOOK: Duration = Duration::from_millis(100);
 impl Conversation<'_> {
     /// Is this the password?
     pub(super) fn password(&mut self, credentials: &Credentials) -> io::Result<Action> {
-        self.wait()?;
-        Ok(match self.house.login.verify(self.site, credentials) {
-            Ok(Some(user)) => self.welcome(user),
-            Ok(None) => self.deny(),
-            Err(Busy) => self.busy(),
+        let guess = self.guess(&credentials.user);
+        self.wait(guess)?;
+        Ok(match self.house.login.verify(&self.site, self.visitor.client, credentials) {
+            Ok(Some(user)) => self.welcome(user, guess),
+            Ok(None) => self.deny(guess),
+            Err(Busy) => self.busy(guess),
         })
     }
 
     /// What SCRAM needs.
     pub(super) fn keys(&mut self, name: &str) -> io::Result<Action> {
-        self.wait()?;
+        let guess = self.guess(name);
+        self.wait(guess)?;
         Ok(match nonce() {
-            Ok(nonce) => self.session.keys(self.house.login.keys(self.site, name), &nonce),
-            Err(Busy) => self.busy(),
+            Ok(nonce) => self.session.keys(self.house.login.keys(&self.site, name), &nonce),
+            Err(Busy) => self.busy(guess),
         })
     }
 
     /// The end of SCRAM.
     pub(super) fn proof(&mut self, name: &str, good: bool) -> io::Result<Action> {
-        Ok(match user(self.site, name).filter(|_| good) {
-            Some(user) => self.welcome(user),
-            None => self.deny(),
+        let guess = self.guess(name);
+        Ok(match user(&self.site, name).filter(|_| good) {
+            Some(user) => self.welcome(user, guess),
+            None => self.deny(guess),
         })
     }
 
@@ -48,31 +51,47 @@ impl Conversation<'_> {
         self.visitor.user.as_ref().is_none_or(|user| self.house.login.may_write(user, most))
     }
 
-    fn welcome(&mut self, user: Mailbox) -> Action {
-        self.house.login.forgive(self.visitor.client);
+    /// An attempt to log in begins; a refusal of it names the user.
+    fn guess(&mut self, name: &str) -> Guess {
+        self.named = Some(canonical(&self.site, name));
+        let client = self.visitor.client;
+        let is_trusted = policy::is_trusted(&self.site, client);
+        self.house.login.guess(&self.site, client, name, is_trusted)
+    }
+
+    fn welcome(&mut self, user: Mailbox, guess: Guess) -> Action {
+        self.house.login.forgive(guess);
+        self.named = None;
         let (session, name) = (self.visitor.id.as_str(), user.to_string());
         tell(&Event::Authenticated { session, user: &name });
         self.visitor.user = Some(user);
         self.session.authenticated()
     }
 
-    fn deny(&mut self) -> Action {
-        let action = self.session.denied();
-        if matches!(action, Action::Close(_)) {
-            self.house.login.slow_down(self.visitor.client);
+    fn deny(&mut self, guess: Guess) -> Action {
+        self.house.login.count(guess);
+        self.note_failure("the name or the password is wrong");
+        self.session.denied()
+    }
+
+    /// Counts as a wrong password: who keeps the server busy with logins is slowed like one who guesses.
+    fn busy(&mut self, guess: Guess) -> Action {
+        self.house.login.count(guess);
+        self.note_failure("too many log in at this moment");
+        self.session.too_busy()
+    }
+
+    /// For the trace, which finds the session by the user's address.
+    fn note_failure(&mut self, why: &str) {
+        if let Some(user) = self.named.as_ref().filter(|_| self.talk.is_on()) {
+            self.talk.note(Turn::Decided, &format!("login as {user} failed: {why}"));
         }
-        action
     }
 
-    fn busy(&mut self) -> Action {
-        let text = "too many log in at this moment, try later";
-        self.session.refuse(Reply::new(454, "4.7.0", text))
-    }
-
-    /// Answers late to an address that guesses; before we look, so that a quick answer tells nothing.
-    fn wait(&mut self) -> io::Result<()> {
+    /// Answers late where somebody guesses; before we look, so that a quick answer tells nothing.
+    fn wait(&mut self, guess: Guess) -> io::Result<()> {
         self.flush()?; // nobody waits for earlier replies meanwhile
-        let until = Instant::now() + self.house.login.delay(self.visitor.client);
+        let until = Instant::now() + self.house.login.delay(&self.site, guess);
         while !self.ticket.is_stopping() {
             match until.saturating_duration_since(Instant::now()) {
                 Duration::ZERO => break,

@@ -47,21 +47,30 @@ pub const SCRAM_NONCE_MAX: usize = 128;
 const _: () =
     assert!(4 * (SCRAM_NONCE_MAX + 24 + SCRAM_SALT_MAX * 4 / 3 + 32) / 3 < REPLY_LINE_MAX);
 
-/// Logins that may wait for the one thread that verifies passwords; one more hears 454.
+/// Logins of one network (an IPv4 address, or a /64) that may wait for the one thread that verifies
+/// passwords; one more hears 454.
 pub const LOGINS_WAITING: usize = 32;
+
+/// Logins of all networks together that may wait for it; where there is no room, the last one of the
+/// network with the most of them hears 454.
+pub const LOGINS_WAITING_ALL: usize = 256;
+const _: () = assert!(LOGINS_WAITING_ALL >= 2 * LOGINS_WAITING);
 
 /// How long one login waits for that thread; then it hears 454. A client waits at least this long
 /// (RFC 4954 §4 gives no time; RFC 5321 §4.5.3.2 none below 2 minutes).
 pub const LOGIN_WAIT: Duration = Duration::from_secs(100);
 
-/// How late AUTH is answered to an address after a session with too many wrong passwords.
+/// How late AUTH is answered to an address that has had `limit.auth_failures` wrong passwords.
 pub const AUTH_DELAY: Duration = Duration::from_secs(1);
 
 /// How late at most; it doubles from [`AUTH_DELAY`] on.
 pub const AUTH_DELAY_MAX: Duration = Duration::from_secs(10);
 
-/// How long an address that does not come again is remembered for it.
-pub const AUTH_DELAY_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Wrong passwords of an address are forgotten when there was none for so long.
+pub const AUTH_DELAY_KEPT: Duration = Duration::from_secs(3600);
 
-/// Addresses that are remembered for it; of more, the one that was quiet longest is forgotten.
+/// Addresses whose wrong passwords are counted; of more, the one that was quiet longest is forgotten.
 pub const AUTH_DELAYED_MAX: usize = 10_000;
+
+/// Users whose wrong passwords are counted apart for each address, so that a right one can forgive them.
+pub const AUTH_NAMES_COUNTED: usize = 16;

@@ -1,12 +1,20 @@
 //! One thread that verifies passwords, one after the other: a thousand logins at once take the memory
 //! of one, and one processor.
+//!
+//! Those who wait go in turns by network (an IPv4 address, or a /64): a network with many logins waits for
+//! its own, and takes no place from one with few.
 
-use crate::limits::{LOGIN_WAIT, LOGINS_WAITING};
+use crate::limits::{LOGIN_WAIT, LOGINS_WAITING, LOGINS_WAITING_ALL};
 use crate::net::pool::spawn_vital;
+use crate::net::registry::network;
+use crate::store::locked;
 use crate::store::password::Stored;
 use crossbeam_channel::{Sender, bounded};
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Nothing was decided: too many others wait, or there is no memory now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,28 +25,126 @@ struct Job {
     password: String,
     /// Has room for the answer; nobody may wait for it any more.
     answer: Sender<Result<bool, Busy>>,
+    /// From then on nobody does.
+    until: Instant,
 }
 
-/// The way to that thread, which ends with the last of these.
-pub(super) struct Hasher(Sender<Job>);
+/// Those who wait.
+#[derive(Default)]
+struct Waiting {
+    /// Of each network, in the order they came; none is kept empty.
+    networks: HashMap<IpAddr, VecDeque<Job>>,
+    /// Whose turn is next; each network once.
+    turns: VecDeque<IpAddr>,
+    /// Jobs of all networks.
+    count: usize,
+    is_over: bool,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+/// The way to that thread, which ends when this is dropped.
+pub(super) struct Hasher(Arc<Queue>);
 
 impl Hasher {
     pub fn start() -> io::Result<Hasher> {
-        let (jobs, waiting) = bounded::<Job>(LOGINS_WAITING);
+        let queue = Arc::new(Queue::default());
+        let own = queue.clone();
         spawn_vital("passwords", None, move || {
-            for Job { stored, password, answer } in waiting {
-                let _ = answer.send(stored.verify(&password).map_err(|_| Busy));
+            while let Some(Job { stored, password, answer, until }) = own.next() {
+                if Instant::now() < until {
+                    let _ = answer.send(stored.verify(&password).map_err(|_| Busy));
+                }
             }
         })?;
-        Ok(Hasher(jobs))
+        Ok(Hasher(queue))
     }
 
     /// Waits for its turn.
-    pub fn verify(&self, stored: Arc<Stored>, password: String) -> Result<bool, Busy> {
+    pub fn verify(
+        &self,
+        client: IpAddr,
+        stored: Arc<Stored>,
+        password: String,
+    ) -> Result<bool, Busy> {
         let (answer, told) = bounded(1);
-        // Full: whoever comes now would wait longer than his client does.
-        self.0.try_send(Job { stored, password, answer }).map_err(|_| Busy)?;
-        told.recv_timeout(LOGIN_WAIT).unwrap_or(Err(Busy))
+        let until = Instant::now() + LOGIN_WAIT;
+        let job = Job { stored, password, answer, until };
+        locked(&self.0.waiting).add(network(client), job)?;
+        self.0.changed.notify_one();
+        told.recv_deadline(until).unwrap_or(Err(Busy))
+    }
+}
+
+impl Drop for Hasher {
+    fn drop(&mut self) {
+        locked(&self.0.waiting).is_over = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Queue {
+    /// Waits for a job; none when there will be no more.
+    fn next(&self) -> Option<Job> {
+        let mut waiting = locked(&self.waiting);
+        loop {
+            match waiting.take() {
+                None if waiting.is_over => return None,
+                None => {
+                    let woken = self.changed.wait(waiting);
+                    waiting = woken.unwrap_or_else(PoisonError::into_inner);
+                }
+                job => return job,
+            }
+        }
+    }
+}
+
+impl Waiting {
+    /// A place for one more. Where there is none, the network with the most of them gives up its last
+    /// one, unless the newcomer's has as many.
+    fn add(&mut self, network: IpAddr, job: Job) -> Result<(), Busy> {
+        let own = self.networks.get(&network).map_or(0, VecDeque::len);
+        if own >= LOGINS_WAITING {
+            return Err(Busy);
+        }
+        if self.count >= LOGINS_WAITING_ALL {
+            let largest = self.networks.iter().max_by_key(|(_, jobs)| jobs.len());
+            // It would only have as many as this one afterwards.
+            let (largest, _) = largest.filter(|(_, jobs)| jobs.len() > own + 1).ok_or(Busy)?;
+            self.turn_away(*largest);
+        }
+        let jobs = self.networks.entry(network).or_default();
+        if jobs.is_empty() {
+            self.turns.push_back(network);
+        }
+        jobs.push_back(job);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Takes the last one of a network that has several.
+    fn turn_away(&mut self, network: IpAddr) {
+        if let Some(job) = self.networks.get_mut(&network).and_then(VecDeque::pop_back) {
+            self.count -= 1;
+            let _ = job.answer.send(Err(Busy));
+        }
+    }
+
+    fn take(&mut self) -> Option<Job> {
+        let network = self.turns.pop_front()?;
+        let jobs = self.networks.get_mut(&network)?;
+        let job = jobs.pop_front();
+        match jobs.is_empty() {
+            true => drop(self.networks.remove(&network)),
+            false => self.turns.push_back(network),
+        }
+        self.count -= usize::from(job.is_some());
+        job
     }
 }
 
@@ -46,22 +152,69 @@ impl Hasher {
 mod tests {
     use super::*;
     use crate::store::password::{Scheme, make};
+    use crossbeam_channel::Receiver;
+    use std::net::Ipv4Addr;
+
+    fn client(n: u8) -> IpAddr {
+        Ipv4Addr::new(192, 0, 2, n).into()
+    }
+
+    /// A job with what will be answered, and its password as a name.
+    fn job(password: &str) -> (Job, Receiver<Result<bool, Busy>>) {
+        let stored = Arc::new(Stored::parse("{PLAIN}x").unwrap());
+        let (answer, told) = bounded(1);
+        let until = Instant::now() + LOGIN_WAIT;
+        (Job { stored, password: password.to_owned(), answer, until }, told)
+    }
 
     #[test]
-    fn right_wrong_and_full() {
+    fn right_and_wrong() {
         let hasher = Hasher::start().unwrap();
         let stored = Arc::new(Stored::parse("{PLAIN}x").unwrap());
-        assert_eq!(hasher.verify(stored.clone(), "x".to_owned()), Ok(true));
-        assert_eq!(hasher.verify(stored.clone(), "y".to_owned()), Ok(false));
-        // Nobody takes jobs here, so that one more than there is room for finds none.
-        let (jobs, waiting) = bounded(1);
-        let hasher = Hasher(jobs);
-        let (answer, _told) = bounded(1);
-        let password = String::new();
-        hasher.0.send(Job { stored: stored.clone(), password, answer }).unwrap();
-        assert_eq!(hasher.verify(stored.clone(), "x".to_owned()), Err(Busy));
-        drop(waiting);
-        assert_eq!(hasher.verify(stored, "x".to_owned()), Err(Busy));
+        assert_eq!(hasher.verify(client(1), stored.clone(), "x".to_owned()), Ok(true));
+        assert_eq!(hasher.verify(client(1), stored.clone(), "y".to_owned()), Ok(false));
+    }
+
+    #[test]
+    fn networks_take_turns() {
+        let mut waiting = Waiting::default();
+        for (network, password) in
+            [(1, "a1"), (1, "a2"), (1, "a3"), (2, "b1"), (2, "b2"), (3, "c1")]
+        {
+            waiting.add(client(network), job(password).0).unwrap();
+        }
+        let order: Vec<String> =
+            std::iter::from_fn(|| waiting.take()).map(|job| job.password).collect();
+        assert_eq!(order, ["a1", "b1", "c1", "a2", "b2", "a3"]);
+        assert!(waiting.count == 0 && waiting.networks.is_empty());
+    }
+
+    #[test]
+    fn who_fills_the_queue_makes_room_for_others() {
+        let mut waiting = Waiting::default();
+        let mut told = Vec::new();
+        let mut add = |waiting: &mut Waiting, network| {
+            let (job, answer) = job("x");
+            told.push(answer);
+            waiting.add(client(network), job)
+        };
+        let networks = (LOGINS_WAITING_ALL / LOGINS_WAITING) as u8;
+        for network in 1..=networks {
+            assert!((0..LOGINS_WAITING).all(|_| add(&mut waiting, network).is_ok()));
+            // No network has more than its share.
+            assert_eq!(add(&mut waiting, network), Err(Busy));
+        }
+        // Each of others takes the place of the last one of those that have the most.
+        for network in 100..110 {
+            assert_eq!(add(&mut waiting, network), Ok(()));
+        }
+        assert_eq!(waiting.count, LOGINS_WAITING_ALL);
+        // Only until all have as many, however late one comes.
+        let added = (0..LOGINS_WAITING).filter(|_| add(&mut waiting, 100).is_ok()).count() + 1;
+        let most = waiting.networks.values().map(VecDeque::len).max().unwrap();
+        assert!(added.abs_diff(most) <= 1, "{added} {most}");
+        let busy = told.iter().filter(|answer| answer.try_recv() == Ok(Err(Busy))).count();
+        assert_eq!((busy, waiting.count), (10 + added - 1, LOGINS_WAITING_ALL));
     }
 
     #[test]
@@ -72,7 +225,7 @@ mod tests {
         std::thread::scope(|scope| {
             let ask = |password: &'static str| {
                 let (hasher, stored) = (&hasher, stored.clone());
-                scope.spawn(move || hasher.verify(stored, password.to_owned()))
+                scope.spawn(move || hasher.verify(client(1), stored, password.to_owned()))
             };
             let asked = [ask("x"), ask("y"), ask("x")];
             let told = asked.map(|thread| thread.join().unwrap());

@@ -227,20 +227,51 @@ fn of_an_exchange_only_its_mechanism_is_told() {
 #[test]
 fn an_address_that_guesses_waits_and_is_forgiven() {
     let place = Place::new();
-    let room = room(&place, "ann:{PLAIN}x\n", "[limit]\nauth_failures = 1");
-    let plain =
-        |password: &str| format!("AUTH PLAIN {}", encode(format!("\0ann\0{password}").as_bytes()));
+    let room = room(&place, "ann:{PLAIN}x\nbob:{PLAIN}x\n", "");
+    let plain = |user: &str, password: &str| {
+        format!("AUTH PLAIN {}", encode(format!("\0{user}\0{password}").as_bytes()))
+    };
     let session = |says: &[&str]| {
         let begin = Instant::now();
         let codes = talk(&room, &mut Client::new(says, None)).0;
         (codes, begin.elapsed())
     };
     let second = Duration::from_secs(1);
-    let (codes, _) = session(&["EHLO c", &plain("y"), &plain("y")]);
-    assert_eq!(codes, ["220", "250", "535", "421"]);
+    // Two in each session, which ends none of them.
+    let (codes, time) = session(&["EHLO c", &plain("ann", "y"), &plain("ANN@mx.test", "y")]);
+    assert!(codes[2..] == ["535", "535"] && time < second, "{codes:?} {time:?}");
+    let (codes, time) = session(&["EHLO c", &plain("ann", "y"), &plain("bob", "y")]);
+    assert!(codes[2..] == ["535", "535"] && time >= second, "{codes:?} {time:?}");
     // Late, also for the right password, and mail is not held up.
-    let (codes, time) = session(&["EHLO c", &plain("x"), "MAIL FROM:<ann@mx.test>"]);
-    assert!(codes[2..] == ["235", "250"] && time >= second, "{codes:?} {time:?}");
-    let (codes, time) = session(&["EHLO c", &plain("x")]);
+    let (codes, time) = session(&["EHLO c", "MAIL FROM:<eve@mx.test>"]);
+    assert!(codes[2..] == ["530"] && time < second, "{codes:?} {time:?}");
+    let (codes, time) = session(&["EHLO c", &plain("bob", "x"), "MAIL FROM:<bob@mx.test>"]);
+    assert!(codes[2..] == ["235", "250"] && time >= 2 * second, "{codes:?} {time:?}");
+    // Bob's is forgiven; Ann's three are not, until she shows hers.
+    let (codes, time) = session(&["EHLO c", &plain("ann", "x")]);
+    assert!(codes[2..] == ["235"] && time >= second && time < 2 * second, "{codes:?} {time:?}");
+    let (codes, time) = session(&["EHLO c", &plain("bob", "x")]);
     assert!(codes[2..] == ["235"] && time < second, "{codes:?} {time:?}");
+}
+
+/// By webmail many people come from one address.
+#[test]
+fn a_client_of_relay_networks_is_slowed_by_user() {
+    let place = Place::new();
+    let networks = "[limit]\nauth_failures = 1\n[relay]\nnetworks = [\"0.0.0.0/0\", \"::/0\"]";
+    let room = room(&place, "ann:{PLAIN}x\nbob:{PLAIN}x\n", networks);
+    let plain = |user: &str, password: &str| {
+        format!("AUTH PLAIN {}", encode(format!("\0{user}\0{password}").as_bytes()))
+    };
+    let session = |says: &[&str]| {
+        let begin = Instant::now();
+        let codes = talk(&room, &mut Client::new(says, None)).0;
+        (codes, begin.elapsed())
+    };
+    let second = Duration::from_secs(1);
+    assert_eq!(session(&["EHLO c", &plain("ann", "y")]).0[2..], ["535"]);
+    let (codes, time) = session(&["EHLO c", &plain("bob", "x")]);
+    assert!(codes[2..] == ["235"] && time < second, "{codes:?} {time:?}");
+    let (codes, time) = session(&["EHLO c", &plain("ann", "x")]);
+    assert!(codes[2..] == ["235"] && time >= second, "{codes:?} {time:?}");
 }

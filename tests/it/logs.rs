@@ -109,7 +109,7 @@ fn the_lines_of_a_session_and_its_messages() {
 
     let rejected = all(&log, "rejected");
     assert_eq!(rejected.len(), 2);
-    assert_eq!(rejected[0].keys(), ["session", "command", "reply", "time"]);
+    assert_eq!(rejected[0].keys(), ["session", "client", "command", "reply", "time"]);
     assert_eq!(rejected[0].get("command"), "RCPT TO:<ann@mx.test>");
     assert_eq!((rejected[0].get("reply"), rejected[0].get("session")), (&*refused, session));
     assert_eq!((rejected[1].get("reply"), rejected[1].get("session")), (&*unknown, session));

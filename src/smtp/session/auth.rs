@@ -44,6 +44,15 @@ impl Session {
     /// No to them. One reply for all reasons, so that nobody learns which users there are; past the
     /// limit it ends the session.
     pub fn denied(&mut self) -> Action {
+        self.failed_login(Reply::new(535, "5.7.8", "wrong name or password"))
+    }
+
+    /// Nobody could look whether it is right, for too many others. Counts as a wrong one.
+    pub fn too_busy(&mut self) -> Action {
+        self.failed_login(Reply::new(454, "4.7.0", "too many log in at this moment, try later"))
+    }
+
+    fn failed_login(&mut self, reply: Reply) -> Action {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::AskedAuth(_) => {}
             other => return self.unasked(other),
@@ -53,7 +62,6 @@ impl Session {
             let reply = Reply::new(421, "4.7.0", "too many wrong passwords, closing");
             return Action::Close(reply.about(&self.settings.id));
         }
-        let reply = Reply::new(535, "5.7.8", "wrong name or password");
         self.send_at_once(reply.about(&self.settings.id))
     }
 

@@ -1,6 +1,7 @@
-//! A thousand logins at once, all with a wrong password: hashes are made to be dear.
+//! A thousand logins at once, all with a wrong password: hashes are made to be dear. And one address that
+//! does nothing else.
 
-use super::{MAIL, MIB, at_most, forget_peak, has_descriptors, memory, say};
+use super::{MAIL, MIB, at_most, connect_from, forget_peak, has_descriptors, memory, say};
 use crate::client::Client;
 use crate::secrecy::{self, Pair, TLS};
 use crate::servers::{Binary, value};
@@ -8,7 +9,8 @@ use crate::support::{Place, config, skip};
 use facteur::smtp::auth::encode;
 use facteur::store::password::{Scheme, make};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -70,5 +72,65 @@ fn a_thousand_failed_logins_at_once() {
     let mut client = secured();
     client.expect(&format!("AUTH PLAIN {}", encode(b"\0ann@mx.test\0right")), "235 ");
     drop(clients);
+    server.stop();
+}
+
+/// Sessions of the one address, and how many of others log in beside them.
+const GUESSING: usize = 49;
+const OTHERS: u8 = 25;
+
+#[test]
+fn one_address_keeps_nobody_else_out() {
+    let place = Place::new();
+    Pair::of(&["mx.test"]).write(&place);
+    // Dear enough for a queue, and not for this test.
+    let hash = make(Scheme::Sha512Crypt, "right").unwrap();
+    place.write("users", format!("ann:{hash}\n"));
+    // So that it is not slowed: what is looked at is the queue alone.
+    let more = format!(
+        "users = \"users\"\n[limit]\nsessions_per_client = 200\nauth_failures = 1000000\nerrors = 1000000\n{TLS}"
+    );
+    let config = config(&more).replacen("[domain", "submissions = [\"127.0.0.1:0\"]\n[domain", 1);
+    let server = Binary::serve(&place, &config);
+    let line = server.wait_for(&["listening service=submissions "]);
+    let submissions: SocketAddr = value(&line, "address").unwrap().parse().unwrap();
+    let tls = secrecy::client();
+    let secured = |own: Ipv4Addr| {
+        let mut client = Client::of(connect_from(own.into(), submissions));
+        client.secure(&tls);
+        assert!(client.reply().starts_with("220 "));
+        client.expect("EHLO client.test", "250");
+        client
+    };
+    let wrong = format!("AUTH PLAIN {}\r\n", encode(b"\0ann@mx.test\0wrong"));
+    let right = format!("AUTH PLAIN {}", encode(b"\0ann@mx.test\0right"));
+    let (is_over, guesses) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let mut told: BTreeMap<String, usize> = BTreeMap::new();
+    thread::scope(|scope| {
+        for _ in 0..GUESSING {
+            scope.spawn(|| {
+                let mut client = secured(Ipv4Addr::new(127, 88, 0, 1));
+                while !is_over.load(SeqCst) {
+                    client.send(wrong.as_bytes());
+                    if client.reply_at_leisure().starts_with("421 ") {
+                        client = secured(Ipv4Addr::new(127, 88, 0, 1));
+                    }
+                    guesses.fetch_add(1, SeqCst);
+                }
+            });
+        }
+        crate::support::until("it guesses", || guesses.load(SeqCst) > GUESSING);
+        let ask = |number| {
+            let (right, secured) = (&right, &secured);
+            move || secured(Ipv4Addr::new(127, 88, 1, number)).ask(right)
+        };
+        let asked: Vec<_> = (1..=OTHERS).map(|number| scope.spawn(ask(number))).collect();
+        for reply in asked.into_iter().map(|thread| thread.join().unwrap()) {
+            *told.entry(reply[..9].to_owned()).or_default() += 1;
+        }
+        is_over.store(true, SeqCst);
+    });
+    say(&format!("{GUESSING} sessions that guess, {OTHERS} right logins of others: {told:?}"));
+    assert_eq!(told, BTreeMap::from([("235 2.7.0".to_owned(), usize::from(OTHERS))]));
     server.stop();
 }

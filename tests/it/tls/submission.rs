@@ -2,10 +2,11 @@
 
 use super::{NETWORKS, address, site};
 use crate::client::Client;
+use crate::commands::run;
 use crate::hosts::Host;
 use crate::secrecy::{self, Pair, client_of};
-use crate::servers::Binary;
-use crate::support::{PATIENCE, Place, text, within};
+use crate::servers::{Binary, value};
+use crate::support::{PATIENCE, Place, text, until, within};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::{hmac, pbkdf2};
 use facteur::smtp::auth::client::Login;
@@ -130,6 +131,18 @@ fn wrong_passwords_are_all_alike_and_end_the_session() {
     assert_eq!(reply(log_in(&mut client, "SCRAM-SHA-256", "zoe@mx.test", "pencil")), wrong);
     client.expect("AUTH PLAIN AHpvZQBwZW5jaWw=", "421 4.7.0 ");
     assert!(client.is_over());
+    // One line says who failed, for people and for fail2ban.
+    for user in ["ann@mx.test", "zoe@mx.test"] {
+        let line = server.wait_for(&["rejected ", &format!(" user={user} "), " command=\"AUTH "]);
+        assert!(line.contains(" client=127.0.0.1 ") && line.contains("535 5.7.8"), "{line}");
+    }
+    server.wait_for(&["rejected ", " client=127.0.0.1 user=zoe@mx.test ", "421 4.7.0 too many"]);
+    let line = server.wait_for(&["rejected ", " user=ann@mx.test "]);
+    let session = value(&line, "session").unwrap();
+    until("trace finds the user", || {
+        let (status, told, _) = run(&place, &["trace", "ann@mx.test"]);
+        status == 0 && told.contains(&session)
+    });
     server.stop();
 }
 
