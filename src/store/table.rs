@@ -68,10 +68,17 @@ impl Stamp {
 /// some editors put on top and nobody sees.
 pub fn read(file: &Path) -> Result<Vec<u8>, StoreError> {
     let mut octets = read_bounded(file).doing("read", file)?;
-    if octets.starts_with(b"\xef\xbb\xbf") {
-        octets.drain(..3);
-    }
+    let mark = octets.len() - without_mark(&octets).len();
+    octets.drain(..mark);
     Ok(octets)
+}
+
+/// The text behind its byte order mark, or several of them.
+pub fn without_mark(mut octets: &[u8]) -> &[u8] {
+    while let Some(rest) = octets.strip_prefix(b"\xef\xbb\xbf") {
+        octets = rest;
+    }
+    octets
 }
 
 /// Replaces a file by what `change` makes of its content, whole or not at all, also in a power cut;

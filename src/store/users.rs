@@ -9,9 +9,10 @@ pub mod edit;
 
 use super::disk::StoreError;
 use super::password::Stored;
-use super::table::{self, BadLine};
+use super::table::{self, BadLine, without_mark};
 use crate::mail::address::{Domain, LocalPart, is_file_name};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,11 +45,7 @@ impl Users {
     /// The same from octets; `file` is only named.
     pub fn parse(octets: &[u8], file: &Path, domain: &Domain) -> (Users, Vec<BadLine>) {
         let (mut users, mut bad) = (Users::default(), Vec::new());
-        for (index, line) in octets.split(|&b| b == b'\n').enumerate() {
-            let line = line.trim_ascii();
-            if line.is_empty() || line.starts_with(b"#") {
-                continue;
-            }
+        for Entry { number, line, .. } in entries(octets) {
             let added = name(line, domain).and_then(|name| {
                 users.check(name)?;
                 // The name counts in either case: no mail is refused for a bad hash.
@@ -58,7 +55,7 @@ impl Users {
                 bad.map_or(Ok(()), Err)
             });
             if let Err(what) = added {
-                bad.push(BadLine::new(file, index + 1, &what));
+                bad.push(BadLine::new(file, number, &what));
             }
         }
         (users, bad)
@@ -114,6 +111,29 @@ impl Users {
         self.reference = self.reference.take().or_else(|| password.clone());
         self.users.insert(name.to_ascii_lowercase(), User { name: name.to_owned(), password });
     }
+}
+
+/// A line that is meant for a user, whether it is good or not.
+struct Entry<'a> {
+    /// From 1.
+    number: usize,
+    /// Where it lies in the text, with its line end and without a byte order mark.
+    range: Range<usize>,
+    /// Without its line end and the blanks around it.
+    line: &'a [u8],
+}
+
+/// All of them, in their order: the one answer to what a line is, for who reads a file and who changes it.
+fn entries(text: &[u8]) -> impl Iterator<Item = Entry<'_>> {
+    let body = without_mark(text);
+    let mut at = text.len() - body.len();
+    body.split_inclusive(|&octet| octet == b'\n').enumerate().filter_map(move |(index, whole)| {
+        let range = at..at + whole.len();
+        at = range.end;
+        let line = whole.trim_ascii();
+        let is_entry = !line.is_empty() && !line.starts_with(b"#");
+        is_entry.then_some(Entry { number: index + 1, range, line })
+    })
 }
 
 fn unusable(name: &str, what: &str) -> String {

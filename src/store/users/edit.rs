@@ -1,26 +1,27 @@
 //! Changes one user in the text of a users file; comments, unknown lines, their order and the other
 //! fields of a line stay octet for octet. Pure: [`super::super::table::change`] writes it.
 
-use super::name;
+use super::{entries, name};
 use crate::mail::address::Domain;
+use std::ops::Range;
 
-/// The text with this password for a user: in his line where he has one, in a new one at the end
+/// The text with this password for a user: in all lines of him where he has one, in a new one at the end
 /// otherwise. `field`: `{SCHEME}hash`, without a colon.
 pub fn set(text: &[u8], domain: &Domain, user: &str, field: &str) -> Vec<u8> {
     let mut changed = Vec::with_capacity(text.len() + user.len() + field.len() + 8);
-    let mut found = false;
-    for line in text.split_inclusive(|&octet| octet == b'\n') {
-        // Of two lines the first one counts.
-        match !found && is_of(line, domain, user) {
-            true => {
-                found = true;
-                push_with(&mut changed, line, field);
-            }
-            false => changed.extend_from_slice(line),
-        }
+    let (mut found, mut done) = (false, 0);
+    // Of several lines the first one counts here. No old password stays in another, for whoever reads them
+    // otherwise.
+    for range in lines_of(text, domain, user) {
+        changed.extend_from_slice(&text[done..range.start]);
+        done = range.end;
+        push_with(&mut changed, &text[range], field);
+        found = true;
     }
+    changed.extend_from_slice(&text[done..]);
     if !found {
-        if !changed.is_empty() && !changed.ends_with(b"\n") {
+        let is_new_line = crate::store::table::without_mark(&changed).is_empty();
+        if !is_new_line && !changed.ends_with(b"\n") {
             changed.push(b'\n');
         }
         // As the contract writes it; Dovecot counts fields.
@@ -31,16 +32,19 @@ pub fn set(text: &[u8], domain: &Domain, user: &str, field: &str) -> Vec<u8> {
 
 /// The text without a user, all lines of him; none when there was no line.
 pub fn remove(text: &[u8], domain: &Domain, user: &str) -> Option<Vec<u8>> {
-    let lines = text.split_inclusive(|&octet| octet == b'\n');
-    let kept = lines.filter(|line| !is_of(line, domain, user)).collect::<Vec<_>>().concat();
+    let (mut kept, mut done) = (Vec::with_capacity(text.len()), 0);
+    for range in lines_of(text, domain, user) {
+        kept.extend_from_slice(&text[done..range.start]);
+        done = range.end;
+    }
+    kept.extend_from_slice(&text[done..]);
     (kept.len() < text.len()).then_some(kept)
 }
 
-/// Whether a line is this user's; a bad one is nobody's.
-fn is_of(line: &[u8], domain: &Domain, user: &str) -> bool {
-    let line = line.trim_ascii();
-    let is_comment = line.is_empty() || line.starts_with(b"#");
-    !is_comment && name(line, domain).is_ok_and(|name| name.eq_ignore_ascii_case(user))
+/// Where the lines of a user lie; a bad one is nobody's.
+fn lines_of(text: &[u8], domain: &Domain, user: &str) -> impl Iterator<Item = Range<usize>> {
+    let is_his = move |line| name(line, domain).is_ok_and(|name| name.eq_ignore_ascii_case(user));
+    entries(text).filter(move |entry| is_his(entry.line)).map(|entry| entry.range)
 }
 
 /// The line with another password.
@@ -77,8 +81,15 @@ mod tests {
             (
                 "bob:x\r\n\nAnn@MX.test:old:1:2:Ann Smith:/home/ann:/bin/sh:a=b\nann:again\n",
                 "bob:x\r\n\nAnn@MX.test:{PLAIN}new:1:2:Ann Smith:/home/ann:/bin/sh:a=b\n\
-                 ann:again\n",
+                 ann:{PLAIN}new\n",
             ),
+            // A mark that an editor has put on top is part of no name.
+            ("\u{feff}ann:old:::::\n", "\u{feff}ann:{PLAIN}new:::::\n"),
+            (
+                "\u{feff}ann:old\r\nbob:x\r\nANN:y\r\n",
+                "\u{feff}ann:{PLAIN}new\r\nbob:x\r\nANN:{PLAIN}new\r\n",
+            ),
+            ("\u{feff}", "\u{feff}ann:{PLAIN}new:::::\n"),
             ("ann:", "ann:{PLAIN}new"),
             ("ann:\r\n", "ann:{PLAIN}new\r\n"),
             (
@@ -98,6 +109,34 @@ mod tests {
         assert_eq!(without(""), None);
         let text = "# one\nann:x\n\nbob:y\nann@mx.test:z";
         assert_eq!(without(text).unwrap(), b"# one\n\nbob:y\n");
+        let text = "\u{feff}\u{feff}ann:x\r\nbob:y\r\nAnn@MX.test:z\r\n";
+        assert_eq!(without(text).unwrap(), "\u{feff}\u{feff}bob:y\r\n".as_bytes());
+    }
+
+    /// What was changed is what the reader finds, however the file was written.
+    #[test]
+    fn the_reader_finds_what_was_changed() {
+        let file = std::path::Path::new("u");
+        for mark in ["", "\u{feff}", "\u{feff}\u{feff}"] {
+            for end in ["\n", "\r\n", " \t\r\n"] {
+                for name in ["ann", "ANN", "ann@mx.test", " Ann@MX.TEST"] {
+                    let line = format!("{name}:{{PLAIN}}old:::::{end}");
+                    let text = format!("{mark}{line}bob:{{PLAIN}}x{end}{line}");
+                    let changed = set(text.as_bytes(), &domain(), "ann", "{PLAIN}new");
+                    let (users, _) = super::super::Users::parse(&changed, file, &domain());
+                    let password = users.password("ann").unwrap();
+                    assert_eq!(password.verify("new"), Ok(true), "{text:?}");
+                    assert!(!String::from_utf8(changed).unwrap().contains("old"), "{text:?}");
+                    let removed = remove(text.as_bytes(), &domain(), "ann").unwrap();
+                    let (users, _) = super::super::Users::parse(&removed, file, &domain());
+                    assert_eq!(
+                        (users.get("ann"), users.get("bob")),
+                        (None, Some("bob")),
+                        "{text:?}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]
