@@ -9,6 +9,7 @@
 
 pub mod bounds;
 mod dialog;
+mod ending;
 mod login;
 mod message;
 mod newcomers;
@@ -30,7 +31,7 @@ use crate::net::stream::Wire;
 use crate::net::tls::Protection;
 use crate::policy::{self, Targets, Visitor};
 use crate::route::Destination;
-use crate::site::Site;
+use crate::site::{Current, Site};
 use crate::smtp::reply::Reply;
 use crate::smtp::session::{Action, Question, Session, Settings};
 use crate::store::body::Budget;
@@ -39,6 +40,7 @@ use crate::store::queue::Queue;
 use bounds::Bounds;
 use crossbeam_channel::Sender;
 use dialog::Progress;
+use ending::QUIT;
 use message::Incoming;
 use newcomers::Places;
 use pace::Pace;
@@ -67,11 +69,14 @@ pub struct House {
     pub hints: Hints,
     /// Who users are.
     pub login: Login,
+    /// The site that holds now; none where there is only the one that a session begins with.
+    pub current: Option<Arc<Current>>,
     pub bounds: Bounds,
 }
 
-/// Talks to one client until one side closes; gives the reason, for the log. `site` is the one the
-/// session began with; a reload does not reach it. An error of the wire is a reason like any other:
+/// Talks to one client until one side closes; gives the reason, for the log. `site` is the
+/// one that the session begins with; where the house knows the one that holds now, that one counts for each
+/// transaction. An error of the wire is a reason like any other:
 /// nobody is left to tell.
 pub fn converse(
     house: &House,
@@ -80,6 +85,7 @@ pub fn converse(
     ticket: &Ticket,
     wire: &mut dyn Wire,
 ) -> String {
+    let site = house.current.as_ref().map_or_else(|| site.clone(), |current| current.get());
     let settings = Settings {
         hostname: site.config.hostname.clone(),
         id: visitor.id.clone(),
@@ -87,9 +93,10 @@ pub fn converse(
         recipients: site.config.limit.recipients,
         errors: site.config.limit.errors,
         tls: site.acceptor().is_some(),
-        auth: mechanisms(site, visitor.service),
+        auth: mechanisms(&site, visitor.service),
         auth_failures: site.config.limit.auth_failures,
     };
+    let (now, command) = (Instant::now(), site.config.timeout.command);
     let mut talk = Talk::new();
     talk.about = About { session: visitor.id.clone(), ..About::default() };
     let mut conversation = Conversation {
@@ -107,7 +114,9 @@ pub fn converse(
         new: house.bounds.newcomers.places(),
         incoming: None,
         pace: None,
-        deadline: Instant::now() + site.config.timeout.command,
+        deadline: now + command,
+        heard_at: now,
+        brought_at: now,
         talk,
         progress: Progress::default(),
         named: None,
@@ -122,7 +131,8 @@ pub fn converse(
 
 struct Conversation<'a> {
     house: &'a House,
-    site: &'a Arc<Site>,
+    /// Without its tables while nothing is under way.
+    site: Arc<Site>,
     visitor: Visitor,
     ticket: &'a Ticket,
     wire: &'a mut dyn Wire,
@@ -145,6 +155,10 @@ struct Conversation<'a> {
     pace: Option<Pace>,
     /// When the next command has to be whole, or the next block of a message has to come.
     deadline: Instant,
+    /// When the last command was answered.
+    heard_at: Instant,
+    /// When the session began, or its last message had come whole.
+    brought_at: Instant,
     /// What was said and not yet told to the trace.
     talk: Talk,
     progress: Progress,
@@ -174,10 +188,6 @@ fn buffer_size(size: usize, read: usize, in_data: bool) -> usize {
         false => size.clamp(COMMAND_READ, DATA_FIRST),
     }
 }
-
-/// Reasons why a conversation is over.
-const QUIT: &str = "quit";
-const SHUTDOWN: &str = "shutdown";
 
 /// Why a conversation is over; none: it goes on.
 type Ended = Option<&'static str>;
@@ -224,29 +234,58 @@ impl Conversation<'_> {
     fn read(&mut self, input: &mut [u8]) -> io::Result<Result<usize, &'static str>> {
         // A stop lets transactions end (contract), so only a session outside of one may be woken.
         let idle = !self.session.in_transaction();
+        // A message that comes has its own clock and its pace.
+        let in_message = self.session.in_message();
         self.ticket.set_idle(idle);
-        // Looked at after the mark was set: whoever stops us sees the mark, or we see the stop.
-        if idle && self.ticket.is_stopping() {
-            return self.leave().map(Err);
+        self.ticket.set_waiting((!in_message).then_some(self.heard_at));
+        // Looked at after the marks were set: whoever wants us to go sees them, or we see that.
+        if let Some(reply) = self.farewell(idle) {
+            return self.leave(&reply).map(Err);
         }
-        let read = self.wire.read(input, self.deadline);
+        let deadline = match in_message || policy::is_known(&self.site, &self.visitor) {
+            true => self.deadline,
+            false => self.deadline.min(self.brought_at + self.site.config.timeout.session),
+        };
+        if idle {
+            self.rest();
+        }
+        let read = self.wire.read(input, deadline);
         self.ticket.set_idle(false);
+        self.ticket.set_waiting(None);
+        if idle {
+            self.wake();
+        }
+        let is_end = match &read {
+            Ok(octets) => *octets == 0,
+            // By TLS a stop looks like a connection that was cut.
+            Err(error) => error.kind() == ErrorKind::UnexpectedEof,
+        };
+        // Who wants us to go ends our reading side only; the client still hears 421 (RFC 5321 §3.8).
+        if is_end && let Some(reply) = self.farewell(true) {
+            return self.leave(&reply).map(Err);
+        }
         match read {
-            // Who stops us ends our reading side only; the client still hears 421 (RFC 5321 §3.8).
-            Ok(0) if self.ticket.is_stopping() => self.leave().map(Err),
             // Nothing of such a transaction stays, as RFC 5321 §4.1.1.10 asks for.
             Ok(0) if self.session.in_transaction() => Ok(Err("closed inside a transaction")),
             Ok(0) => Ok(Err("closed by the client")),
             Ok(read) => Ok(Ok(read)),
-            // By TLS that stop looks like a connection that was cut.
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                match self.ticket.is_stopping() {
-                    true => self.leave().map(Err),
-                    false => Ok(Err("cut off without an end of TLS")),
-                }
-            }
+            Err(_) if is_end => Ok(Err("cut off without an end of TLS")),
             Err(error) if error.kind() == ErrorKind::TimedOut => self.too_slow().map(Err),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Lets go of users and aliases, as nothing is asked about them before [`Conversation::wake`].
+    fn rest(&mut self) {
+        if let Some(current) = &self.house.current {
+            self.site = current.bare();
+        }
+    }
+
+    /// Takes the site that holds now.
+    fn wake(&mut self) {
+        if let Some(current) = &self.house.current {
+            self.site = current.get();
         }
     }
 
@@ -270,12 +309,13 @@ impl Conversation<'_> {
                     return Ok(Some(reason));
                 }
                 // Counted from our answer: the time that we needed is not the client's.
-                self.deadline = Instant::now() + self.site.config.timeout.command;
+                self.heard_at = Instant::now();
+                self.deadline = self.heard_at + self.site.config.timeout.command;
                 // Here too: a client that pipelines without end is never idle.
                 if !self.session.in_transaction() {
                     self.new.give_back();
-                    if self.ticket.is_stopping() {
-                        return self.leave().map(Some);
+                    if let Some(reply) = self.farewell(true) {
+                        return self.leave(&reply).map(Some);
                     }
                 }
             }
@@ -361,24 +401,26 @@ impl Conversation<'_> {
             Question::Keys(user) => self.keys(&user)?,
             Question::Proof { user, good } => self.proof(&user, good)?,
             Question::Verify(name) => {
-                match directory::verify(self.site, &*self.house.disk, &self.visitor, &name) {
+                match directory::verify(&self.site, &*self.house.disk, &self.visitor, &name) {
                     Ok(reply) => self.session.tell(reply),
                     Err(reply) => self.session.refuse(reply),
                 }
             }
-            Question::Expand(name) => match directory::expand(self.site, &self.visitor, &name) {
+            Question::Expand(name) => match directory::expand(&self.site, &self.visitor, &name) {
                 Ok(reply) => self.session.tell(reply),
                 Err(reply) => self.session.refuse(reply),
             },
             Question::Start(node) => {
-                match policy::start(self.site, &self.visitor, &node, &self.house.hints) {
+                match policy::start(&self.site, &self.visitor, &node, &self.house.hints) {
                     Ok(reply) => self.session.tell(reply),
                     Err(reply) => self.session.refuse(reply),
                 }
             }
             Question::Message(envelope) => {
                 self.flush()?; // nobody waits for earlier replies while we wait for the disk
-                match self.message(&envelope) {
+                let outcome = self.message(&envelope);
+                self.brought_at = Instant::now();
+                match outcome {
                     Ok(id) => {
                         let action = self.session.accepted(&id);
                         self.progress.id = Some(id);
@@ -400,7 +442,7 @@ impl Conversation<'_> {
         self.taken = 0;
         let House { disk, spill, bounds, .. } = self.house;
         let has_room = |size| bounds.room.has(&**disk, spill, size, Instant::now());
-        match policy::sender(self.site, &**disk, &self.visitor, from) {
+        match policy::sender(&self.site, &**disk, &self.visitor, from) {
             // Before its octets come, which is what SIZE is for (RFC 1870 §6.1).
             Ok(()) if size.is_some_and(|size| !has_room(size)) => {
                 let text = "no room on the disk for a message of this size, try later";
@@ -412,7 +454,7 @@ impl Conversation<'_> {
     }
 
     fn recipient(&mut self, path: &ForwardPath) -> Action {
-        match policy::recipient(self.site, &*self.house.disk, &self.visitor, path) {
+        match policy::recipient(&self.site, &*self.house.disk, &self.visitor, path) {
             Ok(targets) if !self.may_begin(&targets) => {
                 let text = "too many new mailboxes in this hour, try later";
                 self.session.refuse(Reply::new(450, "4.2.1", text))
@@ -445,7 +487,7 @@ impl Conversation<'_> {
     /// Whether there may be Maildirs for all whom a recipient leads to, those that nobody had before too.
     fn may_begin(&mut self, targets: &Targets) -> bool {
         let is_new = |to: &&Destination| {
-            !self.known.contains(&to.mailbox) && policy::is_new(self.site, &*self.house.disk, to)
+            !self.known.contains(&to.mailbox) && policy::is_new(&self.site, &*self.house.disk, to)
         };
         let new = targets.here.iter().filter(is_new).count();
         (0..new).all(|_| self.new.take(Instant::now()))
@@ -494,36 +536,5 @@ impl Conversation<'_> {
             self.replies.clear();
         }
         Ok(())
-    }
-
-    /// Says the last reply; gives `reason` back.
-    fn close(
-        &mut self,
-        reply: &Reply,
-        command: &[u8],
-        reason: &'static str,
-    ) -> io::Result<&'static str> {
-        self.cut_off();
-        self.queue_to(command, reply);
-        self.flush()?;
-        // Who said QUIT, or was told to go while silent, has nothing more under way.
-        if !matches!(reason, QUIT | SHUTDOWN) {
-            self.wire.finish();
-        }
-        Ok(reason)
-    }
-
-    /// The server stops (RFC 5321 §3.8: 421 may be said at any time).
-    fn leave(&mut self) -> io::Result<&'static str> {
-        let text = format!("{} is shutting down, try later", self.site.config.hostname);
-        let reply = Reply::new(421, "4.3.2", text).about(&self.visitor.id);
-        self.close(&reply, b"(shutdown)", SHUTDOWN)
-    }
-
-    /// A timeout is one of the few reasons to close on a client (RFC 5321 §3.8).
-    fn too_slow(&mut self) -> io::Result<&'static str> {
-        let text = format!("{} has waited too long, closing", self.site.config.hostname);
-        let reply = Reply::new(421, "4.4.2", text).about(&self.visitor.id);
-        self.close(&reply, b"(timeout)", "timeout")
     }
 }

@@ -79,7 +79,8 @@ pub enum Hint {
     Look(String),
     /// The same for any of them.
     LookAll,
-    /// Attempt all that waits for this domain (and, when so asked, its subdomains) at once (ETRN).
+    /// Attempt all that waits for this domain (and, when so asked, its subdomains) at once (ETRN), unless
+    /// that was asked a moment ago.
     Flush(Domain, bool),
     /// Attempt all at once (SIGUSR1).
     FlushAll,

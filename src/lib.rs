@@ -91,7 +91,8 @@
 //! 5. Text from a peer reaches a log, a header, a path or a terminal only escaped or checked; a user
 //!    is one path segment without `/`, NUL, controls or a leading dot.
 //! 6. A reload, by SIGHUP or because a users or aliases file or the certificate has changed, makes a new
-//!    [`site::Site`] and swaps an `Arc`; a session keeps the one it began with.
+//!    [`site::Site`] and swaps an `Arc`; a session keeps the one with which a transaction began to its end,
+//!    and holds no users and aliases while it waits outside of one.
 //!    What it reads was first read after privileges were dropped; what the sandbox or the user cannot
 //!    reach is named and keeps its old value.
 //! 7. Temporary or permanent is decided in one place for each kind of failure

@@ -298,9 +298,17 @@ pub const HANDED_MAX: usize = 256;
 /// How long a service manager may have no room for our words; then they are lost.
 pub const MANAGER_WAIT: Duration = Duration::from_millis(500);
 
+/// One place of so many is kept from strangers, for users and for `relay.networks`.
+pub const SESSIONS_KEPT: usize = 10;
+
+/// Sessions that were told to make room and have not gone yet; each has a descriptor more than there are
+/// places, for as long as it takes to say 421.
+pub const SESSIONS_LEAVING: usize = 32;
+
 /// Descriptors that no session takes: those of delivery, and of tables, certificates, logs and commands.
 pub const DESCRIPTORS_BESIDE: u64 = 128;
 const _: () = assert!(DESCRIPTORS_BESIDE >= 2 * OPEN_DRAFTS as u64);
+const _: () = assert!(DESCRIPTORS_BESIDE >= (OPEN_DRAFTS + SESSIONS_LEAVING) as u64);
 
 /// The same for each thread of the relay pool, which may have another beside it ([`RELAY_SLOW`]): a
 /// connection and a file each.
@@ -428,6 +436,9 @@ pub const RELAY_KEEP_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Destinations that the scheduler remembers though nothing waits for them.
 pub const GOALS_KEPT: usize = 1024;
+
+/// How soon ETRN is heeded again for one next hop: as soon as the first retry comes by default.
+pub const ETRN_AGAIN: Duration = Duration::from_secs(5 * 60);
 
 /// Queue files that the scheduler looks at before it sees to what else there is to do.
 pub const LOOK_AT_ONCE: usize = 64;

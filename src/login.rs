@@ -32,7 +32,7 @@ pub struct Login {
     hasher: Hasher,
     guesses: Mutex<Guesses>,
     hours: Mutex<Hours>,
-    /// From which salts are made for users who have none; new in each process.
+    /// From which salts are made for users who have none.
     secret: [u8; 32],
 }
 
@@ -61,8 +61,8 @@ pub fn canonical(site: &Site, name: &str) -> String {
 }
 
 impl Login {
-    /// Starts the thread; it ends when this is dropped. Fails when the system grants no thread, or no
-    /// random octets.
+    /// Starts the thread; it ends when this is dropped. Its secret is new. Fails when the system grants no
+    /// thread, or no random octets.
     pub fn start() -> io::Result<Login> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|_| io::Error::other("no random octets"))?;
@@ -72,6 +72,12 @@ impl Login {
             hours: Mutex::default(),
             secret,
         })
+    }
+
+    /// The same with a secret that is kept: salts of users that there are not stay as they are, as those of
+    /// others do.
+    pub fn with_secret(self, secret: [u8; 32]) -> Login {
+        Login { secret, ..self }
     }
 
     /// The user whose password this is; none where there is no such user, or it is wrong, and both

@@ -13,13 +13,14 @@ mod letters;
 mod mailboxes;
 mod numbers;
 mod page;
+mod places;
 mod story;
 mod text;
 mod waiting;
 
 use crate::event::{Event, present, recent, tell};
 use crate::handoff::{Census, Hints};
-use crate::limits::{CENSUS_KEEP, HTTP_CONNECTIONS, MAILBOXES_SHOWN};
+use crate::limits::{CENSUS_KEEP, MAILBOXES_SHOWN};
 use crate::net::http::{self, Answer, Page, Request};
 use crate::net::peer::Peers;
 use crate::net::registry::Registry;
@@ -33,8 +34,8 @@ use mailboxes::MAIL;
 use nix::unistd::geteuid;
 use page::{TRACE, View};
 use percent_encoding::percent_decode_str;
+use places::Places;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Instant, SystemTime};
@@ -48,7 +49,7 @@ pub struct Metrics {
     queue: Queue,
     started: SystemTime,
     /// Connections at this moment.
-    open: AtomicUsize,
+    places: Arc<Places>,
     /// What the scheduler said last, and when it was asked.
     census: Mutex<Option<(Instant, Option<Census>)>>,
 }
@@ -73,9 +74,9 @@ impl Metrics {
         hints: Hints,
         queue: Queue,
     ) -> Metrics {
-        let (open, census) = (AtomicUsize::new(0), Mutex::new(None));
+        let (places, census) = (Arc::default(), Mutex::new(None));
         let started = SystemTime::now();
-        Metrics { disk, current, registry, hints, queue, started, open, census }
+        Metrics { disk, current, registry, hints, queue, started, places, census }
     }
 
     /// Somebody may ask from now on.
@@ -86,21 +87,29 @@ impl Metrics {
     /// Answers a connection in a thread of its own, or turns it away; never waits. `peers`: those who can
     /// be known; without them nobody is.
     pub fn admit(self: &Arc<Metrics>, stream: TcpStream, peers: Option<Arc<Peers>>) {
-        let place = Place(self.clone());
-        if self.open.fetch_add(1, Ordering::Relaxed) >= HTTP_CONNECTIONS {
+        let ends = stream.peer_addr().ok().zip(stream.local_addr().ok());
+        let stream = Arc::new(stream);
+        let client = ends.map(|(peer, _)| peer.ip().to_canonical());
+        let Some(place) = Places::enter(&self.places, client, &stream, Instant::now()) else {
             return http::turn_away(stream);
-        }
-        let builder = thread::Builder::new().name("metrics".to_owned());
+        };
+        let (metrics, builder) = (self.clone(), thread::Builder::new().name("metrics".to_owned()));
         let serve = move || {
-            let ends = stream.peer_addr().ok().zip(stream.local_addr().ok());
             let is_trusted = || {
                 let uid = peers.zip(ends).and_then(|(peers, (peer, own))| peers.uid(peer, own));
                 uid.is_some_and(|uid| uid == 0 || uid == geteuid().as_raw())
             };
-            let site = place.0.current.get();
-            let page = |request: &Request| place.0.answer(&site, request, is_trusted);
+            let site = metrics.current.get();
+            let page = |request: &Request| {
+                // What has been asked is answered; the client's own time begins again with the answer.
+                place.set_working(true);
+                let answer = metrics.answer(&site, request, is_trusted);
+                place.set_working(false);
+                answer
+            };
             // Who is gone or too slow has no log of its own: nothing came of it.
             let _ = http::answer(stream, site.config.hostname.as_str(), page);
+            drop(place);
         };
         if let Err(error) = builder.spawn(serve) {
             tell(&Event::Warning { what: &format!("no thread for listen.metrics: {error}") });
@@ -198,15 +207,6 @@ fn forbidden(site: &Site) -> Vec<u8> {
          <code>http://localhost:9025/</code> in your browser.</p></section>\n",
     );
     html.page(site.config.hostname.as_str(), "Only for root and the server's user", Html::default())
-}
-
-/// A connection that counts until this is dropped.
-struct Place(Arc<Metrics>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 #[cfg(test)]

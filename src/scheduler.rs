@@ -208,7 +208,7 @@ impl Scheduler {
                 self.look_at_rest();
                 let site = self.setting.site.clone();
                 let fits = |goal: &Goal| goal.is_of(&site, &domain, and_below);
-                self.board.flush(fits);
+                self.board.flush_for_client(fits, Timestamp::now());
             }
             Hint::FlushAll => {
                 // What could not be read before is meant as well.

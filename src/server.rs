@@ -20,7 +20,7 @@ mod spool;
 pub use entry::{bind, open};
 pub use spool::Spool;
 
-use fresh::fresh;
+use fresh::{fresh, fresh_for_session};
 
 use crate::conversation::bounds::Bounds;
 use crate::conversation::{House, converse};
@@ -37,10 +37,10 @@ use crate::metrics::Metrics;
 use crate::net::control::{self, Control};
 use crate::net::listener::{Listener, Service};
 use crate::net::pool::{Pool, panic_text, spawn_vital};
-use crate::net::registry::{Full, Registry, Ticket};
+use crate::net::registry::{Full, Registry, Standing, Ticket};
 use crate::net::stream::{TcpWire, Wire};
 use crate::pickup::{Call, Pickup};
-use crate::policy::Visitor;
+use crate::policy::{self, Visitor};
 use crate::scheduler::{self, Scheduler};
 use crate::site::{Current, Site};
 use crate::smtp::reply::Reply;
@@ -72,7 +72,7 @@ impl Server {
     /// Starts all threads; with sessions as soon as the queue can be written, whatever lies in it.
     /// Fails when the system grants no more threads.
     pub fn start(listeners: Vec<Listener>, site: Site, spool: Spool) -> io::Result<Server> {
-        let Spool { disk, queue, drops, spill, control, keys, lock } = spool;
+        let Spool { disk, queue, drops, spill, control, keys, login, lock } = spool;
         let (delivery, accepted) = bounded(DELIVERY_CHANNEL);
         let (delivered, to_clean) = bounded(TMP_CHANNEL);
         let (hints, heard) = Hints::new(HINTS);
@@ -125,12 +125,13 @@ impl Server {
             spill,
             queue,
             hints: hints.clone(),
-            login: Login::start()?,
+            login: Login::start()?.with_secret(login),
+            current: Some(current.clone()),
             bounds: Bounds::default(),
         });
         let pool = Pool::new(move |guest: Guest| guest.serve(&house));
         let metrics = Arc::new(metrics);
-        let entrance = Entrance { disk, current, registry, pool, hints, descriptors, metrics };
+        let entrance = Entrance { current, registry, pool, hints, descriptors, metrics };
         let (entrance, calls) = (Arc::new(entrance), calls.0);
         let mut server =
             Server { entrance, listeners: Vec::new(), threads: Vec::new(), calls, _lock: lock };
@@ -252,7 +253,6 @@ pub fn tell_flaws(site: &Site) {
 
 /// Where connections come in.
 struct Entrance {
-    disk: Arc<dyn Disk>,
     current: Arc<Current>,
     registry: Arc<Registry>,
     pool: Pool<Guest>,
@@ -266,7 +266,8 @@ struct Entrance {
 impl Entrance {
     /// Finds a place and a thread for a connection, or turns it away.
     fn admit(&self, stream: TcpStream, client: IpAddr, service: Service) {
-        let site = fresh(&self.current, &*self.disk);
+        // Files are read in the session's thread: nobody else waits for that.
+        let site = self.current.bare();
         let id = crate::id::session();
         // Replies go out whole; waiting for more to send with them would only delay them.
         let _ = stream.set_nodelay(true);
@@ -274,8 +275,14 @@ impl Entrance {
         tell(&Event::Connected { session: &id, client, service: &service.to_string() });
         let sessions = descriptors::sessions(&site.config, self.descriptors);
         let per_client = site.config.limit.sessions_per_client;
+        let standing = match service {
+            _ if policy::is_trusted(&site, client) => Standing::Known,
+            service if service.is_submission() => Standing::Unproven,
+            _ => Standing::Stranger,
+        };
         // Taken here and not in the session: threads are bounded by it as well.
-        let place = self.registry.enter(Some(stream.clone()), client, sessions, per_client);
+        let stream_there = Some(stream.clone());
+        let place = self.registry.enter(stream_there, client, standing, sessions, per_client);
         let ticket = match place {
             Ok(ticket) => ticket,
             Err(full) => {
@@ -330,6 +337,7 @@ struct Guest {
     visitor: Visitor,
     stream: Arc<TcpStream>,
     ticket: Ticket,
+    /// Without users and aliases.
     site: Arc<Site>,
 }
 
@@ -340,7 +348,12 @@ impl Guest {
         let session = visitor.id.as_str();
         // Whatever a panic leaves half done belongs to this session and is dropped with it.
         let mut wire = TcpWire::new(stream);
-        let talk = || converse(house, &site, &visitor, &ticket, &mut wire);
+        let talk = || {
+            if let Some(current) = &house.current {
+                fresh_for_session(current, &*house.disk);
+            }
+            converse(house, &site, &visitor, &ticket, &mut wire)
+        };
         let reason = catch_unwind(AssertUnwindSafe(talk)).unwrap_or_else(|panic| {
             tell(&Event::Panicked { session, what: &panic_text(&*panic) });
             let text = format!("{} local trouble, closing", site.config.hostname);

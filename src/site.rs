@@ -1,5 +1,5 @@
 //! What one (re)load gives: the configuration and the files it names, as one value that never
-//! changes. A reload makes a new [`Site`]; a session keeps the one it began with.
+//! changes. A reload makes a new [`Site`]; a session takes the one that holds for each transaction.
 
 use crate::config::{Config, DomainConfig, HostPort, SmarthostAuth, Tls};
 use crate::limits::{FIRST_USER_AGE, PAIR_LOOK, PAIR_SETTLE, PASSWORD_MAX};
@@ -15,6 +15,7 @@ use crate::store::users::Users;
 use nix::errno::Errno;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,8 +23,9 @@ use std::time::{Duration, Instant, SystemTime};
 #[derive(Clone, Debug)]
 pub struct Site {
     pub config: Config,
-    /// Of each domain of the configuration, in its order.
-    tables: Vec<Tables>,
+    /// Of each domain of the configuration, in its order. Shared, as they may be large: a site that differs
+    /// in something else has the same ones.
+    tables: Arc<Vec<Tables>>,
     /// Of each domain, whose mail the postmaster's is when nobody is named for it.
     first_users: Vec<Arc<FirstUser>>,
     /// What the files were when they were read.
@@ -87,7 +89,7 @@ impl Site {
         Ok((
             Site {
                 config,
-                tables,
+                tables: Arc::new(tables),
                 first_users,
                 stamps,
                 pair: None,
@@ -205,6 +207,12 @@ impl Site {
         Site { stamps: stamps.0, ..self.clone() }
     }
 
+    /// The same without users and aliases: what somebody holds who decides nothing by them now.
+    fn bare(&self) -> Site {
+        let tables = self.tables.iter().map(|_| Tables::default()).collect();
+        Site { tables: Arc::new(tables), ..self.clone() }
+    }
+
     /// A domain that is delivered here, with its users and aliases.
     pub fn domain(&self, name: &Domain) -> Option<Local<'_>> {
         self.domains().find(|local| local.config.name == *name)
@@ -212,7 +220,7 @@ impl Site {
 
     /// All of them, in the order they were written.
     pub fn domains(&self) -> impl Iterator<Item = Local<'_>> {
-        let pairs = self.config.domains.iter().zip(&self.tables).zip(&self.first_users);
+        let pairs = self.config.domains.iter().zip(&*self.tables).zip(&self.first_users);
         pairs.map(|((config, tables), first_user)| Local {
             config,
             users: tables.users.as_ref(),
@@ -224,20 +232,49 @@ impl Site {
 
 /// The site that holds now. Locked to clone or swap an `Arc`, never while a file is read.
 pub struct Current {
-    site: RwLock<Arc<Site>>,
+    site: RwLock<Held>,
     /// When certificate and key were looked at last.
     looked: Mutex<Instant>,
+    /// A session reads files that have changed.
+    is_reading: AtomicBool,
+}
+
+/// The right to read files for all sessions, until it is dropped.
+pub struct Turn<'a>(&'a AtomicBool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, SeqCst);
+    }
+}
+
+/// A site, and the same one without its tables.
+struct Held {
+    site: Arc<Site>,
+    bare: Arc<Site>,
+}
+
+impl Held {
+    fn new(site: Site) -> Held {
+        Held { bare: Arc::new(site.bare()), site: Arc::new(site) }
+    }
 }
 
 impl Current {
     /// What is put in its place later has the same secrets.
     pub fn new(site: Site) -> Arc<Current> {
-        let (site, looked) = (RwLock::new(Arc::new(site)), Mutex::new(Instant::now()));
-        Arc::new(Current { site, looked })
+        let (site, looked) = (RwLock::new(Held::new(site)), Mutex::new(Instant::now()));
+        Arc::new(Current { site, looked, is_reading: AtomicBool::new(false) })
     }
 
     pub fn get(&self) -> Arc<Site> {
-        self.site.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.site.read().unwrap_or_else(PoisonError::into_inner).site.clone()
+    }
+
+    /// The same without users and aliases, for who waits: old tables would stay in memory with each
+    /// session that says nothing for some minutes.
+    pub fn bare(&self) -> Arc<Site> {
+        self.site.read().unwrap_or_else(PoisonError::into_inner).bare.clone()
     }
 
     /// Whether it is time to look at certificate and key, which then counts as done: of all who ask in
@@ -251,20 +288,25 @@ impl Current {
         is_time
     }
 
+    /// None while somebody else has it.
+    pub fn turn_to_read(&self) -> Option<Turn<'_>> {
+        (!self.is_reading.swap(true, SeqCst)).then_some(Turn(&self.is_reading))
+    }
+
     /// A reload, which has read all anew but the secrets.
     pub fn replace(&self, site: Site) {
         let mut current = self.site.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(Site { keys: current.keys.clone(), ..site });
+        *current = Held::new(Site { keys: current.site.keys.clone(), ..site });
     }
 
     /// Replaces one site by another unless a reload was faster; gives the one that holds.
     pub fn exchange(&self, old: &Arc<Site>, new: Site) -> Arc<Site> {
         let mut current = self.site.write().unwrap_or_else(PoisonError::into_inner);
         // Whoever came meanwhile has read later than we have.
-        if Arc::ptr_eq(&current, old) {
-            *current = Arc::new(Site { keys: current.keys.clone(), ..new });
+        if Arc::ptr_eq(&current.site, old) {
+            *current = Held::new(Site { keys: current.site.keys.clone(), ..new });
         }
-        current.clone()
+        current.site.clone()
     }
 }
 

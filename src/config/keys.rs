@@ -280,10 +280,11 @@ fn trace(table: &mut Table) -> Read<Trace> {
 }
 
 fn timeout(table: &mut Table) -> Read<Timeout> {
-    // Zero would end every step before it began. The first three defaults are those of RFC 5321
+    // Zero would end every step before it began. The three defaults behind the first are those of RFC 5321
     // §4.5.3.2.7, §4.5.3.2.5 and §4.5.3.2.6.
     let mut read = |key, default| table.duration(key, SECOND..=DURATION_MAX, default);
     Ok(Timeout {
+        session: read("session", Duration::from_mins(10))?,
         command: read("command", Duration::from_mins(5))?,
         data: read("data", Duration::from_mins(3))?,
         r#final: read("final", Duration::from_mins(10))?,

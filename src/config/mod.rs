@@ -183,9 +183,11 @@ pub struct Trace {
     pub size: u64,
 }
 
-/// Each is for one step, never for a whole transaction (RFC 5321 §4.5.3.2).
+/// Each but the first is for one step, never for a whole transaction (RFC 5321 §4.5.3.2).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timeout {
+    /// For a stranger's session that brings no message.
+    pub session: Duration,
     pub command: Duration,
     pub data: Duration,
     pub r#final: Duration,

@@ -95,6 +95,7 @@ fn defaults() {
     assert_eq!(config.limit, limit);
     assert_eq!(config.trace, Trace { keep: minutes(30 * 24 * 60), size: 256 << 20 });
     let timeout = Timeout {
+        session: minutes(10),
         command: minutes(5),
         data: minutes(3),
         r#final: minutes(10),

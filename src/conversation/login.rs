@@ -65,6 +65,7 @@ impl Conversation<'_> {
         let (session, name) = (self.visitor.id.as_str(), user.to_string());
         tell(&Event::Authenticated { session, user: &name });
         self.visitor.user = Some(user);
+        self.ticket.set_known();
         self.session.authenticated()
     }
 

@@ -61,7 +61,7 @@ impl Conversation<'_> {
         self.note_message_id(message_id.as_deref());
         let (body, summary) = finished?;
         // A loop shows in the header only, so it is refused this late (RFC 5321 §6.3).
-        policy::message(self.site, &summary, self.targets.iter().filter_map(Target::here))?;
+        policy::message(&self.site, &summary, self.targets.iter().filter_map(Target::here))?;
         // Only what is wanted gets an id; a refusal is known by its session's.
         let id = crate::id::message();
         let size = body.size();
@@ -107,7 +107,7 @@ impl Conversation<'_> {
             return;
         }
         let House { disk, queue, hints, .. } = self.house;
-        let desk = Desk { site: self.site, disk: &**disk, queue };
+        let desk = Desk { site: &self.site, disk: &**disk, queue };
         // The mail is there, whatever becomes of the notice.
         let trouble = |error: &str| {
             let what = format!("no notice of success for {}: {error}", entry.id);
@@ -152,7 +152,7 @@ impl Conversation<'_> {
             queued: Timestamp::now(),
             session: self.visitor.id.clone(),
             sender: envelope.sender.clone(),
-            is_trusted: policy::is_known(self.site, &self.visitor),
+            is_trusted: policy::is_known(&self.site, &self.visitor),
             recipients: elsewhere.map(|target| target.addressee(envelope)).collect(),
             // Known when it is written.
             size: 0,

@@ -7,8 +7,13 @@ use std::time::Duration;
 /// Longest name of a file, in octets (NAME_MAX of Linux).
 const FILE_NAME_MAX: usize = 255;
 
-/// Connections at once, each with a thread; one more hears 503.
+/// Connections at once, each with a thread. For one more the oldest of those is closed whose request is not
+/// whole yet, or whose client does not read; where there is none, it hears 503.
 pub const HTTP_CONNECTIONS: usize = 8;
+
+/// The same from one address (IPv6: /64).
+pub const HTTP_CONNECTIONS_CLIENT: usize = 4;
+const _: () = assert!(HTTP_CONNECTIONS_CLIENT < HTTP_CONNECTIONS);
 
 /// Longest head of a request, its line and all fields, in octets. A browser sends less than 2 KiB.
 pub const HTTP_HEAD_MAX: usize = 8 * 1024;

@@ -58,13 +58,14 @@ const FORWARDED: [&str; 3] = ["Forwarded", "X-Forwarded-For", "Via"];
 
 /// Answers one request and ends the connection. `page`: what a request leads to. Fails where the client is too slow or gone; nobody is left to tell then.
 pub fn answer(
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     hostname: &str,
     page: impl FnOnce(&Request) -> Answer,
 ) -> io::Result<()> {
-    let mut socket = Socket::new(Arc::new(stream));
+    let mut socket = Socket::new(stream);
     let asked = read(&mut socket)?.and_then(|head| parse(&head, hostname));
     let octets = match asked {
+        Err(MISDIRECTED) => response(MISDIRECTED, Some(misdirected(hostname)), false),
         Err(status) => response(status, None, false),
         Ok(request) => match page(&request) {
             Answer::Missing => response(NOT_FOUND, None, request.is_head),
@@ -77,10 +78,20 @@ pub fn answer(
     Ok(())
 }
 
+/// Why another name than ours is refused, and which are not.
+fn misdirected(hostname: &str) -> Page {
+    let (code, words) = MISDIRECTED;
+    let body = format!(
+        "{code} {words}: the Host field of this request is not ours, so a page of somebody else's may have \
+         led a browser here. Ask by IP address, by localhost or by {hostname}.\n"
+    );
+    Page { kind: "text/plain; charset=utf-8", body: body.into_bytes() }
+}
+
 /// Tells a client that there is no place for it, without waiting for anything.
-pub fn turn_away(stream: TcpStream) {
+pub fn turn_away(stream: Arc<TcpStream>) {
     let octets = response(UNAVAILABLE, None, false);
-    let _ = Socket::new(Arc::new(stream)).write_now(&[io::IoSlice::new(&octets)]);
+    let _ = Socket::new(stream).write_now(&[io::IoSlice::new(&octets)]);
 }
 
 /// The head of a request, up to its empty line; what comes after it is of no interest.

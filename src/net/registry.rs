@@ -1,13 +1,17 @@
-//! Who is connected: bounds on sessions, and how waiting ones are woken when the server stops.
+//! Who is connected: bounds on sessions, how waiting ones are woken when the server stops, and which of them
+//! makes room when strangers have all the places that they may have.
+//!
+//! A tenth of the places is kept from strangers, so that a crowd of them keeps no user out.
 //!
 //! A session marks itself idle, looks whether the server is stopping, then reads. The stopper says
 //! that it is stopping, then ends the reading side of idle ones: whichever comes first, the session
 //! does not sleep through it.
 
+use crate::limits::{SESSIONS_KEPT, SESSIONS_LEAVING};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// All sessions of this process.
@@ -22,10 +26,32 @@ pub struct Registry {
 
 #[derive(Default)]
 struct Inner {
-    sessions: HashMap<u64, Arc<Presence>>,
+    sessions: HashMap<u64, Member>,
     /// Sessions of each; none is kept at zero, so it is no larger than `sessions`.
     clients: HashMap<IpAddr, usize>,
+    /// Of `sessions`, without those that leave.
+    strangers: usize,
+    /// Sessions that were told to go, and have not gone yet.
+    leaving: usize,
     next: u64,
+}
+
+/// A session as the registry counts it.
+struct Member {
+    presence: Arc<Presence>,
+    standing: Standing,
+    is_leaving: bool,
+}
+
+/// Whose session it is, as far as is known now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Of a host that sends mail, and of which nothing is known.
+    Stranger,
+    /// Where users log in, and nobody has yet.
+    Unproven,
+    /// Of a user, or of a client of `relay.networks`.
+    Known,
 }
 
 /// One session, as others may touch it.
@@ -34,6 +60,11 @@ pub struct Presence {
     /// Shared with the session, not cloned: a clone would be one more descriptor.
     stream: Option<Arc<TcpStream>>,
     idle: AtomicBool,
+    /// It was told to go.
+    leaving: AtomicBool,
+    /// Since when it waits for a command, in milliseconds since the process began to count, and one more;
+    /// 0: it does not.
+    waits_since: AtomicU64,
 }
 
 /// A place in the registry; dropping it leaves.
@@ -55,28 +86,34 @@ pub enum Full {
 
 impl Registry {
     /// A place for a new session, within these bounds. `client` counts as itself (IPv4) or with its
-    /// /64 (IPv6).
+    /// /64 (IPv6). Where its kind has no place left, the stranger that has waited longest for a command is
+    /// told to go, and the newcomer has its place at once.
     pub fn enter(
         self: &Arc<Registry>,
         stream: Option<Arc<TcpStream>>,
         client: IpAddr,
+        standing: Standing,
         sessions: usize,
         per_client: usize,
     ) -> Result<Ticket, Full> {
         let client = network(client);
         let mut inner = self.inner();
-        if inner.sessions.len() >= sessions {
-            return Err(Full::Sessions);
-        }
-        let count = inner.clients.entry(client).or_insert(0);
-        if *count >= per_client {
+        if inner.clients.get(&client).is_some_and(|count| *count >= per_client) {
             return Err(Full::Client);
         }
-        *count += 1;
+        let leaver = inner.make_room(standing, sessions)?;
+        *inner.clients.entry(client).or_insert(0) += 1;
         inner.next += 1;
         let key = inner.next;
-        let presence = Arc::new(Presence { stream, idle: AtomicBool::new(false) });
-        inner.sessions.insert(key, presence.clone());
+        let presence = Arc::new(Presence { stream, ..Presence::default() });
+        let member = Member { presence: presence.clone(), standing, is_leaving: false };
+        inner.sessions.insert(key, member);
+        inner.strangers += usize::from(standing == Standing::Stranger);
+        drop(inner);
+        // The system call is made without the lock.
+        if let Some(stream) = leaver.as_ref().and_then(|leaver| leaver.stream.as_ref()) {
+            let _ = stream.shutdown(Shutdown::Read);
+        }
         Ok(Ticket { registry: self.clone(), key, client, presence })
     }
 
@@ -119,7 +156,10 @@ impl Registry {
 
     fn wake(&self, who: impl Fn(&Presence) -> bool) {
         // The system calls are made without the lock.
-        let sessions: Vec<_> = self.inner().sessions.values().cloned().collect();
+        let inner = self.inner();
+        let sessions: Vec<_> =
+            inner.sessions.values().map(|member| member.presence.clone()).collect();
+        drop(inner);
         for presence in sessions.iter().filter(|presence| who(presence)) {
             if let Some(stream) = &presence.stream {
                 let _ = stream.shutdown(Shutdown::Read);
@@ -132,10 +172,79 @@ impl Registry {
     }
 }
 
+impl Inner {
+    /// Makes a place for one more, if there is none: gives the session that was told to go.
+    fn make_room(
+        &mut self,
+        standing: Standing,
+        sessions: usize,
+    ) -> Result<Option<Arc<Presence>>, Full> {
+        let staying = self.sessions.len() - self.leaving;
+        let share = sessions - sessions / SESSIONS_KEPT;
+        let is_full =
+            staying >= sessions || standing == Standing::Stranger && self.strangers >= share;
+        if !is_full {
+            return Ok(None);
+        }
+        if self.leaving >= SESSIONS_LEAVING {
+            return Err(Full::Sessions);
+        }
+        // For a user those who could be one make room too, where there is no stranger.
+        let kinds = match standing {
+            Standing::Stranger => &[Standing::Stranger][..],
+            Standing::Unproven | Standing::Known => &[Standing::Stranger, Standing::Unproven],
+        };
+        let longest = kinds.iter().find_map(|kind| self.longest_waiting(*kind));
+        let key = longest.ok_or(Full::Sessions)?;
+        let member = self.sessions.get_mut(&key).ok_or(Full::Sessions)?;
+        member.is_leaving = true;
+        member.presence.leaving.store(true, SeqCst);
+        let presence = member.presence.clone();
+        self.strangers -= usize::from(member.standing == Standing::Stranger);
+        self.leaving += 1;
+        Ok(Some(presence))
+    }
+
+    /// Outside of a transaction, or else inside one, between two commands.
+    fn longest_waiting(&self, standing: Standing) -> Option<u64> {
+        let waiting = self.sessions.iter().filter_map(|(key, member)| {
+            let since = member.presence.waits_since.load(Relaxed);
+            let is_one = member.standing == standing && !member.is_leaving && since > 0;
+            let is_busy = !member.presence.idle.load(SeqCst);
+            is_one.then_some((is_busy, since, *key))
+        });
+        waiting.min().map(|(_, _, key)| key)
+    }
+}
+
 impl Ticket {
     /// The session is about to wait for a command outside of a transaction (or no longer).
     pub fn set_idle(&self, idle: bool) {
         self.presence.idle.store(idle, SeqCst);
+    }
+
+    /// The session waits for a command, since then; or it does not. Only one that waits is ever told to go.
+    pub fn set_waiting(&self, since: Option<Instant>) {
+        let milliseconds = since.map(|since| {
+            let waited = since.saturating_duration_since(*BEGAN).as_millis();
+            u64::try_from(waited).unwrap_or(u64::MAX - 1) + 1
+        });
+        self.presence.waits_since.store(milliseconds.unwrap_or(0), Relaxed);
+    }
+
+    /// Its client is known from now on.
+    pub fn set_known(&self) {
+        let mut inner = self.registry.inner();
+        if let Some(member) = inner.sessions.get_mut(&self.key) {
+            let was = std::mem::replace(&mut member.standing, Standing::Known);
+            let counted = was == Standing::Stranger && !member.is_leaving;
+            inner.strangers -= usize::from(counted);
+        }
+    }
+
+    /// Whether its place is somebody else's.
+    pub fn is_leaving(&self) -> bool {
+        self.presence.leaving.load(SeqCst)
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -148,10 +257,19 @@ impl Ticket {
     }
 }
 
+/// From when on sessions count how long they wait.
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut inner = self.registry.inner();
-        inner.sessions.remove(&self.key);
+        if let Some(member) = inner.sessions.remove(&self.key) {
+            match (member.is_leaving, member.standing) {
+                (true, _) => inner.leaving -= 1,
+                (false, Standing::Stranger) => inner.strangers -= 1,
+                (false, Standing::Unproven | Standing::Known) => {}
+            }
+        }
         if let Some(count) = inner.clients.get_mut(&self.client) {
             *count -= 1;
             if *count == 0 {
@@ -181,15 +299,75 @@ mod tests {
     #[test]
     fn bounds() {
         let registry = Arc::new(Registry::default());
-        let enter = |client: &str| registry.enter(None, client.parse().unwrap(), 3, 2);
+        let enter =
+            |client: &str| registry.enter(None, client.parse().unwrap(), Standing::Stranger, 3, 2);
         let one = enter("2001:db8::1").unwrap();
         let _two = enter("2001:db8::ffff:2").unwrap();
         assert_eq!(enter("2001:db8::3").err(), Some(Full::Client));
         let _other = enter("192.0.2.1").unwrap();
+        // None of them waits for a command, so none is told to go.
         assert_eq!(enter("192.0.2.2").err(), Some(Full::Sessions));
         assert!(!registry.wait_empty(Duration::ZERO));
         drop(one);
         assert!(enter("2001:db8::3").is_ok());
         assert_eq!(registry.count(), 2);
+    }
+
+    #[test]
+    fn strangers_make_room_for_each_other_and_for_users() {
+        let registry = Arc::new(Registry::default());
+        let enter = |standing| {
+            let client = "192.0.2.1".parse().unwrap();
+            registry.enter(None, client, standing, 20, 100)
+        };
+        let began = Instant::now();
+        let waiting = |seconds| Some(began + Duration::from_secs(seconds));
+        // A tenth is kept from them.
+        let strangers: Vec<Ticket> = (0..18).map(|_| enter(Standing::Stranger).unwrap()).collect();
+        assert_eq!(enter(Standing::Stranger).err(), Some(Full::Sessions));
+        // The one that waits longest goes first, one inside a transaction after those that are not.
+        strangers[3].set_waiting(waiting(1));
+        for (index, seconds) in [(4, 5), (5, 4)] {
+            strangers[index].set_idle(true);
+            strangers[index].set_waiting(waiting(seconds));
+        }
+        let gone = |index: usize| strangers[index].is_leaving();
+        let mut newcomers = vec![enter(Standing::Stranger).unwrap()];
+        assert_eq!([3, 4, 5].map(gone), [false, false, true]);
+        newcomers.push(enter(Standing::Stranger).unwrap());
+        assert_eq!([3, 4, 5].map(gone), [false, true, true]);
+        // Users have the rest, and then what strangers have.
+        newcomers.extend((0..2).map(|_| enter(Standing::Unproven).unwrap()));
+        assert!(!gone(3));
+        newcomers.push(enter(Standing::Unproven).unwrap());
+        assert!(gone(3));
+        assert_eq!(enter(Standing::Unproven).err(), Some(Full::Sessions));
+        // One that has not logged in makes room for another that may; one that has does not.
+        let [first, second] = [&newcomers[2], &newcomers[3]];
+        first.set_waiting(waiting(0));
+        second.set_waiting(waiting(0));
+        first.set_known();
+        newcomers.push(enter(Standing::Unproven).unwrap());
+        assert_eq!([2, 3].map(|index| newcomers[index].is_leaving()), [false, true]);
+        drop((strangers, newcomers));
+        let inner = registry.inner();
+        assert_eq!((inner.sessions.len(), inner.strangers, inner.leaving), (0, 0, 0));
+    }
+
+    #[test]
+    fn those_that_were_told_to_go_are_bounded() {
+        let registry = Arc::new(Registry::default());
+        let sessions = 2 * SESSIONS_LEAVING;
+        let share = sessions - sessions / SESSIONS_KEPT;
+        let client = "192.0.2.1".parse().unwrap();
+        let enter = || {
+            let ticket = registry.enter(None, client, Standing::Stranger, sessions, 1000);
+            ticket.inspect(|ticket| ticket.set_waiting(Some(Instant::now())))
+        };
+        let tickets: Vec<Ticket> =
+            (0..share + SESSIONS_LEAVING).map(|_| enter().unwrap()).collect();
+        assert_eq!(enter().err(), Some(Full::Sessions));
+        drop(tickets);
+        assert!(enter().is_ok());
     }
 }

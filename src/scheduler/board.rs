@@ -11,7 +11,7 @@ mod tests;
 use super::due::{AT_ONCE, later, wait};
 use super::plan::{Goal, Part, Seen};
 use crate::handoff::Census;
-use crate::limits::RELAY_SLOW;
+use crate::limits::{ETRN_AGAIN, RELAY_SLOW};
 use jiff::Timestamp;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -67,6 +67,8 @@ struct Slot {
     tried: Timestamp,
     /// Left alone until then.
     until: Timestamp,
+    /// Clients may ask for it again from then on.
+    askable: Timestamp,
     because: String,
     /// When it stands on an agenda, and on which.
     entry: Option<(Timestamp, Class)>,
@@ -284,7 +286,9 @@ impl Board {
 
     /// The clock was set: what is left alone is so no longer, as nobody knows until when.
     pub fn forgive(&mut self) {
-        self.slots.values_mut().for_each(|slot| slot.until = AT_ONCE);
+        for slot in self.slots.values_mut() {
+            (slot.until, slot.askable) = (AT_ONCE, AT_ONCE);
+        }
     }
 
     /// Everything that fits is due at once, and no such goal is left alone any more.
@@ -300,6 +304,19 @@ impl Board {
             self.redate(&goal, ids, Timestamp::UNIX_EPOCH);
         }
         count
+    }
+
+    /// The same when a client asks for it (ETRN): once in [`ETRN_AGAIN`] for each goal, or one that asks in
+    /// a loop would make us call a host in a loop, whatever backs off.
+    pub fn flush_for_client(&mut self, fits: impl Fn(&Goal) -> bool, now: Timestamp) -> usize {
+        let mut goals = HashSet::new();
+        for (goal, slot) in self.slots.iter_mut().filter(|(goal, _)| fits(goal)) {
+            if slot.askable <= now {
+                slot.askable = later(now, ETRN_AGAIN);
+                goals.insert(goal.clone());
+            }
+        }
+        self.flush(|goal| goals.contains(goal))
     }
 
     /// Somebody answered: what was only put off goes now.
@@ -452,6 +469,7 @@ impl Slot {
             seen: None,
             tried: AT_ONCE,
             until: AT_ONCE,
+            askable: AT_ONCE,
             because: String::new(),
             entry: None,
         }

@@ -20,6 +20,15 @@ pub fn fresh(current: &Current, disk: &dyn Disk) -> Arc<Site> {
     }
 }
 
+/// The same for a session that begins. While another session does so this one goes on with what there is, and
+/// takes what comes of it for its next transaction: large tables take a second to read, and reading them twice
+/// at once takes twice the memory.
+pub fn fresh_for_session(current: &Current, disk: &dyn Disk) {
+    if let Some(_turn) = current.turn_to_read() {
+        fresh(current, disk);
+    }
+}
+
 /// The site, with a certificate that somebody has renewed. One that cannot work is told once, and the
 /// old one stays until the files change again.
 fn fresh_pair(current: &Current, site: Arc<Site>, now: SystemTime) -> Arc<Site> {

@@ -1,7 +1,7 @@
 //! The spool as a server needs it: its directories, its lock, and what crashes left cleared away.
 
 use crate::event::{Event, tell};
-use crate::mail::srs::Keys;
+use crate::mail::srs::{Keys, Secret};
 use crate::net::control::Control;
 use crate::store::disk::{Disk, Doing, StoreError};
 use crate::store::drop::Drops;
@@ -25,6 +25,8 @@ pub struct Spool {
     pub control: Option<Control>,
     /// The secrets of SRS, made at the first start.
     pub keys: Arc<Keys>,
+    /// From which salts are made for users that there are not.
+    pub login: Secret,
     /// Held as long as anybody here writes into the spool.
     pub lock: SpoolLock,
 }
@@ -44,11 +46,13 @@ impl Spool {
         let spill = spill(&*disk, path).map_err(failed)?;
         let drops = drops(&disk, path, &queue).map_err(failed)?;
         let keys = secret::load_or_make(&*disk, path).map_err(|error| error.to_string())?;
+        let login = secret::load_or_make_login(&*disk, path).map_err(|error| error.to_string())?;
         let control = Control::bind(path).map_err(|error| {
             let what = format!("commands cannot reach this server at once: {error}");
             tell(&Event::Warning { what: &what });
         });
-        Ok(Spool { disk, queue, drops, spill, control: control.ok(), keys: Arc::new(keys), lock })
+        let (control, keys) = (control.ok(), Arc::new(keys));
+        Ok(Spool { disk, queue, drops, spill, control, keys, login, lock })
     }
 }
 

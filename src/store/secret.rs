@@ -1,5 +1,6 @@
-//! The file of SRS secrets, `spool/srs.secret`: 64 hexadecimal digits a line, the first line signs, the
-//! others only verify. Made at the first start with one line, mode 0600; whoever wants a new secret
+//! Secrets that are kept in the spool: those of SRS, `srs.secret`, and the one from which salts are made for
+//! users that there are not, `login.secret`, so that a restart does not show which these are. 64 hexadecimal digits a line, the first line signs, the
+//! others only verify. Made at the first start with one line, mode 0600; whoever wants a new SRS secret
 //! puts a line on top, and takes the old one out when its addresses are too old anyway.
 //!
 //! It is never replaced: a new secret would refuse every bounce that is under way, so a file that
@@ -13,6 +14,24 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+/// One of the files.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    name: &'static str,
+    /// What comes of a new secret.
+    cost: Cost,
+}
+
+/// What is lost with a secret.
+#[derive(Clone, Copy, Debug)]
+pub enum Cost {
+    Bounces,
+    Salts,
+}
+
+const SRS: Kind = Kind { name: "srs.secret", cost: Cost::Bounces };
+const LOGIN: Kind = Kind { name: "login.secret", cost: Cost::Salts };
+
 /// Why there are no secrets.
 #[derive(Debug)]
 pub enum SecretError {
@@ -21,6 +40,8 @@ pub enum SecretError {
         path: PathBuf,
         line: Option<usize>,
         what: &'static str,
+        /// What removing the file costs.
+        cost: Cost,
     },
     /// The system gave no random octets.
     NoRandomness,
@@ -31,7 +52,7 @@ pub enum SecretError {
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SecretError::Damaged { path, line, what } => {
+            SecretError::Damaged { path, line, what, cost } => {
                 write!(f, "{}:", path.display())?;
                 if let Some(line) = line {
                     write!(f, "{line}:")?;
@@ -39,12 +60,20 @@ impl fmt::Display for SecretError {
                 write!(
                     f,
                     " {what}; restore it from a backup, or remove it: the next start makes a new \
-                     secret, and bounces to what was sent on in the last {SRS_VALID_DAYS} days are \
-                     refused"
-                )
+                     secret, and "
+                )?;
+                match cost {
+                    Cost::Bounces => write!(
+                        f,
+                        "bounces to what was sent on in the last {SRS_VALID_DAYS} days are refused"
+                    ),
+                    Cost::Salts => f.write_str(
+                        "who has asked before for users that there are not can tell them by it",
+                    ),
+                }
             }
             SecretError::NoRandomness => {
-                f.write_str("the system gives no random octets for the SRS secret; try again")
+                f.write_str("the system gives no random octets for a secret; try again")
             }
             SecretError::Disk(error) => error.fmt(f),
         }
@@ -66,40 +95,53 @@ impl From<StoreError> for SecretError {
     }
 }
 
-/// Reads the secrets of a spool, and makes them where there is no file. Several processes may do so
+/// Reads the SRS secrets of a spool, and makes them where there is no file. Several processes may do so
 /// at once: all get the same.
 pub fn load_or_make(disk: &dyn Disk, spool: &Path) -> Result<Keys, SecretError> {
-    let path = spool.join("srs.secret");
+    secrets(disk, spool, SRS).map(|(newest, older)| Keys::new(&newest, &older))
+}
+
+/// The same of the secret for logins.
+pub fn load_or_make_login(disk: &dyn Disk, spool: &Path) -> Result<Secret, SecretError> {
+    secrets(disk, spool, LOGIN).map(|(secret, _)| secret)
+}
+
+fn secrets(disk: &dyn Disk, spool: &Path, kind: Kind) -> Result<Secrets, SecretError> {
+    let path = spool.join(kind.name);
     match disk.open(&path) {
-        Ok(file) => read(&*file, &path),
+        Ok(file) => read(&*file, &path, kind),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            make(disk, spool, &path)?;
+            make(disk, spool, kind)?;
             // What lies there now, whoever was first.
-            read(&*disk.open(&path).doing("open", &path)?, &path)
+            read(&*disk.open(&path).doing("open", &path)?, &path, kind)
         }
         Err(error) => Err(error).doing("open", &path)?,
     }
 }
 
-/// Reads the secrets of a spool; none where no server has made them yet.
+/// Reads the SRS secrets of a spool; none where no server has made them yet.
 pub fn load(disk: &dyn Disk, spool: &Path) -> Result<Option<Keys>, SecretError> {
-    let path = spool.join("srs.secret");
+    let path = spool.join(SRS.name);
     match disk.open(&path) {
-        Ok(file) => read(&*file, &path).map(Some),
+        Ok(file) => {
+            let (newest, older) = read(&*file, &path, SRS)?;
+            Ok(Some(Keys::new(&newest, &older)))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).doing("open", &path)?,
     }
 }
 
 /// Puts a whole file there, or none: it gets its name after its content is durable.
-fn make(disk: &dyn Disk, spool: &Path, path: &Path) -> Result<(), SecretError> {
+fn make(disk: &dyn Disk, spool: &Path, kind: Kind) -> Result<(), SecretError> {
+    let path = &spool.join(kind.name);
     let mut secret: Secret = [0; SRS_KEY_OCTETS];
     getrandom::fill(&mut secret).map_err(|_| SecretError::NoRandomness)?;
     let mut text: String = secret.iter().map(|octet| format!("{octet:02x}")).collect();
     text.push('\n');
     let tmp = spool.join("tmp");
     make_with_parents(disk, &tmp)?;
-    let draft = Draft { disk, path: tmp.join(format!("srs.secret.{}", crate::id::message())) };
+    let draft = Draft { disk, path: tmp.join(format!("{}.{}", kind.name, crate::id::message())) };
     let file = disk.create(&draft.path).doing("create", &draft.path)?;
     file.append(text.as_bytes()).doing("write", &draft.path)?;
     file.sync().doing("sync", &draft.path)?;
@@ -126,12 +168,16 @@ impl Drop for Draft<'_> {
     }
 }
 
-fn read(file: &dyn DiskFile, path: &Path) -> Result<Keys, SecretError> {
+/// The newest one, and those before it.
+type Secrets = (Secret, Vec<Secret>);
+
+fn read(file: &dyn DiskFile, path: &Path, kind: Kind) -> Result<Secrets, SecretError> {
     let octets = read_bounded(file).doing("read", path)?;
     parse(&octets).map_err(|(line, what)| SecretError::Damaged {
         path: path.to_owned(),
         line,
         what,
+        cost: kind.cost,
     })
 }
 
@@ -151,9 +197,9 @@ fn read_bounded(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
 
 /// Empty lines are let pass, as editors leave them. A line of another length is not: it may be what
 /// is left of a secret.
-fn parse(octets: &[u8]) -> Result<Keys, (Option<usize>, &'static str)> {
+fn parse(octets: &[u8]) -> Result<Secrets, (Option<usize>, &'static str)> {
     if octets.len() > SRS_SECRET_MAX {
-        return Err((None, "it is too long for a file of SRS secrets"));
+        return Err((None, "it is too long for a file of secrets"));
     }
     let mut secrets = Vec::new();
     for (index, line) in octets.split(|octet| *octet == b'\n').enumerate() {
@@ -167,9 +213,9 @@ fn parse(octets: &[u8]) -> Result<Keys, (Option<usize>, &'static str)> {
         }
     }
     match secrets.as_slice() {
-        [] => Err((None, "it is empty and should hold the SRS secret")),
+        [] => Err((None, "it is empty and should hold a secret")),
         all if all.len() > SRS_KEYS_MAX => Err((None, "it has more than 8 secrets")),
-        [newest, older @ ..] => Ok(Keys::new(newest, older)),
+        [newest, older @ ..] => Ok((*newest, older.to_vec())),
     }
 }
 
@@ -228,6 +274,20 @@ mod tests {
         assert_eq!(load(&disk).unwrap(), first);
         assert_eq!(disk.files(), files);
         assert_ne!(load(&other).unwrap(), first);
+    }
+
+    #[test]
+    fn the_secret_for_logins_is_another_and_stays() {
+        let disk = MemoryDisk::new();
+        load(&disk).unwrap();
+        let secret = load_or_make_login(&disk, Path::new(SPOOL)).unwrap();
+        assert_eq!(load_or_make_login(&disk, Path::new(SPOOL)).unwrap(), secret);
+        let files = disk.files();
+        assert!(files.len() == 2 && files[0].1 != files[1].1, "{files:?}");
+        let path = Path::new("/a/spool/login.secret");
+        disk.put(path, b"x\n", SystemTime::now());
+        let error = load_or_make_login(&disk, Path::new(SPOOL)).unwrap_err().to_string();
+        assert!(error.contains("login.secret:1: a secret is 64") && !error.contains("bounces"));
     }
 
     #[test]

@@ -4,16 +4,19 @@
 use crate::room::Room;
 use crate::support::{Place, config, text};
 use base64ct::{Base64, Encoding};
+use facteur::config::Config;
 use facteur::mail::address::Domain;
 use facteur::net::listener::Service;
 use facteur::net::stream::Wire;
 use facteur::net::tls::{Protection, Side};
+use facteur::site::{Current, Site};
 use facteur::smtp::auth::client::Login;
 use facteur::smtp::auth::{Bindings, Mechanism, decode, encode};
 use facteur::smtp::session::{Session, Settings};
 use facteur::store::password::{Scheme, make};
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A site with these users, and one domain.
@@ -274,4 +277,57 @@ fn a_client_of_relay_networks_is_slowed_by_user() {
     assert!(codes[2..] == ["235"] && time < second, "{codes:?} {time:?}");
     let (codes, time) = session(&["EHLO c", &plain("ann", "x")]);
     assert!(codes[2..] == ["235"] && time >= second, "{codes:?} {time:?}");
+}
+
+/// A client that counts, each time it is waited for, who else holds the site.
+struct Counter<'a> {
+    client: Client,
+    current: &'a Current,
+    counts: Vec<usize>,
+}
+
+impl Wire for Counter<'_> {
+    fn read(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<usize> {
+        let site = self.current.get();
+        // Beside the one that holds it, and this one.
+        self.counts.push(Arc::strong_count(&site) - 2);
+        drop(site);
+        self.client.read(buffer, deadline)
+    }
+
+    fn write_all(&mut self, octets: &[u8], deadline: Instant) -> io::Result<()> {
+        self.client.write_all(octets, deadline)
+    }
+
+    fn is_early(&mut self) -> bool {
+        false
+    }
+
+    fn secure(&mut self, side: Side<'_>, deadline: Instant) -> io::Result<Protection> {
+        self.client.secure(side, deadline)
+    }
+
+    fn bindings(&self) -> Option<Bindings> {
+        self.client.bindings()
+    }
+
+    fn finish(&mut self) {}
+}
+
+/// Old tables go with the last transaction that has begun with them, whoever is still connected.
+#[test]
+fn a_session_that_waits_holds_no_users_and_no_aliases() {
+    let place = Place::new();
+    let mut room = room(&place, "ann:{PLAIN}x\n", "");
+    let config = config("").replace("any_user = true", "users = \"users\"");
+    let config = Config::parse(&config, &place.at("facteur.toml")).unwrap();
+    let current = Current::new(Site::read(config).unwrap().0);
+    room.follow(&current);
+    let says = ["EHLO c", "AUTH PLAIN AGFubgB4", "MAIL FROM:<ann@mx.test>", "RSET", "QUIT"];
+    let client = Client::new(&says, None);
+    let mut counter = Counter { client, current: &current, counts: Vec::new() };
+    room.talk_by("192.0.2.1", Service::Submission, &mut counter);
+    assert!(text(&counter.client.out).contains("235 2.7.0"));
+    // Only inside the transaction.
+    assert_eq!(counter.counts, [0, 0, 0, 1, 0]);
 }

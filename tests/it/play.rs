@@ -44,7 +44,7 @@ use facteur::handoff::Hints;
 use facteur::login::Login;
 use facteur::mail::srs::Keys;
 use facteur::net::listener::Service;
-use facteur::net::registry::Registry;
+use facteur::net::registry::{Registry, Standing};
 use facteur::net::stream::Wire;
 use facteur::net::tls::{Protection, Side};
 use facteur::policy::Visitor;
@@ -294,11 +294,22 @@ impl Dialog {
         let heralds = Heralds::new(delivered, hints.clone());
         let (budget, spill) = (Budget::new(1 << 20), "/".into());
         let (login, bounds) = (Login::start().unwrap(), Bounds::default());
-        let house =
-            House { disk, post: Some(post), delivery, budget, spill, queue, hints, login, bounds };
+        let house = House {
+            disk,
+            post: Some(post),
+            delivery,
+            budget,
+            spill,
+            queue,
+            hints,
+            login,
+            bounds,
+            current: None,
+        };
         let (id, client, service) = ("s0123456789abc".to_owned(), self.client, self.service);
         let visitor = Visitor { id, client, service, user: None };
-        let ticket = Arc::new(Registry::default()).enter(None, self.client, 1, 1).unwrap();
+        let ticket =
+            Arc::new(Registry::default()).enter(None, self.client, Standing::Known, 1, 1).unwrap();
         let mut script = Script::new(&self.steps, pace, self.said(), self.clear(), self.is_early());
         script.tls = self.tls;
         thread::scope(|scope| {

@@ -14,11 +14,11 @@ use facteur::limits::MEMORY_BODIES_MAX;
 use facteur::login::Login;
 use facteur::mail::srs::{Keys, Secret};
 use facteur::net::listener::Service;
-use facteur::net::registry::Registry;
+use facteur::net::registry::{Registry, Standing};
 use facteur::net::stream::Wire;
 use facteur::net::tls::{Protection, Side};
 use facteur::policy::Visitor;
-use facteur::site::Site;
+use facteur::site::{Current, Site};
 use facteur::store::body::Budget;
 use facteur::store::entry::Entry;
 use facteur::store::memory::MemoryDisk;
@@ -70,6 +70,7 @@ impl Room {
             queue,
             hints,
             login: Login::start().unwrap(),
+            current: None,
             bounds: Bounds::default(),
         };
         Room {
@@ -92,6 +93,11 @@ impl Room {
     /// From now on sessions are bound by these.
     pub fn bind(&mut self, bounds: Bounds) {
         self.house.as_mut().unwrap().bounds = bounds;
+    }
+
+    /// From now on sessions take the site that holds from there.
+    pub fn follow(&mut self, current: &Arc<Current>) {
+        self.house.as_mut().unwrap().current = Some(current.clone());
     }
 
     /// From now on messages are delivered, first all that wait, as one batch.
@@ -120,7 +126,7 @@ impl Room {
     pub fn talk_by(&self, client: &str, service: Service, wire: &mut dyn Wire) {
         let client = client.parse().unwrap();
         let registry = Arc::new(Registry::default());
-        let ticket = registry.enter(None, client, 1, 1).unwrap();
+        let ticket = registry.enter(None, client, Standing::Known, 1, 1).unwrap();
         let visitor = Visitor { id: facteur::id::session(), client, service, user: None };
         converse(self.house(), &self.site, &visitor, &ticket, wire);
     }

@@ -13,7 +13,7 @@ use crate::limits::MEMORY_BODIES_MAX;
 use crate::login::Login;
 use crate::mail::address::{ForwardPath, ReversePath};
 use crate::net::listener::Service;
-use crate::net::registry::Registry;
+use crate::net::registry::{Registry, Standing};
 use crate::net::stream::Wire;
 use crate::net::tls::{Protection, Side};
 use crate::policy::Visitor;
@@ -106,6 +106,7 @@ impl Stage {
             queue,
             hints,
             login: Login::start()?,
+            current: None,
             bounds: Bounds::default(),
         };
         Ok(Stage { house, registry: Arc::default(), _heard: heard })
@@ -114,7 +115,7 @@ impl Stage {
     /// Says all that a client has to say; gives the first reply that is no.
     pub fn play(&self, letter: &Letter, site: &Arc<Site>) -> Option<Refusal> {
         let Letter { client, .. } = *letter;
-        let Ok(ticket) = self.registry.enter(None, client, 1, 1) else {
+        let Ok(ticket) = self.registry.enter(None, client, Standing::Known, 1, 1) else {
             return Some(Refusal { command: "", code: 421, text: "4.3.2 too many".to_owned() });
         };
         let (id, service) = (SESSION.to_owned(), Service::Smtp);

@@ -13,7 +13,7 @@ use crate::login::Login;
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::repair::{Header, HeaderTooLong};
 use crate::net::listener::Service;
-use crate::net::registry::Registry;
+use crate::net::registry::{Registry, Standing};
 use crate::net::stdio::Stdio;
 use crate::policy::Visitor;
 use crate::smtp::reply::Reply;
@@ -48,11 +48,12 @@ pub fn run(caller: &Caller) -> Result<(), Refusal> {
         hints,
         login: Login::start()
             .map_err(|error| Refusal::new(Status::System, format!("no thread: {error}")))?,
+        current: None,
         bounds: Bounds::default(),
     };
     let (id, service) = (crate::id::session(), Service::Smtp);
     let visitor = Visitor { id, client: CLIENT, service, user: None };
-    let ticket = Arc::new(Registry::default()).enter(None, CLIENT, 1, 1);
+    let ticket = Arc::new(Registry::default()).enter(None, CLIENT, Standing::Known, 1, 1);
     let full = |_| Refusal::new(Status::Later, "no session can begin");
     let ticket = ticket.map_err(full)?;
     thread::scope(|scope| {

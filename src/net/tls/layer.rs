@@ -14,6 +14,9 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// What is said of one that has not sent a single octet of TLS in time.
+pub const SILENT: &str = "the other side was silent and sent no ClientHello";
+
 /// The state of one connection, over a [`Socket`] that is passed in.
 pub struct Layer {
     connection: Connection,
@@ -49,13 +52,19 @@ impl Layer {
         socket: &mut Socket,
         deadline: Instant,
     ) -> io::Result<()> {
+        let mut has_spoken = false;
         loop {
             self.flush(socket, deadline)?;
             if !self.connection.is_handshaking() {
                 return Ok(());
             }
-            if self.take(socket, deadline)? == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
+            match self.take(socket, deadline) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(_) => has_spoken = true,
+                Err(error) if error.kind() == ErrorKind::TimedOut && !has_spoken => {
+                    return Err(io::Error::new(ErrorKind::TimedOut, SILENT));
+                }
+                Err(error) => return Err(error),
             }
             self.told(socket)?;
         }

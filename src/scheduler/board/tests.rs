@@ -425,3 +425,21 @@ fn a_flush_is_also_for_what_is_under_way() {
     board.done(&one, &to, missed(), Some((at(400), at(9999))), at(2));
     assert_eq!(board.next(at(2)), None);
 }
+
+#[test]
+fn a_client_that_asks_again_and_again_makes_no_further_attempts() {
+    let mut board = board(1);
+    let (one, to, _) = board.next(at(0)).unwrap();
+    board.done(&one, &to, missed(), Some((at(400), at(9999))), at(1));
+    // The host was away and says that it is back: asked at once, in spite of its hold.
+    assert_eq!(board.flush_for_client(|_| true, at(2)), 1);
+    assert_eq!(board.next(at(2)).unwrap().2, Order::Attempt);
+    // While that is under way, and after it has failed, the hold counts.
+    assert_eq!(board.flush_for_client(|_| true, at(3)), 0);
+    board.done(&one, &to, missed(), Some((at(900), at(9999))), at(4));
+    assert_eq!(board.flush_for_client(|_| true, at(5)), 0);
+    assert_eq!(board.next(at(5)), None);
+    let later = 2 + ETRN_AGAIN.as_secs() as i64;
+    assert_eq!(board.flush_for_client(|_| true, at(later)), 1);
+    assert_eq!(board.next(at(later)).unwrap().2, Order::Attempt);
+}

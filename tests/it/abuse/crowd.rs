@@ -6,7 +6,8 @@ use crate::servers::Binary;
 use crate::support::{Place, config, files, skip, until};
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Some of the 127/8, each a client of its own.
 fn address(number: usize) -> IpAddr {
@@ -89,20 +90,111 @@ fn one_more_than_a_client_may_have() {
     server.stop();
 }
 
+/// Strangers have nine places of ten. Whoever comes then takes the place of the one that says nothing for
+/// the longest time, and users have the rest.
+#[test]
+fn strangers_that_hold_all_places_make_room() {
+    let place = Place::new();
+    let more = "[limit]\nsessions = 100\n[relay]\nnetworks = [\"127.99.0.0/16\"]";
+    let config = config(more).replacen("[domain", "submission = [\"127.0.0.1:0\"]\n[domain", 1);
+    let server = Binary::serve(&place, &config);
+    let submission = server.wait_for(&["listening service=submission "]);
+    let submission = crate::servers::value(&submission, "address").unwrap().parse().unwrap();
+    let mut crowd: Vec<_> = (0..90)
+        .map(|number| {
+            let (banner, stream) = greeted(address(number), &server);
+            assert!(banner.starts_with("220 "), "session {number}: {banner:?}");
+            Client::of(stream)
+        })
+        .collect();
+    // Each but the first has said something since, and one is about to send mail.
+    for client in &mut crowd[1..] {
+        client.expect("EHLO client.test", "250");
+    }
+    crowd[1].expect("MAIL FROM:<a@client.test>", "250 ");
+    let began = Instant::now();
+    for number in 0..20 {
+        let (banner, stream) = greeted(address(1000 + number), &server);
+        assert!(banner.starts_with("220 "), "newcomer {number}: {banner:?}");
+        crowd.push(Client::of(stream));
+    }
+    let each = began.elapsed() / 20;
+    at_most("sessions = 100: a stranger for another", each.as_millis() as u64, 200, "ms");
+    for number in (0..21).filter(|number| *number != 1) {
+        let last = crowd[number].expect_last("421 4.3.2 ");
+        assert!(last.contains(" [s"), "{last}");
+    }
+    crowd[1].expect("RCPT TO:<ann@mx.test>", "250 ");
+    crowd[21].expect("NOOP", "250 ");
+    // Users, and those who send by us, have their own.
+    let _users: Vec<Client> = (0..5).map(|_| Client::greeted(submission)).collect();
+    let known = "127.99.0.1".parse().unwrap();
+    let _known: Vec<_> = (0..5)
+        .map(|_| {
+            let (banner, stream) = greeted(known, &server);
+            assert!(banner.starts_with("220 "), "{banner:?}");
+            stream
+        })
+        .collect();
+    crowd[22].expect("NOOP", "250 ");
+    server.wait_for(&["disconnected ", "made room for another client"]);
+    server.stop();
+}
+
+/// One that does not wait for us, but we for its message, is not sent away.
 #[test]
 fn one_more_than_there_may_be() {
     let place = Place::new();
-    let server = Binary::serve(&place, &config("[limit]\nsessions = 100"));
-    let crowd: Vec<_> = (0..100).map(|number| greeted(address(number), &server)).collect();
-    assert!(crowd.iter().all(|(banner, _)| banner.starts_with("220 ")));
+    let server = Binary::serve(&place, &config("[limit]\nsessions = 20"));
+    let crowd: Vec<_> = (0..18)
+        .map(|number| {
+            let mut client = Client::of(connect_from(address(number), server.address));
+            client.reply();
+            client.expect("EHLO client.test", "250");
+            client.expect("MAIL FROM:<a@client.test>", "250 ");
+            client.expect("RCPT TO:<ann@mx.test>", "250 ");
+            client.expect("DATA", "354 ");
+            client
+        })
+        .collect();
     let began = Instant::now();
     for number in 0..100 {
         let (banner, _) = greeted(address(1000 + number), &server);
         assert!(banner.starts_with("421 4.3.2 "), "{banner:?}");
     }
     let each = began.elapsed() / 100;
-    at_most("sessions = 100: 421 4.3.2 to one more", each.as_millis() as u64, 50, "ms");
+    at_most("sessions = 20: 421 4.3.2 to one more", each.as_millis() as u64, 50, "ms");
     drop(crowd);
     until("there is a place again", || greeted(address(0), &server).0.starts_with("220 "));
+    server.stop();
+}
+
+/// `timeout.session`: a NOOP does not prolong it, a message does, and who is known has all the time.
+#[test]
+fn a_stranger_that_brings_no_message_is_sent_away() {
+    let place = Place::new();
+    let time = Duration::from_secs(3);
+    let more = "[timeout]\nsession = \"3s\"\n[relay]\nnetworks = [\"127.99.0.0/16\"]";
+    let server = Binary::serve(&place, &config(more));
+    let client = |own: IpAddr| {
+        let mut client = Client::of(connect_from(own, server.address));
+        client.reply();
+        client.expect("EHLO client.test", "250");
+        client
+    };
+    let began = Instant::now();
+    let mut known = client("127.99.0.1".parse().unwrap());
+    let [mut idle, mut busy] = [0, 1].map(|number| client(address(number)));
+    thread::sleep(time / 2);
+    idle.expect("NOOP", "250 ");
+    busy.delivered(&["ann@mx.test"], MAIL);
+    let brought = Instant::now();
+    idle.expect("MAIL FROM:<a@client.test>", "250 ");
+    idle.expect_last("421 4.4.2 ");
+    assert!(began.elapsed() >= time && began.elapsed() < time + time / 2 + time);
+    busy.expect_last("421 4.4.2 ");
+    assert!(brought.elapsed() >= time - Duration::from_millis(100));
+    known.expect("NOOP", "250 ");
+    server.wait_for(&["disconnected ", "reason=timeout"]);
     server.stop();
 }

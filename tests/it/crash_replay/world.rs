@@ -20,7 +20,7 @@ use facteur::mail::address::{Domain, Mailbox, ReversePath};
 use facteur::mail::envelope::{BodyType, Sender as From};
 use facteur::net::dns::{Addresses, DnsError, DnsFault, Mx, Resolver};
 use facteur::net::listener::Service;
-use facteur::net::registry::Registry;
+use facteur::net::registry::{Registry, Standing};
 use facteur::pickup::{Call, Pickup};
 use facteur::policy::Visitor;
 use facteur::route::next_hop::Ourselves;
@@ -112,6 +112,7 @@ impl World {
             queue: self.queue.clone(),
             hints: self.hints.clone(),
             login: Login::start().unwrap(),
+            current: None,
             bounds: Bounds::default(),
         };
         thread::scope(|scope| {
@@ -285,7 +286,7 @@ impl World {
 /// One session; gives the last reply.
 fn talk(house: &conversation::House, site: &Arc<Site>, disk: &Recorder, letter: &Letter) -> String {
     let client = "127.0.0.1".parse().unwrap();
-    let ticket = Arc::new(Registry::default()).enter(None, client, 1, 1).unwrap();
+    let ticket = Arc::new(Registry::default()).enter(None, client, Standing::Known, 1, 1).unwrap();
     let visitor =
         Visitor { id: facteur::id::session(), client, service: Service::Smtp, user: None };
     let answered = || {
