@@ -14,8 +14,10 @@ mod login;
 mod message;
 mod newcomers;
 mod pace;
+mod recipients;
 mod secrecy;
 mod submission;
+mod way_back;
 
 use crate::delivery::Post;
 use crate::directory;
@@ -24,12 +26,12 @@ use crate::event::{About, Event, Talk, tell};
 use crate::handoff::{Accepted, Hints};
 use crate::limits::{COMMAND_READ, DATA_FIRST, DATA_READ, REPLIES_PENDING};
 use crate::login::{Login, mechanisms};
-use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
+use crate::mail::address::{Mailbox, ReversePath};
 use crate::net::listener::Service;
 use crate::net::registry::Ticket;
 use crate::net::stream::Wire;
 use crate::net::tls::Protection;
-use crate::policy::{self, Targets, Visitor};
+use crate::policy::{self, Visitor};
 use crate::route::Destination;
 use crate::site::{Current, Site};
 use crate::smtp::reply::Reply;
@@ -112,6 +114,8 @@ pub fn converse(
         known: HashSet::new(),
         taken: 0,
         new: house.bounds.newcomers.places(),
+        bounce: None,
+        is_null: false,
         incoming: None,
         pace: None,
         deadline: now + command,
@@ -149,6 +153,10 @@ struct Conversation<'a> {
     taken: usize,
     /// Mailboxes that come into being with this message.
     new: Places<'a>,
+    /// The transaction is a bounce to a sender of ours by SRS, its only recipient.
+    bounce: Option<way_back::Place<'a>>,
+    /// The transaction's sender is `<>`.
+    is_null: bool,
     /// None before the first octets of a message: a waiting session holds no buffer for one.
     incoming: Option<Incoming>,
     /// Of the message under way, from its first octet on; between two chunks as well.
@@ -314,6 +322,7 @@ impl Conversation<'_> {
                 // Here too: a client that pipelines without end is never idle.
                 if !self.session.in_transaction() {
                     self.new.give_back();
+                    self.bounce = None;
                     if let Some(reply) = self.farewell(true) {
                         return self.leave(&reply).map(Some);
                     }
@@ -440,6 +449,8 @@ impl Conversation<'_> {
         self.targets.clear();
         self.known.clear();
         self.taken = 0;
+        self.bounce = None;
+        self.is_null = *from == ReversePath::Null;
         let House { disk, spill, bounds, .. } = self.house;
         let has_room = |size| bounds.room.has(&**disk, spill, size, Instant::now());
         match policy::sender(&self.site, &**disk, &self.visitor, from) {
@@ -450,59 +461,6 @@ impl Conversation<'_> {
             }
             Ok(()) => self.session.allow(),
             Err(reply) => self.session.refuse(reply),
-        }
-    }
-
-    fn recipient(&mut self, path: &ForwardPath) -> Action {
-        match policy::recipient(&self.site, &*self.house.disk, &self.visitor, path) {
-            Ok(targets) if !self.may_begin(&targets) => {
-                let text = "too many new mailboxes in this hour, try later";
-                self.session.refuse(Reply::new(450, "4.2.1", text))
-            }
-            Ok(_) if !self.may_write() => {
-                let text = "too many recipients in this hour, try later";
-                self.session.refuse(Reply::new(450, "4.7.1", text))
-            }
-            Ok(Targets { here, elsewhere, via }) => {
-                let (recipient, before) = (self.taken, self.targets.len());
-                self.taken += 1;
-                let here = here.into_iter().map(|to| (to.mailbox.clone(), Place::Here(to)));
-                let elsewhere = elsewhere.into_iter().map(|mailbox| {
-                    (mailbox.clone(), Place::Elsewhere { mailbox, via: via.clone() })
-                });
-                for (mailbox, place) in here.chain(elsewhere) {
-                    // One copy for each mailbox, by however many names it is reached.
-                    match self.known.insert(mailbox) {
-                        true => self.targets.push(Target { place, recipient }),
-                        false => self.write_to(Target { place, recipient }),
-                    }
-                }
-                self.decided(path, before);
-                self.session.allow()
-            }
-            Err(reply) => self.session.refuse(reply),
-        }
-    }
-
-    /// Whether there may be Maildirs for all whom a recipient leads to, those that nobody had before too.
-    fn may_begin(&mut self, targets: &Targets) -> bool {
-        let is_new = |to: &&Destination| {
-            !self.known.contains(&to.mailbox) && policy::is_new(&self.site, &*self.house.disk, to)
-        };
-        let new = targets.here.iter().filter(is_new).count();
-        (0..new).all(|_| self.new.take(Instant::now()))
-    }
-
-    /// Who was reached by an alias alone, and is a recipient as well: from now on this is that
-    /// recipient's mail, of which its sender hears.
-    fn write_to(&mut self, direct: Target) {
-        let Place::Elsewhere { mailbox, via: None } = &direct.place else { return };
-        let is_its = |target: &&mut Target| {
-            matches!(&target.place, Place::Elsewhere { mailbox: known, via: Some(_) }
-                if known == mailbox)
-        };
-        if let Some(target) = self.targets.iter_mut().find(is_its) {
-            *target = direct;
         }
     }
 

@@ -48,7 +48,7 @@ pub fn verify(
                 return Err(Reply::new(451, "4.3.0", "cannot look, try later"));
             }
             // An alias that loops reaches nobody, so there is no mailbox to tell.
-            End::Unknown | End::Loop => {}
+            End::Unknown | End::Loop | End::Crowd => {}
         }
     }
     match &found[..] {

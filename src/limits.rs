@@ -250,6 +250,13 @@ pub const RECIPIENTS_REFUSED_MAX: usize = 100_000;
 /// four directories, and anybody can make up names. Above what one message may have recipients.
 pub const MAILDIRS_AN_HOUR: usize = 5000;
 
+/// Bounces that come back in a day by SRS addresses of ours, whomever they are for. A site whose aliases
+/// send on ten thousand messages a day has fewer.
+pub const BOUNCES_A_DAY: usize = 100;
+
+/// Senders for whom one bounce a day is taken beyond [`BOUNCES_A_DAY`]; 8 octets each.
+pub const BOUNCED_MAX: usize = 10_000;
+
 /// Room that a message needs beside the size it announces, in octets: what we put on top, and the
 /// blocks of directories.
 pub const ROOM_BESIDE: u64 = 64 * 1024;

@@ -58,13 +58,34 @@ pub struct Resolved {
     pub refused: Vec<(Addressee, Reply)>,
 }
 
-/// Resolves recipients as a session does that knows its client.
-pub fn resolve(site: &Site, disk: &dyn Disk, session: &str, to: Vec<Addressee>) -> Resolved {
+/// Resolves recipients as a session does that knows its client. `from` and `summary`: of the message.
+pub fn resolve(
+    site: &Site,
+    disk: &dyn Disk,
+    session: &str,
+    to: Vec<Addressee>,
+    (from, summary): (&ReversePath, &Summary),
+) -> Resolved {
     let (mut resolved, mut known) = (Resolved::default(), HashSet::new());
+    let is_alone = to.len() == 1;
+    let (most, mut sent_on) = (site.config.limit.recipients, 0);
     for asked in to {
         let path = ForwardPath::Mailbox(asked.mailbox.clone());
-        let Targets { here, elsewhere, via } =
-            match policy::recipient_of_ours(site, disk, session, &path) {
+        let fits = |targets: Targets| {
+            policy::bounce(&path, &targets, *from == ReversePath::Null, is_alone)?;
+            let Some(via) = &targets.via else { return Ok(targets) };
+            if policy::was_sent_on(site, summary, via) {
+                return Err(policy::sent_on(via));
+            }
+            sent_on += targets.elsewhere.len();
+            if sent_on > most {
+                let text = format!("<{via}>: more than {most} addresses to send on to with this");
+                return Err(Reply::new(550, "5.5.3", text));
+            }
+            Ok(targets)
+        };
+        let Targets { here, elsewhere, via, .. } =
+            match policy::recipient_of_ours(site, disk, session, &path).and_then(fits) {
                 Ok(targets) => targets,
                 Err(reply) => {
                     resolved.refused.push((asked, reply));
@@ -257,7 +278,7 @@ impl Pickup {
         let (body, summary) = self.copy(&dropped)?;
         policy::message(site, &summary, std::iter::empty())
             .map_err(|reply| NotTaken::Refused(reply.to_string()))?;
-        let mut entry = self.entry(site, &dropped, &author, own.clone())?;
+        let mut entry = self.entry(site, &dropped, &author, own.clone(), &summary)?;
         if entry.is_too_long() {
             return Err(NotTaken::Refused("too many recipients".to_owned()));
         }
@@ -334,6 +355,7 @@ impl Pickup {
         dropped: &Dropped,
         author: &Author,
         own: Mailbox,
+        summary: &Summary,
     ) -> Result<Entry, NotTaken> {
         let asked = &dropped.entry;
         let limit = &site.config.limit;
@@ -349,7 +371,8 @@ impl Pickup {
         let sender = Sender { from, envid, ..asked.sender.clone() };
         let to = asked.recipients.iter().cloned();
         let to = to.map(|to| Addressee { orcpt: None, via: None, ..to }).collect();
-        let Resolved { mut to, refused, .. } = resolve(site, &*self.disk, &session, to);
+        let about = (&sender.from, summary);
+        let Resolved { mut to, refused, .. } = resolve(site, &*self.disk, &session, to, about);
         // The queue returns to its sender what a session would have refused.
         to.extend(refused.into_iter().map(|(to, _)| to));
         Ok(Entry {

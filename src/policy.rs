@@ -7,8 +7,9 @@ use crate::event::{Event, tell};
 use crate::handoff::{Hint, Hints};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, ReversePath};
 use crate::mail::header::Summary;
+use crate::mail::trace;
 use crate::net::listener::Service;
-use crate::route::{Destination, End, POSTMASTER, is_named, mailbox_here, resolve};
+use crate::route::{self, Destination, End, POSTMASTER, is_named, mailbox_here, resolve};
 use crate::site::Site;
 use crate::smtp::command::Node;
 use crate::smtp::reply::{Reply, quoted};
@@ -85,7 +86,7 @@ pub fn is_own(
     }
     match resolve(site, disk, &ForwardPath::Mailbox(mailbox.clone())) {
         End::Local(here, _) => Ok(here.iter().any(|found| found.mailbox == *user)),
-        End::Remote(_) | End::Unknown | End::Loop => Ok(false),
+        End::Remote(_) | End::Unknown | End::Loop | End::Crowd => Ok(false),
         End::Trouble(error) => Err(error),
     }
 }
@@ -97,6 +98,8 @@ pub struct Targets {
     pub elsewhere: Vec<Mailbox>,
     /// The address that led elsewhere by an alias, or a `catch_all`.
     pub via: Option<Mailbox>,
+    /// The recipient is a sender of ours by SRS, and this is whose bounces it takes.
+    pub bounce_to: Option<Mailbox>,
 }
 
 /// Whether we take mail for a recipient, and where it goes.
@@ -131,7 +134,11 @@ fn targets(
         match site.restored(mailbox) {
             Ok(None) => {}
             // A bounce of what an alias sent on: it has the right to go back where that came from.
-            Ok(Some(sender)) => return back(site, disk, session, may_relay, path, sender),
+            Ok(Some(sender)) => {
+                let bounce_to = Some(sender.clone());
+                let targets = back(site, disk, session, may_relay, path, sender)?;
+                return Ok(Targets { bounce_to, ..targets });
+            }
             Err(why) => {
                 return Err(Reply::new(550, "5.1.1", format!("{}: {why}", shown(path))));
             }
@@ -140,9 +147,13 @@ fn targets(
     match resolve(site, disk, path) {
         End::Local(here, elsewhere) => {
             let via = (!elsewhere.is_empty()).then(|| as_mailbox(site, path)).flatten();
-            Ok(Targets { here, elsewhere, via })
+            Ok(Targets { here, elsewhere, via, bounce_to: None })
         }
         End::Loop => Err(Reply::new(550, "5.4.6", format!("{}: alias loops", shown(path)))),
+        End::Crowd => {
+            let text = format!("{}: leads to too many addresses elsewhere", shown(path));
+            Err(Reply::new(550, "5.5.3", text))
+        }
         End::Unknown => {
             Err(Reply::new(550, "5.1.1", format!("{}: no such user here", shown(path))))
         }
@@ -161,6 +172,31 @@ fn targets(
             Err(Reply::new(451, "4.3.0", format!("{}: local trouble, try later", shown(path))))
         }
     }
+}
+
+/// Whether a recipient may stand in this transaction as far as SRS is concerned: a sender of ours takes
+/// bounces only, from `<>`, and each bounce has one recipient. Else whoever knows such an address could
+/// send by it what he likes. `is_alone`: there is no other recipient.
+pub fn bounce(
+    path: &ForwardPath,
+    targets: &Targets,
+    is_null: bool,
+    is_alone: bool,
+) -> Result<(), Reply> {
+    match &targets.bounce_to {
+        None => Ok(()),
+        Some(_) if !is_null => {
+            let text = format!("{}: takes bounces only, which come from <>", shown(path));
+            Err(Reply::new(550, "5.7.1", text))
+        }
+        Some(_) if !is_alone => Err(one_bounce()),
+        Some(_) => Ok(()),
+    }
+}
+
+/// What is said of a recipient beside that of a bounce.
+pub fn one_bounce() -> Reply {
+    Reply::new(550, "5.5.3", "a bounce that goes back by us has one recipient")
 }
 
 /// Where mail goes whose recipient is a sender of ours by SRS.
@@ -259,6 +295,24 @@ pub fn message<'a>(
         }
     }
     Ok(())
+}
+
+/// Whether an alias has sent this message on before, by the field that it put on top.
+pub fn was_sent_on(site: &Site, summary: &Summary, via: &Mailbox) -> bool {
+    if summary.delivered_to.is_empty() {
+        return false;
+    }
+    let mark = route::mark(site, via);
+    let forms = [mark.to_string(), trace::in_ascii(&mark)];
+    let is_it = |seen: &String| forms.iter().any(|form| form.eq_ignore_ascii_case(seen));
+    summary.delivered_to.iter().any(is_it)
+}
+
+/// What is said of a message that an alias has sent on before.
+pub fn sent_on(via: &Mailbox) -> Reply {
+    let shown = quoted(via.to_string().as_bytes());
+    let text = format!("the message loops: alias {shown} has sent it on before");
+    Reply::new(554, "5.4.6", text)
 }
 
 /// A recipient as a reply repeats it: in ASCII, as only VRFY and EXPN may be answered in UTF-8

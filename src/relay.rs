@@ -8,7 +8,7 @@
 mod message;
 
 pub use crate::route::next_hop::Hop;
-pub use message::{FilePart, Message, survey};
+pub use message::{FilePart, Message, Topped, survey};
 
 use crate::config::{Config, HostPort, Timeout};
 use crate::event::count::CALLS;

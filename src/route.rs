@@ -41,6 +41,9 @@ pub enum End {
     Unknown,
     /// An alias leads back to itself. Refused for good: waiting does not mend it.
     Loop,
+    /// Aliases lead to more addresses elsewhere than one message may be sent on to
+    /// (`limit.recipients`). Refused for good as well.
+    Crowd,
     /// We could not look. Never taken for `Unknown`: that would return mail for a disk that is slow
     /// today.
     Trouble(StoreError),
@@ -87,6 +90,23 @@ pub fn is_named(site: &Site, disk: &dyn Disk, mailbox: &Mailbox) -> bool {
     let name = mailbox.local.as_str();
     let tag = tag_of(local, name).unwrap_or(name.len());
     alias_of(local, name).is_some() || name[..tag].eq_ignore_ascii_case(POSTMASTER)
+}
+
+/// The name by which mail that was sent on for `via` is known when it comes back: the alias without a
+/// tag; for a name that `catch_all` sent on, that name.
+pub fn mark(site: &Site, via: &Mailbox) -> Mailbox {
+    let local = match &via.host {
+        Host::Domain(domain) => site.domain(domain),
+        Host::Literal(_) => None,
+    };
+    let name = via.local.as_str();
+    let is_alias = |name| local.and_then(|local| local.aliases?.get(name)).is_some();
+    match local.and_then(|local| tag_of(local, name)) {
+        Some(at) if !is_alias(name) && is_alias(&name[..at]) => {
+            Mailbox { local: LocalPart::of_user(&name[..at]), host: via.host.clone() }
+        }
+        _ => via.clone(),
+    }
 }
 
 /// One search; a new one for each address, as `open` and `done` speak of one expansion only.
@@ -177,6 +197,7 @@ impl<'a> Router<'a> {
             (true, _) => End::Loop,
             (false, true) if self.circled => End::Loop,
             (false, true) => End::Unknown,
+            (false, false) if self.is_crowd() => End::Crowd,
             (false, false) => {
                 End::Local(std::mem::take(&mut self.found), std::mem::take(&mut self.elsewhere))
             }
@@ -207,12 +228,17 @@ impl<'a> Router<'a> {
         true
     }
 
-    /// The same for a mailbox elsewhere.
+    /// The same for a mailbox elsewhere; of too many none is kept but the first.
     fn send_on(&mut self, mailbox: &Mailbox) -> bool {
-        if self.known.insert(mailbox.clone()) {
+        if !self.is_crowd() && self.known.insert(mailbox.clone()) {
             self.elsewhere.push(mailbox.clone());
         }
         true
+    }
+
+    /// Whether these are more than one message is sent on to.
+    fn is_crowd(&self) -> bool {
+        self.elsewhere.len() > self.site.config.limit.recipients
     }
 
     /// A name at a domain of ours; gives whether it leads to anybody. `user_only`: no alias; `catch`:
@@ -240,7 +266,8 @@ impl<'a> Router<'a> {
             if !is_postmaster || self.open.contains(&key) {
                 return self.expand(local, alias);
             }
-            if !self.failed.contains(&key) && self.attempt(|router| router.expand(local, alias))? {
+            let whole = |router: &mut Self| Ok(router.expand(local, alias)? && !router.is_crowd());
+            if !self.failed.contains(&key) && self.attempt(whole)? {
                 return Ok(true);
             }
             self.failed.insert(key);

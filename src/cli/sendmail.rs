@@ -167,7 +167,7 @@ fn send(caller: &Caller, options: &Options) -> Result<(), Refusal> {
         );
     }
     let asked = asked(options, to, config.limit.recipients)?;
-    let to = resolved(caller, &site, asked, &summary)?;
+    let to = resolved(caller, &site, asked, (&from, &summary))?;
     let entry = entry(options, from, to, is_eight_bit);
     if entry.is_too_long() {
         return Err(Refusal::new(Status::Unavailable, "too many recipients"));
@@ -251,9 +251,9 @@ fn resolved(
     caller: &Caller,
     site: &Site,
     asked: Vec<Addressee>,
-    summary: &Summary,
+    about: (&ReversePath, &Summary),
 ) -> Result<Vec<Addressee>, Refusal> {
-    let Resolved { to, here, mut refused } = resolve(site, &*caller.disk, "", asked.clone());
+    let Resolved { to, here, mut refused } = resolve(site, &*caller.disk, "", asked.clone(), about);
     if caller.drops() {
         // What this user cannot find out the server can.
         refused.retain(|(_, reply)| reply.is_permanent());
@@ -265,7 +265,7 @@ fn resolved(
         }
         return Err(Refusal::new(status, "nothing was sent"));
     }
-    let fits = policy::message(site, summary, here.iter());
+    let fits = policy::message(site, about.1, here.iter());
     fits.map_err(|reply| Refusal::new(of_reply(&reply), reply.to_string()))?;
     Ok(if caller.drops() { asked } else { to })
 }

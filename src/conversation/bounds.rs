@@ -2,6 +2,7 @@
 
 pub use super::newcomers::Newcomers;
 pub use super::pace::Rate;
+pub use super::way_back::WayBack;
 
 use crate::limits::{ROOM_BESIDE, ROOM_LOOK};
 use crate::store::disk::Disk;
@@ -15,6 +16,7 @@ use std::time::Instant;
 pub struct Bounds {
     pub rate: Rate,
     pub newcomers: Newcomers,
+    pub way_back: WayBack,
     pub room: Room,
 }
 

@@ -2,12 +2,12 @@
 //! way to delivery. Decides nothing about it: that is the language's and the policy's.
 
 use super::submission::Head;
-use super::{Conversation, House, Place, Target};
+use super::{Conversation, House, Place, Target, way_back};
 use crate::delivery::{Beside, late, reply_to};
 use crate::event::{Event, Turn, tell};
 use crate::handoff::{Accepted, Claim, Copy, CopyState, Hint, Outcome};
 use crate::limits::{DELIVERY_WAIT, NOTICE_HEADER_MAX, PUBLISH_WAIT, QUEUE_RECIPIENTS_SURE};
-use crate::mail::address::ForwardPath;
+use crate::mail::address::{ForwardPath, Mailbox};
 use crate::mail::envelope::{Envelope, Recipient};
 use crate::mail::header::{Scanner, Summary};
 use crate::mail::trace::{self, Received};
@@ -20,6 +20,7 @@ use crate::store::disk::StoreError;
 use crate::store::entry::{Addressee, Entry};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, bounded};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -61,6 +62,7 @@ impl Conversation<'_> {
         self.note_message_id(message_id.as_deref());
         let (body, summary) = finished?;
         // A loop shows in the header only, so it is refused this late (RFC 5321 §6.3).
+        self.leave_out_loops(envelope, &summary)?;
         policy::message(&self.site, &summary, self.targets.iter().filter_map(Target::here))?;
         // Only what is wanted gets an id; a refusal is known by its session's.
         let id = crate::id::message();
@@ -81,11 +83,47 @@ impl Conversation<'_> {
         let entry = asked.then(|| accepted.0.entry.clone());
         let late = deliver(self.house, accepted, || self.ticket.is_ending())?;
         self.new.spend();
+        self.bounce.take().into_iter().for_each(way_back::Place::spend);
         self.tell_taken(&id, envelope, size, &targets, &late);
         if let Some(entry) = entry {
             self.notify(entry, envelope, &body, &targets, &late);
         }
         Ok(id)
+    }
+
+    /// A recipient whose alias has sent this message on before is left to the queue, which fails it and
+    /// tells whoever has to hear of that: the others get their copies. When there is no other, the
+    /// message is refused.
+    fn leave_out_loops(&mut self, envelope: &Envelope, summary: &Summary) -> Result<(), Reply> {
+        let mut looped: BTreeMap<usize, Mailbox> = BTreeMap::new();
+        for target in &self.targets {
+            if let Place::Elsewhere { via: Some(via), .. } = &target.place
+                && !looped.contains_key(&target.recipient)
+                && policy::was_sent_on(self.site, summary, via)
+            {
+                looped.insert(target.recipient, via.clone());
+            }
+        }
+        let Some(first) = looped.values().next() else { return Ok(()) };
+        let reply = policy::sent_on(first);
+        // Made anew: what the others lead to as well was counted for the alias.
+        self.targets.clear();
+        self.known.clear();
+        for (index, recipient) in envelope.recipients.iter().enumerate() {
+            if !looped.contains_key(&index) {
+                let (site, disk) = (self.site, &*self.house.disk);
+                let targets = policy::recipient(site, disk, &self.visitor, &recipient.path)?;
+                self.add(index, targets);
+            }
+        }
+        if self.targets.is_empty() {
+            return Err(reply);
+        }
+        for (recipient, mailbox) in looped {
+            let place = Place::Elsewhere { mailbox, via: None };
+            self.targets.push(Target { place, recipient });
+        }
+        Ok(())
     }
 
     /// Notices of success for copies that were delivered at once (RFC 3461 §5.2.2): in the queue before

@@ -2,6 +2,7 @@
 //! (RFC 5321 §4.4). Pure: the moment is passed in.
 
 use super::address::{ClientName, Domain, ForwardPath, Mailbox, ReversePath, literal};
+use super::xtext;
 use core::net::IpAddr;
 use jiff::ZonedDateTime;
 
@@ -86,6 +87,18 @@ pub fn delivered_to(mailbox: &Mailbox) -> String {
     format!("Delivered-To: {mailbox}\n")
 }
 
+/// The same for what an alias sends on, by which the alias knows it again.
+pub fn sent_on_by(alias: &Mailbox) -> String {
+    format!("Delivered-To: {}\n", in_ascii(alias))
+}
+
+/// An address all in ASCII, other characters as RFC 6533 §3 writes them: the field of an alias must not
+/// ask of a next hop what the message did not.
+pub fn in_ascii(mailbox: &Mailbox) -> String {
+    let ascii = |c: char| if c.is_ascii() { c.to_string() } else { xtext::escape(c) };
+    mailbox.to_string().chars().map(ascii).collect()
+}
+
 /// A date with a numeric zone (RFC 5322 §3.3).
 pub fn date(moment: &ZonedDateTime) -> String {
     moment.strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
@@ -125,6 +138,8 @@ mod tests {
         assert!(submitted.field().contains("(from uid 1000)\n\tid"));
         received.recipient = None;
         assert!(received.field().contains("id 1abc;\n\tTue, 03"));
+        let alias = Mailbox::parse("\"J\u{fc}rgen x\"@mx.test").unwrap();
+        assert_eq!(sent_on_by(&alias), "Delivered-To: \"J\\x{FC}rgen x\"@mx.test\n");
         received.tls = Some("TLS_AES_128_GCM_SHA256");
         assert!(received.field().contains("id 1abc\n\ttls TLS_AES_128_GCM_SHA256;\n\tTue, 03"));
     }

@@ -51,6 +51,27 @@ impl Message for FilePart<'_> {
     }
 }
 
+/// A message with a field of ours on top of it.
+#[derive(Clone)]
+pub struct Topped<'a> {
+    /// With its line end; may be empty.
+    pub field: String,
+    pub rest: FilePart<'a>,
+}
+
+impl Message for Topped<'_> {
+    fn size(&self) -> u64 {
+        self.field.len() as u64 + self.rest.size
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match offset.checked_sub(self.field.len() as u64) {
+            Some(offset) => self.rest.read_at(buffer, offset),
+            None => self.field.as_bytes().read_at(buffer, offset),
+        }
+    }
+}
+
 /// Reads a message from its beginning to its end.
 pub(super) struct Blocks<'a> {
     message: &'a dyn Message,

@@ -29,6 +29,7 @@ pub fn bad_aliases(site: &Site, disk: &dyn Disk) -> Vec<BadLine> {
                 }
                 Ok(End::Loop) => format!("alias {name} leads to nobody but a loop"),
                 Ok(End::Unknown) => format!("alias {name} leads to nobody"),
+                Ok(End::Crowd) => format!("alias {name} {}", crowd(site)),
                 Ok(End::Local(..) | End::Remote(_)) if router.dead.is_empty() => continue,
                 Ok(End::Local(..) | End::Remote(_)) => {
                     format!("alias {name}: {} leads to nobody", router.dead.join(", "))
@@ -39,6 +40,7 @@ pub fn bad_aliases(site: &Site, disk: &dyn Disk) -> Vec<BadLine> {
         }
         let mut router = Router::new(site, disk);
         let what = match router.catch_all(local) {
+            Ok(true) if router.is_crowd() => crowd(site),
             Ok(true) => continue,
             Ok(false) if local.config.catch_all.is_none() => continue,
             Ok(false) => "it leads to nobody".to_owned(),
@@ -50,4 +52,9 @@ pub fn bad_aliases(site: &Site, disk: &dyn Disk) -> Vec<BadLine> {
         bad.push(BadLine::new(&file, line, &format!("{key}: {what}")));
     }
     bad
+}
+
+fn crowd(site: &Site) -> String {
+    let most = site.config.limit.recipients;
+    format!("leads to more than {most} addresses elsewhere, which limit.recipients does not allow")
 }

@@ -9,8 +9,10 @@ use crate::event::{About, Talk, Turn, tell_talk};
 use crate::limits::RELAY_TIME;
 use crate::mail::address::{ForwardPath, ReversePath};
 use crate::mail::envelope::{Envelope, Recipient, Sender};
+use crate::mail::{srs, trace};
 use crate::net::tls::Protection;
-use crate::relay::{Connection, FilePart, Hop, survey};
+use crate::relay::{Connection, FilePart, Hop, Topped, survey};
+use crate::route;
 use crate::route::next_hop::{Obstacle, Way, next_hops};
 use crate::smtp::client::{Cause, Fate, Letter};
 use crate::smtp::outgoing::Content;
@@ -20,7 +22,7 @@ use std::time::Instant;
 
 /// A message on its way to one next hop, and what became of its recipients so far.
 struct Round<'a> {
-    message: FilePart<'a>,
+    message: Topped<'a>,
     content: Content,
     sender: Sender,
     /// By place in the envelope.
@@ -54,17 +56,20 @@ impl Worker {
                 return (open.iter().map(defer).collect(), Reach::Untried);
             }
         };
-        // One transaction has one sender: what aliases send on has one of ours (SRS).
-        let mut groups: BTreeMap<String, (Sender, Vec<usize>)> = BTreeMap::new();
+        // One transaction has one sender and one message: what an alias sends on has a sender of ours
+        // (SRS), and says by which alias it came.
+        let mut groups: BTreeMap<(String, String), (Sender, Vec<usize>)> = BTreeMap::new();
         for index in open {
             let sender = sender(job, *index);
-            let group = groups.entry(sender.from.to_string());
+            let group = groups.entry((sender.from.to_string(), mark(job, *index)));
             group.or_insert_with(|| (sender, Vec::new())).1.push(*index);
         }
         let (mut verdicts, mut reaches) = (Vec::new(), Vec::new());
-        for (sender, open) in groups.into_values() {
-            let (some, reach) =
-                self.one_sender(job, way, (message.clone(), content), sender, &open);
+        for ((_, field), (sender, open)) in groups {
+            let size = content.size + wire_size(&field);
+            let content = Content { size, ..content };
+            let message = Topped { field, rest: message.clone() };
+            let (some, reach) = self.one_sender(job, way, (message, content), sender, &open);
             verdicts.extend(some);
             reaches.push(reach);
         }
@@ -77,7 +82,7 @@ impl Worker {
         &mut self,
         job: &Job,
         way: &Way,
-        (message, content): (FilePart<'_>, Content),
+        (message, content): (Topped<'_>, Content),
         sender: Sender,
         open: &[usize],
     ) -> (Vec<Verdict>, Reach) {
@@ -218,6 +223,20 @@ fn sender(job: &Job, index: usize) -> Sender {
     Sender { from, ..entry.sender.clone() }
 }
 
+/// The field on top of a message that an alias sends on to this recipient; empty for others, and for a
+/// bounce on its way back, which nobody sends on again.
+fn mark(job: &Job, index: usize) -> String {
+    let via = job.claimed.message.entry.recipients[index].via.as_ref();
+    let alias = via.filter(|via| !srs::is_tagged(&via.local));
+    let mark = alias.map(|via| trace::sent_on_by(&route::mark(&job.setting.site, via)));
+    mark.unwrap_or_default()
+}
+
+/// Octets of a field with CR LF.
+fn wire_size(field: &str) -> u64 {
+    (field.len() + field.matches('\n').count()) as u64
+}
+
 /// Others waited for the thread, and this host had not even greeted.
 fn recalled(recipient: usize, host: &str) -> Verdict {
     let words = "had not answered when other mail needed the thread";
@@ -284,7 +303,10 @@ mod tests {
             let to = Recipient { path, notify: None, orcpt: None };
             let (size, body, smtputf8, ret, envid) = (None, BodyType::SevenBit, false, None, None);
             Round {
-                message: FilePart { file: &*file, start: 0, size: 0 },
+                message: Topped {
+                    field: String::new(),
+                    rest: FilePart { file: &*file, start: 0, size: 0 },
+                },
                 content: survey(&[].as_slice()).unwrap(),
                 sender: Sender { from: ReversePath::Null, size, body, smtputf8, ret, envid },
                 recipients: (0..fates.len()).map(|index| (index, to.clone())).collect(),

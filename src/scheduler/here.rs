@@ -31,6 +31,11 @@ impl Worker {
 
     fn deliver(&self, job: &Job, index: usize, to: &Mailbox) -> Result<Verdict, StoreError> {
         let (site, disk) = (&*job.setting.site, &*self.house.disk);
+        // An alias too, which may have a mailbox of its name.
+        if policy::was_sent_on(site, &self.summary(job)?, to) {
+            let words = format!("<{to}>: the message loops: it was there before");
+            return Ok(Verdict::own(index, What::Failed, "5.4.6", words));
+        }
         if let Some(destination) = mailbox_here(site, disk, to)? {
             return self.copy(job, index, destination);
         }
@@ -50,6 +55,10 @@ impl Worker {
             }
             End::Loop => {
                 Ok(Verdict::own(index, What::Failed, "5.4.6", format!("<{to}>: alias loops")))
+            }
+            End::Crowd => {
+                let words = format!("<{to}>: leads to too many addresses elsewhere");
+                Ok(Verdict::own(index, What::Failed, "5.5.3", words))
             }
             End::Unknown => {
                 Ok(Verdict::own(index, What::Failed, "5.1.1", format!("<{to}>: no such user here")))

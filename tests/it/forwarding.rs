@@ -186,17 +186,19 @@ fn sent_on(node: &Node, far: &Host, from: &str) -> String {
 }
 
 #[test]
-fn an_alias_sends_on_under_its_own_domain_and_changes_nothing() {
+fn an_alias_sends_on_under_its_own_domain_and_says_so_on_top() {
     let far = Host::start("");
     let aliases = "far: eve@far.test\ndeep: far\nmixed: ann, deep\n";
     let node = Node::new("mx.test").aliases(aliases).route("far.test", far.address).serve();
-    for to in ["far", "deep", "mixed"] {
-        node.send("<zoe@home.test>", &[&format!("<{to}@mx.test>")], ODD);
+    for to_alias in ["far", "deep", "mixed"] {
+        node.send("<zoe@home.test>", &[&format!("<{to_alias}+tag@mx.test>")], ODD);
         node.until_empty();
         let Mail { from, to, octets, .. } = last(&far);
         assert!(from.starts_with("SRS0=") && from.ends_with("=home.test=zoe@mx.test"), "{from}");
         assert_eq!(to, ["eve@far.test"]);
-        assert!(without_received(&octets) == ODD, "{}", text(&octets));
+        let rest = octets.strip_prefix(format!("Delivered-To: {to_alias}@mx.test\r\n").as_bytes());
+        let rest = rest.unwrap_or_else(|| panic!("{}", text(&octets)));
+        assert!(without_received(rest) == ODD, "{}", text(&octets));
     }
     assert_eq!(far.mail().len(), 3);
     // The copy here is from whom it was from.
@@ -246,12 +248,51 @@ fn a_bounce_to_any_rewritten_sender_reaches_that_one() {
             assert!(without_received(&octets) == ODD);
         }
     }
-    // What is no bounce gets a sender of ours on this way, too.
-    let to = sent_on(&node, &far, "<zoe@home.test>");
-    node.send("<robot@far.test>", &[&format!("<{to}>")], MESSAGE);
+    node.stop();
+}
+
+#[test]
+fn by_srs_come_bounces_alone_and_not_many() {
+    let (far, home) = (Host::start(""), Host::start(""));
+    // Whoever may send anywhere may do so, but not by this.
+    let node = Node::new("mx.test").aliases("far: eve@far.test\n").trusting();
+    let node = node.route("far.test", far.address).route("home.test", home.address).serve();
+    let zoe = format!("RCPT TO:<{}>", sent_on(&node, &far, "<zoe@home.test>"));
+    let max = format!("RCPT TO:<{}>", sent_on(&node, &far, "<max@home.test>"));
+    let mut client = node.server().client();
+    client.expect("MAIL FROM:<robot@far.test>", "250");
+    let reply = client.expect(&zoe, "550 5.7.1 ");
+    assert!(reply.contains("takes bounces only, which come from <>"), "{reply}");
+    client.expect("RCPT TO:<ann@mx.test>", "250");
+    client.expect("RSET", "250");
+    for [first, second] in [[zoe.as_str(), &max], [&zoe, "RCPT TO:<ann@mx.test>"]] {
+        for [first, second] in [[first, second], [second, first], [first, first]] {
+            client.expect("MAIL FROM:<>", "250");
+            client.expect(first, "250");
+            client.expect(second, "550 5.5.3 ");
+            client.expect("RSET", "250");
+        }
+    }
+    // None of these brought a message, and none counts.
+    let bounce = |client: &mut Client, to: &str, code: &str| {
+        client.expect("MAIL FROM:<>", "250");
+        client.expect(to, code);
+        if code.starts_with("250") {
+            client.expect("DATA", "354");
+            client.send(b"Subject: Undelivered\r\n\r\n.\r\n");
+            let reply = client.reply();
+            assert!(reply.starts_with("250 "), "{reply}");
+        } else {
+            client.expect("RSET", "250");
+        }
+    };
+    (0..100).for_each(|_| bounce(&mut client, &zoe, "250 "));
+    bounce(&mut client, &zoe, "450 4.7.1 ");
+    bounce(&mut client, &max, "250 ");
+    bounce(&mut client, &max, "450 4.7.1 ");
+    drop(client);
     node.until_empty();
-    let from = last(&home).from;
-    assert!(from.starts_with("SRS0=") && from.ends_with("=far.test=robot@mx.test"), "{from}");
+    assert_eq!(home.mail().len(), 101);
     node.stop();
 }
 
@@ -280,7 +321,6 @@ fn what_we_did_not_sign_is_refused_at_rcpt() {
     let other = if &good[5..6] == "a" { "b" } else { "a" };
     let not_here = "was not made here";
     let mut client = node.server().client();
-    client.expect("MAIL FROM:<>", "250");
     for (to, code, why) in [
         (good.clone(), "250 2.1.5 ", ""),
         (good.to_ascii_uppercase(), "250 2.1.5 ", ""),
@@ -298,8 +338,10 @@ fn what_we_did_not_sign_is_refused_at_rcpt() {
         (good.replace("SRS0=", "SRS0+"), "550 5.1.1 ", "no such user"),
         (good.replace("@mx.test", "@other.test"), "550 5.7.1 ", "may not relay"),
     ] {
+        client.expect("MAIL FROM:<>", "250");
         let reply = client.expect(&format!("RCPT TO:<{to}>"), code);
         assert!(reply.contains(why), "{to}: {reply}");
+        client.expect("RSET", "250");
     }
     drop(client); // whose transaction the stop would wait for
     node.stop();
@@ -397,4 +439,20 @@ fn what_catch_all_sends_on_comes_back_too() {
         ("", &["zoe@home.test".into()][..])
     );
     node.stop();
+}
+
+#[test]
+fn check_names_an_alias_of_too_many() {
+    let node = Node::new("mx.test").top("limit.recipients = 100");
+    let targets: Vec<String> = (0..101).map(|at| format!("u{at}@far.test")).collect();
+    let node = node.aliases(&format!("ok: ann\nmany: {}\n", targets.join(", ")));
+    node.place.write("facteur.toml", node.config());
+    let mut check = Command::new(FACTEUR);
+    let checked = check.arg("-c").arg(node.place.at("facteur.toml")).arg("check").output().unwrap();
+    let said = text(&checked.stdout) + &text(&checked.stderr);
+    assert_eq!(checked.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("mx.test.aliases:2: alias many leads to more than 100 addresses"),
+        "{said}"
+    );
 }

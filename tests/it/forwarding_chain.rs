@@ -17,7 +17,8 @@ fn a_bounce_comes_back_to_the_user_who_wrote() {
     until("it is there", || sink.mail().len() == 1);
     let Mail { from, octets, .. } = sink.mail().remove(0);
     assert!(from.starts_with("SRS0=") && from.ends_with("=a.test=ann@b.test"), "{from}");
-    assert!(without_received(without_received(&octets)) == MESSAGE, "{}", text(&octets));
+    let rest = octets.strip_prefix(b"Delivered-To: team@b.test\r\n").unwrap();
+    assert!(without_received(without_received(rest)) == MESSAGE, "{}", text(&octets));
     // The sink has taken it, and finds out later that nobody is there.
     forwarder.send("<>", &[&format!("<{from}>")], BOUNCE);
     until("it is back", || sender.mail("ann").len() == 1);
@@ -108,6 +109,48 @@ fn a_circle_of_aliases_ends_with_one_notice_to_a_postmaster() {
     assert_eq!(home.seen().connections, 0, "{:?}", home.seen().commands);
     first.stop();
     second.stop();
+}
+
+#[test]
+fn a_circle_with_many_ways_makes_no_bomb() {
+    let c = "three: team@a.test\nfour: team@a.test\n";
+    let c = Node::new("c.test").aliases(c).serve();
+    let b = Node::new("b.test").aliases("one: team@a.test, three@c.test\ntwo: team@a.test\n");
+    let b = b.route("c.test", c.address()).serve();
+    let a = "team: ann, one@b.test, two@b.test, three@c.test, four@c.test\n";
+    let a = Node::new("a.test").aliases(a).route("b.test", b.address());
+    let a = a.route("c.test", c.address()).serve();
+    let (b, c) = (b.reroute("a.test", a.address()), c.reroute("a.test", a.address()));
+    a.send("<zoe@home.test>", &["<team@a.test>"], MESSAGE);
+    let is_idle = || [&a, &b, &c].iter().all(|node| node.is_empty());
+    until("all queues are empty", || (0..5).all(|_| is_idle()));
+    // It has come back by each way once, and no further.
+    assert_eq!(a.mail("ann").len(), 1);
+    let refused = a.server().lines();
+    let refused: Vec<_> = refused.iter().filter(|line| line.starts_with("rejected ")).collect();
+    let is_loop = |line: &&&String| line.contains("5.4.6") && line.contains("team@a.test");
+    assert!(refused.iter().all(|line| is_loop(&line)) && !refused.is_empty(), "{refused:?}");
+    let accepted = told([&a, &b], "accepted ") + told([&c, &c], "accepted ") / 2;
+    assert!((4..=6).contains(&accepted), "{accepted}");
+    // Each host that could not deliver tells its postmaster.
+    assert!(!b.mail("postmaster").is_empty() && !c.mail("postmaster").is_empty());
+    assert!(a.mail("postmaster").is_empty());
+    [a, b, c].into_iter().for_each(Node::stop);
+}
+
+#[test]
+fn who_is_written_to_beside_a_circle_gets_the_mail() {
+    let b = Node::new("b.test").aliases("one: team@a.test, bob@a.test\n").serve();
+    let a = Node::new("a.test").aliases("team: one@b.test\n").route("b.test", b.address()).serve();
+    let b = b.reroute("a.test", a.address());
+    a.send("<zoe@home.test>", &["<team@a.test>"], MESSAGE);
+    until("it is there", || a.mail("bob").len() == 1);
+    until_both_are_empty(&a, &b);
+    assert_eq!(a.mail("bob").len(), 1);
+    let [notice] = &a.mail("postmaster")[..] else { panic!("{:?}", a.mail("postmaster")) };
+    assert!(notice.contains("rfc822; team@a.test") && notice.contains("5.4.6"), "{notice}");
+    a.stop();
+    b.stop();
 }
 
 #[test]

@@ -94,8 +94,7 @@ impl Asker {
         client.into_iter().chain(from).collect()
     }
 
-    /// The steps to where it ends; a bounce to a sender of ours by SRS goes the way of that sender,
-    /// whoever sends it.
+    /// The steps to where it ends; a bounce to a sender of ours by SRS goes the way of that sender.
     fn way(&self, path: &ForwardPath, steps: &mut Vec<String>) -> End {
         let restored = match path {
             ForwardPath::Mailbox(mailbox) => self.site.restored(mailbox),
@@ -131,8 +130,12 @@ impl Asker {
         let (site, disk) = (&*self.open, &RealDisk);
         let asked = policy::sender(site, disk, &visitor, &letter.from);
         let asked = asked.and_then(|()| policy::recipient(site, disk, &visitor, &letter.to));
-        match asked {
-            Ok(Targets { here, elsewhere, via }) => {
+        let is_null = letter.from == ReversePath::Null;
+        let fits = |targets: Targets| {
+            policy::bounce(&letter.to, &targets, is_null, true).map(|()| targets)
+        };
+        match asked.and_then(fits) {
+            Ok(Targets { here, elsewhere, via, .. }) => {
                 let copies = here.into_iter().map(|to| to.maildir).collect();
                 let onward = |mailbox| {
                     let (notify, orcpt, via) = (None, None, via.clone());
@@ -238,7 +241,7 @@ impl Told {
         self.is_good = false;
         let Refusal { command, code, text } = no;
         let words = match (*command, end) {
-            ("RCPT", End::Loop | End::Unknown | End::Trouble(_)) => refusal(end),
+            ("RCPT", End::Loop | End::Crowd | End::Unknown | End::Trouble(_)) => refusal(end),
             ("RCPT", _) => format!("refused with {code} {text}"),
             (".", _) => format!("refused at the end of the message with {code} {text}"),
             (command, _) => format!("refused at {command} with {code} {text}"),
@@ -270,6 +273,9 @@ impl Told {
 pub fn refusal(end: &End) -> String {
     match end {
         End::Loop => "refused with 550 5.4.6: the alias leads back to itself".to_owned(),
+        End::Crowd => {
+            "refused with 550 5.5.3: the alias leads to more than limit.recipients".to_owned()
+        }
         End::Unknown => "refused with 550 5.1.1: no such user".to_owned(),
         End::Trouble(error) => format!("refused with 451 4.3.0 for now: {error}"),
         End::Remote(host) => format!("{host} is not delivered here, so there is no mailbox"),
