@@ -188,6 +188,7 @@ pub enum Event<'a> {
 pub fn tell(event: &Event<'_>) {
     count::count(event);
     present::follow(event);
+    recent::follow(event);
     let level = event.level();
     let sink = sink::current().filter(|_| event.is_of_a_story());
     let is_recent = recent::is_kept(event);

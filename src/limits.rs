@@ -257,6 +257,9 @@ pub const BOUNCES_A_DAY: usize = 100;
 /// Senders for whom one bounce a day is taken beyond [`BOUNCES_A_DAY`]; 8 octets each.
 pub const BOUNCED_MAX: usize = 10_000;
 
+/// How long a postmaster hears of no other report of ours that failed, after one.
+pub const REPORTS_WAIT: Duration = Duration::from_secs(3600);
+
 /// Room that a message needs beside the size it announces, in octets: what we put on top, and the
 /// blocks of directories.
 pub const ROOM_BESIDE: u64 = 64 * 1024;

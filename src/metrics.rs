@@ -20,7 +20,7 @@ mod waiting;
 
 use crate::event::{Event, present, recent, tell};
 use crate::handoff::{Census, Hints};
-use crate::limits::{CENSUS_KEEP, MAILBOXES_SHOWN};
+use crate::limits::{CENSUS_KEEP, DISKS_SHOWN, MAILBOXES_SHOWN};
 use crate::net::http::{self, Answer, Page, Request};
 use crate::net::peer::Peers;
 use crate::net::registry::Registry;
@@ -36,6 +36,7 @@ use page::{TRACE, View};
 use percent_encoding::percent_decode_str;
 use places::Places;
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Instant, SystemTime};
@@ -158,6 +159,7 @@ impl Metrics {
             waiting: waiting::rows(site, &self.queue),
             last: recent::last(),
             mailboxes: mailboxes::list(site, &*self.disk, 0, MAILBOXES_SHOWN),
+            disks: disks(site, &*self.disk),
             numbers: self.numbers(),
         })
     }
@@ -178,6 +180,22 @@ impl Metrics {
             }
         }
     }
+}
+
+/// The spool and where Maildirs are, as far as it does not depend on who they are of; with their room.
+fn disks(site: &Site, disk: &dyn Disk) -> Vec<(PathBuf, Option<u64>)> {
+    let mut dirs = vec![site.config.spool.clone()];
+    for local in site.domains() {
+        let maildir = local.maildir("{user}");
+        let fixed = maildir.ancestors().find(|dir| !dir.to_string_lossy().contains("{user}"));
+        let dir = fixed.map(Path::to_owned).unwrap_or_default();
+        if !dirs.contains(&dir) && dirs.len() < DISKS_SHOWN {
+            dirs.push(dir);
+        }
+    }
+    // One that is still to be made will lie on the file system of the one above.
+    let room = |dir: &PathBuf| dir.ancestors().find_map(|dir| disk.room(dir).ok());
+    dirs.into_iter().map(|dir| (dir.clone(), room(&dir))).collect()
 }
 
 impl Target {

@@ -22,6 +22,7 @@ pub mod notices;
 pub mod plan;
 mod pool;
 pub mod reason;
+pub mod reports;
 #[cfg(test)]
 mod tests;
 pub mod turns;
@@ -44,6 +45,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 use jiff::Timestamp;
 use plan::{Goal, Part, parts};
 use pool::Pool;
+use reports::Reports;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,6 +61,8 @@ pub struct House {
     /// Maildirs that got mail; may lose some.
     pub delivered: Sender<PathBuf>,
     pub hints: Hints,
+    /// Reports of ours that failed.
+    pub reports: Reports,
 }
 
 /// The site as an attempt sees it, with what is made once for it.

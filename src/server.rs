@@ -89,6 +89,7 @@ impl Server {
             post: post.clone(),
             delivered,
             hints: hints.clone(),
+            reports: Default::default(),
         });
         let calls = bounded(1);
         if let Some(drops) = drops {

@@ -7,6 +7,7 @@
 //! `trace.size`; [`search`] finds in them, [`teller`] tells what was found. Decides nothing
 //! about mail.
 
+pub mod digest;
 pub mod files;
 pub mod follow;
 pub mod record;

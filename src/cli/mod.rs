@@ -164,7 +164,8 @@ usage: facteur [-c FILE] trace HANDLE... [--since WHEN] [--json]
 
 Where did my mail go? Tells the whole story of a message: the session it came by, what was said,
 what was decided, and each attempt at a next hop with all that was said there, without the message
-itself. For mail that was refused, waits, or is gone, whether the server runs or not.
+itself. For mail that was refused, waits, or is gone, whether the server runs or not. Of an address,
+which may have had many, it tells a line for each message, the newest last: time, id, what became of it.
 
 HANDLE: the id of a message (\"queued as ID\"), the id of a session (\"[ID]\" at the end of a
         refusal), a Message-ID, an address, or what a next hop called the message in its last reply.

@@ -139,7 +139,7 @@ fn bounce(queue: &Queue, site: &Site, claimed: &Claimed) -> Result<Vec<String>, 
         Verdict::own(*index, What::Failed, "5.0.0", "returned by the administrator of this host")
     };
     let verdicts: Vec<Verdict> = claimed.open().iter().map(returned).collect();
-    let desk = notices::Desk { site, disk: &RealDisk, queue };
+    let desk = notices::Desk { site, disk: &RealDisk, queue, reports: None };
     let sent = notices::send(&desk, claimed, &verdicts);
     let notices = sent.notices.into_iter().map(|notice| notice.id);
     match sent.untold.first() {

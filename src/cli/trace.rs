@@ -12,6 +12,7 @@ use crate::id::is_id;
 use crate::limits::{FOLLOW_LOOK, STORIES_SINCE};
 use crate::store::disk::{Disk, RealDisk, StoreError};
 use crate::store::queue::Queue;
+use crate::story::digest::{Digest, digests};
 use crate::story::files::dir;
 use crate::story::follow::Follower;
 use crate::story::record::Record;
@@ -26,7 +27,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-/// Prints the stories of these handles, oldest first. Fails at the end when one of them is unknown.
+/// Prints the stories of these handles, oldest first; of an address, which may have many, a line for each
+/// message. Fails at the end when one of them is unknown.
 pub fn run(request: &Request, handles: &[&str]) -> Result<(), Failure> {
     let now = Timestamp::now();
     let since = request.since.as_deref().map(|text| moment(text, now)).transpose()?;
@@ -41,11 +43,14 @@ pub fn run(request: &Request, handles: &[&str]) -> Result<(), Failure> {
     for (handle, known) in handles.iter().zip(&mut found.known).filter(|(_, known)| !**known) {
         if is_id(handle) && queue.read(handle).is_ok() {
             *known = true;
-            found.stories.push(Story { ids: vec![(*handle).to_owned()], ..Story::default() });
+            let ids = vec![(*handle).to_owned()];
+            found.stories.push(Story { ids, is_whole: true, ..Story::default() });
         }
     }
     let mut out = io::stdout().lock();
-    for (index, story) in found.stories.iter().enumerate() {
+    // Scripts get all lines in any case.
+    let is_whole = |story: &&Story| story.is_whole || request.json;
+    for (index, story) in found.stories.iter().filter(is_whole).enumerate() {
         let waiting = waiting(&queue, &config, story, now);
         let rows = story.lines.iter().chain(&waiting);
         let text = match request.json {
@@ -58,6 +63,13 @@ pub fn run(request: &Request, handles: &[&str]) -> Result<(), Failure> {
         if let Err(error) = out.write_all(text.as_bytes()) {
             return end(Err(error)).map_err(cannot);
         }
+    }
+    let short = found.stories.iter().filter(|story| !is_whole(story));
+    let mut short: Vec<Digest> = short.flat_map(|story| digests(story, &own)).collect();
+    short.sort_by_key(|digest| digest.when);
+    let text: String = short.iter().map(Digest::line).collect();
+    if let Err(error) = out.write_all(text.as_bytes()) {
+        return end(Err(error)).map_err(cannot);
     }
     end(out.flush()).map_err(cannot)?;
     tell_missing(&config, handles, &found)

@@ -99,7 +99,7 @@ impl Conversation<'_> {
         for target in &self.targets {
             if let Place::Elsewhere { via: Some(via), .. } = &target.place
                 && !looped.contains_key(&target.recipient)
-                && policy::was_sent_on(self.site, summary, via)
+                && policy::was_sent_on(&self.site, summary, via)
             {
                 looped.insert(target.recipient, via.clone());
             }
@@ -111,8 +111,8 @@ impl Conversation<'_> {
         self.known.clear();
         for (index, recipient) in envelope.recipients.iter().enumerate() {
             if !looped.contains_key(&index) {
-                let (site, disk) = (self.site, &*self.house.disk);
-                let targets = policy::recipient(site, disk, &self.visitor, &recipient.path)?;
+                let (site, disk) = (self.site.clone(), &*self.house.disk);
+                let targets = policy::recipient(&site, disk, &self.visitor, &recipient.path)?;
                 self.add(index, targets);
             }
         }
@@ -145,7 +145,7 @@ impl Conversation<'_> {
             return;
         }
         let House { disk, queue, hints, .. } = self.house;
-        let desk = Desk { site: &self.site, disk: &**disk, queue };
+        let desk = Desk { site: &self.site, disk: &**disk, queue, reports: None };
         // The mail is there, whatever becomes of the notice.
         let trouble = |error: &str| {
             let what = format!("no notice of success for {}: {error}", entry.id);

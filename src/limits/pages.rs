@@ -36,6 +36,12 @@ pub const CENSUS_KEEP: Duration = Duration::from_secs(1);
 /// Deliveries and refusals that are shown.
 pub const RECENT_MAX: usize = 50;
 
+/// Messages of which it is known for these whom they are from; some 100 octets each.
+pub const RECENT_FROM_MAX: usize = 4096;
+
+/// Directories whose room is shown.
+pub const DISKS_SHOWN: usize = 20;
+
 /// Sessions that are kept to be shown; of more only some are.
 pub const PRESENT_MAX: usize = 1000;
 

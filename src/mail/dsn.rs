@@ -36,6 +36,8 @@ pub struct Notice<'a> {
     pub original: Original<'a>,
     /// At least one; in this order they are told.
     pub recipients: Vec<Told<'a>>,
+    /// Reports of ours that failed as this one, and that the reader was not told of.
+    pub others: u64,
 }
 
 /// The message that a notice is about.

@@ -9,6 +9,7 @@ use crate::event::line::values;
 use crate::event::present::Present;
 use crate::limits::SESSIONS_SHOWN;
 use jiff::Timestamp;
+use std::path::PathBuf;
 
 /// The first segment of the path of a story.
 pub(super) const TRACE: &str = "trace";
@@ -25,6 +26,9 @@ pub(super) struct View<'a> {
     /// What happened, the last first, in the words of the log.
     pub last: Vec<(Timestamp, String)>,
     pub mailboxes: Listing,
+    /// Directories where mail lies, each with the octets that are free there; none where that cannot be
+    /// seen.
+    pub disks: Vec<(PathBuf, Option<u64>)>,
     pub numbers: Vec<Family>,
 }
 
@@ -41,6 +45,7 @@ pub(super) fn write(view: &View<'_>) -> Vec<u8> {
         .add(last(&view.last, view.now))
         .add(sessions(&view.sessions, view.now))
         .add(mailboxes(&view.mailboxes))
+        .add(disks(&view.disks))
         .add(numbers(&view.numbers))
         .page(view.hostname, view.hostname, way)
 }
@@ -62,6 +67,7 @@ fn tiles(view: &View<'_>) -> Html {
         (of(recipients, "delivered").to_string(), "delivered here"),
         (of(recipients, "relayed").to_string(), "sent on"),
         ((of(recipients, "bounced") + of(recipients, "expired")).to_string(), "returned"),
+        (of("facteur_replies_total", "535").to_string(), "failed logins"),
         (of("facteur_warnings_total", "").to_string(), "warnings"),
     ];
     let mut html = Html::default().raw("<ul class=\"tiles\">\n");
@@ -96,12 +102,8 @@ fn last(last: &[(Timestamp, String)], now: Timestamp) -> Html {
     }
     let rows = last.iter().map(|(when, line)| {
         let event = line.split(' ').next().unwrap_or_default();
-        let class = match event {
-            "delivered" | "relayed" => "good",
-            "deferred" => "wait",
-            _ => "bad",
-        };
-        let (mut about, mut what) = (Html::default(), Html::default().element("b", class, event));
+        let first = Html::default().element("b", class(event), event);
+        let (mut about, mut what) = (Html::default(), first);
         for (key, value) in values(line) {
             match key {
                 "id" | "session" => about = story(&value),
@@ -117,6 +119,15 @@ fn last(last: &[(Timestamp, String)], now: Timestamp) -> Html {
     });
     let table = Html::default().table(["when", "what", "story"], rows);
     section("Last deliveries and refusals", "", table)
+}
+
+/// How what became of mail is coloured.
+pub(super) fn class(fate: &str) -> &'static str {
+    match fate {
+        "delivered" | "relayed" => "good",
+        "deferred" | "accepted" => "wait",
+        _ => "bad",
+    }
 }
 
 fn sessions(sessions: &[(String, Present)], now: Timestamp) -> Html {
@@ -143,6 +154,14 @@ fn mailboxes(listing: &Listing) -> Html {
         false => Html::default(),
     };
     section("Mailboxes", "", listing.html().add(all))
+}
+
+fn disks(disks: &[(PathBuf, Option<u64>)]) -> Html {
+    let rows = disks.iter().map(|(dir, room)| match room {
+        Some(room) => [text(dir.display()), text(size(*room))],
+        None => [text(dir.display()), Html::default().element("span", "bad", "cannot be seen")],
+    });
+    section("Disk", "", Html::default().table(["directory", "room"], rows))
 }
 
 /// The numbers of Prometheus. What is zero is left out where there are many.
@@ -283,6 +302,7 @@ mod tests {
             waiting: Ok((vec![row], 0)),
             last: vec![(since, line)],
             mailboxes: Listing::default(),
+            disks: Vec::new(),
             numbers: Vec::new(),
         });
         let page = String::from_utf8(page).unwrap();

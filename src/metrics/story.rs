@@ -1,13 +1,14 @@
 //! The page of a story: what `facteur trace` tells of a message or a session, and why it waits if it does.
 
 use super::html::{Html, text};
-use super::page::{TRACE, section};
+use super::page::{TRACE, class, section, story as link, time};
 use super::waiting;
 use crate::id::is_id;
 use crate::limits::STORY_SHOWN;
 use crate::site::Site;
 use crate::store::disk::Disk;
 use crate::store::queue::Queue;
+use crate::story::digest::{Digest, digests};
 use crate::story::files::dir;
 use crate::story::search::{Handle, Question, find};
 use crate::story::teller::Teller;
@@ -27,15 +28,27 @@ pub(super) fn page(site: &Site, disk: &dyn Disk, queue: &Queue, handle: &str) ->
     match &found {
         Ok(found) => {
             is_cut = found.is_cut;
-            for story in &found.stories {
+            let short = found.stories.iter().filter(|story| !story.is_whole);
+            let mut short: Vec<Digest> = short.flat_map(|story| digests(story, &own)).collect();
+            if !short.is_empty() {
+                short.sort_by_key(|digest| digest.when);
+                let rows = short.iter().map(|digest| {
+                    let Digest { when, id, fate, from, to, reason } = digest;
+                    let what = Html::default().element("b", class(fate), fate).text(" ");
+                    let what = what.element("span", "dim", reason);
+                    [time(*when, now), link(id), what, text(from), text(to)]
+                });
+                let table = Html::default().table(["when", "story", "what", "from", "to"], rows);
+                html = html.add(section("Messages", short.len(), table));
+            }
+            for story in found.stories.iter().filter(|story| story.is_whole) {
                 ids.extend(story.ids.iter().cloned());
                 let told = Teller::new(story).tell(story.lines.iter());
                 let (head, told) = told.split_once('\n').unwrap_or((&told, ""));
                 let shown = &told[..told.floor_char_boundary(left)];
                 is_cut |= shown.len() < told.len();
                 left -= shown.len();
-                html = html.element("h1", "", head).raw("<section><pre>").lines(shown);
-                html = html.raw("</pre></section>\n");
+                html = html.element("h1", "", head).add(lines(shown));
             }
         }
         Err(words) => html = section("Story", "", Html::default().element("p", "bad", words)),
@@ -62,3 +75,26 @@ pub(super) fn page(site: &Site, disk: &dyn Disk, queue: &Queue, handle: &str) ->
     let way = Html::default().raw(" / ").text(TRACE).text(format!(" / {handle}"));
     Some(html.page(site.config.hostname.as_str(), handle, way))
 }
+
+/// The lines of a story: the time beside each where there is room, and above it on a phone. A day is named
+/// where it begins.
+fn lines(told: &str) -> Html {
+    let (mut html, mut day) = (Html::default().raw("<section class=\"story\">\n"), "");
+    for line in told.lines() {
+        let time = line.get(..TIME).filter(|time| time.parse::<Timestamp>().is_ok());
+        let said = line.get(TIME..).unwrap_or(line);
+        let (date, clock) = time.and_then(|time| time.split_once('T')).unwrap_or((day, ""));
+        if date != day {
+            html = html.element("h2", "dim", date);
+            day = date;
+        }
+        // What belongs to an attempt stands further in.
+        let class = if said.starts_with("    ") { "in" } else { "" };
+        html = html.raw("<div><time>").text(clock.trim_end_matches('Z')).raw("</time>");
+        html = html.element("span", class, said.trim_start()).raw("</div>\n");
+    }
+    html.raw("</section>\n")
+}
+
+/// Octets of a moment in a story, to the millisecond.
+const TIME: usize = "2026-11-23T14:00:00.123Z".len();

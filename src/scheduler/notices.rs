@@ -7,6 +7,7 @@
 //! from `<>` never makes mail for the world.
 
 use super::due;
+use super::reports::Reports;
 use super::verdict::{Verdict, is_reply};
 use crate::config::Relay;
 use crate::event::{Event, tell};
@@ -23,6 +24,7 @@ use crate::store::entry::{Addressee, Entry, Progress, What};
 use crate::store::queue::{Claimed, Queue};
 use jiff::{Timestamp, ZonedDateTime};
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// One thing to tell, and about whom.
 struct Item<'a> {
@@ -37,6 +39,8 @@ pub struct Desk<'a> {
     pub site: &'a Site,
     pub disk: &'a dyn Disk,
     pub queue: &'a Queue,
+    /// How often somebody hears of reports that failed; none: of each.
+    pub reports: Option<&'a Reports>,
 }
 
 /// What was told.
@@ -63,6 +67,8 @@ struct Source<'a> {
     header: Vec<u8>,
     /// All of it, where it lies in the queue.
     claimed: Option<&'a Claimed>,
+    /// Other reports of ours that failed, and that nobody was told of.
+    others: u64,
 }
 
 /// Writes what has to be told of these verdicts into the queue, durably. Each notice for itself: what
@@ -74,14 +80,31 @@ pub fn send(desk: &Desk<'_>, claimed: &Claimed, verdicts: &[Verdict]) -> Sent {
     if letters.is_empty() {
         return Sent::default();
     }
-    match header(claimed) {
-        Ok(header) => write_all(desk, &Source { entry, header, claimed: Some(claimed) }, letters),
+    let reports = desk.reports.filter(|_| is_report(entry));
+    let others = match reports.map(|reports| reports.failed(Instant::now())) {
+        Some(None) => return Sent::default(),
+        others => others.flatten().unwrap_or_default(),
+    };
+    let sent = match header(claimed) {
+        Ok(header) => {
+            let source = Source { entry, header, claimed: Some(claimed), others };
+            write_all(desk, &source, letters)
+        }
         Err(error) => {
             let mut sent = Sent::default();
             letters.values().for_each(|(_, items)| sent.miss(items, &error));
             sent
         }
+    };
+    if let Some(reports) = reports.filter(|_| !sent.untold.is_empty()) {
+        reports.missed(others);
     }
+    sent
+}
+
+/// Whether a message is a notice of ours: they have no session.
+fn is_report(entry: &Entry) -> bool {
+    entry.sender.from == ReversePath::Null && entry.session.is_empty()
 }
 
 /// The same for copies that were delivered at once: `entry` has these recipients, `header` is the
@@ -90,7 +113,7 @@ pub fn delivered(desk: &Desk<'_>, entry: &Entry, header: &[u8]) -> Sent {
     let delivered = |index| Verdict::own(index, What::Delivered, "2.0.0", "");
     let verdicts: Vec<Verdict> = (0..entry.recipients.len()).map(delivered).collect();
     let letters = letters(desk, entry, &verdicts, &|_| Progress::default());
-    let source = Source { entry, header: only_header(header.to_vec()), claimed: None };
+    let source = Source { entry, header: only_header(header.to_vec()), claimed: None, others: 0 };
     write_all(desk, &source, letters)
 }
 
@@ -183,8 +206,7 @@ fn audience(desk: &Desk<'_>, entry: &Entry, recipient: usize, action: Action) ->
             is_wanted.then(|| sender.clone())
         }
         Some(_) if action == Action::Failed => postmaster(site, Some(&to.mailbox)),
-        // Our own notices: they have no session.
-        None if action == Action::Failed && entry.session.is_empty() => {
+        None if action == Action::Failed && is_report(entry) => {
             let postmaster = postmaster(site, None)?;
             let is_its = leads_to(desk, &postmaster).contains(&to.mailbox);
             (!is_its && to.mailbox != postmaster).then_some(postmaster)
@@ -220,7 +242,7 @@ fn write(
     to: &Mailbox,
     items: &[Item<'_>],
 ) -> Result<Entry, StoreError> {
-    let Source { entry, header, claimed } = source;
+    let Source { entry, header, claimed, others } = source;
     let now = Timestamp::now();
     let told: Vec<Told<'_>> = items.iter().map(|item| item.told(entry, now)).collect();
     // Whole only where that was asked for, or costs little.
@@ -252,6 +274,7 @@ fn write(
             eight_bit,
         },
         recipients: told,
+        others: *others,
     };
     let written = notice.write();
     let addressee = |mailbox: Mailbox| {

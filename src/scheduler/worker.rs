@@ -331,7 +331,8 @@ impl Worker {
 
     fn desk<'a>(&'a self, job: &'a Job) -> notices::Desk<'a> {
         let (disk, queue) = (&*self.house.disk, &self.house.queue);
-        notices::Desk { site: &job.setting.site, disk, queue }
+        let reports = Some(&self.house.reports);
+        notices::Desk { site: &job.setting.site, disk, queue, reports }
     }
 
     /// The connection to this goal, if there is one; any other is given up.

@@ -40,6 +40,8 @@ pub struct Found {
     pub is_cut: bool,
     /// Of each handle, whether anything speaks of it.
     pub known: Vec<bool>,
+    /// What was found by more than an address.
+    whole: HashSet<Key>,
 }
 
 /// One story.
@@ -50,6 +52,8 @@ pub struct Story {
     pub ids: Vec<String>,
     /// By time.
     pub lines: Vec<Record>,
+    /// It was asked for by more than an address, which many others share.
+    pub is_whole: bool,
 }
 
 /// What a line that speaks of a handle leads to.
@@ -78,6 +82,11 @@ impl Handle {
         let inner = text.strip_prefix('<').and_then(|text| text.strip_suffix('>'));
         let text = inner.unwrap_or(text).to_owned();
         Handle { lower: text.to_ascii_lowercase(), text }
+    }
+
+    /// Whether it is this address.
+    pub fn is(&self, address: &str) -> bool {
+        self.text.eq_ignore_ascii_case(address)
     }
 
     /// Whether a line speaks of it, and if so, only as of an address.
@@ -163,6 +172,14 @@ pub fn find(disk: &dyn Disk, dir: &Path, question: &Question<'_>) -> Result<Foun
         }
     })?;
     found.stories = wanted.stories(lines);
+    for story in &mut found.stories {
+        story.is_whole = found.whole.iter().any(|key| match key {
+            Key::Message(id) => story.ids.contains(id),
+            Key::Transaction(session, _) | Key::Session(session) => {
+                story.session.as_ref() == Some(session)
+            }
+        });
+    }
     Ok(found)
 }
 
@@ -190,6 +207,9 @@ fn matching(
                 let since = if is_address { since_address } else { since };
                 if let Some(key) = Key::of(record, handle).filter(|_| record.when >= since) {
                     found.known[index] = true;
+                    if !is_address {
+                        found.whole.insert(key.clone());
+                    }
                     if seen.insert(key.clone()) {
                         of_file.push(key);
                     }

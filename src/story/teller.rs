@@ -196,6 +196,7 @@ mod tests {
         let story = Story {
             session: Some("s1".to_owned()),
             ids: vec!["m1".to_owned()],
+            is_whole: true,
             lines: vec![
                 record("connected session=s1 client=127.0.0.1 service=smtp"),
                 record("heard session=s1 text=\"EHLO a\\u{a}b\\u{1b}[2J\""),

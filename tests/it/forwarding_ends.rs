@@ -211,3 +211,21 @@ fn of_two_notices_each_goes_its_way_whatever_becomes_of_the_other() {
     // Who was told of is not attempted again.
     assert_eq!((world.dead.count("RCPT TO:<eve@"), world.dead.count("RCPT TO:<max@")), (1, 2));
 }
+
+#[test]
+fn of_many_reports_that_fail_the_postmaster_hears_once() {
+    let (home, dead) = (Host::start("RCPT: 550 5.1.1 no"), Host::start("RCPT: 550 5.1.1 nobody"));
+    let node = Node::new("mx.test").trusting().route("home.test", home.address);
+    let node = node.route("dead.test", dead.address).serve();
+    for _ in 0..20 {
+        node.send("<zoe@home.test>", &["<eve@dead.test>"], MESSAGE);
+    }
+    until("all have failed", || {
+        let lines = node.server().lines();
+        lines.iter().filter(|line| line.starts_with("bounced ")).count() == 40
+    });
+    node.until_empty();
+    let [notice] = &node.mail("postmaster")[..] else { panic!("{:?}", node.mail("postmaster")) };
+    assert!(notice.contains("rfc822; zoe@home.test"), "{notice}");
+    node.stop();
+}

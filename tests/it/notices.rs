@@ -76,6 +76,7 @@ fn notice(told: Vec<Told<'static>>) -> Notice<'static> {
         to: &ANN,
         original,
         recipients: told,
+        others: 0,
     }
 }
 

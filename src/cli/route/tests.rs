@@ -378,6 +378,7 @@ fn done(site: &Arc<Site>, disk: &Arc<dyn Disk>) -> Ends {
         post: Arc::new(Post::new(disk.clone(), queue.clone(), "test")),
         delivered: bounded(1).0,
         hints: Hints::new(64).0,
+        reports: Default::default(),
     };
     let ourselves = Ourselves::of(&site.config);
     let setting = Setting { site: site.clone(), resolver: Arc::new(Names), ourselves };

@@ -22,6 +22,14 @@ pub fn text(notice: &Notice) -> String {
         }
         text.push_str(&format!("\n{}", wrap("", "", advice(action, is_own(notice)))));
     }
+    if notice.others > 0 {
+        let others = notice.others;
+        let words = format!(
+            "{others} more reports of this host failed since you were last told of one; the server \
+             wrote \"bounced\" for each of them."
+        );
+        text.push_str(&format!("\n{}", wrap("", "", &words)));
+    }
     text.push_str(&format!("\n{}", closing(notice)));
     text
 }

@@ -44,6 +44,7 @@ fn with_notice(change: impl FnOnce(&mut Notice), look: impl FnOnce(Written)) {
         to: &ann,
         original,
         recipients: vec![told],
+        others: 0,
     };
     change(&mut notice);
     look(notice.write());

@@ -57,6 +57,7 @@ impl Place {
             post: Arc::new(Post::new(Arc::new(disk.clone()), queue.clone(), "mx.test")),
             delivered: bounded(9).0,
             hints: Hints::new(9).0,
+            reports: Default::default(),
         };
         let worker = Worker::new(0, Arc::new(house), Arc::default());
         Place { disk, queue, worker, setting: Arc::new(Setting::new(Arc::new(site))) }

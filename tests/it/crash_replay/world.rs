@@ -257,6 +257,7 @@ impl World {
             post: self.post.clone(),
             delivered: bounded(1).0,
             hints: self.hints.clone(),
+            reports: Default::default(),
         };
         let (site, ourselves) = (self.site.clone(), SITE.1.clone());
         let setting = Setting { site, resolver: Arc::new(NoNames), ourselves };

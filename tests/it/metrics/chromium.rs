@@ -83,7 +83,16 @@ fn hostile_mail_neither_runs_nor_fetches() {
     let (_, list) = get(address, "/mail/ann@mx.test");
     let letter = list.split("<a href=\"/mail/ann@mx.test/").nth(1).unwrap();
     let letter = format!("/mail/ann@mx.test/{}", letter.split('"').next().unwrap());
-    for path in ["/", "/mail/ann@mx.test", &letter, &format!("{letter}/raw")] {
+    let story = get(address, "/").1;
+    let story = story.split("<a href=\"/trace/").nth(1).unwrap().split('"').next().unwrap();
+    let story = format!("/trace/{story}");
+    crate::support::until("the story is written", || {
+        let asked = format!("GET {story} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        super::said(address, asked.as_bytes()).contains("delivered to=ann@mx.test")
+    });
+    for path in
+        ["/", &story, "/trace/ann@mx.test", "/mail/ann@mx.test", &letter, &format!("{letter}/raw")]
+    {
         let picture = place.at("picture.png");
         let _ = std::fs::remove_file(&picture);
         let shot = format!("--screenshot={}", picture.display());

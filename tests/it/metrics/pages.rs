@@ -125,6 +125,62 @@ fn a_story_is_told_as_the_command_tells_it() {
         told.contains("C: RCPT TO:&lt;x@elsewhere.test&gt;") && told.contains("S: 550 "),
         "{told}"
     );
+    // The time stands in an element of its own, which a phone puts above the line.
+    let line = told.lines().find(|line| line.contains("C: RCPT TO:&lt;x@")).unwrap();
+    let clock =
+        line.strip_prefix("<div><time>").and_then(|rest| rest.split_once("</time>")).unwrap();
+    assert_eq!(
+        (clock.0.len(), &clock.1[..17]),
+        ("14:00:00.123".len(), "<span>C: RCPT TO:"),
+        "{line}"
+    );
+    let (_, style) = get(address, "/style.css");
+    let phone = style.split("@media (max-width").nth(1).unwrap();
+    assert!(phone.contains(".story time { display: block"), "{style}");
+    server.stop();
+}
+
+#[test]
+fn an_address_has_a_line_for_each_message() {
+    let place = Place::new();
+    let (server, address) = serve(&place, "");
+    let mut client = server.client();
+    client.delivered(&["ann@mx.test"], b"Subject: x\r\n\r\nHello.\r\n");
+    client.delivered(&["ann@mx.test", "bob@mx.test"], b"Subject: y\r\n\r\nHello.\r\n");
+    let mut told = String::new();
+    crate::support::until("both are told", || {
+        let target = "/trace/ANN@mx.test";
+        told =
+            said(address, format!("GET {target} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes());
+        told.matches("<b class=\"good\">delivered</b>").count() == 2
+    });
+    assert!(told.contains("Messages<b>2</b>") && !told.contains("EHLO"), "{told}");
+    let links = links(&told, "/trace/");
+    assert_eq!(links.len(), 2, "{told}");
+    let (_, story) = get(address, &links[0]);
+    assert!(story.contains("delivered to=ann@mx.test"), "{story}");
+    server.stop();
+}
+
+#[test]
+fn the_first_page_shows_senders_room_and_failed_logins() {
+    let place = Place::new();
+    let (server, address) = serve(&place, "");
+    let mut client = server.client();
+    client.expect("MAIL FROM:<zoe@far.test>", "250 ");
+    client.expect("RCPT TO:<ann@mx.test>", "250 ");
+    client.expect("DATA", "354 ");
+    client.send(b"Subject: x\r\n\r\nHello.\r\n.\r\n");
+    assert!(client.reply().starts_with("250 "));
+    let (_, page) = get(address, "/");
+    assert!(page.contains("<span class=\"dim\">from</span> zoe@far.test"), "{page}");
+    assert!(page.contains("<span>failed logins</span>"), "{page}");
+    let disks = page.split("<h2>Disk").nth(1).and_then(|rest| rest.split("</section>").next());
+    let disks = disks.unwrap_or_else(|| panic!("no disks: {page}"));
+    for dir in ["spool", "mail/mx.test"] {
+        assert!(disks.contains(&format!("{}</div>", place.at(dir).display())), "{dir}: {disks}");
+    }
+    assert!(disks.contains("iB</div>"), "{disks}");
     server.stop();
 }
 
