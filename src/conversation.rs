@@ -24,8 +24,8 @@ use crate::directory;
 use crate::event::count::MESSAGES;
 use crate::event::{About, Event, Talk, tell};
 use crate::handoff::{Accepted, Hints};
-use crate::limits::{COMMAND_READ, DATA_FIRST, DATA_READ, REPLIES_PENDING};
-use crate::login::{Login, mechanisms};
+use crate::limits::{BARE_LF_WAIT, COMMAND_READ, DATA_FIRST, DATA_READ, REPLIES_PENDING};
+use crate::login::{Login, mechanisms, places};
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::net::listener::Service;
 use crate::net::registry::Ticket;
@@ -98,6 +98,11 @@ pub fn converse(
         auth: mechanisms(&site, visitor.service),
         auth_failures: site.config.limit.auth_failures,
     };
+    let mut session = Session::new(settings);
+    session.log_in_at(places(&site));
+    if policy::is_trusted(&site, visitor.client) {
+        session.complete_at(site.home().clone());
+    }
     let (now, command) = (Instant::now(), site.config.timeout.command);
     let mut talk = Talk::new();
     talk.about = About { session: visitor.id.clone(), ..About::default() };
@@ -107,7 +112,7 @@ pub fn converse(
         visitor: visitor.clone(),
         ticket,
         wire,
-        session: Session::new(settings),
+        session,
         protection: None,
         replies: Vec::new(),
         targets: Vec::new(),
@@ -257,7 +262,9 @@ impl Conversation<'_> {
         if idle {
             self.rest();
         }
-        let read = self.wire.read(input, deadline);
+        let pause = Instant::now() + BARE_LF_WAIT;
+        let is_short = self.session.ends_in_bare_lf() && pause < deadline;
+        let read = self.wire.read(input, if is_short { pause } else { deadline });
         self.ticket.set_idle(false);
         self.ticket.set_waiting(None);
         if idle {
@@ -273,6 +280,19 @@ impl Conversation<'_> {
             return self.leave(&reply).map(Err);
         }
         match read {
+            // Its client takes the LF for the end of the line, and would wait for ever.
+            Err(error) if is_short && error.kind() == ErrorKind::TimedOut => {
+                let action = self.session.bare_lf();
+                self.heard();
+                match self.act(action)? {
+                    Some(reason) => Ok(Err(reason)),
+                    None => {
+                        self.heard_at = Instant::now();
+                        self.deadline = self.heard_at + self.site.config.timeout.command;
+                        self.read(input)
+                    }
+                }
+            }
             // Nothing of such a transaction stays, as RFC 5321 §4.1.1.10 asks for.
             Ok(0) if self.session.in_transaction() => Ok(Err("closed inside a transaction")),
             Ok(0) => Ok(Err("closed by the client")),

@@ -73,10 +73,9 @@ pub fn expand(site: &Site, visitor: &Visitor, name: &Name) -> Result<Reply, Repl
         Ok(candidates) => candidates,
         Err(syntax) => return Ok(syntax),
     };
-    let aliases = candidates.iter().filter_map(|mailbox| match &mailbox.host {
-        Host::Domain(domain) => alias_of(site.domain(domain)?, mailbox.local.as_str()),
-        Host::Literal(_) => None,
-    });
+    let aliases = candidates
+        .iter()
+        .filter_map(|mailbox| alias_of(site.local(&mailbox.host)?, mailbox.local.as_str()));
     let lists: Vec<_> = aliases.filter(|alias| !alias.targets.is_empty()).collect();
     if lists.len() > 1 {
         return Err(Reply::new(553, "5.1.4", "ambiguous: several domains have this list"));

@@ -21,6 +21,10 @@ use std::time::Duration;
 /// the recipient into the reverse-path (VERP) do pass 64.
 pub const LOCAL_PART_MAX: usize = 64;
 
+/// How long a command line that ends in a bare LF may go on after it: a client that has sent all of a
+/// line sends the rest at once, and one that takes the LF for the end waits for a reply.
+pub const BARE_LF_WAIT: Duration = Duration::from_secs(1);
+
 /// Longest domain name, in octets (RFC 5321 §4.5.3.1.2).
 pub const DOMAIN_MAX: usize = 255;
 

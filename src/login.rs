@@ -23,7 +23,7 @@ pub use hasher::Busy;
 use hasher::Hasher;
 use hours::Hours;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,27 @@ pub fn mechanisms(site: &Site, service: Service) -> Vec<Mechanism> {
     }
     let scram = users().all(|users| users.can_scram()).then_some(Mechanism::ScramSha256);
     scram.into_iter().chain([Mechanism::Plain, Mechanism::Login]).collect()
+}
+
+/// Where users log in, in words: "port 587 (submission)"; empty where nobody can.
+pub fn places(site: &Site) -> String {
+    let listen = &site.config.listen;
+    if mechanisms(site, Service::Submission).is_empty() {
+        return String::new();
+    }
+    let named = |addresses: &[SocketAddr], service: &str| {
+        addresses.first().map(|first| format!("port {} ({service})", first.port()))
+    };
+    let places =
+        [named(&listen.submissions, "submissions"), named(&listen.submission, "submission")];
+    places.into_iter().flatten().collect::<Vec<_>>().join(" or ")
+}
+
+/// Whether two login names mean one user, who need not exist: in any case of letters, with or without the
+/// domain.
+pub fn is_same(site: &Site, one: &str, other: &str) -> bool {
+    let meant = |name| find(site, name).map(|found| found.mailbox.to_string().to_ascii_lowercase());
+    meant(one).is_some_and(|one| meant(other) == Some(one))
 }
 
 /// The user that a login name means: a whole address, or the name before the @ where one domain is
@@ -172,8 +193,7 @@ struct Found {
 
 fn find(site: &Site, name: &str) -> Option<Found> {
     let (local, part): (Local<'_>, LocalPart) = match Mailbox::parse(name) {
-        Ok(Mailbox { local, host: Host::Domain(domain) }) => (site.domain(&domain)?, local),
-        Ok(Mailbox { host: Host::Literal(_), .. }) => return None,
+        Ok(Mailbox { local, host }) => (site.local(&host)?, local),
         Err(_) => {
             let mut domains = site.domains();
             let only = domains.next().filter(|_| domains.next().is_none())?;

@@ -219,10 +219,11 @@ fn back(
     }
 }
 
-/// `Postmaster` without a domain is that of the first.
+/// `Postmaster` without a domain is that of the first, and so is whoever is at this host: no name that
+/// means another host elsewhere gets out.
 fn as_mailbox(site: &Site, path: &ForwardPath) -> Option<Mailbox> {
     match path {
-        ForwardPath::Mailbox(mailbox) => Some(mailbox.clone()),
+        ForwardPath::Mailbox(mailbox) => Some(site.canonical(mailbox)),
         ForwardPath::Postmaster => site.domains().next().map(|local| Mailbox {
             local: LocalPart::of_user("postmaster"),
             host: Host::Domain(local.config.name.clone()),
@@ -237,7 +238,7 @@ pub fn start(site: &Site, visitor: &Visitor, node: &Node, hints: &Hints) -> Resu
     if !is_known(site, visitor) {
         return Err(Reply::new(459, "4.7.1", format!("{domain}: you may not start its queue")));
     }
-    if site.domain(domain).is_some() && !and_below {
+    if site.local(&Host::Domain(domain.clone())).is_some() && !and_below {
         return Ok(Reply::new(251, "2.0.0", format!("{domain} is delivered here, nothing waits")));
     }
     match hints.send(Hint::Flush(domain.clone(), *and_below)) {

@@ -11,7 +11,7 @@ pub mod next_hop;
 
 use crate::config::CatchAll;
 use crate::limits::ALIAS_DEPTH;
-use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, is_file_name};
+use crate::mail::address::{Domain, ForwardPath, Host, LocalPart, Mailbox, is_file_name};
 use crate::site::{Local, Site};
 use crate::store::aliases::{Alias, Target};
 use crate::store::disk::{Disk, Doing, StoreError};
@@ -21,6 +21,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 pub use faults::bad_aliases;
+use next_hop::{Way, way};
 
 /// How an address was understood.
 #[derive(Debug)]
@@ -172,15 +173,20 @@ impl<'a> Router<'a> {
                 }
                 None => Ok(false),
             },
-            // Our notices come from there, and whoever runs a host is postmaster of its name (§4.5.1).
-            ForwardPath::Mailbox(mailbox) if self.is_host_postmaster(mailbox) => {
-                self.say(|| format!("postmaster of this host, {}", mailbox.host));
-                return self.path(&ForwardPath::Postmaster);
-            }
             ForwardPath::Mailbox(mailbox) => match self.domain_of(mailbox) {
                 Some(local) => {
-                    self.say(|| format!("{} is delivered here", mailbox.host));
+                    self.say(|| match (&mailbox.host, &local.config.name) {
+                        (Host::Domain(host), name) if host == name => {
+                            format!("{host} is delivered here")
+                        }
+                        (host, name) => format!("{host} is this host: it stands for {name}"),
+                    });
                     self.local(local, mailbox.local.as_str(), false, true)
+                }
+                // It would come back to us, and be found out then.
+                None if self.is_nowhere(&mailbox.host) => {
+                    self.say(|| format!("{} is this host, which has no domain", mailbox.host));
+                    Ok(false)
                 }
                 None => {
                     self.say(|| format!("{} is not delivered here", mailbox.host));
@@ -204,20 +210,20 @@ impl<'a> Router<'a> {
         }
     }
 
-    /// postmaster at our host name, where that is no domain of its own.
-    fn is_host_postmaster(&self, mailbox: &Mailbox) -> bool {
-        matches!(&mailbox.host, Host::Domain(domain)
-            if *domain == self.site.config.hostname && self.site.domain(domain).is_none())
-            && mailbox.local.as_str().eq_ignore_ascii_case(POSTMASTER)
-            && self.site.domains().next().is_some()
+    fn domain_of(&self, mailbox: &Mailbox) -> Option<Local<'a>> {
+        self.site.local(&mailbox.host)
     }
 
-    fn domain_of(&self, mailbox: &Mailbox) -> Option<Local<'a>> {
-        match &mailbox.host {
-            Host::Domain(domain) => self.site.domain(domain),
-            // Not even our own: an address literal is no domain of ours.
-            Host::Literal(_) => None,
-        }
+    /// This host, where no domain is delivered here: its name may be known to a next hop of ours, and
+    /// nobody else knows what localhost and its addresses are.
+    fn is_nowhere(&self, host: &Host) -> bool {
+        let is_known = |name: &Domain| {
+            *name == self.site.config.hostname
+                && matches!(way(&self.site.config, host), Way::Route(_) | Way::Smarthost(_))
+        };
+        self.site.has_no_domain()
+            && self.site.is_this_host(host)
+            && !matches!(host, Host::Domain(name) if is_known(name))
     }
 
     /// One copy for a mailbox, by however many ways it is reached. True: the way leads to somebody.

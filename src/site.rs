@@ -5,6 +5,7 @@ use crate::config::{Config, DomainConfig, HostPort, SmarthostAuth, Tls};
 use crate::limits::{FIRST_USER_AGE, PAIR_LOOK, PAIR_SETTLE, PASSWORD_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
 use crate::mail::srs::{Keys, NoWayBack};
+use crate::net::interfaces;
 use crate::net::tls::{Acceptor, BadPair, Connector, Flaw, Half};
 use crate::smtp::auth::Credentials;
 use crate::store::aliases::Aliases;
@@ -14,6 +15,7 @@ use crate::store::table::{BadLine, Stamp, read};
 use crate::store::users::Users;
 use nix::errno::Errno;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -23,6 +25,10 @@ use std::time::{Duration, Instant, SystemTime};
 #[derive(Clone, Debug)]
 pub struct Site {
     pub config: Config,
+    /// Of all domains that are delivered here, in their order.
+    names: Vec<Domain>,
+    /// Of this machine, as they were when this was made, and where it listens; IPv4 as IPv4.
+    addresses: Vec<IpAddr>,
     /// Of each domain of the configuration, in its order. Shared, as they may be large: a site that differs
     /// in something else has the same ones.
     tables: Arc<Vec<Tables>>,
@@ -85,10 +91,12 @@ impl Site {
             tables.push(own);
         }
         let first_users = tables.iter().map(|_| Arc::default()).collect();
-        let connector = Arc::default();
+        let (connector, addresses, names) = (Arc::default(), addresses(&config), names(&config));
         Ok((
             Site {
                 config,
+                names,
+                addresses,
                 tables: Arc::new(tables),
                 first_users,
                 stamps,
@@ -117,8 +125,7 @@ impl Site {
     /// Whom a bounce to such a sender is for: itself when it is no such sender, or the reason why
     /// nobody.
     pub fn restored(&self, recipient: &Mailbox) -> Result<Option<Mailbox>, NoWayBack> {
-        let is_here =
-            matches!(&recipient.host, Host::Domain(domain) if self.domain(domain).is_some());
+        let is_here = self.local(&recipient.host).is_some();
         let Some(keys) = self.keys.as_ref().filter(|_| is_here) else { return Ok(None) };
         match keys.restore(recipient, today()) {
             Ok(sender) => Ok(Some(sender)),
@@ -216,6 +223,52 @@ impl Site {
     /// A domain that is delivered here, with its users and aliases.
     pub fn domain(&self, name: &Domain) -> Option<Local<'_>> {
         self.domains().find(|local| local.config.name == *name)
+    }
+
+    /// The domain that is delivered here for what follows an `@`: that of this name, or the first for the
+    /// names and addresses of this host.
+    pub fn local(&self, host: &Host) -> Option<Local<'_>> {
+        let named = match host {
+            Host::Domain(name) => self.domain(name),
+            Host::Literal(_) => None,
+        };
+        let first = self.names.first().filter(|_| self.is_this_host(host));
+        named.or_else(|| self.domain(first?))
+    }
+
+    /// The domain of an address without one: that of `hostname` when mail for it is delivered here, else our
+    /// first; where we have none, `hostname` all the same.
+    pub fn home(&self) -> &Domain {
+        let hostname = &self.config.hostname;
+        self.names.first().filter(|_| !self.names.contains(hostname)).unwrap_or(hostname)
+    }
+
+    /// Whether no domain at all is delivered here.
+    pub fn has_no_domain(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Some domains of this configuration are not looked into here, which are domains all the same.
+    pub fn in_part_of(self, whole: &Config) -> Site {
+        Site { names: names(whole), ..self }
+    }
+
+    /// Whether this is `localhost`, our host name or an address of this machine, and no domain of its own.
+    pub fn is_this_host(&self, host: &Host) -> bool {
+        match host {
+            Host::Domain(name) => {
+                let is_ours = *name == self.config.hostname || name.as_str() == LOCALHOST;
+                is_ours && !self.names.contains(name)
+            }
+            Host::Literal(address) => self.addresses.contains(&address.to_canonical()),
+        }
+    }
+
+    /// The same mailbox at the domain where its mail is; itself where that is not here.
+    pub fn canonical(&self, mailbox: &Mailbox) -> Mailbox {
+        let host = self.local(&mailbox.host).map(|local| Host::Domain(local.config.name.clone()));
+        let host = host.unwrap_or_else(|| mailbox.host.clone());
+        Mailbox { local: mailbox.local.clone(), host }
     }
 
     /// All of them, in the order they were written.
@@ -368,6 +421,25 @@ impl Local<'_> {
         // The user last, so that braces in a name stay what they are.
         self.config.maildir.replace("{domain}", domain).replace("{user}", user).into()
     }
+}
+
+fn names(config: &Config) -> Vec<Domain> {
+    config.domains.iter().map(|domain| domain.name.clone()).collect()
+}
+
+/// A name of every host.
+const LOCALHOST: &str = "localhost";
+
+/// Loopback, the interfaces, and what the configuration names. What the system does not tell is told in
+/// the log by [`crate::route::next_hop`].
+fn addresses(config: &Config) -> Vec<IpAddr> {
+    let listen = &config.listen;
+    let listens = [&listen.smtp, &listen.submission, &listen.submissions].into_iter().flatten();
+    let listens = listens.map(|address| address.ip().to_canonical());
+    let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    let found = interfaces::addresses().unwrap_or_default();
+    let all = listens.filter(|address| !address.is_unspecified()).chain(loopback).chain(found);
+    all.map(|address| address.to_canonical()).collect()
 }
 
 /// Days since 1970-01-01 UTC, as SRS counts.

@@ -44,6 +44,8 @@ fn check(command: &Command, smtputf8: bool) {
 /// The line that says this; none where the command does not keep all of it.
 fn line(command: &Command) -> Option<String> {
     Some(match command {
+        // What was escaped is not what was said.
+        Command::Ehlo(name) | Command::Helo(name) if name.as_str().contains('\\') => return None,
         Command::Ehlo(name) => format!("EHLO {}", name.as_str()),
         Command::Helo(name) => format!("HELO {}", name.as_str()),
         Command::Mail(sender) => mail(sender),

@@ -52,7 +52,11 @@ impl<'a> Source<'a> {
         let table = DeTable::parse(self.text).map_err(|error| {
             // At the end of the text the error would be on a line that no editor shows.
             let at = error.span().map(|span| span.start.min(self.text.trim_end().len()));
-            self.error(at, error.message().replace('\n', " "))
+            let message = error.message().replace('\n', " ");
+            let twice = error.span().filter(|_| message == "duplicate key");
+            // The library says that there is one, not which.
+            let key = twice.and_then(|span| self.text.get(span)).map(str::trim).unwrap_or_default();
+            self.error(at, format!("{message} {key}").trim_end().to_owned())
         })?;
         Table::new(self, String::new(), 0, table.into_inner()).finish(read)
     }

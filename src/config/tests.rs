@@ -337,11 +337,12 @@ fn values_that_are_bad() {
             "6: relay.route.A: the route for a is there twice",
         ),
         // TOML itself.
-        ("threads = 1\nthreads = 2", "5: duplicate key"),
+        ("threads = 1\nthreads = 2", "5: duplicate key threads"),
         ("threads", "4: key with no value, expected `=`"),
         ("threads =", "4: string values must be quoted, expected literal string"),
         ("[listen", "4: unclosed table, expected `]`"),
-        ("[relay]", "4: duplicate key"),
+        ("[relay]", "4: duplicate key relay"),
+        ("[domain.\"a.test\"]\n[domain.\"a.test\"]", "5: duplicate key \"a.test\""),
     ] {
         let error = parse(&format!("{LEAST}{text}\n")).err();
         assert_eq!(error, Some(format!("facteur.toml:{what}")), "{text}");

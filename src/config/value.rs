@@ -49,13 +49,13 @@ pub fn duration(text: &str) -> Option<Duration> {
     number(digits)?.checked_mul(seconds).map(Duration::from_secs)
 }
 
-/// A domain that can be a host's name: [`Domain::parse`] takes `192.0.2.1` too, and as a name that
+/// A domain that can be a host's name: [`Domain::of_host`] takes `192.0.2.1` too, and as a name that
 /// would be asked for in DNS, or announced in EHLO where only a literal may say it.
 pub fn domain(text: &str) -> Option<Domain> {
     let last = text.rsplit('.').next()?;
     match last.bytes().all(|b| b.is_ascii_digit()) {
         true => None,
-        false => Domain::parse(text).ok(),
+        false => Domain::of_host(text).ok(),
     }
 }
 

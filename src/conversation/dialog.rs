@@ -49,7 +49,10 @@ impl Conversation<'_> {
         if !self.talk.is_on() {
             return;
         }
-        let is_mail = command.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"MAIL"));
+        let is_mail = command
+            .trim_ascii_start()
+            .get(..4)
+            .is_some_and(|verb| verb.eq_ignore_ascii_case(b"MAIL"));
         if is_mail && !self.progress.is_inside {
             self.tell_part();
             self.progress.is_inside = true;

@@ -2,8 +2,8 @@
 
 use super::Conversation;
 use crate::event::{Event, Turn, tell};
-use crate::login::{Busy, Guess, canonical, nonce, user};
-use crate::mail::address::Mailbox;
+use crate::login::{Busy, Guess, canonical, is_same, nonce, user};
+use crate::mail::address::{Host, Mailbox};
 use crate::policy;
 use crate::smtp::auth::Credentials;
 use crate::smtp::session::Action;
@@ -20,8 +20,8 @@ impl Conversation<'_> {
         let guess = self.guess(&credentials.user);
         self.wait(guess)?;
         Ok(match self.house.login.verify(&self.site, self.visitor.client, credentials) {
-            Ok(Some(user)) => self.welcome(user, guess),
-            Ok(None) => self.deny(guess),
+            Ok(Some(user)) if self.is_for_himself(&credentials.user) => self.welcome(user, guess),
+            Ok(_) => self.deny(guess),
             Err(Busy) => self.busy(guess),
         })
     }
@@ -39,7 +39,7 @@ impl Conversation<'_> {
     /// The end of SCRAM.
     pub(super) fn proof(&mut self, name: &str, good: bool) -> io::Result<Action> {
         let guess = self.guess(name);
-        Ok(match user(&self.site, name).filter(|_| good) {
+        Ok(match user(&self.site, name).filter(|_| good && self.is_for_himself(name)) {
             Some(user) => self.welcome(user, guess),
             None => self.deny(guess),
         })
@@ -59,11 +59,19 @@ impl Conversation<'_> {
         self.house.login.guess(&self.site, client, name, is_trusted)
     }
 
+    /// Whether the user whom the client wants to act for is the one whose password it knows.
+    fn is_for_himself(&self, name: &str) -> bool {
+        self.session.acts_for().is_none_or(|other| is_same(&self.site, name, other))
+    }
+
     fn welcome(&mut self, user: Mailbox, guess: Guess) -> Action {
         self.house.login.forgive(guess);
         self.named = None;
         let (session, name) = (self.visitor.id.as_str(), user.to_string());
         tell(&Event::Authenticated { session, user: &name });
+        if let Host::Domain(domain) = &user.host {
+            self.session.complete_at(domain.clone());
+        }
         self.visitor.user = Some(user);
         self.ticket.set_known();
         self.session.authenticated()

@@ -354,10 +354,11 @@ fn is_host(text: &str) -> bool {
     text.len() <= DNS_NAME_MAX && text.split('.').all(label)
 }
 
-/// The dot at the end keeps the search list of resolv.conf away.
+/// Fully qualified, which keeps the search list of resolv.conf away.
 fn parse(text: &str) -> Result<Name, DnsFault> {
     if !is_host(text) {
         return Err(DnsFault::broken("this is no name that DNS could have"));
     }
-    Name::from_ascii(format!("{text}.")).map_err(DnsFault::broken)
+    // As octets: a hyphen may stand where the text form of a name has none.
+    Name::from_labels(text.split('.').map(str::as_bytes)).map_err(DnsFault::broken)
 }

@@ -36,6 +36,7 @@ impl Worker {
             let words = format!("<{to}>: the message loops: it was there before");
             return Ok(Verdict::own(index, What::Failed, "5.4.6", words));
         }
+        let to = &site.canonical(to);
         if let Some(destination) = mailbox_here(site, disk, to)? {
             return self.copy(job, index, destination);
         }

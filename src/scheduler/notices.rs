@@ -217,10 +217,7 @@ fn audience(desk: &Desk<'_>, entry: &Entry, recipient: usize, action: Action) ->
 
 /// The postmaster of the domain of an address when it is ours, else that of our first domain.
 fn postmaster(site: &Site, of: Option<&Mailbox>) -> Option<Mailbox> {
-    let own = of.and_then(|mailbox| match &mailbox.host {
-        Host::Domain(domain) => site.domain(domain),
-        Host::Literal(_) => None,
-    });
+    let own = of.and_then(|mailbox| site.local(&mailbox.host));
     let local = own.or_else(|| site.domains().next())?;
     let host = Host::Domain(local.config.name.clone());
     Some(Mailbox { local: LocalPart::of_user("postmaster"), host })

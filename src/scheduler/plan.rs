@@ -52,11 +52,9 @@ impl fmt::Display for Goal {
 impl Goal {
     /// Where a mailbox's mail goes.
     pub fn of(site: &Site, mailbox: &Mailbox) -> Goal {
-        match &mailbox.host {
-            Host::Domain(domain) if site.domain(domain).is_some() => {
-                Goal::Here(mailbox.to_string().to_ascii_lowercase())
-            }
-            host => Goal::Away(way(&site.config, host)),
+        match site.local(&mailbox.host) {
+            Some(_) => Goal::Here(mailbox.to_string().to_ascii_lowercase()),
+            None => Goal::Away(way(&site.config, &mailbox.host)),
         }
     }
 }

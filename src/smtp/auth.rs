@@ -1,8 +1,8 @@
 //! SASL as a server speaks it inside AUTH: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 and
 //! SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677). The framing of RFC 4954 is [`super::session`]'s.
 //!
-//! Pure: who knows passwords is asked by a [`Step`]. An authorization identity is taken only where it
-//! is the name itself. Names and passwords are UTF-8 and compared as they come, without SASLprep: what
+//! Pure: who knows passwords is asked by a [`Step`]. An authorization identity is taken where it is
+//! the name itself; whether it is the same user written otherwise is asked too ([`Exchange::acts_for`]). Names and passwords are UTF-8 and compared as they come, without SASLprep: what
 //! is stored was made by Dovecot or by us, and neither prepares it.
 
 pub mod client;
@@ -106,6 +106,8 @@ pub enum Step {
 pub struct Exchange {
     mechanism: Mechanism,
     state: State,
+    /// Of PLAIN: see [`Exchange::acts_for`].
+    acts_for: Option<String>,
 }
 
 enum State {
@@ -133,11 +135,20 @@ impl Exchange {
             Mechanism::ScramSha256 => State::Scram(scram(false)),
             Mechanism::ScramSha256Plus => State::Scram(scram(true)),
         };
-        Exchange { mechanism, state }
+        Exchange { mechanism, state, acts_for: None }
     }
 
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
+    }
+
+    /// For whom the client wants to act, where it gave a name that is not its own to the letter: it has to
+    /// be the same user (RFC 4616 §2).
+    pub fn acts_for(&self) -> Option<&str> {
+        match &self.state {
+            State::Scram(scram) => scram.acts_for(),
+            State::Plain | State::LoginUser | State::LoginPassword(_) => self.acts_for.as_deref(),
+        }
     }
 
     /// Without an initial response.
@@ -152,7 +163,13 @@ impl Exchange {
     /// Takes one response of the client, decoded.
     pub fn respond(&mut self, response: &[u8]) -> Step {
         match &mut self.state {
-            State::Plain => plain(response),
+            State::Plain => match plain(response) {
+                Ok((acts_for, credentials)) => {
+                    self.acts_for = acts_for;
+                    Step::Password(credentials)
+                }
+                Err(why) => Step::Malformed(why),
+            },
             State::LoginUser => match text(response, LOGIN_NAME_MAX) {
                 Some(user) => {
                     self.state = State::LoginPassword(user);
@@ -181,21 +198,22 @@ impl Exchange {
     }
 }
 
-/// `[authzid] NUL authcid NUL passwd` (RFC 4616 §2).
-fn plain(response: &[u8]) -> Step {
+/// `[authzid] NUL authcid NUL passwd` (RFC 4616 §2); the first only where it is another text than the
+/// second.
+fn plain(response: &[u8]) -> Result<(Option<String>, Credentials), &'static str> {
     let parts: Vec<&[u8]> = response.split(|&octet| octet == 0).collect();
     let [authzid, user, password] = parts[..] else {
-        return Step::Malformed("PLAIN is: NUL, name, NUL, password");
+        return Err("PLAIN is: NUL, name, NUL, password");
     };
-    match (text(user, LOGIN_NAME_MAX), text(password, PASSWORD_MAX)) {
-        (Some(_), Some(_)) if !authzid.is_empty() && authzid != user => Step::Malformed(SOMEBODY),
-        (Some(user), Some(password)) => Step::Password(Credentials { user, password }),
-        _ => Step::Malformed("name and password are UTF-8 and not empty"),
-    }
+    const WORDS: &str = "name and password are UTF-8 and not empty";
+    let user = text(user, LOGIN_NAME_MAX).ok_or(WORDS)?;
+    let password = text(password, PASSWORD_MAX).ok_or(WORDS)?;
+    let acts_for = match authzid {
+        [] => None,
+        _ => Some(text(authzid, LOGIN_NAME_MAX).ok_or(WORDS)?),
+    };
+    Ok((acts_for.filter(|other| *other != user), Credentials { user, password }))
 }
-
-/// Who has logged in acts for himself.
-const SOMEBODY: &str = "nobody may act for somebody else here";
 
 /// Text of 1 to `most` octets, without controls that no name or password holds.
 fn text(octets: &[u8], most: usize) -> Option<String> {
@@ -237,7 +255,12 @@ mod tests {
         assert_eq!(answer(b"\0ann\0secret"), asks("ann", "secret"));
         assert_eq!(answer(b"ann\0ann\0secret"), asks("ann", "secret"));
         assert_eq!(answer("\0ann\0p\u{e4}ss".as_bytes()), asks("ann", "p\u{e4}ss"));
-        assert_eq!(answer(b"bob\0ann\0secret"), Step::Malformed(SOMEBODY));
+        let mut exchange = Exchange::new(Mechanism::Plain, &Bindings::default(), false);
+        assert!(matches!(exchange.respond(b"bob\0ann\0secret"), Step::Password(_)));
+        assert_eq!(exchange.acts_for(), Some("bob"));
+        let mut exchange = Exchange::new(Mechanism::Plain, &Bindings::default(), false);
+        assert!(matches!(exchange.respond(b"ann\0ann\0secret"), Step::Password(_)));
+        assert_eq!(exchange.acts_for(), None);
         let long = format!("\0ann\0{}", "x".repeat(PASSWORD_MAX));
         assert!(matches!(answer(long.as_bytes()), Step::Password(_)));
         for bad in [

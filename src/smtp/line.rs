@@ -12,6 +12,8 @@ pub struct LineBuffer {
     too_long: bool,
     /// The last octet seen was a CR; needed apart from `octets` once a line is too long to be kept.
     after_cr: bool,
+    /// The last octet seen was an LF that ended no line.
+    after_lf: bool,
 }
 
 /// What [`LineBuffer::feed`] found.
@@ -41,6 +43,7 @@ impl LineBuffer {
             let length = memchr::memchr(b'\r', rest).map_or(rest.len(), |at| at + 1);
             self.keep(&rest[..length], most);
             self.after_cr = rest[length - 1] == b'\r';
+            self.after_lf = rest[length - 1] == b'\n';
             used += length;
         }
         (used, Line::Partial)
@@ -54,6 +57,16 @@ impl LineBuffer {
     /// Whether a line has begun and not ended.
     pub fn is_partial(&self) -> bool {
         !self.complete && (self.too_long || !self.octets.is_empty())
+    }
+
+    /// Whether a line has begun, and its last octet so far is an LF.
+    pub fn ends_in_bare_lf(&self) -> bool {
+        !self.complete && self.after_lf
+    }
+
+    /// Ends the line that has begun, though no CR LF came.
+    pub fn end(&mut self) {
+        self.complete = true;
     }
 
     fn keep(&mut self, octets: &[u8], most: usize) {
@@ -119,6 +132,22 @@ mod tests {
             assert_eq!(found[0].as_deref(), Some(&fits[..COMMAND_LINE_MAX - 2]));
             assert_eq!((&found[1], found[2].as_deref()), (&None, Some(&b"NOOP"[..])));
         }
+    }
+
+    #[test]
+    fn a_bare_lf_at_the_end_so_far() {
+        let mut buffer = LineBuffer::default();
+        for (piece, ends) in
+            [("NOOP", false), ("\n", true), ("x", false), ("\r", false), ("y\n", true)]
+        {
+            buffer.feed(piece.as_bytes(), COMMAND_LINE_MAX);
+            assert_eq!(buffer.ends_in_bare_lf(), ends, "{piece:?}");
+        }
+        buffer.end();
+        assert_eq!(buffer.text(), b"NOOP\nx\ry\n");
+        assert!(!buffer.ends_in_bare_lf() && !buffer.is_partial());
+        assert_eq!(buffer.feed(b"RSET\r\n", COMMAND_LINE_MAX), (6, Line::Complete));
+        assert_eq!(buffer.text(), b"RSET");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::mail::xtext;
 pub struct Parameter<'a> {
     /// In upper case.
     pub name: String,
-    /// None without `=`; never empty.
+    /// None without `=`; empty only where it serves reports.
     value: Option<&'a [u8]>,
 }
 
@@ -24,12 +24,13 @@ pub fn parse(rest: &[u8]) -> Result<Vec<Parameter<'_>>, Reply> {
     if rest.is_empty() {
         return Ok(Vec::new());
     }
-    let Some(rest) = rest.strip_prefix(b" ") else {
+    let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
+    if !rest.first().is_some_and(is_blank) {
         return Err(bad("a space stands between the address and its parameters"));
-    };
+    }
     let mut found: Vec<Parameter<'_>> = Vec::new();
     // More than one space is tolerated, as Postfix and others do.
-    for word in rest.split(|&b| b == b' ').filter(|word| !word.is_empty()) {
+    for word in rest.split(is_blank).filter(|word| !word.is_empty()) {
         let parameter = Parameter::parse(word)?;
         // RFC 1870 §6 says so of SIZE; of the others nobody could say which one counts.
         if found.iter().any(|other| other.name == parameter.name) {
@@ -56,8 +57,11 @@ impl<'a> Parameter<'a> {
         // Octets above 127 are only for an address in ORCPT; it looks at them itself.
         let good_value = value
             .is_none_or(|v| !v.is_empty() && v.iter().all(|&b| b > 32 && b != 127 && b != b'='));
-        match good_name && good_value {
-            true => Ok(Parameter { name: upper(name), value }),
+        let name = upper(name);
+        // What only serves reports is judged, and dropped, by itself.
+        let serves_reports = matches!(name.as_str(), "ENVID" | "ORCPT");
+        match good_name && (good_value || serves_reports) {
+            true => Ok(Parameter { name, value }),
             false => Err(bad(format!("{}: no parameter has this form", quoted(word)))),
         }
     }
@@ -100,13 +104,10 @@ impl<'a> Parameter<'a> {
     }
 
     /// ENVID=: printable text in xtext, at most 100 octets (RFC 3461 §4.4). Kept as it was written,
-    /// the form in which it is handed on.
-    pub fn envid(&self) -> Result<String, Reply> {
+    /// the form in which it is handed on; none: it is no such text, and no reason to refuse mail.
+    pub fn envid(&self) -> Option<String> {
         let value = self.value();
-        match xtext::is_envid(value) {
-            true => Ok(String::from_utf8_lossy(value).into_owned()),
-            false => Err(bad("ENVID= takes up to 100 printable characters in xtext")),
-        }
+        xtext::is_envid(value).then(|| String::from_utf8_lossy(value).into_owned())
     }
 
     /// AUTH=: who submitted the message first, in xtext, or `<>` (RFC 4954 §5).
@@ -138,25 +139,23 @@ impl<'a> Parameter<'a> {
     }
 
     /// ORCPT=: a type, a semicolon, an address in xtext, at most 500 octets (RFC 3461 §4.2). The
-    /// type `utf-8` may hold UTF-8 as it is when the transaction does (RFC 6533 §3).
-    pub fn orcpt(&self, smtputf8: bool) -> Result<String, Reply> {
-        let wrong = || bad("ORCPT= takes type;address, the address in xtext, up to 500 octets");
+    /// type `utf-8` may hold UTF-8 as it is when the transaction does (RFC 6533 §3). None: it is no such
+    /// text, and no reason to refuse mail.
+    pub fn orcpt(&self, smtputf8: bool) -> Option<String> {
         let value = self.value();
-        let text = str::from_utf8(value).map_err(|_| wrong())?;
-        let (kind, address) = text.split_once(';').ok_or_else(wrong)?;
+        let text = str::from_utf8(value).ok()?;
+        let (kind, address) = text.split_once(';')?;
         let good_kind = !kind.is_empty() && kind.bytes().all(is_atext);
         let raw = smtputf8 && kind.eq_ignore_ascii_case("utf-8");
         let ascii: Vec<u8> = address.bytes().filter(|b| !raw || b.is_ascii()).collect();
-        let decoded = xtext::decode(&ascii).ok_or_else(wrong)?;
+        let decoded = xtext::decode(&ascii)?;
         let unicode =
             !kind.eq_ignore_ascii_case("utf-8") || xtext::decode_unicode(address).is_some();
         let printable = unicode
             && !address.contains(is_hidden)
             && decoded.iter().all(|b| (32..=126).contains(b));
-        match good_kind && !address.is_empty() && printable && value.len() <= ORCPT_MAX {
-            true => Ok(text.to_owned()),
-            false => Err(wrong()),
-        }
+        let is_good = good_kind && !address.is_empty() && printable && value.len() <= ORCPT_MAX;
+        is_good.then(|| text.to_owned())
     }
 
     fn value(&self) -> &'a [u8] {
@@ -191,10 +190,10 @@ mod tests {
             assert!(only(&format!("NOTIFY={bad}")).notify().is_err(), "{bad}");
         }
         assert!(only("NOTIFY").notify().is_err() && only("RET=BOTH").ret().is_err());
-        assert_eq!(only("ENVID=QQ+20314").envid(), Ok("QQ+20314".to_owned()));
-        assert!(only(&format!("ENVID={}", "x".repeat(100))).envid().is_ok());
-        for bad in [&"x".repeat(101), "a+0Ab", "a+zz", "\u{e9}"] {
-            assert!(only(&format!("ENVID={bad}")).envid().is_err(), "{bad}");
+        assert_eq!(only("ENVID=QQ+20314").envid(), Some("QQ+20314".to_owned()));
+        assert!(only(&format!("ENVID={}", "x".repeat(100))).envid().is_some());
+        for bad in [&"x".repeat(101), "a+0Ab", "a+zz", "\u{e9}", "ab+3dcd", "a=b", ""] {
+            assert_eq!(only(&format!("ENVID={bad}")).envid(), None, "{bad}");
         }
     }
 
@@ -226,10 +225,11 @@ mod tests {
             ("utf-8;\u{e9}@mx.test", false, false),
             ("rfc822;\u{e9}@mx.test", true, false),
             ("utf-8;\\x{e9}@mx.test", false, true),
+            ("rfc822;bounce=x@b.test", false, false),
         ] {
-            assert_eq!(only(&format!("ORCPT={text}")).orcpt(utf8).is_ok(), good, "{text}");
+            assert_eq!(only(&format!("ORCPT={text}")).orcpt(utf8).is_some(), good, "{text}");
         }
         let long = |n: usize| format!("ORCPT=rfc822;{}", "x".repeat(n - 7));
-        assert!(only(&long(500)).orcpt(false).is_ok() && only(&long(501)).orcpt(false).is_err());
+        assert!(only(&long(500)).orcpt(false).is_some() && only(&long(501)).orcpt(false).is_none());
     }
 }

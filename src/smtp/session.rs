@@ -12,7 +12,7 @@ mod stranger;
 
 use super::auth::{Bindings, Credentials, Exchange, Mechanism};
 use super::chunk::Chunks;
-use super::command::{Command, Name, Node, help};
+use super::command::{Command, Context, Name, Node, help};
 use super::data::Decoder;
 use super::line::{Line, LineBuffer};
 use super::reply::Reply;
@@ -138,6 +138,10 @@ pub struct Session {
     after_auth: bool,
     /// The last line belongs to an exchange of this mechanism.
     exchange: Option<Mechanism>,
+    /// Where addresses without a domain are; none: such addresses are refused.
+    home: Option<Domain>,
+    /// Where there is AUTH, in words, for who asks where there is none.
+    logins: String,
 }
 
 impl Session {
@@ -156,7 +160,20 @@ impl Session {
             auth_failures: 0,
             after_auth: false,
             exchange: None,
+            home: None,
+            logins: String::new(),
         }
+    }
+
+    /// From now on the client is somebody whose addresses without a domain are at this one, as those in
+    /// the header of what it sends.
+    pub fn complete_at(&mut self, home: Domain) {
+        self.home = Some(home);
+    }
+
+    /// Where users log in, when it is not here: "port 587 (submission)"; empty: nowhere.
+    pub fn log_in_at(&mut self, logins: String) {
+        self.logins = logins;
     }
 
     /// What the server says first (RFC 5321 §4.3.1).
@@ -190,8 +207,12 @@ impl Session {
             Line::Partial => return (used, None),
             Line::TooLong => self.send(Reply::new(500, "5.5.2", "line too long")),
             Line::Complete => {
-                let offers_auth = !self.settings.auth.is_empty();
-                let parsed = Command::parse(self.lines.text(), self.is_smtputf8(), offers_auth);
+                let context = Context {
+                    smtputf8: self.is_smtputf8(),
+                    auth: !self.settings.auth.is_empty(),
+                    home: self.home.as_ref(),
+                };
+                let parsed = Command::parse_in(self.lines.text(), &context);
                 let is_auth = self.command_text().get(..5).is_some_and(|verb| {
                     verb.eq_ignore_ascii_case(b"AUTH ") // its mechanism follows
                 });
@@ -405,6 +426,7 @@ impl Session {
                 .line("DSN")
                 .line("ENHANCEDSTATUSCODES")
                 .line(format!("LIMITS RCPTMAX={}", self.settings.recipients.min(RCPTMAX_MOST)))
+                .line("VRFY")
                 .line("EXPN")
                 .line("ETRN")
                 .line("HELP"),

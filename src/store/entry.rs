@@ -296,8 +296,8 @@ impl Entry {
                 "session" => session = value.to_owned(),
                 "from" => {
                     has_sender = true;
-                    sender.from = match ReversePath::parse(value.as_bytes()) {
-                        Ok((path, [])) => path,
+                    sender.from = match written(value.as_bytes()) {
+                        Some((path, [])) => path,
                         _ => return Err(wrong()),
                     };
                 }
@@ -354,14 +354,13 @@ impl Addressee {
     fn parse(text: &str) -> Option<Addressee> {
         // By the rules of a sender: a bounce that finds its way back through SRS goes to what was
         // one, and its local part may be longer than that of other recipients.
-        let (ReversePath::Mailbox(mailbox), mut rest) = ReversePath::parse(text.as_bytes()).ok()?
-        else {
+        let (ReversePath::Mailbox(mailbox), mut rest) = written(text.as_bytes())? else {
             return None;
         };
         let mut found = Addressee { mailbox, notify: None, orcpt: None, via: None };
         while let [b' ', word @ ..] = rest {
             if let Some(path) = word.strip_prefix(b"via=") {
-                let (ReversePath::Mailbox(via), after) = ReversePath::parse(path).ok()? else {
+                let (ReversePath::Mailbox(via), after) = written(path)? else {
                     return None;
                 };
                 (found.via, rest) = (Some(via), after);
@@ -385,6 +384,14 @@ impl Addressee {
         }
         rest.is_empty().then_some(found)
     }
+}
+
+/// A path as this file writes it, and what follows: clients are read more liberally, but half a line
+/// must not pass for a whole one.
+fn written(text: &[u8]) -> Option<(ReversePath, &[u8])> {
+    let (path, rest) = ReversePath::parse(text).ok()?;
+    let taken = &text[..text.len() - rest.len()];
+    (taken.starts_with(b"<") && taken.ends_with(b">")).then_some((path, rest))
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ mod internet;
 mod last_step;
 mod late;
 mod layers;
+mod liberal;
 mod limits;
 mod logs;
 mod maildirs;

@@ -14,10 +14,10 @@ use std::path::PathBuf;
 
 /// Delivers for `post.test`, sends mail for `mx.test` back to us. Its only user is bob, and it takes
 /// mail for others all the same: it can only tell by a notice.
-struct Postfix {
+pub struct Postfix {
     _daemon: Daemon,
     place: Place,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 /// Accounts that every Debian has, in place of Postfix's own: whose queue it is, and a group that must
@@ -27,7 +27,7 @@ const GROUP: &str = "irc";
 
 impl Postfix {
     /// Nothing where it cannot be, which is said. `back`: where we listen.
-    fn start(back: SocketAddr) -> Option<Postfix> {
+    pub fn start(back: SocketAddr) -> Option<Postfix> {
         // Unpacked somewhere, or installed.
         let root = PathBuf::from(std::env::var_os("FACTEUR_POSTFIX").unwrap_or_default());
         let root = if root.as_os_str().is_empty() { PathBuf::from("/") } else { root };

@@ -130,7 +130,8 @@ impl Caller {
         }
         // It may be mended by the time the server reads it, or it may not: we cannot say who exists.
         let site = Site::read_names(config);
-        site.map(|(site, _)| site).map_err(|error| Refusal::new(Status::Config, error.to_string()))
+        let site = site.map(|(site, _)| site.in_part_of(&self.config));
+        site.map_err(|error| Refusal::new(Status::Config, error.to_string()))
     }
 
     /// Where a large message may lie while it comes in; a file there has no name.

@@ -222,7 +222,7 @@ fn mailbox(words: &[Token], default: &Domain) -> Result<Mailbox, Flaw> {
     }
 }
 
-/// Words with single dots between them; `in_quotes`: inside quotes, where some octets need a
+/// Words with dots between them; `in_quotes`: inside quotes, where some octets need a
 /// backslash.
 fn dotted(
     path: &mut Vec<u8>,
@@ -235,11 +235,8 @@ fn dotted(
     if words.windows(2).any(|pair| !is_mark(&pair[0]) && !is_mark(&pair[1])) {
         return Err(Flaw::Words);
     }
-    let alternate = words.iter().enumerate().all(|(n, word)| match n % 2 {
-        0 => !is_mark(word),
-        _ => is_dot(word),
-    });
-    if !alternate || words.len().is_multiple_of(2) {
+    // Where the dots stand is for the grammar of paths to judge.
+    if words.is_empty() || words.iter().any(|word| is_mark(word) && !is_dot(word)) {
         return Err(Flaw::Address(wrong));
     }
     for word in words {

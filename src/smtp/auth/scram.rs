@@ -1,7 +1,7 @@
 //! SCRAM-SHA-256 as a server speaks it (RFC 5802 §5, RFC 7677), with channel binding as
 //! SCRAM-SHA-256-PLUS. The password is never seen; keys that were made from it suffice.
 
-use super::{Bindings, SOMEBODY, Step, text};
+use super::{Bindings, Step, text};
 use crate::limits::{LOGIN_NAME_MAX, SCRAM_NONCE_MAX};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, hmac};
@@ -23,6 +23,8 @@ pub(super) struct Scram {
     plus: bool,
     offers_plus: bool,
     state: State,
+    /// The authorization identity, where it is another text than the name.
+    acts_for: Option<String>,
 }
 
 enum State {
@@ -59,14 +61,19 @@ struct Challenged {
 
 impl Scram {
     pub fn new(bindings: Bindings, plus: bool, offers_plus: bool) -> Scram {
-        Scram { bindings, plus, offers_plus, state: State::Begun }
+        Scram { bindings, plus, offers_plus, state: State::Begun, acts_for: None }
+    }
+
+    pub fn acts_for(&self) -> Option<&str> {
+        self.acts_for.as_deref()
     }
 
     pub fn respond(&mut self, response: &[u8]) -> Step {
         // What puts no state back has ended the exchange.
         match std::mem::replace(&mut self.state, State::Over) {
             State::Begun => match self.first(response) {
-                Ok(first) => {
+                Ok((acts_for, first)) => {
+                    self.acts_for = acts_for;
                     let user = first.user.clone();
                     self.state = State::Asked(first);
                     Step::Keys(user)
@@ -101,7 +108,7 @@ impl Scram {
     }
 
     /// `gs2-cbind-flag,[a=authzid],n=user,r=nonce` (RFC 5802 §7).
-    fn first(&self, response: &[u8]) -> Result<First, &'static str> {
+    fn first(&self, response: &[u8]) -> Result<(Option<String>, First), &'static str> {
         const FORM: &str = "SCRAM begins with n,,n=name,r=nonce";
         let message = str::from_utf8(response).map_err(|_| FORM)?;
         let mut parts = message.splitn(3, ',');
@@ -113,11 +120,14 @@ impl Scram {
         let (name, nonce) = (field("n=")?, field("r=")?);
         let user = unescape(name).ok_or(FORM)?;
         let user = text(user.as_bytes(), LOGIN_NAME_MAX).ok_or(FORM)?;
-        match authzid.strip_prefix("a=") {
-            Some(other) if other != name => return Err(SOMEBODY),
-            None if !authzid.is_empty() => return Err(FORM),
-            _ => {}
-        }
+        let acts_for = match authzid.strip_prefix("a=") {
+            Some(other) => {
+                let other = unescape(other).ok_or(FORM)?;
+                Some(text(other.as_bytes(), LOGIN_NAME_MAX).ok_or(FORM)?)
+            }
+            None if authzid.is_empty() => None,
+            None => return Err(FORM),
+        };
         let is_nonce = nonce.bytes().all(|octet| matches!(octet, 33..=43 | 45..=126));
         if nonce.is_empty() || nonce.len() > SCRAM_NONCE_MAX || !is_nonce {
             return Err(FORM);
@@ -125,7 +135,8 @@ impl Scram {
         let header = format!("{flag},{authzid},");
         let binding = self.binding(flag)?.to_owned();
         let (bare, nonce) = (bare.to_owned(), nonce.to_owned());
-        Ok(First { header, binding, bare, user, nonce })
+        let acts_for = acts_for.filter(|other| *other != user);
+        Ok((acts_for, First { header, binding, bare, user, nonce }))
     }
 
     /// The data that the flag speaks of.

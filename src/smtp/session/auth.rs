@@ -6,6 +6,7 @@ use super::{Action, Question, Session, State, order};
 use crate::smtp::auth::{self, Bindings, Exchange, Keys, Mechanism, Step};
 use crate::smtp::command::Secret;
 use crate::smtp::line::Line;
+use crate::smtp::parameter::bad;
 use crate::smtp::reply::Reply;
 
 impl Session {
@@ -17,6 +18,14 @@ impl Session {
     /// Whether the client has shown who it is.
     pub fn is_authenticated(&self) -> bool {
         self.is_authenticated
+    }
+
+    /// For whom the client wants to act, while a question of AUTH is open; see [`Exchange::acts_for`].
+    pub fn acts_for(&self) -> Option<&str> {
+        match &self.state {
+            State::AskedAuth(exchange) => exchange.acts_for(),
+            _ => None,
+        }
     }
 
     /// The answer to [`Question::Keys`]; `nonce`: as [`Exchange::keys`] wants it.
@@ -72,7 +81,7 @@ impl Session {
         mechanism: &str,
         initial: Option<Secret>,
     ) -> Action {
-        if let Err(reply) = self.may_authenticate(&state) {
+        if let Err(reply) = self.may_authenticate(&state, mechanism) {
             return self.stay(state, reply);
         }
         let known = Mechanism::parse(mechanism).filter(|known| self.mechanisms().contains(known));
@@ -130,9 +139,16 @@ impl Session {
         !self.mechanisms().is_empty() && !self.is_authenticated
     }
 
-    fn may_authenticate(&self, state: &State) -> Result<(), Reply> {
+    fn may_authenticate(&self, state: &State, mechanism: &str) -> Result<(), Reply> {
         if self.settings.auth.is_empty() {
-            return Err(Reply::new(502, "5.5.1", "command not implemented"));
+            let text = match self.logins.as_str() {
+                "" => "command not implemented".to_owned(),
+                logins => format!("there is no AUTH here, but at {logins}"),
+            };
+            return Err(Reply::new(502, "5.5.1", text));
+        }
+        if mechanism.is_empty() {
+            return Err(bad("the form is AUTH mechanism [initial-response]"));
         }
         if !self.is_secured {
             let reply = Reply::new(538, "5.7.11", "AUTH goes by TLS only; send STARTTLS first");

@@ -1,6 +1,6 @@
 //! Those who speak something else than SMTP, known by their first octets, or before their time.
 
-use super::Session;
+use super::{Action, Session, State};
 use crate::smtp::reply::Reply;
 
 impl Session {
@@ -8,6 +8,26 @@ impl Session {
     /// speaks to a list of hosts, not to us.
     pub fn early(&self) -> Reply {
         Reply::new(421, "4.7.0", "you spoke before the greeting, closing").about(&self.settings.id)
+    }
+
+    /// Whether the line that has begun ends in a bare LF: perhaps its sender takes that for its end, and
+    /// waits for a reply (RFC 5321 §2.3.8 wants CR LF).
+    pub fn ends_in_bare_lf(&self) -> bool {
+        self.lines.ends_in_bare_lf()
+    }
+
+    /// Nothing came behind that LF for a while: the line is refused, never run, and over.
+    pub fn bare_lf(&mut self) -> Action {
+        self.lines.end();
+        // Inside AUTH it was an answer, and what follows may be its rest.
+        if let State::Auth(_) = self.state {
+            self.state = State::Idle;
+            self.after_auth = true;
+        }
+        match self.send(Reply::new(500, "5.5.2", "lines end in CR LF")) {
+            Action::Send(reply) => Action::SendNow(reply),
+            action => action,
+        }
     }
 }
 

@@ -92,7 +92,6 @@ fn first_messages() {
         "n,,r=x,n=user",
         "x,,n=user,r=x",
         "n,user,n=user,r=x",
-        "n,a=bob,n=user,r=x",
         "n,,n=user,r=a b",
         "p=tls-exporter,,n=user,r=x",
         &format!("n,,n=user,r={}", "x".repeat(SCRAM_NONCE_MAX + 1)),
