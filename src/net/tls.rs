@@ -13,13 +13,14 @@ mod connect;
 mod layer;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use accept::{Acceptor, BadPair, Flaw, Half, date};
 pub use connect::Connector;
 pub use layer::Layer;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{CipherSuite, Error, InvalidMessage, NamedGroup, ProtocolVersion};
+use rustls::{CipherSuite, NamedGroup, ProtocolVersion};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -110,18 +111,4 @@ fn suite_name(suite: CipherSuite) -> String {
 fn group_name(group: NamedGroup) -> String {
     let number = || format!("0x{:04X}", u16::from(group));
     group.as_str().map_or_else(number, str::to_owned)
-}
-
-/// What TLS found wrong, in words for the log.
-fn trouble(error: &Error) -> io::Error {
-    let words = match error {
-        Error::InvalidMessage(
-            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-        ) => "what came is no TLS".to_owned(),
-        Error::InvalidMessage(what) => format!("what came is broken TLS ({what:?})"),
-        Error::AlertReceived(alert) => format!("the other side gave up ({alert:?})"),
-        Error::PeerIncompatible(what) => format!("nothing in common ({what:?})"),
-        other => other.to_string(),
-    };
-    io::Error::new(ErrorKind::InvalidData, words)
 }

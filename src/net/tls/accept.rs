@@ -1,6 +1,6 @@
 //! Our certificate and its key: read from PEM, held against each other, the clock and our name.
 
-use super::{binding, provider};
+use super::{binding, provider, words};
 use crate::limits::TLS_SESSIONS;
 use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs::Ticketer;
@@ -186,9 +186,12 @@ fn unfit(error: &Error) -> BadPair {
         },
         Error::InvalidCertificate(what) => BadPair {
             half: Half::Certificate,
-            what: format!("the first certificate cannot be used: {what:?}"),
+            what: format!("the first certificate cannot be used: {}", words::certificate(what)),
         },
-        other => BadPair { half: Half::Key, what: format!("the key cannot be used: {other}") },
+        other => BadPair {
+            half: Half::Key,
+            what: format!("the key cannot be used: {}", words::words(other, &[])),
+        },
     }
 }
 

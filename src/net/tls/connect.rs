@@ -4,7 +4,8 @@
 //! better than none (RFC 7435 §1.2, RFC 3207 §4.1), and whoever could show us a false one could as well
 //! hide the offer of TLS. A password goes only to a host that proved its name.
 
-use super::{provider, trouble};
+use super::provider;
+use super::words::{self, of_signature};
 use crate::limits::TLS_SESSIONS;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
@@ -83,7 +84,7 @@ fn server_name(name: &str) -> Option<ServerName<'static>> {
 fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig>, String> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| trouble(&error).to_string())?;
+        .map_err(|error| words::words(&error, &[]))?;
     // "Dangerous" is what rustls calls each verifier that is given to it; see the head of this file.
     let config = config.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = config.with_no_client_auth();
@@ -129,7 +130,8 @@ impl Anybody {
         match ParsedCertificate::try_from(certificate) {
             Ok(_) => {
                 let algorithms = &self.0.signature_verification_algorithms;
-                verify(message, certificate, signature, algorithms)
+                let verified = verify(message, certificate, signature, algorithms);
+                verified.map_err(|error| of_signature(error, certificate))
             }
             Err(_) => Ok(HandshakeSignatureValid::assertion()),
         }

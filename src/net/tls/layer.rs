@@ -3,7 +3,8 @@
 //! Nothing is held that need not be: what was read is given away before more is read, and what is
 //! written goes out at once. An idle connection has a buffer of 4 KiB and the keys.
 
-use super::{Side, binding, trouble};
+use super::words::{HELLO, trouble};
+use super::{Side, binding};
 use crate::net::socket::Socket;
 use crate::smtp::auth::Bindings;
 use rustls::pki_types::CertificateDer;
@@ -22,6 +23,8 @@ pub struct Layer {
     connection: Connection,
     /// What the other side sent was no TLS; told after all that came before it.
     broken: Option<rustls::Error>,
+    /// The first octets that came, up to the end of the handshake.
+    hello: Vec<u8>,
     /// Of our own certificate; none on a client's side.
     end_point: Option<Arc<[u8]>>,
 }
@@ -38,12 +41,12 @@ impl Layer {
                 ClientConnection::new(config, name).map(Connection::Client)
             }
         };
-        let connection = connection.map_err(|error| trouble(&error))?;
+        let connection = connection.map_err(|error| trouble(&error, &[]))?;
         let end_point = match side {
             Side::Server(acceptor) => Some(acceptor.end_point()),
             Side::Client { .. } => None,
         };
-        Ok(Layer { connection, broken: None, end_point })
+        Ok(Layer { connection, broken: None, hello: Vec::with_capacity(HELLO), end_point })
     }
 
     /// From the first octet to the last of the handshake.
@@ -56,6 +59,7 @@ impl Layer {
         loop {
             self.flush(socket, deadline)?;
             if !self.connection.is_handshaking() {
+                self.hello = Vec::new();
                 return Ok(());
             }
             match self.take(socket, deadline) {
@@ -157,7 +161,11 @@ impl Layer {
     /// Takes what comes next from the socket, at most some records; gives how many octets, 0 at their
     /// end.
     fn take(&mut self, socket: &mut Socket, deadline: Instant) -> io::Result<usize> {
-        let taken = self.connection.read_tls(&mut Until(socket, deadline))?;
+        let mut from = Until(socket, deadline);
+        let taken = match self.connection.is_handshaking() {
+            true => self.connection.read_tls(&mut Noting(from, &mut self.hello))?,
+            false => self.connection.read_tls(&mut from)?,
+        };
         if let Err(error) = self.connection.process_new_packets() {
             self.broken = Some(error);
         }
@@ -167,7 +175,7 @@ impl Layer {
     /// Fails when what came was no TLS; the other side is told why as far as it listens.
     fn told(&mut self, socket: &mut Socket) -> io::Result<()> {
         let Some(error) = &self.broken else { return Ok(()) };
-        let trouble = trouble(error);
+        let trouble = trouble(error, &self.hello);
         self.flush_now(socket);
         Err(trouble)
     }
@@ -209,6 +217,18 @@ impl Write for Until<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// The same for reading, and its first octets are kept.
+struct Noting<'a>(Until<'a>, &'a mut Vec<u8>);
+
+impl Read for Noting<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buffer)?;
+        let room = HELLO.saturating_sub(self.1.len());
+        self.1.extend_from_slice(&buffer[..read.min(room)]);
+        Ok(read)
     }
 }
 

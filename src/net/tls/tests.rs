@@ -2,7 +2,6 @@
 
 use super::*;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
-use rustls::AlertDescription;
 use std::time::{Duration, SystemTime};
 
 /// A pair of 2030 for these names, in PEM.
@@ -91,18 +90,4 @@ fn how_a_connection_is_protected_is_one_word() {
     assert_eq!(old, "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256");
     assert_eq!(suite_name(CipherSuite::Unknown(0x1f2)), "0x01F2");
     assert_eq!(group_name(NamedGroup::Unknown(0x1f2)), "0x01F2");
-}
-
-#[test]
-fn trouble_is_told_in_words() {
-    for (error, words) in [
-        (Error::InvalidMessage(InvalidMessage::InvalidContentType), "what came is no TLS"),
-        (
-            Error::InvalidMessage(InvalidMessage::MessageTooLarge),
-            "what came is broken TLS (MessageTooLarge)",
-        ),
-        (Error::AlertReceived(AlertDescription::UnknownCA), "the other side gave up (UnknownCA)"),
-    ] {
-        assert_eq!(trouble(&error).to_string(), words);
-    }
 }

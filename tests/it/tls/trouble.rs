@@ -43,6 +43,13 @@ fn hello() -> Vec<u8> {
     octets
 }
 
+/// Those of a printer that is twenty years old.
+fn old_hello() -> Vec<u8> {
+    let hello = [&[3, 1], &[7; 32][..], &[0, 0, 2, 0, 0x2f, 1, 0]].concat();
+    let length = hello.len() as u8;
+    [&[0x16, 3, 1, 0, length + 4, 1, 0, 0, length], &hello[..]].concat()
+}
+
 #[test]
 fn what_is_no_handshake_ends_one_session_and_tells_why() {
     let place = Place::new();
@@ -56,9 +63,10 @@ fn what_is_no_handshake_ends_one_session_and_tells_why() {
         for (octets, reason) in [
             (b"EHLO client.test\r\n".to_vec(), "what came is no TLS"),
             (vec![0; 600], "what came is no TLS"),
-            (giant_record.clone(), "what came is broken TLS (MessageTooLarge)"),
-            (giant_hello.clone(), "what came is broken TLS (HandshakePayloadTooLarge)"),
-            (no_hello.clone(), "TLS handshake failed: received unexpected message"),
+            (giant_record.clone(), "what came is broken TLS"),
+            (giant_hello.clone(), "what came is broken TLS"),
+            (old_hello(), "the other side offers TLS 1.0 at most, TLS 1.2 is the least here"),
+            (no_hello.clone(), "TLS handshake failed: the other side breaks the rules of TLS"),
             (Vec::new(), "TLS handshake failed: the client closed the connection"),
             (hello[..hello.len() / 2].to_vec(), "the client closed the connection"),
             (hello.clone(), "the client closed the connection"),
@@ -77,7 +85,10 @@ fn what_is_no_handshake_ends_one_session_and_tells_why() {
     let nobody = nobody.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
     let mut client = ready(&server, "smtp");
     assert!(client.line().secure(&Arc::new(nobody)).is_err());
-    server.wait_for(&["disconnected ", "the other side gave up (UnknownCA)"]);
+    server.wait_for(&[
+        "disconnected ",
+        "the other side gave up: it does not trust who issued our certificate",
+    ]);
     // TLS before anybody has asked for it is no command either.
     for service in ["smtp", "submission"] {
         let mut client = Client::connect(address(&server, service));
@@ -188,7 +199,7 @@ fn a_cut_connection_is_told_from_one_that_ends() {
     for (octets, reason) in [
         (changed, "cannot decrypt peer's message"),
         (b"NOOP\r\nNOOP\r\n".to_vec(), "what came is no TLS"),
-        (giant, "what came is broken TLS (MessageTooLarge)"),
+        (giant, "what came is broken TLS"),
     ] {
         let mut client = secured();
         client.line().tcp().write_all(&octets).unwrap();
