@@ -366,6 +366,12 @@ pub const TRANSACTION_RECIPIENTS: usize = 100;
 pub const PIPELINE_OCTETS: usize = 8 * 1024;
 const _: () = assert!(PIPELINE_OCTETS >= 2 * COMMAND_LINE_MAX);
 
+/// How long a host whose TLS hung or broke is spoken to in the clear at once.
+pub const BROKEN_TLS_AGE: Duration = Duration::from_secs(3600);
+
+/// Such hosts that are remembered.
+pub const BROKEN_TLS_MAX: usize = 1000;
+
 /// How long a next hop may take for its 354, at most (RFC 5321 §4.5.3.2.4).
 pub const DATA_ANSWER_WAIT: Duration = Duration::from_secs(2 * 60);
 

@@ -6,9 +6,11 @@
 //! few timeouts and no more. Nothing here chooses a host, waits to try again, or touches the queue.
 
 mod message;
+mod remembered;
 
 pub use crate::route::next_hop::Hop;
 pub use message::{FilePart, Message, Topped, survey};
+pub use remembered::BrokenTls;
 
 use crate::config::{Config, HostPort, Timeout};
 use crate::event::count::CALLS;
@@ -23,9 +25,10 @@ use crate::net::stream::{self, TcpWire, Wire};
 use crate::net::tls::{Connector, Protection, Side};
 use crate::smtp::auth::Credentials;
 use crate::smtp::client::{
-    self, Action, Cause, Client, Fate, Letter, Offers, Reason, Secrecy, Step,
+    self, Action, Aside, Cause, Client, Fate, Letter, Offers, Reason, Secrecy, Step,
 };
 use crate::smtp::outgoing::Encoder;
+use jiff::Timestamp;
 use message::Blocks;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -43,6 +46,10 @@ pub struct Caller {
     pub connector: Arc<Connector>,
     /// Whom we give a password, and speak to only when it has proved its name.
     pub confidant: Option<(HostPort, Credentials)>,
+    /// Of that login: as whom, and where the password stands.
+    pub whose: String,
+    /// Hosts that are spoken to in the clear for a while, because their TLS hung or broke.
+    pub broken_tls: Arc<BrokenTls>,
     /// Asked before the octets of a message go out; no: the server stops, and what is begun now would
     /// be cut off.
     pub may_send: Box<dyn Fn() -> bool + Send + Sync>,
@@ -58,6 +65,8 @@ pub struct Connection {
     client: Client,
     /// None in the clear.
     protection: Option<Protection>,
+    /// Why there is none with a host that offers it.
+    in_the_clear: Option<String>,
     /// When the reply that is waited for has to be whole, and which one that is.
     deadline: Option<(u64, Instant)>,
     /// When all replies of a transaction but its last have to be there.
@@ -79,6 +88,8 @@ impl Caller {
             dial: Box::new(dial),
             connector: Arc::default(),
             confidant: None,
+            whose: whose(config),
+            broken_tls: Arc::default(),
             may_send: Box::new(|| true),
             may_call_again: Box::new(|| true),
         }
@@ -109,7 +120,8 @@ impl Connection {
     /// of everybody who was to get mail there.
     ///
     /// A host whose TLS is broken is asked once more in the clear: mail that anybody may carry in the
-    /// clear is not to wait for a certificate that somebody forgot.
+    /// clear is not to wait for a certificate that somebody forgot. For an hour it is not asked for TLS
+    /// again.
     ///
     /// What was said is in `talk`, whatever came of it.
     pub fn open(caller: &Arc<Caller>, hop: &Hop, talk: &mut Talk) -> Result<Connection, Fate> {
@@ -120,7 +132,11 @@ impl Connection {
 
     fn call(caller: &Arc<Caller>, hop: &Hop, talk: &mut Talk) -> Result<Connection, Fate> {
         let secrecy = caller.secrecy(hop);
-        let fate = match Connection::dial(caller, hop, secrecy, talk) {
+        let known = caller.broken_tls.recall(hop, Instant::now());
+        if let Some(why) = known.filter(|_| secrecy == Secrecy::Offered) {
+            return Connection::dial(caller, hop, Secrecy::Never, Some(why), talk);
+        }
+        let fate = match Connection::dial(caller, hop, secrecy, None, talk) {
             Err(fate) if secrecy == Secrecy::Offered => fate,
             result => return result,
         };
@@ -128,7 +144,12 @@ impl Connection {
             Some(reason) if reason.step == Step::StartTls && (caller.may_call_again)() => {
                 let (host, reason) = (hop.to_string(), reason.to_string());
                 tell(&Event::InTheClear { host: &host, reason: &reason });
-                Connection::dial(caller, hop, Secrecy::Never, talk)
+                let why = match fate.reason().is_some_and(|reason| reason.answer().is_none()) {
+                    true => caller.broken_tls.note(hop, &reason, Instant::now(), Timestamp::now()),
+                    // Asking again costs a line.
+                    false => reason,
+                };
+                Connection::dial(caller, hop, Secrecy::Never, Some(why), talk)
             }
             _ => Err(fate),
         }
@@ -138,10 +159,11 @@ impl Connection {
         caller: &Arc<Caller>,
         hop: &Hop,
         secrecy: Secrecy,
+        in_the_clear: Option<String>,
         talk: &mut Talk,
     ) -> Result<Connection, Fate> {
         talk.note(Turn::Connecting, &hop.address.to_string());
-        let dialed = Connection::greet(caller, hop, secrecy, talk);
+        let dialed = Connection::greet(caller, hop, secrecy, in_the_clear, talk);
         if let Err(fate) = &dialed {
             let reason = fate.reason().map(Reason::to_string);
             talk.note(Turn::Failed, &reason.unwrap_or_default());
@@ -153,21 +175,26 @@ impl Connection {
         caller: &Arc<Caller>,
         hop: &Hop,
         secrecy: Secrecy,
+        in_the_clear: Option<String>,
         talk: &mut Talk,
     ) -> Result<Connection, Fate> {
+        let aside = in_the_clear.clone().map(Aside::InTheClear);
         let wire = (caller.dial)(hop.address, caller.timeout.connect).map_err(|error| {
             let cause = match error.kind() {
                 ErrorKind::TimedOut => Cause::Silent,
                 _ => Cause::Broke(error.to_string()),
             };
-            Fate::NextHost(Reason { step: Step::Connect, cause })
+            Fate::NextHost(Reason { step: Step::Connect, cause, aside })
         })?;
+        let client = Client::new(caller.hostname.as_str()).wanting(secrecy);
+        let client = client.in_the_clear(in_the_clear.clone());
         let mut connection = Connection {
             caller: caller.clone(),
             hop: hop.clone(),
             wire,
-            client: Client::new(caller.hostname.as_str()).wanting(secrecy),
+            client,
             protection: None,
+            in_the_clear,
             deadline: None,
             // Greeting, EHLO, HELO or STARTTLS, its handshake, EHLO, AUTH.
             until: Instant::now() + caller.timeout.command * 3,
@@ -175,7 +202,7 @@ impl Connection {
         };
         // IANA's port for TLS from the first octet: in the clear both sides would wait for ever.
         if hop.address.port() == SUBMISSIONS_PORT {
-            let failed = |cause| Fate::NextHost(Reason { step: Step::Connect, cause });
+            let failed = |cause| Fate::NextHost(Reason::new(Step::Connect, cause));
             let secured = connection.secure();
             *talk = connection.take_talk();
             secured.map_err(failed)?;
@@ -202,7 +229,7 @@ impl Connection {
     pub fn deliver(&mut self, letter: &Letter, message: &dyn Message) -> Vec<Fate> {
         let latest = Instant::now() + RELAY_TIME;
         let mut fates: Vec<Option<Fate>> = vec![None; letter.envelope.recipients.len()];
-        let mut rest = Fate::NextHost(Reason { step: Step::Mail, cause: Cause::Silent });
+        let mut rest = Fate::NextHost(Reason::new(Step::Mail, Cause::Silent));
         while Instant::now() < latest {
             let left: Vec<usize> = (0..fates.len()).filter(|i| fates[*i].is_none()).collect();
             if left.is_empty() {
@@ -242,6 +269,11 @@ impl Connection {
         self.protection.as_ref()
     }
 
+    /// Why it is not, with a host whose TLS has failed.
+    pub fn in_the_clear(&self) -> Option<&str> {
+        self.in_the_clear.as_deref()
+    }
+
     /// Whether another message can be sent without connecting anew.
     pub fn is_open(&self) -> bool {
         self.client.over().is_none()
@@ -256,16 +288,18 @@ impl Connection {
         }
     }
 
-    /// Another connection in place of one that has served and is over. Each one carries a message
-    /// to its end before it is replaced, so this comes to an end too.
+    /// Another connection in place of one that has served and is over. Each one decides something in its
+    /// first transaction before it is replaced, so this comes to an end too.
     fn reopen(&mut self) -> Result<(), Fate> {
-        if let Some(fate) = self.client.over().filter(|_| self.client.carried() == 0) {
+        if let Some(fate) = self.client.over().filter(|_| !self.client.is_worn()) {
             return Err(fate.clone());
         }
         let mut talk = self.talk.take();
         let opened = Connection::open(&self.caller, &self.hop, &mut talk);
         match opened {
-            Ok(connection) => *self = Connection { talk, ..connection },
+            Ok(connection) => {
+                std::mem::replace(self, Connection { talk, ..connection }).quit();
+            }
             Err(fate) => {
                 self.talk = talk;
                 return Err(fate);
@@ -328,6 +362,8 @@ impl Connection {
     fn log_in(&mut self) {
         if let Some(credentials) = self.caller.credentials(&self.hop) {
             let nonce = format!("{:016x}{:016x}", random(), random());
+            let client = std::mem::replace(&mut self.client, Client::new(""));
+            self.client = client.logging_in(&self.caller.whose);
             self.client.log_in(credentials.clone(), nonce);
         }
     }
@@ -371,7 +407,10 @@ impl Connection {
     fn write(&mut self, octets: &[u8], deadline: Instant) {
         if let Err(error) = self.wire.write_all(octets, deadline) {
             // Who gives up inside a message may have said why.
-            self.hear_early();
+            self.client.cut_short();
+            if self.wire.is_early() {
+                self.feed(Instant::now() + QUIT_WAIT);
+            }
             self.client.lost(cause(&error));
         }
     }
@@ -393,7 +432,7 @@ impl Connection {
             }
             // A host that speaks inside the message gives up; its words are the reason.
             self.hear_early();
-            if !self.is_open() {
+            if self.client.action() != Action::SendMessage {
                 return;
             }
             let is_last = blocks.is_done();
@@ -421,6 +460,13 @@ impl Connection {
     }
 }
 
+/// What to say of the login at the smarthost; empty where there is none.
+fn whose(config: &Config) -> String {
+    config.relay.smarthost_auth.as_ref().map_or_else(String::new, |login| {
+        format!("as {}, by the password in {}", login.user, login.password_file.display())
+    })
+}
+
 fn cause(error: &io::Error) -> Cause {
     match error.kind() {
         ErrorKind::TimedOut => Cause::Silent,
@@ -429,6 +475,8 @@ fn cause(error: &io::Error) -> Cause {
         | ErrorKind::BrokenPipe
         | ErrorKind::UnexpectedEof
         | ErrorKind::WriteZero => Cause::Closed,
+        // What is no TLS any more.
+        ErrorKind::InvalidData => Cause::Tls(error.to_string()),
         _ => Cause::Broke(error.to_string()),
     }
 }

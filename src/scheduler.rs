@@ -35,6 +35,7 @@ use crate::event::{Event, tell};
 use crate::handoff::{Census, Hint, Hints};
 use crate::limits::{BUSY_WAIT, CLOCK_JUMP, LOOK_AT_ONCE, REMOVALS_SYNC, TROUBLE_WAIT};
 use crate::net::dns::{DnsResolver, Resolver};
+use crate::relay::BrokenTls;
 use crate::route::next_hop::Ourselves;
 use crate::site::{Current, Site};
 use crate::store::disk::Disk;
@@ -70,13 +71,15 @@ pub struct Setting {
     pub site: Arc<Site>,
     pub resolver: Arc<dyn Resolver>,
     pub ourselves: Ourselves,
+    /// Survives a reload.
+    pub broken_tls: Arc<BrokenTls>,
 }
 
 impl Setting {
     fn new(site: Arc<Site>) -> Setting {
         let resolver = Arc::new(DnsResolver::new(&site.config.dns));
         let ourselves = Ourselves::of(&site.config);
-        Setting { site, resolver, ourselves }
+        Setting { site, resolver, ourselves, broken_tls: Arc::default() }
     }
 
     /// The same for another site; what DNS said is not forgotten unless it is to be asked elsewhere.
@@ -86,7 +89,8 @@ impl Setting {
             true => self.resolver.clone(),
             false => Arc::new(DnsResolver::new(&new.dns)),
         };
-        Setting { ourselves: Ourselves::of(new), site, resolver }
+        let broken_tls = self.broken_tls.clone();
+        Setting { ourselves: Ourselves::of(new), site, resolver, broken_tls }
     }
 }
 

@@ -74,6 +74,8 @@ pub struct Told<'a> {
     pub host: Option<&'a str>,
     /// Its whole reply with the code, of one line or more, whatever it holds.
     pub diagnostic: Option<&'a str>,
+    /// What that answered, with what has to be known beside it: "RCPT"; empty where nobody knows.
+    pub place: &'a str,
     /// What we say ourselves; empty for nothing. It goes on from the name of `host` when that was asked
     /// and gave no reply: "was silent too long".
     pub words: &'a str,

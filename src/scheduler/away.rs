@@ -14,7 +14,7 @@ use crate::net::tls::Protection;
 use crate::relay::{Connection, FilePart, Hop, Topped, survey};
 use crate::route;
 use crate::route::next_hop::{Obstacle, Way, next_hops};
-use crate::smtp::client::{Cause, Fate, Letter};
+use crate::smtp::client::{Cause, Fate, Letter, Reason};
 use crate::smtp::outgoing::Content;
 use crate::store::entry::What;
 use std::collections::BTreeMap;
@@ -121,24 +121,35 @@ impl Worker {
             Ok(hops) => hops,
             Err(obstacle) => return Some(obstacle),
         };
+        // Whether each host that was asked takes no mail at all, and whether there is no other.
+        let (mut is_closed, mut is_last) = (Vec::new(), false);
         let is_over = |guard: &Guard| guard.is_stopping() || guard.is_recalled();
         while !round.left().is_empty() && Instant::now() < latest && !is_over(&self.guard) {
-            let Some(hop) = hops.next() else { break };
+            let Some(hop) = hops.next() else {
+                is_last = true;
+                break;
+            };
             let mut talk = talk(job, &hop);
-            let opened = Connection::open(&self.caller(&setting.site), &hop, &mut talk);
+            let opened = Connection::open(&self.caller(setting), &hop, &mut talk);
             self.guard.met();
             match opened {
                 Err(fate) => {
                     tell_talk(talk);
+                    is_closed.push(fate.reason().is_some_and(Reason::is_no_mail_host));
                     round.refuse(&hop, &fate);
                 }
                 Ok(mut connection) => {
+                    is_closed.push(false);
                     round.send(&mut connection, talk);
                     self.keep(Kept::new(connection, job));
                 }
             }
         }
-        hops.trouble()
+        let trouble = hops.trouble();
+        if is_last && trouble.is_none() && is_closed.iter().all(|closed| *closed) {
+            round.close();
+        }
+        trouble
     }
 }
 
@@ -173,6 +184,17 @@ impl Round<'_> {
         for index in self.left() {
             let (host, fate) = (host(hop), fate.clone());
             self.fates[index] = Some(Outcome { host, fate, dsn: false, tls: None });
+        }
+    }
+
+    /// All hosts have said that they take no mail from anybody: that is final (RFC 7504 §4).
+    fn close(&mut self) {
+        for Outcome { fate, .. } in self.fates.iter_mut().flatten() {
+            if let Fate::NextHost(reason) = fate
+                && reason.is_no_mail_host()
+            {
+                *fate = Fate::Failed(reason.clone());
+            }
         }
     }
 
@@ -287,7 +309,7 @@ mod tests {
     use crate::mail::address::Mailbox;
     use crate::mail::envelope::BodyType;
     use crate::smtp::answer::Answer;
-    use crate::smtp::client::{Reason, Step};
+    use crate::smtp::client::Step;
     use crate::store::disk::Disk;
     use crate::store::memory::MemoryDisk;
     use std::path::Path;
@@ -315,10 +337,10 @@ mod tests {
         };
         let stops = Cause::Unreadable("this server stops".to_owned());
         let fates = vec![
-            Fate::Deferred(Reason { step: Step::Message, cause: stops }),
-            Fate::NextHost(Reason { step: Step::Mail, cause: Cause::Closed }),
-            Fate::Deferred(Reason { step: Step::Rcpt, cause: said(b"450 later\n") }),
-            Fate::Failed(Reason { step: Step::Rcpt, cause: said(b"550 no\n") }),
+            Fate::Deferred(Reason::new(Step::Message, stops)),
+            Fate::NextHost(Reason::new(Step::Mail, Cause::Closed)),
+            Fate::Deferred(Reason::new(Step::Rcpt, said(b"450 later\n"))),
+            Fate::Failed(Reason::new(Step::Rcpt, said(b"550 no\n"))),
             Fate::Relayed(Answer::parse(b"250 ok\n").unwrap()),
         ];
         let decided = |is_stopping| {

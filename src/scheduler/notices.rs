@@ -319,7 +319,8 @@ impl<'a> Item<'a> {
             status: &verdict.status,
             host,
             diagnostic: verdict.reply.as_deref().filter(|reply| is_reply(reply)),
-            words: if verdict.reply.is_some() { "" } else { &verdict.words },
+            place: verdict.place_for_sender(),
+            words: if verdict.reply.is_some() { "" } else { verdict.words_for_sender() },
             last_attempt: (verdict.what != What::Held).then_some(now),
             will_retry_until: (*action == Action::Delayed).then_some(*until),
         }

@@ -21,6 +21,8 @@ pub struct Verdict {
     pub status: String,
     /// The next hop's whole reply, one line each.
     pub reply: Option<String>,
+    /// What that answered, and what has to be known beside it ([`Reason::place`]); empty without a reply.
+    pub place: String,
     /// Our own words, when there is no reply.
     pub words: String,
     /// The next hop sends the notices that were asked for (RFC 3461 §5.2.1), or the message to which it
@@ -43,6 +45,7 @@ impl Verdict {
             host: String::new(),
             status: status.to_owned(),
             reply: None,
+            place: String::new(),
             words: words.into(),
             is_passed_on: false,
             is_expired: false,
@@ -62,6 +65,11 @@ impl Verdict {
         Verdict {
             host: host.to_owned(),
             reply: answer.map(|answer| answer.text()),
+            place: fate
+                .reason()
+                .filter(|_| answer.is_some())
+                .map(Reason::place)
+                .unwrap_or_default(),
             is_passed_on,
             ..Verdict::own(recipient, what, fate.status(), words)
         }
@@ -84,7 +92,10 @@ impl Verdict {
         if let Some(last) = last {
             verdict.host = if last.host == "-" { String::new() } else { last.host.clone() };
             match is_reply(&last.words) {
-                true => verdict.reply = Some(last.words.clone()),
+                true => {
+                    let (reply, place) = parts(&last.words);
+                    (verdict.reply, verdict.place) = (Some(reply.to_owned()), place.to_owned());
+                }
                 false => verdict.words = last.words.clone(),
             }
         }
@@ -97,10 +108,24 @@ impl Verdict {
         Verdict { what: What::Failed, status: "4.4.7".to_owned(), is_expired: true, ..self }
     }
 
+    /// Our words without whose login it was and where its password stands: that is for the log.
+    pub fn words_for_sender(&self) -> &str {
+        self.words.split(" (AUTH, as ").next().unwrap_or_default()
+    }
+
+    /// The same of what a reply answered.
+    pub fn place_for_sender(&self) -> &str {
+        match self.place.starts_with("AUTH,") {
+            true => "AUTH",
+            false => &self.place,
+        }
+    }
+
     /// For the journal.
     pub fn line(&self, when: Timestamp) -> Line {
         let words = match &self.reply {
-            Some(reply) => reply.clone(),
+            Some(reply) if self.place.is_empty() => reply.clone(),
+            Some(reply) => format!("{reply}\n({})", self.place.replace('\n', " / ")),
             None => format!("{} {}", self.status, self.words),
         };
         let Verdict { recipient, what, ref host, .. } = *self;
@@ -144,10 +169,25 @@ pub fn is_reply(words: &str) -> bool {
     code.bytes().all(|octet| octet.is_ascii_digit()) && rest.starts_with([' ', '-'])
 }
 
-/// Whether the words of a journal line say that a host was there to speak about the message: not the words of
+/// The reply, and what it answered, of the words of a journal line that are a next hop's. Each line of a reply
+/// begins with its code, so the last line is surely ours.
+fn parts<'a>(words: &'a str) -> (&'a str, &'a str) {
+    let ours = |last: &'a str| last.strip_prefix('(')?.strip_suffix(')');
+    match words.rsplit_once('\n').map(|(reply, last)| (reply, ours(last))) {
+        Some((reply, Some(place))) => (reply, place),
+        _ => (words, ""),
+    }
+}
+
+/// Whether the words of a journal line say that a host was there to speak about the message: not those of
 /// one that turned everybody away.
 pub fn is_answer(words: &str) -> bool {
-    is_reply(words) && !words.starts_with("421")
+    let is_turned_away = |place: &str| {
+        // As [`Step::is_greeting`] has it.
+        let step = place.split(',').next().unwrap_or_default();
+        matches!(step, "greeting" | "EHLO" | "HELO" | "STARTTLS" | "AUTH")
+    };
+    is_reply(words) && !words.starts_with("421") && !is_turned_away(parts(words).1)
 }
 
 /// Whether this fate is about the host as a whole, whatever was to be sent: then all that waits for it
@@ -178,6 +218,28 @@ mod tests {
         ] {
             assert_eq!(is_reply(words), theirs, "{words}");
         }
+    }
+
+    #[test]
+    fn what_was_answered_is_told_and_read_again() {
+        use crate::smtp::answer::Answer;
+        use crate::smtp::client::Step;
+        for (text, step, told, is_answered) in [
+            ("450 4.2.0 later\n", Step::Mail, "h: 450 4.2.0 later (MAIL)", true),
+            ("554 no\n", Step::Greeting, "h: 554 no (greeting)", false),
+            ("452-a\n452 (b)\n", Step::Data, "h: 452-a / 452 (b) (DATA)", true),
+            ("421 bye\n", Step::Rcpt, "h: 421 bye (RCPT)", false),
+        ] {
+            let said = Cause::Said(Answer::parse(text.as_bytes()).unwrap());
+            let fate = Fate::NextHost(Reason::new(step, said));
+            let verdict = Verdict::of_fate(0, "h", &fate, false);
+            assert_eq!(verdict.reason(), told);
+            let line = verdict.line(Timestamp::UNIX_EPOCH);
+            assert_eq!(is_answer(&line.words), is_answered, "{text}");
+            let again = Verdict::expired(0, Some(&line), "");
+            assert_eq!((again.reply, again.place), (verdict.reply, verdict.place));
+        }
+        assert_eq!(parts("450 later\n450 (MAIL)").1, "");
     }
 
     #[test]

@@ -366,7 +366,8 @@ impl Worker {
     }
 
     /// Who we are, for a site.
-    pub(super) fn caller(&mut self, site: &Arc<Site>) -> Arc<Caller> {
+    pub(super) fn caller(&mut self, setting: &Setting) -> Arc<Caller> {
+        let site = &setting.site;
         if let Some((made_for, caller)) = &self.caller
             && Arc::ptr_eq(made_for, site)
         {
@@ -377,9 +378,9 @@ impl Worker {
         let may_call_again = Box::new(move || !caller.is_recalled() && !caller.is_stopping());
         let dial = Box::new(move |address, time| dialer.dial(address, time));
         let (connector, new) = (site.connector(), Caller::new(&site.config));
-        let confidant = site.confidant();
-        let caller =
-            Arc::new(Caller { may_send, may_call_again, dial, connector, confidant, ..new });
+        let (confidant, broken_tls) = (site.confidant(), setting.broken_tls.clone());
+        let new = Caller { may_send, may_call_again, dial, ..new };
+        let caller = Arc::new(Caller { connector, confidant, broken_tls, ..new });
         self.caller = Some((site.clone(), caller.clone()));
         caller
     }

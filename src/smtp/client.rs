@@ -8,19 +8,22 @@
 //! ```
 //!
 //! What the replies mean is decided here and nowhere else. A host that closes, is silent, talks
-//! nonsense, or says 4xx to greeting, EHLO or MAIL has decided nothing: [`Fate::NextHost`]. A 4xx to
-//! RCPT, DATA or the message defers. A 5xx is final, but to EHLO, where HELO is tried, and to HELO. After
-//! the final dot the host may have the message: whatever goes wrong from there on only defers (RFC 5321
+//! nonsense, or says 4xx as greeting, to EHLO or MAIL, or 5xx as greeting, has decided nothing:
+//! [`Fate::NextHost`]. To EHLO 5xx makes us try HELO. A 4xx to RCPT, DATA or the message defers. A 5xx to
+//! MAIL, RCPT, DATA or the message is final, in the middle of the octets too; but not where it follows from
+//! what we did ourselves: we speak in the clear because TLS failed ([`Aside::InTheClear`]), or keep a
+//! connection that the host is tired of, where MAIL of a later transaction decides nothing. After the final dot the host may have the message: whatever goes wrong from there on only defers (RFC 5321
 //! §6.1 would rather have two copies than none), and no other host is asked in this attempt.
 
 mod fate;
 mod login;
 mod offers;
+mod refusal;
 #[cfg(test)]
 mod tests;
 mod turns;
 
-pub use fate::{Cause, Fate, Lack, Reason, Step};
+pub use fate::{Aside, Cause, Fate, Lack, Reason, Step};
 pub use offers::Offers;
 pub use turns::Turn;
 
@@ -29,6 +32,7 @@ use super::auth::client::Login;
 use super::outgoing::Content;
 use crate::limits::{PIPELINE_OCTETS, TRANSACTION_RECIPIENTS};
 use crate::mail::envelope::Envelope;
+use fate::NO_MAIL;
 use login::Account;
 use std::collections::VecDeque;
 
@@ -93,6 +97,12 @@ pub struct Client {
     answers: AnswerBuffer,
     offers: Offers,
     secrecy: Secrecy,
+    /// TLS has begun, and nothing was heard by it yet.
+    is_unproven: bool,
+    /// Why we speak in the clear to a host that offers TLS.
+    in_the_clear: Option<String>,
+    /// Whose login it is, for who has to mend it.
+    whose: Option<String>,
     /// Before its time has come.
     account: Option<Account>,
     /// AUTH is under way.
@@ -111,6 +121,8 @@ pub struct Client {
     decided: Vec<(usize, Fate)>,
     /// A transaction has begun and not come to its end: RSET goes before the next.
     is_open: bool,
+    /// Transactions that were begun.
+    begun: usize,
     /// Messages that came to their last reply.
     carried: usize,
     turns: Vec<Turn>,
@@ -124,6 +136,9 @@ impl Client {
             answers: AnswerBuffer::default(),
             offers: Offers::default(),
             secrecy: Secrecy::Never,
+            is_unproven: false,
+            in_the_clear: None,
+            whose: None,
             account: None,
             login: None,
             phase: Phase::Talking,
@@ -134,6 +149,7 @@ impl Client {
             accepted: Vec::new(),
             decided: Vec::new(),
             is_open: false,
+            begun: 0,
             carried: 0,
             turns: Vec::new(),
         }
@@ -150,6 +166,7 @@ impl Client {
         if matches!(self.phase, Phase::Securing) {
             self.phase = Phase::Talking;
             self.secrecy = Secrecy::Never;
+            self.is_unproven = true;
             self.offers = Offers::default();
             self.answers = AnswerBuffer::default();
             self.say((Step::Ehlo, 0), &format!("EHLO {}", self.name));
@@ -181,6 +198,11 @@ impl Client {
     /// Takes what the host said, in any pieces.
     pub fn feed(&mut self, mut input: &[u8]) {
         while !input.is_empty() && !matches!(self.phase, Phase::Over(_)) {
+            // Who speaks inside the message gives it up, and is heard to the end of its reply.
+            if matches!(self.phase, Phase::Sending) {
+                self.phase = Phase::Talking;
+                self.awaited.push_back((Step::Message, 0));
+            }
             let is_early = self.is_our_turn();
             let (used, found) = self.answers.feed(input);
             input = &input[used..];
@@ -206,6 +228,8 @@ impl Client {
             Phase::Over(_) => return,
             Phase::Sending => Step::Message,
             Phase::Securing => Step::StartTls,
+            // In TLS 1.3 the host may find fault with the handshake when we are through with it.
+            Phase::Talking if self.is_unproven => Step::StartTls,
             Phase::Talking => asked.unwrap_or(Step::Mail),
         };
         self.end(step, cause);
@@ -245,6 +269,7 @@ impl Client {
         if std::mem::replace(&mut self.is_open, true) {
             self.say((Step::Rset, 0), "RSET");
         }
+        self.begun += 1;
         self.say((Step::Mail, 0), &self.offers.mail(letter));
         for &index in batch {
             let line = self.offers.rcpt(&letter.envelope.recipients[index]);
@@ -258,6 +283,13 @@ impl Client {
         if matches!(self.phase, Phase::Sending) {
             self.phase = Phase::Talking;
             self.awaited.push_back((Step::Final, 0));
+        }
+    }
+
+    /// The end of the message could not be sent: the host has not got it, and may have said why.
+    pub fn cut_short(&mut self) {
+        if let Some(asked) = self.awaited.front_mut().filter(|(step, _)| *step == Step::Final) {
+            asked.0 = Step::Message;
         }
     }
 
@@ -300,6 +332,11 @@ impl Client {
         self.carried
     }
 
+    /// Whether another connection may do better: this one has had transactions before.
+    pub fn is_worn(&self) -> bool {
+        self.carried > 0 || self.begun > 1
+    }
+
     pub fn offers(&self) -> &Offers {
         &self.offers
     }
@@ -308,6 +345,7 @@ impl Client {
     /// kinds mean the same.
     fn take(&mut self, answer: Answer) {
         self.heard += 1;
+        self.is_unproven = false;
         let Some(&(step, index)) = self.awaited.front() else { return };
         if answer.code() == CLOSING {
             return self.end(step, Cause::Said(answer));
@@ -321,6 +359,9 @@ impl Client {
                 self.offers = Offers::of(&answer);
                 self.want_tls();
             }
+            (Step::Ehlo, Kind::Never) if answer.code() == NO_MAIL => {
+                self.end(step, Cause::Said(answer));
+            }
             (Step::Ehlo, Kind::Never) => self.say((Step::Helo, 0), &format!("HELO {}", self.name)),
             (Step::Helo, Kind::Good) => self.want_tls(),
             (Step::StartTls, Kind::Good) => self.phase = Phase::Securing,
@@ -328,17 +369,18 @@ impl Client {
             (Step::Auth, Kind::Good) => self.welcomed(),
             (Step::Auth, Kind::Later | Kind::Never) => self.unwelcome(answer),
             (Step::Rset | Step::Mail, Kind::Good) => {}
-            (Step::Greeting, Kind::Never) => {
-                self.phase = Phase::Over(Fate::Failed(said(step, answer)));
-            }
-            (Step::Mail, Kind::Later) => self.refuse_mail(&Fate::NextHost(said(step, answer))),
-            (Step::Mail, Kind::Never) => self.refuse_mail(&Fate::Failed(said(step, answer))),
+            (Step::Mail, Kind::Later) => self.refuse_mail(&Fate::NextHost(self.said(step, answer))),
+            // Perhaps it is tired of this connection, and not of this sender.
+            (Step::Mail, Kind::Never) if self.begun > 1 => self.end(step, Cause::Said(answer)),
+            (Step::Mail, Kind::Never) => self.refuse_mail(&self.refused(step, answer)),
             (Step::Rcpt, Kind::Good) if self.left.contains(&index) => self.accepted.push(index),
             (Step::Rcpt, Kind::Later | Kind::Never) if self.is_full(&answer) => {
                 self.unsaid.retain(|((step, _), _)| *step != Step::Rcpt);
             }
-            (Step::Rcpt, Kind::Later) => self.decide(index, Fate::Deferred(said(step, answer))),
-            (Step::Rcpt, Kind::Never) => self.decide(index, Fate::Failed(said(step, answer))),
+            (Step::Rcpt, Kind::Later) => {
+                self.decide(index, Fate::Deferred(self.said(step, answer)));
+            }
+            (Step::Rcpt, Kind::Never) => self.decide(index, self.refused(step, answer)),
             (Step::Rcpt, Kind::Good) => {} // MAIL was refused before
             // RFC 2920 §3.1: 354 without a recipient wants an empty message, which goes nowhere.
             (Step::Data, Kind::More) if self.accepted.is_empty() => {
@@ -346,18 +388,25 @@ impl Client {
             }
             (Step::Data, Kind::More) => self.phase = Phase::Sending,
             (Step::Data | Step::Final, Kind::Later) => {
-                self.conclude(step, &Fate::Deferred(said(step, answer)));
+                self.conclude(step, &Fate::Deferred(self.said(step, answer)));
             }
             (Step::Data | Step::Final, Kind::Never) => {
-                self.conclude(step, &Fate::Failed(said(step, answer)));
+                self.conclude(step, &self.refused(step, answer));
+            }
+            // It is not to be read on: what we have sent of the message would be commands.
+            (Step::Message, Kind::Never) => {
+                self.conclude(step, &self.refused(step, answer.clone()));
+                self.end(step, Cause::Said(answer));
             }
             (Step::Final, Kind::Good) => self.conclude(step, &Fate::Relayed(answer.shortened())),
             // A 4xx before any mail was spoken of, or no answer to this at all.
-            (Step::Greeting | Step::Ehlo, Kind::Later | Kind::More)
+            (Step::Greeting, Kind::Later | Kind::Never | Kind::More)
+            | (Step::Ehlo, Kind::Later | Kind::More)
             | (Step::Helo | Step::StartTls | Step::Rset, Kind::Later | Kind::Never | Kind::More)
             | (Step::Mail | Step::Rcpt | Step::Final, Kind::More)
             | (Step::Data, Kind::Good)
-            | (Step::Connect | Step::Message, _) => self.end(step, Cause::Said(answer)),
+            | (Step::Message, Kind::Good | Kind::Later | Kind::More)
+            | (Step::Connect, _) => self.end(step, Cause::Said(answer)),
         }
     }
 
@@ -421,7 +470,7 @@ impl Client {
             Cause::Said(answer) => Cause::Said(answer.shortened()),
             cause => cause,
         };
-        let reason = Reason { step, cause };
+        let reason = Reason { step, cause, aside: self.aside(step) };
         if step == Step::Final {
             self.conclude(step, &Fate::Deferred(reason.clone()));
         }
@@ -462,7 +511,7 @@ const CLOSING: u16 = 421;
 /// Whether the host has said in good order that it takes no mail (RFC 5321 §3.1: it then waits for
 /// QUIT).
 fn is_polite(reason: &Reason) -> bool {
-    let before_mail = reason.step.is_greeting();
+    let before_mail = reason.step.is_greeting() || reason.step == Step::Mail;
     match &reason.cause {
         Cause::Said(answer) => {
             let refusal = matches!(answer.kind(), Kind::Later | Kind::Never);
@@ -474,9 +523,5 @@ fn is_polite(reason: &Reason) -> bool {
 }
 
 fn lacks(lack: Lack) -> Reason {
-    Reason { step: Step::Ehlo, cause: Cause::Lacks(lack) }
-}
-
-fn said(step: Step, answer: Answer) -> Reason {
-    Reason { step, cause: Cause::Said(answer.shortened()) }
+    Reason::new(Step::Ehlo, Cause::Lacks(lack))
 }

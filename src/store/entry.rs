@@ -13,7 +13,7 @@
 //! size: 1234
 //!
 //! (the message)
-//! 2026-11-23T14:00:01.200Z 0 deferred mx.far.test "451 4.3.0 try later"
+//! 2026-11-23T14:00:01.200Z 0 deferred mx.far.test "451 4.3.0 try later\n(RCPT)"
 //! ```
 
 use crate::limits::{MOMENT_GAP_MAX, MOMENTS_MAX, QUEUE_HEADER_MAX, QUEUE_RECIPIENTS_SURE};
@@ -65,7 +65,7 @@ pub struct Line {
     pub what: What,
     /// The next hop, or what stood in the way of one.
     pub host: String,
-    /// The next hop's whole reply, or our own words.
+    /// The next hop's whole reply, and in brackets on a line of its own what it answered; or our own words.
     pub words: String,
 }
 
@@ -199,11 +199,16 @@ impl fmt::Display for Line {
 }
 
 impl Line {
-    /// Who said what, with the line ends of a reply: "mx.far.test: 451 4.3.0 try later".
+    /// Who said what to what, with the line ends of a reply: "mx.far.test: 451 4.3.0 try later (RCPT)".
     pub fn story(&self) -> String {
+        // What a reply answered stands behind it, on a line of its own.
+        let words = match self.words.rsplit_once('\n') {
+            Some((reply, place)) if place.starts_with('(') => format!("{reply} {place}"),
+            _ => self.words.clone(),
+        };
         match self.host.as_str() {
-            "" | "-" => self.words.clone(),
-            host => format!("{host}: {}", self.words),
+            "" | "-" => words,
+            host => format!("{host}: {words}"),
         }
     }
 

@@ -190,7 +190,7 @@ fn the_next_hop_is_greeted_and_never_hears_mail() {
     let other = Host::with(&Pair::of(&["other.test"]), "");
     let broken = Host::with(&Pair::of(own), "STARTTLS: 454 4.7.0 not now");
     let clear = Host::start("");
-    let never = Host::start("greeting: 554 5.7.1 go away");
+    let never = Host::start("greeting: 521 5.3.2 go away");
     let tls = ["EHLO mx.test", "STARTTLS", "(tls )", "EHLO mx.test", "QUIT"];
     let suite = "tls=TLSv1.3:TLS_AES_256_GCM_SHA384:X25519MLKEM768";
     for (host, is_good, words, commands) in [
@@ -200,7 +200,8 @@ fn the_next_hop_is_greeted_and_never_hears_mail() {
         (
             &broken,
             true,
-            "tls=no (STARTTLS is offered and broken)\n".to_owned(),
+            "tls=no (STARTTLS is offered and broken: it said 454 4.7.0 not now (STARTTLS))\n"
+                .to_owned(),
             &["EHLO mx.test", "STARTTLS", "QUIT", "EHLO mx.test", "QUIT"],
         ),
         (&never, false, "refused by 127.0.0.1 ".to_owned(), &["QUIT"]),

@@ -47,7 +47,7 @@ fn hop(host: &Host) -> Hop {
     Hop { name: "host.test".to_owned(), address: host.address }
 }
 
-fn letter(to: &[&str], message: &dyn Message) -> Letter {
+pub fn letter(to: &[&str], message: &dyn Message) -> Letter {
     let (from, _) = ReversePath::parse(b"<a@mx.test>").unwrap();
     let (size, body, smtputf8, ret, envid) = Default::default();
     let sender = Sender { from, size, body, smtputf8, ret, envid };
@@ -59,7 +59,7 @@ fn letter(to: &[&str], message: &dyn Message) -> Letter {
     Letter { envelope, content: survey(message).unwrap() }
 }
 
-const MESSAGE: &[u8] = b"Subject: hi\n\n.dot\n..\n.\nend";
+pub const MESSAGE: &[u8] = b"Subject: hi\n\n.dot\n..\n.\nend";
 
 /// Opens, delivers [`MESSAGE`] to these, quits; gives the fates in words.
 fn attempt(host: &Host, caller: &Arc<Caller>, to: &[&str]) -> Vec<String> {
@@ -223,7 +223,18 @@ fn a_host_that_speaks_or_stops_inside_the_message() {
     for (script, expected) in [
         ("DATA: 354 go | (take 100000) | (reset)", "next closed the connection (inside"),
         ("DATA: 354 go | (take 100000) | (silent)", "next was silent too long (inside"),
-        ("DATA: 354 go | (take 100000) | 552 5.3.4 enough | (close)", "next said 552 5.3.4 enough"),
+        (
+            "DATA: 354 go | (take 100000) | 552 5.3.4 enough | (close)",
+            "failed said 552 5.3.4 enough",
+        ),
+        (
+            "DATA: 354 go | (take 100000) | (pieces 1) | 552 5.3.4 enough | (wait 100) | (close)",
+            "failed said 552 5.3.4 enough",
+        ),
+        (
+            "DATA: 354 go | (take 100000) | 452 4.3.1 full | (close)",
+            "next said 452 4.3.1 full (inside",
+        ),
         ("EHLO: 250-x | 250 SIZE 1000000", "failed takes messages of up to 1000000 octets, this"),
         ("", "relayed 250 2.0.0 taken"),
     ] {
@@ -284,6 +295,7 @@ fn a_host_that_closes_after_each_message_is_connected_to_again() {
         ".: 250 taken | 421 no more | (close)",
         "MAIL*1: 250 ok\nMAIL*1: 421 no more | (close)\nMAIL*1: 250 ok\nMAIL*1: 421 no | (close)",
         "EHLO: 250-host.test | 250 LIMITS MAILMAX=1",
+        "MAIL*1: 250 ok\nMAIL*1: 554 5.5.0 tired\nMAIL*1: 250 ok\nMAIL*1: 503 no",
     ] {
         let (host, caller) = (Host::start(script), caller(PATIENCE));
         let mut connection = Connection::open(&caller, &hop(&host), &mut Talk::default()).unwrap();
@@ -294,9 +306,17 @@ fn a_host_that_closes_after_each_message_is_connected_to_again() {
         connection.quit();
         assert_eq!((host.mail().len(), host.seen().connections), (3, 3), "{script}");
     }
+    // What is said on a fresh one is meant.
+    let (host, caller) = (Host::start("MAIL*1: 250 ok\nMAIL: 550 5.1.8 not you"), caller(PATIENCE));
+    let mut connection = Connection::open(&caller, &hop(&host), &mut Talk::default()).unwrap();
+    for expected in ["relayed 250 2.0.0 taken", "failed said 550 5.1.8 not you (MAIL)"] {
+        let fates = connection.deliver(&letter(&["ann@host.test"], &MESSAGE), &MESSAGE);
+        assert_eq!(words(&fates[0]), expected);
+    }
+    assert_eq!(host.seen().connections, 2);
     // But one that only closes is left alone.
     let host = Host::start("MAIL: (close)");
-    let told = attempt(&host, &caller(PATIENCE), &["ann@host.test"]);
+    let told = attempt(&host, &caller, &["ann@host.test"]);
     assert_eq!(
         (told[0].as_str(), host.seen().connections),
         ("next closed the connection (MAIL)", 1)
@@ -351,7 +371,8 @@ fn parameters_are_passed_on_where_they_are_offered() {
 #[test]
 fn hosts_that_refuse_to_begin() {
     for (script, expected, quits) in [
-        ("greeting: 554 5.7.1 never", "failed said 554 5.7.1 never (greeting)", 1),
+        ("greeting: 554 5.7.1 never", "next said 554 5.7.1 never (greeting)", 1),
+        ("greeting: 521 5.3.2 never", "next said 521 5.3.2 never (greeting)", 1),
         ("greeting: 450 later", "next said 450 later (greeting)", 1),
         ("greeting: 421 bye | (close)", "next said 421 bye (greeting)", 0),
         ("EHLO: 451 later", "next said 451 later (EHLO)", 1),

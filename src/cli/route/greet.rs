@@ -7,7 +7,7 @@ use crate::event::Talk;
 use crate::limits::{GREET_HOSTS, GREET_TIME, GREET_WAIT};
 use crate::net::tls::{Connector, Protection};
 use crate::relay::{Caller, Connection, Hop};
-use crate::smtp::client::{Fate, Reason};
+use crate::smtp::client::Reason;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,6 +51,7 @@ impl Greeter {
     /// after [`GREET_TIME`].
     pub fn greet(&self, hops: &[Hop]) -> Greeted {
         let (mut steps, latest) = (Vec::new(), Instant::now() + GREET_TIME);
+        let (mut never, mut is_never) = (None, true);
         for hop in hops.iter().take(GREET_HOSTS) {
             if Instant::now() >= latest {
                 break;
@@ -61,11 +62,17 @@ impl Greeter {
                 Greeting::NotNow(why) => format!("not now: {hop}: {why}"),
                 Greeting::Never(why) => format!("refused by {hop}: {why}"),
             });
-            if !matches!(greeting, Greeting::NotNow(_)) {
-                return Greeted { steps, last: Some(greeting) };
+            match greeting {
+                Greeting::Ready { .. } => return Greeted { steps, last: Some(greeting) },
+                Greeting::Never(_) => never = Some(greeting),
+                Greeting::NotNow(_) => is_never = false,
             }
         }
         let asked = steps.len();
+        // Final only where all say so (RFC 7504 §4).
+        if is_never && never.is_some() && asked == hops.len() {
+            return Greeted { steps, last: never };
+        }
         steps.push(match hops.len() - asked {
             0 => "no host can be spoken to now: mail waits".to_owned(),
             left => format!("{asked} hosts cannot be spoken to now; {left} more were not asked"),
@@ -84,7 +91,10 @@ impl Greeter {
                     (Some(protection), _) => protection.to_string(),
                     (None, false) => "no (no STARTTLS is offered)".to_owned(),
                     // It has been tried, and the host was called once more.
-                    (None, true) => "no (STARTTLS is offered and broken)".to_owned(),
+                    (None, true) => {
+                        let why = connection.in_the_clear().unwrap_or_default();
+                        format!("no (STARTTLS is offered and broken: it {why})")
+                    }
                 };
                 let is_sure = |protection: &Protection| protection.is_verified == Some(true);
                 let is_verified = connection.protection().is_some_and(is_sure);
@@ -93,11 +103,9 @@ impl Greeter {
             }
             Err(fate) => {
                 let why = fate.reason().map(Reason::to_string).unwrap_or_default();
-                match fate {
-                    Fate::Failed(_) => Greeting::Never(why),
-                    Fate::NextHost(_) | Fate::Deferred(_) | Fate::Relayed(_) => {
-                        Greeting::NotNow(why)
-                    }
+                match fate.reason().is_some_and(Reason::is_no_mail_host) {
+                    true => Greeting::Never(why),
+                    false => Greeting::NotNow(why),
                 }
             }
         };

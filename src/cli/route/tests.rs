@@ -381,7 +381,8 @@ fn done(site: &Arc<Site>, disk: &Arc<dyn Disk>) -> Ends {
         reports: Default::default(),
     };
     let ourselves = Ourselves::of(&site.config);
-    let setting = Setting { site: site.clone(), resolver: Arc::new(Names), ourselves };
+    let (resolver, broken_tls) = (Arc::new(Names), Arc::default());
+    let setting = Setting { site: site.clone(), resolver, ourselves, broken_tls };
     let called: Arc<Mutex<BTreeSet<SocketAddr>>> = Arc::default();
     let calls = called.clone();
     let dial = move |address, _| {

@@ -76,7 +76,11 @@ fn story(notice: &Notice, told: &Told) -> String {
     }
     if let Some(reply) = told.diagnostic {
         let host = told.host.unwrap_or("the next host");
-        text.push_str(&wrap("    ", "    ", &format!("{host} said:")));
+        let place = match told.place {
+            "" => String::new(),
+            place => format!(" ({})", shown(&cut(place, ANSWER_KEPT))),
+        };
+        text.push_str(&wrap("    ", "    ", &format!("{host} said{place}:")));
         for line in lines(&cut(reply, ANSWER_KEPT)) {
             // Nothing but what was said stands at this indent.
             text.push_str(&wrap("      ", "      ", &line));

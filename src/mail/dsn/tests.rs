@@ -32,6 +32,7 @@ fn with_notice(change: impl FnOnce(&mut Notice), look: impl FnOnce(Written)) {
         status: "5.1.1",
         host: None,
         diagnostic: None,
+        place: "",
         words: "",
         last_attempt: None,
         will_retry_until: None,

@@ -24,6 +24,17 @@ pub struct Reason {
     /// Where in the dialog.
     pub step: Step,
     pub cause: Cause,
+    /// What has to be known beside it.
+    pub aside: Option<Aside>,
+}
+
+/// What of our own doing a refusal may follow from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// The host was spoken to in the clear, because its TLS had failed: how.
+    InTheClear(String),
+    /// We logged in: as whom, and where the password stands.
+    Login(String),
 }
 
 /// A step of the dialog with a next hop.
@@ -69,6 +80,9 @@ pub enum Cause {
     Unreadable(String),
 }
 
+/// The host takes no mail (RFC 7504).
+pub(super) const NO_MAIL: u16 = 521;
+
 /// What a message needs and a next hop does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lack {
@@ -106,6 +120,45 @@ impl Fate {
 }
 
 impl Reason {
+    pub fn new(step: Step, cause: Cause) -> Reason {
+        Reason { step, cause, aside: None }
+    }
+
+    /// What was answered, and what has to be known beside it, on one line: "RCPT", or "MAIL, in the clear
+    /// because TLS failed: was silent too long (STARTTLS)".
+    pub fn place(&self) -> String {
+        let step = self.step;
+        match &self.aside {
+            None => step.to_string(),
+            Some(Aside::InTheClear(why)) => {
+                format!("{step}, in the clear because TLS failed: it {why}")
+            }
+            Some(Aside::Login(whose)) => format!("{step}, {whose}"),
+        }
+    }
+
+    /// Whether the host wants TLS, which we have just given up there.
+    pub(super) fn follows_from_fall_back(&self) -> bool {
+        let Some(answer) = self.answer().filter(|answer| answer.kind() == Kind::Never) else {
+            return false;
+        };
+        let is_fallen = matches!(self.aside, Some(Aside::InTheClear(_)));
+        // 530: RFC 3207 §4. X.7.10, "encryption needed", and X.7.11: RFC 5248's registry of status codes.
+        let names_it = || {
+            let text = answer.text().to_ascii_uppercase();
+            text.contains("TLS") || text.contains("SSL")
+        };
+        let is_about_it = answer.code() == 530
+            || matches!(answer.enhanced(), Some("5.7.10" | "5.7.11"))
+            || names_it();
+        is_fallen && is_about_it
+    }
+
+    /// Whether the host has said that it takes no mail at all, from anybody (RFC 7504 §4).
+    pub fn is_no_mail_host(&self) -> bool {
+        self.step.is_greeting() && self.answer().is_some_and(|answer| answer.code() == NO_MAIL)
+    }
+
     /// The host's reply, when it gave one.
     pub fn answer(&self) -> Option<&Answer> {
         match &self.cause {
@@ -118,10 +171,18 @@ impl Reason {
     fn status(&self, class: Kind) -> &str {
         match (&self.cause, class) {
             (Cause::Said(answer), class) if answer.kind() == class => {
-                let general = if class == Kind::Never { "5.0.0" } else { "4.0.0" };
+                let general = match class {
+                    // RFC 7504 §4.
+                    Kind::Never if answer.code() == NO_MAIL => "5.3.2",
+                    Kind::Never => "5.0.0",
+                    _ => "4.0.0",
+                };
                 answer.enhanced().unwrap_or(general)
             }
             (Cause::Said(_), Kind::Never) => "5.5.0",
+            (Cause::Said(_), _) if self.follows_from_fall_back() => "4.7.5",
+            // RFC 4954 §6, as it is for now.
+            (Cause::Said(_), _) if self.step == Step::Auth => "4.7.8",
             (Cause::Said(_) | Cause::Garbled(_), _) => "4.5.0",
             (Cause::Silent | Cause::Closed | Cause::Broke(_), _) if self.step == Step::Connect => {
                 "4.4.1"
@@ -155,7 +216,7 @@ impl fmt::Display for Reason {
             Cause::Enough => f.write_str("takes no more mail on this connection"),
             Cause::Unreadable(what) => write!(f, "was not told all: {what}"),
         }?;
-        write!(f, " ({})", self.step)
+        write!(f, " ({})", self.place())
     }
 }
 
@@ -232,10 +293,27 @@ mod tests {
                 "is no sound mail server, it sent octets before their time (DATA)",
             ),
         ] {
-            let fate = fate(Reason { step, cause });
+            let fate = fate(Reason::new(step, cause));
             let reason = fate.reason().map(Reason::to_string);
             assert_eq!((fate.status(), reason.as_deref()), (status, Some(words)));
         }
+        let aside = Some(Aside::InTheClear("was silent too long (STARTTLS)".to_owned()));
+        let fallen = |text| Reason { step: Step::Mail, cause: said(text), aside: aside.clone() };
+        let words = "said 530 5.7.0 Must issue STARTTLS first (MAIL, in the clear because TLS failed: \
+                     it was silent too long (STARTTLS))";
+        assert_eq!(fallen("530 5.7.0 Must issue STARTTLS first\n").to_string(), words);
+        for (text, status) in [
+            ("530 no\n", "4.7.5"),
+            ("554 5.7.10 no\n", "4.7.5"),
+            ("550-5.7.1 no\n550 5.7.1 use tls\n", "4.7.5"),
+            ("450 4.7.1 TLS\n", "4.7.1"),
+        ] {
+            assert_eq!(Fate::NextHost(fallen(text)).status(), status, "{text}");
+        }
+        let auth = Reason::new(Step::Auth, said("535 5.7.8 no\n"));
+        assert_eq!(Fate::NextHost(auth).status(), "4.7.8");
+        let never = Fate::Failed(Reason::new(Step::Greeting, said("521 no\n")));
+        assert_eq!(never.status(), "5.3.2");
         let relayed = |text: &[u8]| Fate::Relayed(Answer::parse(text).unwrap());
         assert_eq!(relayed(b"250 2.6.0 ok\n").status(), "2.6.0");
         assert_eq!(relayed(b"250 ok\n").status(), "2.0.0");

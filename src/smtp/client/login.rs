@@ -1,8 +1,8 @@
 //! AUTH from the client's side (RFC 4954 §4): for a host that we were told to give a password, once TLS
 //! has shown who it is. What the lines mean is [`crate::smtp::auth::client`]'s.
 
+use super::Client;
 use super::fate::{Cause, Lack, Step};
-use super::{Client, said};
 use crate::smtp::answer::Answer;
 use crate::smtp::auth::Credentials;
 use crate::smtp::auth::client::Login;
@@ -48,7 +48,6 @@ impl Client {
 
     /// The host does not know us. Never final, as the mail is good: the administrator is to mend it.
     pub(super) fn unwelcome(&mut self, answer: Answer) {
-        let reason = said(Step::Auth, answer);
-        self.end(reason.step, reason.cause);
+        self.end(Step::Auth, Cause::Said(answer));
     }
 }

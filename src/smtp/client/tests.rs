@@ -4,6 +4,8 @@
 //! the host from here on; `tls`: the handshake is done. `W offered` or `W required`, before all else: the
 //! machine wants TLS. What stands behind `>` is the fate of each recipient, in order.
 
+mod refusals;
+
 use super::*;
 use crate::mail::address::{ForwardPath, ReversePath};
 use crate::mail::envelope::{Recipient, Sender};
@@ -73,6 +75,7 @@ impl Play<'_> {
                 return self.client.log_in(Credentials { user, password }, nonce);
             }
             "W required" => return self.client.secrecy = Secrecy::Required,
+            "F" => return self.client.in_the_clear = Some("was silent".to_owned()),
             _ => self.pump(),
         }
         match line.split_once(": ") {
@@ -217,8 +220,9 @@ fn what_each_refusal_means() {
     for (step, reply, fate) in [
         (Greeting, "421 busy", "next said 421 busy (greeting)"),
         (Greeting, "450 busy", "next said 450 busy (greeting)"),
-        (Greeting, "554 never", "failed said 554 never (greeting)"),
-        (Greeting, "521 7504", "failed said 521 7504 (greeting)"),
+        (Greeting, "554 never", "next said 554 never (greeting)"),
+        (Greeting, "521 7504", "next said 521 7504 (greeting)"),
+        (Ehlo, "521 7504", "next said 521 7504 (EHLO)"),
         (Greeting, "354 what", "next said 354 what (greeting)"),
         (Ehlo, "450 later", "next said 450 later (EHLO)"),
         (Ehlo, "354 what", "next said 354 what (EHLO)"),
@@ -237,7 +241,9 @@ fn what_each_refusal_means() {
         (Data, "554 never", "failed said 554 never (DATA)"),
         (Data, "250 what", "next said 250 what (DATA)"),
         (Data, "421 bye", "next said 421 bye (DATA)"),
-        (Message, "552 too much", "next said 552 too much (inside the message)"),
+        (Message, "552 too much", "failed said 552 too much (inside the message)"),
+        (Message, "452 full", "next said 452 full (inside the message)"),
+        (Message, "250 what", "next said 250 what (inside the message)"),
         (Final, "451 later", "deferred said 451 later (end of the message)"),
         (Final, "421 bye", "deferred said 421 bye (end of the message)"),
         (Final, "477 odd", "deferred said 477 odd (end of the message)"),
@@ -246,9 +252,7 @@ fn what_each_refusal_means() {
         (Final, "299 odd", "relayed 299 odd"),
     ] {
         let dialog = format!("{}S: {reply}\n> {fate}", up_to(step));
-        // What comes inside the message comes whole: its first octet is one too many already.
-        let steps = if step == Message { 1000..1001 } else { 1..30 };
-        steps.for_each(|pieces| drop(play_in(&one(), &dialog, pieces)));
+        (1..30).for_each(|pieces| drop(play_in(&one(), &dialog, pieces)));
     }
 }
 

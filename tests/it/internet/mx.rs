@@ -6,7 +6,7 @@ use crate::servers::Binary;
 use crate::support::{Place, until};
 
 /// What a host may do that leaves the next one of its domain to be asked.
-const NEXT: [&str; 12] = [
+const NEXT: [&str; 14] = [
     "greeting: (silent)",
     "greeting: (close)",
     "greeting: (reset)",
@@ -14,6 +14,8 @@ const NEXT: [&str; 12] = [
     "greeting: 450 4.3.2 not now",
     "greeting: 421-4.3.2 not | 421 4.3.2 now | (close)",
     "greeting: HTTP/1.1 400 Bad Request",
+    "greeting: 554 5.3.2 not for you",
+    "greeting: 521 5.3.2 no mail here",
     "greeting: 220 x | (close)",
     "EHLO: 421 4.3.2 not now",
     "EHLO: 451 4.3.2 not now",
@@ -22,8 +24,7 @@ const NEXT: [&str; 12] = [
 ];
 
 /// What a host may say that is the last word for the recipient.
-const FINAL: [&str; 7] = [
-    "greeting: 554 5.3.2 no mail here",
+const FINAL: [&str; 6] = [
     "MAIL: 550 5.1.8 not from you",
     "RCPT: 550 5.1.1 nobody",
     "DATA: 554 5.7.1 no data",
@@ -347,5 +348,34 @@ fn parameters_are_passed_on() {
     until_empty(&place);
     // The next hop knows DSN, so the notice of success is its business.
     assert!(place.mail("ann").is_empty());
+    server.stop();
+}
+
+/// A host that turns us away at its door may be closed for an hour; one that says 521 takes no mail at all, and
+/// when all of them say so that is the last word (RFC 7504, 4).
+#[test]
+fn a_greeting_with_5xx_is_final_only_where_it_says_so_everywhere() {
+    let closed =
+        ["", "greeting: 521 5.3.2 no mail", "greeting: 521 no mail", "greeting: 554 5.3.2 no"];
+    let (place, net) = (Place::new(), Net::new(&closed));
+    net.dns.set(
+        "never.test MX 10 a.test\nnever.test MX 20 b.test\nmixed.test MX 10 a.test\n\
+         mixed.test MX 20 c.test\na.test A 127.0.0.3\nb.test A 127.0.0.4\nc.test A 127.0.0.5\n",
+    );
+    let server = Binary::serve(&place, &net.config("retry = [\"1h\"]", ""));
+    post(&server, &["x@never.test"]);
+    server.wait_for(&[
+        "bounced ",
+        "to=x@never.test",
+        "b.test[127.0.0.4]",
+        "521 no mail (greeting)",
+    ]);
+    post(&server, &["x@mixed.test"]);
+    server.wait_for(&[
+        "deferred ",
+        "to=x@mixed.test",
+        "c.test[127.0.0.5]",
+        "554 5.3.2 no (greeting)",
+    ]);
     server.stop();
 }

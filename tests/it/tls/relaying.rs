@@ -2,12 +2,14 @@
 //! a host that proved its name.
 
 use crate::hosts::Host;
+use crate::relay::{MESSAGE, letter};
 use crate::secrecy::{Pair, authority};
 use crate::servers::{Binary, FACTEUR, value};
 use crate::support::{PATIENCE, Place, config, files, until};
 use facteur::config::Config;
 use facteur::event::Talk;
 use facteur::relay::{Caller, Connection, Hop};
+use facteur::smtp::client::Fate;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -177,11 +179,15 @@ fn a_smarthost_with_a_password_has_to_prove_its_name() {
     let wrong = format!("{auth}AUTH: 535 5.7.8 no");
     let pairs = [
         (Pair::of(own), &*right, ""),
-        (Pair::of(own), &*wrong, "535 5.7.8 no"),
+        (Pair::of(own), &*wrong, "535 5.7.8 no (AUTH, as me, by the password in /"),
         (Pair::of(own), "", "offers no login that we know"),
         (Pair::self_signed(own), "", "has no TLS that we could use: "),
-        (Pair::of(&["mx.test"]), "", "has no TLS that we could use: "),
-        (Pair::with(own, (2001, 2002), true), "", "has no TLS that we could use: "),
+        (Pair::of(&["mx.test"]), "", "has no TLS that we could use: the certificate is not for "),
+        (
+            Pair::with(own, (2001, 2002), true),
+            "",
+            "that we could use: the certificate is out of date",
+        ),
         (Pair::of(own), "EHLO: 250 host.test", "offers no TLS, and a password goes over TLS only"),
         (Pair::of(own), "STARTTLS: 454 4.7.0 later", "454 4.7.0 later"),
     ];
@@ -211,5 +217,33 @@ fn a_smarthost_with_a_password_has_to_prove_its_name() {
             }
         }
         server.stop();
+    }
+}
+
+/// A host whose TLS hangs costs its time once an hour, and what it says in the clear is no last word where it
+/// only wants the TLS that failed.
+#[test]
+fn broken_tls_is_remembered_and_told() {
+    let script =
+        "EHLO: 250-host.test | 250 STARTTLS\nSTARTTLS: 220 go | (close)\nMAIL: 530 5.7.0 TLS first";
+    let host = Host::start(script);
+    let caller = caller(PATIENCE);
+    let hop = Hop { name: "host.test".to_owned(), address: host.address };
+    for attempt in 1..3 {
+        let mut connection = Connection::open(&caller, &hop, &mut Talk::default()).unwrap();
+        let why = connection.in_the_clear().unwrap_or_default().to_owned();
+        assert!(
+            why.starts_with("closed the connection (STARTTLS); TLS is tried again from "),
+            "{why}"
+        );
+        let fates = connection.deliver(&letter(&["ann@host.test"], &MESSAGE), &MESSAGE);
+        let Fate::NextHost(reason) = &fates[0] else { panic!("{fates:?}") };
+        assert_eq!(fates[0].status(), "4.7.5");
+        let words = reason.to_string();
+        let both = "said 530 5.7.0 TLS first (MAIL, in the clear because TLS failed: it closed the \
+                    connection (STARTTLS)";
+        assert!(words.starts_with(both), "{words}");
+        connection.quit();
+        assert_eq!((host.count("STARTTLS"), host.seen().connections), (1, attempt + 1));
     }
 }
