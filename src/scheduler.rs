@@ -43,7 +43,7 @@ use crate::store::entry::{Entry, Progress};
 use crate::store::queue::{Claimed, Queue, QueueError, Waiting};
 use board::{Board, Bounds, Id, Reach};
 use crossbeam_channel::{Receiver, Sender, select};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use plan::{Goal, Part, parts};
 use pool::Pool;
 use reports::Reports;
@@ -254,7 +254,7 @@ impl Scheduler {
         self.clocks = now;
         let off = shown.checked_sub(passed.try_into().unwrap_or_default()).unwrap_or_default();
         if off.unsigned_abs() >= CLOCK_JUMP {
-            tell(&Event::Warning { what: &format!("the clock was set by {off:#}") });
+            tell(&Event::Warning { what: &clock_words(off) });
             self.board.forgive();
             self.look_all(true);
         }
@@ -497,6 +497,12 @@ impl Scheduler {
         self.sync_removals(true);
         let _ = done.send(());
     }
+}
+
+/// A millisecond more or less says nothing to people.
+fn clock_words(off: SignedDuration) -> String {
+    let way = if off.is_negative() { "back" } else { "ahead" };
+    format!("the clock was set {way} by {}", due::span(off.unsigned_abs()))
 }
 
 fn bounds(relay: &config::Relay) -> Bounds {

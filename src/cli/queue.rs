@@ -20,8 +20,8 @@ use crate::config::Config;
 use crate::id::is_id;
 use crate::net::control::{self, Hint};
 use crate::privileges;
-use crate::scheduler::notices;
 use crate::scheduler::verdict::Verdict;
+use crate::scheduler::{due, notices};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::entry::{Line, What};
@@ -29,6 +29,7 @@ use crate::store::queue::{Claimed, Queue, QueueError};
 use jiff::{SignedDuration, Timestamp};
 use nix::unistd::geteuid;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Asks for an attempt at once: a journal line for each open recipient, then a hint. A message that
 /// is being sent has what it was asked for. With `--all` what leaves meanwhile is no failure.
@@ -199,14 +200,8 @@ fn failed(error: impl ToString) -> Failure {
 /// A span of time for people, by its two largest units: 45s, 12m, 3h05m, 2d4h.
 fn span(from: Timestamp, to: Timestamp) -> String {
     // A clock that was set back makes nothing younger than new.
-    let seconds = to.duration_since(from).max(SignedDuration::ZERO).as_secs();
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m"),
-        (0, _, _) => format!("{hours}h{:02}m", minutes % 60),
-        _ => format!("{days}d{}h", hours % 24),
-    }
+    let passed = to.duration_since(from).max(SignedDuration::ZERO).as_secs();
+    due::span(Duration::from_secs(passed.unsigned_abs()))
 }
 
 /// When the next attempt is due, for people: "now", "in 12m".

@@ -3,6 +3,7 @@
 
 use super::board::Reach;
 use super::guard::Guard;
+use super::reason::is_of_disk;
 use super::verdict::{Verdict, is_missed};
 use super::worker::{Job, Kept, Worker};
 use crate::event::{About, Talk, Turn, tell_talk};
@@ -100,6 +101,7 @@ impl Worker {
             fates: vec![None; open.len()],
         };
         let obstacle = self.ask_hosts(job, way, &mut round);
+        let obstacle = obstacle.map(|obstacle| unrouted(job, open, obstacle));
         round.verdicts(obstacle, &self.guard)
     }
 
@@ -288,6 +290,32 @@ fn blocked(recipient: usize, obstacle: &Obstacle) -> Verdict {
         false => obstacle.words.clone(),
     };
     Verdict::own(recipient, what, obstacle.status, words)
+}
+
+/// An obstacle in words for who has taken a domain out of the configuration while mail for it waited.
+fn unrouted(job: &Job, open: &[usize], obstacle: Obstacle) -> Obstacle {
+    let entry = &job.claimed.message.entry;
+    let was_here = |index: &usize| {
+        let last = job.claimed.progress(*index).last;
+        // Mail of strangers was taken for mailboxes here only, unless an alias sent it on.
+        last.is_some_and(|line| is_of_disk(&line))
+            || !entry.is_trusted
+                && !entry.session.is_empty()
+                && entry.recipients[*index].via.is_none()
+    };
+    match open.first() {
+        Some(first)
+            if obstacle.is_permanent && obstacle.status == "5.1.2" && open.iter().all(was_here) =>
+        {
+            let domain = &entry.recipients[*first].mailbox.host;
+            let words = format!(
+                "{domain} is no longer delivered here, and nothing routes it: no [domain] or \
+                 relay.route names it, and DNS knows no such domain"
+            );
+            Obstacle { words, ..obstacle }
+        }
+        _ => obstacle,
+    }
 }
 
 /// For what is said with this host about this message.

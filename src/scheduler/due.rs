@@ -90,6 +90,18 @@ pub fn later(when: Timestamp, wait: Duration) -> Timestamp {
     when.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
 
+/// A span of time for people, to the second, by its two largest units: 45s, 12m, 3h05m, 2d4h.
+pub fn span(time: Duration) -> String {
+    let seconds = time.saturating_add(Duration::from_millis(500)).as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m"),
+        (0, _, _) => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{days}d{}h", hours % 24),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -90,6 +90,10 @@ pub fn why(
 fn waits(goal: Goal, progress: &Progress, until: Timestamp) -> Reason {
     let words = progress.error().replace('\n', " / ");
     match (goal, &progress.held, &progress.last) {
+        (Goal::Here(mailbox), _, Some(line)) if !is_of_disk(line) => {
+            let after = format!("{words}; {mailbox} is delivered here since then");
+            Reason::Repeats { until, after }
+        }
         (Goal::Here(mailbox), ..) => Reason::Maildir { mailbox, until, words },
         (_, Some((_, because)), _) if is_dns(because) => Reason::NoDns { until, words },
         (goal, Some((until, _)), _) => Reason::BacksOff { goal, until: *until, because: words },
@@ -103,6 +107,13 @@ fn waits(goal: Goal, progress: &Progress, until: Timestamp) -> Reason {
 /// No host said it.
 fn is_of_ours(line: &Line) -> bool {
     matches!(line.host.as_str(), "" | "-")
+}
+
+/// A Maildir failed ([`super::verdict::Verdict::of_disk`]); a next hop's reply to mail that went there before
+/// is something else.
+pub(super) fn is_of_disk(line: &Line) -> bool {
+    let status = line.words.split(' ').next().unwrap_or_default();
+    is_of_ours(line) && matches!(status, "4.3.0" | "4.3.1" | "4.2.2")
 }
 
 /// Directory server failure (RFC 3463 §3.5), in our own words.
@@ -259,5 +270,24 @@ mod tests {
             .step_by(2)
             .for_each(|index| message.progress[index].apply(&line(index, What::Failed)));
         assert_eq!(why(&site, &message, now, |_| 0).reason, Reason::Done);
+    }
+
+    /// Its domain is ours since the last attempt: what a next hop said then is no Maildir's failure.
+    #[test]
+    fn a_reply_is_not_told_as_a_maildir_s_failure() {
+        let (site, now) = (site(), "2026-11-23T14:00:02Z".parse().unwrap());
+        let found = |host: &str, words: &str| {
+            let mut message = waiting("m1", &["bob@mx.test"]);
+            let (host, words, what) = (host.to_owned(), words.to_owned(), What::Deferred);
+            message.progress[0].apply(&Line { when: now, recipient: 0, what, host, words });
+            why(&site, &message, now, |_| 0).reason
+        };
+        let reason = found("mx.far.test[192.0.2.1]:25", "450 4.2.0 later\n(RCPT)");
+        assert!(matches!(reason, Reason::Repeats { .. }), "{reason:?}");
+        let words =
+            "after mx.far.test[192.0.2.1]:25: 450 4.2.0 later (RCPT); bob@mx.test is delivered";
+        assert!(reason.to_string().contains(words), "{reason}");
+        let reason = found("", "4.3.1 cannot write /bob/tmp/1: No space left on device");
+        assert!(matches!(reason, Reason::Maildir { .. }), "{reason:?}");
     }
 }

@@ -78,6 +78,17 @@ fn a_clock_that_jumps() {
 }
 
 #[test]
+fn a_clock_is_told_as_people_tell_it() {
+    for (millis, told) in [
+        (-172_799_999, "the clock was set back by 2d0h"),
+        (3_600_001, "the clock was set ahead by 1h00m"),
+        (40_400, "the clock was set ahead by 40s"),
+    ] {
+        assert_eq!(clock_words(SignedDuration::from_millis(millis)), told);
+    }
+}
+
+#[test]
 fn a_lost_hint_is_made_up_for() {
     let (hints, heard) = Hints::new(1);
     let look = || Hint::Look("m1".to_owned());
