@@ -46,6 +46,11 @@ pub const ENVID_MAX: usize = 100;
 /// Longest ORCPT, in octets with its type (RFC 3461 §4.2).
 pub const ORCPT_MAX: usize = 500;
 
+/// What the ORCPTs of one message may have together, in octets: 1,000 addresses of usual length. Those past
+/// it are dropped.
+pub const ORCPTS_MAX: usize = 64 * 1024;
+const _: () = assert!(ORCPTS_MAX >= RECIPIENTS_MIN * ORCPT_MAX);
+
 /// Longest reply line, in octets with CR LF (RFC 5321 §4.5.3.1.5).
 pub const REPLY_LINE_MAX: usize = 512;
 

@@ -45,7 +45,6 @@ use crate::scheduler::{self, Scheduler};
 use crate::site::{Current, Site};
 use crate::smtp::reply::Reply;
 use crate::store::body::Budget;
-use crate::store::disk::Disk;
 use crate::store::queue::SpoolLock;
 use crate::store::table::BadLine;
 use crossbeam_channel::{Sender, bounded};

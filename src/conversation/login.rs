@@ -6,6 +6,7 @@ use crate::login::{Busy, Guess, canonical, is_same, nonce, user};
 use crate::mail::address::{Host, Mailbox};
 use crate::policy;
 use crate::smtp::auth::Credentials;
+use crate::smtp::reply::Reply;
 use crate::smtp::session::Action;
 use std::io;
 use std::thread;
@@ -87,7 +88,8 @@ impl Conversation<'_> {
     fn busy(&mut self, guess: Guess) -> Action {
         self.house.login.count(guess);
         self.note_failure("too many log in at this moment");
-        self.session.too_busy()
+        let text = "too many log in at this moment, try later";
+        self.session.not_looked_at(Reply::new(454, "4.7.0", text))
     }
 
     /// For the trace, which finds the session by the user's address.

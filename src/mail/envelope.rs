@@ -2,6 +2,7 @@
 //! (RFC 5321 §2.3.1; RFC 3461 for delivery status notifications). Pure.
 
 use super::address::{ForwardPath, ReversePath};
+use crate::limits::ORCPTS_MAX;
 
 /// What MAIL and RCPT said, and nothing that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +10,19 @@ pub struct Envelope {
     pub sender: Sender,
     /// In the order of their RCPT, as the client wrote them; one given twice stands here twice.
     pub recipients: Vec<Recipient>,
+}
+
+impl Envelope {
+    /// One more recipient. ORCPT only serves reports, and a client may say any number of long ones: past
+    /// [`ORCPTS_MAX`] octets of them together this one's is dropped.
+    pub fn add(&mut self, mut recipient: Recipient) {
+        let octets = |recipient: &Recipient| recipient.orcpt.as_ref().map_or(0, String::len);
+        let kept: usize = self.recipients.iter().map(octets).sum();
+        if kept + octets(&recipient) > ORCPTS_MAX {
+            recipient.orcpt = None;
+        }
+        self.recipients.push(recipient);
+    }
 }
 
 /// MAIL with its parameters.
@@ -56,4 +70,34 @@ pub struct Notify {
     pub success: bool,
     pub failure: bool,
     pub delay: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::ORCPT_MAX;
+
+    #[test]
+    fn long_orcpts_of_a_thousand_recipients_are_bounded() {
+        let (from, _) = ReversePath::parse(b"<ann@far.test>").unwrap();
+        let (size, ret, envid) = (None, None, None);
+        let sender = Sender { from, size, body: BodyType::default(), smtputf8: false, ret, envid };
+        let mut envelope = Envelope { sender, recipients: Vec::new() };
+        for _ in 0..1000 {
+            let orcpt = Some("x".repeat(ORCPT_MAX));
+            envelope.add(Recipient { path: ForwardPath::Postmaster, notify: None, orcpt });
+        }
+        // A short one has room behind them.
+        let orcpt = Some("rfc822;a@b.test".to_owned());
+        envelope.add(Recipient { path: ForwardPath::Postmaster, notify: None, orcpt });
+        let kept: Vec<usize> = envelope
+            .recipients
+            .iter()
+            .filter_map(|it| it.orcpt.as_ref())
+            .map(String::len)
+            .collect();
+        assert_eq!(envelope.recipients.len(), 1001);
+        assert_eq!(kept.len(), ORCPTS_MAX / ORCPT_MAX + 1);
+        assert!(kept.iter().sum::<usize>() <= ORCPTS_MAX);
+    }
 }

@@ -251,7 +251,7 @@ impl Session {
                 self.send(Reply::new(250, "2.1.0", "sender ok"))
             }
             State::AskedRecipient(mut envelope, recipient) => {
-                envelope.recipients.push(recipient);
+                envelope.add(recipient);
                 self.state = State::Rcpt(envelope);
                 self.send(Reply::new(250, "2.1.5", "recipient ok"))
             }

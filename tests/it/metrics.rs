@@ -244,7 +244,7 @@ fn what_is_no_request_for_us_is_refused() {
 
 /// Half requests keep nobody out: the oldest of them makes room for the next.
 #[test]
-fn connections_that_say_nothing_are_few_and_make_room() {
+fn connections_that_say_nothing_are_few_and_end() {
     let place = Place::new();
     let (server, address) = serve(&place, "");
     let mut idle: Vec<TcpStream> = (0..100).map(|_| connect(address)).collect();

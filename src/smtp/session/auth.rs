@@ -56,9 +56,9 @@ impl Session {
         self.failed_login(Reply::new(535, "5.7.8", "wrong name or password"))
     }
 
-    /// Nobody could look whether it is right, for too many others. Counts as a wrong one.
-    pub fn too_busy(&mut self) -> Action {
-        self.failed_login(Reply::new(454, "4.7.0", "too many log in at this moment, try later"))
+    /// Nobody could look whether it is right; the reply says why. Counts as a wrong one.
+    pub fn not_looked_at(&mut self, reply: Reply) -> Action {
+        self.failed_login(reply)
     }
 
     fn failed_login(&mut self, reply: Reply) -> Action {
