@@ -6,7 +6,10 @@
 //! server, the fewer syncs a message. A copy that cannot be written goes into the queue when anything
 //! else of its message succeeds; a message that cannot be published or synced lies nowhere. Large
 //! messages are written by their session's thread ([`Post::prepare`]); here they are only published.
+//! One with more copies than a batch takes is written and published in slices, and batches of others come
+//! between them ([`bulk`]); it is answered, as all are, when its last name is durable.
 
+mod bulk;
 mod heralds;
 mod parcel;
 
@@ -24,9 +27,11 @@ use crate::store::durable::{Method, Pending};
 use crate::store::locked;
 use crate::store::maildir::{self, Names};
 use crate::store::queue::Queue;
-use crossbeam_channel::Receiver;
+use bulk::Bulks;
+use crossbeam_channel::{Receiver, TryRecvError};
 use parcel::Parcel;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -45,6 +50,8 @@ pub struct Post {
     avoid: Mutex<Option<Instant>>,
     /// From so many files on those of several directories are many.
     syncfs_from_apart: usize,
+    /// Files that one batch takes at most.
+    batch_files: usize,
 }
 
 /// What writes and keeps a new file: its path, and what to write into it.
@@ -59,13 +66,19 @@ impl Post {
     /// `host` goes into the names of files.
     pub fn new(disk: Arc<dyn Disk>, queue: Queue, host: &str) -> Post {
         let (names, large, avoid) = (Names::new(host), Arc::default(), Mutex::default());
-        Post { disk, queue, names, large, avoid, syncfs_from_apart: SYNCFS_FROM }
+        let (syncfs_from_apart, batch_files) = (SYNCFS_FROM, BATCH_FILES);
+        Post { disk, queue, names, large, avoid, syncfs_from_apart, batch_files }
     }
 
     /// For a disk where each directory is as dear as a file, as real ones are: so many files that do not
     /// lie in one are synced together.
     pub fn with_syncfs_from(self, syncfs_from_apart: usize) -> Post {
         Post { syncfs_from_apart, ..self }
+    }
+
+    /// For tests: batches, and slices, of so many files.
+    pub fn with_batch_files(self, batch_files: usize) -> Post {
+        Post { batch_files, ..self }
     }
 
     /// A large message is being written until this is dropped.
@@ -96,7 +109,10 @@ impl Post {
                 write(&*file)?;
                 file.sync().doing("sync", path)
             };
-        self.write(accepted, true, &mut put, &give_up)
+        let mut refusal = None;
+        let all = 0..accepted.copies.len();
+        self.write_copies(accepted, all, true, &mut put, &give_up, &mut refusal)?;
+        self.write_rest(accepted, true, &mut put, &give_up, refusal)
     }
 
     /// Delivers one copy from the queue, durably. `write` appends the message behind the prefix, whose
@@ -119,13 +135,54 @@ impl Post {
 
     /// The delivery thread: works until all senders are gone.
     pub fn run(&self, accepted: &Receiver<Accepted>, heralds: &Heralds) {
-        while let Ok(first) = accepted.recv() {
-            self.deliver(gather(first, accepted), heralds);
+        let mut bulks = Bulks::default();
+        loop {
+            let first = match bulks.is_empty() {
+                true => accepted.recv().map_err(|_| TryRecvError::Disconnected),
+                false => accepted.try_recv(),
+            };
+            let batch = match first {
+                Ok(first) => self.gather(first, accepted),
+                Err(TryRecvError::Disconnected) if bulks.is_empty() => return,
+                Err(_) => Vec::new(),
+            };
+            let (large, batch) = batch.into_iter().partition(|one| self.is_bulk(one));
+            self.deliver(batch, heralds);
+            bulks.add(large);
+            bulks.slice(self, heralds, &|| !accepted.is_empty());
         }
+    }
+
+    /// One message and all that wait behind it, within the bounds of a batch. Those that are delivered in slices
+    /// do not count.
+    fn gather(&self, first: Accepted, accepted: &Receiver<Accepted>) -> Vec<Accepted> {
+        let weight = |one: &Accepted| match one.body.is_large() {
+            true => 0, // written already
+            false => one.body.size() as usize * files(one),
+        };
+        let (mut count, mut octets, mut batch, mut next) = (0, 0, Vec::new(), Some(first));
+        while let Some(one) = next {
+            if !self.is_bulk(&one) {
+                count += files(&one);
+                octets += weight(&one);
+            }
+            batch.push(one);
+            let has_room = count < self.batch_files && octets < BATCH_OCTETS;
+            next = if has_room { accepted.try_recv().ok() } else { None };
+        }
+        batch
+    }
+
+    /// Whether a message is delivered in slices.
+    fn is_bulk(&self, accepted: &Accepted) -> bool {
+        files(accepted) > self.batch_files
     }
 
     /// Delivers a batch and answers its sessions.
     fn deliver(&self, batch: Vec<Accepted>, heralds: &Heralds) {
+        if batch.is_empty() {
+            return;
+        }
         let (began, messages) = (Instant::now(), batch.len() as u64);
         let files = batch.iter().map(files).sum();
         let from = if lie_apart(&batch) { self.syncfs_from_apart } else { SYNCFS_FROM };
@@ -179,18 +236,18 @@ impl Post {
         }
     }
 
-    /// Writes what a message needs and does not have yet. A copy that fails is late; when nothing else
-    /// is left of the message, or its queue file fails, the message fails, and no file is left.
-    fn write(
+    /// Writes those of these copies that are not written yet. One that fails is late, and `refusal` says what
+    /// its sender hears if nothing else is left of the message.
+    fn write_copies(
         &self,
         accepted: &mut Accepted,
+        copies: Range<usize>,
         apart: bool,
         put: &mut Put<'_>,
         give_up: &dyn Fn() -> bool,
+        refusal: &mut Option<Reply>,
     ) -> Result<(), Reply> {
-        let elsewhere = accepted.entry.recipients.len();
-        let mut refusal = None;
-        for index in 0..accepted.copies.len() {
+        for index in copies {
             if give_up() {
                 return Err(late());
             }
@@ -209,6 +266,22 @@ impl Post {
                 };
             }
         }
+        Ok(())
+    }
+
+    /// Writes its queue file, when it needs one and has none. When nothing is left of the message, or that file
+    /// fails, the message fails.
+    fn write_rest(
+        &self,
+        accepted: &mut Accepted,
+        apart: bool,
+        put: &mut Put<'_>,
+        give_up: &dyn Fn() -> bool,
+        refusal: Option<Reply>,
+    ) -> Result<(), Reply> {
+        let is_late = |copy: &&crate::handoff::Copy| matches!(copy.state, CopyState::Late(_));
+        let elsewhere =
+            accepted.entry.recipients.len() - accepted.copies.iter().filter(is_late).count();
         let is_written = |copy: &crate::handoff::Copy| matches!(copy.state, CopyState::Written(_));
         match refusal {
             // For nobody else either: its sender can wait as well as we.
@@ -250,6 +323,7 @@ impl Post {
     ) -> Result<Draft, StoreError> {
         let Accepted { entry, received, body, .. } = accepted;
         entry.size = received.len() as u64 + body.size();
+        entry.sum = Some(body.sum_behind(received.as_bytes(), 0)?);
         let (draft, file) = self.queue.draft(&entry.id)?;
         let path = draft.path();
         let prefix = entry.checked_header().doing("write", &path)? + received;
@@ -265,23 +339,6 @@ impl Drop for Beside {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// One message and all that wait behind it, within the bounds of a batch.
-fn gather(first: Accepted, accepted: &Receiver<Accepted>) -> Vec<Accepted> {
-    let weight = |one: &Accepted| match one.body.is_large() {
-        true => 0, // written already
-        false => one.body.size() as usize * files(one),
-    };
-    let (mut count, mut octets) = (files(&first), weight(&first));
-    let mut batch = vec![first];
-    while count < BATCH_FILES && octets < BATCH_OCTETS {
-        let Ok(next) = accepted.try_recv() else { break };
-        count += files(&next);
-        octets += weight(&next);
-        batch.push(next);
-    }
-    batch
 }
 
 /// Files that a message makes when nothing goes wrong.

@@ -96,6 +96,10 @@ pub const FIELD_VALUE_MAX: usize = 512;
 /// Copies that one batch of the delivery thread takes at most; a single message may have more.
 pub const BATCH_FILES: usize = 256;
 
+/// A message with more copies than [`BATCH_FILES`] is delivered in slices of so many, and others in between; in
+/// slices of so many times that while nobody else waits.
+pub const SLICE_BATCHES: usize = 4;
+
 /// Octets that one batch of the delivery thread takes at most; a single message may have more.
 pub const BATCH_OCTETS: usize = 16 * 1024 * 1024;
 
@@ -235,6 +239,9 @@ pub const DROP_SWEEP: Duration = Duration::from_secs(10 * 60);
 /// A dropped file that was not finished for so long never will be: it is written in moments, after the
 /// message has come whole.
 pub const DROP_AGE: Duration = Duration::from_secs(3600);
+
+/// Files that were put aside, and are counted by `check` at most.
+pub const DAMAGED_COUNTED: usize = 1000;
 
 /// Names tried for one file before we give up; each is new, so a second is already a wonder.
 pub const NAME_TRIES: usize = 16;

@@ -289,6 +289,7 @@ impl Pickup {
         let (header, at) = header::completed((site, &*self.disk), &body, whose, &entry)?;
         let prefix = [received.as_bytes(), &header].concat();
         entry.size = prefix.len() as u64 + body.size() - at;
+        entry.sum = Some(body.sum_behind(&prefix, at).map_err(NotTaken::Disk)?);
         let cuts = (at > 0).then_some(0..at).into_iter().collect();
         let mut scanner = Scanner::default();
         scanner.feed(&header);
@@ -318,8 +319,13 @@ impl Pickup {
             last = chunk[read - 1];
             at += read as u64;
         }
+        let body = writer.finish();
+        let sum = body.sum_behind(b"", 0).map_err(NotTaken::Disk)?;
+        if entry.sum.is_some_and(|meant| meant != sum) {
+            return Err(NotTaken::Refused("it is not as it was dropped".to_owned()));
+        }
         match last {
-            b'\n' => Ok((writer.finish(), scanner.finish())),
+            b'\n' => Ok((body, scanner.finish())),
             _ => Err(NotTaken::Refused("its last line has no end".to_owned())),
         }
     }
@@ -381,6 +387,7 @@ impl Pickup {
             recipients: to,
             is_trusted: true,
             queued: Timestamp::now(),
+            others: Vec::new(),
             message_at: 0,
             ..asked.clone()
         })

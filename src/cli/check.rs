@@ -4,6 +4,7 @@
 //! one. As root it reads as the user of `run_as`, as the server does, and tries mailboxes and disks as
 //! whoever the server is ([`mailboxes`], [`disk`]).
 
+mod damaged;
 mod disk;
 mod mailboxes;
 mod mounts;
@@ -61,6 +62,7 @@ pub fn run(request: &Request) -> Result<(), Failure> {
 fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
     let found = mailboxes::look(site);
     found.bad.iter().chain(&found.gaps).for_each(|line| complain(line));
+    damaged::told(&site.config.spool).iter().for_each(|line| complain(line));
     let mut works = found.bad.is_empty();
     if request.disk {
         let (told, is_good) = disk::look(site);

@@ -206,6 +206,8 @@ fn entry(options: &Options, from: ReversePath, to: Vec<Addressee>, is_eight_bit:
         recipients: to,
         // Known when it is written.
         size: 0,
+        sum: None,
+        others: Vec::new(),
         message_at: 0,
     }
 }

@@ -194,6 +194,8 @@ impl Conversation<'_> {
             recipients: elsewhere.map(|target| target.addressee(envelope)).collect(),
             // Known when it is written.
             size: 0,
+            sum: None,
+            others: Vec::new(),
             message_at: 0,
         };
         // Room for the one outcome, so that delivery never waits for a session.

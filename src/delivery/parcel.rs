@@ -1,12 +1,13 @@
 //! One message of a batch, and how far it has come.
 
-use super::{Heralds, Post, failed};
+use super::{Heralds, Post, Put, failed};
 use crate::event::{Event, tell};
 use crate::handoff::{Accepted, CopyState, Hint, Outcome, Written};
 use crate::smtp::reply::Reply;
 use crate::store::disk::{Disk, DiskFile, StoreError};
 use crate::store::draft::Published;
 use crate::store::durable::Pending;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A message on its way through a batch.
@@ -26,18 +27,66 @@ impl Parcel {
         Parcel { accepted, elsewhere, published: Vec::new(), failure: None }
     }
 
+    /// How many copies it has.
+    pub(super) fn copies(&self) -> usize {
+        self.accepted.copies.len()
+    }
+
+    /// Its sender heard 451 already.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.accepted.claim.is_abandoned()
+    }
+
     pub(super) fn has_failed(&self) -> bool {
         self.failure.is_some()
     }
 
     pub(super) fn write(&mut self, post: &Post, pending: &mut Pending) {
+        let mut refusal = None;
+        self.write_some(post, pending, 0..self.copies(), &mut refusal);
+        self.write_rest(post, pending, refusal);
+    }
+
+    /// Some of its copies.
+    pub(super) fn write_some(
+        &mut self,
+        post: &Post,
+        pending: &mut Pending,
+        copies: Range<usize>,
+        refusal: &mut Option<Reply>,
+    ) {
+        self.put(pending, |accepted, put| {
+            post.write_copies(accepted, copies, false, put, &|| false, refusal)
+        });
+    }
+
+    /// What is left of it when all of its copies are written.
+    pub(super) fn write_rest(
+        &mut self,
+        post: &Post,
+        pending: &mut Pending,
+        refusal: Option<Reply>,
+    ) {
+        self.put(pending, |accepted, put| {
+            post.write_rest(accepted, false, put, &|| false, refusal)
+        });
+    }
+
+    fn put(
+        &mut self,
+        pending: &mut Pending,
+        write: impl FnOnce(&mut Accepted, &mut Put<'_>) -> Result<(), Reply>,
+    ) {
+        if self.failure.is_some() {
+            return;
+        }
         let mut put =
             |path: &Path,
              file: Box<dyn DiskFile>,
              write: &dyn Fn(&dyn DiskFile) -> Result<(), StoreError>| {
                 pending.add(path.to_owned(), file, write)
             };
-        if let Err(reply) = post.write(&mut self.accepted, false, &mut put, &|| false) {
+        if let Err(reply) = write(&mut self.accepted, &mut put) {
             self.drop_drafts();
             self.failure = Some(reply);
         }
@@ -46,11 +95,30 @@ impl Parcel {
     /// Queue file first: until the last name is durable nothing is promised, and what is found in the
     /// queue after a crash is delivered.
     pub(super) fn publish(&mut self, disk: &dyn Disk, pending: &mut Pending) {
-        // The last moment for the session to give up; from here on it has to wait.
-        if self.failure.is_some() || !self.accepted.claim.publish() {
-            return self.drop_drafts();
+        if self.begin_to_publish() {
+            let drafts = self.take_drafts();
+            self.publish_some(disk, pending, drafts);
         }
-        for Written { draft, apart } in self.take_drafts() {
+    }
+
+    /// The last moment for the session to give up; from here on it has to wait. False: nothing is to be
+    /// published.
+    pub(super) fn begin_to_publish(&mut self) -> bool {
+        let begins = self.failure.is_none() && self.accepted.claim.publish();
+        if !begins {
+            self.drop_drafts();
+        }
+        begins
+    }
+
+    /// Publishes some of what [`Parcel::take_drafts`] gave. After a failure there is no more to be done.
+    pub(super) fn publish_some(
+        &mut self,
+        disk: &dyn Disk,
+        pending: &mut Pending,
+        drafts: impl IntoIterator<Item = Written>,
+    ) {
+        for Written { draft, apart } in drafts {
             match draft.publish() {
                 Ok(published) => {
                     pending.named(published.dir.clone(), apart);
@@ -129,7 +197,8 @@ impl Parcel {
         self.accepted
     }
 
-    fn take_drafts(&mut self) -> Vec<Written> {
+    /// Queue file first.
+    pub(super) fn take_drafts(&mut self) -> Vec<Written> {
         let Accepted { queued, copies, .. } = &mut self.accepted;
         let mut drafts: Vec<Written> = queued.take().into_iter().collect();
         for copy in copies {

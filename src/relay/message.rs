@@ -4,6 +4,7 @@
 use crate::limits::RELAY_BLOCK;
 use crate::smtp::outgoing::{Content, Survey};
 use crate::store::disk::DiskFile;
+use crate::store::sum::Sum;
 use std::io::{self, ErrorKind};
 
 /// A message with LF line ends that does not change.
@@ -12,6 +13,10 @@ pub trait Message {
     fn size(&self) -> u64;
     /// Reads some octets at a place within its size.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// The sum of its octets, where one was made when they were written.
+    fn sum(&self) -> Option<u32> {
+        None
+    }
 }
 
 impl Message for &[u8] {
@@ -36,6 +41,8 @@ pub struct FilePart<'a> {
     pub start: u64,
     /// Its octets.
     pub size: u64,
+    /// Their sum.
+    pub sum: Option<u32>,
 }
 
 impl Message for FilePart<'_> {
@@ -48,6 +55,10 @@ impl Message for FilePart<'_> {
         let left = self.size.saturating_sub(offset);
         let length = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
         self.file.read_at(&mut buffer[..length], self.start + offset)
+    }
+
+    fn sum(&self) -> Option<u32> {
+        self.sum
     }
 }
 
@@ -77,15 +88,16 @@ pub(super) struct Blocks<'a> {
     message: &'a dyn Message,
     offset: u64,
     block: Vec<u8>,
+    sum: Sum,
 }
 
 impl<'a> Blocks<'a> {
     pub(super) fn new(message: &'a dyn Message) -> Blocks<'a> {
-        Blocks { message, offset: 0, block: vec![0; RELAY_BLOCK] }
+        Blocks { message, offset: 0, block: vec![0; RELAY_BLOCK], sum: Sum::default() }
     }
 
-    /// The next octets; empty only at the end. A message that is shorter than it said fails: it is
-    /// never taken for a whole one.
+    /// The next octets; empty only at the end. A message that is shorter than it said fails, and the last
+    /// octets of one whose sum is another: it is never taken for a whole one.
     pub(super) fn read(&mut self) -> io::Result<&[u8]> {
         let left = self.message.size().saturating_sub(self.offset);
         let wanted = usize::try_from(left).map_or(RELAY_BLOCK, |left| left.min(RELAY_BLOCK));
@@ -98,6 +110,12 @@ impl<'a> Blocks<'a> {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         self.offset += read as u64;
+        if let Some(meant) = self.message.sum() {
+            self.sum.feed(&self.block[..read]);
+            if self.is_done() {
+                self.sum.check(meant)?;
+            }
+        }
         Ok(&self.block[..read])
     }
 

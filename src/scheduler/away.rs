@@ -46,8 +46,8 @@ impl Worker {
     /// Sends to these recipients, who all go this way; a verdict for each, unless the server stops.
     pub(super) fn away(&mut self, job: &Job, way: &Way, open: &[usize]) -> (Vec<Verdict>, Reach) {
         let entry = &job.claimed.message.entry;
-        let message =
-            FilePart { file: job.claimed.file(), start: entry.message_at, size: entry.size };
+        let (start, size, sum) = (entry.message_at, entry.size, entry.sum);
+        let message = FilePart { file: job.claimed.file(), start, size, sum };
         let content = match survey(&message) {
             Ok(content) => content,
             Err(error) => {
@@ -355,7 +355,7 @@ mod tests {
             Round {
                 message: Topped {
                     field: String::new(),
-                    rest: FilePart { file: &*file, start: 0, size: 0 },
+                    rest: FilePart { file: &*file, start: 0, size: 0, sum: None },
                 },
                 content: survey(&[].as_slice()).unwrap(),
                 sender: Sender { from: ReversePath::Null, size, body, smtputf8, ret, envid },

@@ -10,10 +10,9 @@ use crate::mail::header::{Scanner, Summary};
 use crate::mail::trace;
 use crate::policy;
 use crate::route::{Destination, End, mailbox_here, resolve};
-use crate::store::body::{copy_part, kept_size};
+use crate::store::body::kept_size;
 use crate::store::disk::{Doing, StoreError};
 use crate::store::entry::{Addressee, Entry, What};
-use std::path::PathBuf;
 
 impl Worker {
     /// Delivers to these recipients, who are one mailbox here.
@@ -85,8 +84,7 @@ impl Worker {
         let size = prefix.len() as u64 + kept_size(cuts, entry.size);
         self.house.post.deliver_one(&to.maildir, size, |file, path| {
             file.append(prefix.as_bytes()).doing("write", path)?;
-            let (from, at) = (job.claimed.file(), entry.message_at);
-            copy_part(from, &job.claimed.path(), at, entry.size, cuts, file, path)
+            job.claimed.part(&job.claimed.path()).copy_to(cuts, file, path)
         })?;
         // Only a hint, for what looks through tmp/.
         let _ = self.house.delivered.try_send(to.maildir.clone());
@@ -130,10 +128,9 @@ impl Worker {
         });
         let entry =
             Entry { id: crate::id::message(), recipients: recipients.collect(), ..old.clone() };
-        let (from, path): (_, PathBuf) = (job.claimed.file(), job.claimed.path());
-        self.house.queue.insert(&entry, |file, to| {
-            copy_part(from, &path, old.message_at, old.size, &[], file, to)
-        })?;
+        let path = job.claimed.path();
+        let part = job.claimed.part(&path);
+        self.house.queue.insert(&entry, |file, to| part.copy_to(&[], file, to))?;
         let words = format!("sent on to what the alias leads to, as {}", entry.id);
         self.house.hints.send(crate::handoff::Hint::New(Box::new(entry)));
         let verdict = Verdict::own(index, What::Delivered, "2.0.0", words);

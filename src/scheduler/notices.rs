@@ -18,10 +18,10 @@ use crate::mail::envelope::{Ret, Sender};
 use crate::mail::{fields, words};
 use crate::route::{End, resolve};
 use crate::site::Site;
-use crate::store::body::copy_part;
 use crate::store::disk::{Disk, Doing, StoreError};
 use crate::store::entry::{Addressee, Entry, Progress, What};
 use crate::store::queue::{Claimed, Queue};
+use crate::store::sum::Sum;
 use jiff::{Timestamp, ZonedDateTime};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -280,6 +280,16 @@ fn write(
     };
     let recipients = leads_to(desk, to).into_iter().map(addressee).collect();
     let (from, body, smtputf8) = (ReversePath::Null, written.body, written.smtputf8);
+    let middle = match whole {
+        Some(_) => entry.sum,
+        None => Some(Sum::of(header).value()),
+    };
+    let sum = middle.map(|middle| {
+        let mut sum = Sum::of(written.head.as_bytes());
+        sum.append(middle, size);
+        sum.feed(written.tail.as_bytes());
+        sum.value()
+    });
     let new = Entry {
         id: id.clone(),
         queued: now,
@@ -288,15 +298,14 @@ fn write(
         is_trusted: true,
         recipients,
         size: written.head.len() as u64 + size + written.tail.len() as u64,
+        sum,
+        others: Vec::new(),
         message_at: 0,
     };
     desk.queue.insert(&new, |file, path| {
         file.append(written.head.as_bytes()).doing("write", path)?;
         match whole {
-            Some(claimed) => {
-                let (from, at) = (claimed.file(), entry.message_at);
-                copy_part(from, &claimed.path(), at, size, &[], file, path)?;
-            }
+            Some(claimed) => claimed.part(&claimed.path()).copy_to(&[], file, path)?,
             None => file.append(header).doing("write", path)?,
         }
         file.append(written.tail.as_bytes()).doing("write", path)
@@ -353,7 +362,7 @@ fn only_header(mut octets: Vec<u8>) -> Vec<u8> {
 fn is_eight_bit(claimed: &Claimed) -> Result<bool, StoreError> {
     let entry = &claimed.message.entry;
     let (start, size) = (entry.message_at, entry.size);
-    let message = crate::relay::FilePart { file: claimed.file(), start, size };
+    let message = crate::relay::FilePart { file: claimed.file(), start, size, sum: entry.sum };
     let content = crate::relay::survey(&message).doing("read", &claimed.path())?;
     Ok(content.is_eight_bit)
 }

@@ -19,10 +19,13 @@ use crate::limits::{PANIC_WAIT, RELAY_KEEP, TROUBLE_WAIT};
 use crate::net::pool::panic_text;
 use crate::relay::{Caller, Connection};
 use crate::site::Site;
+use crate::store::disk::StoreError;
 use crate::store::entry::{Entry, Line, What};
 use crate::store::queue::Claimed;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::Timestamp;
+use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -149,6 +152,16 @@ impl Worker {
         if report.is_astray && !job.claimed.is_ahead() {
             return report;
         }
+        // Nobody gets, or hears of, octets that are not those we took. Who is only held gets none.
+        let is_held = matches!(job.order, Order::Hold { .. }) && report.expires > Timestamp::now();
+        let path = job.claimed.path();
+        if !open.is_empty()
+            && !is_held
+            && let Err(error) = job.claimed.part(&path).verify()
+            && error.source.kind() == ErrorKind::InvalidData
+        {
+            return self.put_aside(job, &error, report);
+        }
         let (verdicts, reach) = match &job.order {
             // All is done, and only the disk would not take it.
             _ if open.is_empty() => (Vec::new(), Reach::Untried),
@@ -223,6 +236,27 @@ impl Worker {
             is_gone: false,
             is_astray: false,
         }
+    }
+
+    /// The message is damaged: it leaves the queue as it is, for somebody to look at. Nobody is told but the
+    /// log: what is on the disk may be mended, or come from a backup, and go on.
+    fn put_aside(&self, job: &Job, error: &StoreError, mut report: Report) -> Report {
+        match self.house.queue.put_aside(OsStr::new(&job.claimed.message.entry.id)) {
+            Ok(to) => {
+                let to = to.display();
+                let what = format!("{to} is damaged and is sent to nobody ({error}): moved there");
+                tell(&Event::Warning { what: &what });
+            }
+            // Another worker was faster, or somebody has removed it.
+            Err(error) if error.source.kind() == ErrorKind::NotFound => {}
+            Err(error) => {
+                let what = format!("{} is damaged: {error}; tried again", job.id);
+                tell(&Event::Warning { what: &what });
+                report.due = Some(due::later(Timestamp::now(), TROUBLE_WAIT));
+                return report;
+            }
+        }
+        Report { is_gone: true, ..report }
     }
 
     /// Makes the outcome durable: first those are told who must hear of it, then the journal. Gives what

@@ -1,9 +1,12 @@
 //! The octets of one message: in memory while it is small, in a file without a name past that.
 //!
-//! Written once, then immutable. What lies in memory is counted against one [`Budget`] for all
+//! Written once, then immutable. A file is synced by nobody, and its disk may lose of it what it will: a sum of
+//! what was taken is compared with what comes back, at each copy.
+//! What lies in memory is counted against one [`Budget`] for all
 //! sessions, so that a crowd of small messages cannot take what a few large ones may not.
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
+use super::sum::Sum;
 use crate::limits::{COPY_CHUNK, MEMORY_BODY_MAX};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -56,7 +59,8 @@ impl Drop for Share {
 enum Place {
     /// The share counts the capacity, not the length: that is what is taken.
     Memory(Vec<u8>, Share),
-    Spilled(Box<dyn DiskFile>),
+    /// With the sum of what was written.
+    Spilled(Box<dyn DiskFile>, Sum),
 }
 
 /// A whole message with LF line ends.
@@ -94,10 +98,14 @@ impl BodyWriter {
             }
             let file = self.disk.scratch(&body.dir).doing("make a file in", &body.dir)?;
             file.append(held).doing("write a file in", &body.dir)?;
-            body.place = Place::Spilled(file);
+            let sum = Sum::of(held);
+            body.place = Place::Spilled(file, sum);
         }
-        match &body.place {
-            Place::Spilled(file) => file.append(octets).doing("write a file in", &body.dir),
+        match &mut body.place {
+            Place::Spilled(file, sum) => {
+                sum.feed(octets);
+                file.append(octets).doing("write a file in", &body.dir)
+            }
             Place::Memory(..) => Ok(()),
         }
     }
@@ -122,7 +130,7 @@ impl Body {
     /// Whether it lies in a file: then its copies are written by its session's thread, so that it
     /// holds up nobody.
     pub fn is_large(&self) -> bool {
-        matches!(self.place, Place::Spilled(_))
+        matches!(self.place, Place::Spilled(..))
     }
 
     /// Its first octets, so many at most.
@@ -130,7 +138,7 @@ impl Body {
         let length = most.min(usize::try_from(self.size).unwrap_or(most));
         match &self.place {
             Place::Memory(held, _) => Ok(held[..length].to_vec()),
-            Place::Spilled(file) => {
+            Place::Spilled(file, _) => {
                 let (mut head, mut at) = (vec![0; length], 0);
                 while at < length {
                     match file.read_at(&mut head[at..], at as u64) {
@@ -144,7 +152,22 @@ impl Body {
         }
     }
 
-    /// Appends `prefix` and then the message without the octets of `cuts` to a file.
+    /// The sum of `prefix` and the message without its first `skipped` octets.
+    pub fn sum_behind(&self, prefix: &[u8], skipped: u64) -> Result<u32, StoreError> {
+        let mut sum = Sum::of(prefix);
+        match &self.place {
+            Place::Memory(held, _) => sum.feed(&held[skipped as usize..]),
+            Place::Spilled(_, own) => {
+                let head = Sum::of(&self.head(skipped as usize)?);
+                let left = self.size - skipped;
+                sum.append(own.behind(&head, left), left);
+            }
+        }
+        Ok(sum.value())
+    }
+
+    /// Appends `prefix` and then the message without the octets of `cuts` to a file. Fails where the octets are
+    /// not those that were taken in.
     pub fn copy_to(
         &self,
         prefix: &[u8],
@@ -162,47 +185,82 @@ impl Body {
                 }
                 file.append(&whole).doing("write", path)
             }
-            Place::Spilled(from) => {
+            Place::Spilled(from, sum) => {
                 file.append(prefix).doing("write", path)?;
-                copy_part(&**from, &self.dir, 0, self.size, cuts, file, path)
+                let sum = Some(sum.value());
+                let part = Part { file: &**from, path: &self.dir, at: 0, size: self.size, sum };
+                part.copy_to(cuts, file, path)
             }
         }
     }
 }
 
-/// Appends a message that lies in a file from `at` on, without the octets of `cuts`, to another file.
-pub fn copy_part(
-    from: &dyn DiskFile,
-    from_path: &Path,
-    at: u64,
-    size: u64,
-    cuts: &[Range<u64>],
-    to: &dyn DiskFile,
-    to_path: &Path,
-) -> Result<(), StoreError> {
-    kept(cuts, size).try_for_each(|range| {
-        copy((from, from_path), at + range.start..at + range.end, (to, to_path))
-    })
+/// A message that lies in a file.
+pub struct Part<'a> {
+    pub file: &'a dyn DiskFile,
+    /// For errors.
+    pub path: &'a Path,
+    /// Where it begins.
+    pub at: u64,
+    /// Its octets.
+    pub size: u64,
+    /// Their sum; none where nobody made one.
+    pub sum: Option<u32>,
 }
 
-fn copy(
-    (from, from_path): (&dyn DiskFile, &Path),
-    mut range: Range<u64>,
-    (to, to_path): (&dyn DiskFile, &Path),
-) -> Result<(), StoreError> {
-    let mut chunk = vec![0; COPY_CHUNK.min((range.end - range.start) as usize)];
-    while range.start < range.end {
-        let length = chunk.len().min((range.end - range.start) as usize);
-        let read = from.read_at(&mut chunk[..length], range.start);
-        let read = match read.doing("read", from_path)? {
-            // Shorter than what we wrote: never taken for the end of the message.
-            0 => Err(std::io::ErrorKind::UnexpectedEof.into()).doing("read", from_path)?,
-            read => read,
-        };
-        to.append(&chunk[..read]).doing("write", to_path)?;
-        range.start += read as u64;
+impl Part<'_> {
+    /// Appends it without the octets of `cuts` to another file. All of it is read, and fails with `InvalidData`
+    /// where its sum is another.
+    pub fn copy_to(
+        &self,
+        cuts: &[Range<u64>],
+        to: &dyn DiskFile,
+        to_path: &Path,
+    ) -> Result<(), StoreError> {
+        self.read(|at, octets| {
+            let end = at + octets.len() as u64;
+            for range in kept(cuts, self.size) {
+                let (from, until) = (range.start.max(at), range.end.min(end));
+                if from < until {
+                    let piece = &octets[(from - at) as usize..(until - at) as usize];
+                    to.append(piece).doing("write", to_path)?;
+                }
+            }
+            Ok(())
+        })
     }
-    Ok(())
+
+    /// Reads it all, to know that it is what was written.
+    pub fn verify(&self) -> Result<(), StoreError> {
+        match self.sum {
+            Some(_) => self.read(|_, _| Ok(())),
+            None => Ok(()),
+        }
+    }
+
+    /// `each` is told where a piece begins.
+    fn read(
+        &self,
+        mut each: impl FnMut(u64, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let (mut sum, mut at) = (Sum::default(), 0);
+        let mut chunk = vec![0; COPY_CHUNK.min(self.size as usize)];
+        while at < self.size {
+            let length = chunk.len().min((self.size - at) as usize);
+            let read = self.file.read_at(&mut chunk[..length], self.at + at);
+            let read = match read.doing("read", self.path)? {
+                // Shorter than what we wrote: never taken for the end of the message.
+                0 => Err(std::io::ErrorKind::UnexpectedEof.into()).doing("read", self.path)?,
+                read => read,
+            };
+            if self.sum.is_some() {
+                sum.feed(&chunk[..read]);
+            }
+            each(at, &chunk[..read])?;
+            at += read as u64;
+        }
+        self.sum.map_or(Ok(()), |meant| sum.check(meant)).doing("read", self.path)
+    }
 }
 
 /// What is left of `size` octets without the cuts, which are in order and apart.
@@ -252,6 +310,32 @@ mod tests {
         let cut = copy(&body(large, 0), &[0..10, 100_000..199_999]);
         assert_eq!(cut, [b"P", &text[10..100_000], &text[199_999..]].concat());
         assert_eq!(kept_size(&[0..10, 100_000..199_999], 200_000) + 1, cut.len() as u64);
+    }
+
+    /// On a disk that loses pages nobody is told but by the octets themselves.
+    #[test]
+    fn what_comes_back_changed_is_no_message() {
+        let text: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();
+        for damaged in [0, 70_000, 199_999] {
+            let mut body = body(&text, 0);
+            for skipped in [0, 10, 100_000] {
+                let expected = Sum::of(&[b"P", &text[skipped..]].concat()).value();
+                assert_eq!(body.sum_behind(b"P", skipped as u64).unwrap(), expected);
+            }
+            let disk = MemoryDisk::new();
+            if let Place::Spilled(file, _) = &mut body.place {
+                let mut other = text.clone();
+                other[damaged] ^= 1;
+                *file = disk.scratch(Path::new("/spool")).unwrap();
+                file.append(&other).unwrap();
+            }
+            let path = Path::new("/copy");
+            let file = disk.create(path).unwrap();
+            for cuts in [&[][..], &[0..10], &[69_000..71_000]] {
+                let error = body.copy_to(b"P", cuts, &*file, path).unwrap_err();
+                assert_eq!(error.source.kind(), std::io::ErrorKind::InvalidData, "{error}");
+            }
+        }
     }
 
     #[test]

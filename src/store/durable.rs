@@ -106,6 +106,19 @@ impl Pending {
         }
     }
 
+    /// Makes so many directories' names durable, and forgets them; their errors. The rest is left for
+    /// [`Pending::sync_names`].
+    pub fn sync_some_names(&mut self, disk: &dyn Disk, most: usize) -> Vec<(PathBuf, StoreError)> {
+        let some = std::iter::from_fn(|| self.dirs.pop_first()).take(most);
+        let synced = some.map(|dir| (disk.sync_dir(&dir).doing("sync", &dir), dir));
+        synced.filter_map(|(synced, dir)| Some((dir, synced.err()?))).collect()
+    }
+
+    /// Whether there are directories to be synced one by one.
+    pub fn has_dirs(&self) -> bool {
+        !self.dirs.is_empty()
+    }
+
     /// Makes all names durable. An error says which directory, or none when it may be any.
     pub fn sync_names(&self, disk: &dyn Disk) -> Vec<(Option<&Path>, StoreError)> {
         let mut errors = Vec::new();

@@ -11,11 +11,16 @@
 //! trusted: yes
 //! to: <eve@far.test> notify=failure via=<team@mx.test>
 //! size: 1234
+//! checksum: crc32 9ae0daaf 1b2c3d4e
 //!
 //! (the message)
 //! 2026-11-23T14:00:01.200Z 0 deferred mx.far.test "451 4.3.0 try later\n(RCPT)"
 //! ```
+//!
+//! The two sums are those of the message and of the header above that line ([`super::sum`]). Older files have
+//! none, and say nothing that we do not know; a newer version may say more, which is kept.
 
+use super::sum::Sum;
 use crate::limits::{MOMENT_GAP_MAX, MOMENTS_MAX, QUEUE_HEADER_MAX, QUEUE_RECIPIENTS_SURE};
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::envelope::{BodyType, Notify, Ret, Sender};
@@ -26,6 +31,9 @@ use std::time::Duration;
 
 /// First line of every queue file; another number is another format.
 const VERSION: &str = "facteur queue 1";
+
+/// What kind of sum we write.
+const ALGORITHM: &str = "crc32";
 
 /// The envelope of a message that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +50,10 @@ pub struct Entry {
     pub recipients: Vec<Addressee>,
     /// Octets of the message, with LF line ends.
     pub size: u64,
+    /// Their sum; none in files of older versions.
+    pub sum: Option<u32>,
+    /// Lines of a newer version.
+    pub others: Vec<String>,
     /// Where in the file the message begins.
     pub message_at: u64,
 }
@@ -234,7 +246,9 @@ impl Entry {
 
     /// The header with its empty line.
     pub fn header(&self) -> String {
-        let Entry { id, queued, session, sender, is_trusted, recipients, size, .. } = self;
+        let Entry {
+            id, queued, session, sender, is_trusted, recipients, size, sum, others, ..
+        } = self;
         let mut text = format!("{VERSION}\nid: {id}\nqueued: {queued:.3}\nsession: {session}\n");
         // Writing into a String cannot fail.
         let _ = match &sender.from {
@@ -259,7 +273,15 @@ impl Entry {
         for recipient in recipients {
             let _ = writeln!(text, "to: {}", recipient.text());
         }
-        let _ = write!(text, "size: {size}\n\n");
+        for line in others {
+            let _ = writeln!(text, "{line}");
+        }
+        let _ = writeln!(text, "size: {size}");
+        if let Some(sum) = sum {
+            let own = Sum::of(text.as_bytes()).value();
+            let _ = writeln!(text, "checksum: {ALGORITHM} {sum:08x} {own:08x}");
+        }
+        text.push('\n');
         text
     }
 
@@ -282,8 +304,10 @@ impl Entry {
     /// Reads a header without its empty line, with the end of its last line; `message_at` is where
     /// the message begins. The error says what is wrong.
     pub fn parse(text: &str, message_at: u64) -> Result<Entry, String> {
-        let mut lines = text.lines();
+        let mut lines = text.split('\n');
         let version = lines.next().unwrap_or_default();
+        // Where the next line begins.
+        let mut at = version.len() + 1;
         if version != VERSION {
             return Err(format!("its first line is {version:?}, not {VERSION:?}"));
         }
@@ -292,7 +316,10 @@ impl Entry {
         let from = ReversePath::Null;
         let mut sender = Sender { from, size: None, body, smtputf8, ret, envid };
         let (mut has_sender, mut is_trusted, mut recipients) = (false, false, Vec::new());
-        for line in lines {
+        let (mut sum, mut is_checked, mut others) = (None, false, Vec::new());
+        for line in lines.filter(|line| !line.is_empty()) {
+            let above = &text[..at];
+            at += line.len() + 1;
             let (key, value) = line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""));
             let wrong = || format!("its header line {line:?} says nothing");
             match key {
@@ -314,8 +341,21 @@ impl Entry {
                 "envid" => sender.envid = Some(value.to_owned()),
                 "to" => recipients.push(Addressee::parse(value).ok_or_else(wrong)?),
                 "size" => size = Some(value.parse::<u64>().map_err(|_| wrong())?),
+                "checksum" => {
+                    is_checked = true;
+                    match value.strip_prefix(ALGORITHM) {
+                        Some(sums) => sum = Some(checked(sums, above).ok_or_else(wrong)?),
+                        // A newer version's, which it may know how to check.
+                        None => others.push(line.to_owned()),
+                    }
+                }
+                _ if is_key(key) => others.push(line.to_owned()),
                 _ => return Err(wrong()),
             }
+        }
+        // Who knows more lines than we do writes a sum as well; else it is one of ours that was spoiled.
+        if let Some(line) = others.first().filter(|_| !is_checked) {
+            return Err(format!("its header line {line:?} says nothing"));
         }
         let missing = |what: &str| format!("its header does not say its {what}");
         if !has_sender || recipients.is_empty() {
@@ -332,9 +372,24 @@ impl Entry {
             is_trusted,
             recipients,
             size,
+            sum,
+            others,
             message_at,
         })
     }
+}
+
+/// The sum of the message, where that of the header is right: " 9ae0daaf 1b2c3d4e".
+fn checked(sums: &str, above: &str) -> Option<u32> {
+    let number = |word: &str| u32::from_str_radix(word, 16).ok().filter(|_| word.len() == 8);
+    let (message, header) = sums.strip_prefix(' ')?.split_once(' ')?;
+    (number(header)? == Sum::of(above.as_bytes()).value()).then(|| number(message))?
+}
+
+/// Whether a line may begin so.
+fn is_key(key: &str) -> bool {
+    !key.is_empty()
+        && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 impl Addressee {
@@ -435,6 +490,8 @@ mod tests {
             is_trusted: true,
             recipients: vec![one, other],
             size: 12,
+            sum: None,
+            others: Vec::new(),
             message_at: 0,
         }
     }
@@ -452,6 +509,25 @@ mod tests {
             let read = Entry::parse(cut.trim_end(), 0);
             assert_eq!(read.is_ok(), optional, "without {line}: {read:?}");
         }
+        // With a sum nothing of it may be missing or be other than it was.
+        entry.sum = Some(0x1234);
+        entry.others = vec!["colour: red".to_owned(), "holes:".to_owned()];
+        let text = entry.header();
+        assert_eq!(Entry::parse(text.trim_end(), entry.message_at), Ok(entry.clone()));
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            let cut = text.replace(&format!("{line}\n"), "");
+            assert!(Entry::parse(cut.trim_end(), 0).is_err(), "without {line}");
+        }
+        for at in 0..text.find("checksum").unwrap() {
+            let mut octets = text.trim_end().as_bytes().to_vec();
+            octets[at] ^= 1;
+            let read = str::from_utf8(&octets).map(|text| Entry::parse(text, 0));
+            assert!(!matches!(read, Ok(Ok(_))), "{:?}", String::from_utf8_lossy(&octets));
+        }
+        // A newer version's sum is not ours to check, nor are its lines.
+        let newer = text.replace("checksum: crc32 ", "checksum: md6 ");
+        let read = Entry::parse(newer.trim_end(), 0).unwrap();
+        assert_eq!((read.sum, read.others.len()), (None, 3));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod password;
 pub mod queue;
 pub mod rehearsal;
 pub mod secret;
+pub mod sum;
 pub mod table;
 pub mod users;
 

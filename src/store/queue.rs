@@ -14,6 +14,7 @@ mod reading;
 #[cfg(test)]
 mod tests;
 
+use super::body::Part;
 use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::draft::Draft;
 use super::durable::{Method, Pending};
@@ -462,6 +463,11 @@ impl Claimed {
         self.queue.path(&self.message.entry.id)
     }
 
+    /// The octets of its message, which lie at `path`.
+    pub fn part<'a>(&'a self, path: &'a Path) -> Part<'a> {
+        part_of(&self.message.entry, &*self.file, path)
+    }
+
     /// The file, for the octets of its message.
     pub fn file(&self) -> &dyn DiskFile {
         &*self.file
@@ -481,6 +487,11 @@ impl Waiting {
         let progress = self.progress.iter().enumerate();
         progress.filter(|(_, p)| !p.is_done()).map(|(index, _)| index)
     }
+}
+
+/// The octets of a message in its queue file.
+pub fn part_of<'a>(entry: &Entry, file: &'a dyn DiskFile, path: &'a Path) -> Part<'a> {
+    Part { file, path, at: entry.message_at, size: entry.size, sum: entry.sum }
 }
 
 /// The directories of a queue, durably, and those above the spool where they are missing.

@@ -295,3 +295,34 @@ fn a_large_message_in_a_batch() {
         assert_eq!(steps, ["rename_new", "sync_dir"], "written anew: {later:#?}");
     }
 }
+
+/// A message to a list is written in slices, and those that come behind it are delivered in between; it is
+/// everywhere or nowhere all the same, whatever fails.
+#[test]
+fn a_message_to_many_lets_others_pass() {
+    let many: Vec<String> = (0..600).map(|number| format!("u{number}@mx.test")).collect();
+    let people = [many.clone(), many, vec!["ann@mx.test".to_owned()]];
+    let room = Room::closed(RELAY);
+    let told = batch(&room, &people);
+    assert_eq!(taken(&room, &people, &told), 3);
+    let operations = room.disk.operations();
+    let is_small =
+        |one: &Operation| one.name == "rename_new" && one.path.iter().any(|part| part == "ann");
+    let named = operations.iter().position(is_small).unwrap();
+    let drafts = operations[..named].iter().filter(|one| one.name == "create").count();
+    assert!(drafts <= 1 + 256, "{drafts} were written before it");
+    for (name, turns) in [
+        ("append", &[0, 700, 1199][..]),
+        ("sync_file_system", &[0, 1, 3]),
+        ("rename_new", &[1, 300, 900]),
+    ] {
+        for turn in turns {
+            let room = Room::closed(RELAY);
+            let failed = fail_once(&room, *turn, move |one| one.name == name);
+            let told = batch(&room, &people);
+            assert!(failed.lock().unwrap().is_some(), "{name} {turn}");
+            let good = taken(&room, &people, &told);
+            assert!(good == 3 || good == 2, "{name} {turn}: {good}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ use facteur::relay::{Caller, Connection, FilePart, Hop, Message, survey};
 use facteur::smtp::client::{Fate, Letter};
 use facteur::store::disk::Disk;
 use facteur::store::memory::MemoryDisk;
+use facteur::store::sum::Sum;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -108,7 +109,7 @@ fn a_large_message_out_of_a_file() {
     let disk = MemoryDisk::new();
     let file = disk.create(Path::new("/queue")).unwrap();
     file.append(&[b"header\n\n", &message[..], b"journal"].concat()).unwrap();
-    let part = FilePart { file: &*file, start: 8, size: message.len() as u64 };
+    let part = FilePart { file: &*file, start: 8, size: message.len() as u64, sum: None };
     let (host, caller) = (Host::start(""), caller(PATIENCE));
     let mut connection = Connection::open(&caller, &hop(&host), &mut Talk::default()).unwrap();
     let fates = connection.deliver(&letter(&["ann@host.test"], &part), &part);
@@ -120,7 +121,7 @@ fn a_large_message_out_of_a_file() {
     let size = format!("MAIL FROM:<a@mx.test> SIZE={} BODY=8BITMIME", expected.len());
     assert_eq!(host.count(&size), 1, "{:?}", host.seen().commands);
     // A file that has become shorter is never taken for a whole message.
-    let part = FilePart { file: &*file, start: 8, size: message.len() as u64 + 100 };
+    let part = FilePart { file: &*file, start: 8, size: message.len() as u64 + 100, sum: None };
     let long = Letter { content: Default::default(), ..letter(&["ann@host.test"], &MESSAGE) };
     let fates = connection.deliver(&long, &part);
     let told = words(&fates[0]);
@@ -458,5 +459,28 @@ fn another_facteur_takes_it() {
     for user in ["ann", "bob"] {
         let mail = place.mail(user);
         assert!(mail.len() == 1 && mail[0].ends_with(message));
+    }
+}
+
+/// The octets were good when they were surveyed, and came back changed: the host must not take them.
+#[test]
+fn a_message_that_changes_while_it_is_sent_has_no_end() {
+    for octets in [&b"Subject: hi\n\nbody\n"[..], &b"0123456789abcdef\n".repeat(20_000)] {
+        let disk = MemoryDisk::new();
+        let file = disk.create(Path::new("/queue")).unwrap();
+        file.append(octets).unwrap();
+        let size = octets.len() as u64;
+        let part = |sum| FilePart { file: &*file, start: 0, size, sum };
+        let letter = letter(&["ann@host.test"], &part(Some(Sum::of(octets).value())));
+        let other = part(Some(Sum::of(&octets[1..]).value()));
+        assert!(survey(&other).is_err());
+        let host = Host::start("");
+        let opened = Connection::open(&caller(PATIENCE), &hop(&host), &mut Talk::default());
+        let Ok(mut connection) = opened else { panic!() };
+        let fates = connection.deliver(&letter, &other);
+        assert!(words(&fates[0]).starts_with("deferred "), "{}", words(&fates[0]));
+        assert!(!connection.is_open());
+        connection.quit();
+        assert!(host.mail().iter().all(|mail| !mail.is_taken), "{size}");
     }
 }

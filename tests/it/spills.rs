@@ -1,10 +1,13 @@
 //! What fails or panics in a session's own thread: that message, or that session, and nothing else.
 
+use crate::faults::RELAY;
 use crate::room::{Room, answer, session};
 use crate::servers::Inside;
-use crate::support::{Place, config, until};
+use crate::support::{Place, assert_no_drafts, config, until};
 use facteur::store::memory::MemoryDisk;
+use std::fs;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -92,4 +95,42 @@ fn a_full_disk_and_a_socket() {
     disk.clear_fault();
     client.delivered(&["ann@mx.test", "bob@mx.test"], &large());
     assert_eq!(files(&disk).len(), 3);
+}
+
+/// As of a thin disk that had no room for some pages: the file is there, and so is its length.
+#[test]
+fn a_spill_file_that_lost_its_pages_is_no_message() {
+    let place = Place::new();
+    let server = Inside::serve(&place, &config(RELAY));
+    for to in [&["ann@mx.test"][..], &["ann@mx.test", "bob@mx.test", "eve@far.test"]] {
+        let mut client = server.client();
+        client.expect("MAIL FROM:<sender@client.test>", "250 ");
+        for to in to {
+            client.expect(&format!("RCPT TO:<{to}>"), "250 ");
+        }
+        client.expect("DATA", "354 ");
+        client.send(&large());
+        let spilled = || {
+            let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+            let is_its = |path: &PathBuf| {
+                let file = fs::read_link(path).unwrap_or_default();
+                file.starts_with(place.path()) && file.to_string_lossy().ends_with(" (deleted)")
+            };
+            open.map(|entry| entry.path()).find(is_its)
+        };
+        let size = || spilled().and_then(|path| Some(fs::metadata(path).ok()?.len()));
+        until("most of it is there", || size().is_some_and(|size| size > 100_000));
+        let file = fs::OpenOptions::new().write(true).open(spilled().unwrap()).unwrap();
+        file.write_all_at(&[0; 4096], 40_960).unwrap();
+        drop(file);
+        client.send(b".\r\n");
+        let reply = client.reply();
+        assert!(reply.starts_with("451 4.3.0 "), "{reply}");
+        for user in ["ann", "bob"] {
+            assert!(place.mail(user).is_empty(), "{to:?}");
+        }
+        assert!(crate::support::files(&place.at("spool/queue")).is_empty());
+        assert_no_drafts(&place);
+    }
+    server.client().delivered(&["ann@mx.test"], &large());
 }

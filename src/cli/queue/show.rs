@@ -7,7 +7,7 @@ use crate::cli::{Failure, Request};
 use crate::config::Relay;
 use crate::scheduler::due;
 use crate::store::entry::{Entry, Line, What};
-use crate::store::queue::Waiting;
+use crate::store::queue::{Waiting, part_of};
 use jiff::Timestamp;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -35,7 +35,10 @@ pub fn show(request: &Request, id: &str) -> Result<(), Failure> {
         }
         false => copy(&*file, part, &mut stdout),
     };
+    let path = queue.dir().join(id);
+    let verified = part_of(&message.entry, &*file, &path).verify();
     match copied {
+        Ok(()) if let Err(error) = verified => Err(failed(format!("{id}: damaged: {error}"))),
         Err(CopyError::Read(error)) => Err(failed(format!("{id}: cannot be read: {error}"))),
         Err(CopyError::Write(error)) => end(Err(error)).map_err(cannot),
         Ok(()) => end(stdout.flush()).map_err(cannot),

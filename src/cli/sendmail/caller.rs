@@ -154,6 +154,7 @@ impl Caller {
         let received = if self.drops() { "" } else { received };
         let prefix = [received.as_bytes(), head].concat();
         entry.size = prefix.len() as u64 + body.size() - at;
+        entry.sum = Some(body.sum_behind(&prefix, at)?);
         let cuts: Vec<_> = (at > 0).then_some(0..at).into_iter().collect();
         let write = |file: &dyn DiskFile, path: &Path| body.copy_to(&prefix, &cuts, file, path);
         match &self.way {

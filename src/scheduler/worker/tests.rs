@@ -7,8 +7,8 @@ use crate::mail::envelope::Sender as From;
 use crate::store::entry::Addressee;
 use crate::store::memory::MemoryDisk;
 use crate::store::queue::Queue;
+use crate::store::sum::Sum;
 use crossbeam_channel::bounded;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -47,6 +47,8 @@ impl Place {
             is_trusted: true,
             recipients: recipients.iter().map(to).collect(),
             size: MESSAGE.len() as u64,
+            sum: None,
+            others: Vec::new(),
             message_at: 0,
         };
         let octets = entry.header() + MESSAGE;
@@ -180,4 +182,31 @@ fn an_alias_of_its_own_name_is_not_sent_on_for_ever() {
     let report = place.worker.work(&job, &mut Vec::new());
     assert!(report.is_gone);
     assert_eq!((place.copies(), place.queue.list().unwrap().len()), (1, 0));
+}
+
+/// A disk that lost a page says nothing of it: nobody gets what is left, and it is there to be looked at.
+#[test]
+fn a_message_that_is_not_what_was_taken_is_put_aside() {
+    let later = due::later(Timestamp::now(), Duration::from_secs(60));
+    let hold = || Order::Hold { until: later, because: "it was down".to_owned() };
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    for (to, order, age) in [
+        ("ann@mx.test", Order::Attempt, days(0)),
+        ("ann@away.test", Order::Attempt, days(0)),
+        ("ann@away.test", hold(), days(9)),
+    ] {
+        let mut place = Place::new(ANY_USER, &[to], age);
+        let path = Path::new("/spool/queue/m1");
+        let sum = Some(Sum::of(MESSAGE.as_bytes()).value());
+        let entry = Entry { sum, ..place.queue.read("m1").unwrap().entry };
+        let damaged = entry.header() + &MESSAGE.replace("body", "\0\0\0\0");
+        place.disk.put(path, damaged.as_bytes(), SystemTime::now());
+        let job = place.job(&place.claim(), to, order);
+        let report = place.worker.work(&job, &mut Vec::new());
+        assert!(report.is_gone && report.notices.is_empty());
+        let files = place.disk.files();
+        assert_eq!(files, [("/spool/damaged/m1".into(), damaged.into_bytes())], "{to}");
+        // Another worker that had it as well finds the same, and is no trouble.
+        assert!(place.worker.work(&job, &mut Vec::new()).is_gone);
+    }
 }

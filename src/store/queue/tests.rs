@@ -29,6 +29,8 @@ fn queue() -> (MemoryDisk, Queue, String) {
         is_trusted: false,
         recipients: vec![to("ann@far.test"), to("bob@far.test")],
         size: MESSAGE.len() as u64,
+        sum: None,
+        others: Vec::new(),
         message_at: 0,
     };
     let text = entry.header() + MESSAGE;

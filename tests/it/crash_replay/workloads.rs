@@ -45,11 +45,13 @@ pub struct Workload {
 }
 
 /// All of them.
-pub const WORKLOADS: [Workload; 16] = [
+pub const WORKLOADS: [Workload; 18] = [
     Workload { name: "one message, each file synced", before: homes, play: one_message },
     Workload { name: "a batch of two, each file synced", before: homes, play: small_batch },
     Workload { name: "a batch of two, by one syncfs", before: homes, play: small_batch_together },
     Workload { name: "a batch for syncfs, new Maildirs", before: spool, play: large_batch },
+    Workload { name: "in slices, each file synced", before: homes, play: few_slices },
+    Workload { name: "in slices, by syncfs, beside a small one", before: homes, play: slices },
     Workload { name: "the first start", before: nothing, play: first_start },
     Workload { name: "a large message and a small one", before: homes, play: large_message },
     Workload { name: "relayed, deferred, failed", before: homes, play: relaying },
@@ -177,6 +179,25 @@ fn large_batch(scene: &mut Scene) -> Result<(), String> {
     // The Maildirs are there now.
     let letters = ["b3", "b4", "b5"].map(|tag| scene.letter(tag, "a@far.test", &to, 100));
     scene.send(&world, &letters, BUDGET);
+    Ok(())
+}
+
+fn few_slices(scene: &mut Scene) -> Result<(), String> {
+    let world = scene.start()?.with_batch_files(2);
+    let to = ["ann@mx.test", "bob@mx.test", "x@far.test"];
+    let letter = scene.letter("list", "a@far.test", &to, 100);
+    scene.send(&world, &[letter], BUDGET);
+    Ok(())
+}
+
+/// The small one is delivered before the first slice of the other.
+fn slices(scene: &mut Scene) -> Result<(), String> {
+    let world = scene.start()?.with_batch_files(1);
+    let to: Vec<String> = (0..9).map(|number| format!("u{number}@mx.test")).collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    let list = scene.letter("list", "a@far.test", &to, 100);
+    let small = scene.letter("small", "a@far.test", &["ann@mx.test"], 0);
+    scene.send(&world, &[list, small], BUDGET);
     Ok(())
 }
 

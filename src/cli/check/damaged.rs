@@ -1,0 +1,47 @@
+//! What was put aside: mail that somebody has to look at, as nobody gets it.
+
+use crate::limits::DAMAGED_COUNTED;
+use crate::store::disk::{Disk, RealDisk};
+use std::path::Path;
+
+/// One line about all of it; none where there is none, or where it cannot be seen.
+pub fn told(spool: &Path) -> Option<String> {
+    let dir = spool.join("damaged");
+    let names = RealDisk.list_some(&dir, DAMAGED_COUNTED, &|_| true).unwrap_or_default();
+    let first = names.iter().min()?.display();
+    let dir = dir.display();
+    Some(match names.len() {
+        1 => format!("warning: {dir} has mail that was put aside, {first}: nobody gets it"),
+        DAMAGED_COUNTED => {
+            format!(
+                "warning: {dir} has {DAMAGED_COUNTED} files or more that were put aside: nobody gets them"
+            )
+        }
+        count => {
+            format!(
+                "warning: {dir} has {count} files that were put aside, {first} first: nobody gets them"
+            )
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn what_was_put_aside_is_told() {
+        let spool = std::env::temp_dir().join(format!("facteur-{}", crate::id::message()));
+        assert_eq!(told(&spool), None);
+        fs::create_dir_all(spool.join("damaged")).unwrap();
+        assert_eq!(told(&spool), None);
+        for (name, part) in
+            [("m2", ", m2: nobody"), ("m1", " 2 files that were put aside, m1 first")]
+        {
+            fs::write(spool.join("damaged").join(name), "").unwrap();
+            assert!(told(&spool).unwrap().contains(part));
+        }
+        fs::remove_dir_all(&spool).unwrap();
+    }
+}
