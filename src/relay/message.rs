@@ -13,9 +13,13 @@ pub trait Message {
     fn size(&self) -> u64;
     /// Reads some octets at a place within its size.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// The sum of its octets, where one was made when they were written.
+    /// The sum of its octets from [`Message::summed_from`] on, where one was made when they were written.
     fn sum(&self) -> Option<u32> {
         None
+    }
+    /// Where the octets begin that the sum is of: a field that was put on top is not among them.
+    fn summed_from(&self) -> u64 {
+        0
     }
 }
 
@@ -81,6 +85,14 @@ impl Message for Topped<'_> {
             None => self.field.as_bytes().read_at(buffer, offset),
         }
     }
+
+    fn sum(&self) -> Option<u32> {
+        self.rest.sum
+    }
+
+    fn summed_from(&self) -> u64 {
+        self.field.len() as u64
+    }
 }
 
 /// Reads a message from its beginning to its end.
@@ -109,9 +121,11 @@ impl<'a> Blocks<'a> {
         if read == 0 && wanted > 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
+        let above = self.message.summed_from().saturating_sub(self.offset);
+        let above = usize::try_from(above).map_or(read, |above| above.min(read));
         self.offset += read as u64;
         if let Some(meant) = self.message.sum() {
-            self.sum.feed(&self.block[..read]);
+            self.sum.feed(&self.block[above..read]);
             if self.is_done() {
                 self.sum.check(meant)?;
             }
