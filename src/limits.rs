@@ -403,6 +403,18 @@ pub const RELAY_TIME: Duration = Duration::from_secs(30 * 60);
 /// How long a QUIT may take to be sent; its reply is waited for as long as [`LINGER`].
 pub const QUIT_WAIT: Duration = Duration::from_secs(2);
 
+/// Octets of the header of one message or part that is converted to 7 bits; it is held in memory.
+pub const MIME_HEAD_MAX: usize = 1024 * 1024;
+
+/// Parts of a message that is converted to 7 bits, each with a byte of what becomes of it.
+pub const MIME_PARTS: usize = 10_000;
+
+/// How deep multiparts and messages may lie in each other to be converted; Postfix's `mime_nesting_limit`.
+pub const MIME_DEPTH: usize = 100;
+
+/// Longest boundary that is looked for, in octets; RFC 2046 §5.1.1 has 70.
+pub const BOUNDARY_MAX: usize = 250;
+
 /// What we say a DNS answer over UDP may have, in octets; it passes every link unfragmented, and
 /// fragments are what spoofing begins with (RFC 9715 §3.2).
 pub const DNS_PAYLOAD: u16 = 1232;

@@ -21,6 +21,7 @@ use crate::limits::{
     RELAY_TIME, SUBMISSIONS_PORT, TRANSACTION_RECIPIENTS,
 };
 use crate::mail::address::Domain;
+use crate::mail::seven_bits::Plan;
 use crate::net::stream::{self, TcpWire, Wire};
 use crate::net::tls::{Connector, Protection, Side};
 use crate::smtp::auth::Credentials;
@@ -29,7 +30,7 @@ use crate::smtp::client::{
 };
 use crate::smtp::outgoing::Encoder;
 use jiff::Timestamp;
-use message::Blocks;
+use message::{Converted, in_seven_bits};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -210,7 +211,7 @@ impl Connection {
             connection.client = Client::new(caller.hostname.as_str());
             connection.log_in();
         }
-        connection.run(&[].as_slice());
+        connection.run(&[].as_slice(), None);
         *talk = connection.take_talk();
         match connection.client.over().cloned() {
             None => Ok(connection),
@@ -230,15 +231,40 @@ impl Connection {
         let latest = Instant::now() + RELAY_TIME;
         let mut fates: Vec<Option<Fate>> = vec![None; letter.envelope.recipients.len()];
         let mut rest = Fate::NextHost(Reason::new(Step::Mail, Cause::Silent));
+        let mut converted = None;
         while Instant::now() < latest {
             let left: Vec<usize> = (0..fates.len()).filter(|i| fates[*i].is_none()).collect();
             if left.is_empty() {
                 break;
             }
             self.hear_early();
+            // Asked of each connection: the next one may reach a host that offers something else.
+            if self.offers().wants_seven_bits(letter) && converted.is_none() {
+                match in_seven_bits(letter, message) {
+                    Ok(done) => converted = Some(done),
+                    Err(error) => {
+                        let cause = Cause::Unreadable(error.to_string());
+                        rest = Fate::Deferred(Reason::new(Step::Mail, cause));
+                        break;
+                    }
+                }
+            }
+            let (letter, plan) = match &converted {
+                Some(Ok((plan, seven))) if self.offers().wants_seven_bits(letter) => {
+                    (seven, Some(plan))
+                }
+                _ => (letter, None),
+            };
             if self.client.begin(letter, &left) {
                 self.until = Instant::now() + self.patience(left.len());
-                self.run(message);
+                match (plan, &converted) {
+                    (Some(_), _) => self.talk.note(Turn::Decided, TO_SEVEN_BITS),
+                    (None, Some(Err(refusal))) => {
+                        self.talk.note(Turn::Decided, &format!("not {TO_SEVEN_BITS}: {refusal}"));
+                    }
+                    (None, _) => {}
+                }
+                self.run(message, plan);
                 for (index, fate) in self.client.decided() {
                     fates[index] = Some(fate);
                 }
@@ -308,8 +334,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Does what the machine says until it rests or the connection is over.
-    fn run(&mut self, message: &dyn Message) {
+    /// Does what the machine says until it rests or the connection is over. `plan`: how the message is
+    /// converted on its way.
+    fn run(&mut self, message: &dyn Message, plan: Option<&Plan>) {
         loop {
             self.hear_early();
             match self.client.action() {
@@ -320,7 +347,7 @@ impl Connection {
                     self.write(&octets, deadline.min(self.until));
                 }
                 Action::Await(step) => self.read(step),
-                Action::SendMessage => self.send(message),
+                Action::SendMessage => self.send(message, plan),
                 Action::StartTls => match self.secure() {
                     Ok(()) => {
                         self.client.secured();
@@ -416,13 +443,13 @@ impl Connection {
     }
 
     /// Sends the message and its end, in blocks that each have their time.
-    fn send(&mut self, message: &dyn Message) {
+    fn send(&mut self, message: &dyn Message, plan: Option<&Plan>) {
         if !(self.caller.may_send)() {
             return self.client.lost(Cause::Unreadable("this server stops".to_owned()));
         }
         let data = self.caller.timeout.data;
         let until = Instant::now() + data + Duration::from_secs(message.size() / RELAY_PACE);
-        let (mut blocks, mut encoder) = (Blocks::new(message), Encoder::default());
+        let (mut blocks, mut encoder) = (Converted::new(message, plan), Encoder::default());
         let (mut wire, mut sent) = (Vec::with_capacity(2 * RELAY_BLOCK), 0);
         loop {
             match blocks.read() {
@@ -460,6 +487,8 @@ impl Connection {
     }
 }
 
+/// What the story of a message says for a host that takes no 8 bits.
+const TO_SEVEN_BITS: &str = "converted to 7 bits (the host has no 8BITMIME)";
 /// What to say of the login at the smarthost; empty where there is none.
 fn whose(config: &Config) -> String {
     config.relay.smarthost_auth.as_ref().map_or_else(String::new, |login| {

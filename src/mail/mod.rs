@@ -7,6 +7,7 @@ pub mod fields;
 pub mod header;
 pub mod reading;
 pub mod repair;
+pub mod seven_bits;
 pub mod srs;
 pub mod trace;
 pub mod visible;

@@ -2,6 +2,9 @@
 //! blocks, so that a large message needs no more memory than a small one.
 
 use crate::limits::RELAY_BLOCK;
+use crate::mail::envelope::BodyType;
+use crate::mail::seven_bits::{self, Converter, Plan, Refusal};
+use crate::smtp::client::Letter;
 use crate::smtp::outgoing::{Content, Survey};
 use crate::store::disk::DiskFile;
 use crate::store::sum::Sum;
@@ -145,4 +148,59 @@ pub fn survey(message: &dyn Message) -> io::Result<Content> {
         survey.feed(blocks.read()?);
     }
     Ok(survey.finish())
+}
+
+/// The message as a next hop without 8BITMIME gets it: how it is converted, and the letter that tells of
+/// it. A refusal: it must arrive as it is.
+pub(super) fn in_seven_bits(
+    letter: &Letter,
+    message: &dyn Message,
+) -> io::Result<Result<(Plan, Letter), Refusal>> {
+    let (mut first, mut blocks) = (seven_bits::Survey::default(), Blocks::new(message));
+    while !blocks.is_done() {
+        first.feed(blocks.read()?);
+    }
+    let plan = match first.finish() {
+        Ok(plan) => plan,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let (mut survey, mut blocks) = (Survey::default(), Converted::new(message, Some(&plan)));
+    while !blocks.is_done() {
+        survey.feed(blocks.read()?);
+    }
+    let mut letter = letter.clone();
+    letter.content = survey.finish();
+    letter.envelope.sender.body = BodyType::SevenBit;
+    Ok(Ok((plan, letter)))
+}
+
+/// Reads a message, and converts it where there is a plan for that.
+pub(super) struct Converted<'a> {
+    blocks: Blocks<'a>,
+    converter: Option<Converter<'a>>,
+    /// What became of the last block.
+    octets: Vec<u8>,
+}
+
+impl<'a> Converted<'a> {
+    pub(super) fn new(message: &'a dyn Message, plan: Option<&'a Plan>) -> Converted<'a> {
+        let converter = plan.map(Converter::new);
+        Converted { blocks: Blocks::new(message), converter, octets: Vec::new() }
+    }
+
+    /// The next octets, at most four times as many as were read and some of a header; none may be ready
+    /// before the end.
+    pub(super) fn read(&mut self) -> io::Result<&[u8]> {
+        let Some(converter) = &mut self.converter else { return self.blocks.read() };
+        self.octets.clear();
+        converter.feed(self.blocks.read()?, &mut self.octets);
+        if self.blocks.is_done() {
+            converter.finish(&mut self.octets);
+        }
+        Ok(&self.octets)
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.blocks.is_done()
+    }
 }

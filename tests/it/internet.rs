@@ -8,6 +8,7 @@ mod kills;
 mod mx;
 mod notices;
 mod scheduling;
+mod seven;
 mod silent;
 mod stops;
 mod thousands;

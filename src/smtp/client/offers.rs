@@ -77,6 +77,13 @@ impl Offers {
         (letter.content.is_eight_bit && !self.eight_bit_mime).then_some(Lack::EightBitMime)
     }
 
+    /// Whether the message would have to be converted to 7 bits first (RFC 6152 §3). Mail that may say
+    /// addresses in UTF-8 has no such form (RFC 6531 §3.6).
+    pub fn wants_seven_bits(&self, letter: &Letter) -> bool {
+        let header = letter.envelope.sender.smtputf8 && letter.content.has_eight_bit_header;
+        letter.content.is_eight_bit && !self.eight_bit_mime && !header
+    }
+
     /// What stands in the way of one recipient.
     pub fn lack_for(&self, recipient: &Recipient) -> Option<Lack> {
         let utf8 = matches!(&recipient.path, ForwardPath::Mailbox(mailbox)

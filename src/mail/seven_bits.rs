@@ -1,0 +1,268 @@
+//! A message with octets over 127, made into one without for a host that takes no others (RFC 6152 §3,
+//! RFC 2045 §6): two passes over the same octets, each in any pieces, in memory that does not grow with the
+//! message. [`Survey`] finds out which parts must change, [`Converter`] changes them.
+//!
+//! Each text or file with 8 bits becomes quoted-printable, never base64: that would freeze line ends as CR LF
+//! inside a file, while quoted-printable leaves them to the transport, as 8 bits did, so that a reader gets
+//! what it would have got. What is around parts (RFC 2046 §5.1.1) nobody reads, and it becomes `?`. Header
+//! fields with 8 bits, which many programs write, become encoded words or parameters ([`words`]): other
+//! servers send them as they are, which a host without 8BITMIME need not take.
+//!
+//! Nothing is converted where a part is signed or encrypted (RFC 1847 §2.1: it must arrive as it is), nor
+//! where the structure has no end ([`Refusal`]). A DKIM signature is broken by this, as RFC 6376 §5.3 knows.
+
+mod head;
+mod parts;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use head::{Encoding, Head, rewrite};
+use parts::{Parts, Piece};
+use std::fmt;
+
+/// What becomes of one entity: a message, or a part of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Change {
+    /// It has 7 bits, but perhaps for its header.
+    #[default]
+    None,
+    /// Its body becomes quoted-printable.
+    Encode,
+    /// A multipart in which no part begins: nobody can take it apart, and it is shown as text.
+    AsText,
+}
+
+/// Why a message cannot be converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// By RFC 1847, or S/MIME (RFC 8551).
+    Signed,
+    /// More parts, more of them inside each other, a longer header or boundary than [`crate::limits`] allow.
+    Structure,
+    /// A kind of part that may have no encoding (RFC 2046 §5.2.2, §5.2.3).
+    Fragment,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::Signed => "a part is signed or encrypted",
+            Refusal::Structure => "its parts are too many, or too deep inside each other",
+            Refusal::Fragment => "a part is of a kind that may not be encoded",
+        })
+    }
+}
+
+/// What is to be changed of one message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    changes: Vec<Change>,
+}
+
+/// The first pass.
+#[derive(Debug, Default)]
+pub struct Survey {
+    parts: Parts,
+    findings: Findings,
+}
+
+#[derive(Debug, Default)]
+struct Findings {
+    changes: Vec<Change>,
+    /// Whose octets come at this moment.
+    current: Option<(usize, bool)>,
+    refusal: Option<Refusal>,
+}
+
+impl Survey {
+    /// Takes the next octets, with LF line ends.
+    pub fn feed(&mut self, octets: &[u8]) {
+        let Survey { parts, findings } = self;
+        parts.feed(octets, &mut |piece| findings.take(&piece));
+    }
+
+    /// The message is over.
+    pub fn finish(mut self) -> Result<Plan, Refusal> {
+        let Survey { parts, findings } = &mut self;
+        parts.finish(&mut |piece| findings.take(&piece));
+        match self.parts.refusal().or(self.findings.refusal) {
+            Some(refusal) => Err(refusal),
+            None => Ok(Plan { changes: self.findings.changes }),
+        }
+    }
+}
+
+impl Findings {
+    fn take(&mut self, piece: &Piece<'_>) {
+        match piece {
+            Piece::Head(head) => {
+                self.changes.push(Change::None);
+                self.current = Some((head.index, head.is_fragment()));
+                if head.is_signed() {
+                    self.refusal = Some(Refusal::Signed);
+                }
+            }
+            Piece::Body(octets) if !octets.is_ascii() => {
+                let Some((index, is_fragment)) = self.current else { return };
+                if is_fragment {
+                    self.refusal = self.refusal.or(Some(Refusal::Fragment));
+                }
+                self.changes[index] = Change::Encode;
+            }
+            // Before the first part, or where there is none.
+            Piece::Preamble(index, octets) if !octets.is_ascii() => {
+                self.changes[*index] = Change::AsText;
+            }
+            Piece::FirstPart(index) => self.changes[*index] = Change::None,
+            Piece::Body(_) | Piece::Preamble(..) | Piece::Around(_) => {}
+        }
+    }
+}
+
+/// The second pass.
+#[derive(Debug)]
+pub struct Converter<'a> {
+    plan: &'a Plan,
+    parts: Parts,
+    body: Body,
+}
+
+impl<'a> Converter<'a> {
+    pub fn new(plan: &'a Plan) -> Converter<'a> {
+        let as_text = (0..plan.changes.len()).filter(|i| plan.changes[*i] == Change::AsText);
+        let parts = Parts::with_text(as_text.collect());
+        Converter { plan, parts, body: Body::default() }
+    }
+
+    /// Takes the next octets of the message that was surveyed, and appends what becomes of them.
+    pub fn feed(&mut self, octets: &[u8], out: &mut Vec<u8>) {
+        let Converter { plan, parts, body } = self;
+        parts.feed(octets, &mut |piece| body.put(plan, &piece, out));
+    }
+
+    /// The message is over.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        let Converter { plan, parts, body } = self;
+        parts.finish(&mut |piece| body.put(plan, &piece, out));
+        body.end(out);
+    }
+}
+
+/// How the octets of the part at hand are written.
+#[derive(Debug, Default)]
+struct Body {
+    way: Way,
+    /// Octets on this line of the output.
+    column: usize,
+    /// A space or tab that is last on its line unless more comes.
+    held: Option<u8>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Way {
+    #[default]
+    AsItIs,
+    Encode,
+    /// It says it is quoted-printable, but has 8 bits: only these are encoded.
+    Mend,
+    /// It says it is base64: a reader passes over octets of no such digit (RFC 2045 §6.8).
+    Drop,
+}
+
+/// Longest line of quoted-printable without the `=` at its end (RFC 2045 §6.7).
+const LINE: usize = 75;
+
+impl Body {
+    fn put(&mut self, plan: &Plan, piece: &Piece<'_>, out: &mut Vec<u8>) {
+        match piece {
+            Piece::Head(head) => {
+                self.end(out);
+                let change = plan.changes.get(head.index).copied().unwrap_or_default();
+                self.way = way(head, change);
+                rewrite(head, change, out);
+            }
+            Piece::Body(octets) => octets.iter().for_each(|octet| self.octet(*octet, out)),
+            Piece::Preamble(_, octets) | Piece::Around(octets) => {
+                self.end(out);
+                out.extend(octets.iter().map(|octet| if octet.is_ascii() { *octet } else { b'?' }));
+            }
+            Piece::FirstPart(_) => {}
+        }
+    }
+
+    fn octet(&mut self, octet: u8, out: &mut Vec<u8>) {
+        match self.way {
+            Way::AsItIs => out.push(octet),
+            Way::Drop if !octet.is_ascii() => {}
+            Way::Drop => out.push(octet),
+            Way::Mend if !octet.is_ascii() => self.token(&escaped(octet), out),
+            Way::Mend => {
+                self.column = if octet == b'\n' { 0 } else { self.column + 1 };
+                out.push(octet);
+            }
+            Way::Encode => self.encode(octet, out),
+        }
+    }
+
+    fn encode(&mut self, octet: u8, out: &mut Vec<u8>) {
+        if let Some(space) = self.held.take() {
+            match octet {
+                // Some hosts cut off what ends a line in space.
+                b'\n' => self.token(&escaped(space), out),
+                _ => self.token(&[space], out),
+            }
+        }
+        match octet {
+            b'\n' => {
+                out.push(b'\n');
+                self.column = 0;
+            }
+            b' ' | b'\t' => self.held = Some(octet),
+            b'=' => self.token(&escaped(octet), out),
+            b'!'..=b'~' => self.token(&[octet], out),
+            _ => self.token(&escaped(octet), out),
+        }
+    }
+
+    /// Writes what may not be parted, on a new line where this one is full.
+    fn token(&mut self, token: &[u8], out: &mut Vec<u8>) {
+        if self.column > 0 && self.column + token.len() > LINE {
+            out.extend_from_slice(b"=\n");
+            self.column = 0;
+            // A line that we begin must not look like the end of a part.
+            if token == b"-" {
+                return self.token(&escaped(b'-'), out);
+            }
+        }
+        out.extend_from_slice(token);
+        self.column += token.len();
+    }
+
+    /// The part is over.
+    fn end(&mut self, out: &mut Vec<u8>) {
+        if let Some(space) = self.held.take() {
+            self.token(&escaped(space), out);
+        }
+        *self = Body::default();
+    }
+}
+
+fn way(head: &Head, change: Change) -> Way {
+    match (change, head.encoding()) {
+        (Change::None, _) => Way::AsItIs,
+        (Change::Encode, Encoding::QuotedPrintable) => Way::Mend,
+        (Change::Encode, Encoding::Base64) => Way::Drop,
+        (Change::Encode, Encoding::Identity) | (Change::AsText, _) => Way::Encode,
+    }
+}
+
+/// RFC 2045 §6.7, rule 1.
+fn escaped(octet: u8) -> [u8; 3] {
+    [b'=', hex(octet >> 4), hex(octet & 15)]
+}
+
+/// A digit, in upper case.
+fn hex(nibble: u8) -> u8 {
+    if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 }
+}

@@ -1,0 +1,199 @@
+//! The header of a message or part: what it says of the body (RFC 2045), and how it reads with 7 bits.
+
+use super::Change;
+use super::words;
+use crate::mail::fields::split;
+use mail_parser::{MessageParser, MimeHeaders};
+
+/// A header with the empty line behind it, where there is one.
+#[derive(Debug)]
+pub struct Head {
+    /// Headers before it in the whole message.
+    pub index: usize,
+    octets: Vec<u8>,
+    has_empty_line: bool,
+    /// Of a message, not of a part.
+    is_message: bool,
+    kind: Kind,
+    encoding: Encoding,
+    /// Content-Type has a type and a subtype.
+    has_good_type: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Multipart {
+        boundary: Vec<u8>,
+        is_digest: bool,
+    },
+    /// It says so, but has no boundary.
+    BrokenMultipart,
+    Signed,
+    /// message/rfc822: what follows is a header again.
+    Envelope,
+    /// A message that may have no encoding.
+    Fragment,
+    Leaf,
+}
+
+/// What Content-Transfer-Encoding says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// None, or one that does not exist: the body is what it is.
+    Identity,
+    QuotedPrintable,
+    Base64,
+}
+
+impl Head {
+    pub fn new(octets: Vec<u8>, has_empty_line: bool, is_message: bool, in_digest: bool) -> Head {
+        let parsed = MessageParser::new().parse_headers(&octets);
+        let said = parsed.as_ref().and_then(|message| message.content_transfer_encoding());
+        let encoding = match said.map(str::trim) {
+            Some(it) if it.eq_ignore_ascii_case("quoted-printable") => Encoding::QuotedPrintable,
+            Some(it) if it.eq_ignore_ascii_case("base64") => Encoding::Base64,
+            _ => Encoding::Identity,
+        };
+        let content_type = parsed.as_ref().and_then(|message| message.content_type());
+        let kind = match content_type {
+            Some(it) => {
+                let main = it.ctype().trim().to_ascii_lowercase();
+                let sub = it.subtype().unwrap_or_default().trim().to_ascii_lowercase();
+                kind(&main, &sub, it.attribute("boundary"), encoding)
+            }
+            None if in_digest => kind("message", "rfc822", None, encoding),
+            None => Kind::Leaf,
+        };
+        let has_good_type = content_type.is_some_and(|it| it.subtype().is_some());
+        Head { index: 0, octets, has_empty_line, is_message, kind, encoding, has_good_type }
+    }
+
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    pub fn boundary(&self) -> Option<&[u8]> {
+        match &self.kind {
+            Kind::Multipart { boundary, .. } => Some(boundary),
+            _ => None,
+        }
+    }
+
+    pub fn is_digest(&self) -> bool {
+        matches!(self.kind, Kind::Multipart { is_digest: true, .. })
+    }
+
+    pub fn is_signed(&self) -> bool {
+        self.kind == Kind::Signed
+    }
+
+    pub fn is_envelope(&self) -> bool {
+        self.kind == Kind::Envelope
+    }
+
+    pub fn is_fragment(&self) -> bool {
+        self.kind == Kind::Fragment
+    }
+}
+
+fn kind(main: &str, sub: &str, boundary: Option<&str>, encoding: Encoding) -> Kind {
+    match (main, sub) {
+        ("multipart", "signed" | "encrypted") | ("application", "pkcs7-mime" | "x-pkcs7-mime") => {
+            Kind::Signed
+        }
+        ("multipart", _) => match boundary.map(str::trim_end).filter(|it| !it.is_empty()) {
+            Some(boundary) => {
+                let boundary = boundary.as_bytes().to_vec();
+                Kind::Multipart { boundary, is_digest: sub == "digest" }
+            }
+            None => Kind::BrokenMultipart,
+        },
+        // Against RFC 2046 §5.2.1 some encode it: then there is nothing to take apart.
+        ("message", "rfc822" | "news") if encoding == Encoding::Identity => Kind::Envelope,
+        ("message", "partial" | "external-body") => Kind::Fragment,
+        _ => Kind::Leaf,
+    }
+}
+
+/// Appends the header as it reads above the changed body.
+pub fn rewrite(head: &Head, change: Change, out: &mut Vec<u8>) {
+    // What has parts or a message inside, but none that can be found, is shown as text (RFC 2045 §5.2).
+    let is_broken = !matches!(head.kind, Kind::Leaf | Kind::Fragment | Kind::Signed);
+    let is_encoded = match change {
+        Change::None => false,
+        // Those have their label already.
+        Change::Encode => head.encoding == Encoding::Identity,
+        Change::AsText => true,
+    };
+    // RFC 2045 §6.4: what has parts has no encoding but these, and its parts have 7 bits now.
+    let is_whole = matches!(head.kind, Kind::Multipart { .. } | Kind::Envelope) && !is_encoded;
+    let mut end = head.octets.len();
+    if head.has_empty_line {
+        let line = &head.octets[..end - 1];
+        end = memchr::memrchr(b'\n', line).map_or(0, |at| at + 1);
+    }
+    let (mut has_type, mut has_encoding, mut has_version) = (false, false, false);
+    let mut rest = &head.octets[..end];
+    while !rest.is_empty() {
+        let (field, more) = rest.split_at(field_end(rest));
+        rest = more;
+        let name = split(field).map(|(name, _)| name.to_ascii_lowercase()).unwrap_or_default();
+        match name.as_slice() {
+            b"content-transfer-encoding" if is_encoded => {
+                if !std::mem::replace(&mut has_encoding, true) {
+                    out.extend_from_slice(ENCODING);
+                }
+                continue;
+            }
+            b"content-transfer-encoding" if is_whole => {
+                out.extend_from_slice(b"Content-Transfer-Encoding: 7bit\n");
+                continue;
+            }
+            b"content-type" if is_encoded && (is_broken || !head.has_good_type) => {
+                if !std::mem::replace(&mut has_type, true) {
+                    out.extend_from_slice(TYPE);
+                }
+                continue;
+            }
+            b"content-type" => has_type = true,
+            b"mime-version" => has_version = true,
+            _ => {}
+        }
+        match field.is_ascii() {
+            true => out.extend_from_slice(field),
+            false => words::seven(field, out),
+        }
+    }
+    if is_encoded {
+        if end > 0 && !out.ends_with(b"\n") {
+            out.push(b'\n');
+        }
+        if head.is_message && !has_version {
+            out.extend_from_slice(b"MIME-Version: 1.0\n");
+        }
+        if !has_type {
+            out.extend_from_slice(TYPE);
+        }
+        if !has_encoding {
+            out.extend_from_slice(ENCODING);
+        }
+    }
+    match head.has_empty_line {
+        true => out.extend_from_slice(&head.octets[end..]),
+        // The body begins without one; the fields that were added need it.
+        false if is_encoded => out.push(b'\n'),
+        false => {}
+    }
+}
+
+const ENCODING: &[u8] = b"Content-Transfer-Encoding: quoted-printable\n";
+
+/// Of text that does not say what it is (RFC 1428 §3).
+const TYPE: &[u8] = b"Content-Type: text/plain; charset=unknown-8bit\n";
+
+/// Where the first field ends, behind its folded lines.
+fn field_end(octets: &[u8]) -> usize {
+    let ends = memchr::memchr_iter(b'\n', octets).map(|at| at + 1);
+    let is_end = |at: &usize| !matches!(octets.get(*at), Some(b' ' | b'\t'));
+    ends.into_iter().find(is_end).unwrap_or(octets.len())
+}
