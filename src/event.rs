@@ -11,6 +11,7 @@ pub mod count;
 pub mod line;
 pub mod present;
 pub mod recent;
+pub mod repeats;
 pub mod sink;
 pub mod talk;
 
@@ -24,6 +25,7 @@ use sink::Record;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::Instant;
 
 /// Something an administrator may want to know; borrowed, because most are told once and gone.
 #[derive(Debug)]
@@ -184,12 +186,22 @@ pub enum Event<'a> {
     },
 }
 
-/// Tells an event to all who listen. Never fails and never waits but for stderr.
+/// Tells an event to all who listen. Never fails, and waits for nobody: what the log's reader does not take
+/// is lost after a second. What would be told over and over is told a few times a minute.
 pub fn tell(event: &Event<'_>) {
     count::count(event);
     present::follow(event);
     recent::follow(event);
     let level = event.level();
+    match event.words_that_repeat().map(|words| repeats::warning(words, Instant::now())) {
+        None | Some(repeats::Turn::Tell(0)) => {}
+        Some(repeats::Turn::Tell(more)) if log::log_enabled!(target: "facteur", level) => {
+            let what = format!("the next line was left out {more} times");
+            log::log!(target: "facteur", level, "{}", stamped(Event::Warning { what: &what }.text()));
+        }
+        Some(repeats::Turn::Tell(_)) => {}
+        Some(repeats::Turn::LeaveOut) => return,
+    }
     let sink = sink::current().filter(|_| event.is_of_a_story());
     let is_recent = recent::is_kept(event);
     let is_logged = log::log_enabled!(target: "facteur", level);
@@ -201,8 +213,7 @@ pub fn tell(event: &Event<'_>) {
     if is_logged {
         match *STAMPED {
             true => log::log!(target: "facteur", level, "{text}"),
-            // RFC 3339 in UTC, to the millisecond.
-            false => log::log!(target: "facteur", level, "{text} time={when:.3}"),
+            false => log::log!(target: "facteur", level, "{}", with_time(&text, when)),
         }
     }
     if is_recent {
@@ -213,9 +224,35 @@ pub fn tell(event: &Event<'_>) {
     }
 }
 
-/// All that was told before is in the log when this returns; for who ends the process.
+/// All that was told before is in the log when this returns, or its reader takes nothing; for who ends the
+/// process.
 pub fn flush() {
     log::logger().flush();
+}
+
+/// What a line of that level begins with: its priority where systemd reads it (sd-daemon(3)), else nothing.
+pub fn priority(level: Level) -> &'static str {
+    match level {
+        _ if !*STAMPED => "",
+        Level::Error => "<3>",
+        Level::Warn => "<4>",
+        Level::Info => "<6>",
+        Level::Debug | Level::Trace => "<7>",
+    }
+}
+
+/// A whole line, for the log itself: what it has to say cannot be told to it.
+pub fn warning_line(what: &str) -> String {
+    format!("{}{}\n", priority(Level::Warn), stamped(Event::Warning { what }.text()))
+}
+
+fn stamped(text: String) -> String {
+    if *STAMPED { text } else { with_time(&text, Timestamp::now()) }
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+fn with_time(text: &str, when: Timestamp) -> String {
+    format!("{text} time={when:.3}")
 }
 
 impl Event<'_> {
@@ -228,6 +265,15 @@ impl Event<'_> {
             | Event::Trouble { .. } => Level::Warn,
             Event::Panicked { .. } => Level::Error,
             _ => Level::Info,
+        }
+    }
+
+    /// What may be told again and again in the same words, while nothing changes.
+    fn words_that_repeat(&self) -> Option<&str> {
+        match self {
+            Event::Warning { what } => Some(what),
+            Event::ReloadFailed { reason } => Some(reason),
+            _ => None,
         }
     }
 

@@ -70,8 +70,26 @@ pub const DATA_READ: usize = 32 * 1024;
 /// The same for the first block, which most messages fit into; a session that has sent one keeps it.
 pub const DATA_FIRST: usize = 8 * 1024;
 
-/// Log lines that may wait while somebody writes others, in octets; past it whoever has one more waits.
+/// Log lines that may wait to be written, in octets.
 pub const LOG_PENDING: usize = 64 * 1024;
+
+/// So long log lines wait for a reader that takes none; then they are lost (contract, "Log").
+pub const LOG_WAIT: Duration = Duration::from_secs(1);
+
+/// What a pipe takes at once when it takes anything, in octets (POSIX's PIPE_BUF).
+pub const LOG_WRITE: usize = 4096;
+
+/// How long equal log lines are counted together.
+pub const REPEATS_WHILE: Duration = Duration::from_secs(60);
+
+/// Warnings of the same words that are told in such a while; the others are counted.
+pub const REPEATS_TOLD: u64 = 10;
+
+/// Connections that were turned away, of which each is told in such a while; the others are counted.
+pub const TURNED_AWAY_TOLD: u64 = 200;
+
+/// Texts of warnings that are known at once.
+pub const REPEATS_KNOWN: usize = 64;
 
 /// A message up to this size stays in memory, in octets; a longer one spills to a file.
 pub const MEMORY_BODY_MAX: usize = 64 * 1024;

@@ -25,12 +25,15 @@ use fresh::{fresh, fresh_for_session};
 use crate::conversation::bounds::Bounds;
 use crate::conversation::{House, converse};
 use crate::delivery::{Heralds, Post};
+use crate::event::count::count;
+use crate::event::repeats::Repeats;
+use crate::event::repeats::Turn::LeaveOut;
 use crate::event::{About, Event, Talk, Turn, tell, tell_talk};
 use crate::handoff::{Hint, Hints};
 use crate::housekeeper;
 use crate::limits::{
-    BAD_LINES_TOLD, DELIVERY_CHANNEL, HINTS, MEMORY_BODIES_MAX, STOP_GRACE, SYNCFS_FROM_APART,
-    TMP_CHANNEL,
+    BAD_LINES_TOLD, DELIVERY_CHANNEL, HINTS, MEMORY_BODIES_MAX, REPEATS_WHILE, STOP_GRACE,
+    SYNCFS_FROM_APART, TMP_CHANNEL, TURNED_AWAY_TOLD,
 };
 use crate::login::Login;
 use crate::metrics::Metrics;
@@ -131,7 +134,9 @@ impl Server {
         });
         let pool = Pool::new(move |guest: Guest| guest.serve(&house));
         let metrics = Arc::new(metrics);
-        let entrance = Entrance { current, registry, pool, hints, descriptors, metrics };
+        let turned_away = Repeats::default();
+        let entrance =
+            Entrance { disk, current, registry, pool, hints, descriptors, metrics, turned_away };
         let (entrance, calls) = (Arc::new(entrance), calls.0);
         let mut server =
             Server { entrance, listeners: Vec::new(), threads: Vec::new(), calls, _lock: lock };
@@ -261,6 +266,8 @@ struct Entrance {
     descriptors: u64,
     /// Who answers at `listen.metrics`.
     metrics: Arc<Metrics>,
+    /// Connections that were turned away: a crowd of them fills no log.
+    turned_away: Repeats,
 }
 
 impl Entrance {
@@ -272,7 +279,8 @@ impl Entrance {
         // Replies go out whole; waiting for more to send with them would only delay them.
         let _ = stream.set_nodelay(true);
         let stream = Arc::new(stream);
-        tell(&Event::Connected { session: &id, client, service: &service.to_string() });
+        self.tell_left_out();
+        let visitor = Visitor { id, client, service, user: None };
         let sessions = descriptors::sessions(&site.config, self.descriptors);
         let per_client = site.config.limit.sessions_per_client;
         let standing = match service {
@@ -290,46 +298,65 @@ impl Entrance {
                     Full::Sessions => ("4.3.2", "too many sessions, try later"),
                     Full::Client => ("4.7.0", "too many sessions from your address, try later"),
                 };
-                return turn_away(&stream, (client, service), &id, &site, enhanced, text);
+                return self.turn_away(&stream, &visitor, &site, enhanced, text);
             }
         };
-        let visitor = Visitor { id, client, service, user: None };
         let guest = Guest { visitor, stream, ticket, site };
         // The system's bound came before ours; the client need not know which.
         if let Err((guest, error)) = self.pool.run(guest) {
             tell(&Event::Warning { what: &format!("no thread for a session: {error}") });
             let Guest { visitor, stream, site, .. } = &guest;
             let text = "too many sessions, try later";
-            let from = (visitor.client, visitor.service);
-            turn_away(stream, from, &visitor.id, site, "4.3.2", text);
+            self.turn_away(stream, visitor, site, "4.3.2", text);
         }
     }
-}
 
-/// Says 421 and closes, without ever waiting: this is the accepting thread. Who expects TLS would not
-/// understand it, and sees the close alone.
-fn turn_away(
-    stream: &TcpStream,
-    (client, service): (IpAddr, Service),
-    session: &str,
-    site: &Site,
-    enhanced: &'static str,
-    why: &str,
-) {
-    let reply = Reply::new(421, enhanced, format!("{} {why}", site.config.hostname)).about(session);
-    let command = b"(connect)";
-    tell(&Event::Rejected { session, client, user: None, command, reply: &reply });
-    let mut talk = Talk::new();
-    talk.about = About { session: session.to_owned(), ..About::default() };
-    talk.note(Turn::Said, &reply.to_string());
-    tell_talk(talk);
-    let mut octets = Vec::new();
-    reply.write_to(&mut octets);
-    if service != Service::Submissions && stream.set_nonblocking(true).is_ok() {
-        let mut stream = stream;
-        let _ = stream.write_all(&octets); // an empty socket buffer takes it whole
+    /// Says what was left out by [`Entrance::turn_away`].
+    fn tell_left_out(&self) {
+        let more = self.turned_away.unsaid(Instant::now());
+        if more > 0 {
+            let what = format!("{more} more connections were turned away in {REPEATS_WHILE:?}");
+            tell(&Event::Warning { what: &what });
+        }
     }
-    tell(&Event::Disconnected { session, reason: "refused" });
+
+    /// Says 421 and closes, without ever waiting: this is the accepting thread. Who expects TLS would not
+    /// understand it, and sees the close alone. Of very many only the first of each minute are told of.
+    fn turn_away(
+        &self,
+        stream: &TcpStream,
+        visitor: &Visitor,
+        site: &Site,
+        enhanced: &'static str,
+        why: &str,
+    ) {
+        let (session, client, service) = (visitor.id.as_str(), visitor.client, visitor.service);
+        let reply =
+            Reply::new(421, enhanced, format!("{} {why}", site.config.hostname)).about(session);
+        let connected = Event::Connected { session, client, service: &service.to_string() };
+        let is_told = self.turned_away.next(Instant::now(), TURNED_AWAY_TOLD) != LeaveOut;
+        match is_told {
+            true => {
+                tell(&connected);
+                let command = b"(connect)";
+                tell(&Event::Rejected { session, client: visitor.client, user: None, command, reply: &reply });
+                let mut talk = Talk::new();
+                talk.about = About { session: session.to_owned(), ..About::default() };
+                talk.note(Turn::Said, &reply.to_string());
+                tell_talk(talk);
+            }
+            false => count(&connected),
+        }
+        let mut octets = Vec::new();
+        reply.write_to(&mut octets);
+        if service != Service::Submissions && stream.set_nonblocking(true).is_ok() {
+            let mut stream = stream;
+            let _ = stream.write_all(&octets); // an empty socket buffer takes it whole
+        }
+        if is_told {
+            tell(&Event::Disconnected { session, reason: "refused" });
+        }
+    }
 }
 
 /// A connection on its way to its thread.
@@ -346,6 +373,8 @@ impl Guest {
     fn serve(self, house: &House) {
         let Guest { visitor, stream, ticket, site } = self;
         let session = visitor.id.as_str();
+        let (client, service) = (visitor.client, &visitor.service.to_string());
+        tell(&Event::Connected { session, client, service });
         // Whatever a panic leaves half done belongs to this session and is dropped with it.
         let mut wire = TcpWire::new(stream);
         let talk = || {

@@ -11,7 +11,7 @@ use super::check::doubts;
 use super::{Failure, Request, config, reach, warn};
 use crate::config::{Config, Trace};
 use crate::event::sink::{self, Sink};
-use crate::event::{self, Event, tell};
+use crate::event::{self, Event, priority, tell};
 use crate::limits::STOP_GRACE;
 use crate::net::handed::Handed;
 use crate::net::manager::Manager;
@@ -28,6 +28,7 @@ use crate::story::Scribe;
 use crate::story::files::dir;
 use ::log::LevelFilter;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -35,17 +36,20 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+/// Sent once a second past the soft limit of processor time.
+const SIGXCPU: i32 = Signal::SIGXCPU as i32;
+
 /// Runs until SIGTERM or SIGINT. Fails with what kept it from starting; later trouble is logged.
 pub fn run(request: &Request) -> Result<(), Failure> {
-    start_log();
+    let log = start_log();
     // Before anything else, so that no signal of the first moments ends the process unheard.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXCPU])
         .map_err(|error| Failure::Failed(format!("cannot wait for signals: {error}")))?;
     let manager = Manager::from_environment().unwrap_or_else(|error| {
         warn(&format!("the service manager of NOTIFY_SOCKET cannot be told anything: {error}"));
         Manager::default()
     });
-    let (server, sandbox, limits) = start(request)?;
+    let (server, sandbox, limits) = start(request, &log)?;
     manager.ready("serving");
     for signal in signals.forever() {
         match signal {
@@ -57,6 +61,11 @@ pub fn run(request: &Request) -> Result<(), Failure> {
                 });
             }
             SIGUSR1 => server.flush(),
+            // The kernel ends us at the hard limit, and what was acknowledged survives that.
+            SIGXCPU => warn(
+                "the limit of processor time is reached (ulimit -t, LimitCPU=): the kernel ends this \
+                 server where it reaches the hard one",
+            ),
             _ => break,
         }
     }
@@ -95,7 +104,7 @@ fn start_trace(config: &Config) -> std::io::Result<Limits> {
 }
 
 /// Each step finds what can be wrong while nothing has begun; after it, mail is taken.
-fn start(request: &Request) -> Result<(Server, Sandbox, Limits), Failure> {
+fn start(request: &Request, log: &log::Handle) -> Result<(Server, Sandbox, Limits), Failure> {
     let handed = Handed::from_environment().map_err(Failure::Failed)?;
     let config = config(request)?;
     // Mail is private, whatever the shell that started us thinks (contract: 0700, 0600).
@@ -126,6 +135,7 @@ fn start(request: &Request) -> Result<(Server, Sandbox, Limits), Failure> {
         sandbox: &sandbox.how,
     });
     let no_thread = |error| Failure::Failed(format!("cannot start a thread: {error}"));
+    log.write_beside().map_err(no_thread)?;
     let limits = start_trace(&site.config).map_err(no_thread)?;
     let server = Server::start(listeners, site, spool).map_err(no_thread)?;
     Ok((server, sandbox, limits))
@@ -206,19 +216,20 @@ fn raise_descriptors() {
 }
 
 /// One line an event on stderr, level by RUST_LOG, and panics as lines as well.
-fn start_log() {
+fn start_log() -> log::Handle {
     let mut log = env_logger::Builder::new();
     // What TLS has to say of a session stands in the events of that session.
     log.filter_level(LevelFilter::Info).filter_module("rustls", LevelFilter::Off);
     log.parse_default_env();
     // The event is the whole line: its time and its escapes are its own.
-    log.format(|out, record| writeln!(out, "{}", record.args()));
-    log::start(log);
+    log.format(|out, record| writeln!(out, "{}{}", priority(record.level()), record.args()));
+    let handle = log::start(log);
     std::panic::set_hook(Box::new(|panic| {
         // One line as well, with the place in the source.
         let text = panic.to_string().replace('\n', " ");
         warn(&text);
     }));
+    handle
 }
 
 fn name_of(config: &Config) -> String {

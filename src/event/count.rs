@@ -75,8 +75,9 @@ pub static SYNC: Histogram<10> = Histogram::new(
     1e6,
 );
 
-/// Things that have one count: Maildirs that were made, records the trace has lost, warnings.
-pub static OTHERS: Counters<3> = Counters::new(["maildirs", "lost", "warnings"]);
+/// Things that have one count: Maildirs that were made, records the trace has lost, lines the log has lost,
+/// warnings.
+pub static OTHERS: Counters<4> = Counters::new(["maildirs", "lost", "log_lost", "warnings"]);
 
 impl<const N: usize> Counters<N> {
     const fn new(names: [&'static str; N]) -> Counters<N> {
@@ -136,7 +137,7 @@ impl<const N: usize> Histogram<N> {
 }
 
 /// Counts what an event says.
-pub(super) fn count(event: &Event<'_>) {
+pub fn count(event: &Event<'_>) {
     match event {
         Event::Connected { service, .. } => SESSIONS.add(service),
         Event::Accepted { .. } | Event::Submitted { .. } => MESSAGES.add("accepted"),

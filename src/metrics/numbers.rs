@@ -111,6 +111,11 @@ fn counters() -> Vec<Family> {
             "Records that are missing in the trace, as it was too slow or its disk failed.",
             other("lost"),
         ),
+        counter(
+            "facteur_log_lost_total",
+            "Lines of the log that nobody read in time, or that could not be written.",
+            other("log_lost"),
+        ),
         counter("facteur_warnings_total", "Warnings in the log.", other("warnings")),
         Family {
             name: "facteur_batch_messages",

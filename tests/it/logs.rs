@@ -1,8 +1,13 @@
 //! The log of the real binary: which lines, with which keys, and that no peer can forge one.
 
 use crate::client::{Client, stuffed};
-use crate::servers::Binary;
-use crate::support::{PATIENCE, Place, config, skip, text};
+use crate::servers::{Binary, FACTEUR, value};
+use crate::support::{PATIENCE, Place, config, skip, text, until};
+use facteur::limits::TURNED_AWAY_TOLD;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
 
 const MAIL: &[u8] = b"Subject: x\r\n\r\nHello.\r\n";
 
@@ -256,5 +261,116 @@ fn no_password_is_told() {
         let log = server.lines().join("\n");
         assert!(!log.contains("bWFyaWU=") && !log.contains("c2VjcmV0"), "{log}");
         server.stop();
+    }
+}
+
+/// A server whose log is a pipe, read as far as the line that tells where it listens.
+struct Piped {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    address: SocketAddr,
+    /// Up to that line, and with it.
+    first: Vec<String>,
+}
+
+impl Piped {
+    fn serve(place: &Place, config: &str, change: impl FnOnce(&mut Command)) -> Piped {
+        let file = place.write("facteur.toml", config);
+        let mut command = Command::new(FACTEUR);
+        command.arg("-c").arg(file).arg("serve").env_remove("RUST_LOG");
+        command.env_remove("JOURNAL_STREAM").stdout(Stdio::null()).stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut first = Vec::new();
+        let address = loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).unwrap() > 0, "{first:?}");
+            let address = value(line.trim_end(), "address");
+            first.push(line);
+            if let Some(address) = address {
+                break address.parse().unwrap();
+            }
+        };
+        Piped { child, log, address, first }
+    }
+
+    fn terminate(&mut self) {
+        let command = format!("kill -TERM {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+    }
+}
+
+impl Drop for Piped {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn mail_and_shutdown_wait_for_no_reader() {
+    let place = Place::new();
+    let mut server = Piped::serve(&place, &config("[limit]\nerrors = 100000"), |_| {});
+    let mut client = Client::greeted(server.address);
+    // More than the pipe and the server's own room take, of which nothing is read.
+    let noise = [&b"NONSENSE "[..], &[b'x'; 300], b"\r\n"].concat();
+    for _ in 0..1500 {
+        client.send(&noise);
+        assert!(client.reply().starts_with("500 "));
+    }
+    let began = Instant::now();
+    (0..20).for_each(|_| drop(client.delivered(&["ann@mx.test"], MAIL)));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    client.expect("QUIT", "221 ");
+    server.terminate();
+    let mut ended = None;
+    until("the server ends", || {
+        ended = server.child.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert_eq!(ended.unwrap().code(), Some(0));
+    assert_eq!(place.mail("ann").len(), 20);
+    // What the pipe had taken are whole lines from the beginning on.
+    let mut rest = String::new();
+    server.log.read_to_string(&mut rest).unwrap();
+    assert!(rest.starts_with("started ") || rest.starts_with("connected "), "{rest:.200}");
+}
+
+#[test]
+fn under_systemd_each_line_has_its_priority_and_no_time() {
+    let place = Place::new();
+    place.write("users", "ann:{PLAIN}x:::::\nno user at all\n");
+    let config = config("").replace("any_user = true", "users = \"users\"");
+    let mut server = Piped::serve(&place, &config, |it| {
+        it.env("JOURNAL_STREAM", "8:1");
+    });
+    server.terminate();
+    let mut rest = String::new();
+    server.log.read_to_string(&mut rest).unwrap();
+    let lines = server.first.iter().map(|line| line.trim_end()).chain(rest.lines());
+    let mut warnings = 0;
+    for line in lines {
+        let is_warning = line.starts_with("<4>warning ");
+        assert!(is_warning || line.starts_with("<6>"), "{line}");
+        assert!(!line.contains(" time="), "{line}");
+        warnings += usize::from(is_warning && line.contains("users:2: "));
+    }
+    assert_eq!((warnings, rest.lines().last()), (1, Some("<6>stopped")));
+}
+
+#[test]
+fn a_crowd_that_is_turned_away_does_not_fill_the_log() {
+    let place = Place::new();
+    let server = Binary::serve(&place, &config("[limit]\nsessions_per_client = 1"));
+    let client = server.client();
+    for _ in 0..TURNED_AWAY_TOLD + 50 {
+        Client::connect(server.address).expect_last("421 4.7.0 ");
+    }
+    drop(client);
+    let log = log(server);
+    for event in ["connected", "rejected", "disconnected"] {
+        let told = all(&log, event).len() as u64;
+        assert!((TURNED_AWAY_TOLD..TURNED_AWAY_TOLD + 5).contains(&told), "{told} {event}");
     }
 }

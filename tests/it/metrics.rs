@@ -172,6 +172,7 @@ fn numbers_move_as_mail_does() {
         ("facteur_queue deferred", 1.0),
         ("facteur_queue sending", 0.0),
         ("facteur_trace_lost_total", 0.0),
+        ("facteur_log_lost_total", 0.0),
     ];
     let mut now = before;
     until(&format!("{wanted:?}"), || {

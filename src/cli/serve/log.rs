@@ -1,23 +1,48 @@
-//! How log lines reach stderr: env_logger chooses and formats them, and whoever finds nobody else
-//! writing writes all that wait.
+//! How log lines reach stderr: env_logger chooses and formats them, and a thread of its own writes them.
 //!
-//! When a batch is delivered, fifty sessions wake up and each has two lines to tell. One after the
-//! other behind one lock they would wait for each other's system call; so a line is put down, and the
-//! one who is at it takes it along. What waits is bounded: past [`LOG_PENDING`] a line waits for room.
+//! Nobody waits for whoever reads the log (contract, "Log"). A line is put down and its teller goes on; what
+//! waits is bounded by [`LOG_PENDING`]. When a reader takes nothing, a line waits for room until
+//! [`LOG_WAIT`] after there was none, and from then on lines are lost at once, until there is room again. A
+//! line behind those that were kept says how many were lost.
+//!
+//! The thread begins behind the sandbox, as all threads do. Until then whoever tells writes what it can
+//! without waiting longer than that.
 
-use crate::limits::LOG_PENDING;
+use crate::event;
+use crate::event::count::OTHERS;
+use crate::limits::{LOG_PENDING, LOG_WAIT, LOG_WRITE};
+use crate::net::pool::spawn_vital;
 use crate::store::locked;
 use env_logger::{Builder, Logger, Target};
 use log::{Log, Metadata, Record};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::write;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The log of the process, for whoever starts the thread that writes it.
+pub struct Handle(Arc<Lines>);
 
 /// Makes this the log of the process. There is one; a second changes nothing.
-pub fn start(mut builder: Builder) {
-    let lines = Arc::new(Lines::to(Box::new(io::stderr())));
+pub fn start(mut builder: Builder) -> Handle {
+    let lines = Arc::new(Lines::to(Box::new(Stderr)));
     let logger = builder.target(Target::Pipe(Box::new(Tray(lines.clone())))).build();
     log::set_max_level(logger.filter());
-    let _ = log::set_boxed_logger(Box::new(Together { logger, lines }));
+    let _ = log::set_boxed_logger(Box::new(Together { logger, lines: lines.clone() }));
+    Handle(lines)
+}
+
+impl Handle {
+    /// From now on a thread writes, and nobody else waits. Fails when the system grants no thread.
+    pub fn write_beside(&self) -> io::Result<()> {
+        locked(&self.0.state).has_writer = true;
+        let lines = self.0.clone();
+        spawn_vital("log", None, move || lines.write_forever())
+            .inspect_err(|_| locked(&self.0.state).has_writer = false)
+    }
 }
 
 struct Together {
@@ -25,18 +50,79 @@ struct Together {
     lines: Arc<Lines>,
 }
 
-/// Whole lines. Each lock alone, or `out` and then `waiting`.
+/// Lines on their way. `state` is never locked while something is written; `out` is locked first where both
+/// are.
 struct Lines {
-    /// Not yet taken along.
-    waiting: Mutex<Vec<u8>>,
-    /// Held by who writes.
+    state: Mutex<State>,
+    /// Something was put down.
+    arrived: Condvar,
+    /// Something was taken away, or written.
+    moved: Condvar,
     out: Mutex<Out>,
 }
 
+#[derive(Default)]
+struct State {
+    /// Whole lines, not yet taken to be written.
+    waiting: Vec<u8>,
+    /// Since when lines find no room; none while they do.
+    full_since: Option<Instant>,
+    /// Lines that found no room, or could not be written, and were not told of yet.
+    lost: u64,
+    /// Somebody is writing what was taken from here.
+    is_writing: bool,
+    /// A thread writes.
+    has_writer: bool,
+}
+
+/// Held by whoever writes.
 struct Out {
-    /// The room for what is being written.
-    taken: Vec<u8>,
-    to: Box<dyn Write + Send>,
+    to: Box<dyn Paper>,
+    /// A line was begun and not ended.
+    is_torn: bool,
+    /// The last try was given up after [`LOG_WAIT`]: the next one does not wait.
+    is_stuck: bool,
+}
+
+/// What lines are written to.
+trait Paper: Send {
+    /// Writes some of it. With a deadline: fails with `TimedOut` where nothing can be written before it.
+    fn write(&mut self, octets: &[u8], deadline: Option<Instant>) -> io::Result<usize>;
+}
+
+/// std's lock on stderr is passed by: a panic message may hold it.
+struct Stderr;
+
+impl Paper for Stderr {
+    fn write(&mut self, octets: &[u8], deadline: Option<Instant>) -> io::Result<usize> {
+        let stderr = io::stderr();
+        let Some(deadline) = deadline else {
+            return match write(&stderr, octets) {
+                // Somebody who shares it has asked never to wait; this thread has time.
+                Err(Errno::EAGAIN) => wait(&stderr, PollTimeout::NONE).map(|_| 0),
+                Err(Errno::EINTR) => Ok(0),
+                written => Ok(written?),
+            };
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Rounded up, so that it never spins through the last millisecond.
+        let left = PollTimeout::try_from(left.as_millis().saturating_add(1));
+        match wait(&stderr, left.unwrap_or(PollTimeout::ZERO))? {
+            true => match write(&stderr, &octets[..octets.len().min(LOG_WRITE)]) {
+                Err(Errno::EAGAIN | Errno::EINTR) => Ok(0),
+                written => Ok(written?),
+            },
+            false => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+/// Whether it can be written before that time is over; an error counts, and shows then.
+fn wait(stderr: &io::Stderr, time: PollTimeout) -> io::Result<bool> {
+    match poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)], time) {
+        Err(Errno::EINTR) => Ok(true),
+        polled => Ok(polled? > 0),
+    }
 }
 
 /// Where env_logger puts lines down.
@@ -44,7 +130,7 @@ struct Tray(Arc<Lines>);
 
 impl Write for Tray {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        locked(&self.0.waiting).extend_from_slice(line);
+        self.0.put(line);
         Ok(line.len())
     }
 
@@ -54,38 +140,130 @@ impl Write for Tray {
 }
 
 impl Lines {
-    fn to(to: Box<dyn Write + Send>) -> Lines {
-        Lines { waiting: Mutex::default(), out: Mutex::new(Out { taken: Vec::new(), to }) }
+    fn to(to: Box<dyn Paper>) -> Lines {
+        let out = Mutex::new(Out { to, is_torn: false, is_stuck: false });
+        let (state, arrived, moved) = Default::default();
+        Lines { state, arrived, moved, out }
     }
 
-    /// Returns when all lines are out, or somebody else is at it who will see to them.
-    fn write_all(&self) {
-        loop {
-            self.write(match self.out.try_lock() {
-                Ok(out) => out,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) if self.is_full() => locked(&self.out),
-                Err(TryLockError::WouldBlock) => return,
-            });
-            // Only now: whoever found the lock taken has put his line down before that.
-            if locked(&self.waiting).is_empty() {
-                return;
+    /// Takes a line, or loses it.
+    fn put(&self, line: &[u8]) {
+        let mut state = locked(&self.state);
+        while !state.waiting.is_empty() && state.waiting.len() + line.len() > LOG_PENDING {
+            let deadline = *state.full_since.get_or_insert_with(Instant::now) + LOG_WAIT;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || !state.has_writer {
+                return state.lose(1);
             }
+            state = wait_for(&self.moved, state, left);
+        }
+        state.waiting.extend_from_slice(line);
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    fn write_forever(&self) {
+        loop {
+            let mut state = locked(&self.state);
+            while state.waiting.is_empty() {
+                state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            drop(state);
+            self.write_waiting(None);
         }
     }
 
-    /// Writes what waits, and lets go of the lock.
-    fn write(&self, mut out: MutexGuard<'_, Out>) {
-        let Out { taken, to } = &mut *out;
-        std::mem::swap(taken, &mut *locked(&self.waiting));
-        // Nobody is left to tell when stderr is gone.
-        let _ = to.write_all(taken);
-        taken.clear();
+    /// Writes what waits, and what is to be said of lines that were lost behind it. With a deadline, what
+    /// cannot be written before it waits on.
+    fn write_waiting(&self, deadline: Option<Instant>) {
+        let mut out = locked(&self.out);
+        let (mut taken, lost) = {
+            let mut state = locked(&self.state);
+            state.full_since = None;
+            state.is_writing = true;
+            (std::mem::take(&mut state.waiting), std::mem::take(&mut state.lost))
+        };
+        self.moved.notify_all();
+        if lost > 0 {
+            let words = format!(
+                "{lost} lines of the log are lost here: nobody read it, or it could not be written"
+            );
+            taken.extend_from_slice(event::warning_line(&words).as_bytes());
+        }
+        let written = out.write(&taken, deadline);
+        let mut state = locked(&self.state);
+        if let Err((rest, error)) = written {
+            let rest = &taken[rest..];
+            match error.kind() {
+                io::ErrorKind::TimedOut => drop(state.waiting.splice(0..0, rest.iter().copied())),
+                _ => state.lose(rest.iter().filter(|octet| **octet == b'\n').count() as u64),
+            }
+        }
+        state.is_writing = false;
+        if state.waiting.is_empty() && taken.capacity() <= 2 * LOG_PENDING {
+            taken.clear();
+            state.waiting = taken; // its room is used again
+        }
+        drop(state);
+        self.moved.notify_all();
     }
 
-    fn is_full(&self) -> bool {
-        locked(&self.waiting).len() > LOG_PENDING
+    /// Waits until all that was put down is written, no longer than [`LOG_WAIT`].
+    fn finish(&self) {
+        let deadline = Instant::now() + LOG_WAIT;
+        let mut state = locked(&self.state);
+        while state.has_writer && (state.is_writing || !state.waiting.is_empty()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = wait_for(&self.moved, state, left);
+        }
     }
+}
+
+impl State {
+    fn lose(&mut self, lines: u64) {
+        self.lost += lines;
+        OTHERS.add_some("log_lost", lines);
+    }
+}
+
+impl Out {
+    /// Fails with how much was written, and why no more.
+    fn write(
+        &mut self,
+        octets: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<(), (usize, io::Error)> {
+        let patience = if self.is_stuck { deadline.map(|_| Instant::now()) } else { deadline };
+        let mut done = 0;
+        while done < octets.len() {
+            // The rest of a line that could not be ended is lost; the next one begins at its start.
+            let text = if self.is_torn && done == 0 { b"\n" } else { &octets[done..] };
+            match self.to.write(text, patience) {
+                Ok(count) if self.is_torn && done == 0 => self.is_torn = count == 0,
+                Ok(count) => done += count,
+                Err(error) => {
+                    let is_late = error.kind() == io::ErrorKind::TimedOut;
+                    self.is_stuck = is_late;
+                    // What is only late goes on where it was.
+                    self.is_torn |= !is_late && done > 0 && octets[done - 1] != b'\n';
+                    return Err((done, error));
+                }
+            }
+        }
+        self.is_stuck = false;
+        Ok(())
+    }
+}
+
+fn wait_for<'a>(
+    condition: &Condvar,
+    state: MutexGuard<'a, State>,
+    time: Duration,
+) -> MutexGuard<'a, State> {
+    condition.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
 }
 
 impl Log for Together {
@@ -95,12 +273,15 @@ impl Log for Together {
 
     fn log(&self, record: &Record<'_>) {
         self.logger.log(record);
-        self.lines.write_all();
+        if !locked(&self.lines.state).has_writer {
+            self.lines.write_waiting(Some(Instant::now() + LOG_WAIT));
+        }
     }
 
-    /// All that was put down before is out when this returns: the process may end.
+    /// All that was put down before is out when this returns, or its reader takes nothing: the process may
+    /// end.
     fn flush(&self) {
-        self.lines.write(locked(&self.lines.out));
+        self.lines.finish();
     }
 }
 
@@ -112,39 +293,60 @@ mod tests {
 
     /// What was written, one by one; where there is a gate each write says that it has come there, and
     /// waits for leave.
-    struct Paper(Sender<Vec<u8>>, Option<(Sender<()>, Receiver<()>)>);
+    struct Sheet(Sender<Vec<u8>>, Option<(Sender<()>, Receiver<()>)>);
 
-    impl Write for Paper {
-        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+    impl Paper for Sheet {
+        fn write(&mut self, octets: &[u8], deadline: Option<Instant>) -> io::Result<usize> {
             if let Some((entered, gate)) = &self.1 {
                 let _ = entered.send(());
+                if deadline.is_some() {
+                    gate.try_recv().map_err(|_| io::ErrorKind::TimedOut)?;
+                }
                 let _ = gate.recv();
             }
             let _ = self.0.send(octets.to_vec());
             Ok(octets.len())
         }
+    }
 
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+    /// Takes what it is told to, one write after the other; none: the disk is full.
+    struct Script(Sender<Vec<u8>>, Receiver<Option<usize>>);
+
+    impl Paper for Script {
+        fn write(&mut self, octets: &[u8], _: Option<Instant>) -> io::Result<usize> {
+            let Ok(Some(most)) = self.1.recv() else { return Err(Errno::ENOSPC.into()) };
+            let taken = &octets[..octets.len().min(most)];
+            let _ = self.0.send(taken.to_vec());
+            Ok(taken.len())
         }
+    }
+
+    fn with_writer(to: impl Paper + 'static) -> Arc<Lines> {
+        let lines = Arc::new(Lines::to(Box::new(to)));
+        Handle(lines.clone()).write_beside().unwrap();
+        lines
     }
 
     fn put(lines: &Arc<Lines>, line: &str) {
         Tray(lines.clone()).write_all(line.as_bytes()).unwrap();
-        lines.write_all();
+    }
+
+    fn all(written: &Receiver<Vec<u8>>) -> String {
+        String::from_utf8(written.try_iter().flatten().collect()).unwrap()
     }
 
     #[test]
     fn every_line_of_many_threads_is_written_once_whole_and_in_order() {
         let (sender, written) = unbounded();
-        let lines = Arc::new(Lines::to(Box::new(Paper(sender, None))));
+        let lines = with_writer(Sheet(sender, None));
         thread::scope(|scope| {
             for name in 0..8 {
                 let lines = &lines;
                 scope.spawn(move || (0..500).for_each(|n| put(lines, &format!("{name} {n}\n"))));
             }
         });
-        let all = String::from_utf8(written.try_iter().flatten().collect()).unwrap();
+        lines.finish();
+        let all = all(&written);
         for name in 0..8 {
             let own: Vec<_> =
                 all.lines().filter_map(|l| l.strip_prefix(&format!("{name} "))).collect();
@@ -154,27 +356,66 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_the_one_who_writes_before_much_waits() {
+    fn nobody_waits_longer_than_a_second_in_all_and_what_is_lost_is_told() {
         let (sender, written) = unbounded();
         let (leave, gate) = bounded(0);
         let (entered, at_the_gate) = unbounded();
-        let lines = Arc::new(Lines::to(Box::new(Paper(sender, Some((entered, gate))))));
-        thread::scope(|scope| {
-            let first = scope.spawn(|| put(&lines, "first\n"));
-            at_the_gate.recv().unwrap();
-            (0..10).for_each(|n| put(&lines, &format!("{n}\n")));
-            let long = scope.spawn(|| put(&lines, &"x".repeat(LOG_PENDING)));
-            while !lines.is_full() {
-                thread::yield_now();
-            }
-            assert!(!long.is_finished() && !first.is_finished());
-            // The process would end behind this: what was put down is out then.
-            let together = Together { logger: Builder::new().build(), lines: lines.clone() };
-            let end = scope.spawn(move || together.flush());
-            drop(leave); // from now on nobody waits at the gate
-            end.join().unwrap();
-            let out: Vec<u8> = written.try_iter().flatten().collect();
-            assert!(out.starts_with(b"first\n0\n1\n") && out.len() == 26 + LOG_PENDING);
-        });
+        let lines = with_writer(Sheet(sender, Some((entered, gate))));
+        put(&lines, "first\n");
+        at_the_gate.recv().unwrap();
+        put(&lines, &format!("{}\n", "x".repeat(LOG_PENDING - 1)));
+        let began = Instant::now();
+        (0..1000).for_each(|_| put(&lines, "lost\n"));
+        let waited = began.elapsed();
+        assert!(waited >= LOG_WAIT && waited < 2 * LOG_WAIT, "{waited:?}");
+        // A process that ends does not wait for its reader either.
+        let began = Instant::now();
+        lines.finish();
+        assert!(began.elapsed() < 2 * LOG_WAIT);
+        drop(leave); // from now on nobody waits at the gate
+        lines.finish();
+        put(&lines, "last\n");
+        lines.finish();
+        let all = all(&written);
+        let told: Vec<&str> = all.lines().collect();
+        assert!(told[0] == "first" && told[1].len() == LOG_PENDING - 1, "{}", told.len());
+        assert!(
+            told[2].starts_with("warning what=\"1000 lines of the log are lost here"),
+            "{told:?}"
+        );
+        assert_eq!((told[3], told.len()), ("last", 4));
+    }
+
+    #[test]
+    fn before_there_is_a_thread_what_is_late_waits_on() {
+        let (sender, written) = unbounded();
+        let (leave, gate) = unbounded();
+        let (entered, _at_the_gate) = unbounded();
+        let lines = Arc::new(Lines::to(Box::new(Sheet(sender, Some((entered, gate))))));
+        put(&lines, "first\n");
+        lines.write_waiting(Some(Instant::now()));
+        put(&lines, "second\n");
+        assert!(written.is_empty());
+        (0..2).for_each(|_| leave.send(()).unwrap());
+        lines.write_waiting(Some(Instant::now()));
+        assert_eq!(all(&written), "first\nsecond\n");
+    }
+
+    #[test]
+    fn a_line_that_a_full_disk_has_torn_spoils_no_other() {
+        let (sender, written) = unbounded();
+        let (script, steps) = unbounded();
+        let lines = Arc::new(Lines::to(Box::new(Script(sender, steps))));
+        for step in [Some(9), None, Some(1), Some(1000), Some(1000)] {
+            script.send(step).unwrap();
+        }
+        put(&lines, "first\nsecond\nthird\n");
+        lines.write_waiting(None);
+        put(&lines, "fourth\n");
+        lines.write_waiting(None);
+        let all = all(&written);
+        let told: Vec<&str> = all.lines().collect();
+        assert_eq!(told[..3], ["first", "sec", "fourth"]);
+        assert!(told[3].starts_with("warning what=\"2 lines of the log are lost"), "{told:?}");
     }
 }
