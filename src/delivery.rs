@@ -380,7 +380,10 @@ pub fn late() -> Reply {
 /// reply. Codes: RFC 5321 §4.2.3; 4.3.1 and 4.2.2 are "full" in RFC 3463 §3.4 and §3.3.
 pub fn reply_to(error: &StoreError) -> Reply {
     match error.source.kind() {
-        ErrorKind::StorageFull => Reply::new(452, "4.3.1", "no room on the disk, try later"),
+        // A limit of the process (ulimit -f) is one more disk that has no room.
+        ErrorKind::StorageFull | ErrorKind::FileTooLarge => {
+            Reply::new(452, "4.3.1", "no room on the disk, try later")
+        }
         ErrorKind::QuotaExceeded => Reply::new(452, "4.2.2", "mailbox full, try later"),
         _ => Reply::new(451, "4.3.0", "local trouble, try later"),
     }

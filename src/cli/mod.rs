@@ -23,10 +23,12 @@ use crate::mail::address::{ForwardPath, Mailbox};
 use crate::site::Site;
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::ValueExt;
+use nix::sys::signal::Signal;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Commands of the contract that can be used.
 const HELP: &str = "\
@@ -223,6 +225,7 @@ enum Failure {
 /// Does what the arguments say, of which the first is the program's name. Status 2 is for usage alone, so
 /// that a script knows its own mistake from a refusal; sendmail has statuses of its own.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    outlive_file_limit();
     let mut arguments = arguments.into_iter();
     let program = arguments.next().unwrap_or_default();
     if let Some(name) = sendmail::Name::of(Path::new(&program)) {
@@ -247,6 +250,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// A file that grows past a limit (`ulimit -f`) is a write that fails, as on a full disk, and no end of this
+/// process: that is what its signal does where nobody takes it. A signal that cannot be taken leaves all as
+/// it was.
+fn outlive_file_limit() {
+    let _ = signal_hook::flag::register(Signal::SIGXFSZ as i32, Arc::default());
 }
 
 /// What arguments can ask for.

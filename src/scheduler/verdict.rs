@@ -78,7 +78,7 @@ impl Verdict {
     /// A Maildir that cannot be written for now.
     pub fn of_disk(recipient: usize, error: &StoreError) -> Verdict {
         let status = match error.source.kind() {
-            ErrorKind::StorageFull => "4.3.1",
+            ErrorKind::StorageFull | ErrorKind::FileTooLarge => "4.3.1",
             ErrorKind::QuotaExceeded => "4.2.2",
             _ => "4.3.0",
         };

@@ -5,9 +5,10 @@ use crate::client::Client;
 use crate::servers::{Binary, FACTEUR};
 use crate::support::{Place, config, has_program, skip, until};
 use nix::unistd::geteuid;
+use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A server that may open so many files from its start.
@@ -132,5 +133,38 @@ fn no_threads() {
     until_served(&server);
     until("all are gone again", || Client::connect(server.address).reply().starts_with("220 "));
     before.delivered(&["ann@mx.test"], MAIL);
+    server.stop();
+}
+
+/// What a limit of file sizes refuses is a full disk, for the server and for commands, and no end of either.
+#[test]
+fn no_large_files() {
+    let place = Place::new();
+    let file = place.write("facteur.toml", config(""));
+    let limited = || {
+        let mut command = Command::new("sh");
+        // Blocks of 512 or 1024 octets.
+        command.args(["-c", "ulimit -f 1000 && exec \"$@\"", "sh", FACTEUR, "-c"]).arg(&file);
+        command
+    };
+    let mut serve = limited();
+    serve.arg("serve");
+    let server = Binary::start(serve);
+    let mut client = server.client();
+    let large = [b"Subject: large\r\n\r\n", &b"0123456789abcdef\r\n".repeat(200_000)[..]].concat();
+    let reply = client.deliver(&["ann@mx.test"], &large);
+    assert!(reply.starts_with("452 4.3.1 "), "{reply}");
+    client.delivered(&["ann@mx.test"], MAIL);
+    let mut sendmail = limited();
+    sendmail.args(["sendmail", "-f", "bob@mx.test", "ann@mx.test"]).stdin(Stdio::piped());
+    let mut sendmail = sendmail.stderr(Stdio::piped()).spawn().unwrap();
+    // It may end before it has read all.
+    let _ = sendmail.stdin.take().unwrap().write_all(&large);
+    let output = sendmail.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    assert!(said.contains("File too large"), "{said}");
+    client.delivered(&["ann@mx.test"], MAIL);
+    assert_eq!(place.mail("ann").len(), 2);
     server.stop();
 }
