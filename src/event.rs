@@ -259,11 +259,9 @@ impl Event<'_> {
     /// A warning is for an administrator to act on; a refused client is a day's work.
     fn level(&self) -> Level {
         match self {
-            Event::Warning { .. }
-            | Event::ReloadFailed { .. }
-            | Event::Failed { .. }
-            | Event::Trouble { .. } => Level::Warn,
-            Event::Panicked { .. } => Level::Error,
+            Event::Warning { .. } | Event::Failed { .. } | Event::Trouble { .. } => Level::Warn,
+            // What somebody asked for was not done.
+            Event::Panicked { .. } | Event::ReloadFailed { .. } => Level::Error,
             _ => Level::Info,
         }
     }

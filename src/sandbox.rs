@@ -14,6 +14,7 @@ use landlock::{
     PathBeneath, PathFd, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
     RulesetStatus, Scope,
 };
+use nix::errno::Errno;
 use std::env;
 use std::path::{Path, PathBuf};
 
@@ -81,19 +82,21 @@ impl Reach {
         Reach { read, write, spool: config.spool.clone() }
     }
 
-    /// Closes the sandbox around this thread and all that it will start. Fails only when the kernel has
-    /// Landlock and would not let it be used.
-    pub fn close(&self) -> Result<Sandbox, String> {
-        let Ok(ruleset) = Ruleset::default()
-            .set_compatibility(CompatLevel::HardRequirement)
-            // Before it had this right (Linux 5.19), no file could be linked from tmp/ to new/.
-            .handle_access(AccessFs::Refer)
-        else {
-            let gap = "this kernel has no Landlock (Linux 5.19 or later): no sandbox".to_owned();
-            return Ok(Sandbox { write: None, how: "none".to_owned(), gap: Some(gap) });
+    /// Closes the sandbox around this thread and all that it will start. Where it cannot be closed, mail is
+    /// served without it, and the gap says what the kernel has answered.
+    pub fn close(&self) -> Sandbox {
+        let ruleset = match usable() {
+            Ok(ruleset) => ruleset,
+            Err(gap) => return Sandbox::none(gap),
         };
-        let closed = self.restrict(ruleset.set_compatibility(CompatLevel::BestEffort));
-        let status = closed.map_err(|error| format!("cannot close the sandbox: {error}"))?;
+        let status = match self.restrict(ruleset.set_compatibility(CompatLevel::BestEffort)) {
+            Ok(status) => status,
+            Err(error) => {
+                return Sandbox::none(format!(
+                    "no sandbox: the kernel has Landlock and does not let it be used: {error}{CONTAINER}"
+                ));
+            }
+        };
         let how = match status.landlock {
             LandlockStatus::Available { effective_abi, .. } => {
                 format!("Landlock {effective_abi:?}")
@@ -111,8 +114,19 @@ impl Reach {
             )),
             RulesetStatus::NotEnforced => Some("the kernel has closed no sandbox".to_owned()),
         };
-        let write = self.writable().filter_map(|dir| dir.canonicalize().ok()).collect();
-        Ok(Sandbox { write: Some(write), how, gap })
+        Sandbox { write: Some(self.found()), how, gap }
+    }
+
+    /// The sandbox as it would be closed, for those who only ask; nothing is.
+    pub fn rehearse(&self) -> Sandbox {
+        match usable() {
+            Ok(_) => Sandbox { write: Some(self.found()), how: "rehearsed".to_owned(), gap: None },
+            Err(gap) => Sandbox::none(gap),
+        }
+    }
+
+    fn found(&self) -> Vec<PathBuf> {
+        self.writable().filter_map(|dir| dir.canonicalize().ok()).collect()
     }
 
     /// All directories where files can be made.
@@ -141,7 +155,40 @@ impl Reach {
     }
 }
 
+/// What may stand between us and the kernel.
+const CONTAINER: &str = "; in a container its seccomp profile has to let landlock_create_ruleset, \
+     landlock_add_rule and landlock_restrict_self through";
+
+/// A ruleset with what is needed at least, or what is said where there is none.
+fn usable() -> Result<Ruleset, String> {
+    Errno::clear();
+    let ruleset = Ruleset::default();
+    // Of the question for the version, which it has just asked.
+    let answered = Errno::last();
+    // Before it had this right (Linux 5.19), no file could be linked from tmp/ to new/.
+    let needed =
+        ruleset.set_compatibility(CompatLevel::HardRequirement).handle_access(AccessFs::Refer);
+    needed.map_err(|_| gap_of(answered))
+}
+
+fn gap_of(answered: Errno) -> String {
+    match answered {
+        Errno::ENOSYS => "no sandbox: this kernel has no Landlock (Linux 5.19 or later)".to_owned(),
+        Errno::EOPNOTSUPP => {
+            "no sandbox: Landlock is switched off in this kernel (lsm=)".to_owned()
+        }
+        Errno::UnknownErrno => {
+            "no sandbox: the Landlock of this kernel is too old (Linux 5.19 or later)".to_owned()
+        }
+        errno => format!("no sandbox: asked for Landlock, the system answered {errno}{CONTAINER}"),
+    }
+}
+
 impl Sandbox {
+    fn none(gap: String) -> Sandbox {
+        Sandbox { write: None, how: "none".to_owned(), gap: Some(gap) }
+    }
+
     /// Whether files may be made there: below a directory that the sandbox leaves open. What is not there
     /// yet is where it would be made.
     pub fn may_write(&self, path: &Path) -> bool {
@@ -211,7 +258,7 @@ mod tests {
         let reach = Reach { read: vec![at("config")], write: vec![at("mail")], spool: at("spool") };
         let inside = thread::scope(|scope| {
             let inside = scope.spawn(|| {
-                let sandbox = reach.close().unwrap();
+                let sandbox = reach.close();
                 let denied = |done: std::io::Result<()>| {
                     done.is_err_and(|error| error.kind() == PermissionDenied)
                 };
@@ -252,6 +299,19 @@ mod tests {
         }
         assert_eq!((is_closed, is_open), ([true; 8], [true; 6]), "{how}");
         assert_eq!(reaches, [true, true, false, false]);
+    }
+
+    #[test]
+    fn what_was_answered_is_told() {
+        for (answered, words) in [
+            (Errno::EPERM, "answered EPERM: Operation not permitted; in a container its seccomp"),
+            (Errno::ENOSYS, "this kernel has no Landlock"),
+            (Errno::EOPNOTSUPP, "switched off"),
+            (Errno::UnknownErrno, "too old"),
+        ] {
+            let gap = gap_of(answered);
+            assert!(gap.starts_with("no sandbox: ") && gap.contains(words), "{gap}");
+        }
     }
 
     #[test]

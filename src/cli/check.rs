@@ -8,8 +8,9 @@ mod damaged;
 mod disk;
 mod mailboxes;
 mod mounts;
+mod spool;
 
-use super::{Failure, Request, complain, config, print, reach};
+use super::{Failure, Request, config, print, reach, terminal};
 use crate::config::Listen;
 use crate::net::dns;
 use crate::net::tls::date;
@@ -18,68 +19,112 @@ use crate::route::bad_aliases;
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::time::SystemTime;
 
-/// Prints what is served; fails after naming everything that is wrong. Only the configuration
-/// itself stops at its first error.
+/// How bad a thing is (contract, "Commands").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// `serve` would end by it.
+    Fatal,
+    /// `serve` goes on without what it is about.
+    Error,
+    /// Nothing is missing for it.
+    Warning,
+}
+
+/// Prints what is served; fails after naming everything that is wrong, but for what is only doubtful. What
+/// keeps `serve` from reading its files stops at the first error.
 pub fn run(request: &Request) -> Result<(), Failure> {
-    let config = config(request)?;
-    let user = reach::user(&config).map_err(Failure::Failed)?;
+    let fatal = |why: String| {
+        say(Weight::Fatal, &why);
+        Failure::Told
+    };
+    let config = config(request).map_err(|failure| match failure {
+        Failure::Failed(why) => fatal(why),
+        other => other,
+    })?;
+    let user = reach::user(&config).map_err(fatal)?;
     // Nothing below is done as root; whoever is not root looks as himself.
-    privileges::become_user(user.as_ref()).map_err(Failure::Failed)?;
-    let (site, mut bad) = reach::read(&config, user.as_ref()).map_err(Failure::Failed)?;
+    privileges::become_user(user.as_ref()).map_err(fatal)?;
+    let (site, mut bad) = reach::read(&config, user.as_ref()).map_err(fatal)?;
     bad.extend(bad_aliases(&site, &RealDisk));
     // What is served goes to stdout, what is wrong to stderr: each can be read alone.
     print(&summary(&site))?;
     let doubts = doubts(&site);
     let flaws = site.flaws(SystemTime::now());
-    let flawed = flaws.iter().map(|(_, words)| words.clone());
-    let told = bad.iter().map(ToString::to_string);
-    told.chain(flawed).chain(doubts).for_each(|line| complain(&line));
-    // Only said: it may be made by then.
-    reach::out_of_reach(&site.config, user.as_ref()).iter().for_each(|line| complain(line));
+    bad.iter().for_each(|line| say(Weight::Error, &line.to_string()));
+    for (flaw, words) in &flaws {
+        say(if flaw.is_fatal() { Weight::Error } else { Weight::Warning }, words);
+    }
+    doubts.iter().for_each(|line| say(Weight::Warning, line));
     // Still root where there is no run_as, while the server may be another: its spool shows who.
-    let works = match reach::server(&config, user.as_ref()) {
+    let (works, spool_is_fatal) = match reach::server(&config, user.as_ref()) {
         Ok(server) => {
             let tried = privileges::as_user(server.as_ref(), || {
                 reach::is_as_server(&config, user.as_ref()).then(|| try_out(request, &site))
             });
-            match tried.map_err(Failure::Failed)? {
-                Some(works) => works?,
-                None => !untried(request, "only root and the server's user can say what it meets"),
+            match tried.map_err(fatal)? {
+                Some(tried) => tried?,
+                None => (
+                    !untried(request, "only root and the server's user can say what it meets"),
+                    false,
+                ),
             }
         }
-        Err(why) => !untried(request, &why),
+        Err(why) => (!untried(request, &why), false),
     };
     let is_good = works && !flaws.iter().any(|(flaw, _)| flaw.is_fatal());
-    match is_good && bad.is_empty() {
+    let is_good = is_good && bad.is_empty();
+    // All that is fatal has been found by now, or was told where it ended this.
+    let is_left = request.fatal && !spool_is_fatal;
+    match is_good || is_left {
         true => Ok(()),
         false => Err(Failure::Told),
     }
 }
 
-/// Every mailbox, and the disks when they were asked for; whether mail can be kept. What is wrong is said.
-fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
+/// The spool, every mailbox, and the disks when they were asked for; whether mail can be kept. What is wrong
+/// is said. And whether `serve` would end by the spool.
+fn try_out(request: &Request, site: &Site) -> Result<(bool, bool), Failure> {
     let found = mailboxes::look(site);
-    found.bad.iter().chain(&found.gaps).for_each(|line| complain(line));
-    damaged::told(&site.config.spool).iter().for_each(|line| complain(line));
-    let mut works = found.bad.is_empty();
+    found.bad.iter().for_each(|line| say(Weight::Error, line));
+    found.gaps.iter().for_each(|line| say(Weight::Warning, line));
+    let roots = reach::roots_out_of_reach(&site.config);
+    roots.iter().for_each(|line| say(Weight::Error, line));
+    damaged::told(&site.config.spool).iter().for_each(|line| say(Weight::Warning, line));
+    let spool = spool::look(&site.config.spool);
+    if let Some((weight, why)) = &spool {
+        say(*weight, &format!("{}: {why}", site.config.place("spool")));
+    }
+    let mut works = found.bad.is_empty() && roots.is_empty() && spool.is_none();
     if request.disk {
         let (told, is_good) = disk::look(site);
         print(&told)?;
         works &= is_good;
     }
-    Ok(works)
+    Ok((works, spool.is_some_and(|(weight, _)| weight == Weight::Fatal)))
 }
 
 /// Somebody else's rights say nothing of the server's. Whether somebody asked for what was not done: that
 /// is a failure, and mailboxes are tried unasked.
 fn untried(request: &Request, why: &str) -> bool {
-    complain(&format!("mailboxes were not tried: {why}"));
+    say(Weight::Warning, &format!("spool and mailboxes were not tried: {why}"));
     if request.disk {
-        complain(&format!("the disks were not tried: {why}"));
+        say(Weight::Error, &format!("the disks were not tried: {why}"));
     }
     request.disk
+}
+
+/// One thing that is wrong, on stderr; what it names may be anybody's words. A reader that went away is no
+/// failure.
+fn say(weight: Weight, what: &str) {
+    let weight = match weight {
+        Weight::Fatal => "fatal",
+        Weight::Error => "error",
+        Weight::Warning => "warning",
+    };
+    let _ = writeln!(io::stderr(), "{weight}: {}", terminal::escape(what));
 }
 
 /// The configuration as it was understood, with its defaults: to compare with what was meant.
@@ -122,14 +167,7 @@ fn summary(site: &Site) -> String {
         let maildir = &local.config.maildir;
         let _ = writeln!(text, "domain {name}: {users}, {aliases} aliases, in {maildir}");
     }
-    match config.relay.networks.is_empty() {
-        true => text.push_str("relay: for nobody\n"),
-        false => {
-            let networks: Vec<String> =
-                config.relay.networks.iter().map(ToString::to_string).collect();
-            let _ = writeln!(text, "relay: for {}", networks.join(", "));
-        }
-    }
+    let _ = writeln!(text, "relay: for {}", relays_for(site));
     for (name, next_hop) in &config.relay.route {
         let _ = writeln!(text, "route {name}: {next_hop}");
     }
@@ -137,6 +175,21 @@ fn summary(site: &Site) -> String {
         let _ = writeln!(text, "smarthost {next_hop}");
     }
     text
+}
+
+/// Who may send anywhere.
+fn relays_for(site: &Site) -> String {
+    let config = &site.config;
+    let mut who: Vec<String> = config.relay.networks.iter().map(ToString::to_string).collect();
+    let is_open = !(config.listen.submission.is_empty() && config.listen.submissions.is_empty());
+    // Nobody has a password elsewhere, and none is taken in the clear.
+    if is_open && config.tls.is_some() && site.domains().any(|local| local.users.is_some()) {
+        who.push("users who log in".to_owned());
+    }
+    match who.is_empty() {
+        true => "nobody".to_owned(),
+        false => who.join(", "),
+    }
 }
 
 /// What works, but hardly as it was meant: a line each, with its place. `serve` logs them too.
@@ -157,6 +210,15 @@ pub fn doubts(site: &Site) -> Vec<String> {
             "{place}: whoever reaches {address} can read who writes to whom, without a password"
         )
     });
+    // The demo speaks to this machine only.
+    let is_short = config.file.is_some() && !config.hostname.as_str().contains('.');
+    let hostname = is_short.then(|| {
+        format!(
+            "{}: {} has no dot: many hosts refuse mail from a name that is not whole",
+            config.place("hostname"),
+            config.hostname
+        )
+    });
     let dns = dns::doubts(&config.dns.servers);
-    submission.into_iter().chain(metrics).chain(dns).collect()
+    hostname.into_iter().chain(submission).chain(metrics).chain(dns).collect()
 }

@@ -24,8 +24,10 @@ use crate::site::Site;
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::ValueExt;
 use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -73,18 +75,20 @@ configured can be reached: a reload that names other directories needs a restart
 ";
 
 const CHECK_HELP: &str = "\
-usage: facteur [-c FILE] check [--disk]
+usage: facteur [-c FILE] check [--disk] [--fatal]
 
 Reads the configuration and all files it names, opens no socket, and prints what is served. As
 root it reads as the user of run_as would. Then a delivery to every mailbox that the configuration
 names is tried as the server's user, up to the deed itself; those that would fail are named.
 Leaves nothing behind.
 
---disk: also tries the file systems of the spool and of all Maildirs, with files of its own that
-        are removed again: link, rename, sync and its time, room and inodes.
+--disk:  also tries the file systems of the spool and of all Maildirs, with files of its own that
+         are removed again: link, rename, sync and its time, room and inodes.
+--fatal: counts only what serve would end by, as before a reload.
 
-Exit status 1: something is wrong, or mail would be refused or wait; stderr says what, where and
-why. What is only doubtful is said and does not count.
+stderr says what, where and why, a line each that begins with fatal: (serve would end by it),
+error: (serve goes on without it; mail would be refused or wait) or warning: (only doubtful).
+Exit status 1: something is fatal or an error.
 ";
 
 const ROUTE_HELP: &str = "\
@@ -208,6 +212,8 @@ struct Request {
     client: Option<String>,
     /// The file systems too.
     disk: bool,
+    /// Only what `serve` would end by counts as a failure.
+    fatal: bool,
     /// The command, then what it is about; options may stand between them.
     words: Vec<String>,
 }
@@ -303,6 +309,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Asked, Failure> {
             }
             Long("bounce") => request.bounce = true,
             Long("disk") => request.disk = true,
+            Long("fatal") => request.fatal = true,
             Long("from") => {
                 let from = parser.value().and_then(|from| from.string()).map_err(usage)?;
                 request.from = Some(from);
@@ -388,6 +395,7 @@ fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
         (request.from.is_some(), "--from", &[&["route"]]),
         (request.client.is_some(), "--client", &[&["route"]]),
         (request.disk, "--disk", &[&["check"]]),
+        (request.fatal, "--fatal", &[&["check"]]),
     ] {
         if set && !fits(commands) {
             let commands: Vec<String> = commands.iter().map(|what| what.join(" ")).collect();
@@ -400,9 +408,24 @@ fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
     }
 }
 
+/// Which file is the configuration. Root takes no `./facteur.toml` of somebody else unless he names it: who
+/// may write where root happens to be would say where root writes.
+fn roots_own(request: &Request) -> Result<Option<PathBuf>, Failure> {
+    let owner = || std::fs::metadata("facteur.toml").map(|found| found.uid());
+    match (&request.config, geteuid().is_root().then(owner)) {
+        (None, Some(Ok(uid))) if uid != 0 => Err(Failure::Failed(format!(
+            "./facteur.toml belongs to {}, and this is root: it is taken only where it is named, by \
+             -c facteur.toml",
+            route::name_of_user(uid)
+        ))),
+        (named, _) => Ok(named.clone()),
+    }
+}
+
 /// An error names the file, mostly the line, and what was expected.
 fn config(request: &Request) -> Result<Config, Failure> {
-    Config::load(request.config.as_deref()).map_err(|error| Failure::Failed(error.to_string()))
+    let file = roots_own(request)?;
+    Config::load(file.as_deref()).map_err(|error| Failure::Failed(error.to_string()))
 }
 
 /// The site as commands beside the server see it; bad lines in its files are `check`'s business.

@@ -6,6 +6,7 @@
 
 mod list;
 mod mailq;
+mod rights;
 mod show;
 mod why;
 
@@ -40,7 +41,13 @@ pub fn retry(request: &Request, ids: &[&str]) -> Result<(), Failure> {
     let (mut asked, mut busy, mut all_done) = (Vec::new(), Vec::new(), true);
     for id in ids {
         match ask(&queue, id) {
-            Ok(()) => asked.push(id),
+            Ok(()) => match rights::missing(&config, &queue, id) {
+                None => asked.push(id),
+                Some(missing) => {
+                    all_done = false;
+                    complain(&format!("{id}: {missing}"));
+                }
+            },
             Err(QueueError::Busy) => busy.push(id),
             Err(QueueError::Gone) if request.all && is_id(id) => {}
             Err(error) => {

@@ -9,6 +9,7 @@ use crate::sandbox::{Sandbox, maildir_root};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::maildir::{make_with_parents, sync_with_parents};
+use crate::store::rehearsal::Rehearsal;
 use crate::store::table::{self, BadLine};
 use nix::unistd::{AccessFlags, Uid, User, access, geteuid};
 use std::fs;
@@ -61,22 +62,20 @@ pub fn read(config: &Config, user: Option<&User>) -> Result<(Site, Vec<BadLine>)
     })
 }
 
-/// Directories that the user of `run_as` could not make, though a server would have to; words for each,
-/// with their place. Nothing when somebody else asks: to him it means nothing.
-pub fn out_of_reach(config: &Config, user: Option<&User>) -> Vec<String> {
-    if user.is_none_or(|user| user.uid != geteuid()) {
-        return Vec::new();
-    }
-    let spool = (config.place("spool"), config.spool.clone());
+/// Directories above Maildirs that are missing and that this user could not make; words for each, with their
+/// place. Where they are there, those of all users may be there already, and need nothing new above them.
+pub fn roots_out_of_reach(config: &Config) -> Vec<String> {
     let roots = config.domains.iter().map(|domain| {
         let place = config.place(&format!("{}.maildir", domain.key));
         (place, maildir_root(&domain.maildir))
     });
-    // Where Maildirs lie, those of all users may be there already, and need nothing new above them.
-    let roots = roots.filter(|(_, root)| is_missing(root));
-    let blocked = std::iter::once(spool)
-        .chain(roots)
-        .filter_map(|(place, path)| may_make(&path).err().map(|why| format!("{place}: {why}")));
+    let blocked = roots.filter(|(_, root)| is_missing(root)).filter_map(|(place, root)| {
+        let disk = Rehearsal::new();
+        let made = make_with_parents(&disk, &root);
+        // A link that leads nowhere has the name, and is no directory.
+        let made = made.and_then(|()| sync_with_parents(&disk, &root, 0));
+        made.err().map(|error| format!("{place}: no Maildir can be made there: {error}"))
+    });
     blocked.collect()
 }
 

@@ -24,7 +24,7 @@ use crate::store::disk::RealDisk;
 use crate::store::maildir::exists;
 use crate::store::secret;
 use nix::unistd::geteuid;
-pub(super) use place::shown as room_shown;
+pub(super) use place::{name as name_of_user, owned, shown as room_shown};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

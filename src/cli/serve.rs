@@ -126,7 +126,7 @@ fn start(request: &Request, log: &log::Handle) -> Result<(Server, Sandbox, Limit
     let spool = Spool::open(Arc::new(RealDisk), &site.config.spool).map_err(Failure::Failed)?;
     reach::make_maildir_roots(&site.config);
     // No thread runs yet, and each one that comes inherits it.
-    let sandbox = Reach::of(&site.config).close().map_err(Failure::Failed)?;
+    let sandbox = Reach::of(&site.config).close();
     sandbox.gap.iter().for_each(|gap| warn(gap));
     tell(&Event::Started {
         version: env!("CARGO_PKG_VERSION"),

@@ -19,6 +19,8 @@ pub enum Reason {
     Sending,
     /// Nobody serves from this spool.
     NoServer,
+    /// The server may not read or write its file; `remedy`: what lets it.
+    Unreadable { words: String, remedy: String },
     /// The last attempt is to be repeated; `after`: what was said to it.
     Repeats { until: Timestamp, after: String },
     /// Its next hop could not be reached, by this or another message, and is left alone.
@@ -143,6 +145,7 @@ impl Reason {
             | Reason::Maildir { until, .. } => Some(*until),
             Reason::Sending
             | Reason::NoServer
+            | Reason::Unreadable { .. }
             | Reason::Behind { .. }
             | Reason::Next { .. }
             | Reason::Done => None,
@@ -155,6 +158,7 @@ impl Reason {
         match self {
             Reason::Sending => "the end of this attempt, within minutes".to_owned(),
             Reason::NoServer => "the start of `facteur serve`".to_owned(),
+            Reason::Unreadable { remedy, .. } => remedy.clone(),
             Reason::Repeats { .. } => retry(),
             Reason::BacksOff { .. } => {
                 format!("any answer there to another message; {}", retry())
@@ -183,6 +187,7 @@ impl fmt::Display for Reason {
         match self {
             Reason::Sending => f.write_str("is being sent now"),
             Reason::NoServer => f.write_str("waits for a server: none runs on this spool"),
+            Reason::Unreadable { words, .. } => write!(f, "waits because {words}"),
             Reason::Repeats { until, after } => {
                 write!(f, "waits until {until:.0}, after {after}")
             }

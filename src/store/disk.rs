@@ -11,12 +11,14 @@ use nix::sys::statfs::{
     TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs, statfs,
 };
 use nix::sys::statvfs::statvfs;
-use nix::unistd::{AccessFlags, access, syncfs};
+use nix::sys::utsname::uname;
+use nix::unistd::{AccessFlags, Uid, User, access, geteuid, syncfs};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::SystemTime;
 
 /// What can be done to directories and names.
@@ -32,6 +34,11 @@ pub trait Disk: Send + Sync {
     /// Opens a file to read and append, and locks it for this process; none when another holds it.
     /// Fails with `NotFound` when its last name went while it was being locked.
     fn claim(&self, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>>;
+    /// Locks a directory in the same way, whatever becomes of the files in it; fails with `Unsupported` where
+    /// only files can be locked.
+    fn claim_dir(&self, _dir: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Whether another process has claimed it at this moment, as far as that shows; disturbs nobody
     /// who wants to.
     fn is_claimed(&self, _path: &Path) -> io::Result<bool> {
@@ -181,7 +188,8 @@ impl Disk for RealDisk {
     fn claim(&self, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let mut options = OpenOptions::new();
-        let file = options.read(true).append(true).custom_flags(flags.bits()).open(path)?;
+        let opened = options.read(true).append(true).custom_flags(flags.bits()).open(path);
+        let file = opened.map_err(|error| whose(path, error))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -191,6 +199,16 @@ impl Disk for RealDisk {
             found if !found.is_file() => Err(io::Error::other("not a regular file")),
             found if found.nlink() == 0 => Err(io::ErrorKind::NotFound.into()),
             _ => Ok(Some(Box::new(RealFile(file, true)))),
+        }
+    }
+
+    fn claim_dir(&self, dir: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
+        let file = File::open(dir)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(RealFile(file, true)))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            // As NFS has it, which wants a file that is open to write.
+            Err(TryLockError::Error(_)) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -283,8 +301,29 @@ fn explained(path: &Path, error: io::Error) -> io::Error {
     if !is_denied || !path.parent().is_some_and(may_write) {
         return error;
     }
-    let words = "Permission denied by the sandbox: this leads outside of the directories that were named at \
-                 start (by a link?)";
+    let words = "Permission denied by the sandbox: this leads outside of the directories that were there at \
+                 start (by a link, or put in their place since); a restart finds what is there now";
+    io::Error::new(error.kind(), words)
+}
+
+/// Says whose a file is that we may not open, who we are, and what would help.
+fn whose(path: &Path, error: io::Error) -> io::Error {
+    let (true, Ok(found)) =
+        (error.raw_os_error() == Some(Errno::EACCES as i32), fs::symlink_metadata(path))
+    else {
+        return error;
+    };
+    let name = |uid: u32| {
+        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+        user.map_or_else(|| format!("uid {uid}"), |user| user.name)
+    };
+    let we = name(geteuid().as_raw());
+    let words = format!(
+        "Permission denied: it belongs to {}, mode {:04o}, and this is {we}; `chown {we} {}` helps",
+        name(found.uid()),
+        found.mode() & 0o7777,
+        path.display()
+    );
     io::Error::new(error.kind(), words)
 }
 
@@ -311,6 +350,19 @@ const WHOLE: [FsType; 6] = [
     OVERLAYFS_SUPER_MAGIC,
     TMPFS_MAGIC,
 ];
+
+/// Before Linux 5.8 syncfs(2) says yes whatever became of the octets; only fsync(2) tells of an error.
+static SYNCFS_TELLS: LazyLock<bool> =
+    LazyLock::new(|| uname().is_ok_and(|system| is_since_5_8(system.release())));
+
+/// "6.1.0-13-amd64"; what cannot be read counts as old.
+fn is_since_5_8(release: &OsStr) -> bool {
+    let mut numbers = release.to_str().unwrap_or_default().split(['.', '-']).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (5, 8),
+        _ => false,
+    }
+}
 
 /// A file, and whether it is locked.
 struct RealFile(File, bool);
@@ -365,7 +417,7 @@ impl DiskFile for RealFile {
     fn is_synced_with_others(&self) -> io::Result<bool> {
         // Linux answers syncfs(2) for FUSE and others without asking whoever keeps the files; only fsync(2)
         // reaches those.
-        Ok(WHOLE.contains(&fstatfs(&self.0)?.filesystem_type()))
+        Ok(*SYNCFS_TELLS && WHOLE.contains(&fstatfs(&self.0)?.filesystem_type()))
     }
 }
 
@@ -393,6 +445,21 @@ fn by_link(from: &Path, to: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_whose_syncfs_tells_of_errors() {
+        for (release, is_since) in [
+            ("4.19.0-25-amd64", false),
+            ("5.7.19", false),
+            ("5.8.0", true),
+            ("6.1.0-13-amd64", true),
+            ("10.0", true),
+            ("", false),
+        ] {
+            let known = is_since_5_8(OsStr::new(release));
+            assert_eq!(known, is_since, "{release}");
+        }
+    }
 
     #[test]
     fn a_new_name_replaces_nothing() {

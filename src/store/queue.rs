@@ -11,6 +11,7 @@
 //! last recipient removes the file.
 
 mod reading;
+mod syncs;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
+use syncs::Syncs;
 
 /// The queue of one spool.
 #[derive(Clone)]
@@ -63,6 +65,8 @@ pub struct Claimed {
     torn: AtomicBool,
     /// Threads that append at this moment.
     writers: AtomicUsize,
+    /// The same, and sync what they have appended.
+    syncs: Syncs,
     /// What became of each recipient up to now; locked for moments, never across I/O.
     now: Mutex<Vec<Progress>>,
     /// Lines the disk did not take. As long as this lives, what they say is not forgotten.
@@ -79,7 +83,7 @@ pub struct Taken<'a> {
 }
 
 /// The lock of one server on its spool, held while this lives.
-pub struct SpoolLock(#[allow(dead_code, reason = "held, never read")] Box<dyn DiskFile>);
+pub struct SpoolLock(#[allow(dead_code, reason = "held, never read")] Vec<Box<dyn DiskFile>>);
 
 /// Appends the octets of one message of several, by its place among them.
 pub type WriteEach<'a> = dyn Fn(usize, &dyn DiskFile, &Path) -> Result<(), StoreError> + 'a;
@@ -120,7 +124,8 @@ impl Queue {
         make(&*self.disk, &self.spool)
     }
 
-    /// The one server of this spool; none when another holds it. Commands need no lock.
+    /// The one server of this spool; none when another holds it. Commands need no lock. The directory is
+    /// locked beside the file in it: who removes that lets no second server in.
     pub fn lock(&self) -> Result<Option<SpoolLock>, StoreError> {
         let path = self.spool.join("lock");
         match self.disk.create(&path) {
@@ -129,7 +134,13 @@ impl Queue {
             }
             _ => {}
         }
-        Ok(self.disk.claim(&path).doing("lock", &path)?.map(SpoolLock))
+        let Some(file) = self.disk.claim(&path).doing("lock", &path)? else { return Ok(None) };
+        match self.disk.claim_dir(&self.spool) {
+            Ok(None) => Ok(None),
+            Ok(Some(dir)) => Ok(Some(SpoolLock(vec![file, dir]))),
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Some(SpoolLock(vec![file]))),
+            Err(error) => Err(error).doing("lock", &self.spool),
+        }
     }
 
     /// Makes a file for a message, to be published in the queue under its id.
@@ -268,6 +279,7 @@ impl Queue {
             file,
             torn: AtomicBool::new(torn),
             writers: AtomicUsize::new(0),
+            syncs: Syncs::default(),
         })
     }
 
@@ -416,11 +428,18 @@ impl Claimed {
     /// written.
     pub fn record(&self, lines: &[Line]) -> Result<(), StoreError> {
         let path = self.path();
-        self.append(lines)?;
-        self.file
-            .sync()
-            .doing("sync", &path)
-            .inspect_err(|_| self.torn.store(true, Ordering::SeqCst))
+        let begun = self.syncs.begin();
+        let synced = self.append(lines).and_then(|()| {
+            let synced = self.file.sync().doing("sync", &path);
+            synced.inspect_err(|_| self.torn.store(true, Ordering::SeqCst))
+        });
+        match self.syncs.end(&begun, synced.is_ok()) {
+            false if synced.is_ok() => {
+                let beside = io::Error::other("a sync beside this one has failed");
+                Err(beside).doing("sync", &path)
+            }
+            _ => synced,
+        }
     }
 
     fn append(&self, lines: &[Line]) -> Result<(), StoreError> {

@@ -2,6 +2,7 @@
 
 use crate::servers::{Binary, FACTEUR};
 use crate::support::{Place, config, files, make_maildir, skip, text, tree, until};
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -82,8 +83,77 @@ fn check_names_file_line_and_reason() {
         assert!(err.contains(&place_and_line) && err.contains(reason), "{more}: {err}");
         assert_eq!(err.lines().count(), 1, "{err}");
         // The server does not start with it either, and says the same.
-        assert_eq!(run(&place, &["serve"]), (1, String::new(), err));
+        let why = err.strip_prefix("fatal: ").unwrap();
+        assert_eq!(run(&place, &["serve"]), (1, String::new(), format!("facteur: {why}")));
     }
+}
+
+/// Each of them keeps a server from starting, and `check` names it before that.
+#[test]
+fn check_finds_what_serve_would_end_by() {
+    for (name, make) in [
+        ("a file", (|place| drop(place.write("spool", ""))) as fn(&Place)),
+        ("a link that leads nowhere", |place| {
+            std::os::unix::fs::symlink("nowhere", place.at("spool")).unwrap();
+        }),
+        ("a queue that is a file", |place| {
+            fs::create_dir(place.at("spool")).unwrap();
+            place.write("spool/queue", "");
+        }),
+        ("a lock that is a directory", |place| {
+            fs::create_dir_all(place.at("spool/lock")).unwrap();
+        }),
+        ("a secret that is none", |place| {
+            fs::create_dir(place.at("spool")).unwrap();
+            place.write("spool/srs.secret", "no secret");
+        }),
+    ] {
+        let place = Place::new();
+        place.write("facteur.toml", config(""));
+        make(&place);
+        for words in [&["check"][..], &["check", "--fatal"]] {
+            let (status, _, err) = run_clean(&place, words);
+            assert!(status == 1 && err.lines().count() == 1, "{name}: {err}");
+            assert!(err.starts_with("fatal: facteur.toml:2: spool: "), "{name}: {err}");
+        }
+        let (status, _, err) = run(&place, &["serve"]);
+        assert!(
+            status == 1 && err.contains("\nfacteur: ") || err.starts_with("facteur: "),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn check_tells_errors_from_doubts() {
+    let place = Place::new();
+    let text = config("aliases = \"aliases\"").replace("any_user = true", "users = \"users\"");
+    place.write("facteur.toml", text.replace("\"mx.test\"\nspool", "\"mx\"\nspool"));
+    place.write("users", "ann:{PLAIN}x:::::\n");
+    place.write("aliases", "team: ann, bob\n");
+    let (status, out, err) = run_clean(&place, &["check"]);
+    let lines: Vec<&str> = err.lines().collect();
+    assert_eq!((status, lines.len()), (1, 2), "{err}");
+    assert!(lines[0].starts_with("error: ") && lines[0].contains("aliases:1: "), "{err}");
+    assert!(lines[1].starts_with("warning: facteur.toml:1: hostname: mx has no dot"), "{err}");
+    assert!(out.contains("relay: for nobody\n"), "{out}");
+    // What a server starts with all the same is no reason not to reload it.
+    assert_eq!(run_clean(&place, &["check", "--fatal"]).0, 0);
+}
+
+/// Whoever may write where root happens to be does not say where root's commands write.
+#[test]
+fn root_takes_no_configuration_of_somebody_else() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("only root is root");
+    }
+    let place = Place::new();
+    let file = place.write("facteur.toml", config(""));
+    std::os::unix::fs::chown(&file, Some(61_234), None).unwrap();
+    let (status, _, err) = run_clean(&place, &["queue", "list"]);
+    let words = "./facteur.toml belongs to uid 61234, and this is root";
+    assert!(status == 1 && err.contains(words), "{err}");
+    assert_eq!(run_clean(&place, &["-c", "facteur.toml", "queue", "list"]).0, 0);
 }
 
 #[test]

@@ -59,6 +59,7 @@ fn the_service_is_no_root_and_its_words_are_those_of_the_server() {
     for line in [
         "User=facteur",
         "Type=notify",
+        "ExecReload=/usr/bin/facteur -c /etc/facteur/facteur.toml check --fatal",
         "ExecReload=/bin/kill -HUP $MAINPID",
         "CapabilityBoundingSet=",
         "AmbientCapabilities=",
@@ -68,4 +69,6 @@ fn the_service_is_no_root_and_its_words_are_those_of_the_server() {
     ] {
         assert!(service.lines().any(|found| found == line), "no {line}");
     }
+    // One bad alias keeps no server from starting.
+    assert!(!service.contains("ExecStartPre="));
 }

@@ -140,7 +140,7 @@ fn a_configuration_that_only_root_reads_is_refused_at_start() {
 }
 
 #[test]
-fn check_warns_of_directories_that_the_server_could_not_make() {
+fn check_finds_directories_that_the_server_could_not_make() {
     let Some((place, _)) = place_of_nobody() else { return };
     let (spool, mail) = (place.at("roots/spool"), place.at("roots/mail/{user}"));
     fs::create_dir(place.at("roots")).unwrap();
@@ -148,11 +148,53 @@ fn check_warns_of_directories_that_the_server_could_not_make() {
     place.write("facteur.toml", there.replace("\"mail/{domain}/{user}\"", &format!("{mail:?}")));
     let output = run(&place, "check");
     let said = text(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    for key in ["facteur.toml:3: spool: ", "facteur.toml:7: domain.\"mx.test\".maildir: "] {
-        assert!(said.contains(&format!("{key}this user cannot write in ")), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for begin in
+        ["fatal: facteur.toml:3: spool: ", "error: facteur.toml:7: domain.\"mx.test\".maildir: "]
+    {
+        let line = said.lines().find(|line| line.starts_with(begin));
+        assert!(line.is_some_and(|line| line.contains("Permission denied")), "{said}");
     }
     assert!(!spool.exists());
+}
+
+#[test]
+fn a_spool_of_roots_is_named_by_both() {
+    let Some((place, _)) = place_of_nobody() else { return };
+    place.write("facteur.toml", as_nobody(""));
+    for dir in ["spool", "spool/queue", "spool/tmp", "spool/damaged"] {
+        fs::create_dir(place.at(dir)).unwrap();
+    }
+    both_refuse(&place, &["Permission denied"]);
+    let said = text(&run(&place, "check").stderr);
+    assert!(
+        said.contains("fatal: facteur.toml:3: spool: ") && said.contains("(owner root, "),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_queue_file_that_the_server_cannot_read_is_named() {
+    let Some((place, _)) = place_of_nobody() else { return };
+    let file =
+        place.write("facteur.toml", as_nobody("[relay.route]\n\"far.test\" = \"127.0.0.1:1\""));
+    let ask = |words: &[&str]| {
+        let mut command = Command::new(FACTEUR);
+        let output =
+            command.arg("-c").arg(&file).args(words).stdin(Stdio::null()).output().unwrap();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    assert_eq!(ask(&["sendmail", "-f", "ann@mx.test", "eve@far.test"]).0, Some(0));
+    let [queued] = &crate::support::files(&place.at("spool/queue"))[..] else { panic!("not one") };
+    let id = queued.file_name().unwrap().to_str().unwrap();
+    assert!(ask(&["queue", "why", id]).1.contains("waits for a server"));
+    chown(queued, Some(0), Some(0)).unwrap();
+    let (status, said) = ask(&["queue", "why", id]);
+    let why = format!("{id}: waits because the server's user nobody cannot use its file ");
+    assert!(status == Some(0) && said.starts_with(&why), "{said}");
+    assert!(said.contains(&format!("released by: `chown nobody {}`", queued.display())), "{said}");
+    let (status, said) = ask(&["queue", "retry", id]);
+    assert!(status == Some(1) && said.contains("the server's user nobody cannot use"), "{said}");
 }
 
 #[test]

@@ -2,10 +2,11 @@
 //!
 //! That it can still do all else, every other test of the real binary shows: it runs in each of them.
 
-use crate::servers::Binary;
+use crate::servers::{Binary, FACTEUR};
 use crate::support::{Place, config, skip, until};
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 const MAIL: &[u8] = b"Subject: x\r\n\r\nHello.\r\n";
 
@@ -154,4 +155,15 @@ fn a_maildir_that_leads_outside_gets_no_mail_and_is_named() {
     server.client().delivered(&["bob@mx.test"], MAIL);
     drop(client);
     server.stop();
+    // Found before any mail is, too.
+    let users = config("").replace("any_user = true", "users = \"users\"");
+    place.write("facteur.toml", users);
+    place.write("users", "ann:{PLAIN}x:::::\nbob:{PLAIN}x:::::\n");
+    let mut check = Command::new(FACTEUR);
+    let output = check.arg("-c").arg(place.at("facteur.toml")).arg("check").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let words = "no mail can be delivered to ann@mx.test: ";
+    assert!(output.status.code() == Some(1) && said.contains(words), "{said}");
+    assert!(said.starts_with("error: ") && said.contains("leads by a link to "), "{said}");
+    assert!(!said.contains("bob@"), "{said}");
 }

@@ -196,3 +196,17 @@ fn a_kill_inside_a_message_leaves_no_mail() {
     assert_eq!((place.mail("ann").len(), place.mail("bob").len()), (2, 1));
     server.stop();
 }
+
+/// The lock outlives its file.
+#[test]
+fn no_second_server_comes_in_when_the_lock_is_removed() {
+    let place = Place::new();
+    let server = Binary::serve(&place, &config(""));
+    std::fs::remove_file(place.at("spool/lock")).unwrap();
+    let mut second = std::process::Command::new(crate::servers::FACTEUR);
+    let output = second.arg("-c").arg(place.at("facteur.toml")).arg("serve").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("another facteur serves from the spool"), "{said}");
+    server.stop();
+}

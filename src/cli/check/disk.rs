@@ -5,9 +5,9 @@
 //! Whether a sync reaches the disk nobody can see from here. What is said of it is what the file system
 //! is known for, and how long it takes: a guess, and it says so.
 
-use super::super::complain;
 use super::super::route::room_shown;
 use super::mounts::{Mount, mount_of};
+use super::{Weight, say};
 use crate::config::{Config, show_size};
 use crate::limits::{
     CHECK_HOMES, DISK_FREE_LEAST, DISK_SYNC_LEAST, DISK_SYNC_MOST, DISK_SYNC_TIME, DISK_SYNCS,
@@ -39,7 +39,7 @@ pub struct Facts {
 pub fn look(site: &Site) -> (String, bool) {
     let (mut told, mut good, mut seen) = (String::new(), true, HashSet::new());
     let (places, gaps) = places(site);
-    gaps.iter().for_each(|gap| complain(gap));
+    gaps.iter().for_each(|gap| say(Weight::Warning, gap));
     for dir in places {
         let Ok(found) = fs::metadata(&dir) else { continue };
         if !seen.insert(found.dev()) {
@@ -49,12 +49,15 @@ pub fn look(site: &Site) -> (String, bool) {
             Ok(facts) => {
                 told.push_str(&format!("disk {}: {}\n", dir.display(), facts.words()));
                 let doubts = facts.doubts(&site.config);
-                doubts.iter().for_each(|doubt| complain(&format!("{}: {doubt}", dir.display())));
+                doubts.iter().for_each(|doubt| {
+                    say(Weight::Warning, &format!("{}: {doubt}", dir.display()));
+                });
             }
             Err(error) => {
                 good = false;
                 let kind = mount_of(&dir).kind;
-                complain(&format!("{} ({kind}) cannot keep mail: {error}", dir.display()));
+                let what = format!("{} ({kind}) cannot keep mail: {error}", dir.display());
+                say(Weight::Error, &what);
             }
         }
     }

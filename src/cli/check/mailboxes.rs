@@ -10,13 +10,13 @@ use crate::config::CatchAll;
 use crate::limits::{CHECK_MAILDIRS, CHECK_NAMED};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox};
 use crate::route::{End, POSTMASTER, existing_users, resolve};
-use crate::sandbox::maildir_root;
+use crate::sandbox::{Reach, Sandbox, maildir_root};
 use crate::site::{Local, Site};
 use crate::store::disk::RealDisk;
 use nix::unistd::{AccessFlags, eaccess};
 use std::collections::BTreeMap;
 use std::io::ErrorKind::PermissionDenied;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What was found.
 #[derive(Default)]
@@ -30,6 +30,7 @@ pub struct Found {
 /// Tries all of them, as whoever this process is.
 pub fn look(site: &Site) -> Found {
     let (mut found, mut bad) = (Found::default(), 0);
+    let sandbox = Reach::of(&site.config).rehearse();
     for local in site.domains() {
         let template = &local.config.maildir;
         if is_missing(&maildir_root(template)) {
@@ -37,10 +38,11 @@ pub fn look(site: &Site) -> Found {
         }
         let place = site.config.place(&format!("{}.maildir", local.config.key));
         for (maildir, mailbox) in maildirs(site, local, &place, &mut found) {
-            let Some(error) = obstacle(&maildir) else { continue };
+            let why = obstacle(&maildir).map(|error| error.to_string());
+            let Some(why) = why.or_else(|| outside(&sandbox, &maildir)) else { continue };
             bad += 1;
             if bad <= CHECK_NAMED {
-                found.bad.push(format!("{place}: no mail can be delivered to {mailbox}: {error}"));
+                found.bad.push(format!("{place}: no mail can be delivered to {mailbox}: {why}"));
             }
         }
     }
@@ -48,6 +50,20 @@ pub fn look(site: &Site) -> Found {
         found.bad.push(format!("and to {} more mailboxes", bad - CHECK_NAMED));
     }
     found
+}
+
+/// Where a Maildir leads by a link, when a server's sandbox would let no mail be put there.
+fn outside(sandbox: &Sandbox, maildir: &Path) -> Option<String> {
+    if sandbox.may_write(maildir) {
+        return None;
+    }
+    let there = maildir.ancestors().find_map(|dir| dir.canonicalize().ok()).unwrap_or_default();
+    Some(format!(
+        "{} leads by a link to {}, outside of the server's sandbox; mount that directory there, or name it \
+         in `maildir`",
+        maildir.display(),
+        there.display()
+    ))
 }
 
 /// The Maildirs of a domain's users, each once: of those who are listed, or else have one; and of those

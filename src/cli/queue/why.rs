@@ -3,7 +3,7 @@
 //! Asks no server. What a server plans it computes from the queue, and so does this
 //! ([`crate::scheduler::reason`]); whether one works on the message at this moment its locks tell.
 
-use super::{due_in, failed, open, span, why_not};
+use super::{due_in, failed, open, rights, span, why_not};
 use crate::cli::terminal::escape;
 use crate::cli::{Failure, Request, print, site};
 use crate::net::control;
@@ -25,10 +25,16 @@ pub fn why(request: &Request, id: &str) -> Result<(), Failure> {
         let others = queue.list().unwrap_or_default().into_iter();
         others.filter_map(|other| queue.read(&other).ok()).filter(is_before).count()
     });
+    let missing = rights::missing(&config, &queue, id);
     if queue.is_claimed(id).map_err(failed)? {
         (why.reason, why.recipients) = (Reason::Sending, waiting.open().collect());
     } else if !control::send(&config.spool, &[]).map_err(failed)? {
         why.reason = Reason::NoServer;
+    }
+    // What the server cannot read it does not know: nothing of what it would plan holds.
+    if let Some(missing) = missing {
+        why.recipients = waiting.open().collect();
+        why.reason = Reason::Unreadable { words: missing.to_string(), remedy: missing.remedy() };
     }
     print(&text(&site, &waiting, &why, now))
 }

@@ -25,6 +25,12 @@ pub fn describe(maildir: &Path) -> String {
     }
 }
 
+/// Whose something is, and who may do what with it: "owner ann, mode 0700"; none where nothing is there.
+pub fn owned(path: &Path) -> Option<String> {
+    let found = fs::metadata(path).ok()?;
+    Some(format!("owner {}, mode {:04o}", name(found.uid()), found.mode() & 0o7777))
+}
+
 /// The name of a user, or his number where he has none.
 pub fn name(uid: u32) -> String {
     let found = User::from_uid(Uid::from_raw(uid)).ok().flatten();

@@ -19,7 +19,7 @@ use crate::net::tls::{Protection, Side};
 use crate::policy::Visitor;
 use crate::site::Site;
 use crate::store::body::Budget;
-use crate::store::disk::{Disk, StoreError};
+use crate::store::disk::{Disk, Doing, StoreError};
 use crate::store::entry::{Addressee, Entry};
 use crate::store::queue::Queue;
 use crate::store::rehearsal::Rehearsal;
@@ -156,7 +156,11 @@ pub fn obstacle(maildir: &Path) -> Option<StoreError> {
     let disk: Arc<dyn Disk> = Arc::new(Rehearsal::new());
     // No queue is asked for one copy.
     let post = Post::new(disk.clone(), Queue::new(disk, Path::new("/")), "rehearsal");
-    post.deliver_one(maildir, 0, |_, _| Ok(())).err().map(without_name)
+    post.deliver_one(maildir, COPY_LEAST, |file, path| {
+        file.append(&[b'x'; COPY_LEAST as usize]).doing("write", path)
+    })
+    .err()
+    .map(without_name)
 }
 
 /// Why no message can be put into the queue; none: it can.
@@ -176,6 +180,9 @@ fn without_name(error: StoreError) -> StoreError {
     let path = error.path.parent().map(Path::to_owned).unwrap_or_default();
     StoreError { step, path, ..error }
 }
+
+/// What a message needs at least, in octets: a full disk has no room for it.
+const COPY_LEAST: u64 = 4096;
 
 /// The client: a command, its reply, and so on; QUIT after the first that is no.
 struct Script {

@@ -1,0 +1,81 @@
+//! The spool as a server needs it, tried by the server's own steps on a disk where nothing happens: all that
+//! `serve` would end by there.
+
+use super::super::route::owned;
+use super::Weight;
+use crate::store::disk::{Disk, Doing, RealDisk, StoreError};
+use crate::store::maildir::make_with_parents;
+use crate::store::queue::Queue;
+use crate::store::rehearsal::Rehearsal;
+use crate::store::secret;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a queue file needs at least, in octets.
+const FILE_LEAST: usize = 4096;
+
+/// What is wrong with it, without the place in the configuration; none: it can be used, or made.
+pub fn look(spool: &Path) -> Option<(Weight, String)> {
+    let wrong = |weight, error: StoreError| {
+        let at = owned(&error.path).map(|owner| format!(" ({owner})")).unwrap_or_default();
+        Some((weight, format!("{error}{at}")))
+    };
+    let disk = Rehearsal::new();
+    if let Err(error) = needed(&disk, spool) {
+        return wrong(Weight::Fatal, error);
+    }
+    if let Err(error) = secret::load_or_make(&disk, spool) {
+        return Some((Weight::Fatal, error.to_string()));
+    }
+    if let Err(error) = fill(&disk, &spool.join("tmp")) {
+        return wrong(Weight::Error, error);
+    }
+    let drop = spool.join("drop");
+    match dir_is_ours(&disk, &drop) {
+        Err(error) => wrong(Weight::Error, error),
+        Ok(()) => None,
+    }
+}
+
+/// Each directory that is there has to be ours to list and to write; the others are made.
+fn needed(disk: &Rehearsal, spool: &Path) -> Result<(), StoreError> {
+    Queue::new(Arc::new(disk.clone()), spool).make()?;
+    for name in ["", "queue", "tmp", "damaged", "spill"] {
+        dir_is_ours(disk, &spool.join(name))?;
+    }
+    let lock = spool.join("lock");
+    match disk.create(&lock) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            match RealDisk.stat(&lock).doing("look at", &lock)?.is_file {
+                true => may(&lock, AccessFlags::R_OK | AccessFlags::W_OK).doing("lock", &lock),
+                false => Err(io::Error::other("not a regular file")).doing("lock", &lock),
+            }
+        }
+        made => made.map(drop).doing("create", &lock),
+    }
+}
+
+fn dir_is_ours(disk: &Rehearsal, dir: &Path) -> Result<(), StoreError> {
+    make_with_parents(disk, dir)?;
+    if RealDisk.stat(dir).is_err() {
+        return Ok(()); // it would be made, and be ours
+    }
+    // Where something else has the name, that shows only here.
+    RealDisk.list_some(dir, 1, &|_| true).doing("list", dir)?;
+    may(dir, AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK).doing("write in", dir)
+}
+
+/// Whether one small message has room.
+fn fill(disk: &Rehearsal, tmp: &Path) -> Result<(), StoreError> {
+    let path = tmp.join(crate::id::message());
+    let file = disk.create(&path).doing("create a file in", tmp)?;
+    file.append(&[b'x'; FILE_LEAST]).doing("write in", tmp)
+}
+
+/// As who we are at this moment.
+fn may(path: &Path, how: AccessFlags) -> io::Result<()> {
+    Ok(faccessat(AT_FDCWD, path, how, AtFlags::AT_EACCESS)?)
+}

@@ -1,0 +1,65 @@
+//! The syncs of threads that share one open file. The kernel tells an error of writing back once for each
+//! open file, to whoever syncs first: the others have to hear it from that thread.
+
+use crate::store::locked;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+/// All threads that write to one open file and sync it.
+#[derive(Default)]
+pub(super) struct Syncs {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Between [`Syncs::begin`] and [`Syncs::end`].
+    running: usize,
+    failed: u64,
+}
+
+/// One thread's writing, from before its first octet.
+pub(super) struct Begun {
+    failed: u64,
+}
+
+impl Syncs {
+    /// Before anything is written.
+    pub fn begin(&self) -> Begun {
+        let mut state = locked(&self.state);
+        state.running += 1;
+        Begun { failed: state.failed }
+    }
+
+    /// After the sync, well or not. Waits until no other thread is between the two, or one of them has
+    /// failed; gives whether all that was written since `begun` can be counted on.
+    pub fn end(&self, begun: &Begun, is_good: bool) -> bool {
+        let mut state = locked(&self.state);
+        state.running -= 1;
+        state.failed += u64::from(!is_good);
+        self.changed.notify_all();
+        while state.running > 0 && state.failed == begun.failed {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.failed == begun.failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn an_error_that_one_thread_was_told_counts_for_all_that_wrote_before_it() {
+        let syncs = Syncs::default();
+        let (one, other) = (syncs.begin(), syncs.begin());
+        thread::scope(|scope| {
+            let other = scope.spawn(|| syncs.end(&other, true));
+            assert!(!syncs.end(&one, false));
+            assert!(!other.join().unwrap(), "the kernel told it nothing");
+        });
+        let later = syncs.begin();
+        assert!(syncs.end(&later, true), "what is written anew is synced anew");
+    }
+}
