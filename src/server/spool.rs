@@ -41,6 +41,9 @@ impl Spool {
             let spool = path.display();
             return Err(format!("another facteur serves from the spool {spool}: stop it first"));
         };
+        // Where something else has its name, nothing could ever be sent.
+        let dir = queue.dir();
+        disk.list_some(&dir, 1, &|_| true).doing("list", &dir).map_err(failed)?;
         queue.clean_tmp(SystemTime::now()).map_err(failed)?;
         queue.settle().map_err(failed)?;
         let spill = spill(&*disk, path).map_err(failed)?;

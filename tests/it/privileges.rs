@@ -149,10 +149,10 @@ fn check_finds_directories_that_the_server_could_not_make() {
     let output = run(&place, "check");
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    for begin in
-        ["fatal: facteur.toml:3: spool: ", "error: facteur.toml:7: domain.\"mx.test\".maildir: "]
+    for (begin, key) in
+        [("fatal: ", ":3: spool: "), ("error: ", ":7: domain.\"mx.test\".maildir: ")]
     {
-        let line = said.lines().find(|line| line.starts_with(begin));
+        let line = said.lines().find(|line| line.starts_with(begin) && line.contains(key));
         assert!(line.is_some_and(|line| line.contains("Permission denied")), "{said}");
     }
     assert!(!spool.exists());
@@ -167,10 +167,7 @@ fn a_spool_of_roots_is_named_by_both() {
     }
     both_refuse(&place, &["Permission denied"]);
     let said = text(&run(&place, "check").stderr);
-    assert!(
-        said.contains("fatal: facteur.toml:3: spool: ") && said.contains("(owner root, "),
-        "{said}"
-    );
+    assert!(said.contains("facteur.toml:3: spool: ") && said.contains("(owner root, "), "{said}");
 }
 
 #[test]

@@ -43,7 +43,8 @@ pub fn look(spool: &Path) -> Option<(Weight, String)> {
 /// Each directory that is there has to be ours to list and to write; the others are made.
 fn needed(disk: &Rehearsal, spool: &Path) -> Result<(), StoreError> {
     Queue::new(Arc::new(disk.clone()), spool).make()?;
-    for name in ["", "queue", "tmp", "damaged", "spill"] {
+    dir_is_ours(disk, spool)?;
+    for name in ["queue", "tmp", "damaged", "spill"] {
         dir_is_ours(disk, &spool.join(name))?;
     }
     let lock = spool.join("lock");
