@@ -1,4 +1,4 @@
-//! `facteur check`: reads all that a server would read, opens no socket, says what is served.
+//! `facteur check`: reads all that a server would read, answers nobody, says what is served.
 //!
 //! Leaves nothing behind and needs no spool, so it can run beside a server and before the first
 //! one. As root it reads as the user of `run_as`, as the server does, and tries mailboxes and disks as
@@ -8,6 +8,7 @@ mod damaged;
 mod disk;
 mod mailboxes;
 mod mounts;
+mod ports;
 mod spool;
 
 use super::{Failure, Request, config, print, reach, terminal};
@@ -45,6 +46,7 @@ pub fn run(request: &Request) -> Result<(), Failure> {
         other => other,
     })?;
     let user = reach::user(&config).map_err(fatal)?;
+    let refused = ports::try_out(&config);
     // Nothing below is done as root; whoever is not root looks as himself.
     privileges::become_user(user.as_ref()).map_err(fatal)?;
     let (site, mut bad) = reach::read(&config, user.as_ref()).map_err(fatal)?;
@@ -58,35 +60,32 @@ pub fn run(request: &Request) -> Result<(), Failure> {
         say(if flaw.is_fatal() { Weight::Error } else { Weight::Warning }, words);
     }
     doubts.iter().for_each(|line| say(Weight::Warning, line));
+    let refused = ports::judge(&config, &refused);
+    refused.iter().for_each(|(weight, line)| say(*weight, line));
+    let is_open = refused.iter().all(|(weight, _)| *weight == Weight::Warning);
     // Still root where there is no run_as, while the server may be another: its spool shows who.
-    let (works, spool_is_fatal) = match reach::server(&config, user.as_ref()) {
+    let works = match reach::server(&config, user.as_ref()) {
         Ok(server) => {
             let tried = privileges::as_user(server.as_ref(), || {
                 reach::is_as_server(&config, user.as_ref()).then(|| try_out(request, &site))
             });
             match tried.map_err(fatal)? {
-                Some(tried) => tried?,
-                None => (
-                    !untried(request, "only root and the server's user can say what it meets"),
-                    false,
-                ),
+                Some(works) => works?,
+                None => !untried(request, "only root and the server's user can say what it meets"),
             }
         }
-        Err(why) => (!untried(request, &why), false),
+        Err(why) => !untried(request, &why),
     };
-    let is_good = works && !flaws.iter().any(|(flaw, _)| flaw.is_fatal());
-    let is_good = is_good && bad.is_empty();
-    // All that is fatal has been found by now, or was told where it ended this.
-    let is_left = request.fatal && !spool_is_fatal;
-    match is_good || is_left {
+    let is_good = is_open && works && !flaws.iter().any(|(flaw, _)| flaw.is_fatal());
+    match is_good && bad.is_empty() {
         true => Ok(()),
         false => Err(Failure::Told),
     }
 }
 
 /// The spool, every mailbox, and the disks when they were asked for; whether mail can be kept. What is wrong
-/// is said. And whether `serve` would end by the spool.
-fn try_out(request: &Request, site: &Site) -> Result<(bool, bool), Failure> {
+/// is said.
+fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
     let found = mailboxes::look(site);
     found.bad.iter().for_each(|line| say(Weight::Error, line));
     found.gaps.iter().for_each(|line| say(Weight::Warning, line));
@@ -103,7 +102,7 @@ fn try_out(request: &Request, site: &Site) -> Result<(bool, bool), Failure> {
         print(&told)?;
         works &= is_good;
     }
-    Ok((works, spool.is_some_and(|(weight, _)| weight == Weight::Fatal)))
+    Ok(works)
 }
 
 /// Somebody else's rights say nothing of the server's. Whether somebody asked for what was not done: that

@@ -75,16 +75,16 @@ configured can be reached: a reload that names other directories needs a restart
 ";
 
 const CHECK_HELP: &str = "\
-usage: facteur [-c FILE] check [--disk] [--fatal]
+usage: facteur [-c FILE] check [--disk]
 
-Reads the configuration and all files it names, opens no socket, and prints what is served. As
-root it reads as the user of run_as would. Then a delivery to every mailbox that the configuration
-names is tried as the server's user, up to the deed itself; those that would fail are named.
-Leaves nothing behind.
+Reads the configuration and all files it names, and prints what is served. As root it reads as the
+user of run_as would. Each address of [listen] that no server of ours has is bound for a moment, and
+answers nobody. Then the spool, and a delivery to every mailbox that the configuration names, are
+tried as the server's user, up to the deed itself; those that would fail are named. Leaves nothing
+behind.
 
---disk:  also tries the file systems of the spool and of all Maildirs, with files of its own that
-         are removed again: link, rename, sync and its time, room and inodes.
---fatal: counts only what serve would end by, as before a reload.
+--disk: also tries the file systems of the spool and of all Maildirs, with files of its own that
+        are removed again: link, rename, sync and its time, room and inodes.
 
 stderr says what, where and why, a line each that begins with fatal: (serve would end by it),
 error: (serve goes on without it; mail would be refused or wait) or warning: (only doubtful).
@@ -212,8 +212,6 @@ struct Request {
     client: Option<String>,
     /// The file systems too.
     disk: bool,
-    /// Only what `serve` would end by counts as a failure.
-    fatal: bool,
     /// The command, then what it is about; options may stand between them.
     words: Vec<String>,
 }
@@ -309,7 +307,6 @@ fn parse(mut parser: lexopt::Parser) -> Result<Asked, Failure> {
             }
             Long("bounce") => request.bounce = true,
             Long("disk") => request.disk = true,
-            Long("fatal") => request.fatal = true,
             Long("from") => {
                 let from = parser.value().and_then(|from| from.string()).map_err(usage)?;
                 request.from = Some(from);
@@ -395,7 +392,6 @@ fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
         (request.from.is_some(), "--from", &[&["route"]]),
         (request.client.is_some(), "--client", &[&["route"]]),
         (request.disk, "--disk", &[&["check"]]),
-        (request.fatal, "--fatal", &[&["check"]]),
     ] {
         if set && !fits(commands) {
             let commands: Vec<String> = commands.iter().map(|what| what.join(" ")).collect();

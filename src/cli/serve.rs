@@ -5,6 +5,7 @@
 //! works at start works at reload. Root reads the configuration alone. The trace is the process's, as the
 //! log is: it begins before the server and ends after it.
 
+mod demo;
 mod log;
 
 use super::check::doubts;
@@ -51,6 +52,7 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     });
     let (server, sandbox, limits) = start(request, &log)?;
     manager.ready("serving");
+    say_demo(&server.site().config);
     for signal in signals.forever() {
         match signal {
             SIGHUP => {
@@ -87,6 +89,18 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     }
     event::flush();
     Ok(())
+}
+
+/// Somebody tries this for the first time. The log is on stderr, and its lines are for programs.
+fn say_demo(config: &Config) {
+    if config.file.is_some() {
+        return;
+    }
+    let program = std::env::args_os().next().unwrap_or_else(|| "facteur".into());
+    let here = std::env::current_dir().unwrap_or_default();
+    let words = demo::words(config, &here, &program.to_string_lossy());
+    // A stdout that is closed is no reason not to serve.
+    let _ = std::io::stdout().write_all(words.as_bytes());
 }
 
 /// How long stories are kept, and how much room they have; a reload changes it.

@@ -69,26 +69,17 @@ impl Listener {
     /// Binds; port 0 takes a free one, which `address` then tells. `all`: the other addresses of
     /// this server, to find out whether an IPv6 socket may take IPv4 as well.
     pub fn bind(service: Service, wanted: SocketAddr, all: &[SocketAddr]) -> io::Result<Listener> {
-        let socket = match Socket::new(Domain::for_address(wanted), Type::STREAM, None) {
-            // A kernel without IPv6: all addresses are then all that it has.
-            Err(error) if is_no_ipv6(&error) && wanted.ip() == Ipv6Addr::UNSPECIFIED => {
-                let wanted = SocketAddr::from((Ipv4Addr::UNSPECIFIED, wanted.port()));
-                return Listener::bind(service, wanted, all);
-            }
-            socket => socket?,
-        };
-        if wanted.is_ipv6() {
-            // `[::]` takes IPv4 too, unless that port has a socket of its own for it.
-            let shared = all.iter().any(|other| other.is_ipv4() && other.port() == wanted.port());
-            socket.set_only_v6(shared)?;
-        }
-        // Or a restart would wait for the last connections of the run before it.
-        socket.set_reuse_address(true)?;
-        socket.bind(&wanted.into())?;
+        let socket = bound(wanted, all)?;
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from(socket);
         let address = socket.local_addr()?;
         Ok(Listener::new(service, address, socket, None))
+    }
+
+    /// Fails with what keeps [`Listener::bind`] from that address at this moment. Nobody can connect
+    /// meanwhile, and a server that starts beside it is not disturbed.
+    pub fn try_out(wanted: SocketAddr, all: &[SocketAddr]) -> io::Result<()> {
+        bound(wanted, all).map(drop)
     }
 
     /// Takes a socket that listens already. It stays its giver's as well: when we end, clients wait there
@@ -156,6 +147,26 @@ impl Listener {
             None => SockRef::from(&self.socket).shutdown(Shutdown::Both),
         };
     }
+}
+
+/// A socket that has its address, and does not listen yet.
+fn bound(wanted: SocketAddr, all: &[SocketAddr]) -> io::Result<Socket> {
+    let socket = match Socket::new(Domain::for_address(wanted), Type::STREAM, None) {
+        // A kernel without IPv6: all addresses are then all that it has.
+        Err(error) if is_no_ipv6(&error) && wanted.ip() == Ipv6Addr::UNSPECIFIED => {
+            return bound(SocketAddr::from((Ipv4Addr::UNSPECIFIED, wanted.port())), all);
+        }
+        socket => socket?,
+    };
+    if wanted.is_ipv6() {
+        // `[::]` takes IPv4 too, unless that port has a socket of its own for it.
+        let shared = all.iter().any(|other| other.is_ipv4() && other.port() == wanted.port());
+        socket.set_only_v6(shared)?;
+    }
+    // Or a restart would wait for the last connections of the run before it.
+    socket.set_reuse_address(true)?;
+    socket.bind(&wanted.into())?;
+    Ok(socket)
 }
 
 fn is_no_ipv6(error: &io::Error) -> bool {

@@ -1,11 +1,12 @@
 //! Whose process is at the other end of a connection within this machine, as the kernel's tables of TCP
 //! connections say (`/proc/net/tcp`, proc(5)): a client's own socket stands there with the user that made it.
+//! And whose process listens on a port.
 //!
-//! The tables are opened once, before the sandbox closes, and read anew for each question. Where they say
+//! For a server the tables are opened once, before the sandbox closes, and read anew for each question. Where they say
 //! nothing certain, nobody is known, and who asks has to refuse.
 
 use crate::limits::PEERS_READ;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
@@ -18,6 +19,9 @@ pub struct Peers {
 
 /// What a connection has to be for its row to name a user: what is closed shows as root's.
 const ESTABLISHED: u8 = 1;
+
+/// What a socket is that listens.
+const LISTEN: u8 = 10;
 
 /// Whom the kernel names for a user that has no number here; may be anybody.
 const OVERFLOW: u32 = 65534;
@@ -36,10 +40,7 @@ struct Row {
 impl Peers {
     /// Never fails; of tables that cannot be opened, nobody is known later.
     pub fn open() -> Peers {
-        // Not /proc/net, which a /proc that shows only processes does not have.
-        let files = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
-        let tables = files.iter().filter_map(|file| File::open(file).ok()).collect();
-        Peers { tables: Mutex::new(tables) }
+        Peers { tables: Mutex::new(tables().collect()) }
     }
 
     /// The user whose process holds the client's end; none for clients of other machines, and where it
@@ -55,6 +56,43 @@ impl Peers {
         let found = tables.iter().find_map(|table| find(table, client, server).ok().flatten());
         found.map(|row| row.uid).filter(|uid| *uid != OVERFLOW)
     }
+}
+
+fn tables() -> impl Iterator<Item = File> {
+    // Not /proc/net, which a /proc that shows only processes does not have.
+    let files = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
+    files.into_iter().filter_map(|file| File::open(file).ok())
+}
+
+/// A process, and the name of its program.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Process {
+    pub number: u32,
+    pub name: String,
+}
+
+/// The processes that listen on a port, whatever the address; those that we are allowed to look at.
+pub fn listeners(port: u16) -> Vec<Process> {
+    let mut sockets = Vec::new();
+    for table in tables() {
+        let rows = BufReader::new(table.take(PEERS_READ)).lines().map_while(Result::ok);
+        let rows = rows.filter_map(|row| Row::parse(&row));
+        let ours = rows.filter(|row| row.state == LISTEN && row.here.port() == port);
+        sockets.extend(ours.map(|row| format!("socket:[{}]", row.inode)));
+    }
+    let holds = |process: &u32| {
+        let files = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+        let mut links = files.filter_map(|file| fs::read_link(file.path()).ok());
+        links.any(|link| sockets.iter().any(|socket| link.as_os_str() == socket.as_str()))
+    };
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(holds);
+    numbers
+        .map(|number| {
+            let name = fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
+            Process { number, name: name.trim_end().to_owned() }
+        })
+        .collect()
 }
 
 /// The client's own row, if it says whose it is.
@@ -132,6 +170,16 @@ mod tests {
         }
         let mapped = "[::ffff:192.0.2.1]:9".parse().unwrap();
         assert_eq!(peers.uid(mapped, "127.0.0.1:9".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn who_listens_on_a_port() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let is_us = |found: &Process| found.number == std::process::id() && !found.name.is_empty();
+        assert!(listeners(port).iter().any(is_us));
+        drop(listener);
+        assert!(!listeners(port).iter().any(is_us));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::servers::{Binary, FACTEUR};
 use crate::support::{Place, config, files, make_maildir, skip, text, tree, until};
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -46,6 +47,40 @@ fn check_of_the_demo() {
 }
 
 #[test]
+fn the_demo_says_where_its_mail_lies_and_what_to_type_next() {
+    if Path::new("/etc/facteur/facteur.toml").exists() {
+        return skip("there is an /etc/facteur/facteur.toml here");
+    }
+    if TcpListener::bind("127.0.0.1:2525").is_err() {
+        return skip("something listens on the demo's port");
+    }
+    let place = Place::new();
+    let mut serve = Command::new(FACTEUR);
+    serve.arg("serve").current_dir(place.path()).stdin(Stdio::null());
+    serve.stdout(fs::File::create(place.at("stdout")).unwrap());
+    let server = Binary::start_with_streams(serve);
+    let said = || fs::read_to_string(place.at("stdout")).unwrap();
+    until("it has said all", || said().contains("Ctrl-C"));
+    let mail = place.path().canonicalize().unwrap().join("facteur-data/mail/localhost/you");
+    let words = format!("Mail for you@localhost will lie in {}/new;", mail.display());
+    assert!(said().contains(&words), "{}", said());
+    let type_it = |line: &str| {
+        let output = Command::new("sh").args(["-c", line]).current_dir(place.path()).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{line}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let said = said();
+    let next: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+    let [send, list, trace] = next[..] else { panic!("{said}") };
+    type_it(send);
+    until("the mail is there", || files(&mail.join("new")).len() == 1);
+    assert!(type_it(list).contains("Bonjour"));
+    assert!(type_it(trace).contains("you@localhost"));
+    server.stop();
+}
+
+#[test]
 fn check_of_a_good_file() {
     let place = with_users();
     let expected =
@@ -86,56 +121,6 @@ fn check_names_file_line_and_reason() {
         let why = err.strip_prefix("fatal: ").unwrap();
         assert_eq!(run(&place, &["serve"]), (1, String::new(), format!("facteur: {why}")));
     }
-}
-
-/// Each of them keeps a server from starting, and `check` names it before that.
-#[test]
-fn check_finds_what_serve_would_end_by() {
-    for (name, make) in [
-        ("a file", (|place| drop(place.write("spool", ""))) as fn(&Place)),
-        ("a link that leads nowhere", |place| {
-            std::os::unix::fs::symlink("nowhere", place.at("spool")).unwrap();
-        }),
-        ("a queue that is a file", |place| {
-            fs::create_dir(place.at("spool")).unwrap();
-            place.write("spool/queue", "");
-        }),
-        ("a lock that is a directory", |place| {
-            fs::create_dir_all(place.at("spool/lock")).unwrap();
-        }),
-        ("a secret that is none", |place| {
-            fs::create_dir(place.at("spool")).unwrap();
-            place.write("spool/srs.secret", "no secret");
-        }),
-    ] {
-        let place = Place::new();
-        place.write("facteur.toml", config(""));
-        make(&place);
-        for words in [&["check"][..], &["check", "--fatal"]] {
-            let (status, _, err) = run_clean(&place, words);
-            assert!(status == 1 && err.lines().count() == 1, "{name}: {err}");
-            assert!(err.starts_with("fatal: facteur.toml:2: spool: "), "{name}: {err}");
-        }
-        let (status, _, err) = run(&place, &["serve"]);
-        assert!(status == 1 && err.contains("facteur: "), "{name}: {err}");
-    }
-}
-
-#[test]
-fn check_tells_errors_from_doubts() {
-    let place = Place::new();
-    let text = config("aliases = \"aliases\"").replace("any_user = true", "users = \"users\"");
-    place.write("facteur.toml", text.replace("\"mx.test\"\nspool", "\"mx\"\nspool"));
-    place.write("users", "ann:{PLAIN}x:::::\n");
-    place.write("aliases", "team: ann, bob\n");
-    let (status, out, err) = run_clean(&place, &["check"]);
-    let lines: Vec<&str> = err.lines().collect();
-    assert_eq!((status, lines.len()), (1, 2), "{err}");
-    assert!(lines[0].starts_with("error: ") && lines[0].contains("aliases:1: "), "{err}");
-    assert!(lines[1].starts_with("warning: facteur.toml:1: hostname: mx has no dot"), "{err}");
-    assert!(out.contains("relay: for nobody\n"), "{out}");
-    // What a server starts with all the same is no reason not to reload it.
-    assert_eq!(run_clean(&place, &["check", "--fatal"]).0, 0);
 }
 
 /// Whoever may write where root happens to be does not say where root's commands write.

@@ -6,6 +6,7 @@ mod auth;
 mod backscatter;
 mod batches;
 mod bounces;
+mod checks;
 mod clauses;
 mod client;
 mod commands;

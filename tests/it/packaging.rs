@@ -2,7 +2,7 @@
 //! and their configuration is one that the server takes.
 
 use crate::servers::FACTEUR;
-use crate::support::{Place, has_program, skip, text};
+use crate::support::{Place, config, has_program, skip, text};
 use std::fs;
 use std::process::{Command, Output};
 
@@ -59,7 +59,6 @@ fn the_service_is_no_root_and_its_words_are_those_of_the_server() {
     for line in [
         "User=facteur",
         "Type=notify",
-        "ExecReload=/usr/bin/facteur -c /etc/facteur/facteur.toml check --fatal",
         "ExecReload=/bin/kill -HUP $MAINPID",
         "CapabilityBoundingSet=",
         "AmbientCapabilities=",
@@ -71,4 +70,31 @@ fn the_service_is_no_root_and_its_words_are_those_of_the_server() {
     }
     // One bad alias keeps no server from starting.
     assert!(!service.contains("ExecStartPre="));
+}
+
+/// What is run before the signal, as systemd would run it.
+#[test]
+fn a_reload_fails_by_what_a_server_would_end_by() {
+    let place = Place::new();
+    let file = place.at("facteur.toml");
+    let service = unit("facteur.service").replace("/usr/bin/facteur", FACTEUR);
+    let service = service.replace("/etc/facteur/facteur.toml", file.to_str().unwrap());
+    let mut steps = service.lines().filter_map(|line| line.strip_prefix("ExecReload="));
+    let (check, signal) = (steps.next().unwrap(), steps.next().unwrap());
+    assert_eq!((signal, steps.next()), ("/bin/kill -HUP $MAINPID", None));
+    let good = config("aliases = \"aliases\"").replace("any_user = true", "users = \"users\"");
+    place.write("users", "ann:{PLAIN}x:::::\n");
+    for (config, aliases, is_good) in [
+        (good.clone(), "team: ann\n", true),
+        // One alias is refused, and all else is served.
+        (good.clone(), "team: ann, bob\n", true),
+        (good.replace("spool =", "spoon ="), "team: ann\n", false),
+    ] {
+        place.write("facteur.toml", &config);
+        place.write("aliases", aliases);
+        let output = Command::new("sh").args(["-c", check]).output().unwrap();
+        let said = text(&output.stdout);
+        assert_eq!(output.status.success(), is_good, "{config}{aliases}{said}");
+        assert_eq!(said.starts_with("fatal: "), !is_good, "{said}");
+    }
 }

@@ -192,6 +192,11 @@ fn a_queue_file_that_the_server_cannot_read_is_named() {
     assert!(said.contains(&format!("released by: `chown nobody {}`", queued.display())), "{said}");
     let (status, said) = ask(&["queue", "retry", id]);
     assert!(status == Some(1) && said.contains("the server's user nobody cannot use"), "{said}");
+    // The server says whose it is, too.
+    let server = Binary::serve(&place, &fs::read_to_string(&file).unwrap());
+    let whose = "it belongs to root, mode 0600, and this is nobody; `chown nobody ";
+    server.wait_for(&["cannot claim", whose]);
+    server.stop();
 }
 
 #[test]

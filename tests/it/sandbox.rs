@@ -150,7 +150,7 @@ fn a_maildir_that_leads_outside_gets_no_mail_and_is_named() {
     client.begin(&["ann@mx.test"]);
     client.send(b"Subject: x\r\n\r\nHello.\r\n.\r\n");
     assert!(client.reply().starts_with("451 "));
-    server.wait_for(&["failed id=", "to=ann@mx.test", "by the sandbox"]);
+    server.wait_for(&["failed id=", "to=ann@mx.test", "by the sandbox", "a restart finds"]);
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     server.client().delivered(&["bob@mx.test"], MAIL);
     drop(client);

@@ -184,3 +184,33 @@ fn a_size_that_cannot_fit() {
     at_most("room again is noticed at MAIL after", began.elapsed().as_millis() as u64, 5000, "ms");
     server.stop();
 }
+
+/// Found before any mail is refused.
+#[test]
+fn check_names_the_mailboxes_of_a_full_disk_and_a_spool_that_is_read_only() {
+    let place = Place::new();
+    let Some(small) = Small::mount(&place.at("small"), 1) else { return };
+    let listed = config("").replace("any_user = true", "users = \"users\"");
+    place.write("users", "ann:{PLAIN}x:::::\n");
+    place.write("facteur.toml", listed.replace("\"mail/", "\"small/mail/"));
+    assert_eq!(run(&place, &["check"]).0, 0);
+    small.fill();
+    let (status, _, said) = run(&place, &["check"]);
+    let words = "maildir: no mail can be delivered to ann@mx.test: ";
+    assert!(status == 1 && said.starts_with("error: ") && said.contains(words), "{said}");
+    assert!(said.contains("No space left on device") && said.lines().count() == 1, "{said}");
+    // The same of a queue.
+    place.write("facteur.toml", listed.replace("\"spool\"", "\"small/spool\""));
+    let (status, _, said) = run(&place, &["check"]);
+    assert!(status == 1 && said.contains("No space left on device"), "{said}");
+    small.empty();
+    assert_eq!(run(&place, &["check"]).0, 0);
+    // A file system that the kernel has made read-only after an error.
+    let mut mount = Command::new("mount");
+    assert!(mount.args(["-o", "remount,ro"]).arg(place.at("small")).status().unwrap().success());
+    for command in ["check", "serve"] {
+        let (status, _, said) = run(&place, &[command]);
+        assert!(status == 1 && said.contains("Read-only file system"), "{command}: {said}");
+        assert!(command == "serve" || said.starts_with("fatal: "), "{said}");
+    }
+}

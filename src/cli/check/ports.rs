@@ -1,0 +1,115 @@
+//! The addresses of `[listen]`: whether this machine has them, and whether another program listens there. They
+//! are tried by binding for a moment; nobody can connect.
+
+use super::Weight;
+use crate::config::{Config, Listen};
+use crate::net::control;
+use crate::net::listener::Listener;
+use crate::net::peer::{Process, listeners};
+use nix::unistd::geteuid;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// An address that could not be bound.
+pub struct Refused {
+    /// Its key in the configuration, with file and line.
+    place: String,
+    address: SocketAddr,
+    error: io::Error,
+    /// Who listens on its port, as far as we may see that.
+    holders: Vec<Process>,
+    /// Root has tried, who sees all processes.
+    by_root: bool,
+}
+
+/// Tries all of them, as root where we are: low ports need that.
+pub fn try_out(config: &Config) -> Vec<Refused> {
+    let Listen { smtp, submission, submissions, metrics } = &config.listen;
+    let services = [
+        ("smtp", smtp),
+        ("submission", submission),
+        ("submissions", submissions),
+        ("metrics", metrics),
+    ];
+    let all: Vec<SocketAddr> =
+        services.iter().flat_map(|(_, addresses)| addresses.iter().copied()).collect();
+    let (mut refused, by_root) = (Vec::new(), geteuid().is_root());
+    for (service, addresses) in services {
+        for address in addresses {
+            let Err(error) = Listener::try_out(*address, &all) else { continue };
+            let holders = match error.kind() {
+                // Who starts the server may be another user, or its manager opens the port.
+                ErrorKind::PermissionDenied if !by_root => continue,
+                ErrorKind::AddrInUse => listeners(address.port()),
+                _ => Vec::new(),
+            };
+            let place = config.place(&format!("listen.{service}"));
+            refused.push(Refused { place, address: *address, error, holders, by_root });
+        }
+    }
+    refused
+}
+
+/// What of that `serve` would end by, and words for it.
+pub fn judge(config: &Config, refused: &[Refused]) -> Vec<(Weight, String)> {
+    let own = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    let mut known = None;
+    let mut is_served = || *known.get_or_insert_with(|| may_be_served(config));
+    let each = refused.iter().filter_map(|refused| {
+        let Refused { place, address, error, holders, by_root } = refused;
+        let weight = match error.kind() {
+            ErrorKind::AddrInUse if is_served() => return None,
+            ErrorKind::AddrInUse => weight_of(holders, own.trim_end(), *by_root)?,
+            _ => Weight::Fatal,
+        };
+        let who = holders.first().map_or_else(String::new, |Process { number, name }| {
+            format!("; {name} (process {number}) listens there")
+        });
+        Some((weight, format!("{place}: cannot listen on {address}: {error}{who}")))
+    });
+    each.collect()
+}
+
+/// Whether a server runs on this spool, or nobody can say: it is the one that listens.
+fn may_be_served(config: &Config) -> bool {
+    !matches!(control::send(&config.spool, &[]), Ok(false))
+}
+
+/// A service manager hands its sockets to the server. And a facteur that listens there is taken for the server
+/// of this configuration, whose `spool` may have changed since it started.
+fn weight_of(holders: &[Process], own: &str, by_root: bool) -> Option<Weight> {
+    if holders.iter().any(|holder| holder.name.starts_with("systemd") || holder.name == own) {
+        return None;
+    }
+    // Who is not root does not see what belongs to systemd.
+    let may_be_managed = holders.is_empty() && !by_root && is_booted_by_systemd();
+    Some(if may_be_managed { Weight::Warning } else { Weight::Fatal })
+}
+
+/// sd_booted(3).
+fn is_booted_by_systemd() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(name: &str) -> Process {
+        Process { number: 4711, name: name.to_owned() }
+    }
+
+    #[test]
+    fn what_systemd_or_a_facteur_holds_is_no_fault() {
+        for (names, weight) in [
+            (&["master"][..], Some(Weight::Fatal)),
+            (&["systemd"], None),
+            (&["facteur", "systemd"], None),
+            (&["facteur"], None),
+        ] {
+            let holders: Vec<Process> = names.iter().map(|name| holder(name)).collect();
+            assert_eq!(weight_of(&holders, "facteur", true), weight, "{names:?}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What `serve` says on stdout when it runs the built-in demo: where the mail lies, and what to type next.
+
+use crate::cli::terminal::escape;
+use crate::config::Config;
+use std::path::Path;
+
+/// `here`: the directory that relative paths begin at; `program`: how this one was called. Everything is said
+/// as the demo's configuration has it, for a first user.
+pub fn words(config: &Config, here: &Path, program: &str) -> String {
+    let at = |path: &Path| here.join(path.strip_prefix("./").unwrap_or(path)).display().to_string();
+    let addresses: Vec<String> = config.listen.smtp.iter().map(ToString::to_string).collect();
+    let (addresses, spool) = (addresses.join(", "), at(&config.spool));
+    let mail = config.domains.iter().map(|domain| {
+        let maildir = domain.maildir.replace("{domain}", &domain.key).replace("{user}", "you");
+        format!(
+            "Mail for you@{} will lie in {}/new; any other user has a directory beside it.\n",
+            domain.key,
+            at(Path::new(&maildir))
+        )
+    });
+    let mail: String = mail.collect();
+    let (here, program) = (here.display(), escape(program));
+    format!(
+        "This is the demo, as no facteur.toml was found. It takes mail at {addresses} and relays nothing.\n\
+         {mail}\
+         The queue, and the story of each message, are in {spool}.\n\
+         \n\
+         What to type next, in another terminal, in {here}:\n  \
+           printf 'Subject: Bonjour\\n\\nThe first one.\\n' | {program} sendmail you@localhost\n  \
+           {program} mail list you@localhost\n  \
+           {program} trace you@localhost\n\
+         Ctrl-C ends it.\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_mail_lies_and_what_to_type_next() {
+        let words = words(&Config::demo(), Path::new("/home/ann"), "./facteur");
+        for part in [
+            "takes mail at 127.0.0.1:2525 and relays nothing",
+            "lie in /home/ann/facteur-data/mail/localhost/you/new;",
+            " in /home/ann/facteur-data/spool.",
+            "in /home/ann:\n  printf 'Subject: Bonjour\\n\\nThe first one.\\n' | ./facteur sendmail you@localhost\n",
+            "\n  ./facteur mail list you@localhost\n",
+        ] {
+            assert!(words.contains(part), "no {part:?} in {words}");
+        }
+    }
+}
