@@ -136,7 +136,7 @@ impl Server {
         let metrics = Arc::new(metrics);
         let turned_away = Repeats::default();
         let entrance =
-            Entrance { disk, current, registry, pool, hints, descriptors, metrics, turned_away };
+            Entrance { current, registry, pool, hints, descriptors, metrics, turned_away };
         let (entrance, calls) = (Arc::new(entrance), calls.0);
         let mut server =
             Server { entrance, listeners: Vec::new(), threads: Vec::new(), calls, _lock: lock };
@@ -339,7 +339,13 @@ impl Entrance {
             true => {
                 tell(&connected);
                 let command = b"(connect)";
-                tell(&Event::Rejected { session, client: visitor.client, user: None, command, reply: &reply });
+                tell(&Event::Rejected {
+                    session,
+                    client: visitor.client,
+                    user: None,
+                    command,
+                    reply: &reply,
+                });
                 let mut talk = Talk::new();
                 talk.about = About { session: session.to_owned(), ..About::default() };
                 talk.note(Turn::Said, &reply.to_string());

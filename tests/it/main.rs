@@ -36,6 +36,7 @@ mod liberal;
 mod limits;
 mod logs;
 mod maildirs;
+mod manual;
 mod metrics;
 mod nameservers;
 mod next_hop;

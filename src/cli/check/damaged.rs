@@ -11,16 +11,14 @@ pub fn told(spool: &Path) -> Option<String> {
     let first = names.iter().min()?.display();
     let dir = dir.display();
     Some(match names.len() {
-        1 => format!("warning: {dir} has mail that was put aside, {first}: nobody gets it"),
+        1 => format!("{dir} has mail that was put aside, {first}: nobody gets it"),
         DAMAGED_COUNTED => {
             format!(
-                "warning: {dir} has {DAMAGED_COUNTED} files or more that were put aside: nobody gets them"
+                "{dir} has {DAMAGED_COUNTED} files or more that were put aside: nobody gets them"
             )
         }
         count => {
-            format!(
-                "warning: {dir} has {count} files that were put aside, {first} first: nobody gets them"
-            )
+            format!("{dir} has {count} files that were put aside, {first} first: nobody gets them")
         }
     })
 }

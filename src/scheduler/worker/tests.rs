@@ -188,7 +188,8 @@ fn an_alias_of_its_own_name_is_not_sent_on_for_ever() {
 #[test]
 fn a_message_that_is_not_what_was_taken_is_put_aside() {
     let later = due::later(Timestamp::now(), Duration::from_secs(60));
-    let hold = || Order::Hold { until: later, because: "it was down".to_owned() };
+    let tried = Timestamp::now();
+    let hold = || Order::Hold { until: later, because: "it was down".to_owned(), tried };
     let days = |days: u64| Duration::from_secs(days * 86_400);
     for (to, order, age) in [
         ("ann@mx.test", Order::Attempt, days(0)),
