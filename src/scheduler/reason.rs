@@ -58,7 +58,7 @@ pub fn why(
     let relay = &site.config.relay;
     let open = waiting.open();
     let expires = open.map(|index| expires(&waiting.entry, &waiting.progress[index], relay, now));
-    let expires = expires.min().unwrap_or(now);
+    let expires = expires.min().unwrap_or_else(|| due::later(waiting.entry.queued, relay.expire));
     let mut parts = parts(site, waiting);
     // What is due first decides when anything happens to it.
     parts.sort_by_key(|part| part.due);

@@ -99,6 +99,7 @@ fn told(
         status,
         host: reply.map(|_| "mx.far.test"),
         diagnostic: reply,
+        place: "",
         words,
         last_attempt: Some(moment("2026-11-23T13:05:00Z")),
         will_retry_until: None,

@@ -87,12 +87,18 @@ fn alert_words(alert: Alert) -> String {
 
 fn incompatible(what: &PeerIncompatible, hello: &[u8]) -> String {
     use PeerIncompatible as Not;
+    // Before rustls looks at an old version it misses what such a one does not have.
+    if let Some(offered) = old_version(hello) {
+        return format!("the other side offers {offered} at most, {LEAST}");
+    }
     let words = match what {
         Not::Tls12NotOffered
         | Not::Tls12NotOfferedOrEnabled
         | Not::SupportedVersionsExtensionRequired
         | Not::ServerDoesNotSupportTls12Or13
-        | Not::ServerTlsVersionIsDisabledByOurConfig => return version(hello),
+        | Not::ServerTlsVersionIsDisabledByOurConfig => {
+            return format!("the other side offers no version that is spoken here, {LEAST}");
+        }
         Not::NoCipherSuitesInCommon => "no cipher in common",
         Not::NoKxGroupsInCommon
         | Not::NamedGroupsExtensionRequired
@@ -108,20 +114,20 @@ fn incompatible(what: &PeerIncompatible, hello: &[u8]) -> String {
     words.to_owned()
 }
 
-/// The record's header of 5 octets, that of the message of 4, then the version that TLS 1.2 and older offer
-/// at most, or chose (RFC 5246 §7.4.1.2).
-fn version(hello: &[u8]) -> String {
-    let least = "TLS 1.2 is the least here";
-    let offered = match hello {
+const LEAST: &str = "TLS 1.2 is the least here";
+
+/// What a first message offers at most, or chose, where that is older than TLS 1.2: behind the record's header
+/// of 5 octets and that of the message of 4 (RFC 5246 §7.4.1.2).
+fn old_version(hello: &[u8]) -> Option<&'static str> {
+    match hello {
         [22, _, _, _, _, 1 | 2, _, _, _, 3, minor] => match minor {
-            0 => "SSL 3.0",
-            1 => "TLS 1.0",
-            2 => "TLS 1.1",
-            _ => return format!("the other side offers no version that is spoken here, {least}"),
+            0 => Some("SSL 3.0"),
+            1 => Some("TLS 1.0"),
+            2 => Some("TLS 1.1"),
+            _ => None,
         },
-        _ => return format!("the other side offers no version that is spoken here, {least}"),
-    };
-    format!("the other side offers {offered} at most, {least}")
+        _ => None,
+    }
 }
 
 /// What is wrong with a certificate.
@@ -234,6 +240,11 @@ mod tests {
                 not(PeerIncompatible::Tls12NotOffered),
                 &new,
                 format!("the other side offers no version that is spoken here, {least}"),
+            ),
+            (
+                not(PeerIncompatible::SignatureAlgorithmsExtensionRequired),
+                &old,
+                format!("the other side offers TLS 1.0 at most, {least}"),
             ),
             (not(PeerIncompatible::NoCipherSuitesInCommon), &new, "no cipher in common".to_owned()),
             (

@@ -266,7 +266,8 @@ impl World {
             reports: Default::default(),
         };
         let (site, ourselves) = (self.site.clone(), SITE.1.clone());
-        let setting = Setting { site, resolver: Arc::new(NoNames), ourselves };
+        let (resolver, broken_tls) = (Arc::new(NoNames), Arc::default());
+        let setting = Setting { site, resolver, ourselves, broken_tls };
         Turns::new(Arc::new(office), Arc::new(setting), self.hosts.dial())
     }
 

@@ -44,9 +44,9 @@ fn each_recipient_has_a_fate_of_its_own() {
     let fate = |recipient, what, words: &str| (recipient, what, words.to_owned());
     let expected = [
         fate(0, What::Relayed, "250 2.0.0 taken"),
-        fate(1, What::Deferred, "450-4.2.0 later\n450 4.2.0 please"),
-        fate(2, What::Failed, "550 5.1.1 no c"),
-        fate(3, What::Failed, "550-5.1.1 no\n550 5.1.1 d"),
+        fate(1, What::Deferred, "450-4.2.0 later\n450 4.2.0 please\n(RCPT)"),
+        fate(2, What::Failed, "550 5.1.1 no c\n(RCPT)"),
+        fate(3, What::Failed, "550-5.1.1 no\n550 5.1.1 d\n(RCPT)"),
     ];
     assert_eq!(fates, expected);
     assert_eq!(net.hosts[0].count("MAIL"), 1);

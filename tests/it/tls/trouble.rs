@@ -197,7 +197,7 @@ fn a_cut_connection_is_told_from_one_that_ends() {
     let changed = [&[0x17, 3, 3, 0, 20][..], &[7; 20]].concat();
     let giant = [&[0x17, 3, 3, 0xff, 0xff][..], &[7; 4096]].concat();
     for (octets, reason) in [
-        (changed, "cannot decrypt peer's message"),
+        (changed, "what came cannot be decrypted"),
         (b"NOOP\r\nNOOP\r\n".to_vec(), "what came is no TLS"),
         (giant, "what came is broken TLS"),
     ] {
