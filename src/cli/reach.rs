@@ -7,7 +7,7 @@ use crate::config::{Config, DomainConfig};
 use crate::privileges;
 use crate::sandbox::{Sandbox, maildir_root};
 use crate::site::Site;
-use crate::store::disk::RealDisk;
+use crate::store::disk::{Disk, RealDisk};
 use crate::store::maildir::{make_with_parents, sync_with_parents};
 use crate::store::rehearsal::Rehearsal;
 use crate::store::table::{self, BadLine};
@@ -62,15 +62,24 @@ pub fn read(config: &Config, user: Option<&User>) -> Result<(Site, Vec<BadLine>)
     })
 }
 
-/// Directories above Maildirs that are missing and that this user could not make; words for each, with their
+/// Directories above Maildirs that are none, or are missing and that this user could not make; words for each, with their
 /// place. Where they are there, those of all users may be there already, and need nothing new above them.
 pub fn roots_out_of_reach(config: &Config) -> Vec<String> {
     let roots = config.domains.iter().map(|domain| {
         let place = config.place(&format!("{}.maildir", domain.key));
         (place, maildir_root(&domain.maildir))
     });
-    let blocked = roots.filter(|(_, root)| is_missing(root)).filter_map(|(place, root)| {
+    let blocked = roots.filter_map(|(place, root)| {
         let disk = Rehearsal::new();
+        if disk.stat(&root).is_ok_and(|found| found.is_file) {
+            return Some(format!(
+                "{place}: no Maildir can be made there: {} is a file",
+                root.display()
+            ));
+        }
+        if !is_missing(&root) {
+            return None;
+        }
         let made = make_with_parents(&disk, &root);
         // A link that leads nowhere has the name, and is no directory.
         let made = made.and_then(|()| sync_with_parents(&disk, &root, 0));

@@ -11,11 +11,11 @@ pub fn words(config: &Config, here: &Path, program: &str) -> String {
     let addresses: Vec<String> = config.listen.smtp.iter().map(ToString::to_string).collect();
     let (addresses, spool) = (addresses.join(", "), at(&config.spool));
     let mail = config.domains.iter().map(|domain| {
-        let maildir = domain.maildir.replace("{domain}", &domain.key).replace("{user}", "you");
+        let name = domain.name.as_str();
+        let maildir = domain.maildir.replace("{domain}", name).replace("{user}", "you");
+        let maildir = at(Path::new(&maildir));
         format!(
-            "Mail for you@{} will lie in {}/new; any other user has a directory beside it.\n",
-            domain.key,
-            at(Path::new(&maildir))
+            "Mail for you@{name} will lie in {maildir}/new; any other user has a directory beside it.\n"
         )
     });
     let mail: String = mail.collect();

@@ -191,6 +191,7 @@ fn check_names_the_mailboxes_of_a_full_disk_and_a_spool_that_is_read_only() {
     let place = Place::new();
     let Some(small) = Small::mount(&place.at("small"), 1) else { return };
     let listed = config("").replace("any_user = true", "users = \"users\"");
+    fs::create_dir(place.at("small/mail")).unwrap();
     place.write("users", "ann:{PLAIN}x:::::\n");
     place.write("facteur.toml", listed.replace("\"mail/", "\"small/mail/"));
     assert_eq!(run(&place, &["check"]).0, 0);
