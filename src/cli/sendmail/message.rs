@@ -100,7 +100,7 @@ impl Reading {
     fn look(&mut self, is_whole: bool) -> Result<(), Refusal> {
         let Some(mut head) = self.head.take() else { return Ok(()) };
         let read = Header::read(&head, is_whole).map(|found| found.map(|found| found.body_at()));
-        match read.map_err(|error| Refusal::new(Status::Data, error.to_string()))? {
+        match read? {
             Some(end) => {
                 let rest = head.split_off(end);
                 self.header = head;
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(read_by(b"\nxx\n", 9, 6).map(|found| found.1), Ok(3));
         assert_eq!(read_by(b"\nxx\n", 9, 5), Err(69));
         let long = format!("X: {}\n\n", "y".repeat(SUBMITTED_HEADER_MAX));
-        assert_eq!(read_by(long.as_bytes(), 4096, 1 << 30), Err(65));
+        assert_eq!(read_by(long.as_bytes(), 4096, 1 << 30), Err(69));
         let many = format!("X: y\n\n{}", "line\n".repeat(100_000));
         assert_eq!(read_by(many.as_bytes(), 4096, 1 << 30), Ok(("X: y\n\n".into(), 500_000)));
     }

@@ -1,9 +1,9 @@
 //! Exit statuses of sendmail(1): those of sysexits(3), which cron, mail programs and scripts tell apart.
 
 use crate::cli::Failure;
+use crate::mail::repair::HeaderTooLong;
 use crate::smtp::reply::Reply;
 use crate::store::disk::StoreError;
-use std::io::ErrorKind;
 
 /// Why nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,6 @@ pub enum Status {
     NoUser = 67,
     Unavailable = 69,
     System = 71,
-    CannotCreate = 73,
     Io = 74,
     /// To be tried again; the only one after which programs do so by themselves.
     Later = 75,
@@ -54,14 +53,14 @@ pub fn of_reply(reply: &Reply) -> Status {
 /// no mail of a program that tries again.
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Refusal {
-        let status = match error.source.kind() {
-            // Something else has that name.
-            ErrorKind::NotADirectory | ErrorKind::AlreadyExists | ErrorKind::IsADirectory => {
-                Status::CannotCreate
-            }
-            _ => Status::Later,
-        };
-        Refusal::new(status, error.to_string())
+        Refusal::new(Status::Later, error.to_string())
+    }
+}
+
+/// As every limit, by whichever way the message comes.
+impl From<HeaderTooLong> for Refusal {
+    fn from(long: HeaderTooLong) -> Refusal {
+        Refusal::new(Status::Unavailable, long.to_string())
     }
 }
 
