@@ -110,6 +110,19 @@ pub enum Event<'a> {
         size: u64,
         recipients: usize,
     },
+    /// A program of this machine called sendmail, and nothing was sent.
+    Unsent {
+        session: &'a str,
+        uid: u32,
+        user: &'a str,
+        from: &'a str,
+        /// The first of those who were refused, else of those asked for; empty where none was known.
+        to: &'a str,
+        recipients: usize,
+        /// What the program ended with (sysexits(3)).
+        status: u8,
+        reason: &'a str,
+    },
     /// One copy lies in `new/`.
     Delivered {
         id: &'a str,
@@ -285,6 +298,7 @@ impl Event<'_> {
             | Event::Disconnected { .. }
             | Event::Accepted { .. }
             | Event::Submitted { .. }
+            | Event::Unsent { .. }
             | Event::Delivered { .. }
             | Event::Relayed { .. }
             | Event::Deferred { .. }
@@ -363,6 +377,19 @@ impl Event<'_> {
                 .add("from", from)
                 .add("size", size)
                 .add("recipients", recipients),
+            // As what a session refuses.
+            Event::Unsent { session, uid, user, from, to, recipients, status, reason } => {
+                Line::new("rejected")
+                    .add("session", session)
+                    .add("client", "local")
+                    .add("uid", uid)
+                    .add("user", user)
+                    .add("from", from)
+                    .add("to", to)
+                    .add("recipients", recipients)
+                    .add("status", status)
+                    .add("reason", reason)
+            }
             Event::Delivered { id, to, maildir } => {
                 Line::new("delivered").add("id", id).add("to", to).path("maildir", maildir)
             }

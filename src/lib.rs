@@ -45,7 +45,8 @@
 //!
 //! What programs of this machine send comes by `facteur sendmail`, which needs no server: root and the
 //! server's user write queue files, all others files in a directory that only the server can list, and
-//! from there the [`pickup`] takes them, believing nothing but whose they are.
+//! from there the [`pickup`] takes them, believing nothing but whose they are. A call that sends nothing
+//! leaves a record there, which the pickup tells to log and story; else the system's log is told.
 //!
 //! Before all that, the start drops what it does not need: sockets are bound as root or handed over
 //! ([`net::handed`]), then root is given up ([`privileges`]), every file is read as the user who will

@@ -251,6 +251,25 @@ pub const DROPS_KNOWN: usize = 16 * DROPS_OF_USER;
 /// Memory for the copies of small messages that were dropped, in octets.
 pub const DROPS_MEMORY: usize = DROPS_AT_ONCE * MEMORY_BODY_MAX;
 
+/// Longest record of a call of sendmail that sent nothing, in octets.
+pub const UNSENT_MAX: usize = 8 * 1024;
+
+/// What of a reason is kept in such a record, in octets, escaped.
+pub const UNSENT_REASON_MAX: usize = 1024;
+const _: () = assert!(3 * UNSENT_REASON_MAX < UNSENT_MAX);
+
+/// Such calls of one user that are told one by one in [`UNSENT_TIME`]; of more only how many they were.
+pub const UNSENT_OF_USER: u32 = 100;
+
+/// The same of all users together: somebody may have many numbers.
+pub const UNSENT_OF_ALL: u32 = 10 * UNSENT_OF_USER;
+
+/// How long those are counted.
+pub const UNSENT_TIME: Duration = Duration::from_secs(60);
+
+/// Longest line for the system's log, in octets (RFC 3164 §4.1).
+pub const SYSLOG_MAX: usize = 1024;
+
 /// How often the server looks for dropped files that were never finished.
 pub const DROP_SWEEP: Duration = Duration::from_secs(10 * 60);
 

@@ -14,6 +14,7 @@ mod backlog;
 mod header;
 #[cfg(test)]
 mod tests;
+mod unsent;
 
 pub use author::{Author, domain_of, home_of};
 
@@ -37,6 +38,7 @@ use crate::store::disk::{Disk, DiskFile, Doing, StoreError};
 use crate::store::drop::{Dropped, Drops, NotTaken, not_had};
 use crate::store::entry::{Addressee, Entry};
 use crate::store::queue::Queue;
+use crate::store::unsent::is_name;
 use backlog::Backlog;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender as Channel};
 use jiff::{Timestamp, ZonedDateTime};
@@ -46,6 +48,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use unsent::Told;
 
 /// Where the mail for some recipients goes.
 #[derive(Default)]
@@ -138,6 +141,8 @@ pub struct Pickup {
     budget: Arc<Budget>,
     /// The last trouble that the log was told of.
     told: Option<String>,
+    /// Calls that sent nothing.
+    unsent: Told,
     /// In the queue already, and not yet gone from where they were dropped for good; nobody is told of them
     /// before that. None: they were there before us, and are known.
     held: HashMap<OsString, Option<Entry>>,
@@ -151,9 +156,9 @@ impl Pickup {
         hints: Hints,
         site: impl Fn() -> Arc<Site> + Send + 'static,
     ) -> Pickup {
-        let (seen, swept, backlog, told, held) = Default::default();
+        let (seen, swept, backlog, told, unsent, held) = Default::default();
         let (site, budget) = (Box::new(site), Budget::new(DROPS_MEMORY));
-        Pickup { disk, queue, drops, hints, site, seen, swept, backlog, budget, told, held }
+        Pickup { disk, queue, drops, hints, site, seen, swept, backlog, budget, told, unsent, held }
     }
 
     /// Works until it is told to stop.
@@ -177,6 +182,7 @@ impl Pickup {
 
     /// Takes in some; gives how long nothing more has to be done.
     fn look(&mut self) -> Result<Duration, StoreError> {
+        self.tell_left_out(Instant::now());
         // What is held up holds up no other.
         let held = if self.held.is_empty() { Ok(()) } else { self.release() };
         let wait = self.look_for_more()?;
@@ -218,13 +224,17 @@ impl Pickup {
                 break;
             }
             let Some(name) = self.backlog.next() else { break };
-            let judged = match self.judge(&site, &name) {
+            let judged = match is_name(&name) {
+                true => self.hear(&site, &name, now).map(|()| None),
+                false => self.judge(&site, &name).inspect(|letter| {
+                    if letter.is_none() {
+                        self.held.insert(name.clone(), None);
+                    }
+                }),
+            };
+            let judged = match judged {
                 Err(NotTaken::Refused(why)) => {
                     self.put_aside(&name, &why).map_err(NotTaken::Disk).map(|()| None)
-                }
-                Ok(None) => {
-                    self.held.insert(name.clone(), None);
-                    Ok(None)
                 }
                 judged => judged,
             };

@@ -11,14 +11,16 @@ mod message;
 mod options;
 mod smtp;
 mod status;
+mod unsent;
 
 use super::terminal::escape;
 use super::{Request, complain, print, queue, route};
-use crate::limits::AUTHORS_MAX;
+use crate::config::Config;
+use crate::limits::{AUTHORS_MAX, QUOTED_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
 use crate::mail::envelope::{BodyType, Sender};
 use crate::mail::header::Summary;
-use crate::mail::repair::{Flaw, Header};
+use crate::mail::repair::{Flaw, Header, HeaderTooLong};
 use crate::mail::trace::Submitted;
 use crate::pickup::{Author, Resolved, domain_of, home_of, resolve};
 use crate::policy;
@@ -27,7 +29,7 @@ use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::entry::{Addressee, Entry};
 use crate::store::queue::Queue;
-use caller::{Caller, choose, drop_setuid};
+use caller::{Caller, choose, drop_setuid, load};
 use jiff::{Timestamp, ZonedDateTime};
 use lines::Lines;
 use message::Message;
@@ -39,6 +41,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use unsent::Call;
 
 const HELP: &str = "\
 usage: facteur [-c FILE] sendmail [OPTION...] [RECIPIENT...]
@@ -70,7 +73,7 @@ takes it in. Their sender is the login name at the first domain where it is a us
 hostname; any address that is not the login's own is replaced by that. What this user may not look up is judged by the server, which then returns it.
 
 exit status: 0 done, 64 usage, 65 bad message or address in it, 67 unknown user, 69 refused, 71 no such
-caller, 73 cannot create, 74 cannot read the input, 75 try later, 77 not allowed, 78 configuration
+caller, 74 cannot read the input, 75 try later, 77 not allowed, 78 configuration
 ";
 
 /// By which name it was started.
@@ -101,27 +104,35 @@ pub fn run(name: Name, config: Option<PathBuf>, arguments: Vec<OsString>) -> Exi
         Name::Mailq => Mode::List,
         Name::Newaliases => Mode::Aliases,
     };
-    let done = drop_setuid().and_then(|()| options::parse(arguments, mode));
-    match done.and_then(|options| act(config, &options)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Refusal { status, text }) => {
-            if !text.is_empty() {
-                let _ = writeln!(io::stderr(), "sendmail: {}", escape(&text));
-            }
-            ExitCode::from(status as u8)
-        }
+    let (mut options, mut call) = (Options { mode, ..Options::default() }, Call::new());
+    let done = drop_setuid().and_then(|()| {
+        let parsed = options::parse(arguments, &mut options);
+        let config = choose(options.config.clone().or(config));
+        let known = |call| load(config.as_deref()).map(|config| know(call, &options, config));
+        parsed.inspect_err(|_| drop(known(&mut call)))?;
+        act(config, &options, &mut call)
+    });
+    let Err(refusal) = done else { return ExitCode::SUCCESS };
+    let id = match options.mode {
+        Mode::Send | Mode::Smtp => call.tell(&refusal),
+        _ => None,
+    };
+    let Refusal { status, text } = refusal;
+    if !text.is_empty() {
+        let id = id.map(|id| format!(" [{id}]")).unwrap_or_default();
+        let _ = writeln!(io::stderr(), "sendmail: {}{id}", escape(&text));
     }
+    ExitCode::from(status as u8)
 }
 
-fn act(config: Option<PathBuf>, options: &Options) -> Result<(), Refusal> {
-    let config = choose(options.config.clone().or(config));
+fn act(config: Option<PathBuf>, options: &Options, call: &mut Call) -> Result<(), Refusal> {
     let request = Request { config: config.clone(), ..Request::default() };
     match &options.mode {
         Mode::Help => Ok(print(HELP)?),
         Mode::Version => Ok(print(&format!("facteur {}\n", env!("CARGO_PKG_VERSION")))?),
         Mode::Nothing => Ok(()),
-        Mode::Send => send(&Caller::find(config.as_deref())?, options),
-        Mode::Smtp => smtp::run(&Caller::find(config.as_deref())?),
+        Mode::Send => send(&caller(config.as_deref(), options, call)?, options, call),
+        Mode::Smtp => smtp::run(&caller(config.as_deref(), options, call)?),
         Mode::Aliases => check_aliases(&request),
         Mode::Verify => verify(&request, &options.recipients),
         Mode::List => owned(&request).and_then(|_| Ok(queue::mailq(&request)?)),
@@ -138,8 +149,25 @@ fn act(config: Option<PathBuf>, options: &Options) -> Result<(), Refusal> {
     }
 }
 
+/// Who calls; where anything fails from here on, the server of this configuration is told.
+fn caller(config: Option<&Path>, options: &Options, call: &mut Call) -> Result<Caller, Refusal> {
+    let config = load(config)?;
+    know(call, options, config.clone());
+    Caller::find(config)
+}
+
+/// Notes what the arguments say, however many recipients that are and whatever is wrong with the rest.
+fn know(call: &mut Call, options: &Options, config: Config) {
+    let words = options.recipients.iter();
+    let read = |word: &String| addresses(word, home_of(&config), usize::MAX).unwrap_or_default();
+    call.to = words.flat_map(read).collect();
+    let sender = options.sender.as_deref().and_then(|word| Mailbox::parse(word).ok());
+    call.from = sender.map(ReversePath::Mailbox);
+    call.config = Some(config);
+}
+
 /// One message, to all or to nobody.
-fn send(caller: &Caller, options: &Options) -> Result<(), Refusal> {
+fn send(caller: &Caller, options: &Options, call: &mut Call) -> Result<(), Refusal> {
     let (config, home) = (&caller.config, home_of(&caller.config).clone());
     let mut to = Vec::new();
     for word in &options.recipients {
@@ -152,22 +180,22 @@ fn send(caller: &Caller, options: &Options) -> Result<(), Refusal> {
     let own = caller.author.address(&site, &*caller.disk);
     let own = own.map_err(|why| Refusal::new(Status::System, why))?;
     let from = sender(options, &own, &site, caller)?;
+    call.from = Some(from.clone());
     let lines = Lines::new(!options.ignores_dots);
     let (spill, most) = (caller.scratch(), config.limit.message_size);
     let Message { head, body, summary, is_eight_bit } =
         message::read(&mut io::stdin().lock(), lines, &caller.disk, &spill, most)?;
-    let bad_data = |why: String| Refusal::new(Status::Data, why);
     // It was read whole before, so there is one.
-    let header = Header::read(&head, true).map_err(|error| bad_data(error.to_string()))?;
-    let header = header.ok_or_else(|| bad_data("the header has no end".to_owned()))?;
+    let header = Header::read(&head, true)?.ok_or(HeaderTooLong)?;
     if options.by_header {
         let found = header.recipients(&home, config.limit.recipients);
+        call.to.extend(header.recipients(&home, usize::MAX).unwrap_or_default());
         to.extend(
             found.map_err(|bad| Refusal::new(of_flaw(bad.flaw, Status::Data), bad.to_string()))?,
         );
     }
     let asked = asked(options, to, config.limit.recipients)?;
-    let to = resolved(caller, &site, asked, (&from, &summary))?;
+    let to = resolved(caller, &site, asked, (&from, &summary), call)?;
     let entry = entry(options, from, to, is_eight_bit);
     if entry.is_too_long() {
         return Err(Refusal::new(Status::Unavailable, "too many recipients"));
@@ -254,6 +282,7 @@ fn resolved(
     site: &Site,
     asked: Vec<Addressee>,
     about: (&ReversePath, &Summary),
+    call: &mut Call,
 ) -> Result<Vec<Addressee>, Refusal> {
     let Resolved { to, here, mut refused } = resolve(site, &*caller.disk, "", asked.clone(), about);
     if caller.drops() {
@@ -265,6 +294,7 @@ fn resolved(
         for (_, reply) in &refused {
             let _ = writeln!(io::stderr(), "sendmail: {}", escape(&reply.to_string()));
         }
+        call.refused = refused.into_iter().map(|(to, reply)| (to.mailbox, reply)).collect();
         return Err(Refusal::new(status, "nothing was sent"));
     }
     let fits = policy::message(site, about.1, here.iter());
@@ -276,7 +306,12 @@ fn resolved(
 /// it so.
 fn addresses(word: &str, home: &Domain, most: usize) -> Result<Vec<Mailbox>, Refusal> {
     let field = format!("To: {}\n\n", word.replace(['\r', '\n'], " "));
-    let bad = |status: Status, why: String| Refusal::new(status, format!("{word}: {why}"));
+    // A list of a thousand would hide what is wrong.
+    let shown = match word.len() > QUOTED_MAX {
+        true => format!("{}...", &word[..word.floor_char_boundary(QUOTED_MAX)]),
+        false => word.to_owned(),
+    };
+    let bad = |status: Status, why: String| Refusal::new(status, format!("{shown}: {why}"));
     let header = Header::read(field.as_bytes(), true);
     let header = header.map_err(|error| bad(Status::Unavailable, error.to_string()))?;
     let found = header.map(|header| header.recipients(home, most)).transpose();

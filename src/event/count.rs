@@ -161,6 +161,7 @@ pub fn count(event: &Event<'_>) {
         | Event::Secured { .. }
         | Event::Authenticated { .. }
         | Event::Rejected { .. }
+        | Event::Unsent { .. }
         | Event::Disconnected { .. }
         | Event::Noticed { .. }
         | Event::Removed { .. }

@@ -36,6 +36,7 @@ pub(super) fn is_kept(event: &Event<'_>) -> bool {
     let is_fate = matches!(
         event,
         Event::Rejected { .. }
+            | Event::Unsent { .. }
             | Event::Delivered { .. }
             | Event::Relayed { .. }
             | Event::Deferred { .. }

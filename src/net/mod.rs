@@ -13,4 +13,5 @@ pub mod registry;
 pub mod socket;
 pub mod stdio;
 pub mod stream;
+pub mod syslog;
 pub mod tls;

@@ -7,12 +7,16 @@
 //!
 //! Nothing in such a file is believed but by what its owner may say: [`crate::pickup`] judges that. What
 //! is no regular file with one name is refused here: a hard link could bring in another's file.
+//!
+//! Beside messages there are short records of calls that sent nothing ([`super::unsent`]), under names of
+//! another kind; they come and go in the same way.
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::entry::Entry;
 use super::queue::{self, Queue, QueueError};
+use super::unsent::Unsent;
 use crate::id::is_secret;
-use crate::limits::{DROP_AGE, DROPS_AT_ONCE, QUEUE_HEADER_MAX};
+use crate::limits::{DROP_AGE, DROPS_AT_ONCE, QUEUE_HEADER_MAX, UNSENT_MAX};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -40,6 +44,16 @@ pub struct Dropped {
     pub entry: Entry,
     pub file: Box<dyn DiskFile>,
     pub path: PathBuf,
+}
+
+/// A file of which only name, kind and size were looked at.
+struct Opened<'a> {
+    /// Its name.
+    id: &'a str,
+    path: PathBuf,
+    file: Box<dyn DiskFile>,
+    uid: u32,
+    size: u64,
 }
 
 /// Why a dropped file cannot be had.
@@ -84,13 +98,30 @@ impl Drops {
         entry: &Entry,
         write: impl FnOnce(&dyn DiskFile, &Path) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        self.publish(&entry.id, |file, draft| {
+            let header = entry.checked_header().doing("write", draft)?;
+            file.append(header.as_bytes()).doing("write", draft)?;
+            write(file, draft)
+        })
+    }
+
+    /// Leaves the record of a call that sent nothing, under a name of [`super::unsent::name`].
+    pub fn put_unsent(&self, name: &str, unsent: &Unsent) -> Result<(), StoreError> {
+        let text = unsent.text();
+        self.publish(name, |file, draft| file.append(text.as_bytes()).doing("write", draft))
+    }
+
+    /// Makes a file that is seen when it is whole and durable, or not at all.
+    fn publish(
+        &self,
+        name: &str,
+        write: impl FnOnce(&dyn DiskFile, &Path) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let dir = self.dir();
         // Not whole under this name, so nobody looks at it.
-        let (draft, path) = (dir.join(format!(".{}", entry.id)), dir.join(&entry.id));
+        let (draft, path) = (dir.join(format!(".{name}")), dir.join(name));
         let file = self.disk.create(&draft).doing("create", &draft)?;
         let put = || {
-            let header = entry.checked_header().doing("write", &draft)?;
-            file.append(header.as_bytes()).doing("write", &draft)?;
             write(&*file, &draft)?;
             file.share().doing("let the server read", &draft)?;
             file.sync().doing("sync", &draft)?;
@@ -129,6 +160,41 @@ impl Drops {
 
     /// Opens one and reads its header. `most`: octets that a message may have.
     pub fn open(&self, name: &OsStr, most: u64) -> Result<Dropped, NotTaken> {
+        let most = most.saturating_add(QUEUE_HEADER_MAX as u64);
+        let Opened { id, path, file, uid, size } =
+            self.opened(name, (most, "limit.message_size"))?;
+        let (message, _) = queue::parse(&*file, id, &path).map_err(|error| match error {
+            QueueError::Disk(error) => not_had(error.source, error.step, &path),
+            other => NotTaken::Refused(other.to_string()),
+        })?;
+        let entry = message.entry;
+        match entry.message_at + entry.size == size {
+            true => Ok(Dropped { uid, entry, file, path }),
+            false => Err(NotTaken::Refused("something stands behind its message".to_owned())),
+        }
+    }
+
+    /// Reads the record of a call that sent nothing; whose it is comes first.
+    pub fn open_unsent(&self, name: &OsStr) -> Result<(u32, Unsent), NotTaken> {
+        let most = (UNSENT_MAX as u64, "such a record may be");
+        let Opened { path, file, uid, size, .. } = self.opened(name, most)?;
+        let (mut octets, mut at) = (vec![0; size as usize], 0);
+        while at < octets.len() {
+            let read = file.read_at(&mut octets[at..], at as u64);
+            match read.map_err(|error| not_had(error, "read", &path))? {
+                // Its owner has cut it meanwhile.
+                0 => octets.truncate(at),
+                read => at += read,
+            }
+        }
+        let text = String::from_utf8(octets).ok();
+        let unsent = text.ok_or_else(|| "it is no text".to_owned());
+        let unsent = unsent.and_then(|text| Unsent::parse(&text)).map_err(NotTaken::Refused)?;
+        Ok((uid, unsent))
+    }
+
+    /// A regular file of one name, as sendmail gives them; of at most so many octets, by what says so.
+    fn opened<'a>(&self, name: &'a OsStr, (most, by): (u64, &str)) -> Result<Opened<'a>, NotTaken> {
         let refused = |why: &str| Err(NotTaken::Refused(why.to_owned()));
         let Some(id) = name.to_str().filter(|name| is_secret(name)) else {
             return refused("its name is none that sendmail gives");
@@ -145,18 +211,10 @@ impl Drops {
         if !found.is_file || found.links != 1 {
             return refused("it is no regular file of one name");
         }
-        if found.size > most.saturating_add(QUEUE_HEADER_MAX as u64) {
-            return refused("it is larger than limit.message_size");
+        if found.size > most {
+            return refused(&format!("it is larger than {by}"));
         }
-        let (message, _) = queue::parse(&*file, id, &path).map_err(|error| match error {
-            QueueError::Disk(error) => not_had(error.source, error.step, &path),
-            other => NotTaken::Refused(other.to_string()),
-        })?;
-        let entry = message.entry;
-        match entry.message_at + entry.size == found.size {
-            true => Ok(Dropped { uid: found.uid, entry, file, path }),
-            false => refused("something stands behind its message"),
-        }
+        Ok(Opened { id, path, file, uid: found.uid, size: found.size })
     }
 
     /// It was taken in; durable after [`Drops::sync`].

@@ -16,6 +16,7 @@ pub mod rehearsal;
 pub mod secret;
 pub mod sum;
 pub mod table;
+pub mod unsent;
 pub mod users;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

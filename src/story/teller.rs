@@ -13,8 +13,8 @@ use std::fmt::Write as _;
 const NAMED: usize = 5;
 
 /// Keys whose values are numbers.
-const NUMBERS: [&str; 7] =
-    ["octets", "size", "recipients", "transaction", "turns", "uid", "records"];
+const NUMBERS: [&str; 8] =
+    ["octets", "size", "recipients", "transaction", "turns", "uid", "records", "status"];
 
 /// Tells one story to people.
 pub struct Teller<'a> {

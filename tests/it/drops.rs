@@ -11,6 +11,7 @@ use nix::unistd::{User, geteuid, mkfifo};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -375,6 +376,131 @@ fn where_nothing_can_be_dropped() {
     chown(&file, Some(user("bin").uid.as_raw()), None).unwrap();
     let (status, said) = yard.sendmail(&["ann"], MESSAGE);
     assert!(status == 78 && said.contains("/etc/facteur/facteur.toml"), "{said}");
+}
+
+/// `facteur trace` finds a call that sent nothing by what it said on stderr, and by an address.
+fn traced(yard: &Yard, said: &str, address: &str) -> String {
+    let id = said.trim_end().rsplit_once('[').unwrap().1.trim_end_matches(']');
+    let (status, by_id, err) = crate::commands::run(&yard.place, &["trace", id]);
+    assert_eq!((status, err.as_str()), (0, ""), "{by_id}");
+    let (status, by_address, err) = crate::commands::run(&yard.place, &["trace", address]);
+    assert_eq!((status, err.as_str()), (0, ""), "{by_address}");
+    assert!(by_address.contains(id), "{by_address}");
+    by_id
+}
+
+#[test]
+fn what_was_not_sent_is_told_by_the_server() {
+    let Some(yard) = Yard::new("[limit]\nrecipients = 100") else { return };
+    let config = yard.config.replace("any_user = true", "users = \"users\"");
+    yard.place.write("users", "ann:{PLAIN}x\n");
+    let yard = Yard { config, ..yard };
+    yard.place.write("facteur.toml", &yard.config);
+    let yard = yard.made();
+    let uid = user(SENDER).uid;
+    // While no server runs, too; an address of another's as a sender is not believed.
+    let (status, unknown) = yard.sendmail(&["-f", "ann@mx.test", "ann", "zoe", "yan"], MESSAGE);
+    assert_eq!(status, 67, "{unknown}");
+    assert_eq!(files(&yard.drop()).len(), 1, "one record a call");
+    let server = yard.serve();
+    let line = server.wait_for(&["rejected ", "client=local "]);
+    for part in [
+        format!(" uid={uid} user={SENDER} from=nobody@mx.test to=zoe@mx.test recipients=3 "),
+        "status=67 reason=\"550 5.1.1 <zoe@mx.test>: no such user".to_owned(),
+    ] {
+        assert!(line.contains(&part), "no {part} in {line}");
+    }
+    let many: Vec<String> = (0..101).map(|n| format!("u{n}@far.test")).collect();
+    let (status, many) = yard.sendmail(&[&many.join(",")], MESSAGE);
+    server.wait_for(&["rejected ", "to=u0@far.test recipients=101 status=69 ", "more than 100"]);
+    assert_eq!(status, 69, "{many}");
+    // What root sends, whose alias is missing.
+    let mut command = Command::new(yard.place.at("sendmail"));
+    command.args(["-i", "-t"]);
+    let (status, root) = feed(&yard.place, command, b"To: root\nSubject: cron\n\nx\n");
+    assert_eq!(status, 67, "{root}");
+    server.wait_for(&["rejected ", "uid=0 user=root from=root@mx.test to=root@mx.test "]);
+    let (status, usage) = yard.sendmail(&["-Z", "ann"], MESSAGE);
+    server.wait_for(&["rejected ", "status=64 ", "-Z"]);
+    assert_eq!(status, 64);
+    until("all are gone", || files(&yard.drop()).is_empty());
+    server.stop();
+    let story = traced(&yard, &unknown, "yan@mx.test");
+    assert!(story.contains("decided: yan@mx.test: 550 5.1.1"), "{story}");
+    assert!(!story.contains("ann@mx.test"), "{story}");
+    traced(&yard, &many, "u77@far.test");
+    assert!(traced(&yard, &root, "root@mx.test").contains("rejected client=local uid=0"));
+    traced(&yard, &usage, "nobody@mx.test");
+    assert!(files(&yard.place.at("spool/damaged")).is_empty());
+}
+
+#[test]
+fn hostile_records_are_refused_and_none_is_told_under_another_name() {
+    let Some(yard) = Yard::new("") else { return };
+    let yard = yard.made();
+    let name = |number: usize| format!("s{number:013}{:012}", 7 * number);
+    let good = "facteur unsent 1\nuid: 0\nfrom: <root@mx.test>\nstatus: 67\nreason: x\u{1b}[2J\n\
+        recipients: 1\nto: <zoe@mx.test> no\n";
+    yard.put(&name(1), b"");
+    yard.put(&name(2), &[0; 4096]);
+    yard.put(&name(3), format!("{good}{}", "to: <a@mx.test> \n".repeat(10_000)).as_bytes());
+    yard.put(&name(4), b"facteur unsent 1\nuid: 0\nto: <\xff\xfe@mx.test> no\n");
+    yard.put(&name(5), good.replace("zoe@", "zoe@@").as_bytes());
+    symlink(yard.place.at("users"), yard.drop().join(name(6))).unwrap();
+    mkfifo(&yard.drop().join(name(7)), Mode::from_bits_truncate(0o666)).unwrap();
+    let bad = files(&yard.drop()).len();
+    yard.put(&name(8), good.as_bytes());
+    let server = yard.serve();
+    let line = server.wait_for(&["rejected ", &name(8)]);
+    let whose = format!(" uid={} user={SENDER} from=nobody@mx.test ", user(SENDER).uid);
+    assert!(line.contains(&whose) && !line.contains('\x1b'), "{line}");
+    until("all are gone", || files(&yard.drop()).is_empty());
+    let told = |what: &str| server.lines().iter().filter(|line| line.contains(what)).count();
+    until("all are told", || told(" was dropped and not taken") == bad);
+    assert_eq!(told("rejected "), 1);
+    // Somebody who calls again and again fills neither log nor trace.
+    for number in 100..300 {
+        yard.put(&name(number), good.as_bytes());
+    }
+    until("all are gone", || files(&yard.drop()).is_empty());
+    server.client().delivered(&["bob@mx.test"], b"Subject: x\r\n\r\nx\r\n");
+    assert!(told("rejected ") < 201, "a hundred a minute are told");
+    server.stop();
+}
+
+/// A spool that is read-only, or none at all: the system's log is all that is left.
+#[test]
+fn where_no_record_can_be_left_the_systems_log_is_told() {
+    let Some(yard) = Yard::new("") else { return };
+    let yard = yard.made();
+    let log = yard.place.at("log");
+    let socket = UnixDatagram::bind(&log).unwrap();
+    fs::set_permissions(&log, fs::Permissions::from_mode(0o666)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut space = Command::new("unshare");
+    // Ours alone: a /dev with nothing but that socket, and the spool read-only.
+    let script = "mount -t tmpfs none /dev && ln -s \"$1\" /dev/log && mount --bind \"$2\" \"$2\" && \
+        mount -o remount,bind,ro \"$2\" && shift 2 && exec \"$@\"";
+    space.args(["--mount", "sh", "-c", script, "sh"]).arg(&log).arg(yard.place.at("spool"));
+    let mut probe = Command::new("unshare");
+    probe.args(["--mount", "mount", "-t", "tmpfs", "none", "/dev"]).stderr(Stdio::null());
+    if !probe.status().is_ok_and(|status| status.success()) {
+        return skip("no space of our own for mounts");
+    }
+    space.arg(yard.place.at("sendmail")).args(["-f", "ann@far.test", "ann"]);
+    let (status, said) = feed(&yard.place, space, MESSAGE);
+    assert!(status == 75 && said.contains("Read-only"), "{status} {said}");
+    let mut line = [0; 4096];
+    let size = socket.recv(&mut line).unwrap();
+    let line = text(&line[..size]);
+    assert!(line.starts_with("<19>") && line.contains(" sendmail["), "{line}");
+    for part in [
+        "rejected session=none client=local uid=0 user=root from=ann@far.test to=ann@mx.test ",
+        " status=75 ",
+        "Read-only",
+    ] {
+        assert!(line.contains(part), "no {part} in {line}");
+    }
 }
 
 #[test]

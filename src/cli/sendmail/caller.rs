@@ -45,6 +45,12 @@ pub fn choose(named: Option<PathBuf>) -> Option<PathBuf> {
     named.or_else(|| strange.then(|| PathBuf::from("/etc/facteur/facteur.toml")))
 }
 
+/// Reads it.
+pub fn load(config: Option<&Path>) -> Result<Config, Refusal> {
+    let unread = |error| Refusal::new(Status::Config, format!("configuration: {error}"));
+    Config::load(config).map_err(unread)
+}
+
 /// Gives up what the file's mode gave to anybody who calls it: he names the configuration, and with it
 /// files to write.
 pub fn drop_setuid() -> Result<(), Refusal> {
@@ -57,10 +63,7 @@ pub fn drop_setuid() -> Result<(), Refusal> {
 
 impl Caller {
     /// Root becomes the server's user, for good: what it puts into the spool has to be his.
-    pub fn find(config: Option<&Path>) -> Result<Caller, Refusal> {
-        let config = Config::load(config);
-        let config = config
-            .map_err(|error| Refusal::new(Status::Config, format!("configuration: {error}")))?;
+    pub fn find(config: Config) -> Result<Caller, Refusal> {
         let uid = getuid().as_raw();
         let author = Author::find(uid).map_err(|error| {
             Refusal::new(Status::System, format!("cannot find the user of uid {uid}: {error}"))
@@ -222,7 +225,7 @@ fn explain(error: StoreError) -> Refusal {
 }
 
 /// Root becomes the user of `run_as`, else whoever the spool belongs to.
-fn step_down(config: &Config) -> Result<(), Refusal> {
+pub fn step_down(config: &Config) -> Result<(), Refusal> {
     let config_error = |why: String| Refusal::new(Status::Config, why);
     let user = match &config.run_as {
         Some(name) => privileges::find(name)

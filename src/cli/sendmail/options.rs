@@ -57,22 +57,22 @@ pub struct Options {
     pub recipients: Vec<String>,
 }
 
-/// Reads them, behind the program's name. `mode`: what that name means.
-pub fn parse(arguments: Vec<OsString>, mode: Mode) -> Result<Options, Refusal> {
+/// Reads them, behind the program's name; the mode is what that name means. What came before a wrong one
+/// is kept.
+pub fn parse(arguments: Vec<OsString>, options: &mut Options) -> Result<(), Refusal> {
     let mut parser = lexopt::Parser::from_args(arguments);
     // As getopt(3): `-f=x` is the sender `=x`.
     parser.set_short_equals(false);
-    let mut options = Options { mode, ..Options::default() };
     while let Some(argument) = parser.next().map_err(usage)? {
         let argument = match argument {
             Short(letter) => letter,
             Long("help") => {
                 options.mode = Mode::Help;
-                return Ok(options);
+                return Ok(());
             }
             Long("version") => {
                 options.mode = Mode::Version;
-                return Ok(options);
+                return Ok(());
             }
             Value(word) => {
                 options.recipients.push(text(word)?);
@@ -80,10 +80,9 @@ pub fn parse(arguments: Vec<OsString>, mode: Mode) -> Result<Options, Refusal> {
             }
             other => return Err(usage(other.unexpected())),
         };
-        option(&mut options, argument, &mut parser)?;
+        option(options, argument, &mut parser)?;
     }
-    check(&options)?;
-    Ok(options)
+    check(options)
 }
 
 fn option(options: &mut Options, letter: char, parser: &mut lexopt::Parser) -> Result<(), Refusal> {
@@ -210,7 +209,9 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<Options, Refusal> {
-        parse(line.split_ascii_whitespace().map(OsString::from).collect(), Mode::Send)
+        let mut options = Options::default();
+        let words = line.split_ascii_whitespace().map(OsString::from);
+        parse(words.collect(), &mut options).map(|()| options)
     }
 
     #[test]
