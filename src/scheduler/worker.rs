@@ -153,7 +153,7 @@ impl Worker {
             return report;
         }
         // Nobody gets, or hears of, octets that are not those we took. Who is only held gets none.
-        let is_held = matches!(job.order, Order::Hold { .. }) && report.expires > Timestamp::now();
+        let is_held = matches!(job.order, Order::Hold { .. }) && self.over(job, open).is_none();
         let path = job.claimed.path();
         if !open.is_empty()
             && !is_held

@@ -187,16 +187,14 @@ fn an_alias_of_its_own_name_is_not_sent_on_for_ever() {
 /// A disk that lost a page says nothing of it: nobody gets what is left, and it is there to be looked at.
 #[test]
 fn a_message_that_is_not_what_was_taken_is_put_aside() {
-    let later = due::later(Timestamp::now(), Duration::from_secs(60));
-    let tried = Timestamp::now();
-    let hold = || Order::Hold { until: later, because: "it was down".to_owned(), tried };
+    let domain = format!("{ANY_USER}[relay]\nretry = [\"5d\"]\n");
     let days = |days: u64| Duration::from_secs(days * 86_400);
     for (to, order, age) in [
         ("ann@mx.test", Order::Attempt, days(0)),
         ("ann@away.test", Order::Attempt, days(0)),
-        ("ann@away.test", hold(), days(9)),
+        ("ann@away.test", held(Timestamp::now() - days(3)), days(9)),
     ] {
-        let mut place = Place::new(ANY_USER, &[to], age);
+        let mut place = Place::new(&domain, &[to], age);
         let path = Path::new("/spool/queue/m1");
         let sum = Some(Sum::of(MESSAGE.as_bytes()).value());
         let entry = Entry { sum, ..place.queue.read("m1").unwrap().entry };
