@@ -8,7 +8,7 @@ use crate::store::drop::Drops;
 use crate::store::maildir::make_with_parents;
 use crate::store::queue::{Queue, SpoolLock};
 use crate::store::secret;
-use std::io::ErrorKind::{IsADirectory, NotFound};
+use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -64,13 +64,19 @@ impl Spool {
 /// taken in and sent once more by the next start.
 fn drops(disk: &Arc<dyn Disk>, spool: &Path, queue: &Queue) -> Result<Option<Drops>, StoreError> {
     let drops = Drops::new(disk.clone(), spool);
-    let Err(error) = drops.make() else {
-        return drops.settle(queue).map(|()| Some(drops));
+    let error = match drops.make().map(|()| drops.settle(queue)) {
+        Ok(Ok(())) => return Ok(Some(drops)),
+        // Something else has its name, and nothing lies in it.
+        Ok(Err(error)) if error.source.kind() == NotADirectory => error,
+        Ok(Err(error)) => return Err(error),
+        Err(error) => {
+            // As far as we may, for a later start that can make it.
+            let _ = drops.settle(queue);
+            error
+        }
     };
     let what = format!("users of this machine cannot send mail: {error}");
     tell(&Event::Warning { what: &what });
-    // As far as we may, for a later start that can make it.
-    let _ = drops.settle(queue);
     Ok(None)
 }
 

@@ -307,7 +307,7 @@ fn explained(path: &Path, error: io::Error) -> io::Error {
 }
 
 /// Says whose a file is that we may not open, who we are, and what would help.
-fn whose(path: &Path, error: io::Error) -> io::Error {
+pub fn whose(path: &Path, error: io::Error) -> io::Error {
     let (true, Ok(found)) =
         (error.raw_os_error() == Some(Errno::EACCES as i32), fs::symlink_metadata(path))
     else {

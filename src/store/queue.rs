@@ -16,7 +16,7 @@ mod syncs;
 mod tests;
 
 use super::body::Part;
-use super::disk::{Disk, DiskFile, Doing, StoreError};
+use super::disk::{Disk, DiskFile, Doing, StoreError, whose};
 use super::draft::Draft;
 use super::durable::{Method, Pending};
 use super::entry::{Entry, Line, Progress};
@@ -350,7 +350,10 @@ impl Queue {
             _ if self.disk.stat(path).is_ok_and(|found| !found.is_file) => {
                 QueueError::Damaged("it is no regular file".to_owned())
             }
-            _ => QueueError::Disk(StoreError { step, path: path.to_owned(), source: error }),
+            _ => {
+                let source = whose(path, error);
+                QueueError::Disk(StoreError { step, path: path.to_owned(), source })
+            }
         }
     }
 

@@ -195,7 +195,7 @@ fn a_queue_file_that_the_server_cannot_read_is_named() {
     // The server says whose it is, too.
     let server = Binary::serve(&place, &fs::read_to_string(&file).unwrap());
     let whose = "it belongs to root, mode 0600, and this is nobody; `chown nobody ";
-    server.wait_for(&["cannot claim", whose]);
+    server.wait_for(&["warning what=", "/spool/queue/", whose]);
     server.stop();
 }
 
