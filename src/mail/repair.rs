@@ -157,11 +157,13 @@ impl<'a> Header<'a> {
     /// broken; an address without a domain gets one, in every field that reads.
     pub fn completed(&self, with: &Completion) -> Vec<u8> {
         let mut added = self.added(with);
-        if let Some(sender) = with.sender {
+        // What was sent on keeps its own Sender, or none.
+        let sender = with.sender.filter(|_| !self.is_resent());
+        if let Some(sender) = sender {
             added.push_str(&format!("Sender: {sender}\n"));
         }
         self.written(&added, |field| {
-            let is_replaced = field.is_any(&["Sender"]) && with.sender.is_some();
+            let is_replaced = field.is_any(&["Sender"]) && sender.is_some();
             let is_nothing = field.is_any(&COMPLETED) && field.is_empty();
             (!is_replaced && !is_nothing).then(|| field.qualified(with.domain))
         })

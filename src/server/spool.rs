@@ -49,7 +49,13 @@ impl Spool {
         let spill = spill(&*disk, path).map_err(failed)?;
         let drops = drops(&disk, path, &queue).map_err(failed)?;
         let keys = secret::load_or_make(&*disk, path).map_err(|error| error.to_string())?;
-        let login = secret::load_or_make_login(&*disk, path).map_err(|error| error.to_string())?;
+        let login = secret::load_or_make_login(&*disk, path);
+        let login = login.or_else(|error| {
+            // Nobody's mail should wait for it: one of this start serves, and only a restart shows the difference.
+            let what = format!("made-up salts of logins will change at the next start: {error}");
+            tell(&Event::Warning { what: &what });
+            secret::passing().map_err(|error| error.to_string())
+        })?;
         let control = Control::bind(path).map_err(|error| {
             let what = format!("commands cannot reach this server at once: {error}");
             tell(&Event::Warning { what: &what });

@@ -106,6 +106,13 @@ pub fn load_or_make_login(disk: &dyn Disk, spool: &Path) -> Result<Secret, Secre
     secrets(disk, spool, LOGIN).map(|(secret, _)| secret)
 }
 
+/// One that no file has, and that ends with the process.
+pub fn passing() -> Result<Secret, SecretError> {
+    let mut secret: Secret = [0; SRS_KEY_OCTETS];
+    getrandom::fill(&mut secret).map_err(|_| SecretError::NoRandomness)?;
+    Ok(secret)
+}
+
 fn secrets(disk: &dyn Disk, spool: &Path, kind: Kind) -> Result<Secrets, SecretError> {
     let path = spool.join(kind.name);
     match disk.open(&path) {
@@ -135,8 +142,7 @@ pub fn load(disk: &dyn Disk, spool: &Path) -> Result<Option<Keys>, SecretError> 
 /// Puts a whole file there, or none: it gets its name after its content is durable.
 fn make(disk: &dyn Disk, spool: &Path, kind: Kind) -> Result<(), SecretError> {
     let path = &spool.join(kind.name);
-    let mut secret: Secret = [0; SRS_KEY_OCTETS];
-    getrandom::fill(&mut secret).map_err(|_| SecretError::NoRandomness)?;
+    let secret = passing()?;
     let mut text: String = secret.iter().map(|octet| format!("{octet:02x}")).collect();
     text.push('\n');
     let tmp = spool.join("tmp");

@@ -183,7 +183,8 @@ fn bring(client: &mut Client, case: &Case) -> bool {
     client.reply().starts_with("250 ")
 }
 
-/// A message that has waited too long already, for an address that an alias led to.
+/// A message that has waited too long already, for an address that an alias led to: it was attempted every two
+/// seconds for a minute.
 fn expired(from: &str, to: &str, via: &str) -> (String, Vec<u8>) {
     let (from, _) = ReversePath::parse(from.as_bytes()).unwrap();
     let (message, id) = ("X-Case: old\n\nhello\n", facteur::id::message());
@@ -196,7 +197,10 @@ fn expired(from: &str, to: &str, via: &str) -> (String, Vec<u8>) {
         },
         message.len()
     );
-    (id, text.into_bytes())
+    let lines = (0..60)
+        .step_by(2)
+        .map(|second| format!("2020-11-23T14:00:{second:02}Z 0 deferred - \"450 4.2.0 later\"\n"));
+    (id, (text + &lines.collect::<String>()).into_bytes())
 }
 
 /// A disk on which one operation of sixty fails, once a server runs on it.
@@ -242,14 +246,16 @@ fn a_whole_server_with_a_failing_disk_and_hosts_that_refuse_late_writes_to_nobod
     ];
     let routes = hosts.map(|(name, host)| format!("\"{name}.test\" = \"{}\"\n", host.address));
     let more = format!(
-        "{}[relay]\nretry = [\"1s\"]\n[relay.route]\n{}",
+        "{}[relay]\nretry = [\"1s\"]\nexpire = \"50s\"\n[relay.route]\n{}",
         second_domain(&place),
         routes.concat()
     );
     let (now, spool) = (SystemTime::now(), place.at("spool"));
     // For the control socket, which is a real one whatever the disk is.
     std::fs::create_dir(&spool).unwrap();
-    disk.put(&spool.join("srs.secret"), "07".repeat(32).as_bytes(), now);
+    for secret in ["srs.secret", "login.secret"] {
+        disk.put(&spool.join(secret), "07".repeat(32).as_bytes(), now);
+    }
     for (from, to, via) in [
         ("<v@victim.test>", "eve@slow.test", " via=<far@b.test>"),
         ("<v@victim.test>", "eve@slow.test", " notify=success,failure,delay via=<far@b.test>"),

@@ -106,7 +106,9 @@ impl World {
         );
         let now = SystemTime::now();
         disk.put(&place.at("spool/queue/m0fk3v9q2d71xz"), entry.as_bytes(), now);
-        disk.put(&place.at("spool/srs.secret"), "07".repeat(32).as_bytes(), now);
+        for secret in ["srs.secret", "login.secret"] {
+            disk.put(&place.at("spool").join(secret), "07".repeat(32).as_bytes(), now);
+        }
         World { place, disk, dead }
     }
 

@@ -69,7 +69,9 @@ fn an_alias_that_leads_to_more_hosts_than_a_queue_file_holds() {
         let _ = write!(aliases, ", {label}@{label}.{label}.{label}{number}.test");
     }
     place.write("aliases", aliases + "\n");
-    let config = config("aliases = \"aliases\"\n[relay]\nsmarthost = \"127.0.0.1:1\"");
+    let more =
+        "aliases = \"aliases\"\n[relay]\nsmarthost = \"127.0.0.1:1\"\n[limit]\nrecipients = 20000";
+    let config = config(more);
     let server = Inside::serve(&place, &config);
     let mut client = server.client();
     let reply = client.deliver(&["bob@mx.test", "all@mx.test"], MESSAGE);

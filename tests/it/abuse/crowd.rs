@@ -138,6 +138,8 @@ fn strangers_that_hold_all_places_make_room() {
         .collect();
     crowd[22].expect("NOOP", "250 ");
     server.wait_for(&["disconnected ", "made room for another client"]);
+    // What is under way would be waited for.
+    crowd[1].expect("RSET", "250 ");
     server.stop();
 }
 

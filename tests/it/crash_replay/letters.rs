@@ -25,6 +25,14 @@ impl Letter {
         format!("Subject: {}\n\n{lines}end of {}\n", self.tag, self.tag)
     }
 
+    /// Whether it is there, up to its end. What a program of this machine sends gets fields behind its own.
+    fn is_end_of(&self, text: &str) -> bool {
+        let own = self.text();
+        let (subject, body) = own.split_once("\n\n").unwrap();
+        let found = text.strip_suffix(body).and_then(|head| head.strip_suffix("\n\n"));
+        found.is_some_and(|head| head.lines().any(|line| line == subject))
+    }
+
     /// What a client sends.
     pub fn session(&self) -> Vec<u8> {
         let rcpt = |to: &String| format!("RCPT TO:<{to}>\r\n");
@@ -84,7 +92,7 @@ pub fn flaw(text: &str, path: Option<&Path>, letters: &BTreeMap<String, Letter>)
     let whole = match piece(text) {
         None => return Some("nobody knows it".to_owned()),
         Some(Piece::Letter(tag)) => match letters.get(&tag) {
-            Some(letter) => text.ends_with(&letter.text()),
+            Some(letter) => letter.is_end_of(text),
             None => return Some(format!("nobody has sent {tag}")),
         },
         Some(Piece::Notice(..)) => text.trim_end().ends_with("--"),

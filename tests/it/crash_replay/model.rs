@@ -40,6 +40,8 @@ struct Inner {
     during: Option<(PathBuf, Box<dyn FnOnce() + Send>)>,
     claimed: BTreeSet<Node>,
     syncs: usize,
+    /// Of these, those that are over.
+    synced: usize,
     /// Names are moved by link and unlink, as on NFS.
     has_no_rename_new: bool,
 }
@@ -48,9 +50,10 @@ impl Recorder {
     /// Begins with this tree, all of it durable.
     pub fn new(tree: Tree, is_recording: bool) -> Recorder {
         let log = is_recording.then(Vec::new);
-        let (plan, during, claimed, syncs, has_no_rename_new) = Default::default();
+        let (plan, during, claimed, syncs, synced, has_no_rename_new) = Default::default();
         let phase = "start";
-        let inner = Inner { tree, log, phase, plan, during, claimed, syncs, has_no_rename_new };
+        let inner =
+            Inner { tree, log, phase, plan, during, claimed, syncs, synced, has_no_rename_new };
         Recorder(Arc::new(Mutex::new(inner)))
     }
 
@@ -90,6 +93,11 @@ impl Recorder {
     /// It is a file system that cannot rename without replacing.
     pub fn lose_rename_new(&self) {
         self.inner().has_no_rename_new = true;
+    }
+
+    /// How many syncs are over.
+    pub fn synced(&self) -> usize {
+        self.inner().synced
     }
 
     /// While the next sync of something under this path is under way, that is done.
@@ -142,7 +150,10 @@ impl Recorder {
         let during = inner.during.take_if(|_| fits);
         drop(inner);
         during.into_iter().for_each(|(_, act)| act());
-        self.inner().note(name, path, What::End(number, what, fault.is_none()));
+        let mut inner = self.inner();
+        inner.note(name, path, What::End(number, what, fault.is_none()));
+        inner.synced += 1;
+        drop(inner);
         fault.map_or(Ok(()), |fault| Err(fault.error()))
     }
 

@@ -6,13 +6,15 @@ use super::log::{Entry, Mark};
 use super::model::{Fault, Recorder};
 use super::tree::{Tree, is_in};
 use super::world::{SPOOL, Watch, World, entry, maildir};
+use crate::support::until;
 use facteur::limits::SYNCFS_FROM_APART;
 use facteur::store::disk::Disk;
 use facteur::store::entry::{Line, What};
 use facteur::store::queue::Claimed;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 /// A scene that was played.
@@ -388,8 +390,18 @@ fn two_attempts(scene: &mut Scene) -> Result<(), String> {
     };
     let (other, second) = (claimed.clone(), attempt.clone());
     scene.disk.set_phase("turn");
-    scene.disk.during_sync_of(&world.queue.dir(), move || second(&other, 1, "y@far.test"));
+    // Each waits for what becomes of the other's sync, so that it needs a thread of its own.
+    let thread = Arc::new(Mutex::new(None));
+    let (started, disk) = (thread.clone(), scene.disk.clone());
+    scene.disk.during_sync_of(&world.queue.dir(), move || {
+        let before = disk.synced();
+        let thread = thread::spawn(move || second(&other, 1, "y@far.test"));
+        until("it has synced, or failed", || disk.synced() > before || thread.is_finished());
+        *started.lock().unwrap() = Some(thread);
+    });
     attempt(&claimed, 0, "x@far.test");
+    let thread = thread.lock().unwrap().take();
+    thread.map_or(Ok(()), |thread| thread.join()).map_err(|_| "it panicked".to_owned())?;
     drop(claimed);
     Ok(())
 }
