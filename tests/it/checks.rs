@@ -16,6 +16,9 @@ struct Wrong {
     key: &'static str,
 }
 
+/// Makes it, and what it needs on the disk.
+type Make = fn(&Place) -> Wrong;
+
 fn wrong(config: String, key: &'static str) -> Wrong {
     Wrong { config, key }
 }
@@ -27,7 +30,7 @@ fn listed(more: &str) -> String {
 
 #[test]
 fn serve_ends_by_all_that_is_fatal() {
-    let cases: [(&str, fn(&Place) -> Wrong); 15] = [
+    let cases: [(&str, Make); 15] = [
         ("an unknown key", |_| wrong(config("").replace("spool =", "spoon ="), "spoon")),
         ("a user of nobody", |_| {
             wrong(format!("run_as = \"no-such-user\"\n{}", config("")), "run_as: ")
@@ -119,7 +122,7 @@ fn an_address_that_is_taken_is_fatal_but_by_our_own_server() {
 
 #[test]
 fn serve_goes_on_without_what_is_an_error_or_doubtful() {
-    let cases: [(&str, &str, fn(&Place) -> Wrong); 8] = [
+    let cases: [(&str, &str, Make); 8] = [
         ("an alias that leads to nobody", "error: ", |place| {
             place.write("users", "ann:{PLAIN}x:::::\n");
             place.write("aliases", "team: ann, bob\n");
