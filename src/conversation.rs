@@ -119,6 +119,7 @@ pub fn converse(
         known: HashSet::new(),
         taken: 0,
         new: house.bounds.newcomers.places(),
+        expanded: 0,
         bounce: None,
         is_null: false,
         incoming: None,
@@ -160,6 +161,8 @@ struct Conversation<'a> {
     new: Places<'a>,
     /// The transaction is a bounce to a sender of ours by SRS, its only recipient.
     bounce: Option<way_back::Place<'a>>,
+    /// Mailboxes beyond the first that recipients of this transaction led to.
+    expanded: usize,
     /// The transaction's sender is `<>`.
     is_null: bool,
     /// None before the first octets of a message: a waiting session holds no buffer for one.
@@ -469,6 +472,7 @@ impl Conversation<'_> {
         self.targets.clear();
         self.known.clear();
         self.taken = 0;
+        self.expanded = 0;
         self.bounce = None;
         self.is_null = *from == ReversePath::Null;
         let House { disk, spill, bounds, .. } = self.house;

@@ -361,6 +361,10 @@ pub const HANDED_MAX: usize = 256;
 /// How long a service manager may have no room for our words; then they are lost.
 pub const MANAGER_WAIT: Duration = Duration::from_millis(500);
 
+/// Mailboxes beyond the first that the aliases in one transaction may lead to before further recipients are put
+/// off: each costs memory until the message is there, and time at its RCPT.
+pub const EXPANDED_MAX: usize = 10_000;
+
 /// One place of so many is kept from strangers, for users and for `relay.networks`.
 pub const SESSIONS_KEPT: usize = 10;
 

@@ -2,6 +2,7 @@
 //! mail goes, each mailbox once.
 
 use super::{Conversation, Place, Target};
+use crate::limits::EXPANDED_MAX;
 use crate::mail::address::ForwardPath;
 use crate::policy::{self, Targets};
 use crate::route::Destination;
@@ -12,7 +13,15 @@ use std::time::Instant;
 impl Conversation<'_> {
     /// Answers RCPT.
     pub(super) fn recipient(&mut self, path: &ForwardPath) -> Action {
+        // Before it is looked up: looking is what costs.
+        if self.expanded >= EXPANDED_MAX {
+            let text = "the recipients so far lead to very many mailboxes, send to these first";
+            return self.session.refuse(Reply::new(452, "4.5.3", text));
+        }
         let found = policy::recipient(&self.site, &*self.house.disk, &self.visitor, path);
+        if let Ok(targets) = &found {
+            self.expanded += (targets.here.len() + targets.elsewhere.len()).saturating_sub(1);
+        }
         match found.and_then(|targets| self.fits(path, targets)) {
             Ok(targets) if !self.may_begin(&targets) => {
                 let text = "too many new mailboxes in this hour, try later";
