@@ -236,7 +236,8 @@ fn a_skip_is_seen_and_can_be_made_a_failure() {
         (output.status.success(), text(&output.stdout), text(&output.stderr))
     };
     let (passed, out, err) = run(None);
-    fs::remove_file(skipped_in(std::process::id())).unwrap();
+    // Another user may not have written it.
+    let _ = fs::remove_file(skipped_in(std::process::id()));
     assert!(passed && out.contains("1 passed"), "{out}{err}");
     assert_eq!(err, "skipped: swaks is not installed\n");
     let (passed, out, _) = run(Some("1"));
