@@ -19,7 +19,7 @@ mod secrecy;
 mod submission;
 mod way_back;
 
-use crate::delivery::Post;
+use crate::delivery::Writer;
 use crate::directory;
 use crate::event::count::MESSAGES;
 use crate::event::{About, Event, Talk, tell};
@@ -58,7 +58,7 @@ pub struct House {
     pub disk: Arc<dyn Disk>,
     /// Writes large messages in the session's own thread; none where all is left to whoever takes what
     /// is accepted.
-    pub post: Option<Arc<Post>>,
+    pub writer: Option<Arc<Writer>>,
     /// To the delivery thread.
     pub delivery: Sender<Accepted>,
     /// Memory for messages, counted over all sessions.

@@ -5,15 +5,15 @@
 //! durable, and only then answers each session. While it syncs, the next batch gathers: the busier the
 //! server, the fewer syncs a message. A copy that cannot be written goes into the queue when anything
 //! else of its message succeeds; a message that cannot be published or synced lies nowhere. Large
-//! messages are written by their session's thread ([`Post::prepare`]); here they are only published.
+//! messages are written by their session's thread ([`Writer::prepare`]); here they are only published.
 //! One with more copies than a batch takes is written and published in slices, and batches of others come
 //! between them ([`bulk`]); it is answered, as all are, when its last name is durable.
 
+mod batch_message;
 mod bulk;
-mod heralds;
-mod parcel;
+mod wakers;
 
-pub use heralds::{Heralds, Visits};
+pub use wakers::{Visits, Wakers};
 
 use crate::event::count::{BATCH, SYNC};
 use crate::event::{Event, tell};
@@ -27,9 +27,9 @@ use crate::store::durable::{Method, Pending};
 use crate::store::locked;
 use crate::store::maildir::{self, Names};
 use crate::store::queue::Queue;
+use batch_message::BatchMessage;
 use bulk::Bulks;
 use crossbeam_channel::{Receiver, TryRecvError};
-use parcel::Parcel;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ use std::time::Instant;
 
 /// What delivery works with; shared by its thread, the sessions that write large messages, and those
 /// who deliver from the queue.
-pub struct Post {
+pub struct Writer {
     disk: Arc<dyn Disk>,
     queue: Queue,
     /// Shared by all who write, so that no two threads make one name.
@@ -62,23 +62,23 @@ type Put<'a> = dyn FnMut(
     ) -> Result<(), StoreError>
     + 'a;
 
-impl Post {
+impl Writer {
     /// `host` goes into the names of files.
-    pub fn new(disk: Arc<dyn Disk>, queue: Queue, host: &str) -> Post {
+    pub fn new(disk: Arc<dyn Disk>, queue: Queue, host: &str) -> Writer {
         let (names, large, avoid) = (Names::new(host), Arc::default(), Mutex::default());
         let (syncfs_from_apart, batch_files) = (SYNCFS_FROM, BATCH_FILES);
-        Post { disk, queue, names, large, avoid, syncfs_from_apart, batch_files }
+        Writer { disk, queue, names, large, avoid, syncfs_from_apart, batch_files }
     }
 
     /// For a disk where each directory is as dear as a file, as real ones are: so many files that do not
     /// lie in one are synced together.
-    pub fn with_syncfs_from(self, syncfs_from_apart: usize) -> Post {
-        Post { syncfs_from_apart, ..self }
+    pub fn with_syncfs_from(self, syncfs_from_apart: usize) -> Writer {
+        Writer { syncfs_from_apart, ..self }
     }
 
     /// For tests: batches, and slices, of so many files.
-    pub fn with_batch_files(self, batch_files: usize) -> Post {
-        Post { batch_files, ..self }
+    pub fn with_batch_files(self, batch_files: usize) -> Writer {
+        Writer { batch_files, ..self }
     }
 
     /// A large message is being written until this is dropped.
@@ -134,7 +134,7 @@ impl Post {
     }
 
     /// The delivery thread: works until all senders are gone.
-    pub fn run(&self, accepted: &Receiver<Accepted>, heralds: &Heralds) {
+    pub fn run(&self, accepted: &Receiver<Accepted>, wakers: &Wakers) {
         let mut bulks = Bulks::default();
         loop {
             let first = match bulks.is_empty() {
@@ -147,9 +147,9 @@ impl Post {
                 Err(_) => Vec::new(),
             };
             let (large, batch) = batch.into_iter().partition(|one| self.is_bulk(one));
-            self.deliver(batch, heralds);
+            self.deliver(batch, wakers);
             bulks.add(large);
-            bulks.slice(self, heralds, &|| !accepted.is_empty());
+            bulks.slice(self, wakers, &|| !accepted.is_empty());
         }
     }
 
@@ -179,59 +179,59 @@ impl Post {
     }
 
     /// Delivers a batch and answers its sessions.
-    fn deliver(&self, batch: Vec<Accepted>, heralds: &Heralds) {
+    fn deliver(&self, batch: Vec<Accepted>, wakers: &Wakers) {
         if batch.is_empty() {
             return;
         }
-        let (began, messages) = (Instant::now(), batch.len() as u64);
+        let (began, count) = (Instant::now(), batch.len() as u64);
         let files = batch.iter().map(files).sum();
         let from = if lie_apart(&batch) { self.syncfs_from_apart } else { SYNCFS_FROM };
         let method = Method::choose(files, from, self.is_much_beside(began));
         let mut pending = Pending::new(method);
         // Its sender heard 451, and must not find it delivered (RFC 5321 §4.2.5).
         let wanted = batch.into_iter().filter(|accepted| !accepted.claim.is_abandoned());
-        let mut parcels: Vec<Parcel> = wanted.map(Parcel::new).collect();
-        for parcel in &mut parcels {
-            parcel.write(self, &mut pending);
+        let mut messages: Vec<BatchMessage> = wanted.map(BatchMessage::new).collect();
+        for message in &mut messages {
+            message.write(self, &mut pending);
         }
         let written = Instant::now();
         if let Err(error) = pending.sync_data() {
-            return self.one_by_one(parcels, &error, heralds);
+            return self.one_by_one(messages, &error, wakers);
         }
         if method == Method::FileSystem && written.elapsed() >= SYNCFS_SLOW {
             *locked(&self.avoid) = Some(Instant::now() + SYNCFS_AVOID);
         }
-        for parcel in &mut parcels {
-            parcel.publish(&*self.disk, &mut pending);
+        for message in &mut messages {
+            message.publish(&*self.disk, &mut pending);
         }
         // A name that a power cut could take is taken back, and 250 is not said.
         for (dir, error) in pending.sync_names(&*self.disk) {
-            for parcel in &mut parcels {
-                parcel.lost_names(&*self.disk, dir, &error);
+            for message in &mut messages {
+                message.lost_names(&*self.disk, dir, &error);
             }
         }
-        BATCH.add(messages);
+        BATCH.add(count);
         SYNC.add(began.elapsed().as_micros() as u64);
         // All answers first: each wakes a session, and nobody else shall have the processor before them.
-        let answered = parcels.into_iter().map(|parcel| parcel.answer(heralds));
+        let answered = messages.into_iter().map(|message| message.answer(wakers));
         let maildirs: Vec<Vec<PathBuf>> = answered.collect();
-        maildirs.into_iter().for_each(|maildirs| heralds.tell(maildirs));
+        maildirs.into_iter().for_each(|maildirs| wakers.tell(maildirs));
     }
 
     /// After a failed sync nobody knows whose octets were lost, and no file of the batch may be
     /// synced again: each message is written anew, alone.
-    fn one_by_one(&self, mut parcels: Vec<Parcel>, error: &StoreError, heralds: &Heralds) {
+    fn one_by_one(&self, mut messages: Vec<BatchMessage>, error: &StoreError, wakers: &Wakers) {
         // Alone already: the error is its own, and writing it once more would not help.
-        if let [parcel] = &mut parcels[..]
-            && !parcel.has_failed()
+        if let [message] = &mut messages[..]
+            && !message.has_failed()
         {
-            parcel.fail(&*self.disk, error);
+            message.fail(&*self.disk, error);
         }
-        for parcel in parcels {
-            match parcel.has_failed() {
-                true => heralds.tell(parcel.answer(heralds)),
+        for message in messages {
+            match message.has_failed() {
+                true => wakers.tell(message.answer(wakers)),
                 // Not again after this: a message alone succeeds or fails.
-                false => self.deliver(vec![parcel.unwritten()], heralds),
+                false => self.deliver(vec![message.unwritten()], wakers),
             }
         }
     }

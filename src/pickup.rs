@@ -16,7 +16,7 @@ mod header;
 mod tests;
 mod unsent;
 
-pub use author::{Author, domain_of, home_of};
+pub use author::{Author, domain_of};
 
 use crate::event::{About, Event, Talk, Turn, tell, tell_talk};
 use crate::handoff::{Hint, Hints};

@@ -30,7 +30,7 @@ pub mod verdict;
 mod worker;
 
 use crate::config;
-use crate::delivery::Post;
+use crate::delivery::Writer;
 use crate::event::{Event, tell};
 use crate::handoff::{Census, Hint, Hints};
 use crate::limits::{BUSY_WAIT, CLOCK_JUMP, LOOK_AT_ONCE, REMOVALS_SYNC, TROUBLE_WAIT};
@@ -58,7 +58,7 @@ pub struct House {
     pub disk: Arc<dyn Disk>,
     pub queue: Queue,
     /// Writes into Maildirs.
-    pub post: Arc<Post>,
+    pub writer: Arc<Writer>,
     /// Maildirs that got mail; may lose some.
     pub delivered: Sender<PathBuf>,
     pub hints: Hints,

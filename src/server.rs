@@ -24,7 +24,7 @@ use fresh::{fresh, fresh_for_session};
 
 use crate::conversation::bounds::Bounds;
 use crate::conversation::{House, converse};
-use crate::delivery::{Heralds, Post};
+use crate::delivery::{Wakers, Writer};
 use crate::event::count::count;
 use crate::event::repeats::Repeats;
 use crate::event::repeats::Turn::LeaveOut;
@@ -78,17 +78,17 @@ impl Server {
         let (delivery, accepted) = bounded(DELIVERY_CHANNEL);
         let (delivered, to_clean) = bounded(TMP_CHANNEL);
         let (hints, heard) = Hints::new(HINTS);
-        let post = Post::new(disk.clone(), queue.clone(), site.config.hostname.as_str());
-        let post = Arc::new(post.with_syncfs_from(SYNCFS_FROM_APART));
+        let writer = Writer::new(disk.clone(), queue.clone(), site.config.hostname.as_str());
+        let writer = Arc::new(writer.with_syncfs_from(SYNCFS_FROM_APART));
         let current = Current::new(site.with_keys(keys));
-        let heralds = Heralds::new(delivered.clone(), hints.clone());
-        let (worker, maildirs, first) = (post.clone(), disk.clone(), current.get());
-        spawn_vital("delivery", None, move || worker.run(&accepted, &heralds))?;
+        let wakers = Wakers::new(delivered.clone(), hints.clone());
+        let (worker, maildirs, first) = (writer.clone(), disk.clone(), current.get());
+        spawn_vital("delivery", None, move || worker.run(&accepted, &wakers))?;
         spawn_vital("housekeeping", None, move || housekeeper::run(&*maildirs, &first, &to_clean))?;
         let office = Arc::new(scheduler::House {
             disk: disk.clone(),
             queue: queue.clone(),
-            post: post.clone(),
+            writer: writer.clone(),
             delivered,
             hints: hints.clone(),
             reports: Default::default(),
@@ -122,7 +122,7 @@ impl Server {
         );
         let house = Arc::new(House {
             disk: disk.clone(),
-            post: Some(post),
+            writer: Some(writer),
             delivery,
             budget: Budget::new(MEMORY_BODIES_MAX),
             spill,

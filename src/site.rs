@@ -1,7 +1,7 @@
 //! What one (re)load gives: the configuration and the files it names, as one value that never
 //! changes. A reload makes a new [`Site`]; a session takes the one that holds for each transaction.
 
-use crate::config::{Config, DomainConfig, HostPort, SmarthostAuth, Tls};
+use crate::config::{Config, DomainConfig, HostPort, SmarthostAuth, Tls, home};
 use crate::limits::{FIRST_USER_AGE, PAIR_LOOK, PAIR_SETTLE, PASSWORD_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
 use crate::mail::srs::{Keys, NoWayBack};
@@ -236,11 +236,9 @@ impl Site {
         named.or_else(|| self.domain(first?))
     }
 
-    /// The domain of an address without one: that of `hostname` when mail for it is delivered here, else our
-    /// first; where we have none, `hostname` all the same.
+    /// The domain of an address without one ([`crate::config::home`]).
     pub fn home(&self) -> &Domain {
-        let hostname = &self.config.hostname;
-        self.names.first().filter(|_| !self.names.contains(hostname)).unwrap_or(hostname)
+        home(&self.config.hostname, self.names.iter())
     }
 
     /// Whether no domain at all is delivered here.

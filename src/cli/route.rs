@@ -16,7 +16,6 @@ mod trial;
 use super::terminal::escape;
 use super::{Failure, Request, address, config, print, reach};
 use crate::mail::address::{Domain, ForwardPath, Mailbox, ReversePath};
-use crate::pickup::home_of;
 use crate::privileges;
 use crate::route::{End, POSTMASTER, mailbox_here, route};
 use crate::site::Site;
@@ -36,7 +35,7 @@ pub(super) use trial::obstacle;
 pub fn run(request: &Request, addresses: &[&str]) -> Result<(), Failure> {
     let (from, client) = (sender(request)?, client(request)?);
     let config = config(request)?;
-    let home = home_of(&config).clone();
+    let home = config.home().clone();
     let (user, is_known) = match reach::user(&config) {
         Ok(user) => (user, true),
         // The configuration may be another machine's: the way of an address is the same there.

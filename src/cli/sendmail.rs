@@ -22,7 +22,7 @@ use crate::mail::envelope::{BodyType, Sender};
 use crate::mail::header::Summary;
 use crate::mail::repair::{Flaw, Header, HeaderTooLong};
 use crate::mail::trace::Submitted;
-use crate::pickup::{Author, Resolved, domain_of, home_of, resolve};
+use crate::pickup::{Author, Resolved, domain_of, resolve};
 use crate::policy;
 use crate::route::bad_aliases;
 use crate::site::Site;
@@ -159,7 +159,7 @@ fn caller(config: Option<&Path>, options: &Options, call: &mut Call) -> Result<C
 /// Notes what the arguments say, however many recipients that are and whatever is wrong with the rest.
 fn know(call: &mut Call, options: &Options, config: Config) {
     let words = options.recipients.iter();
-    let read = |word: &String| addresses(word, home_of(&config), usize::MAX).unwrap_or_default();
+    let read = |word: &String| addresses(word, config.home(), usize::MAX).unwrap_or_default();
     call.to = words.flat_map(read).collect();
     let sender = options.sender.as_deref().and_then(|word| Mailbox::parse(word).ok());
     call.from = sender.map(ReversePath::Mailbox);
@@ -168,7 +168,7 @@ fn know(call: &mut Call, options: &Options, config: Config) {
 
 /// One message, to all or to nobody.
 fn send(caller: &Caller, options: &Options, call: &mut Call) -> Result<(), Refusal> {
-    let (config, home) = (&caller.config, home_of(&caller.config).clone());
+    let (config, home) = (&caller.config, caller.config.home().clone());
     let mut to = Vec::new();
     for word in &options.recipients {
         to.extend(addresses(word, &home, config.limit.recipients)?);
@@ -376,7 +376,7 @@ fn verify(request: &Request, recipients: &[String]) -> Result<(), Refusal> {
     let config = super::config(request).map_err(unconfigured)?;
     let mut to = Vec::new();
     for word in recipients {
-        to.extend(addresses(word, home_of(&config), config.limit.recipients)?);
+        to.extend(addresses(word, config.home(), config.limit.recipients)?);
     }
     let to: Vec<String> = to.iter().map(ToString::to_string).collect();
     match to.is_empty() {

@@ -217,7 +217,20 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// The domain of an address without one: that of `hostname` when mail for it is delivered here, which is
+/// for `domains`, else the first of them; where there are none, `hostname` all the same.
+pub fn home<'a>(hostname: &'a Domain, mut domains: impl Iterator<Item = &'a Domain>) -> &'a Domain {
+    let Some(first) = domains.next() else { return hostname };
+    let is_ours = first == hostname || domains.any(|domain| domain == hostname);
+    if is_ours { hostname } else { first }
+}
+
 impl Config {
+    /// The domain of an address without one ([`home`]).
+    pub fn home(&self) -> &Domain {
+        home(&self.hostname, self.domains.iter().map(|domain| &domain.name))
+    }
+
     /// Reads the file that was named, else the first of [`PLACES`] that is there, else gives the
     /// demo. A file that is there but cannot be read is an error, never passed over: mail would go
     /// where nobody wants it.

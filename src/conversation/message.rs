@@ -47,7 +47,7 @@ impl Conversation<'_> {
         incoming.keep(octets);
         // From its first spill on, a syncfs elsewhere would wait for it.
         if incoming.writer.is_large() && incoming.beside.is_none() {
-            incoming.beside = self.house.post.as_ref().map(|post| post.beside());
+            incoming.beside = self.house.writer.as_ref().map(|writer| writer.beside());
         }
         self.incoming = Some(incoming);
     }
@@ -383,9 +383,9 @@ fn deliver(
 ) -> Result<Vec<(usize, String)>, Reply> {
     // One deadline for all steps: the client waits 10 minutes in all (RFC 5321 §4.5.3.2.6).
     let deadline = Instant::now() + DELIVERY_WAIT;
-    if let Some(post) = house.post.as_ref().filter(|_| accepted.body.is_large()) {
+    if let Some(writer) = house.writer.as_ref().filter(|_| accepted.body.is_large()) {
         // In this thread, not in delivery's: a large message holds up no small one.
-        post.prepare(&mut accepted, || Instant::now() >= deadline || is_ending())?;
+        writer.prepare(&mut accepted, || Instant::now() >= deadline || is_ending())?;
     }
     let claim: Arc<Claim> = accepted.claim.clone();
     if house.delivery.send_deadline(accepted, deadline).is_err() {

@@ -1,6 +1,5 @@
 //! A user of this machine as a sender of mail: the login, its address, and what else it may call itself.
 
-use crate::config::Config;
 use crate::mail::address::{Domain, Host, LocalPart, Mailbox, ReversePath};
 use crate::policy;
 use crate::route::{is_named, mailbox_here};
@@ -18,14 +17,6 @@ pub struct Author {
     pub name: String,
     /// Whether that list has the user at all.
     pub is_listed: bool,
-}
-
-/// The domain of an address without one: that of `hostname` when mail for it is delivered here, else our
-/// first; where we have none, `hostname` all the same.
-pub fn home_of(config: &Config) -> &Domain {
-    let domains = || config.domains.iter().map(|domain| &domain.name);
-    let own = domains().find(|domain| **domain == config.hostname);
-    own.or_else(|| domains().next()).unwrap_or(&config.hostname)
 }
 
 /// Where a name without a domain is as a sender: the first domain where it is a user or an alias, for there its
@@ -100,6 +91,7 @@ impl Author {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::store::memory::MemoryDisk;
     use std::path::Path;
 
@@ -117,11 +109,11 @@ mod tests {
         for (hostname, home) in
             [("mx.test", "mx.test"), ("two.test", "two.test"), ("host.test", "mx.test")]
         {
-            assert_eq!(home_of(&config(hostname)).as_str(), home);
+            assert_eq!(config(hostname).home().as_str(), home);
         }
         let mut config = config("host.test");
         config.domains.clear();
-        assert_eq!(home_of(&config).as_str(), "host.test");
+        assert_eq!(config.home().as_str(), "host.test");
     }
 
     fn login(name: &str) -> Author {

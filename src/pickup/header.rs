@@ -2,7 +2,7 @@
 //! ([`crate::mail::repair`]). What sendmail has completed already is left alone; the rest only the server
 //! knows: where a name without a domain is read, and whether the author is the owner of the file.
 
-use super::author::{Author, home_of};
+use super::author::Author;
 use crate::limits::SUBMITTED_HEADER_MAX;
 use crate::mail::address::{Host, Mailbox, ReversePath};
 use crate::mail::repair::{Completion, Domains, Header, HeaderTooLong};
@@ -44,7 +44,7 @@ pub fn completed(
         name: Some(&author.name),
         from: &from.to_string(),
         sender: header.wants_sender(writers, is_own).then_some(own),
-        domain: Domains::Known(writers, home_of(&site.config)),
+        domain: Domains::Known(writers, site.config.home()),
     });
     Ok((completed, header.body_at() as u64))
 }

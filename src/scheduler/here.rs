@@ -82,7 +82,7 @@ impl Worker {
         let prefix = return_path + &trace::delivered_to(&to.mailbox);
         let cuts = &summary.return_paths;
         let size = prefix.len() as u64 + kept_size(cuts, entry.size);
-        self.house.post.deliver_one(&to.maildir, size, |file, path| {
+        self.house.writer.deliver_one(&to.maildir, size, |file, path| {
             file.append(prefix.as_bytes()).doing("write", path)?;
             job.claimed.part(&job.claimed.path()).copy_to(cuts, file, path)
         })?;

@@ -39,7 +39,7 @@ use crate::support::{PATIENCE, Place, tree};
 use facteur::config::Config;
 use facteur::conversation::bounds::Bounds;
 use facteur::conversation::{House, converse};
-use facteur::delivery::{Heralds, Post};
+use facteur::delivery::{Wakers, Writer};
 use facteur::handoff::Hints;
 use facteur::login::Login;
 use facteur::mail::srs::Keys;
@@ -288,15 +288,15 @@ impl Dialog {
         let (delivered, _names) = crossbeam_channel::bounded(16);
         let queue = Queue::new(disk.clone(), &place.at(SPOOL));
         queue.make().unwrap();
-        let post = Arc::new(Post::new(disk.clone(), queue.clone(), "mx.test"));
-        let worker = post.clone();
+        let writer = Arc::new(Writer::new(disk.clone(), queue.clone(), "mx.test"));
+        let worker = writer.clone();
         let (hints, _hints) = Hints::new(16);
-        let heralds = Heralds::new(delivered, hints.clone());
+        let wakers = Wakers::new(delivered, hints.clone());
         let (budget, spill) = (Budget::new(1 << 20), "/".into());
         let (login, bounds) = (Login::start().unwrap(), Bounds::default());
         let house = House {
             disk,
-            post: Some(post),
+            writer: Some(writer),
             delivery,
             budget,
             spill,
@@ -313,7 +313,7 @@ impl Dialog {
         let mut script = Script::new(&self.steps, pace, self.said(), self.clear(), self.is_early());
         script.tls = self.tls;
         thread::scope(|scope| {
-            scope.spawn(|| worker.run(&accepted, &heralds));
+            scope.spawn(|| worker.run(&accepted, &wakers));
             converse(&house, site, &visitor, &ticket, &mut script);
             drop(house); // ends the delivery thread
         });

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, bounded};
 use facteur::config::Config;
 use facteur::conversation::bounds::Bounds;
 use facteur::conversation::{House, converse};
-use facteur::delivery::{Heralds, Post};
+use facteur::delivery::{Wakers, Writer};
 use facteur::handoff::{Accepted, Hint, Hints};
 use facteur::limits::MEMORY_BODIES_MAX;
 use facteur::login::Login;
@@ -58,12 +58,12 @@ impl Room {
         let disk = MemoryDisk::new();
         let queue = Queue::new(Arc::new(disk.clone()), Path::new("/spool"));
         queue.make().unwrap();
-        let post = Arc::new(Post::new(Arc::new(disk.clone()), queue.clone(), "mx.test"));
+        let writer = Arc::new(Writer::new(Arc::new(disk.clone()), queue.clone(), "mx.test"));
         let (delivery, accepted) = bounded(64);
         let (hints, hinted) = Hints::new(64);
         let house = House {
             disk: Arc::new(disk.clone()),
-            post: Some(post),
+            writer: Some(writer),
             delivery,
             budget: Budget::new(MEMORY_BODIES_MAX),
             spill: PathBuf::from("/spill"),
@@ -102,10 +102,10 @@ impl Room {
 
     /// From now on messages are delivered, first all that wait, as one batch.
     pub fn open(&self) {
-        let (post, accepted) = (self.house().post.clone(), self.accepted.clone());
+        let (writer, accepted) = (self.house().writer.clone(), self.accepted.clone());
         let (delivered, _) = bounded(1);
-        let heralds = Heralds::new(delivered, self.house().hints.clone());
-        let thread = thread::spawn(move || post.unwrap().run(&accepted, &heralds));
+        let wakers = Wakers::new(delivered, self.house().hints.clone());
+        let thread = thread::spawn(move || writer.unwrap().run(&accepted, &wakers));
         *self.delivery.lock().unwrap() = Some(thread);
     }
 

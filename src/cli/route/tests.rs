@@ -5,7 +5,7 @@
 use super::onward::{Abroad, Onward};
 use super::trial::{Letter, Outcome, Stage, Taken, outcome};
 use crate::config::Config;
-use crate::delivery::Post;
+use crate::delivery::Writer;
 use crate::handoff::Hints;
 use crate::mail::address::{Domain, ForwardPath, Mailbox, ReversePath};
 use crate::mail::srs::Keys;
@@ -375,7 +375,7 @@ fn done(site: &Arc<Site>, disk: &Arc<dyn Disk>) -> Ends {
     let office = scheduler::House {
         disk: disk.clone(),
         queue: queue.clone(),
-        post: Arc::new(Post::new(disk.clone(), queue.clone(), "test")),
+        writer: Arc::new(Writer::new(disk.clone(), queue.clone(), "test")),
         delivered: bounded(1).0,
         hints: Hints::new(64).0,
         reports: Default::default(),

@@ -7,7 +7,7 @@
 
 use crate::conversation::bounds::Bounds;
 use crate::conversation::{House, converse};
-use crate::delivery::{Heralds, Post};
+use crate::delivery::{Wakers, Writer};
 use crate::handoff::{Hint, Hints};
 use crate::limits::MEMORY_BODIES_MAX;
 use crate::login::Login;
@@ -91,15 +91,15 @@ impl Stage {
     /// On this disk. Its delivery thread ends with the last message to it.
     pub fn on(disk: Arc<dyn Disk>, spool: &Path) -> io::Result<Stage> {
         let queue = Queue::new(disk.clone(), spool);
-        let post = Arc::new(Post::new(disk.clone(), queue.clone(), "rehearsal"));
+        let writer = Arc::new(Writer::new(disk.clone(), queue.clone(), "rehearsal"));
         let ((delivery, accepted), (hints, heard)) = (bounded(1), Hints::new(1));
-        let (worker, delivered) = (post.clone(), bounded(1).0);
-        let heralds = Heralds::new(delivered, hints.clone());
+        let (worker, delivered) = (writer.clone(), bounded(1).0);
+        let wakers = Wakers::new(delivered, hints.clone());
         let thread = thread::Builder::new().name("rehearsal".to_owned());
-        thread.spawn(move || worker.run(&accepted, &heralds))?;
+        thread.spawn(move || worker.run(&accepted, &wakers))?;
         let house = House {
             disk,
-            post: Some(post),
+            writer: Some(writer),
             delivery,
             budget: Budget::new(MEMORY_BODIES_MAX),
             spill: spool.join("spill"),
@@ -155,12 +155,13 @@ pub fn outcome(refusal: Option<Refusal>, files: Vec<(PathBuf, Vec<u8>)>, spool: 
 pub fn obstacle(maildir: &Path) -> Option<StoreError> {
     let disk: Arc<dyn Disk> = Arc::new(Rehearsal::new());
     // No queue is asked for one copy.
-    let post = Post::new(disk.clone(), Queue::new(disk, Path::new("/")), "rehearsal");
-    post.deliver_one(maildir, COPY_LEAST, |file, path| {
-        file.append(&[b'x'; COPY_LEAST as usize]).doing("write", path)
-    })
-    .err()
-    .map(without_name)
+    let writer = Writer::new(disk.clone(), Queue::new(disk, Path::new("/")), "rehearsal");
+    writer
+        .deliver_one(maildir, COPY_LEAST, |file, path| {
+            file.append(&[b'x'; COPY_LEAST as usize]).doing("write", path)
+        })
+        .err()
+        .map(without_name)
 }
 
 /// Why no message can be put into the queue; none: it can.

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::mail::address::{Host, Mailbox};
 use crate::mail::repair::{Completion, Domains, Header};
 use crate::net::control::{self, Hint};
-use crate::pickup::{Author, home_of};
+use crate::pickup::Author;
 use crate::privileges;
 use crate::site::Site;
 use crate::store::body::Body;
@@ -104,7 +104,7 @@ impl Caller {
             sender: is_owed.then_some(from),
             domain: match self.drops() {
                 true => Domains::Later,
-                false => Domains::Known(writers, home_of(&self.config)),
+                false => Domains::Known(writers, self.config.home()),
             },
         })
     }

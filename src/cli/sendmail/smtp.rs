@@ -40,7 +40,7 @@ pub fn run(caller: &Caller) -> Result<(), Refusal> {
     let (hints, _) = Hints::new(1);
     let house = House {
         disk: caller.disk.clone(),
-        post: None,
+        writer: None,
         delivery,
         budget: Budget::new(MEMORY_BODY_MAX),
         spill: caller.scratch(),

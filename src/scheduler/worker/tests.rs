@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::Config;
-use crate::delivery::Post;
+use crate::delivery::Writer;
 use crate::handoff::Hints;
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::envelope::Sender as From;
@@ -56,7 +56,7 @@ impl Place {
         let house = House {
             disk: Arc::new(disk.clone()),
             queue: queue.clone(),
-            post: Arc::new(Post::new(Arc::new(disk.clone()), queue.clone(), "mx.test")),
+            writer: Arc::new(Writer::new(Arc::new(disk.clone()), queue.clone(), "mx.test")),
             delivered: bounded(9).0,
             hints: Hints::new(9).0,
             reports: Default::default(),

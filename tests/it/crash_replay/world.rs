@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use facteur::config::Config;
 use facteur::conversation::bounds::Bounds;
 use facteur::conversation::{self, converse};
-use facteur::delivery::{Heralds, Post};
+use facteur::delivery::{Wakers, Writer};
 use facteur::handoff::{Accepted, Claim, Hint, Hints};
 use facteur::housekeeper;
 use facteur::limits::MEMORY_BODIES_MAX;
@@ -66,7 +66,7 @@ pub struct World {
     pub site: Arc<Site>,
     pub queue: Queue,
     spool: Spool,
-    post: Arc<Post>,
+    writer: Arc<Writer>,
     hints: Hints,
     heard: Receiver<Hint>,
     turns: Option<Turns>,
@@ -83,26 +83,26 @@ impl World {
         let spool = Spool::open(shared.clone(), Path::new(SPOOL))?;
         let (queue, (site, _)) = (spool.queue.clone(), &*SITE);
         let site = Arc::new(site.clone().with_keys(spool.keys.clone()));
-        let post = Arc::new(Post::new(shared, queue.clone(), "mx.test"));
+        let writer = Arc::new(Writer::new(shared, queue.clone(), "mx.test"));
         let (hints, heard) = Hints::new(256);
         let hosts = Hosts::new(disk.clone());
         let (disk, turns, gone, watch) = (disk.clone(), None, Vec::new(), None);
         let mut world =
-            World { disk, hosts, site, queue, spool, post, hints, heard, turns, gone, watch };
+            World { disk, hosts, site, queue, spool, writer, hints, heard, turns, gone, watch };
         world.turns = Some(world.turns());
         Ok(world)
     }
 
     /// One whose files in several directories are synced together from so many on.
     pub fn with_syncfs_from(self, files: usize) -> World {
-        let post = Post::new(Arc::new(self.disk.clone()), self.queue.clone(), "mx.test");
-        World { post: Arc::new(post.with_syncfs_from(files)), ..self }
+        let writer = Writer::new(Arc::new(self.disk.clone()), self.queue.clone(), "mx.test");
+        World { writer: Arc::new(writer.with_syncfs_from(files)), ..self }
     }
 
     /// One that delivers messages of more files in slices of so many.
     pub fn with_batch_files(self, files: usize) -> World {
-        let post = Post::new(Arc::new(self.disk.clone()), self.queue.clone(), "mx.test");
-        World { post: Arc::new(post.with_batch_files(files)), ..self }
+        let writer = Writer::new(Arc::new(self.disk.clone()), self.queue.clone(), "mx.test");
+        World { writer: Arc::new(writer.with_batch_files(files)), ..self }
     }
 
     /// Sessions whose messages make one batch; gives what each was told at last.
@@ -111,7 +111,7 @@ impl World {
         let (delivery, accepted) = bounded(64);
         let house = conversation::House {
             disk: Arc::new(self.disk.clone()),
-            post: Some(self.post.clone()),
+            writer: Some(self.writer.clone()),
             delivery,
             budget: Budget::new(budget.min(MEMORY_BODIES_MAX)),
             spill: self.spool.spill.clone(),
@@ -147,7 +147,7 @@ impl World {
         }
         drop(sender);
         let (delivered, _) = bounded(1);
-        self.post.run(&batch, &Heralds::new(delivered, self.hints.clone()));
+        self.writer.run(&batch, &Wakers::new(delivered, self.hints.clone()));
     }
 
     /// `facteur sendmail` by one who may not write the queue.
@@ -260,7 +260,7 @@ impl World {
         let office = scheduler::House {
             disk: Arc::new(self.disk.clone()),
             queue: self.queue.clone(),
-            post: self.post.clone(),
+            writer: self.writer.clone(),
             delivered: bounded(1).0,
             hints: self.hints.clone(),
             reports: Default::default(),

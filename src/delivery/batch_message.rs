@@ -1,6 +1,6 @@
 //! One message of a batch, and how far it has come.
 
-use super::{Heralds, Post, Put, failed};
+use super::{Put, Wakers, Writer, failed};
 use crate::event::{Event, tell};
 use crate::handoff::{Accepted, CopyState, Hint, Outcome, Written};
 use crate::smtp::reply::Reply;
@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A message on its way through a batch.
-pub(super) struct Parcel {
+pub(super) struct BatchMessage {
     accepted: Accepted,
     /// Recipients that stand in the queue file whatever happens here.
     elsewhere: usize,
@@ -20,11 +20,11 @@ pub(super) struct Parcel {
     failure: Option<Reply>,
 }
 
-impl Parcel {
-    pub(super) fn new(accepted: Accepted) -> Parcel {
+impl BatchMessage {
+    pub(super) fn new(accepted: Accepted) -> BatchMessage {
         let late = accepted.copies.iter().filter(|copy| matches!(copy.state, CopyState::Late(_)));
         let elsewhere = accepted.entry.recipients.len() - late.count();
-        Parcel { accepted, elsewhere, published: Vec::new(), failure: None }
+        BatchMessage { accepted, elsewhere, published: Vec::new(), failure: None }
     }
 
     /// How many copies it has.
@@ -41,34 +41,34 @@ impl Parcel {
         self.failure.is_some()
     }
 
-    pub(super) fn write(&mut self, post: &Post, pending: &mut Pending) {
+    pub(super) fn write(&mut self, writer: &Writer, pending: &mut Pending) {
         let mut refusal = None;
-        self.write_some(post, pending, 0..self.copies(), &mut refusal);
-        self.write_rest(post, pending, refusal);
+        self.write_some(writer, pending, 0..self.copies(), &mut refusal);
+        self.write_rest(writer, pending, refusal);
     }
 
     /// Some of its copies.
     pub(super) fn write_some(
         &mut self,
-        post: &Post,
+        writer: &Writer,
         pending: &mut Pending,
         copies: Range<usize>,
         refusal: &mut Option<Reply>,
     ) {
         self.put(pending, |accepted, put| {
-            post.write_copies(accepted, copies, false, put, &|| false, refusal)
+            writer.write_copies(accepted, copies, false, put, &|| false, refusal)
         });
     }
 
     /// What is left of it when all of its copies are written.
     pub(super) fn write_rest(
         &mut self,
-        post: &Post,
+        writer: &Writer,
         pending: &mut Pending,
         refusal: Option<Reply>,
     ) {
         self.put(pending, |accepted, put| {
-            post.write_rest(accepted, false, put, &|| false, refusal)
+            writer.write_rest(accepted, false, put, &|| false, refusal)
         });
     }
 
@@ -111,7 +111,7 @@ impl Parcel {
         begins
     }
 
-    /// Publishes some of what [`Parcel::take_drafts`] gave. After a failure there is no more to be done.
+    /// Publishes some of what [`BatchMessage::take_drafts`] gave. After a failure there is no more to be done.
     pub(super) fn publish_some(
         &mut self,
         disk: &dyn Disk,
@@ -154,7 +154,7 @@ impl Parcel {
     }
 
     /// Tells its session, and the scheduler what waits; gives the Maildirs that got a copy.
-    pub(super) fn answer(self, heralds: &Heralds) -> Vec<PathBuf> {
+    pub(super) fn answer(self, wakers: &Wakers) -> Vec<PathBuf> {
         let Accepted { entry, outcome, copies, queued, .. } = self.accepted;
         drop(queued);
         if let Some(reply) = self.failure {
@@ -175,7 +175,7 @@ impl Parcel {
             tell(&Event::Delivered { id: &entry.id, to: &to, maildir: &destination.maildir });
         }
         if !entry.recipients.is_empty() && !self.published.is_empty() {
-            heralds.queued.send(Hint::New(Box::new(entry)));
+            wakers.queued.send(Hint::New(Box::new(entry)));
         }
         delivered.into_iter().map(|destination| destination.maildir).collect()
     }

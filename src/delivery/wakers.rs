@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 /// Whom delivery tells what it has done; each may lose some of it.
-pub struct Heralds {
+pub struct Wakers {
     /// To the scheduler: messages that wait in the queue.
     pub(super) queued: Hints,
     /// To the housekeeper: Maildirs that got mail.
@@ -18,10 +18,10 @@ pub struct Heralds {
     told: Mutex<Visits>,
 }
 
-impl Heralds {
+impl Wakers {
     /// `delivered` goes to the housekeeper, `queued` to the scheduler.
-    pub fn new(delivered: Sender<PathBuf>, queued: Hints) -> Heralds {
-        Heralds { queued, delivered, told: Mutex::default() }
+    pub fn new(delivered: Sender<PathBuf>, queued: Hints) -> Wakers {
+        Wakers { queued, delivered, told: Mutex::default() }
     }
 
     /// These Maildirs got mail. The housekeeper is not woken for what it would not look at.
