@@ -237,6 +237,11 @@ pub fn tell(event: &Event<'_>) {
     }
 }
 
+/// To the log: something an administrator should mend.
+pub fn warn(what: &str) {
+    tell(&Event::Warning { what });
+}
+
 /// All that was told before is in the log when this returns, or its reader takes nothing; for who ends the
 /// process.
 pub fn flush() {

@@ -74,9 +74,12 @@
 //! together. Arrows of dependency go down this list only:
 //!
 //! ```text
-//! cli → server, sandbox → conversation, housekeeper, metrics → directory → scheduler, pickup → policy, login, delivery, relay
+//! cli → tools → reach → server, sandbox → conversation, housekeeper, metrics → directory → scheduler, pickup → policy, login, delivery, relay
 //!     → handoff → route → site, story → net, store → smtp → mail → limits
 //! ```
+//!
+//! There are two doors: `cli::serve` runs the server, and `tools` are all other commands, of which the
+//! server names none.
 //!
 //! [`config`] and [`event`] may be used by all above `smtp` (and by `net`); `mail`, `smtp` and
 //! `limits` use neither; `store` does not use `smtp`. A test reads the sources and checks it.
@@ -126,6 +129,7 @@ pub mod net;
 pub mod pickup;
 pub mod policy;
 pub mod privileges;
+pub mod reach;
 pub mod relay;
 pub mod route;
 pub mod sandbox;
@@ -135,3 +139,4 @@ pub mod site;
 pub mod smtp;
 pub mod store;
 pub mod story;
+mod tools;

@@ -21,6 +21,12 @@ pub fn find(name: &str) -> Result<User, String> {
     }
 }
 
+/// The name of a user, or his number where he has none.
+pub fn name_of(uid: u32) -> String {
+    let found = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    found.map_or_else(|| format!("uid {uid}"), |user| user.name)
+}
+
 /// Does something as that user would, then is root again: so that what root alone can read is found out
 /// before any socket is open. Whoever is not root does it as himself. An error says what could not be
 /// taken on or given back.

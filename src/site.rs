@@ -5,6 +5,7 @@ use crate::config::{Config, DomainConfig, HostPort, SmarthostAuth, Tls, home};
 use crate::limits::{FIRST_USER_AGE, PAIR_LOOK, PAIR_SETTLE, PASSWORD_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
 use crate::mail::srs::{Keys, NoWayBack};
+use crate::net::dns;
 use crate::net::interfaces;
 use crate::net::tls::{Acceptor, BadPair, Connector, Flaw, Half};
 use crate::smtp::auth::Credentials;
@@ -158,6 +159,37 @@ impl Site {
             (flaw, words)
         };
         flaws.into_iter().flatten().map(told).collect()
+    }
+
+    /// What works, but hardly as it was meant: a line each, with its place. `serve` logs them too.
+    pub fn doubts(&self) -> Vec<String> {
+        let config = &self.config;
+        let is_open = config.tls.is_none() && !config.listen.submission.is_empty();
+        let words = match config.relay.networks.is_empty() {
+            true => {
+                "without [tls] no user can log in there, and without relay.networks nobody can send"
+            }
+            false => "without [tls] no user can log in there; it serves relay.networks alone",
+        };
+        let submission = is_open.then(|| format!("{}: {words}", config.place("listen.submission")));
+        let outside = config.listen.metrics.iter().filter(|address| !address.ip().is_loopback());
+        let metrics = outside.map(|address| {
+            let place = config.place("listen.metrics");
+            format!(
+                "{place}: whoever reaches {address} can read who writes to whom, without a password"
+            )
+        });
+        // The demo speaks to this machine only.
+        let is_short = config.file.is_some() && !config.hostname.as_str().contains('.');
+        let hostname = is_short.then(|| {
+            format!(
+                "{}: {} has no dot: many hosts refuse mail from a name that is not whole",
+                config.place("hostname"),
+                config.hostname
+            )
+        });
+        let dns = dns::doubts(&config.dns.servers);
+        hostname.into_iter().chain(submission).chain(metrics).chain(dns).collect()
     }
 
     /// How we speak TLS to other hosts.

@@ -8,16 +8,15 @@
 mod demo;
 mod log;
 
-use super::check::doubts;
-use super::{Failure, Request, config, reach, warn};
 use crate::config::{Config, Trace};
 use crate::event::sink::{self, Sink};
-use crate::event::{self, Event, priority, tell};
+use crate::event::{self, Event, priority, tell, warn};
 use crate::limits::STOP_GRACE;
 use crate::net::handed::Handed;
 use crate::net::manager::Manager;
 use crate::net::pool::spawn_vital;
 use crate::privileges;
+use crate::reach;
 use crate::route::bad_aliases;
 use crate::sandbox::{Reach, Sandbox};
 use crate::server::{Server, Spool, open, tell_bad_lines, tell_flaws};
@@ -34,6 +33,7 @@ use nix::sys::stat::{Mode, umask};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -41,16 +41,16 @@ use std::thread;
 const SIGXCPU: i32 = Signal::SIGXCPU as i32;
 
 /// Runs until SIGTERM or SIGINT. Fails with what kept it from starting; later trouble is logged.
-pub fn run(request: &Request) -> Result<(), Failure> {
+pub fn run(named: Option<&Path>) -> Result<(), String> {
     let log = start_log();
     // Before anything else, so that no signal of the first moments ends the process unheard.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXCPU])
-        .map_err(|error| Failure::Failed(format!("cannot wait for signals: {error}")))?;
+        .map_err(|error| format!("cannot wait for signals: {error}"))?;
     let manager = Manager::from_environment().unwrap_or_else(|error| {
         warn(&format!("the service manager of NOTIFY_SOCKET cannot be told anything: {error}"));
         Manager::default()
     });
-    let (server, sandbox, limits) = start(request, &log)?;
+    let (server, sandbox, limits) = start(named, &log)?;
     manager.ready("serving");
     say_demo(&server.site().config);
     for signal in signals.forever() {
@@ -118,26 +118,26 @@ fn start_trace(config: &Config) -> std::io::Result<Limits> {
 }
 
 /// Each step finds what can be wrong while nothing has begun; after it, mail is taken.
-fn start(request: &Request, log: &log::Handle) -> Result<(Server, Sandbox, Limits), Failure> {
-    let handed = Handed::from_environment().map_err(Failure::Failed)?;
-    let config = config(request)?;
+fn start(named: Option<&Path>, log: &log::Handle) -> Result<(Server, Sandbox, Limits), String> {
+    let handed = Handed::from_environment()?;
+    let config = reach::config(named)?;
     // Mail is private, whatever the shell that started us thinks (contract: 0700, 0600).
     umask(Mode::from_bits_truncate(0o077));
     raise_descriptors();
-    let user = reach::user(&config).map_err(Failure::Failed)?;
+    let user = reach::user(&config)?;
     let user = user.as_ref();
     // What cannot be read is found before any socket is open; root only lends himself to it.
     let looked = privileges::as_user(user, || reach::read(&config, user).map(drop));
-    looked.flatten().map_err(Failure::Failed)?;
+    looked.flatten()?;
     // Still root, where started so: ports below 1024 need it.
-    let listeners = open(&config, handed).map_err(Failure::Failed)?;
+    let listeners = open(&config, handed)?;
     // Nothing below is done as root.
-    if let Some(warning) = privileges::become_user(user).map_err(Failure::Failed)? {
+    if let Some(warning) = privileges::become_user(user)? {
         warn(&warning);
     }
     // As that user for good: a key that only root may read fails here, and not at the first renewal.
-    let site = read_site(reach::read(&config, user)).map_err(Failure::Failed)?;
-    let spool = Spool::open(Arc::new(RealDisk), &site.config.spool).map_err(Failure::Failed)?;
+    let site = read_site(reach::read(&config, user))?;
+    let spool = Spool::open(Arc::new(RealDisk), &site.config.spool)?;
     reach::make_maildir_roots(&site.config);
     // No thread runs yet, and each one that comes inherits it.
     let sandbox = Reach::of(&site.config).close();
@@ -148,7 +148,7 @@ fn start(request: &Request, log: &log::Handle) -> Result<(Server, Sandbox, Limit
         config: &name_of(&site.config),
         sandbox: &sandbox.how,
     });
-    let no_thread = |error| Failure::Failed(format!("cannot start a thread: {error}"));
+    let no_thread = |error| format!("cannot start a thread: {error}");
     log.write_beside().map_err(no_thread)?;
     let limits = start_trace(&site.config).map_err(no_thread)?;
     let server = Server::start(listeners, site, spool).map_err(no_thread)?;
@@ -161,7 +161,7 @@ fn read_site(read: Result<(Site, Vec<BadLine>), String>) -> Result<Site, String>
     bad.extend(bad_aliases(&site, &RealDisk));
     tell_bad_lines(&bad);
     tell_flaws(&site);
-    doubts(&site).iter().for_each(|line| warn(line));
+    site.doubts().iter().for_each(|line| warn(line));
     Ok(site)
 }
 

@@ -1,7 +1,7 @@
 //! What `serve` says on stdout when it runs the built-in demo: where the mail lies, and what to type next.
 
-use crate::cli::terminal::escape;
 use crate::config::Config;
+use crate::mail::visible::escape;
 use std::path::Path;
 
 /// `here`: the directory that relative paths begin at; `program`: how this one was called. Everything is said

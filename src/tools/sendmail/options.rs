@@ -2,10 +2,10 @@
 //! and behind recipients. Those that mean nothing here are passed over, unknown ones refused.
 
 use super::status::Refusal;
-use crate::cli::complain;
 use crate::limits::ENVID_MAX;
 use crate::mail::envelope::{BodyType, Notify, Ret};
 use crate::mail::xtext;
+use crate::tools::complain;
 use lexopt::Arg::{Long, Short, Value};
 use std::ffi::OsString;
 use std::path::PathBuf;

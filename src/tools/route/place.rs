@@ -1,8 +1,8 @@
 //! A Maildir in words: whose it is, who may do what there, and how much room there is.
 
 use crate::config::show_size;
+use crate::privileges::name_of;
 use nix::sys::statvfs::statvfs;
-use nix::unistd::{Uid, User};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub fn describe(maildir: &Path) -> String {
     let facts = match fs::metadata(there) {
         Ok(found) => {
             let mode = found.mode() & 0o7777;
-            format!("owner {}, mode {mode:04o}, {}", name(found.uid()), free(there))
+            format!("owner {}, mode {mode:04o}, {}", name_of(found.uid()), free(there))
         }
         Err(error) => error.to_string(),
     };
@@ -28,13 +28,7 @@ pub fn describe(maildir: &Path) -> String {
 /// Whose something is, and who may do what with it: "owner ann, mode 0700"; none where nothing is there.
 pub fn owned(path: &Path) -> Option<String> {
     let found = fs::metadata(path).ok()?;
-    Some(format!("owner {}, mode {:04o}", name(found.uid()), found.mode() & 0o7777))
-}
-
-/// The name of a user, or his number where he has none.
-pub fn name(uid: u32) -> String {
-    let found = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-    found.map_or_else(|| format!("uid {uid}"), |user| user.name)
+    Some(format!("owner {}, mode {:04o}", name_of(found.uid()), found.mode() & 0o7777))
 }
 
 /// What a user's mail can still fill.

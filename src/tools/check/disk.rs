@@ -5,7 +5,6 @@
 //! Whether a sync reaches the disk nobody can see from here. What is said of it is what the file system
 //! is known for, and how long it takes: a guess, and it says so.
 
-use super::super::route::room_shown;
 use super::mounts::{Mount, mount_of};
 use super::{Weight, say};
 use crate::config::{Config, show_size};
@@ -16,6 +15,7 @@ use crate::route::existing_users;
 use crate::sandbox::maildir_root;
 use crate::site::{Local, Site};
 use crate::store::disk::{Disk, Doing, RealDisk, StoreError};
+use crate::tools::route::room_shown;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, eaccess};
 use std::collections::HashSet;

@@ -11,11 +11,11 @@ mod mounts;
 mod ports;
 mod spool;
 
-use super::{Failure, Request, config, print, reach, terminal};
+use super::{Failure, Request, config, print, terminal};
 use crate::config::Listen;
-use crate::net::dns;
 use crate::net::tls::date;
 use crate::privileges;
+use crate::reach;
 use crate::route::bad_aliases;
 use crate::site::Site;
 use crate::store::disk::RealDisk;
@@ -53,7 +53,7 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     bad.extend(bad_aliases(&site, &RealDisk));
     // What is served goes to stdout, what is wrong to stderr: each can be read alone.
     print(&summary(&site))?;
-    let doubts = doubts(&site);
+    let doubts = site.doubts();
     let flaws = site.flaws(SystemTime::now());
     bad.iter().for_each(|line| say(Weight::Error, &line.to_string()));
     for (flaw, words) in &flaws {
@@ -189,35 +189,4 @@ fn relays_for(site: &Site) -> String {
         true => "nobody".to_owned(),
         false => who.join(", "),
     }
-}
-
-/// What works, but hardly as it was meant: a line each, with its place. `serve` logs them too.
-pub fn doubts(site: &Site) -> Vec<String> {
-    let config = &site.config;
-    let is_open = config.tls.is_none() && !config.listen.submission.is_empty();
-    let words = match config.relay.networks.is_empty() {
-        true => {
-            "without [tls] no user can log in there, and without relay.networks nobody can send"
-        }
-        false => "without [tls] no user can log in there; it serves relay.networks alone",
-    };
-    let submission = is_open.then(|| format!("{}: {words}", config.place("listen.submission")));
-    let outside = config.listen.metrics.iter().filter(|address| !address.ip().is_loopback());
-    let metrics = outside.map(|address| {
-        let place = config.place("listen.metrics");
-        format!(
-            "{place}: whoever reaches {address} can read who writes to whom, without a password"
-        )
-    });
-    // The demo speaks to this machine only.
-    let is_short = config.file.is_some() && !config.hostname.as_str().contains('.');
-    let hostname = is_short.then(|| {
-        format!(
-            "{}: {} has no dot: many hosts refuse mail from a name that is not whole",
-            config.place("hostname"),
-            config.hostname
-        )
-    });
-    let dns = dns::doubts(&config.dns.servers);
-    hostname.into_iter().chain(submission).chain(metrics).chain(dns).collect()
 }

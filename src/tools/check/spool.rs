@@ -1,13 +1,13 @@
 //! The spool as a server needs it, tried by the server's own steps on a disk where nothing happens: all that
 //! `serve` would end by there.
 
-use super::super::route::owned;
 use super::Weight;
 use crate::store::disk::{Disk, Doing, RealDisk, StoreError};
 use crate::store::maildir::make_with_parents;
 use crate::store::queue::Queue;
 use crate::store::rehearsal::Rehearsal;
 use crate::store::secret;
+use crate::tools::route::owned;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat};
 use std::io::{self, ErrorKind};

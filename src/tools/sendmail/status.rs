@@ -1,9 +1,9 @@
 //! Exit statuses of sendmail(1): those of sysexits(3), which cron, mail programs and scripts tell apart.
 
-use crate::cli::Failure;
 use crate::mail::repair::HeaderTooLong;
 use crate::smtp::reply::Reply;
 use crate::store::disk::StoreError;
+use crate::tools::Failure;
 
 /// Why nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

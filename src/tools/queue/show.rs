@@ -1,13 +1,13 @@
 //! `facteur queue show`: one message that waits, and all that became of it so far.
 
 use super::{due_in, failed, open, why_not};
-use crate::cli::listing::{CopyError, copy, end};
-use crate::cli::terminal::{Screen, escape};
-use crate::cli::{Failure, Request};
 use crate::config::Relay;
 use crate::scheduler::due;
 use crate::store::entry::{Entry, Line, What};
 use crate::store::queue::{Waiting, part_of};
+use crate::tools::listing::{CopyError, copy, end};
+use crate::tools::terminal::{Screen, escape};
+use crate::tools::{Failure, Request};
 use jiff::Timestamp;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};

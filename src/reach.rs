@@ -2,8 +2,8 @@
 //!
 //! `serve` and `check` ask the same questions here, so that neither finds what the other does not.
 
-use super::warn;
 use crate::config::{Config, DomainConfig};
+use crate::event::warn;
 use crate::privileges;
 use crate::sandbox::{Sandbox, maildir_root};
 use crate::site::Site;
@@ -16,6 +16,21 @@ use std::fs;
 use std::io::ErrorKind::{NotFound, PermissionDenied};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+/// The configuration of the file that was named, else of where it is looked for. Root takes no
+/// `./facteur.toml` of somebody else unless he names it: who may write where root happens to be would say
+/// where root writes. An error names the file, mostly the line, and what was expected.
+pub fn config(named: Option<&Path>) -> Result<Config, String> {
+    let owner = || fs::metadata("facteur.toml").map(|found| found.uid());
+    match (named, geteuid().is_root().then(owner)) {
+        (None, Some(Ok(uid))) if uid != 0 => Err(format!(
+            "./facteur.toml belongs to {}, and this is root: it is taken only where it is named, by \
+             -c facteur.toml",
+            privileges::name_of(uid)
+        )),
+        _ => Config::load(named).map_err(|error| error.to_string()),
+    }
+}
 
 /// The user of `run_as`, if there is one to be.
 pub fn user(config: &Config) -> Result<Option<User>, String> {

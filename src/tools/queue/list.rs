@@ -3,15 +3,15 @@
 //! Claims nothing, so that it never stands in the way of a server and shows what is being sent too.
 
 use super::{due_in, listed, open, span, why_not};
-use crate::cli::listing::{BLOCK, json_lines, pad, shown};
-use crate::cli::terminal::width;
-use crate::cli::{Failure, Request, complain};
 use crate::config::Relay;
 use crate::id::is_id;
 use crate::limits::{QUEUE_READERS, QUOTED_MAX};
 use crate::scheduler::due;
 use crate::store::entry::What;
 use crate::store::queue::{Queue, QueueError, Waiting};
+use crate::tools::listing::{BLOCK, json_lines, pad, shown};
+use crate::tools::terminal::width;
+use crate::tools::{Failure, Request, complain};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;

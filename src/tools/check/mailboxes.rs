@@ -4,15 +4,15 @@
 //! What can be made counts as good. Of a directory for all Maildirs that is not there yet nothing is
 //! said here: the server makes it, or whoever sets it up.
 
-use super::super::reach::is_missing;
-use super::super::route::obstacle;
 use crate::config::CatchAll;
 use crate::limits::{CHECK_MAILDIRS, CHECK_NAMED};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox};
+use crate::reach::is_missing;
 use crate::route::{End, POSTMASTER, existing_users, resolve};
 use crate::sandbox::{Reach, Sandbox, maildir_root};
 use crate::site::{Local, Site};
 use crate::store::disk::RealDisk;
+use crate::tools::route::obstacle;
 use nix::unistd::{AccessFlags, eaccess};
 use std::collections::BTreeMap;
 use std::io::ErrorKind::PermissionDenied;

@@ -3,11 +3,11 @@
 //! That form is the one for long queue ids (`enable_long_queue_ids`). Claims nothing, as `queue list`.
 
 use super::{listed, open, why_not};
-use crate::cli::terminal::escape;
-use crate::cli::{Failure, Request, complain};
 use crate::id::is_id;
 use crate::mail::address::ReversePath;
 use crate::store::queue::{QueueError, Waiting};
+use crate::tools::terminal::escape;
+use crate::tools::{Failure, Request, complain};
 use jiff::tz::TimeZone;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, ErrorKind, Write};

@@ -4,12 +4,12 @@
 //! ([`crate::scheduler::reason`]); whether one works on the message at this moment its locks tell.
 
 use super::{due_in, failed, open, rights, span, why_not};
-use crate::cli::terminal::escape;
-use crate::cli::{Failure, Request, print, site};
 use crate::net::control;
 use crate::scheduler::reason::{Reason, Why, why as compute};
 use crate::site::Site;
 use crate::store::queue::Waiting;
+use crate::tools::terminal::escape;
+use crate::tools::{Failure, Request, print, site};
 use jiff::Timestamp;
 use std::fmt::Write as _;
 

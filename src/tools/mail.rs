@@ -3,23 +3,44 @@
 //! Changes nothing: no flag is set, and new mail stays new. Whose Maildir it is was decided before.
 //! A reader that goes away early (`| head`) is no error.
 
-use crate::cli::listing::{BLOCK, CopyError, copy, end, json_lines, pad, shown};
-use crate::cli::terminal::{self, Screen};
+use super::listing::{BLOCK, CopyError, copy, end, json_lines, pad, shown};
+use super::terminal::{self, Screen};
+use super::{Failure, Request, route, site};
 use crate::mail::{fields::Fields, words};
-use crate::store::disk::{Disk, StoreError};
+use crate::store::disk::{Disk, RealDisk, StoreError};
 use crate::store::mailbox::{self, MailboxError, Message};
 use serde::Serialize;
 use std::fmt::{self, Write as _};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
 /// Why a command did not do all it was asked for. [`fmt::Display`] is fit for a terminal.
 #[derive(Debug)]
-pub enum MailFailure {
+enum MailFailure {
     Mailbox(MailboxError),
     /// The result could not be written.
     Output(io::Error),
+}
+
+/// Lists the mail of an address, found as mail finds it, so that an alias or a tag leads there too.
+pub fn list(request: &Request, address: &str) -> Result<(), Failure> {
+    let maildir = route::maildir(&site(request)?, address)?;
+    Ok(write_list(&RealDisk, &maildir, request.json, &mut io::stdout().lock())?)
+}
+
+/// Shows one message of an address. A file or a pipe gets the octets as they are; only a terminal could be
+/// steered.
+pub fn show(request: &Request, address: &str, key: &str) -> Result<(), Failure> {
+    let maildir = route::maildir(&site(request)?, address)?;
+    let is_terminal = io::stdout().is_terminal();
+    Ok(write_message(&RealDisk, &maildir, key, is_terminal, &mut io::stdout().lock())?)
+}
+
+impl From<MailFailure> for Failure {
+    fn from(failure: MailFailure) -> Failure {
+        Failure::Failed(failure.to_string())
+    }
 }
 
 /// Lists a mailbox, newest last: key, date, from, subject, size, flags, one line a message.
@@ -29,7 +50,7 @@ pub enum MailFailure {
 /// [`crate::limits::QUOTED_MAX`] characters is cut. With `json` each line is an object whose strings
 /// are whole; flags are the letters alone, so `""` for new mail. A message that cannot be read is
 /// listed without From and Subject, and the first such failure is returned at the end.
-pub fn list(
+fn write_list(
     disk: &dyn Disk,
     maildir: &Path,
     json: bool,
@@ -53,7 +74,7 @@ pub fn list(
 
 /// Writes one message, octet for octet; on a `terminal` what could act on it is escaped. Fails with
 /// `NoMessage` also when it was removed in this very moment.
-pub fn show(
+fn write_message(
     disk: &dyn Disk,
     maildir: &Path,
     key: &str,
@@ -254,7 +275,7 @@ mod tests {
 
     fn listed(disk: &Fake, json: bool) -> String {
         let mut out = Vec::new();
-        list(disk, Path::new("/m"), json, &mut out).unwrap();
+        write_list(disk, Path::new("/m"), json, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -318,7 +339,7 @@ mod tests {
         disk.add("cur/18.a:2,", b"A: \x1b[2J\n\n\xff\xc3\xbc".to_vec());
         let shown = |key: &str, terminal| {
             let mut out = Vec::new();
-            let result = show(&disk, Path::new("/m"), key, terminal, &mut out);
+            let result = write_message(&disk, Path::new("/m"), key, terminal, &mut out);
             result.map(|()| out).map_err(|failure| failure.to_string())
         };
         assert_eq!(shown("18", false), Ok(b"A: \x1b[2J\n\n\xff\xc3\xbc".to_vec()));
@@ -347,8 +368,11 @@ mod tests {
         {
             let (disk, maildir, mut out) = (mailbox(), Path::new("/m"), Closed(kind));
             for flag in [false, true] {
-                assert_eq!(list(&disk, maildir, flag, &mut out).is_ok(), fine);
-                assert_eq!(show(&disk, maildir, "1795439148", flag, &mut out).is_ok(), fine);
+                assert_eq!(write_list(&disk, maildir, flag, &mut out).is_ok(), fine);
+                assert_eq!(
+                    write_message(&disk, maildir, "1795439148", flag, &mut out).is_ok(),
+                    fine
+                );
             }
         }
     }

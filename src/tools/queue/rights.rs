@@ -1,11 +1,11 @@
 //! Whether the server may do with a queue file what has to be done: a command that root runs may do more, and
 //! would compute what no server ever does.
 
-use crate::cli::reach;
-use crate::cli::route::{name_of_user, owned};
 use crate::config::Config;
 use crate::privileges;
+use crate::reach;
 use crate::store::queue::Queue;
+use crate::tools::route::owned;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat, geteuid};
@@ -33,7 +33,7 @@ pub fn missing(config: &Config, queue: &Queue, id: &str) -> Option<Missing> {
         faccessat(AT_FDCWD, &path, how, AtFlags::AT_EACCESS)
     };
     let errno = privileges::as_user(Some(&server), try_it).ok()?.err()?;
-    let user = name_of_user(server.uid.as_raw());
+    let user = privileges::name_of(server.uid.as_raw());
     (errno != Errno::ENOENT).then_some(Missing { user, path, errno })
 }
 

@@ -43,38 +43,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use unsent::Call;
 
-const HELP: &str = "\
-usage: facteur [-c FILE] sendmail [OPTION...] [RECIPIENT...]
-       sendmail, mailq, newaliases: the same by a link of that name
-
-Reads a message from standard input and leaves it to the server, whether one runs or not. Options
-are Postfix's:
-
-  -t            send to To, Cc and Bcc of the header too
-  -i, -oi       a line of a dot does not end the message
-  -f, -r ADDR   the sender, <> for none; else the login name where it is read (below)
-  -F NAME       the name for From, where the message has none
-  -B 8BITMIME   or 7BIT; else what the message is
-  -N, -R, -V    what reports are wanted: never or failure,delay,success; full or hdrs; an id
-  -bp           the queue (mailq); -q: attempt all of it now, -qIID one, -qRDOMAIN what is for it
-  -bs           speak SMTP on standard input and output
-  -bi, -I       check the aliases, which need no building (newaliases)
-  -bv           say where mail for the recipients would go, and send nothing
-  -C FILE       configuration; a ./facteur.toml counts only if it is root's or the caller's
-  -v            say what was done
-  -A -e -h -L -O -o -p -X VALUE, -G -U -c -m -n -x: passed over
-
-A recipient without a domain is at hostname when its mail is delivered here, else at the first
-domain. Bcc is left out; Date, From and Message-ID are added where they are missing. Nothing is sent
-to anybody when one recipient is refused.
-
-Root and the server's user write into the queue. What others send lies in spool/drop until the server
-takes it in. Their sender is the login name at the first domain where it is a user or an alias, else at
-hostname; any address that is not the login's own is replaced by that. What this user may not look up is judged by the server, which then returns it.
-
-exit status: 0 done, 64 usage, 65 bad message or address in it, 67 unknown user, 69 refused, 71 no such
-caller, 74 cannot read the input, 75 try later, 77 not allowed, 78 configuration
-";
+const HELP: &str = include_str!("../help/sendmail.txt");
 
 /// By which name it was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,13 +2,14 @@
 
 use super::greet::{Greeter, Greeting};
 use super::onward::{Abroad, Onward};
-use super::place::{describe, name};
+use super::place::describe;
 use super::trial::{Letter, Outcome, Refusal, Taken, obstacle, queue_obstacle};
 use crate::config::Network;
 use crate::mail::address::{ForwardPath, Host, ReversePath};
 use crate::net::dns::DnsResolver;
 use crate::net::listener::Service;
 use crate::policy::{self, Targets, Visitor, is_trusted};
+use crate::privileges::name_of;
 use crate::route::next_hop::Way;
 use crate::route::{Destination, End, Route, route};
 use crate::site::Site;
@@ -122,7 +123,7 @@ impl Asker {
 
     /// What is decided without a disk: all that one can say who is not the server.
     fn allowed(&self, letter: &Letter, steps: &mut Vec<String>) -> Outcome {
-        let (server, us) = (&self.site.config.run_as, name(geteuid().as_raw()));
+        let (server, us) = (&self.site.config.run_as, name_of(geteuid().as_raw()));
         let server = server.clone().unwrap_or_else(|| "the owner of the spool".to_owned());
         steps.push(format!("no delivery is tried: the server is {server}, and this is {us}"));
         let (id, service) = ("route".to_owned(), Service::Smtp);
