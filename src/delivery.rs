@@ -20,7 +20,6 @@ use crate::event::{Event, tell};
 use crate::handoff::{Accepted, CopyState, Written};
 use crate::limits::{BATCH_FILES, BATCH_OCTETS, SYNCFS_AVOID, SYNCFS_FROM, SYNCFS_SLOW};
 use crate::smtp::reply::Reply;
-use crate::store::body::kept_size;
 use crate::store::disk::{Disk, DiskFile, Doing, StoreError};
 use crate::store::draft::Draft;
 use crate::store::durable::{Method, Pending};
@@ -115,8 +114,7 @@ impl Writer {
         self.write_rest(accepted, true, &mut put, &give_up, refusal)
     }
 
-    /// Delivers one copy from the queue, durably. `write` appends the message behind the prefix, whose
-    /// octets are `size` together.
+    /// Delivers one copy from the queue, durably. `write` appends its octets, which are `size`.
     pub fn deliver_one(
         &self,
         maildir: &Path,
@@ -305,13 +303,14 @@ impl Writer {
         index: usize,
         put: &mut Put<'_>,
     ) -> Result<Draft, StoreError> {
-        let Accepted { body, cuts, copies, .. } = accepted;
+        let Accepted { body, copied_as, copies, .. } = accepted;
         let copy = &copies[index];
-        let size = copy.prefix.len() as u64 + kept_size(cuts, body.size());
+        let edits = copied_as.clone().on_top(&*copy.top);
+        let size = edits.size(body.size());
         let (draft, file) =
             maildir::draft(&self.disk, &self.names, &copy.destination.maildir, size)?;
         let path = draft.path();
-        put(&path, file, &|file| body.copy_to(copy.prefix.as_bytes(), cuts, file, &path))?;
+        put(&path, file, &|file| body.copy_to(&edits, file, &path))?;
         Ok(draft)
     }
 
@@ -321,13 +320,14 @@ impl Writer {
         accepted: &mut Accepted,
         put: &mut Put<'_>,
     ) -> Result<Draft, StoreError> {
-        let Accepted { entry, received, body, .. } = accepted;
-        entry.size = received.len() as u64 + body.size();
-        entry.sum = Some(body.sum_behind(received.as_bytes(), 0)?);
+        let Accepted { entry, queued_as, body, .. } = accepted;
+        entry.size = queued_as.size(body.size());
+        entry.sum = Some(body.sum(queued_as)?);
         let (draft, file) = self.queue.draft(&entry.id)?;
         let path = draft.path();
-        let prefix = entry.checked_header().doing("write", &path)? + received;
-        put(&path, file, &|file| body.copy_to(prefix.as_bytes(), &[], file, &path))?;
+        // One write, with the envelope on top.
+        let file_as = queued_as.clone().on_top(entry.checked_header().doing("write", &path)?);
+        put(&path, file, &|file| body.copy_to(&file_as, file, &path))?;
         Ok(draft)
     }
 }

@@ -5,13 +5,13 @@
 
 use crate::limits::CENSUS_WAIT;
 use crate::mail::address::Domain;
+use crate::mail::edits::Edits;
 use crate::route::Destination;
 use crate::smtp::reply::Reply;
 use crate::store::body::Body;
 use crate::store::draft::Draft;
 use crate::store::entry::{Addressee, Entry};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::SystemTime;
@@ -21,11 +21,11 @@ pub struct Accepted {
     /// Its id, session and envelope. The recipients are those that pass through the queue: at first
     /// all that are elsewhere, then also those whose copy cannot be written for now.
     pub entry: Entry,
-    /// Our Received field, which stands on top in the queue as well.
-    pub received: String,
     pub body: Arc<Body>,
-    /// What no copy contains: older Return-Path fields.
-    pub cuts: Vec<Range<u64>>,
+    /// What it becomes in the queue: our Received field stands on top.
+    pub queued_as: Edits,
+    /// What is the same in all copies: that, without older Return-Path fields.
+    pub copied_as: Edits,
     /// One for each mailbox here.
     pub copies: Vec<Copy>,
     /// The queue file, when there has to be one.
@@ -38,8 +38,8 @@ pub struct Accepted {
 /// What one mailbox gets.
 pub struct Copy {
     pub destination: Destination,
-    /// Return-Path, Delivered-To and Received, with LF line ends.
-    pub prefix: String,
+    /// On top of what all copies have: Return-Path and Delivered-To, with LF line ends.
+    pub top: String,
     /// How it stands in the queue when it cannot be written now.
     pub addressee: Addressee,
     pub state: CopyState,

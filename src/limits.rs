@@ -105,6 +105,9 @@ pub const COPY_CHUNK: usize = 64 * 1024;
 /// Most Return-Path fields, apart from each other, that are cut out of one header.
 pub const CUTS_MAX: usize = 64;
 
+/// Octets of the header of a message, or of a part of one; what comes behind is no header any more.
+pub const HEADER_MAX: usize = 1024 * 1024;
+
 /// Most Delivered-To fields of one header that are looked at to find a loop.
 pub const DELIVERED_TO_MAX: usize = 200;
 
@@ -444,9 +447,6 @@ pub const RELAY_TIME: Duration = Duration::from_secs(30 * 60);
 /// How long a QUIT may take to be sent; its reply is waited for as long as [`LINGER`].
 pub const QUIT_WAIT: Duration = Duration::from_secs(2);
 
-/// Octets of the header of one message or part that is converted to 7 bits; it is held in memory.
-pub const MIME_HEAD_MAX: usize = 1024 * 1024;
-
 /// Parts of a message that is converted to 7 bits, each with a byte of what becomes of it.
 pub const MIME_PARTS: usize = 10_000;
 
@@ -577,8 +577,8 @@ const _: () = assert!(SRS_SECRET_MAX >= SRS_KEYS_MAX * (2 * SRS_KEY_OCTETS + 2))
 /// completed. Room for 1,000 recipients with their names.
 pub const SUBMITTED_HEADER_MAX: usize = 256 * 1024;
 
-/// Octets of a line after which it is no field any more when no colon has come: longer lines are
-/// none at all (RFC 5322 §2.1.1).
+/// Octets of a line after which it is taken for a field though no colon has come: no line may be longer
+/// (RFC 5322 §2.1.1), and to wait for more would hold as much in memory as somebody sends.
 pub const FIELD_NAME_MAX: usize = 998;
 
 /// Words and marks of one address in a header; a long display name has two dozen.

@@ -25,8 +25,11 @@ use crate::limits::{
     TROUBLE_WAIT,
 };
 use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
+use crate::mail::edits::Edits;
 use crate::mail::envelope::Sender;
-use crate::mail::header::{Scanner, Summary};
+use crate::mail::header::Reader;
+use crate::mail::summary::{Summarizer, Summary};
+use crate::mail::survey::{Surveyor, WireForm};
 use crate::mail::trace::Submitted;
 use crate::mail::xtext;
 use crate::policy::{self, Targets};
@@ -44,7 +47,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender as Channel};
 use jiff::{Timestamp, ZonedDateTime};
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -285,7 +287,7 @@ impl Pickup {
         }
         let author = author_of(&dropped)?;
         let own = author.address(site, &*self.disk).map_err(NotTaken::Refused)?;
-        let (body, summary) = self.copy(&dropped)?;
+        let (body, summary, wire) = self.copy(&dropped)?;
         policy::message(site, &summary, std::iter::empty())
             .map_err(|reply| NotTaken::Refused(reply.to_string()))?;
         let mut entry = self.entry(site, &dropped, &author, own.clone(), &summary)?;
@@ -297,25 +299,25 @@ impl Pickup {
         let received = Submitted { uid, login, by, id: &entry.id, date }.field();
         let whose = (&author, &own);
         let (header, at) = header::completed((site, &*self.disk), &body, whose, &entry)?;
-        let prefix = [received.as_bytes(), &header].concat();
-        entry.size = prefix.len() as u64 + body.size() - at;
-        entry.sum = Some(body.sum_behind(&prefix, at).map_err(NotTaken::Disk)?);
-        let cuts = (at > 0).then_some(0..at).into_iter().collect();
-        let mut scanner = Scanner::default();
-        scanner.feed(&header);
-        let message_id = scanner.finish().message_id;
+        let message_id = Summary::of(&header).message_id;
+        entry.wire = Some(wire.below(&header).below(received.as_bytes()));
+        let edits = Edits::default().replaced(0..at, header).on_top(received);
+        entry.size = edits.size(body.size());
+        entry.sum = Some(body.sum(&edits).map_err(NotTaken::Disk)?);
         // A draft that a crash left; nobody else makes this name.
         let _ = self.disk.remove(&self.queue.tmp().join(&entry.id));
         let (uid, asked) = (dropped.uid, dropped.entry.recipients.len());
-        Ok(Some(Letter { uid, asked, body, entry, prefix, cuts, message_id }))
+        Ok(Some(Letter { uid, asked, body, entry, edits, message_id }))
     }
 
     /// The octets of its message in a copy that its owner cannot change, and what its header says. No octet
     /// of it may end a line where a next hop sees one and we do not.
-    fn copy(&self, dropped: &Dropped) -> Result<(Body, Summary), NotTaken> {
+    fn copy(&self, dropped: &Dropped) -> Result<(Body, Summary, WireForm), NotTaken> {
         let Dropped { entry, file, path, .. } = dropped;
         let mut writer = BodyWriter::new(self.disk.clone(), &self.queue.tmp(), self.budget.clone());
-        let (mut scanner, mut at, mut chunk) = (Scanner::default(), 0, vec![0; COPY_CHUNK]);
+        let mut reader: Reader<(Summarizer, Surveyor)> = Reader::new(Default::default());
+        let mut at = 0;
+        let mut chunk = vec![0; COPY_CHUNK];
         let mut last = b'\n';
         while at < entry.size {
             let length = chunk.len().min((entry.size - at) as usize);
@@ -324,18 +326,21 @@ impl Pickup {
             if read == 0 || memchr::memchr(b'\r', &chunk[..read]).is_some() {
                 return Err(NotTaken::Refused("a CR, or less than it says, is in it".to_owned()));
             }
-            scanner.feed(&chunk[..read]);
+            reader.feed(&chunk[..read]);
             writer.write(&chunk[..read]).map_err(NotTaken::Disk)?;
             last = chunk[read - 1];
             at += read as u64;
         }
         let body = writer.finish();
-        let sum = body.sum_behind(b"", 0).map_err(NotTaken::Disk)?;
+        let sum = body.sum(&Edits::default()).map_err(NotTaken::Disk)?;
         if entry.sum.is_some_and(|meant| meant != sum) {
             return Err(NotTaken::Refused("it is not as it was dropped".to_owned()));
         }
         match last {
-            b'\n' => Ok((body, scanner.finish())),
+            b'\n' => {
+                let ((Summarizer { summary, .. }, surveyor), _) = reader.finish();
+                Ok((body, summary, surveyor.body()))
+            }
             _ => Err(NotTaken::Refused("its last line has no end".to_owned())),
         }
     }
@@ -397,6 +402,7 @@ impl Pickup {
             recipients: to,
             is_trusted: true,
             queued: Timestamp::now(),
+            wire: None,
             others: Vec::new(),
             message_at: 0,
             ..asked.clone()
@@ -430,16 +436,14 @@ struct Letter {
     asked: usize,
     body: Body,
     entry: Entry,
-    /// Our field on top, and its header as it is sent.
-    prefix: Vec<u8>,
-    /// Where in the body that header stood.
-    cuts: Vec<Range<u64>>,
+    /// What it becomes: its header as it is sent, and our field on top.
+    edits: Edits,
     message_id: Option<String>,
 }
 
 impl Letter {
     fn write(&self, file: &dyn DiskFile, path: &Path) -> Result<(), StoreError> {
-        self.body.copy_to(&self.prefix, &self.cuts, file, path)
+        self.body.copy_to(&self.edits, file, path)
     }
 
     fn tell(&self) {

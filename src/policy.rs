@@ -6,7 +6,7 @@
 use crate::event::{Event, tell};
 use crate::handoff::{Hint, Hints};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, ReversePath};
-use crate::mail::header::Summary;
+use crate::mail::summary::Summary;
 use crate::mail::trace;
 use crate::net::listener::Service;
 use crate::route::{self, Destination, End, POSTMASTER, is_named, mailbox_here, resolve};

@@ -4,9 +4,9 @@
 use facteur::limits::COMMAND_LINE_MAX;
 use facteur::mail::address::{ForwardPath, ReversePath};
 use facteur::mail::envelope::{BodyType, Envelope, Notify, Recipient, Ret, Sender};
+use facteur::mail::survey::WireForm;
 use facteur::smtp::client::{Action, Cause, Client, Fate, Letter, Secrecy};
 use facteur::smtp::command::Command;
-use facteur::smtp::outgoing::Content;
 
 const RECIPIENTS: usize = 3;
 
@@ -119,6 +119,6 @@ fn letter() -> Letter {
         Recipient { path: path("<\u{e9}va@far.test>"), notify: None, orcpt: None },
         Recipient { path: path("<\"e ve\"@far.test>"), notify: None, orcpt: None },
     ];
-    let content = Content { size: 1000, is_eight_bit: false, has_eight_bit_header: false };
+    let content = WireForm { size: 1000, is_eight_bit: false, has_eight_bit_header: false };
     Letter { envelope: Envelope { sender, recipients }, content }
 }

@@ -1,9 +1,11 @@
 //! A message on its way in: DATA and BDAT mean the same however they are cut, and what a model reads
 //! that has the whole of it; and what goes out comes in again.
 
+use facteur::mail::header::Reader;
+use facteur::mail::survey::Surveyor;
 use facteur::smtp::chunk::Chunks;
 use facteur::smtp::data::Decoder;
-use facteur::smtp::outgoing::{Encoder, Survey};
+use facteur::smtp::outgoing::Encoder;
 
 pub fn run(data: &[u8]) {
     by_data(data);
@@ -89,13 +91,13 @@ fn out_and_in(data: &[u8]) {
     let mut whole: Option<Vec<u8>> = None;
     for pieces in super::cuts(&message) {
         let (mut encoder, mut survey, mut wire) =
-            (Encoder::default(), Survey::default(), Vec::new());
+            (Encoder::default(), Reader::new(Surveyor::default()), Vec::new());
         for piece in pieces {
             encoder.feed(piece, &mut wire);
             survey.feed(piece);
         }
         encoder.finish(&mut wire);
-        let content = survey.finish();
+        let content = survey.finish().0.whole();
         let (mut decoder, mut body) = (Decoder::default(), Vec::new());
         assert_eq!(decoder.feed(&wire, &mut body), (wire.len(), true));
         assert_eq!((decoder.wire_size(), decoder.has_bare()), (content.size, false));

@@ -1,10 +1,12 @@
-//! Header fields as a listing shows them: whatever stands in one, it is read within bounds; and a name of
+//! SubmittedHeader fields as a listing shows them: whatever stands in one, it is read within bounds; and a name of
 //! ours that is put into From comes out of it.
 
+use facteur::limits::HEADER_MAX;
 use facteur::limits::QUOTED_MAX;
 use facteur::mail::address::{Domain, Mailbox};
-use facteur::mail::fields::{Fields, is_complete};
-use facteur::mail::repair::{Completion, Domains, Header};
+use facteur::mail::fields::Fields;
+use facteur::mail::header::{EndedBy, Header};
+use facteur::mail::repair::{Completion, Domains, SubmittedHeader};
 use facteur::mail::visible::is_hidden;
 use facteur::mail::words::{VALUE_MAX, decode};
 
@@ -19,7 +21,8 @@ pub fn run(data: &[u8]) {
         assert!(value.len() <= VALUE_MAX && !value.contains(&b'\n') && value.trim_ascii() == value);
     }
     // What comes behind a complete header changes nothing.
-    if is_complete(data) {
+    let header = Header::bounded(data, false, HEADER_MAX);
+    if header.is_some_and(|header| header.end.by == EndedBy::EmptyLine) {
         let more = [data, b"\nSubject: other\nFrom: other\n"].concat();
         assert_eq!(Fields::read(&more), fields);
     }
@@ -39,8 +42,8 @@ fn named(name: &str) {
         sender: None,
         domain: Domains::Later,
     };
-    let header = Header::read(b"\n", true).unwrap().expect("it is whole").completed(&with);
-    let read = Header::read(&header, true).unwrap().expect("it is whole");
+    let header = SubmittedHeader::read(b"\n", true).unwrap().expect("it is whole").completed(&with);
+    let read = SubmittedHeader::read(&header, true).unwrap().expect("it is whole");
     // Whatever a name holds, it adds no field and no author.
     assert_eq!(read.body_at(), header.len(), "{name:?}");
     let domain = Domain::parse("mx.test").unwrap();

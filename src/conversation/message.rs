@@ -8,8 +8,11 @@ use crate::event::{Event, Turn, tell};
 use crate::handoff::{Accepted, Claim, Copy, CopyState, Hint, Outcome};
 use crate::limits::{DELIVERY_WAIT, NOTICE_HEADER_MAX, PUBLISH_WAIT, QUEUE_RECIPIENTS_SURE};
 use crate::mail::address::{ForwardPath, Mailbox};
+use crate::mail::edits::Edits;
 use crate::mail::envelope::{Envelope, Recipient};
-use crate::mail::header::{Scanner, Summary};
+use crate::mail::header::Reader;
+use crate::mail::summary::{Summarizer, Summary};
+use crate::mail::survey::{Surveyor, WireForm};
 use crate::mail::trace::{self, Received};
 use crate::policy;
 use crate::route::Destination;
@@ -32,7 +35,7 @@ pub(super) struct Incoming {
     refused: Option<Reply>,
     writer: BodyWriter,
     /// Fed beside the writer, so that a large message is not read again for its header.
-    scanner: Scanner,
+    reader: Reader<(Summarizer, Surveyor)>,
     /// The disk failed; the rest is read and thrown away, since only its end can be answered (RFC
     /// 5321 §3.3).
     failed: Option<StoreError>,
@@ -58,9 +61,9 @@ impl Conversation<'_> {
         let known = incoming.message_id().map(str::to_owned);
         let finished = incoming.finish(&self.visitor.id);
         // Also of one that could not be kept, or is refused: its sender may ask by it.
-        let message_id = finished.as_ref().map_or(known, |(_, found)| found.message_id.clone());
+        let message_id = finished.as_ref().map_or(known, |(_, found, _)| found.message_id.clone());
         self.note_message_id(message_id.as_deref());
-        let (body, summary) = finished?;
+        let (body, summary, wire) = finished?;
         // A loop shows in the header only, so it is refused this late (RFC 5321 §6.3).
         self.leave_out_loops(envelope, &summary)?;
         policy::message(&self.site, &summary, self.targets.iter().filter_map(Target::here))?;
@@ -69,7 +72,7 @@ impl Conversation<'_> {
         let size = body.size();
         let targets = std::mem::take(&mut self.targets);
         let body = Arc::new(body);
-        let accepted = self.accepted(&id, envelope, body.clone(), summary, &targets);
+        let accepted = self.accepted(&id, envelope, body.clone(), (summary, wire), &targets);
         // Any copy may have to wait in the queue. Few recipients are no question.
         if targets.len() > QUEUE_RECIPIENTS_SURE {
             let recipients = targets.iter().map(|target| target.addressee(envelope)).collect();
@@ -169,7 +172,7 @@ impl Conversation<'_> {
         id: &str,
         envelope: &Envelope,
         body: Arc<Body>,
-        summary: Summary,
+        (summary, wire): (Summary, WireForm),
         targets: &[Target],
     ) -> (Accepted, Receiver<Outcome>) {
         let return_path = trace::return_path(&envelope.sender.from);
@@ -180,9 +183,9 @@ impl Conversation<'_> {
         let copies = targets.iter().filter_map(|target| {
             let destination = target.here()?.clone();
             let delivered_to = trace::delivered_to(&destination.mailbox);
-            let prefix = format!("{return_path}{delivered_to}{received}");
+            let top = format!("{return_path}{delivered_to}");
             let addressee = target.addressee(envelope);
-            Some(Copy { destination, prefix, addressee, state: CopyState::Unwritten })
+            Some(Copy { destination, top, addressee, state: CopyState::Unwritten })
         });
         let elsewhere = targets.iter().filter(|target| target.here().is_none());
         let entry = Entry {
@@ -195,17 +198,20 @@ impl Conversation<'_> {
             // Known when it is written.
             size: 0,
             sum: None,
+            wire: Some(wire.below(received.as_bytes())),
             others: Vec::new(),
             message_at: 0,
         };
         // Room for the one outcome, so that delivery never waits for a session.
         let (outcome, receiver) = bounded(1);
+        let queued_as = Edits::default().on_top(received);
+        let copied_as = queued_as.clone().without(&summary.return_paths);
         let accepted = Accepted {
             entry,
             body,
-            cuts: summary.return_paths,
+            queued_as,
+            copied_as,
             copies: copies.collect(),
-            received,
             queued: None,
             claim: Arc::default(),
             outcome,
@@ -292,7 +298,7 @@ impl Conversation<'_> {
             head: user.filter(|_| self.visitor.service.is_submission()).map(head),
             refused: None,
             writer: BodyWriter::new(disk.clone(), spill, budget.clone()),
-            scanner: Scanner::default(),
+            reader: Reader::new(Default::default()),
             failed: None,
             beside: None,
         }
@@ -302,7 +308,7 @@ impl Conversation<'_> {
 impl Incoming {
     /// The Message-ID, if it has come.
     pub(super) fn message_id(&self) -> Option<&str> {
-        self.scanner.message_id()
+        self.reader.listener.0.summary.message_id.as_deref()
     }
 
     /// After a failure octets are only taken, so that the end of the message is found.
@@ -331,13 +337,13 @@ impl Incoming {
 
     fn write(&mut self, octets: &[u8]) {
         if self.failed.is_none() {
-            self.scanner.feed(octets);
+            self.reader.feed(octets);
             self.failed = self.writer.write(octets).err();
         }
     }
 
     /// The message and what its header says, or what to tell the client.
-    fn finish(mut self, session: &str) -> Result<(Body, Summary), Reply> {
+    fn finish(mut self, session: &str) -> Result<(Body, Summary, WireForm), Reply> {
         self.pass(b"", true);
         if let Some(reply) = self.refused {
             return Err(reply);
@@ -347,7 +353,10 @@ impl Incoming {
                 tell(&Event::Trouble { session, what: &error.to_string() });
                 Err(reply_to(&error))
             }
-            None => Ok((self.writer.finish(), self.scanner.finish())),
+            None => {
+                let ((Summarizer { summary, .. }, surveyor), _) = self.reader.finish();
+                Ok((self.writer.finish(), summary, surveyor.whole()))
+            }
         }
     }
 }

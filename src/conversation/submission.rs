@@ -3,7 +3,8 @@
 
 use crate::limits::SUBMITTED_HEADER_MAX;
 use crate::mail::address::{Domain, Host, Mailbox};
-use crate::mail::repair::{Completion, Domains, Header, HeaderTooLong};
+use crate::mail::header::Reader;
+use crate::mail::repair::{Completion, Domains, HeaderTooLong, SubmittedHeader};
 use crate::policy;
 use crate::site::Site;
 use crate::smtp::reply::Reply;
@@ -14,8 +15,7 @@ use std::sync::Arc;
 /// The beginning of a message, up to where its header ends.
 pub(super) struct Head {
     octets: Vec<u8>,
-    /// So far no empty line was found.
-    searched: usize,
+    reader: Reader<()>,
     site: Arc<Site>,
     disk: Arc<dyn Disk>,
     user: Mailbox,
@@ -23,7 +23,8 @@ pub(super) struct Head {
 
 impl Head {
     pub fn new(site: Arc<Site>, disk: Arc<dyn Disk>, user: Mailbox) -> Head {
-        Head { octets: Vec::new(), searched: 0, site, disk, user }
+        let reader = Reader::bounded((), SUBMITTED_HEADER_MAX);
+        Head { octets: Vec::new(), reader, site, disk, user }
     }
 
     /// Takes the next octets; gives the completed header, with what came behind it, once it is whole.
@@ -31,12 +32,11 @@ impl Head {
     /// [`SUBMITTED_HEADER_MAX`].
     pub fn take(&mut self, octets: &[u8], is_whole: bool) -> Result<Option<Vec<u8>>, Reply> {
         self.octets.extend_from_slice(octets);
-        // A header may end without an empty line; that is only looked for when there is no more room.
-        let is_long = self.octets.len() > SUBMITTED_HEADER_MAX;
-        if !is_whole && !is_long && !self.has_empty_line() {
+        self.reader.feed(octets);
+        if !is_whole && self.reader.end().is_none() {
             return Ok(None);
         }
-        let header = Header::read(&self.octets, is_whole).map_err(|why| refusal(&why))?;
+        let header = SubmittedHeader::read(&self.octets, is_whole).map_err(|why| refusal(&why))?;
         Ok(header.map(|header| {
             let mut repaired = self.completed(&header);
             repaired.extend_from_slice(&self.octets[header.body_at()..]);
@@ -44,15 +44,7 @@ impl Head {
         }))
     }
 
-    /// Looks at each octet once, however they come.
-    fn has_empty_line(&mut self) -> bool {
-        let from = self.searched.saturating_sub(1);
-        self.searched = self.octets.len();
-        let is_found = memchr::memmem::find(&self.octets[from..], b"\n\n").is_some();
-        is_found || self.octets.starts_with(b"\n")
-    }
-
-    fn completed(&self, header: &Header<'_>) -> Vec<u8> {
+    fn completed(&self, header: &SubmittedHeader<'_>) -> Vec<u8> {
         let is_own = |author: &Mailbox| {
             policy::is_own(&self.site, &*self.disk, &self.user, author).unwrap_or(false)
         };

@@ -1,271 +1,532 @@
-//! What a header section says about a message's way: how often it was received, where it was
-//! delivered, by what Message-ID it goes, and where older Return-Path fields lie (RFC 5321 §4.4, §6.3).
-//! Pure.
+//! Where the header of a message ends, and what its fields are: the one reader of headers (RFC 5322 §2.2).
+//! Pure. Whoever looks at a field, or at what follows the header, asks here: two readers that differ would
+//! be two messages.
 //!
-//! Reads a message with LF line ends as it comes, in any pieces, and keeps a bounded summary; the
-//! octets themselves are never changed or refused, however broken the header.
+//! A field is a name of printable characters, perhaps space (§4.5), a colon, and all lines that are folded
+//! under it. The header ends with the empty line, or before the first line that is nothing of all this; above
+//! its first field `From ` of an mbox may stand, and a folded line there ends it. Lines end with LF, or CR LF.
+//!
+//! [`Reader`] takes a message as it comes, in any pieces, and tells a [`Listener`] what it finds; it holds no
+//! more than the beginning of a line. [`Header`] is a header that lies in memory whole. Octets are never
+//! changed or refused, however broken: both give them exactly as they came.
 
-use crate::limits::{CUTS_MAX, DELIVERED_TO_MAX, FIELD_VALUE_MAX};
-use std::ops::Range;
+use crate::limits::{FIELD_NAME_MAX, HEADER_MAX};
 
-/// What was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Received fields.
-    pub received: usize,
-    /// Values of the Delivered-To fields, trimmed, in ASCII lower case.
-    pub delivered_to: Vec<String>,
-    /// Where Return-Path fields lie, in octets from the start of the message: final delivery leaves
-    /// them out (RFC 5321 §4.4).
-    pub return_paths: Vec<Range<u64>>,
-    /// The value of the first Message-ID, trimmed.
-    pub message_id: Option<String>,
-    /// The message begins with white space: put under a field it would become a part of that.
-    pub begins_folded: bool,
+/// What is found in a message, in its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A field begins at this place. Its name is without the space that may stand before the colon.
+    Field { name: &'a [u8], at: u64, value_at: u64 },
+    /// The next octets behind its colon, with line ends.
+    Value(&'a [u8]),
+    /// It ends at this place, with the line end if there is one.
+    FieldEnd(u64),
+    /// The next octets of the header, all of them: fields, `From ` of an mbox, the empty line.
+    Header(&'a [u8]),
+    /// The header is over.
+    End(End),
+    /// The next octets of the body.
+    Body(&'a [u8]),
 }
 
-/// Reads the header as it comes.
-#[derive(Debug, Default)]
-pub struct Scanner {
-    summary: Summary,
-    /// Octets seen so far.
+/// Where and how a header ends; places in octets from the start of the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Behind the last field.
+    pub at: u64,
+    /// Behind the empty line, if there is one.
+    pub body_at: u64,
+    pub by: EndedBy,
+}
+
+/// What ends a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedBy {
+    EmptyLine,
+    /// A line that is no field.
+    Text,
+    /// A line that is folded under no field: put under one it would become a part of that.
+    Fold,
+    /// The end of the message.
+    Message,
+    /// It is longer than it may be; the last field may be cut.
+    Bound,
+}
+
+/// Looks at a message as it comes. Two of them are one: each hears everything once.
+pub trait Listener {
+    fn hear(&mut self, event: Event<'_>);
+}
+
+impl<A: Listener, B: Listener> Listener for (A, B) {
+    fn hear(&mut self, event: Event<'_>) {
+        self.0.hear(event);
+        self.1.hear(event);
+    }
+}
+
+/// For whom only the end of the header matters.
+impl Listener for () {
+    fn hear(&mut self, _: Event<'_>) {}
+}
+
+/// Reads a message as it comes.
+#[derive(Debug)]
+pub struct Reader<L> {
+    pub listener: L,
+    /// Octets that a header may have.
+    most: u64,
+    /// Octets of the header up to now, without `line`.
     offset: u64,
-    /// Where the current line began.
-    line_start: u64,
-    /// Beginning of the current line.
+    /// The beginning of a line of which it is not sure yet what it is; at most [`FIELD_NAME_MAX`] octets.
     line: Vec<u8>,
-    field: Field,
-    done: bool,
+    place: Place,
+    /// No field has begun yet.
+    on_top: bool,
+    /// A field has begun, and not ended.
+    in_field: bool,
+    end: Option<End>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Field {
-    #[default]
-    Other,
-    ReturnPath,
-    DeliveredTo,
-    MessageId,
+/// Where in the header the next octet stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In a line of which it is not sure yet what it is.
+    Line,
+    /// In what is left of a line of the header.
+    Rest,
 }
 
-impl Scanner {
+impl<L: Listener> Reader<L> {
+    pub fn new(listener: L) -> Reader<L> {
+        Reader::bounded(listener, HEADER_MAX)
+    }
+
+    /// `most`: octets that the header may have.
+    pub fn bounded(listener: L, most: usize) -> Reader<L> {
+        let (most, place, line) = (most as u64, Place::Line, Vec::new());
+        Reader { listener, most, offset: 0, line, place, on_top: true, in_field: false, end: None }
+    }
+
+    /// Where the header ends, as soon as that is sure.
+    pub fn end(&self) -> Option<End> {
+        self.end
+    }
+
     /// Takes the next octets of the message.
     pub fn feed(&mut self, mut octets: &[u8]) {
-        while !self.done && !octets.is_empty() {
-            let end = memchr::memchr(b'\n', octets).map(|at| at + 1);
-            let (piece, rest) = octets.split_at(end.unwrap_or(octets.len()));
-            let room = FIELD_VALUE_MAX.saturating_sub(self.line.len());
-            self.line.extend_from_slice(&piece[..piece.len().min(room)]);
-            self.offset += piece.len() as u64;
-            if end.is_some() {
-                self.line_ended();
+        while !octets.is_empty() {
+            let (line, rest) = match self.end {
+                Some(_) => return self.listener.hear(Event::Body(octets)),
+                None => octets.split_at(line_length(octets)),
+            };
+            match self.place {
+                Place::Rest => self.rest(line),
+                Place::Line if self.line.is_empty() => self.line(line, false),
+                Place::Line => {
+                    let mut whole = std::mem::take(&mut self.line);
+                    whole.extend_from_slice(line);
+                    self.line(&whole, false);
+                }
             }
             octets = rest;
         }
     }
 
-    /// Whether the header has ended, so that more octets would show nothing new.
-    pub fn is_over(&self) -> bool {
-        self.done
-    }
-
-    /// What is known of the Message-ID so far.
-    pub fn message_id(&self) -> Option<&str> {
-        self.summary.message_id.as_deref()
-    }
-
-    /// The message is over.
-    pub fn finish(mut self) -> Summary {
-        if !self.done && !self.line.is_empty() {
-            self.line_ended();
+    /// The message is over; gives who has listened, and where the header ended.
+    pub fn finish(mut self) -> (L, End) {
+        if !self.line.is_empty() {
+            let line = std::mem::take(&mut self.line);
+            self.line(&line, true);
         }
-        self.summary
+        let at = self.offset;
+        let end = match self.end {
+            Some(end) => end,
+            None => self.ended(End { at, body_at: at, by: EndedBy::Message }),
+        };
+        (self.listener, end)
     }
 
-    fn line_ended(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        match text.first() {
-            // A folded line is more of the same field; on top it is more of nothing.
-            Some(b' ' | b'\t') if self.line_start > 0 => {}
-            _ => match name(text) {
-                Some(name) => self.begin(name),
-                // "From " of an mbox on top is no field and does not end the header.
-                None if self.line_start == 0 && is_mbox_from(text) => self.field = Field::Other,
-                None => {
-                    self.done = true;
-                    let first = self.line_start == 0;
-                    self.summary.begins_folded = first && text.starts_with(b" ");
-                    self.summary.begins_folded |= first && text.starts_with(b"\t");
-                }
-            },
+    /// All there is of a line up to now; `is_whole`: the message ends with it.
+    fn line(&mut self, line: &[u8], is_whole: bool) {
+        let at = self.offset;
+        let Some(kind) = Kind::of(line, self.on_top, is_whole) else {
+            self.line.extend_from_slice(line);
+            return;
+        };
+        let value_at = match kind {
+            Kind::Text if is_space(line[0]) => return self.text(line, EndedBy::Fold),
+            Kind::Text => return self.text(line, EndedBy::Text),
+            Kind::Field { value_at, .. } => value_at,
+            Kind::Empty | Kind::Folded | Kind::Mbox => 1,
+        };
+        // Decided by as many octets as show what the line is, so that it does not matter how they come.
+        if at + value_at as u64 > self.most {
+            return self.text(line, EndedBy::Bound);
         }
-        if !self.done {
-            self.note(text);
-        }
-        self.line = line;
-        self.line.clear();
-        self.line_start = self.offset;
-    }
-
-    fn begin(&mut self, name: &[u8]) {
-        self.field = Field::Other;
-        if name.eq_ignore_ascii_case(b"Received") {
-            self.summary.received += 1;
-        } else if name.eq_ignore_ascii_case(b"Return-Path") {
-            self.field = Field::ReturnPath;
-        } else if name.eq_ignore_ascii_case(b"Message-ID") {
-            if self.summary.message_id.is_none() {
-                self.field = Field::MessageId;
-                self.summary.message_id = Some(String::new());
+        match kind {
+            Kind::Empty => {
+                self.field_ended();
+                self.listener.hear(Event::Header(line));
+                self.offset += line.len() as u64;
+                self.ended(End { at, body_at: self.offset, by: EndedBy::EmptyLine });
             }
-        } else if name.eq_ignore_ascii_case(b"Delivered-To") {
-            self.field = Field::DeliveredTo;
-            if self.summary.delivered_to.len() < DELIVERED_TO_MAX {
-                self.summary.delivered_to.push(String::new());
-            } else {
-                self.field = Field::Other;
+            Kind::Field { name, .. } => {
+                self.field_ended();
+                (self.on_top, self.in_field) = (false, true);
+                let (name, value) = (&line[..name], at + value_at as u64);
+                self.listener.hear(Event::Field { name, at, value_at: value });
+                self.listener.hear(Event::Header(&line[..value_at]));
+                self.offset += value_at as u64;
+                self.rest(&line[value_at..]);
             }
+            Kind::Folded | Kind::Mbox | Kind::Text => self.rest(line),
         }
     }
 
-    /// Adds a line to the field it belongs to.
-    fn note(&mut self, text: &[u8]) {
-        match self.field {
-            Field::Other => {}
-            Field::ReturnPath => self.cut(self.line_start..self.offset),
-            Field::DeliveredTo => {
-                let words = words(text).to_ascii_lowercase();
-                if let Some(value) = self.summary.delivered_to.last_mut() {
-                    push(value, &words);
-                }
+    /// More of a line that belongs to the header.
+    fn rest(&mut self, octets: &[u8]) {
+        self.place = Place::Rest;
+        let room = usize::try_from(self.most - self.offset).unwrap_or(octets.len());
+        let (octets, beyond) = octets.split_at(octets.len().min(room));
+        if !octets.is_empty() {
+            if self.in_field {
+                self.listener.hear(Event::Value(octets));
             }
-            Field::MessageId => {
-                if let Some(value) = &mut self.summary.message_id {
-                    push(value, &words(text));
-                }
-            }
+            self.listener.hear(Event::Header(octets));
+            self.offset += octets.len() as u64;
+        }
+        match beyond {
+            [] if octets.ends_with(b"\n") => self.place = Place::Line,
+            [] => {}
+            _ => self.text(beyond, EndedBy::Bound),
         }
     }
 
-    fn cut(&mut self, lines: Range<u64>) {
-        let cuts = &mut self.summary.return_paths;
-        let full = cuts.len() >= CUTS_MAX;
-        match cuts.last_mut() {
-            Some(last) if last.end == lines.start => last.end = lines.end,
-            // Past the bound, which only a hostile header reaches, the rest stays where it is.
-            _ if full => {}
-            _ => cuts.push(lines),
+    /// The header ends before these octets.
+    fn text(&mut self, octets: &[u8], by: EndedBy) {
+        let at = self.offset;
+        self.ended(End { at, body_at: at, by });
+        self.listener.hear(Event::Body(octets));
+    }
+
+    fn ended(&mut self, end: End) -> End {
+        self.field_ended();
+        self.end = Some(end);
+        self.listener.hear(Event::End(end));
+        end
+    }
+
+    fn field_ended(&mut self) {
+        if std::mem::take(&mut self.in_field) {
+            self.listener.hear(Event::FieldEnd(self.offset));
         }
     }
 }
 
-/// What a line of a field adds to its value.
-fn words(line: &[u8]) -> String {
-    let folded = matches!(line.first(), Some(b' ' | b'\t'));
-    let from = if folded { 0 } else { memchr::memchr(b':', line).map_or(0, |at| at + 1) };
-    String::from_utf8_lossy(&line[from..]).trim().to_owned()
+/// What a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Empty,
+    /// A field begins: the length of its name, and where its value begins.
+    Field {
+        name: usize,
+        value_at: usize,
+    },
+    /// More of what stands above.
+    Folded,
+    /// `From ` of an mbox.
+    Mbox,
+    /// No part of a header.
+    Text,
 }
 
-fn push(value: &mut String, words: &str) {
-    if value.len() + words.len() <= FIELD_VALUE_MAX {
-        value.push_str(words);
+impl Kind {
+    /// What a line is by its beginning; none: more of it is needed. `on_top`: no field came before it;
+    /// `is_whole`: no more of it comes.
+    ///
+    /// A name longer than [`FIELD_NAME_MAX`] is taken for one before its colon has come: what others read as a
+    /// field must be one here too.
+    pub fn of(line: &[u8], on_top: bool, is_whole: bool) -> Option<Kind> {
+        let begun = &line[..line.len().min(FIELD_NAME_MAX)];
+        if is_space(*begun.first()?) {
+            return Some(if on_top { Kind::Text } else { Kind::Folded });
+        }
+        let is_of_name = |octet: &&u8| octet.is_ascii_graphic() && **octet != b':';
+        let name = begun.iter().take_while(is_of_name).count();
+        let is_gap = |octet: &&u8| octet.is_ascii_whitespace() && **octet != b'\n';
+        let gap = begun[name..].iter().take_while(is_gap).count();
+        Some(match begun.get(name + gap) {
+            Some(b':') if name > 0 => Kind::Field { name, value_at: name + gap + 1 },
+            None if begun.len() == FIELD_NAME_MAX => Kind::Field { name, value_at: begun.len() },
+            None if !is_whole => return None,
+            None | Some(b'\n') if name == 0 && matches!(&begun[..gap], b"" | b"\r") => Kind::Empty,
+            // `From : ann` is a field with an obsolete space, so that is asked first.
+            _ if on_top && is_mbox_from(begun) => Kind::Mbox,
+            _ => Kind::Text,
+        })
     }
 }
 
-/// The field name when the line begins a header field: printable, no space but before the colon
-/// (RFC 5322 §2.2, §4.5).
-fn name(line: &[u8]) -> Option<&[u8]> {
-    let colon = match memchr::memchr(b':', line) {
-        Some(colon) => colon,
-        // So long that the colon was not kept: a field of no interest, but a field.
-        None if line.len() >= FIELD_VALUE_MAX && line.iter().all(|b| (33..=126).contains(b)) => {
-            line.len()
-        }
-        None => return None,
-    };
-    let name = line[..colon].trim_ascii_end();
-    let good = !name.is_empty() && name.iter().all(|b| (33..=126).contains(b));
-    good.then_some(name)
-}
-
-/// Whether a line is the one that begins a message in an mbox; only where it is no field.
-pub fn is_mbox_from(line: &[u8]) -> bool {
+fn is_mbox_from(line: &[u8]) -> bool {
     line.starts_with(b"From ") || line.starts_with(b">From ")
+}
+
+fn is_space(octet: u8) -> bool {
+    matches!(octet, b' ' | b'\t')
+}
+
+/// Octets of the first line, with its end; all, where none is there.
+fn line_length(octets: &[u8]) -> usize {
+    memchr::memchr(b'\n', octets).map_or(octets.len(), |at| at + 1)
+}
+
+/// One field with all its lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    pub name: &'a [u8],
+    /// Behind the colon, as it is folded.
+    pub value: &'a [u8],
+    /// The whole field, with the line end if there is one.
+    pub lines: &'a [u8],
+    /// Where it begins, in octets from the start of the message.
+    pub at: usize,
+}
+
+impl Field<'_> {
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    pub fn is_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.is(name))
+    }
+
+    /// The value on one line, at most `most` octets: line ends are taken out (RFC 5322 §2.2.3), and the tabs
+    /// that it is folded with become spaces: they belong to the fold, and no reader should see them as controls.
+    pub fn unfolded(&self, most: usize) -> Vec<u8> {
+        let mut value = Vec::new();
+        for (index, line) in self.value.split(|octet| *octet == b'\n').enumerate() {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let spaces = line.iter().take_while(|octet| index > 0 && is_space(**octet)).count();
+            let octets = [b' '].iter().cycle().take(spaces).chain(&line[spaces..]);
+            value.extend(octets.take(most.saturating_sub(value.len())));
+        }
+        value.trim_ascii().to_vec()
+    }
+}
+
+/// A header that lies in memory.
+#[derive(Debug)]
+pub struct Header<'a> {
+    pub fields: Vec<Field<'a>>,
+    pub end: End,
+}
+
+impl<'a> Header<'a> {
+    /// Reads the header at the start of `octets`, which are a whole message or all that matters of one.
+    pub fn read(octets: &'a [u8]) -> Header<'a> {
+        Header::parse(octets, HEADER_MAX).0
+    }
+
+    /// The same with a bound of its own; `is_whole` when nothing comes behind `octets`. None: more is needed to
+    /// see where the header ends.
+    pub fn bounded(octets: &'a [u8], is_whole: bool, most: usize) -> Option<Header<'a>> {
+        let (header, is_over) = Header::parse(octets, most);
+        (is_whole || is_over).then_some(header)
+    }
+
+    /// With whether it ends within `octets`.
+    fn parse(octets: &'a [u8], most: usize) -> (Header<'a>, bool) {
+        let mut reader = Reader::bounded(Places::default(), most);
+        reader.feed(octets);
+        let is_over = reader.end.is_some();
+        let (Places(places), end) = reader.finish();
+        let fields = places.into_iter().map(|[at, name_end, value_at, end]| Field {
+            name: &octets[at..name_end],
+            value: &octets[value_at..end],
+            lines: &octets[at..end],
+            at,
+        });
+        (Header { fields: fields.collect(), end }, is_over)
+    }
+
+    /// The fields of a name, the first one first.
+    pub fn named<'b>(
+        &'b self,
+        name: &'b str,
+    ) -> impl DoubleEndedIterator<Item = &'b Field<'a>> + 'b {
+        self.fields.iter().filter(move |field| field.is(name))
+    }
+}
+
+/// Of each field where it begins, its name ends, its value begins, and it ends.
+#[derive(Default)]
+struct Places(Vec<[usize; 4]>);
+
+impl Listener for Places {
+    fn hear(&mut self, event: Event<'_>) {
+        match event {
+            Event::Field { name, at, value_at } => {
+                let (at, value_at) = (at as usize, value_at as usize);
+                self.0.push([at, at + name.len(), value_at, value_at]);
+            }
+            Event::FieldEnd(at) => {
+                if let Some([.., end]) = self.0.last_mut() {
+                    *end = at as usize;
+                }
+            }
+            Event::Value(_) | Event::Header(_) | Event::End(_) | Event::Body(_) => {}
+        }
+    }
+}
+
+/// The octets behind lines on top that are folded under no field: for people, who would rather see the
+/// fields below them than none.
+pub fn below_folds(mut octets: &[u8]) -> &[u8] {
+    while octets.first().is_some_and(|first| is_space(*first)) {
+        octets = &octets[line_length(octets)..];
+    }
+    octets
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
 
-    fn scan(text: &str, step: usize) -> Summary {
-        let mut scanner = Scanner::default();
-        text.as_bytes().chunks(step).for_each(|piece| scanner.feed(piece));
-        scanner.finish()
+    /// What a message is found to be: its fields, where it ends, and that no octet is lost.
+    #[derive(Default)]
+    struct Heard {
+        fields: Vec<(Vec<u8>, Vec<u8>)>,
+        header: Vec<u8>,
+        body: Vec<u8>,
     }
 
-    fn at_any_split(text: &str) -> Summary {
-        let whole = scan(text, text.len().max(1));
-        (1..text.len()).for_each(|step| assert_eq!(scan(text, step), whole, "step {step}"));
-        whole
-    }
-
-    #[test]
-    fn counts_and_finds() {
-        let text = "Received: a\n\tb\nRETURN-path : <x@y>\n z\nreceived: c\nReceivedX: no\n\
-                    Delivered-To:\n  Ann@MX.test \n\nReceived: body\nDelivered-To: body\n";
-        let found = at_any_split(text);
-        assert_eq!((found.received, found.delivered_to), (2, vec!["ann@mx.test".to_owned()]));
-        let cut = &found.return_paths[0];
-        let cut = &text[cut.start as usize..cut.end as usize];
-        assert_eq!(cut, "RETURN-path : <x@y>\n z\n");
-    }
-
-    #[test]
-    fn the_first_message_id_folded_or_not() {
-        for (text, expected) in [
-            ("Message-ID: <a@b>\nMessage-ID: <c@d>\n", Some("<a@b>")),
-            ("message-id:\n\t<a@b> \nTo: x\n <no>\n", Some("<a@b>")),
-            ("Message-Id:\n\n", Some("")),
-            ("X: y\n\nMessage-ID: <a@b>\n", None),
-        ] {
-            assert_eq!(at_any_split(text).message_id.as_deref(), expected, "{text:?}");
+    impl Listener for Heard {
+        fn hear(&mut self, event: Event<'_>) {
+            match event {
+                Event::Field { name, .. } => self.fields.push((name.to_vec(), Vec::new())),
+                Event::Value(octets) => self.fields.last_mut().unwrap().1.extend_from_slice(octets),
+                Event::Header(octets) => self.header.extend_from_slice(octets),
+                Event::Body(octets) => self.body.extend_from_slice(octets),
+                Event::FieldEnd(_) | Event::End(_) => {}
+            }
         }
-        let long = format!("Message-ID: <{}>\n", "x\n ".repeat(10_000));
-        assert!(scan(&long, 100).message_id.unwrap().len() <= FIELD_VALUE_MAX);
     }
 
-    #[test]
-    fn neighbours_are_one_cut() {
-        let found = at_any_split("Return-Path: a\nReturn-Path: b\nX: y\nReturn-Path: c");
-        assert_eq!(found.return_paths, [0..30, 35..49]);
+    fn heard(octets: &[u8], step: usize, most: usize) -> (Heard, End) {
+        let mut reader = Reader::bounded(Heard::default(), most);
+        octets.chunks(step).for_each(|piece| reader.feed(piece));
+        let (heard, end) = reader.finish();
+        assert_eq!((heard.header.len() as u64), end.body_at);
+        assert!([&heard.header[..], &heard.body].concat() == octets, "an octet is lost");
+        (heard, end)
+    }
+
+    /// Fields as text and the body, the same however the octets come.
+    #[track_caller]
+    fn at_any_split(octets: &[u8], most: usize) -> (Vec<(Vec<u8>, Vec<u8>)>, End) {
+        let header = Header::bounded(octets, true, most).unwrap();
+        let fields = header.fields.iter().map(|field| {
+            let lines = &octets[field.at..field.at + field.lines.len()];
+            assert!(lines == field.lines && lines.ends_with(field.value));
+            (field.name.to_vec(), field.value.to_vec())
+        });
+        let fields: Vec<_> = fields.collect();
+        for step in 1..=octets.len().max(1) {
+            let (heard, end) = heard(octets, step, most);
+            assert_eq!((&heard.fields, end), (&fields, header.end), "by {step}");
+        }
+        for cut in 0..octets.len() {
+            if let Some(early) = Header::bounded(&octets[..cut], false, most) {
+                assert_eq!(early.end, header.end, "seen too early, at {cut}");
+            }
+        }
+        (fields, header.end)
     }
 
     #[test]
     fn where_a_header_ends() {
-        for (text, received) in [
-            ("no header\nReceived: x\n", 0),
-            ("\nReceived: x\n", 0),
-            ("From ann Mon\nReceived: x\n", 1),
-            ("X: y\nFrom ann Mon\nReceived: x\n", 0),
-            ("X: y\nno field\nReceived: x\n", 0),
-            ("", 0),
-            ("Received: x", 1),
-            (" folded\nReceived: x\n", 0),
+        use EndedBy::*;
+        for (text, names, at, body_at, by) in [
+            ("", "", 0, 0, Message),
+            ("\n", "", 0, 1, EmptyLine),
+            ("\r\nA: b", "", 0, 2, EmptyLine),
+            ("A: b\n\nC: d\n", "A", 5, 6, EmptyLine),
+            ("A: b\r\n c\r\n\r\nC: d\n", "A", 10, 12, EmptyLine),
+            ("A: b", "A", 4, 4, Message),
+            ("A: b\n c\n \nB:\n", "A B", 13, 13, Message),
+            ("A \t: b\nB\r: c\n", "A B", 13, 13, Message),
+            ("no header\n", "", 0, 0, Text),
+            ("A: b\nno field\nB: c\n", "A", 5, 5, Text),
+            (": no name\n", "", 0, 0, Text),
+            ("A: b\nB\u{e9}: c\n", "A", 5, 5, Text),
+            (" folded\nA: b\n", "", 0, 0, Fold),
+            ("From ann Mon 10:00\n>From bob\nA: b\n\n", "A", 34, 35, EmptyLine),
+            ("From ann\n folded\nA: b\n", "", 9, 9, Fold),
+            ("From : ann\nFrom x\n", "From", 11, 11, Text),
+            ("From", "", 0, 0, Text),
+            ("\r", "", 0, 1, EmptyLine),
         ] {
-            let found = at_any_split(text);
-            assert_eq!(found.received, received, "{text:?}");
-            assert_eq!(found.begins_folded, text.starts_with(' '));
+            let (fields, end) = at_any_split(text.as_bytes(), 1000);
+            let found: Vec<_> =
+                fields.iter().map(|(name, _)| str::from_utf8(name).unwrap()).collect();
+            assert_eq!(
+                (found.join(" "), end),
+                (names.to_owned(), End { at, body_at, by }),
+                "{text:?}"
+            );
         }
     }
 
     #[test]
-    fn hostile_headers_stay_bounded() {
-        let long = format!("{}: y\nReceived: x\n", "n".repeat(100_000));
-        assert_eq!(scan(&long, 1000).received, 1);
-        let many = "Return-Path: a\nX: b\nDelivered-To: c\n".repeat(10_000);
-        let found = scan(&many, 4096);
-        assert!(
-            found.return_paths.len() == CUTS_MAX && found.delivered_to.len() == DELIVERED_TO_MAX
-        );
+    fn a_long_name_is_a_name_before_its_colon_comes() {
+        for length in [FIELD_NAME_MAX - 2, FIELD_NAME_MAX - 1, FIELD_NAME_MAX, 3000] {
+            let text = format!("{}: y\nA: b\n\n", "n".repeat(length));
+            let found: Vec<_> = [1, 7, 997, 998, 999, text.len()]
+                .map(|step| heard(text.as_bytes(), step, 1 << 20))
+                .map(|(heard, end)| (heard.fields, end))
+                .to_vec();
+            assert!(found.iter().all(|it| *it == found[0]), "{length}");
+            assert_eq!((found[0].0.len(), found[0].1.by), (2, EndedBy::EmptyLine));
+        }
+    }
+
+    #[test]
+    fn the_bound_is_where_it_is_however_the_octets_come() {
+        for text in ["A: b\n c\nB: d\n\nbody", "A: b\nno field\n", "From x\nA: b\n", "\r\nx"] {
+            for most in 0..text.len() {
+                let (_, end) = at_any_split(text.as_bytes(), most);
+                assert!(end.body_at <= most as u64 + 1);
+            }
+        }
+        let (fields, end) = at_any_split(b"A: b\nB: cdef\n", 9);
+        assert_eq!((&fields[1].1[..], end.body_at, end.by), (&b" c"[..], 9, EndedBy::Bound));
+    }
+
+    #[test]
+    fn fields_are_found_by_name_and_number() {
+        let text = b"A: 1\nB: 2\na : 3\n 4\nAA: 5\n";
+        let header = Header::read(text);
+        let found: Vec<&[u8]> = header.named("A").map(|field| field.value).collect();
+        assert_eq!(found, [&b" 1\n"[..], b" 3\n 4\n"]);
+        // From below, as signatures count.
+        assert_eq!(header.named("a").nth_back(1).unwrap().at, 0);
+        assert_eq!(header.named("A").next_back().unwrap().unfolded(99), b"3 4");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            rng_seed: RngSeed::Fixed(1),
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn any_octets_at_any_split(text in "([AB:]|From |>|\n|\r\n| |\t|\u{e9}){0,24}", most in 0usize..30) {
+            at_any_split(text.as_bytes(), most);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod dsn;
+pub mod edits;
 pub mod envelope;
 pub mod fields;
 pub mod header;
@@ -9,6 +10,8 @@ pub mod reading;
 pub mod repair;
 pub mod seven_bits;
 pub mod srs;
+pub mod summary;
+pub mod survey;
 pub mod trace;
 pub mod visible;
 pub mod words;

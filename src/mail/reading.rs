@@ -6,8 +6,7 @@
 //! stack that overflows ends the whole process. Never fails: of broken octets there is some text, or none.
 
 use crate::limits::{PARTS_DEPTH, PARTS_MAX, TEXT_SHOWN};
-use crate::mail::fields::{append, is_space, next_line, split as split_field, unfold};
-use crate::mail::header::is_mbox_from;
+use crate::mail::header::{Header, below_folds};
 use crate::mail::words;
 use encoding_rs::{Encoding, WINDOWS_1252};
 use mail_parser::decoders::base64::base64_decode;
@@ -91,38 +90,16 @@ struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// Up to the empty line, or to a line that is no field: what has no header begins with its text.
+    /// What has no header begins with its text.
     fn read(octets: &'a [u8]) -> Head<'a> {
-        let mut head = Head { fields: Vec::new(), body: octets };
-        let mut is_open = false;
-        loop {
-            let before = head.body;
-            let Some(line) = next_line(&mut head.body) else { break };
-            if line.is_empty() {
-                break;
-            }
-            if is_space(line[0]) {
-                if let Some((_, value)) = head.fields.last_mut().filter(|_| is_open) {
-                    unfold(value, line);
-                }
-            } else if let Some((name, value)) = split_field(line) {
-                is_open = head.begin(name, value);
-            } else if !is_mbox_from(line) {
-                head.body = before;
-                break;
-            }
-        }
-        head
-    }
-
-    /// Whether it is a field that counts.
-    fn begin(&mut self, name: &[u8], text: &[u8]) -> bool {
-        let known = SHOWN.iter().chain(&MIME).find(|it| name.eq_ignore_ascii_case(it.as_bytes()));
-        let Some(name) = known.filter(|name| self.value(name).is_none()) else { return false };
-        let mut value = Vec::new();
-        append(&mut value, text.trim_ascii().iter().copied());
-        self.fields.push((name, value));
-        true
+        let octets = below_folds(octets);
+        let header = Header::read(octets);
+        let first = |name: &&'static str| {
+            let field = header.named(name).next()?;
+            Some((*name, field.unfolded(words::VALUE_MAX)))
+        };
+        let fields = SHOWN.iter().chain(&MIME).filter_map(first).collect();
+        Head { fields, body: &octets[header.end.body_at as usize..] }
     }
 
     fn value(&self, name: &str) -> Option<&[u8]> {

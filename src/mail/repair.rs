@@ -13,33 +13,19 @@ mod lexer;
 mod list;
 
 use super::address::{BadAddress, Domain, Mailbox};
-use super::fields::split;
-use super::header::is_mbox_from;
+use super::header::{EndedBy, Field, Header};
 use super::trace::date;
 use super::visible::is_hidden;
-use crate::limits::{AUTHORS_MAX, FIELD_NAME_MAX, QUOTED_MAX, SUBMITTED_HEADER_MAX};
+use crate::limits::{AUTHORS_MAX, QUOTED_MAX, SUBMITTED_HEADER_MAX};
 use jiff::ZonedDateTime;
 use lexer::{Lexer, Token};
 pub use list::{BadList, Flaw};
 use std::borrow::Cow;
 use std::fmt;
 
-/// The header of a message as it came.
+/// The header of a message that one of our own users sends, as it came.
 #[derive(Debug)]
-pub struct Header<'a> {
-    fields: Vec<Field<'a>>,
-    body_at: usize,
-}
-
-/// One field with all its lines.
-#[derive(Debug)]
-struct Field<'a> {
-    name: &'a [u8],
-    /// Behind the colon, as it is folded.
-    value: &'a [u8],
-    /// The whole field, with the line end if there is one.
-    lines: &'a [u8],
-}
+pub struct SubmittedHeader<'a>(Header<'a>);
 
 /// What a header is completed with.
 #[derive(Debug)]
@@ -96,60 +82,23 @@ impl fmt::Display for BadField {
 
 impl std::error::Error for BadField {}
 
-impl<'a> Header<'a> {
+impl<'a> SubmittedHeader<'a> {
     /// Reads the header at the start of a message; `is_whole` when nothing comes behind `octets`.
     /// None: more is needed to see where the header ends.
-    ///
-    /// The first line that is no field ends the header, also without an empty line before it. `From `
-    /// lines of an mbox on top are dropped, as sendmail always did.
-    pub fn read(octets: &'a [u8], is_whole: bool) -> Result<Option<Header<'a>>, HeaderTooLong> {
-        let mut fields = Vec::new();
-        let mut body_at = 0;
-        // Where the last field began.
-        let mut start = 0;
-        loop {
-            let rest = &octets[body_at..];
-            let end = memchr::memchr(b'\n', rest);
-            let line = &rest[..end.map_or(rest.len(), |end| end + 1)];
-            let kind = Kind::of(line, fields.is_empty());
-            if end.is_none() && !is_whole && !(kind == Kind::Text && is_text_for_good(line)) {
-                return match octets.len() > SUBMITTED_HEADER_MAX {
-                    true => Err(HeaderTooLong),
-                    false => Ok(None),
-                };
-            }
-            match kind {
-                Kind::Text => break,
-                Kind::Empty => {}
-                Kind::Mbox => {}
-                Kind::Field(name, value) => {
-                    start = body_at;
-                    fields.push(Field { name, value, lines: line });
-                }
-                Kind::Folded => {
-                    if let Some(last) = fields.last_mut() {
-                        let until = body_at + line.len();
-                        let value_at = start + (last.lines.len() - last.value.len());
-                        last.lines = &octets[start..until];
-                        last.value = &octets[value_at..until];
-                    }
-                }
-            }
-            body_at += line.len();
-            if kind == Kind::Empty {
-                break;
-            }
-        }
-        match body_at > SUBMITTED_HEADER_MAX {
-            true => Err(HeaderTooLong),
-            false => Ok(Some(Header { fields, body_at })),
+    pub fn read(
+        octets: &'a [u8],
+        is_whole: bool,
+    ) -> Result<Option<SubmittedHeader<'a>>, HeaderTooLong> {
+        match Header::bounded(octets, is_whole, SUBMITTED_HEADER_MAX) {
+            Some(header) if header.end.by == EndedBy::Bound => Err(HeaderTooLong),
+            found => Ok(found.map(SubmittedHeader)),
         }
     }
 
     /// Where the body begins, in octets from the start of the message: behind the empty line, if
     /// there is one.
     pub fn body_at(&self) -> usize {
-        self.body_at
+        self.0.end.body_at as usize
     }
 
     /// The new header, with its empty line (RFC 6409 §8): no Bcc, no Resent-Bcc; Date, From and Message-ID
@@ -164,8 +113,8 @@ impl<'a> Header<'a> {
         }
         self.written(&added, |field| {
             let is_replaced = field.is_any(&["Sender"]) && sender.is_some();
-            let is_nothing = field.is_any(&COMPLETED) && field.is_empty();
-            (!is_replaced && !is_nothing).then(|| field.qualified(with.domain))
+            let is_nothing = field.is_any(&COMPLETED) && is_empty(field);
+            (!is_replaced && !is_nothing).then(|| qualified(field, with.domain))
         })
     }
 
@@ -183,10 +132,10 @@ impl<'a> Header<'a> {
 
     /// The same for one who may write as anybody: only several authors without any Sender want one.
     pub fn lacks_sender(&self, domain: &Domain) -> bool {
-        let is_there = |field: &Field<'_>| field.is_any(&["Sender"]) && !field.is_empty();
+        let is_there = |field: &Field<'_>| field.is_any(&["Sender"]) && !is_empty(field);
         self.authors(domain).is_ok_and(|authors| authors.len() > 1)
             && !self.is_resent()
-            && !self.fields.iter().any(is_there)
+            && !self.0.fields.iter().any(is_there)
     }
 
     /// `write` gives a field as it is to be, or none.
@@ -196,13 +145,13 @@ impl<'a> Header<'a> {
         write: impl Fn(&'b Field<'a>) -> Option<Cow<'b, [u8]>>,
     ) -> Vec<u8> {
         let resent = self.is_resent();
-        let length: usize = self.fields.iter().map(|field| field.lines.len()).sum();
+        let length: usize = self.0.fields.iter().map(|field| field.lines.len()).sum();
         let mut header = Vec::with_capacity(added.len() + length + 2);
         // A block of Resent- fields stands on top (RFC 5322 §3.6.6); the others do not mind.
         if resent {
             header.extend_from_slice(added.as_bytes());
         }
-        for field in self.fields.iter().filter(|field| !field.is_any(&["Bcc", "Resent-Bcc"])) {
+        for field in self.0.fields.iter().filter(|field| !field.is_any(&["Bcc", "Resent-Bcc"])) {
             let Some(lines) = write(field) else { continue };
             header.extend_from_slice(&lines);
             if !lines.ends_with(b"\n") {
@@ -242,13 +191,13 @@ impl<'a> Header<'a> {
         check: impl Fn(&Mailbox) -> Result<(), BadAddress>,
     ) -> Result<Vec<Mailbox>, BadField> {
         let mut found = Vec::new();
-        for field in self.fields.iter().filter(|field| field.is_any(names)) {
+        for field in self.0.fields.iter().filter(|field| field.is_any(names)) {
             let take = |mailbox: Mailbox| {
                 check(&mailbox).map_err(Flaw::Address)?;
                 found.push(mailbox);
                 if found.len() > most { Err(Flaw::TooMany(most)) } else { Ok(()) }
             };
-            list::read(field.value, default, take).map_err(|bad| field.bad(bad))?;
+            list::read(field.value, default, take).map_err(|bad| bad_field(field, bad))?;
         }
         Ok(found)
     }
@@ -258,7 +207,7 @@ impl<'a> Header<'a> {
         let mut added = String::new();
         let lacks = |name: &str| {
             let name = format!("{prefix}{name}");
-            !self.fields.iter().any(|field| field.is_any(&[&name]) && !field.is_empty())
+            !self.0.fields.iter().any(|field| field.is_any(&[&name]) && !is_empty(field))
         };
         if lacks("Date") {
             added.push_str(&format!("{prefix}Date: {}\n", date(with.date)));
@@ -277,58 +226,52 @@ impl<'a> Header<'a> {
     pub fn is_resent(&self) -> bool {
         const PREFIX: &[u8] = b"Resent-";
         let start = |field: &Field<'a>| field.name.get(..PREFIX.len());
-        let mut starts = self.fields.iter().filter_map(start);
+        let mut starts = self.0.fields.iter().filter_map(start);
         starts.any(|start| start.eq_ignore_ascii_case(PREFIX))
     }
 }
 
-impl Field<'_> {
-    fn is_any(&self, names: &[&str]) -> bool {
-        names.iter().any(|name| self.name.eq_ignore_ascii_case(name.as_bytes()))
-    }
-
-    /// Whether nothing stands in it but what means nothing: `From: <>`, `Message-ID: (none)`.
-    fn is_empty(&self) -> bool {
-        let (mut lexer, mut marks) = (Lexer::new(self.value), Vec::new());
-        while let Ok(token) = lexer.token() {
-            match token {
-                None => {
-                    return matches!(&marks[..], b"<>") || marks.iter().all(|mark| *mark == b',');
-                }
-                Some(Token::Mark(mark)) => marks.push(mark),
-                Some(_) => return false,
+/// Whether nothing stands in it but what means nothing: `From: <>`, `Message-ID: (none)`.
+fn is_empty(field: &Field<'_>) -> bool {
+    let (mut lexer, mut marks) = (Lexer::new(field.value), Vec::new());
+    while let Ok(token) = lexer.token() {
+        match token {
+            None => {
+                return matches!(&marks[..], b"<>") || marks.iter().all(|mark| *mark == b',');
             }
+            Some(Token::Mark(mark)) => marks.push(mark),
+            Some(_) => return false,
         }
-        false
     }
+    false
+}
 
-    /// With a domain for every address that has none; as it came where it does not read.
-    fn qualified(&self, domains: Domains<'_>) -> Cow<'_, [u8]> {
-        let domain = match domains {
-            Domains::Known(domain, _) if self.is_any(&WRITERS) => domain,
-            Domains::Known(_, domain) if self.is_any(&READERS) => domain,
-            Domains::Known(..) | Domains::Later => return Cow::Borrowed(self.lines),
-        };
-        let bare = list::unqualified(self.value, domain).unwrap_or_default();
-        if bare.is_empty() {
-            return Cow::Borrowed(self.lines);
-        }
-        let value_at = self.lines.len() - self.value.len();
-        let mut lines = Vec::with_capacity(self.lines.len() + bare.len() * 32);
-        let mut done = 0;
-        for end in bare {
-            lines.extend_from_slice(&self.lines[done..value_at + end]);
-            lines.extend_from_slice(format!("@{domain}").as_bytes());
-            done = value_at + end;
-        }
-        lines.extend_from_slice(&self.lines[done..]);
-        Cow::Owned(lines)
+/// With a domain for every address that has none; as it came where it does not read.
+fn qualified<'a>(field: &Field<'a>, domains: Domains<'_>) -> Cow<'a, [u8]> {
+    let domain = match domains {
+        Domains::Known(domain, _) if field.is_any(&WRITERS) => domain,
+        Domains::Known(_, domain) if field.is_any(&READERS) => domain,
+        Domains::Known(..) | Domains::Later => return Cow::Borrowed(field.lines),
+    };
+    let bare = list::unqualified(field.value, domain).unwrap_or_default();
+    if bare.is_empty() {
+        return Cow::Borrowed(field.lines);
     }
+    let value_at = field.lines.len() - field.value.len();
+    let mut lines = Vec::with_capacity(field.lines.len() + bare.len() * 32);
+    let mut done = 0;
+    for end in bare {
+        lines.extend_from_slice(&field.lines[done..value_at + end]);
+        lines.extend_from_slice(format!("@{domain}").as_bytes());
+        done = value_at + end;
+    }
+    lines.extend_from_slice(&field.lines[done..]);
+    Cow::Owned(lines)
+}
 
-    fn bad(&self, bad: BadList) -> BadField {
-        let field = String::from_utf8_lossy(self.name).into_owned();
-        BadField { field, piece: shown(&self.value[bad.piece]), flaw: bad.flaw }
-    }
+fn bad_field(field: &Field<'_>, bad: BadList) -> BadField {
+    let name = String::from_utf8_lossy(field.name).into_owned();
+    BadField { field: name, piece: shown(&field.value[bad.piece]), flaw: bad.flaw }
 }
 
 /// Fields that are lists of addresses (RFC 5322 §3.6.2, §3.6.3, §3.6.6), of those who write and of those who
@@ -347,42 +290,6 @@ const COMPLETED: [&str; 8] = [
     "Resent-Message-ID",
     "Resent-Sender",
 ];
-
-/// What a line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind<'a> {
-    Empty,
-    /// Name, and what follows the colon.
-    Field(&'a [u8], &'a [u8]),
-    Folded,
-    /// `From ` of an mbox.
-    Mbox,
-    /// No part of a header.
-    Text,
-}
-
-impl<'a> Kind<'a> {
-    /// `on_top`: no field came before it.
-    fn of(line: &'a [u8], on_top: bool) -> Kind<'a> {
-        match line {
-            b"\n" | b"" => Kind::Empty,
-            // A fold continues a field; on top it is more of nothing.
-            [b' ' | b'\t', ..] if !on_top => Kind::Folded,
-            [b' ' | b'\t', ..] => Kind::Text,
-            // `From : ann` is a field with an obsolete space, so that is asked first.
-            _ => match split(line) {
-                Some((name, value)) => Kind::Field(name, value),
-                None if on_top && is_mbox_from(line) => Kind::Mbox,
-                None => Kind::Text,
-            },
-        }
-    }
-}
-
-/// Whether a line that has not come whole can become nothing else than text.
-fn is_text_for_good(line: &[u8]) -> bool {
-    memchr::memchr(b':', line).is_some() || line.len() > FIELD_NAME_MAX
-}
 
 /// A piece of a field for a message to people: on one line, no longer than they will read, and
 /// without what would move a cursor or turn text around.

@@ -5,7 +5,7 @@
 use super::author::Author;
 use crate::limits::SUBMITTED_HEADER_MAX;
 use crate::mail::address::{Host, Mailbox, ReversePath};
-use crate::mail::repair::{Completion, Domains, Header, HeaderTooLong};
+use crate::mail::repair::{Completion, Domains, HeaderTooLong, SubmittedHeader};
 use crate::site::Site;
 use crate::store::body::Body;
 use crate::store::disk::Disk;
@@ -25,7 +25,7 @@ pub fn completed(
     let head = body.head(SUBMITTED_HEADER_MAX + 1).map_err(NotTaken::Disk)?;
     let is_whole = head.len() as u64 == body.size();
     let refused = |why: HeaderTooLong| NotTaken::Refused(why.to_string());
-    let header = Header::read(&head, is_whole).map_err(refused)?;
+    let header = SubmittedHeader::read(&head, is_whole).map_err(refused)?;
     let header = header.ok_or_else(|| refused(HeaderTooLong))?;
     let hostname = &site.config.hostname;
     let writers = match &own.host {

@@ -3,9 +3,10 @@
 
 use crate::limits::RELAY_BLOCK;
 use crate::mail::envelope::BodyType;
+use crate::mail::header::Reader;
 use crate::mail::seven_bits::{self, Converter, Plan, Refusal};
+use crate::mail::survey::{Surveyor, WireForm};
 use crate::smtp::client::Letter;
-use crate::smtp::outgoing::{Content, Survey};
 use crate::store::disk::DiskFile;
 use crate::store::sum::Sum;
 use std::io::{self, ErrorKind};
@@ -142,12 +143,12 @@ impl<'a> Blocks<'a> {
 }
 
 /// Reads a whole message for what a next hop must be told of it.
-pub fn survey(message: &dyn Message) -> io::Result<Content> {
-    let (mut survey, mut blocks) = (Survey::default(), Blocks::new(message));
+pub fn survey(message: &dyn Message) -> io::Result<WireForm> {
+    let (mut survey, mut blocks) = (Reader::new(Surveyor::default()), Blocks::new(message));
     while !blocks.is_done() {
         survey.feed(blocks.read()?);
     }
-    Ok(survey.finish())
+    Ok(survey.finish().0.whole())
 }
 
 /// The message as a next hop without 8BITMIME gets it: how it is converted, and the letter that tells of
@@ -164,12 +165,13 @@ pub(super) fn in_seven_bits(
         Ok(plan) => plan,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let (mut survey, mut blocks) = (Survey::default(), Converted::new(message, Some(&plan)));
+    let mut survey = Reader::new(Surveyor::default());
+    let mut blocks = Converted::new(message, Some(&plan));
     while !blocks.is_done() {
         survey.feed(blocks.read()?);
     }
     let mut letter = letter.clone();
-    letter.content = survey.finish();
+    letter.content = survey.finish().0.whole();
     letter.envelope.sender.body = BodyType::SevenBit;
     Ok(Ok((plan, letter)))
 }

@@ -10,13 +10,13 @@ use crate::event::{About, Talk, Turn, tell_talk};
 use crate::limits::RELAY_TIME;
 use crate::mail::address::{ForwardPath, ReversePath};
 use crate::mail::envelope::{Envelope, Recipient, Sender};
+use crate::mail::survey::WireForm;
 use crate::mail::{srs, trace};
 use crate::net::tls::Protection;
 use crate::relay::{Connection, FilePart, Hop, Topped, survey};
 use crate::route;
 use crate::route::next_hop::{Obstacle, Way, next_hops};
 use crate::smtp::client::{Cause, Fate, Letter, Reason};
-use crate::smtp::outgoing::Content;
 use crate::store::entry::What;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -24,7 +24,7 @@ use std::time::Instant;
 /// A message on its way to one next hop, and what became of its recipients so far.
 struct Round<'a> {
     message: Topped<'a>,
-    content: Content,
+    content: WireForm,
     sender: Sender,
     /// By place in the envelope.
     recipients: Vec<(usize, Recipient)>,
@@ -48,7 +48,8 @@ impl Worker {
         let entry = &job.claimed.message.entry;
         let (start, size, sum) = (entry.message_at, entry.size, entry.sum);
         let message = FilePart { file: job.claimed.file(), start, size, sum };
-        let content = match survey(&message) {
+        let surveyed = entry.wire.map_or_else(|| survey(&message), Ok);
+        let content = match surveyed {
             Ok(content) => content,
             Err(error) => {
                 let words = format!("cannot read {}: {error}", job.claimed.path().display());
@@ -67,8 +68,7 @@ impl Worker {
         }
         let (mut verdicts, mut reaches) = (Vec::new(), Vec::new());
         for ((_, field), (sender, open)) in groups {
-            let size = content.size + wire_size(&field);
-            let content = Content { size, ..content };
+            let content = content.below(field.as_bytes());
             let message = Topped { field, rest: message.clone() };
             let (some, reach) = self.one_sender(job, way, (message, content), sender, &open);
             verdicts.extend(some);
@@ -83,7 +83,7 @@ impl Worker {
         &mut self,
         job: &Job,
         way: &Way,
-        (message, content): (Topped<'_>, Content),
+        (message, content): (Topped<'_>, WireForm),
         sender: Sender,
         open: &[usize],
     ) -> (Vec<Verdict>, Reach) {
@@ -254,11 +254,6 @@ fn mark(job: &Job, index: usize) -> String {
     let alias = via.filter(|via| !srs::is_tagged(&via.local));
     let mark = alias.map(|via| trace::sent_on_by(&route::mark(&job.setting.site, via)));
     mark.unwrap_or_default()
-}
-
-/// Octets of a field with CR LF.
-fn wire_size(field: &str) -> u64 {
-    (field.len() + field.matches('\n').count()) as u64
 }
 
 /// Others waited for the thread, and this host had not even greeted.

@@ -6,11 +6,12 @@ use super::verdict::Verdict;
 use super::worker::{Job, Worker};
 use crate::limits::COPY_CHUNK;
 use crate::mail::address::{ForwardPath, Mailbox};
-use crate::mail::header::{Scanner, Summary};
+use crate::mail::edits::Edits;
+use crate::mail::header::Reader;
+use crate::mail::summary::{Summarizer, Summary};
 use crate::mail::trace;
 use crate::policy;
 use crate::route::{Destination, End, mailbox_here, resolve};
-use crate::store::body::kept_size;
 use crate::store::disk::{Doing, StoreError};
 use crate::store::entry::{Addressee, Entry, What};
 
@@ -80,11 +81,9 @@ impl Worker {
         }
         let return_path = trace::return_path(&entry.sender.from);
         let prefix = return_path + &trace::delivered_to(&to.mailbox);
-        let cuts = &summary.return_paths;
-        let size = prefix.len() as u64 + kept_size(cuts, entry.size);
-        self.house.writer.deliver_one(&to.maildir, size, |file, path| {
-            file.append(prefix.as_bytes()).doing("write", path)?;
-            job.claimed.part(&job.claimed.path()).copy_to(cuts, file, path)
+        let edits = Edits::default().without(&summary.return_paths).on_top(prefix);
+        self.house.writer.deliver_one(&to.maildir, edits.size(entry.size), |file, path| {
+            job.claimed.part(&job.claimed.path()).copy_to(&edits, file, path)
         })?;
         // Only a hint, for what looks through tmp/.
         let _ = self.house.delivered.try_send(to.maildir.clone());
@@ -96,19 +95,20 @@ impl Worker {
     /// What the header says.
     fn summary(&self, job: &Job) -> Result<Summary, StoreError> {
         let entry = &job.claimed.message.entry;
-        let (mut scanner, mut at, mut chunk) = (Scanner::default(), 0, vec![0; COPY_CHUNK]);
-        while at < entry.size && !scanner.is_over() {
+        let (mut reader, mut at) = (Reader::new(Summarizer::default()), 0);
+        let mut chunk = vec![0; COPY_CHUNK];
+        while at < entry.size && reader.end().is_none() {
             let length = chunk.len().min((entry.size - at) as usize);
             let read = job.claimed.file().read_at(&mut chunk[..length], entry.message_at + at);
             match read.doing("read", &job.claimed.path())? {
                 0 => break,
                 read => {
-                    scanner.feed(&chunk[..read]);
+                    reader.feed(&chunk[..read]);
                     at += read as u64;
                 }
             }
         }
-        Ok(scanner.finish())
+        Ok(reader.finish().0.summary)
     }
 
     /// The message in the queue anew, for those an alias leads to; it is theirs from then on.
@@ -130,7 +130,7 @@ impl Worker {
             Entry { id: crate::id::message(), recipients: recipients.collect(), ..old.clone() };
         let path = job.claimed.path();
         let part = job.claimed.part(&path);
-        self.house.queue.insert(&entry, |file, to| part.copy_to(&[], file, to))?;
+        self.house.queue.insert(&entry, |file, to| part.copy_to(&Edits::default(), file, to))?;
         let words = format!("sent on to what the alias leads to, as {}", entry.id);
         self.house.hints.send(crate::handoff::Hint::New(Box::new(entry)));
         let verdict = Verdict::own(index, What::Delivered, "2.0.0", words);

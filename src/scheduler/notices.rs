@@ -14,7 +14,9 @@ use crate::event::{Event, tell};
 use crate::limits::{NOTICE_HEADER_MAX, NOTICE_MESSAGE_MAX};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, ReversePath};
 use crate::mail::dsn::{Action, Notice, Original, Told, returned, wants};
+use crate::mail::edits::Edits;
 use crate::mail::envelope::{Ret, Sender};
+use crate::mail::header::Header;
 use crate::mail::{fields, words};
 use crate::route::{End, resolve};
 use crate::site::Site;
@@ -299,13 +301,16 @@ fn write(
         recipients,
         size: written.head.len() as u64 + size + written.tail.len() as u64,
         sum,
+        wire: None,
         others: Vec::new(),
         message_at: 0,
     };
     desk.queue.insert(&new, |file, path| {
         file.append(written.head.as_bytes()).doing("write", path)?;
         match whole {
-            Some(claimed) => claimed.part(&claimed.path()).copy_to(&[], file, path)?,
+            Some(claimed) => {
+                claimed.part(&claimed.path()).copy_to(&Edits::default(), file, path)?
+            }
             None => file.append(header).doing("write", path)?,
         }
         file.append(written.tail.as_bytes()).doing("write", path)
@@ -353,14 +358,16 @@ fn header(claimed: &Claimed) -> Result<Vec<u8>, StoreError> {
 }
 
 fn only_header(mut octets: Vec<u8>) -> Vec<u8> {
-    if let Some(end) = memchr::memmem::find(&octets, b"\n\n") {
-        octets.truncate(end + 1);
-    }
+    let end = Header::read(&octets).end.at;
+    octets.truncate(end as usize);
     octets
 }
 
 fn is_eight_bit(claimed: &Claimed) -> Result<bool, StoreError> {
     let entry = &claimed.message.entry;
+    if let Some(wire) = entry.wire {
+        return Ok(wire.is_eight_bit);
+    }
     let (start, size) = (entry.message_at, entry.size);
     let message = crate::relay::FilePart { file: claimed.file(), start, size, sum: entry.sum };
     let content = crate::relay::survey(&message).doing("read", &claimed.path())?;

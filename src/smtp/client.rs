@@ -29,9 +29,9 @@ pub use turns::Turn;
 
 use super::answer::{Answer, AnswerBuffer, Flaw, Kind};
 use super::auth::client::Login;
-use super::outgoing::Content;
 use crate::limits::{PIPELINE_OCTETS, TRANSACTION_RECIPIENTS};
 use crate::mail::envelope::Envelope;
+use crate::mail::survey::WireForm;
 use fate::NO_MAIL;
 use login::Account;
 use std::collections::VecDeque;
@@ -41,7 +41,7 @@ use std::collections::VecDeque;
 pub struct Letter {
     /// As MAIL and RCPT will say it; only recipients of this next hop.
     pub envelope: Envelope,
-    pub content: Content,
+    pub content: WireForm,
 }
 
 /// What the caller does next.

@@ -8,7 +8,7 @@
 use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::sum::Sum;
 use crate::limits::{COPY_CHUNK, MEMORY_BODY_MAX};
-use std::ops::Range;
+use crate::mail::edits::{Edits, Piece};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -152,44 +152,54 @@ impl Body {
         }
     }
 
-    /// The sum of `prefix` and the message without its first `skipped` octets.
-    pub fn sum_behind(&self, prefix: &[u8], skipped: u64) -> Result<u32, StoreError> {
-        let mut sum = Sum::of(prefix);
-        match &self.place {
-            Place::Memory(held, _) => sum.feed(&held[skipped as usize..]),
-            Place::Spilled(_, own) => {
-                let head = Sum::of(&self.head(skipped as usize)?);
-                let left = self.size - skipped;
-                sum.append(own.behind(&head, left), left);
+    /// The sum of the message as edited. Of one that has spilled, only what the edits touch is read.
+    pub fn sum(&self, edits: &Edits) -> Result<u32, StoreError> {
+        let (mut sum, end) = (Sum::default(), edits.end());
+        let head = match &self.place {
+            Place::Memory(..) => Vec::new(),
+            Place::Spilled(..) => self.head(end as usize)?,
+        };
+        for piece in edits.pieces(self.size) {
+            match (piece, &self.place) {
+                (Piece::Put(octets), _) => sum.feed(octets),
+                (Piece::Kept(range), Place::Memory(held, _)) => {
+                    sum.feed(&held[range.start as usize..range.end as usize]);
+                }
+                (Piece::Kept(range), Place::Spilled(_, own)) if range.start >= end => {
+                    let left = self.size - range.start;
+                    sum.append(own.behind(&Sum::of(&head), left), left);
+                }
+                (Piece::Kept(range), Place::Spilled(..)) => {
+                    sum.feed(&head[range.start as usize..range.end as usize]);
+                }
             }
         }
         Ok(sum.value())
     }
 
-    /// Appends `prefix` and then the message without the octets of `cuts` to a file. Fails where the octets are
-    /// not those that were taken in.
+    /// Appends the message as edited to a file. Fails where the octets are not those that were taken in.
     pub fn copy_to(
         &self,
-        prefix: &[u8],
-        cuts: &[Range<u64>],
+        edits: &Edits,
         file: &dyn DiskFile,
         path: &Path,
     ) -> Result<(), StoreError> {
         match &self.place {
             Place::Memory(held, _) => {
                 // One write: most messages are small, and all wait for the delivery thread.
-                let mut whole = Vec::with_capacity(prefix.len() + held.len());
-                whole.extend_from_slice(prefix);
-                for kept in kept(cuts, self.size) {
-                    whole.extend_from_slice(&held[kept.start as usize..kept.end as usize]);
+                let mut whole = Vec::with_capacity(edits.size(self.size) as usize);
+                for piece in edits.pieces(self.size) {
+                    whole.extend_from_slice(match &piece {
+                        Piece::Put(octets) => octets,
+                        Piece::Kept(range) => &held[range.start as usize..range.end as usize],
+                    });
                 }
                 file.append(&whole).doing("write", path)
             }
             Place::Spilled(from, sum) => {
-                file.append(prefix).doing("write", path)?;
                 let sum = Some(sum.value());
                 let part = Part { file: &**from, path: &self.dir, at: 0, size: self.size, sum };
-                part.copy_to(cuts, file, path)
+                part.copy_to(edits, file, path)
             }
         }
     }
@@ -209,25 +219,38 @@ pub struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Appends it without the octets of `cuts` to another file. All of it is read, and fails with `InvalidData`
-    /// where its sum is another.
+    /// Appends it as edited to another file. All of it is read, and fails with `InvalidData` where its sum is
+    /// another.
     pub fn copy_to(
         &self,
-        cuts: &[Range<u64>],
+        edits: &Edits,
         to: &dyn DiskFile,
         to_path: &Path,
     ) -> Result<(), StoreError> {
-        self.read(|at, octets| {
+        let mut pieces = edits.pieces(self.size).peekable();
+        let mut pass = |at: u64, octets: &[u8]| {
             let end = at + octets.len() as u64;
-            for range in kept(cuts, self.size) {
-                let (from, until) = (range.start.max(at), range.end.min(end));
-                if from < until {
-                    let piece = &octets[(from - at) as usize..(until - at) as usize];
-                    to.append(piece).doing("write", to_path)?;
+            while let Some(piece) = pieces.peek() {
+                match piece {
+                    Piece::Put(put) => to.append(put).doing("write", to_path)?,
+                    Piece::Kept(range) => {
+                        let (from, until) = (range.start.max(at), range.end.min(end));
+                        if from < until {
+                            let kept = &octets[(from - at) as usize..(until - at) as usize];
+                            to.append(kept).doing("write", to_path)?;
+                        }
+                        if range.end > end {
+                            break;
+                        }
+                    }
                 }
+                pieces.next();
             }
             Ok(())
-        })
+        };
+        self.read(&mut pass)?;
+        // What is put at the end.
+        pass(self.size, &[])
     }
 
     /// Reads it all, to know that it is what was written.
@@ -263,23 +286,12 @@ impl Part<'_> {
     }
 }
 
-/// What is left of `size` octets without the cuts, which are in order and apart.
-fn kept(cuts: &[Range<u64>], size: u64) -> impl Iterator<Item = Range<u64>> {
-    let starts = std::iter::once(0).chain(cuts.iter().map(|cut| cut.end));
-    let ends = cuts.iter().map(|cut| cut.start).chain(std::iter::once(size));
-    starts.zip(ends).map(|(start, end)| start..end).filter(|range| !range.is_empty())
-}
-
-/// Octets of a message of `size` without the cuts.
-pub fn kept_size(cuts: &[Range<u64>], size: u64) -> u64 {
-    kept(cuts, size).map(|range| range.end - range.start).sum()
-}
-
 #[cfg(test)]
 #[allow(clippy::single_range_in_vec_init)]
 mod tests {
     use super::*;
     use crate::store::memory::MemoryDisk;
+    use std::ops::Range;
 
     fn body(octets: &[u8], budget: usize) -> Body {
         let disk = Arc::new(MemoryDisk::new());
@@ -292,7 +304,7 @@ mod tests {
         let disk = MemoryDisk::new();
         let path = Path::new("/copy");
         let file = disk.create(path).unwrap();
-        body.copy_to(b"P", cuts, &*file, path).unwrap();
+        body.copy_to(&Edits::default().without(cuts).on_top("P"), &*file, path).unwrap();
         disk.files()[0].1.clone()
     }
 
@@ -309,7 +321,6 @@ mod tests {
         }
         let cut = copy(&body(large, 0), &[0..10, 100_000..199_999]);
         assert_eq!(cut, [b"P", &text[10..100_000], &text[199_999..]].concat());
-        assert_eq!(kept_size(&[0..10, 100_000..199_999], 200_000) + 1, cut.len() as u64);
     }
 
     /// On a disk that loses pages nobody is told but by the octets themselves.
@@ -320,7 +331,8 @@ mod tests {
             let mut body = body(&text, 0);
             for skipped in [0, 10, 100_000] {
                 let expected = Sum::of(&[b"P", &text[skipped..]].concat()).value();
-                assert_eq!(body.sum_behind(b"P", skipped as u64).unwrap(), expected);
+                let edits = Edits::default().replaced(0..skipped as u64, "P");
+                assert_eq!(body.sum(&edits).unwrap(), expected);
             }
             let disk = MemoryDisk::new();
             if let Place::Spilled(file, _) = &mut body.place {
@@ -332,7 +344,10 @@ mod tests {
             let path = Path::new("/copy");
             let file = disk.create(path).unwrap();
             for cuts in [&[][..], &[0..10], &[69_000..71_000]] {
-                let error = body.copy_to(b"P", cuts, &*file, path).unwrap_err();
+                let error = {
+                    let edits = Edits::default().without(cuts).on_top("P");
+                    body.copy_to(&edits, &*file, path).unwrap_err()
+                };
                 assert_eq!(error.source.kind(), std::io::ErrorKind::InvalidData, "{error}");
             }
         }

@@ -11,6 +11,7 @@
 //! trusted: yes
 //! to: <eve@far.test> notify=failure via=<team@mx.test>
 //! size: 1234
+//! wire: 1300 8bit
 //! checksum: crc32 9ae0daaf 1b2c3d4e
 //!
 //! (the message)
@@ -24,6 +25,7 @@ use super::sum::Sum;
 use crate::limits::{MOMENT_GAP_MAX, MOMENTS_MAX, QUEUE_HEADER_MAX, QUEUE_RECIPIENTS_SURE};
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::envelope::{BodyType, Notify, Ret, Sender};
+use crate::mail::survey::WireForm;
 use jiff::{SignedDuration, Timestamp};
 use std::fmt::{self, Write};
 use std::io;
@@ -52,6 +54,8 @@ pub struct Entry {
     pub size: u64,
     /// Their sum; none in files of older versions.
     pub sum: Option<u32>,
+    /// What they are on the wire, where that was found out when they came; only with a sum, which covers it.
+    pub wire: Option<WireForm>,
     /// Lines of a newer version.
     pub others: Vec<String>,
     /// Where in the file the message begins.
@@ -247,7 +251,17 @@ impl Entry {
     /// The header with its empty line.
     pub fn header(&self) -> String {
         let Entry {
-            id, queued, session, sender, is_trusted, recipients, size, sum, others, ..
+            id,
+            queued,
+            session,
+            sender,
+            is_trusted,
+            recipients,
+            size,
+            sum,
+            wire,
+            others,
+            ..
         } = self;
         let mut text = format!("{VERSION}\nid: {id}\nqueued: {queued:.3}\nsession: {session}\n");
         // Writing into a String cannot fail.
@@ -278,6 +292,9 @@ impl Entry {
         }
         let _ = writeln!(text, "size: {size}");
         if let Some(sum) = sum {
+            if let Some(wire) = wire {
+                let _ = writeln!(text, "wire: {wire}");
+            }
             let own = Sum::of(text.as_bytes()).value();
             let _ = writeln!(text, "checksum: {ALGORITHM} {sum:08x} {own:08x}");
         }
@@ -316,7 +333,7 @@ impl Entry {
         let from = ReversePath::Null;
         let mut sender = Sender { from, size: None, body, smtputf8, ret, envid };
         let (mut has_sender, mut is_trusted, mut recipients) = (false, false, Vec::new());
-        let (mut sum, mut is_checked, mut others) = (None, false, Vec::new());
+        let (mut sum, mut wire, mut is_checked, mut others) = (None, None, false, Vec::new());
         for line in lines.filter(|line| !line.is_empty()) {
             let above = &text[..at];
             at += line.len() + 1;
@@ -341,6 +358,10 @@ impl Entry {
                 "envid" => sender.envid = Some(value.to_owned()),
                 "to" => recipients.push(Addressee::parse(value).ok_or_else(wrong)?),
                 "size" => size = Some(value.parse::<u64>().map_err(|_| wrong())?),
+                // What is said otherwise there is a newer version's, and found out anew.
+                "wire" if wire.is_none() && WireForm::parse(value).is_some() => {
+                    wire = WireForm::parse(value);
+                }
                 "checksum" => {
                     is_checked = true;
                     match value.strip_prefix(ALGORITHM) {
@@ -353,9 +374,10 @@ impl Entry {
                 _ => return Err(wrong()),
             }
         }
-        // Who knows more lines than we do writes a sum as well; else it is one of ours that was spoiled.
-        if let Some(line) = others.first().filter(|_| !is_checked) {
-            return Err(format!("its header line {line:?} says nothing"));
+        // Each version that knows more lines than the first one writes a sum as well, and by that they are whole.
+        // Without any it is a line of ours that was spoiled, a recipient perhaps.
+        if !is_checked && (wire.is_some() || !others.is_empty()) {
+            return Err("its header has lines that want a checksum, and none".to_owned());
         }
         let missing = |what: &str| format!("its header does not say its {what}");
         if !has_sender || recipients.is_empty() {
@@ -373,6 +395,7 @@ impl Entry {
             recipients,
             size,
             sum,
+            wire,
             others,
             message_at,
         })
@@ -491,6 +514,7 @@ mod tests {
             recipients: vec![one, other],
             size: 12,
             sum: None,
+            wire: None,
             others: Vec::new(),
             message_at: 0,
         }
@@ -511,6 +535,7 @@ mod tests {
         }
         // With a sum nothing of it may be missing or be other than it was.
         entry.sum = Some(0x1234);
+        entry.wire = WireForm::parse("14 8bit");
         entry.others = vec!["colour: red".to_owned(), "holes:".to_owned()];
         let text = entry.header();
         assert_eq!(Entry::parse(text.trim_end(), entry.message_at), Ok(entry.clone()));

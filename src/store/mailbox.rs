@@ -6,7 +6,8 @@
 
 pub mod browse;
 
-use crate::mail::fields;
+use crate::mail::fields::LISTED_MAX;
+use crate::mail::header::Reader;
 use crate::store::disk::{Disk, DiskFile, Doing, StoreError};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -103,14 +104,15 @@ pub fn read_each<T>(
 }
 
 /// The start of a message, far enough that its whole header is in it, or
-/// [`fields::HEADER_MAX`] octets.
+/// [`LISTED_MAX`] octets.
 pub fn read_head(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    while head.len() < fields::HEADER_MAX && !fields::is_complete(&head) {
+    let (mut head, mut reader) = (Vec::new(), Reader::new(()));
+    while head.len() < LISTED_MAX && reader.end().is_none() {
         let start = head.len();
-        head.resize((start + HEAD_READ).min(fields::HEADER_MAX), 0);
+        head.resize((start + HEAD_READ).min(LISTED_MAX), 0);
         let count = read_at(file, &mut head[start..], start as u64)?;
         head.truncate(start + count);
+        reader.feed(&head[start..]);
         if count == 0 {
             break;
         }

@@ -18,9 +18,10 @@ use super::{Request, complain, print, queue, route};
 use crate::config::Config;
 use crate::limits::{AUTHORS_MAX, QUOTED_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
+use crate::mail::edits::Edits;
 use crate::mail::envelope::{BodyType, Sender};
-use crate::mail::header::Summary;
-use crate::mail::repair::{Flaw, Header, HeaderTooLong};
+use crate::mail::repair::{Flaw, HeaderTooLong, SubmittedHeader};
+use crate::mail::summary::Summary;
 use crate::mail::trace::Submitted;
 use crate::pickup::{Author, Resolved, domain_of, resolve};
 use crate::policy;
@@ -152,10 +153,10 @@ fn send(caller: &Caller, options: &Options, call: &mut Call) -> Result<(), Refus
     call.from = Some(from.clone());
     let lines = Lines::new(!options.ignores_dots);
     let (spill, most) = (caller.scratch(), config.limit.message_size);
-    let Message { head, body, summary, is_eight_bit } =
+    let Message { head, body, summary, wire, is_eight_bit } =
         message::read(&mut io::stdin().lock(), lines, &caller.disk, &spill, most)?;
     // It was read whole before, so there is one.
-    let header = Header::read(&head, true)?.ok_or(HeaderTooLong)?;
+    let header = SubmittedHeader::read(&head, true)?.ok_or(HeaderTooLong)?;
     if options.by_header {
         let found = header.recipients(&home, config.limit.recipients);
         call.to.extend(header.recipients(&home, usize::MAX).unwrap_or_default());
@@ -165,7 +166,7 @@ fn send(caller: &Caller, options: &Options, call: &mut Call) -> Result<(), Refus
     }
     let asked = asked(options, to, config.limit.recipients)?;
     let to = resolved(caller, &site, asked, (&from, &summary), call)?;
-    let entry = entry(options, from, to, is_eight_bit);
+    let mut entry = entry(options, from, to, is_eight_bit);
     if entry.is_too_long() {
         return Err(Refusal::new(Status::Unavailable, "too many recipients"));
     }
@@ -175,7 +176,8 @@ fn send(caller: &Caller, options: &Options, call: &mut Call) -> Result<(), Refus
     let by = &config.hostname;
     let received = Submitted { uid: *uid, login, by, id: &entry.id, date: &date }.field();
     let recipients = entry.recipients.len();
-    let id = caller.put(entry, &received, &head, (&body, 0))?;
+    entry.wire = Some(wire.below(&head).below(received.as_bytes()));
+    let id = caller.put(entry, &received, Edits::default().on_top(head), &body)?;
     if options.verbose {
         print(&format!("{id}: queued for {recipients} recipients\n"))?;
     }
@@ -204,6 +206,7 @@ fn entry(options: &Options, from: ReversePath, to: Vec<Addressee>, is_eight_bit:
         // Known when it is written.
         size: 0,
         sum: None,
+        wire: None,
         others: Vec::new(),
         message_at: 0,
     }
@@ -213,7 +216,7 @@ fn entry(options: &Options, from: ReversePath, to: Vec<Addressee>, is_eight_bit:
 fn completed(
     caller: &Caller,
     options: &Options,
-    header: &Header<'_>,
+    header: &SubmittedHeader<'_>,
     entry: &Entry,
     own: &Mailbox,
 ) -> Vec<u8> {
@@ -281,7 +284,7 @@ fn addresses(word: &str, home: &Domain, most: usize) -> Result<Vec<Mailbox>, Ref
         false => word.to_owned(),
     };
     let bad = |status: Status, why: String| Refusal::new(status, format!("{shown}: {why}"));
-    let header = Header::read(field.as_bytes(), true);
+    let header = SubmittedHeader::read(field.as_bytes(), true);
     let header = header.map_err(|error| bad(Status::Unavailable, error.to_string()))?;
     let found = header.map(|header| header.recipients(home, most)).transpose();
     let found =

@@ -4,7 +4,7 @@ use super::Case;
 use crate::Outcome;
 use crate::samples::{COMMANDS, HEADER, message, text};
 use facteur::mail::fields::Fields;
-use facteur::mail::header::Scanner;
+use facteur::mail::summary::Summary;
 use facteur::smtp::chunk::Chunks;
 use facteur::smtp::command::Command;
 use facteur::smtp::data::Decoder;
@@ -60,9 +60,7 @@ fn by_bdat<'a>() -> Case<'a> {
 
 fn header_scan<'a>() -> Case<'a> {
     Case::new("header, scanned for loops and Message-ID", HEADER.len(), || {
-        let mut scanner = Scanner::default();
-        scanner.feed(black_box(HEADER.as_bytes()));
-        black_box(scanner.finish());
+        black_box(Summary::of(black_box(HEADER.as_bytes())));
     })
 }
 

@@ -5,7 +5,7 @@ use super::Case;
 use crate::Outcome;
 use crate::samples::{HEADER, message, text};
 use facteur::mail::address::{ClientName, Domain, ForwardPath, Mailbox, ReversePath};
-use facteur::mail::repair::{Completion, Domains, Header};
+use facteur::mail::repair::{Completion, Domains, SubmittedHeader};
 use facteur::mail::trace::{self, Received};
 use facteur::smtp::outgoing::Encoder;
 use facteur::smtp::reply::Reply;
@@ -84,7 +84,7 @@ fn completed<'a>(date: ZonedDateTime) -> Outcome<Case<'a>> {
             sender: None,
             domain: Domains::Known(&domain, &domain),
         };
-        if let Ok(Some(header)) = Header::read(black_box(head.as_bytes()), true) {
+        if let Ok(Some(header)) = SubmittedHeader::read(black_box(head.as_bytes()), true) {
             black_box(header.completed(&with));
         }
     }))

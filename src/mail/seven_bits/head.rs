@@ -2,7 +2,7 @@
 
 use super::Change;
 use super::words;
-use crate::mail::fields::split;
+use crate::mail::header::Header;
 use mail_parser::{MessageParser, MimeHeaders};
 
 /// A header with the empty line behind it, where there is one.
@@ -127,18 +127,14 @@ pub fn rewrite(head: &Head, change: Change, out: &mut Vec<u8>) {
     };
     // RFC 2045 §6.4: what has parts has no encoding but these, and its parts have 7 bits now.
     let is_whole = matches!(head.kind, Kind::Multipart { .. } | Kind::Envelope) && !is_encoded;
-    let mut end = head.octets.len();
-    if head.has_empty_line {
-        let line = &head.octets[..end - 1];
-        end = memchr::memrchr(b'\n', line).map_or(0, |at| at + 1);
-    }
+    let header = Header::read(&head.octets);
+    let end = header.end.at as usize;
     let (mut has_type, mut has_encoding, mut has_version) = (false, false, false);
-    let mut rest = &head.octets[..end];
-    while !rest.is_empty() {
-        let (field, more) = rest.split_at(field_end(rest));
-        rest = more;
-        let name = split(field).map(|(name, _)| name.to_ascii_lowercase()).unwrap_or_default();
-        match name.as_slice() {
+    // `From ` of an mbox.
+    let top = header.fields.first().map_or(end, |first| first.at);
+    words::marked(&head.octets[..top], out);
+    for field in &header.fields {
+        match field.name.to_ascii_lowercase().as_slice() {
             b"content-transfer-encoding" if is_encoded => {
                 if !std::mem::replace(&mut has_encoding, true) {
                     out.extend_from_slice(ENCODING);
@@ -159,8 +155,8 @@ pub fn rewrite(head: &Head, change: Change, out: &mut Vec<u8>) {
             b"mime-version" => has_version = true,
             _ => {}
         }
-        match field.is_ascii() {
-            true => out.extend_from_slice(field),
+        match field.lines.is_ascii() {
+            true => out.extend_from_slice(field.lines),
             false => words::seven(field, out),
         }
     }
@@ -190,10 +186,3 @@ const ENCODING: &[u8] = b"Content-Transfer-Encoding: quoted-printable\n";
 
 /// Of text that does not say what it is (RFC 1428 §3).
 const TYPE: &[u8] = b"Content-Type: text/plain; charset=unknown-8bit\n";
-
-/// Where the first field ends, behind its folded lines.
-fn field_end(octets: &[u8]) -> usize {
-    let ends = memchr::memchr_iter(b'\n', octets).map(|at| at + 1);
-    let is_end = |at: &usize| !matches!(octets.get(*at), Some(b' ' | b'\t'));
-    ends.into_iter().find(is_end).unwrap_or(octets.len())
-}

@@ -3,9 +3,8 @@
 
 use super::Refusal;
 use super::head::Head;
-use crate::limits::{BOUNDARY_MAX, MIME_DEPTH, MIME_HEAD_MAX, MIME_PARTS};
-use crate::mail::fields::split;
-use crate::mail::header::is_mbox_from;
+use crate::limits::{BOUNDARY_MAX, HEADER_MAX, MIME_DEPTH, MIME_PARTS};
+use crate::mail::header::Kind;
 
 /// Octets of a message, and what they are.
 #[derive(Debug)]
@@ -35,6 +34,8 @@ pub struct Parts {
     /// Headers so far.
     count: usize,
     head: Vec<u8>,
+    /// A field has begun in it.
+    has_field: bool,
     /// The beginning of a line that may be a boundary, or a line of a header.
     line: Vec<u8>,
     /// The line at hand is neither, as its beginning has shown.
@@ -79,6 +80,7 @@ impl Parts {
             depth: 0,
             count: 0,
             head: Vec::new(),
+            has_field: false,
             line: Vec::new(),
             is_plain: false,
             is_message: true,
@@ -111,8 +113,7 @@ impl Parts {
                 let begun = std::mem::take(&mut self.line);
                 self.pass(&begun, take);
                 self.is_plain = true;
-            } else if self.state == State::Head && self.head.len() + self.line.len() > MIME_HEAD_MAX
-            {
+            } else if self.state == State::Head && self.head.len() + self.line.len() > HEADER_MAX {
                 self.refusal = Some(Refusal::Structure);
             }
         }
@@ -146,27 +147,26 @@ impl Parts {
         if self.state != State::Head {
             return self.pass(line, take);
         }
-        let text = line.strip_suffix(b"\n").unwrap_or(line);
-        let is_empty = text.strip_suffix(b"\r").unwrap_or(text).is_empty();
-        let is_field = match self.head.is_empty() {
-            true => split(text).is_some() || (self.is_message && is_mbox_from(text)),
-            false => split(text).is_some() || matches!(text.first(), Some(b' ' | b'\t')),
-        };
-        match (is_empty, is_field) {
-            (true, _) => {
+        let kind = Kind::of(line, !self.has_field, true);
+        self.has_field |= matches!(kind, Some(Kind::Field { .. }));
+        match kind {
+            Some(Kind::Empty) => {
                 self.head.extend_from_slice(line);
                 self.head_ends(true, take);
             }
-            (false, true) if self.head.len() + line.len() <= MIME_HEAD_MAX => {
+            // A line that is no field belongs to the body.
+            None | Some(Kind::Text) => self.text(line, take),
+            Some(Kind::Mbox) if !self.is_message => self.text(line, take),
+            Some(_) if self.head.len() + line.len() <= HEADER_MAX => {
                 self.head.extend_from_slice(line);
             }
-            (false, true) => self.refusal = Some(Refusal::Structure),
-            // A line that is no field belongs to the body.
-            (false, false) => {
-                self.head_ends(false, take);
-                self.pass(line, take);
-            }
+            Some(_) => self.refusal = Some(Refusal::Structure),
         }
+    }
+
+    fn text(&mut self, line: &[u8], take: Take<'_>) {
+        self.head_ends(false, take);
+        self.pass(line, take);
     }
 
     fn pass(&mut self, octets: &[u8], take: Take<'_>) {
@@ -206,6 +206,7 @@ impl Parts {
 
     fn head_ends(&mut self, has_empty_line: bool, take: Take<'_>) {
         let octets = std::mem::take(&mut self.head);
+        self.has_field = false;
         let index = self.count;
         let as_text = self.as_text.binary_search(&index).is_ok();
         let mut head = Head::new(octets, has_empty_line, self.is_message, self.is_in_digest);

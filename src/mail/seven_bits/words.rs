@@ -3,7 +3,7 @@
 //! stands for what cannot be said.
 
 use super::hex;
-use crate::mail::fields::split;
+use crate::mail::header::Field;
 
 /// Longest encoded word (RFC 2047 §2).
 const WORD: usize = 75;
@@ -12,10 +12,9 @@ const WORD: usize = 75;
 const SECTION: usize = 20;
 
 /// Appends the field, which has octets over 127, without any.
-pub fn seven(field: &[u8], out: &mut Vec<u8>) {
-    let Some((name, value)) = split(field) else { return marked(field, out) };
-    let start = field.len() - value.len();
-    marked(&field[..start], out);
+pub fn seven(field: &Field<'_>, out: &mut Vec<u8>) {
+    let Field { name, value, lines, .. } = *field;
+    marked(&lines[..lines.len() - value.len()], out);
     let (value, end) = match value.strip_suffix(b"\n") {
         Some(value) => (value, &b"\n"[..]),
         None => (value, &b""[..]),
@@ -34,7 +33,7 @@ pub fn seven(field: &[u8], out: &mut Vec<u8>) {
 }
 
 /// With a mark for each octet that cannot be said.
-fn marked(octets: &[u8], out: &mut Vec<u8>) {
+pub fn marked(octets: &[u8], out: &mut Vec<u8>) {
     out.extend(octets.iter().map(|octet| if octet.is_ascii() { *octet } else { b'?' }));
 }
 

@@ -48,6 +48,7 @@ impl Place {
             recipients: recipients.iter().map(to).collect(),
             size: MESSAGE.len() as u64,
             sum: None,
+            wire: None,
             others: Vec::new(),
             message_at: 0,
         };

@@ -169,8 +169,8 @@ fn ascii_orcpt(orcpt: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::survey::WireForm;
     use crate::smtp::client::tests::letter;
-    use crate::smtp::outgoing::Content;
 
     fn offers(lines: &str) -> Offers {
         let text = format!("250-mx.test\r\n{lines}250 HELP\r\n");
@@ -209,7 +209,7 @@ mod tests {
         let sender = &mut letter.envelope.sender;
         (sender.ret, sender.envid) = (Some(Ret::Headers), Some("Q+20".to_owned()));
         sender.smtputf8 = true;
-        letter.content = Content { size: 9, is_eight_bit: true, has_eight_bit_header: false };
+        letter.content = WireForm { size: 9, is_eight_bit: true, has_eight_bit_header: false };
         let recipient = &mut letter.envelope.recipients[0];
         recipient.notify = Some(Notify { success: true, failure: false, delay: true });
         recipient.orcpt = Some("utf-8;\u{e9}@d.test".to_owned());
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn what_a_message_needs() {
-        let content = |size, is_eight_bit, has_eight_bit_header| Content {
+        let content = |size, is_eight_bit, has_eight_bit_header| WireForm {
             size,
             is_eight_bit,
             has_eight_bit_header,

@@ -22,7 +22,7 @@ pub(super) fn letter(from: &str, to: &[&str]) -> Letter {
         Recipient { path, notify: None, orcpt: None }
     });
     let envelope = Envelope { sender, recipients: recipients.collect() };
-    let content = Content { size: 10, is_eight_bit: false, has_eight_bit_header: false };
+    let content = WireForm { size: 10, is_eight_bit: false, has_eight_bit_header: false };
     Letter { envelope, content }
 }
 

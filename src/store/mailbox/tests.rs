@@ -276,7 +276,7 @@ fn heads_are_read_no_further_than_needed() {
         (Vec::new(), 0),
         (b"Subject: a".to_vec(), 10),
         ([&b"A: b\n\n"[..], &[b'x'; 100_000]].concat(), 1000),
-        ([&b"A: b\n"[..], &[b'x'; 100_000]].concat(), fields::HEADER_MAX),
+        ([&b"A: b\n"[..], &[b'x'; 100_000]].concat(), LISTED_MAX),
     ] {
         assert_eq!(read_head(&FakeFile(content)).unwrap().len(), length);
     }

@@ -30,6 +30,7 @@ fn queue() -> (MemoryDisk, Queue, String) {
         recipients: vec![to("ann@far.test"), to("bob@far.test")],
         size: MESSAGE.len() as u64,
         sum: None,
+        wire: None,
         others: Vec::new(),
         message_at: 0,
     };

@@ -4,7 +4,8 @@
 use super::status::{Refusal, Status};
 use crate::config::Config;
 use crate::mail::address::{Host, Mailbox};
-use crate::mail::repair::{Completion, Domains, Header};
+use crate::mail::edits::Edits;
+use crate::mail::repair::{Completion, Domains, SubmittedHeader};
 use crate::net::control::{self, Hint};
 use crate::pickup::Author;
 use crate::privileges;
@@ -83,7 +84,7 @@ impl Caller {
     /// is read, and whose the author of a message is.
     pub fn completed(
         &self,
-        header: &Header<'_>,
+        header: &SubmittedHeader<'_>,
         (own, from): (&Mailbox, Option<&Mailbox>),
         name: Option<&str>,
         id: &str,
@@ -145,21 +146,19 @@ impl Caller {
         }
     }
 
-    /// Puts a message where the server takes it from, durably; gives its id. It is `received`, unless
-    /// the server writes that field itself, then `head`, then `body` from `at` on.
+    /// Puts a message where the server takes it from, durably; gives its id. It is `body` as
+    /// edited, below `received`, unless the server writes that field itself.
     pub fn put(
         &self,
         mut entry: Entry,
         received: &str,
-        head: &[u8],
-        (body, at): (&Body, u64),
+        edits: Edits,
+        body: &Body,
     ) -> Result<String, StoreError> {
-        let received = if self.drops() { "" } else { received };
-        let prefix = [received.as_bytes(), head].concat();
-        entry.size = prefix.len() as u64 + body.size() - at;
-        entry.sum = Some(body.sum_behind(&prefix, at)?);
-        let cuts: Vec<_> = (at > 0).then_some(0..at).into_iter().collect();
-        let write = |file: &dyn DiskFile, path: &Path| body.copy_to(&prefix, &cuts, file, path);
+        let edits = if self.drops() { edits } else { edits.on_top(received) };
+        entry.size = edits.size(body.size());
+        entry.sum = Some(body.sum(&edits)?);
+        let write = |file: &dyn DiskFile, path: &Path| body.copy_to(&edits, file, path);
         match &self.way {
             Way::Queue(queue) => {
                 queue.insert(&entry, write)?;

@@ -3,9 +3,11 @@
 
 use super::lines::Lines;
 use super::status::{Refusal, Status};
-use crate::limits::{DATA_READ, MEMORY_BODY_MAX};
-use crate::mail::header::{Scanner, Summary};
-use crate::mail::repair::Header;
+use crate::limits::{DATA_READ, MEMORY_BODY_MAX, SUBMITTED_HEADER_MAX};
+use crate::mail::header::{End, EndedBy, Reader};
+use crate::mail::repair::HeaderTooLong;
+use crate::mail::summary::{Summarizer, Summary};
+use crate::mail::survey::{Surveyor, WireForm};
 use crate::store::body::{Body, BodyWriter, Budget};
 use crate::store::disk::{Disk, StoreError};
 use std::io::{ErrorKind, Read};
@@ -19,6 +21,8 @@ pub struct Message {
     /// What comes behind the header.
     pub body: Body,
     pub summary: Summary,
+    /// What the body is on the wire.
+    pub wire: WireForm,
     pub is_eight_bit: bool,
 }
 
@@ -33,13 +37,10 @@ pub fn read(
 ) -> Result<Message, Refusal> {
     let budget = Budget::new(MEMORY_BODY_MAX);
     let mut reading = Reading {
-        head: Some(Vec::new()),
-        header: Vec::new(),
-        next_look: 0,
+        head: Vec::new(),
+        in_body: false,
         writer: BodyWriter::new(disk.clone(), spill, budget),
-        scanner: Scanner::default(),
-        size: 0,
-        is_eight_bit: false,
+        reader: new_reader(),
     };
     let (mut octets, mut out) = (vec![0; DATA_READ], Vec::new());
     let mut is_over = false;
@@ -62,64 +63,50 @@ pub fn read(
 }
 
 struct Reading {
-    /// All so far, while the end of the header has not come.
-    head: Option<Vec<u8>>,
-    header: Vec<u8>,
-    /// From this size on it is worth to look for that end again.
-    next_look: usize,
+    /// All so far, while the end of the header has not come; then the header.
+    head: Vec<u8>,
+    in_body: bool,
     writer: BodyWriter,
-    scanner: Scanner,
-    /// As it would be on the wire.
-    size: u64,
-    is_eight_bit: bool,
+    reader: Reader<(Summarizer, Surveyor)>,
 }
 
 impl Reading {
     fn take(&mut self, octets: &[u8], most: u64) -> Result<(), Refusal> {
-        let ends = memchr::memchr_iter(b'\n', octets).count();
-        self.size += (octets.len() + ends) as u64;
-        if self.size > most {
+        self.reader.feed(octets);
+        if self.reader.listener.1.whole().size > most {
             let text = format!("the message is larger than limit.message_size, {most} octets");
             return Err(Refusal::new(Status::Unavailable, text));
         }
-        self.is_eight_bit |= !octets.is_ascii();
-        self.scanner.feed(octets);
-        match &mut self.head {
-            Some(head) => {
-                head.extend_from_slice(octets);
-                match head.len() >= self.next_look {
-                    true => self.look(false),
-                    false => Ok(()),
-                }
-            }
-            None => self.writer.write(octets).map_err(unwritten),
+        if self.in_body {
+            return self.writer.write(octets).map_err(unwritten);
         }
+        self.head.extend_from_slice(octets);
+        self.reader.end().map_or(Ok(()), |end| self.begin_body(end))
     }
 
-    /// Looks whether the header has ended.
-    fn look(&mut self, is_whole: bool) -> Result<(), Refusal> {
-        let Some(mut head) = self.head.take() else { return Ok(()) };
-        let read = Header::read(&head, is_whole).map(|found| found.map(|found| found.body_at()));
-        match read? {
-            Some(end) => {
-                let rest = head.split_off(end);
-                self.header = head;
-                self.writer.write(&rest).map_err(unwritten)
-            }
-            None => {
-                // Twice that: who writes single octets has them looked at a few times only.
-                self.next_look = 2 * head.len();
-                self.head = Some(head);
-                Ok(())
-            }
+    fn begin_body(&mut self, end: End) -> Result<(), Refusal> {
+        if end.by == EndedBy::Bound {
+            return Err(HeaderTooLong.into());
         }
+        self.in_body = true;
+        let rest = self.head.split_off(end.body_at as usize);
+        self.writer.write(&rest).map_err(unwritten)
     }
 
     fn finish(mut self) -> Result<Message, Refusal> {
-        self.look(true)?;
-        let (body, summary) = (self.writer.finish(), self.scanner.finish());
-        Ok(Message { head: self.header, body, summary, is_eight_bit: self.is_eight_bit })
+        let reader = std::mem::replace(&mut self.reader, new_reader());
+        let ((Summarizer { summary, .. }, surveyor), end) = reader.finish();
+        if !self.in_body {
+            self.begin_body(end)?;
+        }
+        let Reading { head, writer, .. } = self;
+        let (wire, is_eight_bit) = (surveyor.body(), surveyor.whole().is_eight_bit);
+        Ok(Message { head, body: writer.finish(), summary, wire, is_eight_bit })
     }
+}
+
+fn new_reader() -> Reader<(Summarizer, Surveyor)> {
+    Reader::bounded(Default::default(), SUBMITTED_HEADER_MAX)
 }
 
 /// Room in the folder of temporary files: never a fault of the message.
@@ -130,7 +117,6 @@ fn unwritten(error: StoreError) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::SUBMITTED_HEADER_MAX;
     use crate::store::memory::MemoryDisk;
 
     /// Gives a few octets at a time.

@@ -11,7 +11,8 @@ use crate::handoff::{Accepted, Hints, Outcome};
 use crate::limits::{MEMORY_BODY_MAX, SUBMITTED_HEADER_MAX};
 use crate::login::Login;
 use crate::mail::address::{Mailbox, ReversePath};
-use crate::mail::repair::{Header, HeaderTooLong};
+use crate::mail::edits::Edits;
+use crate::mail::repair::{HeaderTooLong, SubmittedHeader};
 use crate::net::listener::Service;
 use crate::net::registry::{Registry, Standing};
 use crate::net::stdio::Stdio;
@@ -70,12 +71,14 @@ pub fn run(caller: &Caller) -> Result<(), Refusal> {
 /// Puts what the session has accepted into the queue, or drops it for the server.
 fn take(caller: &Caller, own: &Mailbox, accepted: &Receiver<Accepted>) {
     for accepted in accepted {
-        let Accepted { mut entry, received, body, copies, claim, outcome, .. } = accepted;
+        let Accepted { mut entry, queued_as, body, copies, claim, outcome, .. } = accepted;
         if !claim.publish() {
             continue;
         }
+        // It gets another header.
+        entry.wire = None;
         entry.recipients.extend(copies.iter().map(|copy| copy.addressee.clone()));
-        let put = put(caller, own, entry, received, &body);
+        let put = put(caller, own, entry, queued_as.top(), &body);
         let _ = outcome.send(match put {
             // None is delivered yet: that is the server's to tell.
             Ok(()) => Outcome::Taken {
@@ -91,14 +94,14 @@ fn put(
     caller: &Caller,
     own: &Mailbox,
     entry: Entry,
-    mut received: String,
+    received: &[u8],
     body: &Body,
 ) -> Result<(), Reply> {
     // One octet more than a header may have shows that it is longer.
     let head = body.head(SUBMITTED_HEADER_MAX + 1).map_err(|error| reply_to(&error))?;
     let is_whole = head.len() as u64 == body.size();
     let long = |text: String| Reply::new(552, "5.3.4", text);
-    let header = Header::read(&head, is_whole).map_err(|error| long(error.to_string()))?;
+    let header = SubmittedHeader::read(&head, is_whole).map_err(|error| long(error.to_string()))?;
     let header = header.ok_or_else(|| long(HeaderTooLong.to_string()))?;
     let from = match &entry.sender.from {
         ReversePath::Mailbox(mailbox) => Some(mailbox),
@@ -107,8 +110,7 @@ fn put(
     let name = Some(caller.author.name.as_str());
     let completed = caller.completed(&header, (own, from), name, &entry.id);
     // A line end that kept a folded first line out of our field; the header begins with a field now.
-    received.truncate(received.trim_end().len());
-    received.push('\n');
-    let body = (body, header.body_at() as u64);
-    caller.put(entry, &received, &completed, body).map(drop).map_err(|error| reply_to(&error))
+    let received = format!("{}\n", String::from_utf8_lossy(received).trim_end());
+    let edits = Edits::default().replaced(0..header.body_at() as u64, completed);
+    caller.put(entry, &received, edits, body).map(drop).map_err(|error| reply_to(&error))
 }

@@ -333,6 +333,7 @@ pub fn entry(id: String, letter: &Letter) -> Entry {
         size: letter.text().len() as u64,
         // The order of steps has to be enough: a sum would find what a missing sync spoils.
         sum: None,
+        wire: None,
         others: Vec::new(),
         message_at: 0,
     }

@@ -1,0 +1,113 @@
+//! What is changed of a message on its way: octets put in, and octets left out, of those that were received,
+//! which stay where they are. A local copy, a queue file, a late copy and what an alias sends on are views of
+//! one value over the same octets. Pure.
+//!
+//! A view is read piece by piece, so that a large message needs no more memory than its changes do.
+
+use std::ops::Range;
+
+/// The changes of one message, by their place in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edits(Vec<Change>);
+
+/// These octets of the message become others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Change {
+    range: Range<u64>,
+    put: Vec<u8>,
+}
+
+/// A part of the view, in its order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    Put(&'a [u8]),
+    /// Octets of the message as received.
+    Kept(Range<u64>),
+}
+
+impl Edits {
+    /// With these on top, above what was put there before.
+    pub fn on_top(self, fields: impl Into<Vec<u8>>) -> Edits {
+        self.replaced(0..0, fields)
+    }
+
+    /// Without the octets of these ranges, which lie apart.
+    pub fn without(self, ranges: &[Range<u64>]) -> Edits {
+        ranges.iter().cloned().fold(self, |edits, range| edits.replaced(range, Vec::new()))
+    }
+
+    /// With others in place of the octets of a range, which no other change touches; of an empty one they
+    /// stand at its place.
+    pub fn replaced(mut self, range: Range<u64>, put: impl Into<Vec<u8>>) -> Edits {
+        let is_before =
+            |other: &Change| (other.range.start, other.range.end) < (range.start, range.end);
+        let at = self.0.partition_point(is_before);
+        self.0.insert(at, Change { range, put: put.into() });
+        self
+    }
+
+    /// The topmost octets that are put in.
+    pub fn top(&self) -> &[u8] {
+        self.0.first().map_or(&[], |first| &first.put)
+    }
+
+    /// Octets of the view of a message of `received` octets.
+    pub fn size(&self, received: u64) -> u64 {
+        let sizes = self.pieces(received).map(|piece| match piece {
+            Piece::Put(octets) => octets.len() as u64,
+            Piece::Kept(range) => range.end - range.start,
+        });
+        sizes.sum()
+    }
+
+    /// From this place on the message is as it was received.
+    pub fn end(&self) -> u64 {
+        self.0.iter().map(|change| change.range.end).max().unwrap_or_default()
+    }
+
+    /// The view of a message of `received` octets.
+    pub fn pieces(&self, received: u64) -> impl Iterator<Item = Piece<'_>> {
+        let starts = std::iter::once(0).chain(self.0.iter().map(|change| change.range.end));
+        let ends = self.0.iter().map(|change| change.range.start).chain([received]);
+        let kept = starts.zip(ends).map(|(start, end)| Piece::Kept(start..end));
+        let put = self.0.iter().map(|change| Piece::Put(&change.put)).chain([Piece::Put(&[])]);
+        kept.zip(put).flat_map(|(kept, put)| [kept, put]).filter(|piece| match piece {
+            Piece::Put(octets) => !octets.is_empty(),
+            Piece::Kept(range) => !range.is_empty(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(edits: &Edits, message: &str) -> String {
+        let pieces = edits.pieces(message.len() as u64).map(|piece| match piece {
+            Piece::Put(octets) => String::from_utf8(octets.to_vec()).unwrap(),
+            Piece::Kept(range) => message[range.start as usize..range.end as usize].to_owned(),
+        });
+        let view: String = pieces.collect();
+        assert_eq!(view.len() as u64, edits.size(message.len() as u64));
+        view
+    }
+
+    #[test]
+    fn views_of_one_message() {
+        let queued = Edits::default().on_top("R");
+        assert_eq!(view(&queued, "abcdef"), "Rabcdef");
+        let copy = queued.clone().without(&[0..1, 2..4]).on_top("P");
+        assert_eq!(
+            (view(&copy, "abcdef").as_str(), copy.top(), copy.end()),
+            ("PRbef", &b"P"[..], 4)
+        );
+        let completed = queued.replaced(0..3, "ABC");
+        assert_eq!(view(&completed, "abcdef"), "RABCdef");
+        assert_eq!(
+            view(&Edits::default().replaced(3..3, "X").without(&[5..6]), "abcdef"),
+            "abcXde"
+        );
+        assert_eq!(view(&Edits::default(), ""), "");
+        assert_eq!(view(&Edits::default().on_top("R"), ""), "R");
+    }
+}

@@ -1,0 +1,210 @@
+//! What a header says about a message's way: how often it was received, where it was delivered, by what
+//! Message-ID it goes, and where older Return-Path fields lie (RFC 5321 §4.4, §6.3). Pure.
+//!
+//! A [`Listener`] of [`super::header`], which decides what a field is; what is kept of it is bounded.
+
+use super::header::{EndedBy, Event, Listener, Reader};
+use crate::limits::{CUTS_MAX, DELIVERED_TO_MAX, FIELD_VALUE_MAX};
+use std::ops::Range;
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Received fields.
+    pub received: usize,
+    /// Values of the Delivered-To fields, trimmed, in ASCII lower case.
+    pub delivered_to: Vec<String>,
+    /// Where Return-Path fields lie, in octets from the start of the message: final delivery leaves
+    /// them out (RFC 5321 §4.4).
+    pub return_paths: Vec<Range<u64>>,
+    /// The value of the first Message-ID, trimmed.
+    pub message_id: Option<String>,
+    /// The message begins with white space: put under a field it would become a part of that.
+    pub begins_folded: bool,
+}
+
+/// Makes a summary while the header comes.
+#[derive(Debug, Default)]
+pub struct Summarizer {
+    pub summary: Summary,
+    /// What becomes of the field at hand.
+    field: Known,
+    /// Where it begins.
+    at: u64,
+    /// The beginning of its line at hand.
+    line: Vec<u8>,
+}
+
+/// Fields that count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Known {
+    #[default]
+    Other,
+    ReturnPath,
+    DeliveredTo,
+    MessageId,
+}
+
+impl Summary {
+    /// Of a message, or its header, that lies in memory.
+    pub fn of(octets: &[u8]) -> Summary {
+        let mut reader = Reader::new(Summarizer::default());
+        reader.feed(octets);
+        reader.finish().0.summary
+    }
+}
+
+impl Listener for Summarizer {
+    fn hear(&mut self, event: Event<'_>) {
+        match event {
+            Event::Field { name, at, .. } => {
+                self.at = at;
+                self.begin(name);
+            }
+            Event::Value(octets) if matches!(self.field, Known::DeliveredTo | Known::MessageId) => {
+                for piece in octets.split_inclusive(|octet| *octet == b'\n') {
+                    let room = FIELD_VALUE_MAX.saturating_sub(self.line.len());
+                    self.line.extend_from_slice(&piece[..piece.len().min(room)]);
+                    if piece.ends_with(b"\n") {
+                        self.line_ended();
+                    }
+                }
+            }
+            Event::FieldEnd(at) => {
+                self.line_ended();
+                if std::mem::take(&mut self.field) == Known::ReturnPath {
+                    self.cut(self.at..at);
+                }
+            }
+            Event::End(end) => {
+                self.summary.begins_folded = end.by == EndedBy::Fold && end.body_at == 0;
+            }
+            Event::Value(_) | Event::Header(_) | Event::Body(_) => {}
+        }
+    }
+}
+
+impl Summarizer {
+    fn begin(&mut self, name: &[u8]) {
+        let Summary { received, delivered_to, message_id, .. } = &mut self.summary;
+        if name.eq_ignore_ascii_case(b"Received") {
+            *received += 1;
+        } else if name.eq_ignore_ascii_case(b"Return-Path") {
+            self.field = Known::ReturnPath;
+        } else if name.eq_ignore_ascii_case(b"Message-ID") && message_id.is_none() {
+            self.field = Known::MessageId;
+            *message_id = Some(String::new());
+        } else if name.eq_ignore_ascii_case(b"Delivered-To")
+            && delivered_to.len() < DELIVERED_TO_MAX
+        {
+            self.field = Known::DeliveredTo;
+            delivered_to.push(String::new());
+        }
+    }
+
+    /// Adds a line to the value that it belongs to.
+    fn line_ended(&mut self) {
+        let words = String::from_utf8_lossy(&self.line);
+        let words = words.trim();
+        let value = match self.field {
+            Known::DeliveredTo => self.summary.delivered_to.last_mut(),
+            Known::MessageId => self.summary.message_id.as_mut(),
+            Known::Other | Known::ReturnPath => None,
+        };
+        if let Some(value) = value.filter(|value| value.len() + words.len() <= FIELD_VALUE_MAX) {
+            value.push_str(words);
+            if self.field == Known::DeliveredTo {
+                value.make_ascii_lowercase();
+            }
+        }
+        self.line.clear();
+    }
+
+    fn cut(&mut self, lines: Range<u64>) {
+        let cuts = &mut self.summary.return_paths;
+        let full = cuts.len() >= CUTS_MAX;
+        match cuts.last_mut() {
+            Some(last) if last.end == lines.start => last.end = lines.end,
+            // Past the bound, which only a hostile header reaches, the rest stays where it is.
+            _ if full => {}
+            _ => cuts.push(lines),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(text: &str, step: usize) -> Summary {
+        let mut reader = Reader::new(Summarizer::default());
+        text.as_bytes().chunks(step).for_each(|piece| reader.feed(piece));
+        reader.finish().0.summary
+    }
+
+    fn at_any_split(text: &str) -> Summary {
+        let whole = scan(text, text.len().max(1));
+        (1..text.len()).for_each(|step| assert_eq!(scan(text, step), whole, "step {step}"));
+        whole
+    }
+
+    #[test]
+    fn counts_and_finds() {
+        let text = "Received: a\n\tb\nRETURN-path : <x@y>\n z\nreceived: c\nReceivedX: no\n\
+                    Delivered-To:\n  Ann@MX.test \n\nReceived: body\nDelivered-To: body\n";
+        let found = at_any_split(text);
+        assert_eq!((found.received, found.delivered_to), (2, vec!["ann@mx.test".to_owned()]));
+        let cut = &found.return_paths[0];
+        let cut = &text[cut.start as usize..cut.end as usize];
+        assert_eq!(cut, "RETURN-path : <x@y>\n z\n");
+    }
+
+    #[test]
+    fn the_first_message_id_folded_or_not() {
+        for (text, expected) in [
+            ("Message-ID: <a@b>\nMessage-ID: <c@d>\n", Some("<a@b>")),
+            ("message-id:\n\t<a@b> \nTo: x\n <no>\n", Some("<a@b>")),
+            ("Message-Id:\n\n", Some("")),
+            ("X: y\n\nMessage-ID: <a@b>\n", None),
+        ] {
+            assert_eq!(at_any_split(text).message_id.as_deref(), expected, "{text:?}");
+        }
+        let long = format!("Message-ID: <{}>\n", "x\n ".repeat(10_000));
+        assert!(scan(&long, 100).message_id.unwrap().len() <= FIELD_VALUE_MAX);
+    }
+
+    #[test]
+    fn neighbours_are_one_cut() {
+        let found = at_any_split("Return-Path: a\nReturn-Path: b\nX: y\nReturn-Path: c");
+        assert_eq!(found.return_paths, [0..30, 35..49]);
+    }
+
+    #[test]
+    fn where_a_header_ends() {
+        for (text, received) in [
+            ("no header\nReceived: x\n", 0),
+            ("\nReceived: x\n", 0),
+            ("From ann Mon\nReceived: x\n", 1),
+            ("X: y\nFrom ann Mon\nReceived: x\n", 0),
+            ("X: y\nno field\nReceived: x\n", 0),
+            ("", 0),
+            ("Received: x", 1),
+            (" folded\nReceived: x\n", 0),
+        ] {
+            let found = at_any_split(text);
+            assert_eq!(found.received, received, "{text:?}");
+            assert_eq!(found.begins_folded, text.starts_with(' '));
+        }
+    }
+
+    #[test]
+    fn hostile_headers_stay_bounded() {
+        let long = format!("{}: y\nReceived: x\n", "n".repeat(100_000));
+        assert_eq!(scan(&long, 1000).received, 1);
+        let many = "Return-Path: a\nX: b\nDelivered-To: c\n".repeat(10_000);
+        let found = scan(&many, 4096);
+        assert!(
+            found.return_paths.len() == CUTS_MAX && found.delivered_to.len() == DELIVERED_TO_MAX
+        );
+    }
+}
