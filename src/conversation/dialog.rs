@@ -67,8 +67,7 @@ impl Conversation<'_> {
 
     /// A reply is on its way. A refusal is told at once, as somebody may ask about it.
     pub(super) fn said(&mut self, reply: &Reply, octets: &[u8]) {
-        // As it begins; a code of its own making would be a string for each reply.
-        REPLIES.add(octets.get(..3).and_then(|code| str::from_utf8(code).ok()).unwrap_or_default());
+        REPLIES.add(reply.code());
         if !self.talk.is_on() {
             return;
         }

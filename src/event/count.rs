@@ -13,6 +13,12 @@ pub struct Counters<const N: usize> {
     counts: [AtomicU64; N],
 }
 
+/// Counters of replies, one for each code that SMTP can have (RFC 5321 §4.2: 200 to 599).
+pub struct Codes([AtomicU64; CODES]);
+
+const FIRST_CODE: u16 = 200;
+const CODES: usize = 400;
+
 /// How often a number was in which range, for a fixed list of ranges.
 pub struct Histogram<const N: usize> {
     /// The largest number of each range; the last range has no end.
@@ -43,11 +49,7 @@ pub static COMMANDS: Counters<16> = Counters::new([
 ]);
 
 /// Replies, by code.
-pub static REPLIES: Counters<27> = Counters::new([
-    "211", "214", "220", "221", "235", "250", "251", "252", "253", "334", "354", "421", "450",
-    "451", "452", "454", "458", "500", "501", "502", "503", "504", "530", "535", "550", "554",
-    "other",
-]);
+pub static REPLIES: Codes = Codes([const { AtomicU64::new(0) }; CODES]);
 
 /// Whole messages, by what was said to them.
 pub static MESSAGES: Counters<2> = Counters::new(["accepted", "refused"]);
@@ -106,6 +108,22 @@ impl<const N: usize> Counters<N> {
     pub fn get(&self, name: &str) -> u64 {
         let is_it = |(known, _): &(&str, u64)| *known == name;
         self.each().into_iter().find(is_it).map_or(0, |(_, count)| count)
+    }
+}
+
+impl Codes {
+    /// One more reply with this code.
+    pub fn add(&self, code: u16) {
+        let place = code.checked_sub(FIRST_CODE).and_then(|place| self.0.get(usize::from(place)));
+        if let Some(count) = place {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Each code that was sent, with its count.
+    pub fn each(&self) -> Vec<(u16, u64)> {
+        let counts = self.0.iter().map(|count| count.load(Relaxed));
+        (FIRST_CODE..).zip(counts).filter(|(_, count)| *count > 0).collect()
     }
 }
 
@@ -180,6 +198,13 @@ mod tests {
         let verbs: Counters<3> = Counters::new(["MAIL", "RCPT", "other"]);
         ["mail", "RCPT", "rcpt", "MAI", "", "\u{0}"].iter().for_each(|verb| verbs.add(verb));
         assert_eq!(verbs.each(), [("MAIL", 1), ("RCPT", 2), ("other", 3)]);
+    }
+
+    #[test]
+    fn replies_are_counted_by_any_code() {
+        let codes = Codes([const { AtomicU64::new(0) }; CODES]);
+        [250, 599, 250, 200, 199, 600, 0].into_iter().for_each(|code| codes.add(code));
+        assert_eq!(codes.each(), [(200, 1), (250, 2), (599, 1)]);
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn counters() -> Vec<Family> {
     vec![
         counter("facteur_sessions_total", "Connections for mail.", each("service", &SESSIONS)),
         counter("facteur_commands_total", "Commands that came.", each("verb", &COMMANDS)),
-        counter("facteur_replies_total", "Replies to clients.", each("code", &REPLIES)),
+        counter("facteur_replies_total", "Replies to clients.", replies()),
         counter(
             "facteur_messages_total",
             "Whole messages, by what was said to them.",
@@ -141,6 +141,11 @@ fn gauge(name: &'static str, help: &'static str, samples: Vec<Sample>) -> Family
 fn each<const N: usize>(label: &'static str, counters: &Counters<N>) -> Vec<Sample> {
     let counts = counters.each().into_iter();
     counts.map(|(name, count)| one(label, name.to_owned(), count as f64)).collect()
+}
+
+fn replies() -> Vec<Sample> {
+    let codes = REPLIES.each().into_iter();
+    codes.map(|(code, count)| one("code", code.to_string(), count as f64)).collect()
 }
 
 fn one(label: &'static str, is: String, value: f64) -> Sample {
