@@ -112,6 +112,10 @@
 
 #![forbid(unsafe_code)]
 
+// The disk of tests is one file for the unit tests here and all others, and says `facteur::`.
+#[cfg(test)]
+extern crate self as facteur;
+
 pub mod cli;
 pub mod config;
 pub mod conversation;

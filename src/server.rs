@@ -17,7 +17,7 @@ mod entry;
 mod fresh;
 mod spool;
 
-pub use entry::{bind, open};
+pub use entry::open;
 pub use spool::Spool;
 
 use fresh::{fresh, fresh_for_session};

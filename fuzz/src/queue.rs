@@ -1,11 +1,15 @@
 //! A queue file as it lies there after whatever happened to it: it reads as a model reads it, or is
 //! damaged; what is appended to it counts, and nothing that was torn.
 
+#[allow(dead_code, reason = "other tests use more of it")]
+#[path = "../../tests/it/memory.rs"]
+mod memory;
+
 use facteur::mail::address::Mailbox;
 use facteur::store::disk::Disk;
 use facteur::store::entry::{Entry, Line, Progress, What};
-use facteur::store::memory::MemoryDisk;
 use facteur::store::queue::Queue;
+use memory::MemoryDisk;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -7,15 +7,10 @@ use crate::net::listener::{Listener, Service};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
-/// Binds all listeners of a configuration; nobody is answered before [`super::Server::start`]. Apart from
-/// the start, as low ports need root and sessions must not have it. Fails with the address and what
-/// the system said.
-pub fn bind(config: &Config) -> Result<Vec<Listener>, String> {
-    open(config, Handed::default())
-}
-
-/// The same where a service manager has opened some of them. One that listens on an address of the
-/// configuration is that one; another is what its name says. Fails when one is neither.
+/// Binds all listeners of a configuration, but those that a service manager has opened and `handed` over: one
+/// that listens on an address of the configuration is that one, another is what its name says. Nobody is
+/// answered before [`super::Server::start`]. Apart from the start, as low ports need root and sessions must
+/// not have it. Fails with the address and what the system said.
 pub fn open(config: &Config, mut handed: Handed) -> Result<Vec<Listener>, String> {
     let wanted = wanted(&config.listen);
     let all: Vec<SocketAddr> = wanted.iter().map(|(_, address)| *address).collect();

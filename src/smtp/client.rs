@@ -327,11 +327,6 @@ impl Client {
         self.heard
     }
 
-    /// Messages that were sent to their end on this connection.
-    pub fn carried(&self) -> usize {
-        self.carried
-    }
-
     /// Whether another connection may do better: this one has had transactions before.
     pub fn is_worn(&self) -> bool {
         self.carried > 0 || self.begun > 1

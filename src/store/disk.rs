@@ -116,7 +116,6 @@ pub struct Meta {
     pub mode: u32,
     /// Names that a file has.
     pub links: u64,
-    pub device: u64,
 }
 
 /// A disk step that failed: "cannot sync /var/mail/ann/tmp/17.M2: No space left on device".
@@ -336,7 +335,6 @@ fn meta(found: &fs::Metadata) -> io::Result<Meta> {
         uid: found.uid(),
         mode: found.mode() & 0o7777,
         links: found.nlink(),
-        device: found.dev(),
     })
 }
 

@@ -9,6 +9,8 @@ pub mod durable;
 pub mod entry;
 pub mod mailbox;
 pub mod maildir;
+#[cfg(test)]
+#[path = "../../tests/it/memory.rs"]
 pub mod memory;
 pub mod password;
 pub mod queue;

@@ -192,7 +192,7 @@ impl Disk for Rehearsal {
             return self.file(path, content).meta();
         }
         match locked(&self.0).dirs.contains(path) {
-            true => Ok(Meta { is_dir: true, is_file: false, mode: 0o700, ..fresh(0, 0) }),
+            true => Ok(Meta { is_dir: true, is_file: false, mode: 0o700, ..fresh(0) }),
             false => RealDisk.stat(path),
         }
     }
@@ -247,7 +247,7 @@ impl DiskFile for Sketch {
     }
 
     fn meta(&self) -> io::Result<Meta> {
-        Ok(fresh(self.size()?, self.device()?))
+        Ok(fresh(self.size()?))
     }
 
     fn share(&self) -> io::Result<()> {
@@ -268,9 +268,9 @@ impl DiskFile for Sketch {
 }
 
 /// What is told of a file that was made just now.
-fn fresh(size: u64, device: u64) -> Meta {
+fn fresh(size: u64) -> Meta {
     let (uid, modified) = (geteuid().as_raw(), SystemTime::now());
-    Meta { is_dir: false, is_file: true, size, modified, uid, mode: 0o600, links: 1, device }
+    Meta { is_dir: false, is_file: true, size, modified, uid, mode: 0o600, links: 1 }
 }
 
 /// A relative path of one part lies in the working directory.

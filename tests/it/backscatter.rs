@@ -4,6 +4,7 @@
 use crate::client::{Client, stuffed};
 use crate::forwarding::without_received;
 use crate::hosts::{Host, Mail};
+use crate::memory::MemoryDisk;
 use crate::room::{Room, SECRET};
 use crate::servers::Inside;
 use crate::support::{Dice, PATIENCE, Place, text, within};
@@ -12,7 +13,6 @@ use facteur::mail::address::{Domain, Host as At, Mailbox, ReversePath};
 use facteur::mail::srs::Keys;
 use facteur::net::control;
 use facteur::store::entry::{Addressee, Entry};
-use facteur::store::memory::MemoryDisk;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Several messages in one batch on a disk that fails: one message's trouble is not the others'.
 
 use crate::faults::RELAY;
+use crate::memory::Operation;
 use crate::room::{Room, answer, letter, session};
-use facteur::store::memory::Operation;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};

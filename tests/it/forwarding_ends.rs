@@ -3,9 +3,9 @@
 
 use crate::forwarding::{MESSAGE, Node};
 use crate::hosts::Host;
+use crate::memory::MemoryDisk;
 use crate::servers::Inside;
 use crate::support::{Place, text, until, within};
-use facteur::store::memory::MemoryDisk;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;

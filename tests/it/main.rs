@@ -37,6 +37,7 @@ mod limits;
 mod logs;
 mod maildirs;
 mod manual;
+mod memory;
 mod metrics;
 mod nameservers;
 mod next_hop;

@@ -33,6 +33,7 @@
 //! for every reply, [`is_well_formed`] looks at and no dialog need say. Who begins a dialog with C or
 //! R speaks before the greeting; that and `(sent)` are played in memory only, where time is ours.
 
+use crate::memory::MemoryDisk;
 use crate::pattern::{Pattern, is_date, is_well_formed, octets, replies};
 use crate::secrecy::{self, Line, Pair};
 use crate::support::{PATIENCE, Place, tree};
@@ -43,17 +44,17 @@ use facteur::delivery::{Wakers, Writer};
 use facteur::handoff::Hints;
 use facteur::login::Login;
 use facteur::mail::srs::Keys;
+use facteur::net::handed::Handed;
 use facteur::net::listener::Service;
 use facteur::net::registry::{Registry, Standing};
 use facteur::net::stream::Wire;
 use facteur::net::tls::{Protection, Side};
 use facteur::policy::Visitor;
-use facteur::server::{Server, Spool, bind};
+use facteur::server::{Server, Spool, open};
 use facteur::site::Site;
 use facteur::smtp::auth::Bindings;
 use facteur::store::body::Budget;
 use facteur::store::disk::{Disk, RealDisk};
-use facteur::store::memory::MemoryDisk;
 use facteur::store::queue::Queue;
 use socket2::{Domain, Socket, Type};
 use std::fs;
@@ -328,7 +329,7 @@ impl Dialog {
         self.make_maildirs(&RealDisk, place);
         let config = Config::parse(&self.config(), &place.at("facteur.toml"));
         let config = config.expect("a configuration");
-        let listeners = bind(&config).expect("a listener");
+        let listeners = open(&config, Handed::default()).expect("a listener");
         let spool = Spool::open(Arc::new(RealDisk), &config.spool).expect("a spool");
         let (site, _) = Site::read(config).expect("a site");
         let server = Server::start(listeners, site, spool).expect("a server");

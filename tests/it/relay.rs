@@ -1,6 +1,7 @@
 //! One attempt at one host over a socket, against hosts of every kind ([`crate::hosts`]).
 
 use crate::hosts::{Host, Mail};
+use crate::memory::MemoryDisk;
 use crate::servers::Inside;
 use crate::support::{PATIENCE, Place, config};
 use facteur::config::Config;
@@ -10,7 +11,6 @@ use facteur::mail::envelope::{BodyType, Envelope, Notify, Recipient, Ret, Sender
 use facteur::relay::{Caller, Connection, FilePart, Hop, Message, survey};
 use facteur::smtp::client::{Fate, Letter};
 use facteur::store::disk::Disk;
-use facteur::store::memory::MemoryDisk;
 use facteur::store::sum::Sum;
 use std::io;
 use std::path::Path;

@@ -3,6 +3,7 @@
 //! The delivery thread of a [`Room`] begins when [`Room::open`] says so, so that a test can gather
 //! several messages into one batch.
 
+use crate::memory::MemoryDisk;
 use crate::support::{PATIENCE, config, text, within};
 use crossbeam_channel::{Receiver, bounded};
 use facteur::config::Config;
@@ -21,7 +22,6 @@ use facteur::policy::Visitor;
 use facteur::site::{Current, Site};
 use facteur::store::body::Budget;
 use facteur::store::entry::Entry;
-use facteur::store::memory::MemoryDisk;
 use facteur::store::queue::Queue;
 use std::collections::VecDeque;
 use std::io;

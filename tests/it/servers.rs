@@ -3,7 +3,8 @@
 use crate::client::Client;
 use crate::support::{PATIENCE, Place, within};
 use facteur::config::Config;
-use facteur::server::{Server, Spool, bind};
+use facteur::net::handed::Handed;
+use facteur::server::{Server, Spool, open};
 use facteur::site::Site;
 use facteur::store::disk::{Disk, RealDisk};
 use std::io::{BufRead, BufReader};
@@ -168,7 +169,7 @@ impl Inside {
     /// On any disk; relative paths of the configuration are those of `folder`.
     pub fn on(disk: Arc<dyn Disk>, folder: &Path, config: &str) -> Inside {
         let config = Config::parse(config, &folder.join("facteur.toml")).unwrap();
-        let listeners = bind(&config).unwrap();
+        let listeners = open(&config, Handed::default()).unwrap();
         let spool = Spool::open(disk, &config.spool).unwrap();
         let (site, bad) = Site::read(config).unwrap();
         assert!(bad.is_empty(), "{bad:?}");

@@ -1,10 +1,10 @@
 //! What fails or panics in a session's own thread: that message, or that session, and nothing else.
 
 use crate::faults::RELAY;
+use crate::memory::MemoryDisk;
 use crate::room::{Room, answer, session};
 use crate::servers::Inside;
 use crate::support::{Place, assert_no_drafts, config, until};
-use facteur::store::memory::MemoryDisk;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;

@@ -35,11 +35,6 @@ impl Ourselves {
         Ourselves { hostname: config.hostname.clone(), listens, interfaces }
     }
 
-    /// Our host name.
-    pub fn hostname(&self) -> &Domain {
-        &self.hostname
-    }
-
     /// Whether this is our host name, in any case.
     pub fn is_name(&self, host: &str) -> bool {
         host.eq_ignore_ascii_case(self.hostname.as_str())

@@ -391,7 +391,7 @@ fn a_transaction_without_an_end_is_reset() {
         ),
         1000,
     );
-    assert!(client.may_quit() && client.carried() == 1);
+    assert!(client.may_quit() && client.carried == 1);
 }
 
 #[test]

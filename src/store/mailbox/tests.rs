@@ -60,7 +60,7 @@ impl Disk for Fake {
         let (content, is_file) = self.file(path)?;
         let modified = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let size = content.len() as u64;
-        Ok(Meta { is_dir: !is_file, is_file, size, modified, uid: 0, mode: 0, links: 1, device: 0 })
+        Ok(Meta { is_dir: !is_file, is_file, size, modified, uid: 0, mode: 0, links: 1 })
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {

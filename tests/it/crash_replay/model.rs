@@ -221,7 +221,7 @@ impl Inner {
         };
         let (modified, links) = (self.tree.modified[node], self.tree.links(node) as u64);
         let mode = if is_dir { 0o711 } else { 0o644 };
-        Meta { is_dir, is_file: !is_dir, size, modified, uid: 0, mode, links, device: 1 }
+        Meta { is_dir, is_file: !is_dir, size, modified, uid: 0, mode, links }
     }
 }
 

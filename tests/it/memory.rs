@@ -3,16 +3,15 @@
 //! It models names and contents, hard links, and files without a name. What a power cut leaves is
 //! not modelled here.
 //!
-//! Only tests use it; the server never does. A real disk differs in what is left out: owners,
+//! The unit tests of `src/` and the targets of `fuzz/` have it too. A real disk differs in what is left out: owners,
 //! modes, more than one file system, and room that ends.
 
-use super::disk::{Disk, DiskFile, Meta};
-use super::locked;
+use facteur::store::disk::{Disk, DiskFile, Meta};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// One operation that was asked for.
@@ -353,5 +352,9 @@ impl DiskFile for MemoryFile {
 fn of_file(size: u64) -> Meta {
     let modified = SystemTime::UNIX_EPOCH;
     let (is_dir, is_file, uid, mode) = (false, true, 0, 0o600);
-    Meta { is_dir, is_file, size, modified, uid, mode, links: 1, device: 1 }
+    Meta { is_dir, is_file, size, modified, uid, mode, links: 1 }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
