@@ -1,7 +1,7 @@
 //! A queue file as it lies there after whatever happened to it: it reads as a model reads it, or is
 //! damaged; what is appended to it counts, and nothing that was torn.
 
-#[allow(dead_code, reason = "other tests use more of it")]
+#[allow(dead_code, clippy::duplicate_mod, reason = "other tests have it too, and use more of it")]
 #[path = "../../tests/it/memory.rs"]
 mod memory;
 
