@@ -57,6 +57,9 @@
 //! ([`store::password`]) and lets one thread compute the hashes. What they submit is completed on its way
 //! in ([`mail::repair`]).
 //!
+//! What DNS says of a name is asked of one resolver for all threads ([`net::dns`]), which the site holds
+//! ([`site::Site::resolver`]) and which outlives a reload while `[dns]` stays as it is.
+//!
 //! What happens goes to [`event::tell`], and from there to the log and to the [`story`] thread, which
 //! writes it under `spool/trace/` with all that was said ([`event::talk`]), for `facteur trace` to read.
 //! Nobody waits for it: what finds no room is lost, and counted. A story may lose its last second at a

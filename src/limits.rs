@@ -492,8 +492,12 @@ pub const DNS_ALIASES_MAX: usize = 10;
 /// Longest name that DNS can hold, in characters without the last dot (RFC 1035 §2.3.4).
 pub const DNS_NAME_MAX: usize = 253;
 
-/// Answers in the DNS cache; each is at most [`DNS_RECORDS_MAX`] records.
+/// Answers in the DNS cache, each of at most [`DNS_CACHED_MAX`] octets: 8 MiB.
 pub const DNS_CACHE: u64 = 1024;
+
+/// Octets of a DNS answer that is remembered; a larger one, of up to 64 KiB over TCP, is asked for each time.
+/// An ordinary one has some hundreds; strangers choose names that we look up, and what stands there.
+pub const DNS_CACHED_MAX: usize = 8 << 10;
 
 /// How long "there is no such name" is believed at most, whatever its TTL: who has mended a zone
 /// should not wait for us.

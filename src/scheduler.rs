@@ -34,7 +34,6 @@ use crate::delivery::Writer;
 use crate::event::{Event, tell};
 use crate::handoff::{Census, Hint, Hints};
 use crate::limits::{BUSY_WAIT, CLOCK_JUMP, LOOK_AT_ONCE, REMOVALS_SYNC, TROUBLE_WAIT};
-use crate::net::dns::{DnsResolver, Resolver};
 use crate::relay::BrokenTls;
 use crate::route::next_hop::Ourselves;
 use crate::site::{Current, Site};
@@ -69,28 +68,14 @@ pub struct House {
 /// The site as an attempt sees it, with what is made once for it.
 pub struct Setting {
     pub site: Arc<Site>,
-    pub resolver: Arc<dyn Resolver>,
     pub ourselves: Ourselves,
     /// Survives a reload.
     pub broken_tls: Arc<BrokenTls>,
 }
 
 impl Setting {
-    fn new(site: Arc<Site>) -> Setting {
-        let resolver = Arc::new(DnsResolver::new(&site.config.dns));
-        let ourselves = Ourselves::of(&site.config);
-        Setting { site, resolver, ourselves, broken_tls: Arc::default() }
-    }
-
-    /// The same for another site; what DNS said is not forgotten unless it is to be asked elsewhere.
-    fn changed(&self, site: Arc<Site>) -> Setting {
-        let (old, new) = (&self.site.config, &site.config);
-        let resolver: Arc<dyn Resolver> = match old.dns == new.dns {
-            true => self.resolver.clone(),
-            false => Arc::new(DnsResolver::new(&new.dns)),
-        };
-        let broken_tls = self.broken_tls.clone();
-        Setting { ourselves: Ourselves::of(new), site, resolver, broken_tls }
+    fn new(site: Arc<Site>, broken_tls: Arc<BrokenTls>) -> Setting {
+        Setting { ourselves: Ourselves::of(&site.config), site, broken_tls }
     }
 }
 
@@ -124,7 +109,7 @@ pub struct Scheduler {
 impl Scheduler {
     /// Begins with all that lies in the queue.
     pub fn new(house: Arc<House>, current: Arc<Current>) -> Scheduler {
-        let setting = Arc::new(Setting::new(current.get()));
+        let setting = Arc::new(Setting::new(current.get(), Arc::default()));
         Scheduler::with(house, current, setting)
     }
 
@@ -270,7 +255,7 @@ impl Scheduler {
         let is_other = old != new;
         self.board.configure(bounds(&new.relay), new.relay.retry.clone());
         self.pool.configure(new.relay.threads);
-        self.setting = Arc::new(self.setting.changed(site));
+        self.setting = Arc::new(Setting::new(site, self.setting.broken_tls.clone()));
         if is_other {
             self.look_all(true);
         }

@@ -5,7 +5,7 @@ use crate::config::{Config, DomainConfig, HostPort, SmarthostAuth, Tls, home};
 use crate::limits::{FIRST_USER_AGE, PAIR_LOOK, PAIR_SETTLE, PASSWORD_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
 use crate::mail::srs::{Keys, NoWayBack};
-use crate::net::dns;
+use crate::net::dns::{self, DnsResolver, Resolver};
 use crate::net::interfaces;
 use crate::net::tls::{Acceptor, BadPair, Connector, Flaw, Half};
 use crate::smtp::auth::Credentials;
@@ -45,6 +45,9 @@ pub struct Site {
     connector: Arc<Connector>,
     /// With `relay.smarthost_auth`: who we are to the smarthost.
     login: Option<Credentials>,
+    /// Shared by all who ask for names; a site that asks the same servers has the same one, with what it
+    /// remembers.
+    resolver: Arc<dyn Resolver>,
 }
 
 /// Certificate and key at one moment.
@@ -93,6 +96,7 @@ impl Site {
         }
         let first_users = tables.iter().map(|_| Arc::default()).collect();
         let (connector, addresses, names) = (Arc::default(), addresses(&config), names(&config));
+        let resolver = Arc::new(DnsResolver::new(&config.dns));
         Ok((
             Site {
                 config,
@@ -105,6 +109,7 @@ impl Site {
                 connector,
                 login: None,
                 keys: None,
+                resolver,
             },
             bad,
         ))
@@ -113,6 +118,25 @@ impl Site {
     /// The same with the secrets of SRS.
     pub fn with_keys(self, keys: Arc<Keys>) -> Site {
         Site { keys: Some(keys), ..self }
+    }
+
+    /// The same with another way to find names: a script, in a test.
+    pub fn with_resolver(self, resolver: Arc<dyn Resolver>) -> Site {
+        Site { resolver, ..self }
+    }
+
+    /// What DNS says.
+    pub fn resolver(&self) -> &dyn Resolver {
+        &*self.resolver
+    }
+
+    /// What outlives a reload: the secrets, and the resolver while the same servers are asked.
+    fn followed_by(&self, site: Site) -> Site {
+        let resolver = match self.config.dns == site.config.dns {
+            true => self.resolver.clone(),
+            false => site.resolver,
+        };
+        Site { keys: self.keys.clone(), resolver, ..site }
     }
 
     /// The sender under which mail that came for `via` goes on to another host: ours, so that SPF does
@@ -376,10 +400,10 @@ impl Current {
         (!self.is_reading.swap(true, SeqCst)).then_some(Turn(&self.is_reading))
     }
 
-    /// A reload, which has read all anew but the secrets.
+    /// A reload, which has read all anew; see [`Site::followed_by`].
     pub fn replace(&self, site: Site) {
         let mut current = self.site.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Held::new(Site { keys: current.site.keys.clone(), ..site });
+        *current = Held::new(current.site.followed_by(site));
     }
 
     /// Replaces one site by another unless a reload was faster; gives the one that holds.
@@ -387,7 +411,7 @@ impl Current {
         let mut current = self.site.write().unwrap_or_else(PoisonError::into_inner);
         // Whoever came meanwhile has read later than we have.
         if Arc::ptr_eq(&current.site, old) {
-            *current = Held::new(Site { keys: current.site.keys.clone(), ..new });
+            *current = Held::new(current.site.followed_by(new));
         }
         current.site.clone()
     }

@@ -2,30 +2,32 @@
 //! is bounded and has the form of names.
 
 use facteur::limits::{DNS_NAME_MAX, DNS_RECORDS_MAX, LABEL_MAX, QUOTED_MAX};
-use facteur::mail::address::Domain;
-use facteur::net::dns::{DnsFault, Mx, addresses_in, mx_in};
+use facteur::net::dns::{DnsFault, Record, RecordKind, records_in};
 
 pub fn run(data: &[u8]) {
-    let name = "far.test";
-    let domain = Domain::parse(name).unwrap();
-    match mx_in(data, &domain) {
-        Ok(Some(Mx::Hosts(hosts))) => {
-            assert!((1..=DNS_RECORDS_MAX).contains(&hosts.len()), "{} hosts", hosts.len());
-            assert!(hosts.is_sorted_by_key(|mx| mx.preference), "{hosts:?}");
-            hosts.iter().for_each(|mx| check_host(&mx.host));
-        }
-        Ok(Some(Mx::Null | Mx::None | Mx::NoDomain) | None) => {}
-        Err(fault) => check_fault(&fault),
-    }
-    for v6 in [false, true] {
-        match addresses_in(data, name, v6) {
-            Ok(Some(addresses)) => {
-                assert!(addresses.len() <= DNS_RECORDS_MAX, "{} addresses", addresses.len());
-                assert!(addresses.iter().all(|address| address.is_ipv6() == v6), "{addresses:?}");
+    use RecordKind::*;
+    for kind in [Mx, A, Aaaa, Txt, Ptr, Tlsa] {
+        match records_in(data, b"far.test", kind) {
+            Ok(Some(records)) => {
+                assert!(records.len() <= DNS_RECORDS_MAX, "{} records", records.len());
+                records.iter().for_each(|record| check_record(record, kind, data.len()));
             }
             Ok(None) => {}
             Err(fault) => check_fault(&fault),
         }
+    }
+}
+
+fn check_record(record: &Record, kind: RecordKind, most: usize) {
+    match (record, kind) {
+        (Record::Mx(mx), RecordKind::Mx) if mx.host.is_empty() => {}
+        (Record::Mx(mx), RecordKind::Mx) => check_host(&mx.host),
+        (Record::Ptr(host), RecordKind::Ptr) => check_host(host),
+        (Record::Address(address), RecordKind::A) => assert!(address.is_ipv4()),
+        (Record::Address(address), RecordKind::Aaaa) => assert!(address.is_ipv6()),
+        (Record::Txt(octets), RecordKind::Txt) => assert!(octets.len() < most),
+        (Record::Tlsa { data, .. }, RecordKind::Tlsa) => assert!(data.len() < most),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -1,17 +1,21 @@
-//! Answers about names: the MX of a domain, the addresses of a host (RFC 5321 §5.1, RFC 7505).
+//! Answers about names (RFC 1034, 1035): any record by [`Resolver::lookup`], and above it the MX of a domain
+//! and the addresses of a host (RFC 5321 §5.1, RFC 7505).
 //!
 //! What is sure (there is a name, there is none, it takes no mail) is a value; what is not sure is a
 //! [`DnsError`], and whoever gets one waits: DNS trouble never makes mail fail. [`ask`] talks to the
 //! servers, hickory-resolver keeps the cache and asks once for all who want to know the same, and
 //! [`driver`] lets it do so without an async runtime. A name is asked as it is, never with a search list.
+//! Nothing is validated here: `secure` is the word of the servers (AD), where the configuration trusts it.
 
 mod answer;
 mod ask;
 mod driver;
+mod record;
 mod resolv;
 mod server;
 mod system;
 
+pub use record::{MxHost, Record, RecordKind, records_in};
 pub use resolv::doubts;
 
 use crate::config;
@@ -20,8 +24,8 @@ use crate::limits::{DNS_NAME_MAX, LABEL_MAX, QUOTED_MAX};
 use crate::mail::address::Domain;
 use driver::from_hickory;
 use hickory_resolver::net::{DnsError as Negative, NetError};
-use hickory_resolver::proto::op::{DnsResponse, Message, Query, ResponseCode};
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::proto::op::{Message, ResponseCode};
+use hickory_resolver::proto::rr::Name;
 use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -29,12 +33,67 @@ use std::time::Duration;
 use system::{Setup, System};
 
 /// Answers about names: from DNS servers, or from a script in a test.
-pub trait Resolver: Send + Sync {
+pub trait Resolver: fmt::Debug + Send + Sync {
+    /// The records of one kind that a name has, at the end of its aliases. The name is given as octets with
+    /// dots between its labels, and may have any: one that DNS cannot have does not exist.
+    fn lookup(&self, name: &[u8], kind: RecordKind) -> Result<DnsAnswer, DnsError>;
+
+    /// The addresses that this machine itself gives a mail host (hosts(5)); IPv6 first.
+    fn listed(&self, _host: &str) -> Vec<IpAddr> {
+        Vec::new()
+    }
+
     /// MX of a domain (RFC 5321 §5.1, RFC 7505).
-    fn mx(&self, domain: &Domain) -> Result<Mx, DnsError>;
+    fn mx(&self, domain: &Domain) -> Result<Mx, DnsError> {
+        let found = named(domain.as_str(), RecordKind::Mx)
+            .and_then(|name| self.lookup(name.as_bytes(), RecordKind::Mx))
+            .map(|answer| Mx::of(answer.records));
+        count(&found, |mx| matches!(mx, Mx::Hosts(_)));
+        found
+    }
+
     /// All addresses of a host, AAAA and A. An IP address is no host: a zone may say that a mail
     /// host is called `192.0.2.1`, and that is a name which does not exist.
-    fn addresses(&self, host: &str) -> Result<Addresses, DnsError>;
+    fn addresses(&self, host: &str) -> Result<Addresses, DnsError> {
+        let name = named(host.strip_suffix('.').unwrap_or(host), RecordKind::A);
+        let found = name.and_then(|name| {
+            // As everywhere: a host of /etc/hosts has the addresses that stand there, and no others.
+            let listed = self.listed(name);
+            match listed.is_empty() {
+                false => Ok(Addresses::Found(listed)),
+                // One after the other; a name server that trips over AAAA must not hide the A.
+                true => Addresses::of(
+                    [RecordKind::Aaaa, RecordKind::A]
+                        .map(|kind| self.lookup(name.as_bytes(), kind)),
+                ),
+            }
+        });
+        count(&found, |addresses| matches!(addresses, Addresses::Found(_)));
+        found
+    }
+}
+
+/// What DNS says about one name and kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsAnswer {
+    pub records: Records,
+    /// Whether the servers have validated the records and each alias that led to them by DNSSEC, and
+    /// `dns.trust_ad` lets us believe it. Of records only: that there are none is never called secure.
+    pub secure: bool,
+}
+
+/// The records of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// Never empty, all of the kind that was asked for.
+    Found(Vec<Record>),
+    /// The name exists and has no such record: its zone says so.
+    Absent,
+    /// The same, without the zone's word (no SOA), as caches and forwarders often have it (RFC 2308 §2.2,
+    /// type 3). The error is for whoever needs to be sure.
+    Unsure(DnsError),
+    /// There is no such name.
+    NoName,
 }
 
 /// Where a domain takes its mail.
@@ -48,15 +107,6 @@ pub enum Mx {
     None,
     /// There is no such name.
     NoDomain,
-}
-
-/// One MX record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MxHost {
-    /// Lower is better.
-    pub preference: u16,
-    /// In ASCII lower case, without the last dot; letters, digits, hyphens and underscores.
-    pub host: String,
 }
 
 /// Where a host can be reached.
@@ -160,16 +210,6 @@ pub struct DnsResolver {
     system: System,
 }
 
-/// What DNS says for sure about one name and type.
-enum Answer {
-    Records(Vec<RData>),
-    /// The name exists and has no such record; `sure` when the zone's SOA record came with it.
-    NoData {
-        sure: bool,
-    },
-    NoDomain,
-}
-
 impl DnsResolver {
     /// `/etc/hosts`, and `/etc/resolv.conf` when no servers are given, are read at the first question,
     /// and again when they have changed.
@@ -177,71 +217,99 @@ impl DnsResolver {
         DnsResolver { system: System::new(config) }
     }
 
-    fn find_mx(&self, domain: &Domain) -> Result<Mx, Trouble> {
-        let name = parse(domain.as_str())?;
+    fn find(&self, name: &[u8], kind: RecordKind) -> Result<DnsAnswer, Trouble> {
+        let absent = |records| Ok(DnsAnswer { records, secure: false });
+        let Some(asked) = name_of(name) else { return absent(Records::NoName) };
         let setup = self.system.setup()?;
-        match ask(&setup, &name, RecordType::MX)? {
-            Answer::Records(records) => hosts(records).map_err(|fault| setup.servers.blame(fault)),
-            // Caches and forwarders leave the SOA out (RFC 2308 §2.2, type 3), and all hosts behind
-            // them that have only addresses must get their mail. Nothing permanent comes from it:
-            // the addresses, which are asked next, have to be there, or to be denied for sure.
-            Answer::NoData { sure: _ } => Ok(Mx::None),
-            Answer::NoDomain => Ok(Mx::NoDomain),
-        }
-    }
-
-    fn find_addresses(&self, host: &str) -> Result<Addresses, Trouble> {
-        let name = parse(host.strip_suffix('.').unwrap_or(host))?;
-        let setup = self.system.setup()?;
-        // As everywhere: a host of /etc/hosts has the addresses that stand there, and no others.
-        let listed = setup.listed(&name);
-        if !listed.is_empty() {
-            return Ok(Addresses::Found(listed));
-        }
-        // One after the other; a name server that trips over AAAA must not hide the A.
-        let answers = [RecordType::AAAA, RecordType::A].map(|kind| ask(&setup, &name, kind));
-        let mut found = Vec::new();
-        for record in answers.iter().flatten().flat_map(Answer::records) {
-            found.extend(record.ip_addr());
-        }
-        let mut seen = HashSet::new();
-        found.retain(|address| seen.insert(*address));
-        if !found.is_empty() {
-            return Ok(Addresses::Found(found));
-        }
-        let mut absent = true;
-        for answer in answers {
-            match answer? {
-                Answer::NoDomain => {}
-                Answer::NoData { sure: true } => absent = false,
-                Answer::NoData { sure: false } | Answer::Records(_) => {
-                    return Err(setup.servers.blame(unsure()));
+        match pollster::block_on(setup.hickory.lookup(asked, kind.to_hickory())) {
+            Ok(lookup) => {
+                let records = record::read(lookup.answers(), kind);
+                let records = records.map_err(|fault| setup.servers.blame(fault))?;
+                let secure = lookup.message().metadata.authentic_data && setup.trusts_ad;
+                match records {
+                    Some(records) if records.is_empty() => absent(Records::Absent),
+                    Some(records) => Ok(DnsAnswer { records: Records::Found(records), secure }),
+                    None => absent(unsure(&setup, name, kind)),
                 }
             }
+            Err(NetError::Dns(Negative::NoRecordsFound(none))) => match none.response_code {
+                ResponseCode::NXDomain => absent(Records::NoName),
+                ResponseCode::NoError if none.soa.is_some() => absent(Records::Absent),
+                ResponseCode::NoError => absent(unsure(&setup, name, kind)),
+                code => Err(setup.servers.blame(DnsFault::broken(format!("answer {code}")))),
+            },
+            Err(error) => Err(from_hickory(&error)),
         }
-        Ok(if absent { Addresses::NoDomain } else { Addresses::None })
     }
 }
 
 impl Resolver for DnsResolver {
-    fn mx(&self, domain: &Domain) -> Result<Mx, DnsError> {
-        let found = self.find_mx(domain);
-        count(&found, |mx| matches!(mx, Mx::Hosts(_)));
-        found.map_err(|trouble| trouble.of(format!("MX of {domain}")))
+    fn lookup(&self, name: &[u8], kind: RecordKind) -> Result<DnsAnswer, DnsError> {
+        self.find(name, kind).map_err(|trouble| trouble.of(question(name, kind)))
     }
 
-    fn addresses(&self, host: &str) -> Result<Addresses, DnsError> {
-        let found = self.find_addresses(host);
-        count(&found, |addresses| matches!(addresses, Addresses::Found(_)));
-        found.map_err(|trouble| {
-            let shown: String = host.escape_default().take(QUOTED_MAX).collect();
-            trouble.of(format!("addresses of {shown}"))
-        })
+    fn listed(&self, host: &str) -> Vec<IpAddr> {
+        let (name, setup) = (name_of(host.as_bytes()), self.system.setup());
+        name.zip(setup.ok()).map(|(name, setup)| setup.listed(&name)).unwrap_or_default()
     }
 }
 
-fn count<T>(result: &Result<T, Trouble>, is_found: impl Fn(&T) -> bool) {
-    LOOKUPS.add(match result.as_ref().map_err(|trouble| &trouble.what) {
+impl fmt::Debug for DnsResolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DnsResolver")
+    }
+}
+
+impl Mx {
+    fn of(records: Records) -> Mx {
+        match records {
+            Records::Found(records) => {
+                let hosts = records.into_iter().filter_map(|record| match record {
+                    Record::Mx(mx) if !mx.host.is_empty() => Some(mx),
+                    _ => None,
+                });
+                let mut hosts: Vec<MxHost> = hosts.collect();
+                hosts.sort_by_key(|mx| mx.preference); // stable, so equal ones stay as they came
+                if hosts.is_empty() { Mx::Null } else { Mx::Hosts(hosts) }
+            }
+            // All hosts behind caches that leave the SOA out, and that have only addresses, must get their
+            // mail. Nothing permanent comes from it: the addresses, which are asked next, have to be there,
+            // or to be denied for sure.
+            Records::Absent | Records::Unsure(_) => Mx::None,
+            Records::NoName => Mx::NoDomain,
+        }
+    }
+}
+
+impl Addresses {
+    fn of(answers: [Result<DnsAnswer, DnsError>; 2]) -> Result<Addresses, DnsError> {
+        let (mut found, mut seen) = (Vec::new(), HashSet::new());
+        for answer in answers.iter().flatten() {
+            let Records::Found(records) = &answer.records else { continue };
+            found.extend(records.iter().filter_map(Record::address).filter(|ip| seen.insert(*ip)));
+        }
+        if !found.is_empty() {
+            return Ok(Addresses::Found(found));
+        }
+        let mut is_there = false;
+        for answer in answers {
+            match answer?.records {
+                Records::Absent | Records::Found(_) => is_there = true,
+                Records::Unsure(error) => return Err(error),
+                Records::NoName => {}
+            }
+        }
+        Ok(if is_there { Addresses::None } else { Addresses::NoDomain })
+    }
+}
+
+/// The name under which an address has a reverse name (PTR; RFC 1035 §3.5, RFC 3596 §2.5).
+pub fn reverse_name(address: IpAddr) -> String {
+    Name::from(address.to_canonical()).to_ascii()
+}
+
+fn count<T>(result: &Result<T, DnsError>, is_found: impl Fn(&T) -> bool) {
+    LOOKUPS.add(match result.as_ref().map_err(|error| &error.what) {
         Ok(it) if is_found(it) => "found",
         Ok(_) => "none",
         Err(DnsFault::Timeout(_)) => "timeout",
@@ -251,98 +319,24 @@ fn count<T>(result: &Result<T, Trouble>, is_found: impl Fn(&T) -> bool) {
     });
 }
 
-impl Answer {
-    fn records(&self) -> &[RData] {
-        match self {
-            Answer::Records(records) => records,
-            Answer::NoData { .. } | Answer::NoDomain => &[],
-        }
-    }
+/// What was asked, in words: `MX of example.net`.
+fn question(name: &[u8], kind: RecordKind) -> String {
+    let shown: String = name.escape_ascii().map(char::from).take(DNS_NAME_MAX).collect();
+    format!("{kind} of {shown}")
 }
 
-fn unsure() -> DnsFault {
-    DnsFault::broken("an empty answer that no zone vouches for (no SOA)")
+fn unsure(setup: &Setup, name: &[u8], kind: RecordKind) -> Records {
+    let fault = DnsFault::broken("an empty answer that no zone vouches for (no SOA)");
+    Records::Unsure(setup.servers.blame(fault).of(question(name, kind)))
 }
 
-/// Asks one question; the one place that tells apart what hickory calls an error.
-fn ask(setup: &Setup, name: &Name, kind: RecordType) -> Result<Answer, Trouble> {
-    match pollster::block_on(setup.hickory.lookup(name.clone(), kind)) {
-        Ok(lookup) => {
-            // Aliases on the way stand beside the records.
-            let records = lookup.answers().iter().filter(|record| record.record_type() == kind);
-            let records: Vec<RData> = records.map(|record| record.data.clone()).collect();
-            let sure = false;
-            Ok(if records.is_empty() { Answer::NoData { sure } } else { Answer::Records(records) })
-        }
-        Err(NetError::Dns(Negative::NoRecordsFound(none))) => match none.response_code {
-            ResponseCode::NXDomain => Ok(Answer::NoDomain),
-            ResponseCode::NoError => Ok(Answer::NoData { sure: none.soa.is_some() }),
-            code => Err(setup.servers.blame(DnsFault::broken(format!("answer {code}")))),
-        },
-        Err(error) => Err(from_hickory(&error)),
-    }
-}
-
-/// What the octets of one answer say about the MX of a domain, taken as those of a server are; none
-/// when they answer another question. Nobody is asked: an alias that leads out of the answer is an
-/// answer without MX here.
-pub fn mx_in(octets: &[u8], domain: &Domain) -> Result<Option<Mx>, DnsFault> {
-    let Some(answer) = answer_in(octets, domain.as_str(), RecordType::MX)? else { return Ok(None) };
-    Ok(Some(match answer.response_code {
-        ResponseCode::NXDomain => Mx::NoDomain,
-        _ => match records(&answer, RecordType::MX) {
-            records if records.is_empty() => Mx::None,
-            records => hosts(records)?,
-        },
-    }))
-}
-
-/// The same about the addresses of a host, of one kind.
-pub fn addresses_in(octets: &[u8], host: &str, v6: bool) -> Result<Option<Vec<IpAddr>>, DnsFault> {
-    let kind = if v6 { RecordType::AAAA } else { RecordType::A };
-    let answer = answer_in(octets, host, kind)?;
-    let addresses =
-        |answer: DnsResponse| records(&answer, kind).iter().filter_map(RData::ip_addr).collect();
-    Ok(answer.map(addresses))
-}
-
-/// The octets as an answer to a question that has their id.
-fn answer_in(octets: &[u8], name: &str, kind: RecordType) -> Result<Option<DnsResponse>, DnsFault> {
-    let mut question = Message::query();
-    question.add_query(Query::query(parse(name)?, kind));
-    question.metadata.id = octets.get(..2).map_or(0, |id| u16::from_be_bytes([id[0], id[1]]));
-    if !answer::has_id(octets, &question) || answer::is_truncated(octets) {
-        return Ok(None);
-    }
-    let answer = answer::read(octets, &question).map_err(DnsFault::broken)?;
-    answer.map(|answer| answer::tidy(answer, &question.queries)).transpose()
-}
-
-/// Those of one kind: aliases on the way stand beside them.
-fn records(answer: &DnsResponse, kind: RecordType) -> Vec<RData> {
-    let wanted = answer.answers.iter().filter(|record| record.record_type() == kind);
-    wanted.map(|record| record.data.clone()).collect()
-}
-
-/// Takes only what can be a host; a zone with nothing else is a mistake that gets mended, or not.
-fn hosts(records: Vec<RData>) -> Result<Mx, DnsFault> {
-    let mut hosts = Vec::new();
-    let mut null = false;
-    for record in records {
-        let RData::MX(mx) = record else { continue };
-        // Beside other hosts the null MX has no meaning (RFC 7505 §3).
-        null |= mx.exchange.is_root();
-        let host = mx.exchange.to_ascii().trim_end_matches('.').to_ascii_lowercase();
-        if is_host(&host) {
-            hosts.push(MxHost { preference: mx.preference, host });
-        }
-    }
-    hosts.sort_by_key(|mx| mx.preference); // stable, so equal ones stay as they came
-    match hosts.is_empty() {
-        false => Ok(Mx::Hosts(hosts)),
-        true if null => Ok(Mx::Null),
-        true => Err(DnsFault::broken("no MX record names a host")),
-    }
+/// A name that a host can have; of any other nothing is asked, and mail waits.
+fn named(name: &str, kind: RecordKind) -> Result<&str, DnsError> {
+    let bad = || {
+        let trouble = Trouble::from(DnsFault::broken("this is no name that DNS could have"));
+        trouble.of(question(name.as_bytes(), kind))
+    };
+    is_host(name).then_some(name).ok_or_else(bad)
 }
 
 /// Letters, digits, hyphens and underscores (which RFC 1123 forbids and zones have) in labels.
@@ -354,11 +348,10 @@ fn is_host(text: &str) -> bool {
     text.len() <= DNS_NAME_MAX && text.split('.').all(label)
 }
 
-/// Fully qualified, which keeps the search list of resolv.conf away.
-fn parse(text: &str) -> Result<Name, DnsFault> {
-    if !is_host(text) {
-        return Err(DnsFault::broken("this is no name that DNS could have"));
-    }
-    // As octets: a hyphen may stand where the text form of a name has none.
-    Name::from_labels(text.split('.').map(str::as_bytes)).map_err(DnsFault::broken)
+/// Fully qualified, which keeps the search list of resolv.conf away; none where DNS has no such name: a label
+/// is empty or longer than 63 octets, or all are longer than 255 (RFC 1035 §2.3.4).
+fn name_of(name: &[u8]) -> Option<Name> {
+    // From octets: in the text form of a name a backslash would mean something.
+    let labels = name.strip_suffix(b".").unwrap_or(name).split(|octet| *octet == b'.');
+    Name::from_labels(labels).ok()
 }

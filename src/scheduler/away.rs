@@ -1,6 +1,7 @@
 //! One attempt at a next hop: its hosts and addresses one after the other, until each recipient's fate
 //! is decided or there is no host left (RFC 5321 §5.1).
 
+use super::Setting;
 use super::board::Reach;
 use super::guard::Guard;
 use super::reason::is_of_disk;
@@ -118,7 +119,8 @@ impl Worker {
             return None;
         }
         let setting = &job.setting;
-        let found = next_hops(&setting.site.config, &*setting.resolver, &setting.ourselves, way);
+        let Setting { site, ourselves, .. } = &**setting;
+        let found = next_hops(&site.config, site.resolver(), ourselves, way);
         let mut hops = match found {
             Ok(hops) => hops,
             Err(obstacle) => return Some(obstacle),

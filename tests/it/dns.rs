@@ -1,5 +1,6 @@
 //! The resolver against servers that answer, lie, fail and keep silent.
 
+mod records;
 mod trouble;
 
 use crate::dnsd::{Asked, Dnsd};
@@ -13,12 +14,12 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(20);
 
 fn resolver(servers: &[SocketAddr], timeout: Duration) -> DnsResolver {
-    let config = config::Dns {
-        servers: servers.iter().map(|server| (*server).into()).collect(),
-        timeout,
-        trust_ad: false,
-    };
-    DnsResolver::new(&config)
+    DnsResolver::new(&configured(servers, timeout, false))
+}
+
+fn configured(servers: &[SocketAddr], timeout: Duration, trust_ad: bool) -> config::Dns {
+    let servers = servers.iter().map(|server| (*server).into()).collect();
+    config::Dns { servers, timeout, trust_ad }
 }
 
 /// A server with this zone, and who asks it.
@@ -263,6 +264,7 @@ fn truncated_answers_go_to_tcp() {
         kind: "MX".to_owned(),
         tcp,
         payload: Some(1232),
+        ad: false,
     };
     assert_eq!(dnsd.log()[4..], [asked(false), asked(true)]);
     assert!(broken(mx(&resolver, "all.test")).ends_with("truncated answer over TCP"));

@@ -23,7 +23,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use wire::{Answer, KINDS, Question, SOA, encode, evil, name, question};
+use wire::{AD, Answer, KINDS, Question, SOA, encode, evil, name, question};
 use zone::{Does, Line, line};
 
 pub struct Dnsd {
@@ -47,6 +47,8 @@ pub struct Asked {
     pub tcp: bool,
     /// What EDNS says may come over UDP.
     pub payload: Option<u16>,
+    /// It asks for the AD bit.
+    pub ad: bool,
 }
 
 impl Dnsd {
@@ -163,7 +165,8 @@ impl Shared {
     fn note(&self, question: &Question, tcp: bool) {
         let kind = KINDS.iter().find(|(_, kind)| *kind == question.kind);
         let kind = kind.map_or_else(|| question.kind.to_string(), |(name, _)| (*name).to_owned());
-        let asked = Asked { name: question.name.clone(), kind, tcp, payload: question.payload };
+        let Question { payload, ad, .. } = *question;
+        let asked = Asked { name: question.name.clone(), kind, tcp, payload, ad };
         self.asked.lock().unwrap().push(asked);
     }
 
@@ -272,7 +275,10 @@ impl Shared {
             let zone = if does("foreign-soa") { "elsewhere.test" } else { "." };
             answer.authority(zone, SOA, &soa);
         }
-        answer.octets(question, 0, if exists && !does("nxdomain") { 0 } else { 3 })
+        let code = if exists && !does("nxdomain") { 0 } else { 3 };
+        let mut octets = answer.octets(question, 0, code);
+        octets[3] |= if does("ad") { AD } else { 0 };
+        octets
     }
 
     /// Adds aliases and what they lead to; false when that does not exist.

@@ -7,7 +7,7 @@ use super::answer::{alias, tidy, too_far};
 use super::server::Server;
 use super::{DnsFault, Trouble};
 use crate::config::NameServer;
-use crate::limits::{DNS_ALIASES_MAX, DNS_TOLD, DNS_TRIES};
+use crate::limits::{DNS_ALIASES_MAX, DNS_CACHED_MAX, DNS_TOLD, DNS_TRIES};
 use hickory_resolver::proto::op::{DnsResponse, Message};
 use hickory_resolver::proto::rr::Record;
 use std::time::{Duration, Instant};
@@ -17,30 +17,39 @@ pub struct Servers {
     list: Vec<Server>,
     /// For one try at one server, UDP and TCP together.
     timeout: Duration,
+    /// A question says that its answer's AD bit means something to us (RFC 6840 §5.7).
+    asks_ad: bool,
 }
 
 impl Servers {
-    pub fn new(servers: Vec<NameServer>, timeout: Duration) -> Servers {
-        Servers { list: servers.into_iter().map(Server::new).collect(), timeout }
+    pub fn new(servers: Vec<NameServer>, timeout: Duration, asks_ad: bool) -> Servers {
+        Servers { list: servers.into_iter().map(Server::new).collect(), timeout, asks_ad }
     }
 
-    /// The answer, with the aliases that led to it; without them when it is that there is nothing.
+    /// The answer, with the aliases that led to it; without them when it is that there is nothing. Its AD bit
+    /// is set when that of each step was.
     /// Aliases are followed here and not by hickory, for which a circle of them is an answer like
     /// "no such record", and the TTL of an alias nothing when its target is known already.
     pub fn ask(&self, question: &Message) -> Result<DnsResponse, Trouble> {
         let began = Instant::now();
         let mut step = question.clone();
-        let mut aliases: Vec<Record> = Vec::new();
+        step.metadata.authentic_data = self.asks_ad;
+        let (mut aliases, mut is_authentic): (Vec<Record>, bool) = (Vec::new(), true);
         loop {
             let answer = self.ask_in_turn(&step);
             let mut answer = answer.map_err(|trouble| match aliases.is_empty() {
                 true => trouble,
                 false => trouble.about(&step),
             })?;
+            is_authentic &= answer.metadata.authentic_data;
+            answer.metadata.authentic_data = is_authentic;
             let target = answer.answers.last().and_then(alias).cloned();
             let Some(target) = target else {
                 if !answer.answers.is_empty() {
                     answer.answers.splice(..0, aliases);
+                }
+                if answer.as_buffer().len() > DNS_CACHED_MAX {
+                    answer.answers.iter_mut().for_each(|record| record.ttl = 0);
                 }
                 answer.queries.clone_from(&question.queries);
                 return Ok(answer);

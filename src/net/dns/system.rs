@@ -29,6 +29,8 @@ pub struct System {
 pub struct Setup {
     pub hickory: Resolver<Driver>,
     pub servers: Arc<Servers>,
+    /// `dns.trust_ad`.
+    pub trusts_ad: bool,
     hosts: Hosts,
     stamps: [Stamp; 2],
 }
@@ -67,7 +69,7 @@ impl Setup {
             true => resolv::read().asked(),
             false => config.servers.clone(),
         };
-        let servers = Arc::new(Servers::new(servers, config.timeout));
+        let servers = Arc::new(Servers::new(servers, config.timeout, config.trust_ad));
         let driver = Driver::new(servers.clone());
         // To hickory all of them are one server, so that fail-over is ours (see `ask`), and so is
         // every try. Its address is never used.
@@ -78,6 +80,7 @@ impl Setup {
         Ok(Setup {
             hickory: builder.build().map_err(DnsFault::broken)?,
             servers,
+            trusts_ad: config.trust_ad,
             hosts: Hosts::from_system().unwrap_or_default(),
             stamps,
         })

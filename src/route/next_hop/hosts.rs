@@ -331,20 +331,20 @@ fn list(reasons: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::mail::address::Domain;
-    use crate::net::dns::{DnsError, Mx};
+    use crate::net::dns::{DnsAnswer, DnsError, Record, RecordKind, Records};
 
     /// Two hosts of different preference, each at an address of its own.
+    #[derive(Debug)]
     struct Two;
 
     impl Resolver for Two {
-        fn mx(&self, _: &Domain) -> Result<Mx, DnsError> {
-            let host = |preference, host: &str| MxHost { preference, host: host.to_owned() };
-            Ok(Mx::Hosts(vec![host(10, "one.test"), host(20, "two.test")]))
-        }
-
-        fn addresses(&self, host: &str) -> Result<Addresses, DnsError> {
-            let last = u8::from(host == "two.test");
-            Ok(Addresses::Found(vec![IpAddr::from([192, 0, 2, last])]))
+        fn lookup(&self, name: &[u8], kind: RecordKind) -> Result<DnsAnswer, DnsError> {
+            let mx = |preference, host: &str| Record::Mx(MxHost { preference, host: host.into() });
+            let records = match kind {
+                RecordKind::Mx => vec![mx(10, "one.test"), mx(20, "two.test")],
+                _ => vec![Record::Address([192, 0, 2, u8::from(name == b"two.test")].into())],
+            };
+            Ok(DnsAnswer { records: Records::Found(records), secure: false })
         }
     }
 

@@ -63,7 +63,12 @@ impl Place {
             reports: Default::default(),
         };
         let worker = Worker::new(0, Arc::new(house), Arc::default());
-        Place { disk, queue, worker, setting: Arc::new(Setting::new(Arc::new(site))) }
+        Place {
+            disk,
+            queue,
+            worker,
+            setting: Arc::new(Setting::new(Arc::new(site), Arc::default())),
+        }
     }
 
     fn job(&self, claimed: &Arc<Claimed>, to: &str, order: Order) -> Job {

@@ -9,7 +9,9 @@ use crate::delivery::Writer;
 use crate::handoff::Hints;
 use crate::mail::address::{Domain, ForwardPath, Mailbox, ReversePath};
 use crate::mail::srs::Keys;
-use crate::net::dns::{Addresses, DnsError, DnsFault, Mx, MxHost, Resolver};
+use crate::net::dns::{
+    DnsAnswer, DnsError, DnsFault, MxHost, Record, RecordKind, Records, Resolver,
+};
 use crate::route::next_hop::Ourselves;
 use crate::scheduler::turns::Turns;
 use crate::scheduler::{self, Setting};
@@ -26,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -168,36 +170,30 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 /// The names that there are, each with an address of its own.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Names;
 
 impl Resolver for Names {
-    fn mx(&self, domain: &Domain) -> Result<Mx, DnsError> {
-        let host = |preference, name: &str| MxHost { preference, host: name.to_owned() };
-        match domain.as_str() {
-            "far.test" => Ok(Mx::Hosts(vec![host(10, "one.test"), host(20, "two.far.test")])),
-            "null.test" => Ok(Mx::Null),
-            "broken.test" => fault(domain.as_str()),
-            "bare.test" => Ok(Mx::None),
-            _ => Ok(Mx::NoDomain),
-        }
-    }
-
-    fn addresses(&self, host: &str) -> Result<Addresses, DnsError> {
-        let last = match host {
-            "one.test" => 1,
-            "two.far.test" => 2,
-            "hub.test" => 3,
-            "lost.test" => return fault(host),
-            "bare.test" => return Ok(Addresses::None),
-            _ => return Ok(Addresses::NoDomain),
+    fn lookup(&self, name: &[u8], kind: RecordKind) -> Result<DnsAnswer, DnsError> {
+        let mx = |preference, host: &str| Record::Mx(MxHost { preference, host: host.to_owned() });
+        let address = |last| Records::Found(vec![Record::Address([192, 0, 2, last].into())]);
+        let records = match (kind, name) {
+            (_, b"broken.test" | b"lost.test") => {
+                let (name, what) = (name.escape_ascii().to_string(), DnsFault::ServFail);
+                return Err(DnsError { name, what, servers: String::new() });
+            }
+            (RecordKind::Mx, b"far.test") => {
+                Records::Found(vec![mx(10, "one.test"), mx(20, "two.far.test")])
+            }
+            (RecordKind::Mx, b"null.test") => Records::Found(vec![mx(0, "")]),
+            (RecordKind::A, b"one.test") => address(1),
+            (RecordKind::A, b"two.far.test") => address(2),
+            (RecordKind::A, b"hub.test") => address(3),
+            (_, b"bare.test") => Records::Absent,
+            _ => Records::NoName,
         };
-        Ok(Addresses::Found(vec![IpAddr::from([192, 0, 2, last])]))
+        Ok(DnsAnswer { records, secure: false })
     }
-}
-
-fn fault<T>(name: &str) -> Result<T, DnsError> {
-    Err(DnsError { name: name.to_owned(), what: DnsFault::ServFail, servers: String::new() })
 }
 
 /// A directory of this test, gone with it.
@@ -381,8 +377,8 @@ fn done(site: &Arc<Site>, disk: &Arc<dyn Disk>) -> Ends {
         reports: Default::default(),
     };
     let ourselves = Ourselves::of(&site.config);
-    let (resolver, broken_tls) = (Arc::new(Names), Arc::default());
-    let setting = Setting { site: site.clone(), resolver, ourselves, broken_tls };
+    let scripted = Arc::new(Site::clone(site).with_resolver(Arc::new(Names)));
+    let setting = Setting { site: scripted, ourselves, broken_tls: Arc::default() };
     let called: Arc<Mutex<BTreeSet<SocketAddr>>> = Arc::default();
     let calls = called.clone();
     let dial = move |address, _| {

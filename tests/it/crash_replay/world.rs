@@ -16,9 +16,8 @@ use facteur::handoff::{Accepted, Claim, Hint, Hints};
 use facteur::housekeeper;
 use facteur::limits::MEMORY_BODIES_MAX;
 use facteur::login::Login;
-use facteur::mail::address::{Domain, Mailbox, ReversePath};
+use facteur::mail::address::{Mailbox, ReversePath};
 use facteur::mail::envelope::{BodyType, Sender as From};
-use facteur::net::dns::{Addresses, DnsError, DnsFault, Mx, Resolver};
 use facteur::net::listener::Service;
 use facteur::net::registry::{Registry, Standing};
 use facteur::pickup::{Call, Pickup};
@@ -266,8 +265,7 @@ impl World {
             reports: Default::default(),
         };
         let (site, ourselves) = (self.site.clone(), SITE.1.clone());
-        let (resolver, broken_tls) = (Arc::new(NoNames), Arc::default());
-        let setting = Setting { site, resolver, ourselves, broken_tls };
+        let setting = Setting { site, ourselves, broken_tls: Arc::default() };
         Turns::new(Arc::new(office), Arc::new(setting), self.hosts.dial())
     }
 
@@ -342,17 +340,4 @@ pub fn entry(id: String, letter: &Letter) -> Entry {
 /// The directories of somebody's Maildir.
 pub fn maildir(user: &str) -> [PathBuf; 3] {
     ["tmp", "new", "cur"].map(|name| Path::new(MAIL).join(user).join(name))
-}
-
-/// Nobody asks it: all mail goes to one address.
-struct NoNames;
-
-impl Resolver for NoNames {
-    fn mx(&self, domain: &Domain) -> Result<Mx, DnsError> {
-        Err(DnsError { name: domain.to_string(), what: DnsFault::ServFail, servers: String::new() })
-    }
-
-    fn addresses(&self, host: &str) -> Result<Addresses, DnsError> {
-        Err(DnsError { name: host.to_owned(), what: DnsFault::ServFail, servers: String::new() })
-    }
 }

@@ -3,8 +3,19 @@
 use std::net::IpAddr;
 
 pub const SOA: u16 = 6;
-pub const KINDS: [(&str, u16); 6] =
-    [("A", 1), ("NS", 2), ("CNAME", 5), ("SOA", SOA), ("MX", 15), ("AAAA", 28)];
+/// In the fourth octet of a message.
+pub const AD: u8 = 0x20;
+pub const KINDS: [(&str, u16); 9] = [
+    ("A", 1),
+    ("NS", 2),
+    ("CNAME", 5),
+    ("SOA", SOA),
+    ("PTR", 12),
+    ("MX", 15),
+    ("TXT", 16),
+    ("AAAA", 28),
+    ("TLSA", 52),
+];
 
 /// A question as it came.
 pub struct Question {
@@ -14,6 +25,8 @@ pub struct Question {
     pub name: String,
     pub kind: u16,
     pub payload: Option<u16>,
+    /// The AD bit: who asks understands it in an answer (RFC 6840 §5.7).
+    pub ad: bool,
 }
 
 /// The records of an answer, as octets.
@@ -79,26 +92,58 @@ pub fn encode(kind: u16, data: &str) -> Vec<u8> {
             let (preference, host) = data.split_once(' ').unwrap();
             [&preference.parse::<u16>().unwrap().to_be_bytes()[..], &name(host)].concat()
         }
+        // Strings stand between bars; a number in brackets is an octet.
+        16 => data.split('|').flat_map(|string| counted(&octets_of(string))).collect(),
+        52 => {
+            let words: Vec<&str> = data.split(' ').collect();
+            let hex = |at| u8::from_str_radix(&words[3][at..at + 2], 16).unwrap();
+            let numbers = words[..3].iter().map(|word| word.parse().unwrap());
+            numbers.chain((0..words[3].len()).step_by(2).map(hex)).collect()
+        }
         _ => name(data),
     }
 }
 
-/// A name as it is sent, never compressed; `.` is the root.
+fn counted(octets: &[u8]) -> Vec<u8> {
+    [&[u8::try_from(octets.len()).unwrap()], octets].concat()
+}
+
+fn octets_of(text: &str) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for (index, part) in text.split('[').enumerate() {
+        let (number, rest) = if index == 0 { ("", part) } else { part.split_once(']').unwrap() };
+        octets.extend(number.parse::<u8>());
+        octets.extend(rest.as_bytes());
+    }
+    octets
+}
+
+/// A name as it is sent, never compressed; `.` is the root, and a number in brackets is an octet.
 pub fn name(text: &str) -> Vec<u8> {
     let labels = text.split('.').filter(|label| !label.is_empty());
-    let mut octets: Vec<u8> =
-        labels.flat_map(|l| [&[u8::try_from(l.len()).unwrap()], l.as_bytes()].concat()).collect();
+    let mut octets: Vec<u8> = labels.flat_map(|label| counted(&octets_of(label))).collect();
     octets.push(0);
     octets
 }
 
+/// An octet of a label as a zone has it.
+fn shown(octet: &u8) -> String {
+    match octet {
+        b'-' | b'_' | b'/' => char::from(*octet).to_string(),
+        octet if octet.is_ascii_alphanumeric() => {
+            char::from(octet.to_ascii_lowercase()).to_string()
+        }
+        octet => format!("[{octet}]"),
+    }
+}
+
 /// None when it makes no sense.
 pub fn question(octets: &[u8]) -> Option<Question> {
-    let mut labels = Vec::new();
+    let mut labels: Vec<String> = Vec::new();
     let mut at = 12;
     while *octets.get(at)? > 0 {
         let end = at + 1 + usize::from(octets[at]);
-        labels.push(String::from_utf8_lossy(octets.get(at + 1..end)?).to_ascii_lowercase());
+        labels.push(octets.get(at + 1..end)?.iter().map(shown).collect());
         at = end;
     }
     let number = |at: usize| Some(u16::from_be_bytes(octets.get(at..at + 2)?.try_into().ok()?));
@@ -111,5 +156,6 @@ pub fn question(octets: &[u8]) -> Option<Question> {
         name: labels.join("."),
         kind: number(at + 1)?,
         payload,
+        ad: octets[3] & AD != 0,
     })
 }

@@ -3,7 +3,7 @@
 use super::wire::KINDS;
 
 /// What a name can do instead of answering well, and beside it.
-pub const BEHAVIOURS: [&str; 28] = [
+pub const BEHAVIOURS: [&str; 29] = [
     "silent",         // no answer
     "lossy",          // over UDP every other question for the name gets none
     "servfail",       // SERVFAIL
@@ -20,6 +20,7 @@ pub const BEHAVIOURS: [&str; 28] = [
     "lame",           // a pointer to other servers
     "nxdomain",       // NXDOMAIN, whatever records there are
     "step",           // one alias an answer
+    "ad",             // the answer says that it is validated
     "others",         // records of other names all over the answer
     "giant",          // one MX whose host has 320 octets
     "pointer",        // one MX whose host points at itself

@@ -1,0 +1,140 @@
+//! Records in the form in which we use them, and what of an answer's records is left out.
+
+use super::answer::{has_id, is_truncated, read as read_answer, tidy};
+use super::{DnsFault, is_host, name_of};
+use hickory_resolver::proto::op::{Message, Query};
+use hickory_resolver::proto::rr::{Name, RData, Record as Resource, RecordType};
+use std::fmt;
+use std::net::IpAddr;
+
+/// What can be asked for about a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    Mx,
+    A,
+    Aaaa,
+    Txt,
+    Ptr,
+    Tlsa,
+}
+
+/// One record, by its kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// The host is empty in a null MX (RFC 7505), and else one that can be.
+    Mx(MxHost),
+    /// Of A and AAAA.
+    Address(IpAddr),
+    /// The strings of one record as one (RFC 7208 §3.3, RFC 6376 §3.6.2.2).
+    Txt(Vec<u8>),
+    /// A host name, as that of [`MxHost`].
+    Ptr(String),
+    /// RFC 6698 §2.1.
+    Tlsa { usage: u8, selector: u8, matching: u8, data: Vec<u8> },
+}
+
+/// One MX record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MxHost {
+    /// Lower is better.
+    pub preference: u16,
+    /// In ASCII lower case, without the last dot; letters, digits, hyphens and underscores.
+    pub host: String,
+}
+
+impl RecordKind {
+    pub(super) fn to_hickory(self) -> RecordType {
+        match self {
+            RecordKind::Mx => RecordType::MX,
+            RecordKind::A => RecordType::A,
+            RecordKind::Aaaa => RecordType::AAAA,
+            RecordKind::Txt => RecordType::TXT,
+            RecordKind::Ptr => RecordType::PTR,
+            RecordKind::Tlsa => RecordType::TLSA,
+        }
+    }
+}
+
+/// As an error names what was asked for: people ask for the addresses of a host, and not for one kind.
+impl fmt::Display for RecordKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RecordKind::A | RecordKind::Aaaa => f.write_str("addresses"),
+            kind => kind.to_hickory().fmt(f),
+        }
+    }
+}
+
+impl Record {
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Record::Address(address) => Some(*address),
+            _ => None,
+        }
+    }
+
+    /// None where it names a host that cannot be.
+    fn of(data: &RData) -> Option<Record> {
+        Some(match data {
+            RData::MX(mx) => {
+                let host = match mx.exchange.is_root() {
+                    true => String::new(),
+                    false => host(&mx.exchange)?,
+                };
+                Record::Mx(MxHost { preference: mx.preference, host })
+            }
+            RData::TXT(txt) => Record::Txt(txt.txt_data.concat()),
+            RData::PTR(name) => Record::Ptr(host(&name.0)?),
+            RData::TLSA(tlsa) => Record::Tlsa {
+                usage: tlsa.cert_usage.into(),
+                selector: tlsa.selector.into(),
+                matching: tlsa.matching.into(),
+                data: tlsa.cert_data.clone(),
+            },
+            data => Record::Address(data.ip_addr()?),
+        })
+    }
+}
+
+/// Those of one kind that can be used, beside the aliases that led to them; none where there is no record of
+/// that kind. That all mail hosts of a domain are impossible is a mistake that gets mended, or not.
+pub(super) fn read(
+    records: &[Resource],
+    kind: RecordKind,
+) -> Result<Option<Vec<Record>>, DnsFault> {
+    let wanted = records.iter().filter(|record| record.record_type() == kind.to_hickory());
+    if wanted.clone().next().is_none() {
+        return Ok(None);
+    }
+    let usable: Vec<Record> = wanted.filter_map(|it| Record::of(&it.data)).collect();
+    match kind {
+        RecordKind::Mx if usable.is_empty() => Err(DnsFault::broken("no MX record names a host")),
+        _ => Ok(Some(usable)),
+    }
+}
+
+/// In lower case, without the last dot.
+fn host(name: &Name) -> Option<String> {
+    let host = name.to_ascii().trim_end_matches('.').to_ascii_lowercase();
+    is_host(&host).then_some(host)
+}
+
+/// The records that the octets of one answer give a name, taken as those of a server are; none when they
+/// answer another question. Nobody is asked: an alias that leads out of the answer leads to no record.
+pub fn records_in(
+    octets: &[u8],
+    name: &[u8],
+    kind: RecordKind,
+) -> Result<Option<Vec<Record>>, DnsFault> {
+    let Some(name) = name_of(name) else { return Ok(None) };
+    let mut question = Message::query();
+    question.add_query(Query::query(name, kind.to_hickory()));
+    question.metadata.id = octets.get(..2).map_or(0, |id| u16::from_be_bytes([id[0], id[1]]));
+    if !has_id(octets, &question) || is_truncated(octets) {
+        return Ok(None);
+    }
+    match read_answer(octets, &question).map_err(DnsFault::broken)? {
+        None => Ok(None),
+        Some(answer) => read(&tidy(answer, &question.queries)?.answers, kind),
+    }
+}
