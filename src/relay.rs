@@ -12,7 +12,7 @@ pub use crate::route::next_hop::Hop;
 pub use message::{FilePart, Message, Topped, survey};
 pub use remembered::BrokenTls;
 
-use crate::config::{Config, HostPort, Timeout};
+use crate::config::{Config, Timeout};
 use crate::event::count::CALLS;
 use crate::event::{Event, Talk, Turn, tell};
 use crate::id::random;
@@ -24,7 +24,7 @@ use crate::mail::address::Domain;
 use crate::mail::seven_bits::Plan;
 use crate::net::stream::{self, TcpWire, Wire};
 use crate::net::tls::{Connector, Protection, Side};
-use crate::smtp::auth::Credentials;
+use crate::route::next_hop::Demand;
 use crate::smtp::client::{
     self, Action, Aside, Cause, Client, Fate, Letter, Offers, Reason, Secrecy, Step,
 };
@@ -45,10 +45,6 @@ pub struct Caller {
     pub timeout: Timeout,
     pub dial: Dial,
     pub connector: Arc<Connector>,
-    /// Whom we give a password, and speak to only when it has proved its name.
-    pub confidant: Option<(HostPort, Credentials)>,
-    /// Of that login: as whom, and where the password stands.
-    pub whose: String,
     /// Hosts that are spoken to in the clear for a while, because their TLS hung or broke.
     pub broken_tls: Arc<BrokenTls>,
     /// Asked before the octets of a message go out; no: the server stops, and what is begun now would
@@ -88,30 +84,9 @@ impl Caller {
             timeout: config.timeout.clone(),
             dial: Box::new(dial),
             connector: Arc::default(),
-            confidant: None,
-            whose: whose(config),
             broken_tls: Arc::default(),
             may_send: Box::new(|| true),
             may_call_again: Box::new(|| true),
-        }
-    }
-
-    /// Whether this is the host that gets a password; by its name, as the configuration has it.
-    pub fn confides_in(&self, hop: &Hop) -> bool {
-        self.credentials(hop).is_some()
-    }
-
-    /// What such a host gets.
-    fn credentials(&self, hop: &Hop) -> Option<&Credentials> {
-        let (it, credentials) = self.confidant.as_ref()?;
-        (it.host == hop.name && it.port == hop.address.port()).then_some(credentials)
-    }
-
-    /// TLS wherever there is TLS (RFC 7435).
-    fn secrecy(&self, hop: &Hop) -> Secrecy {
-        match self.confides_in(hop) {
-            true => Secrecy::Required,
-            false => Secrecy::Offered,
         }
     }
 }
@@ -126,100 +101,91 @@ impl Connection {
     ///
     /// What was said is in `talk`, whatever came of it.
     pub fn open(caller: &Arc<Caller>, hop: &Hop, talk: &mut Talk) -> Result<Connection, Fate> {
-        let opened = Connection::call(caller, hop, talk);
+        let may_fall_back = hop.demand == Demand::Offered;
+        let known = caller.broken_tls.recall(hop, Instant::now());
+        let mut in_the_clear = known.filter(|_| may_fall_back);
+        let opened = loop {
+            let demand = match in_the_clear {
+                Some(_) => Demand::Nothing,
+                None => hop.demand.clone(),
+            };
+            let asked = Hop { demand, ..hop.clone() };
+            talk.note(Turn::Connecting, &hop.address.to_string());
+            let opened = Connection::greeted(caller, asked, in_the_clear.as_ref(), talk);
+            let Err(fate) = &opened else { break opened };
+            let reason = fate.reason().map(Reason::to_string).unwrap_or_default();
+            talk.note(Turn::Failed, &reason);
+            let is_tls = fate.reason().is_some_and(|reason| reason.step == Step::StartTls);
+            let is_over = in_the_clear.is_some() || !may_fall_back || !is_tls;
+            if is_over || !(caller.may_call_again)() {
+                break opened;
+            }
+            tell(&Event::InTheClear { host: &hop.to_string(), reason: &reason });
+            in_the_clear = Some(match fate.reason().is_some_and(|it| it.answer().is_none()) {
+                true => caller.broken_tls.note(hop, &reason, Instant::now(), Timestamp::now()),
+                // Asking again costs a line.
+                false => reason,
+            });
+        };
         CALLS.add(if opened.is_ok() { "made" } else { "failed" });
         opened
     }
 
-    fn call(caller: &Arc<Caller>, hop: &Hop, talk: &mut Talk) -> Result<Connection, Fate> {
-        let secrecy = caller.secrecy(hop);
-        let known = caller.broken_tls.recall(hop, Instant::now());
-        if let Some(why) = known.filter(|_| secrecy == Secrecy::Offered) {
-            return Connection::dial(caller, hop, Secrecy::Never, Some(why), talk);
-        }
-        let fate = match Connection::dial(caller, hop, secrecy, None, talk) {
-            Err(fate) if secrecy == Secrecy::Offered => fate,
-            result => return result,
-        };
-        match fate.reason() {
-            Some(reason) if reason.step == Step::StartTls && (caller.may_call_again)() => {
-                let (host, reason) = (hop.to_string(), reason.to_string());
-                tell(&Event::InTheClear { host: &host, reason: &reason });
-                let why = match fate.reason().is_some_and(|reason| reason.answer().is_none()) {
-                    true => caller.broken_tls.note(hop, &reason, Instant::now(), Timestamp::now()),
-                    // Asking again costs a line.
-                    false => reason,
-                };
-                Connection::dial(caller, hop, Secrecy::Never, Some(why), talk)
-            }
-            _ => Err(fate),
-        }
-    }
-
-    fn dial(
+    /// One call, to where the host waits for mail. `in_the_clear`: why nothing is demanded of it.
+    fn greeted(
         caller: &Arc<Caller>,
-        hop: &Hop,
-        secrecy: Secrecy,
-        in_the_clear: Option<String>,
+        hop: Hop,
+        in_the_clear: Option<&String>,
         talk: &mut Talk,
     ) -> Result<Connection, Fate> {
-        talk.note(Turn::Connecting, &hop.address.to_string());
-        let dialed = Connection::greet(caller, hop, secrecy, in_the_clear, talk);
-        if let Err(fate) = &dialed {
-            let reason = fate.reason().map(Reason::to_string);
-            talk.note(Turn::Failed, &reason.unwrap_or_default());
-        }
-        dialed
-    }
-
-    fn greet(
-        caller: &Arc<Caller>,
-        hop: &Hop,
-        secrecy: Secrecy,
-        in_the_clear: Option<String>,
-        talk: &mut Talk,
-    ) -> Result<Connection, Fate> {
-        let aside = in_the_clear.clone().map(Aside::InTheClear);
         let wire = (caller.dial)(hop.address, caller.timeout.connect).map_err(|error| {
             let cause = match error.kind() {
                 ErrorKind::TimedOut => Cause::Silent,
                 _ => Cause::Broke(error.to_string()),
             };
+            let aside = in_the_clear.cloned().map(Aside::InTheClear);
             Fate::NextHost(Reason { step: Step::Connect, cause, aside })
         })?;
+        let secrecy = match hop.demand {
+            Demand::Nothing => Secrecy::Never,
+            Demand::Offered => Secrecy::Offered,
+            Demand::Login(_) => Secrecy::Required,
+        };
         let client = Client::new(caller.hostname.as_str()).wanting(secrecy);
-        let client = client.in_the_clear(in_the_clear.clone());
         let mut connection = Connection {
             caller: caller.clone(),
-            hop: hop.clone(),
+            hop,
             wire,
-            client,
+            client: client.in_the_clear(in_the_clear.cloned()),
             protection: None,
-            in_the_clear,
+            in_the_clear: in_the_clear.cloned(),
             deadline: None,
             // Greeting, EHLO, HELO or STARTTLS, its handshake, EHLO, AUTH.
             until: Instant::now() + caller.timeout.command * 3,
             talk: talk.take(),
         };
-        // IANA's port for TLS from the first octet: in the clear both sides would wait for ever.
-        if hop.address.port() == SUBMISSIONS_PORT {
-            let failed = |cause| Fate::NextHost(Reason::new(Step::Connect, cause));
-            let secured = connection.secure();
-            *talk = connection.take_talk();
-            secured.map_err(failed)?;
-            connection.talk = talk.take();
-            connection.client = Client::new(caller.hostname.as_str());
-            connection.log_in();
-        }
-        connection.run(&[].as_slice(), None);
+        let greeted = connection.greet();
         *talk = connection.take_talk();
-        match connection.client.over().cloned() {
-            None => Ok(connection),
-            Some(fate) => {
+        match greeted {
+            Ok(()) => Ok(connection),
+            Err(fate) => {
                 connection.quit();
                 Err(fate)
             }
         }
+    }
+
+    /// From the first octet to where it rests or is over.
+    fn greet(&mut self) -> Result<(), Fate> {
+        // IANA's port for TLS from the first octet: in the clear both sides would wait for ever.
+        if self.hop.address.port() == SUBMISSIONS_PORT {
+            let failed = |cause| Fate::NextHost(Reason::new(Step::Connect, cause));
+            self.secure().map_err(failed)?;
+            self.client = Client::new(self.caller.hostname.as_str());
+            self.log_in();
+        }
+        self.run(&[].as_slice(), None);
+        self.client.over().cloned().map_or(Ok(()), Err)
     }
 
     /// Sends a message; one fate for each recipient of the envelope, in its order. `message` holds
@@ -373,7 +339,7 @@ impl Connection {
     /// The handshake, as one more step with its time.
     fn secure(&mut self) -> Result<(), Cause> {
         let deadline = self.until.min(Instant::now() + self.caller.timeout.command);
-        let must_verify = self.caller.confides_in(&self.hop);
+        let must_verify = matches!(self.hop.demand, Demand::Login(_));
         let (connector, name) = (&*self.caller.connector, self.hop.name.as_str());
         let done = self.wire.secure(Side::Client { connector, name, must_verify }, deadline);
         let protection = done.map_err(|error| match cause(&error) {
@@ -387,11 +353,10 @@ impl Connection {
 
     /// Behind a handshake: where the host gets a password, it has just proved its name.
     fn log_in(&mut self) {
-        if let Some(credentials) = self.caller.credentials(&self.hop) {
+        if let Demand::Login(password) = &self.hop.demand {
             let nonce = format!("{:016x}{:016x}", random(), random());
-            let client = std::mem::replace(&mut self.client, Client::new(""));
-            self.client = client.logging_in(&self.caller.whose);
-            self.client.log_in(credentials.clone(), nonce);
+            let whose = Some(password.words.clone());
+            self.client.log_in(password.credentials.clone(), nonce, whose);
         }
     }
 
@@ -489,13 +454,6 @@ impl Connection {
 
 /// What the story of a message says for a host that takes no 8 bits.
 const TO_SEVEN_BITS: &str = "converted to 7 bits (the host has no 8BITMIME)";
-/// What to say of the login at the smarthost; empty where there is none.
-fn whose(config: &Config) -> String {
-    config.relay.smarthost_auth.as_ref().map_or_else(String::new, |login| {
-        format!("as {}, by the password in {}", login.user, login.password_file.display())
-    })
-}
-
 fn cause(error: &io::Error) -> Cause {
     match error.kind() {
         ErrorKind::TimedOut => Cause::Silent,

@@ -1,7 +1,7 @@
 //! What one (re)load gives: the configuration and the files it names, as one value that never
 //! changes. A reload makes a new [`Site`]; a session takes the one that holds for each transaction.
 
-use crate::config::{Config, DomainConfig, HostPort, SmarthostAuth, Tls, home};
+use crate::config::{Config, DomainConfig, SmarthostAuth, Tls, home};
 use crate::limits::{FIRST_USER_AGE, PAIR_LOOK, PAIR_SETTLE, PASSWORD_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
 use crate::mail::srs::{Keys, NoWayBack};
@@ -43,11 +43,19 @@ pub struct Site {
     pair: Option<(Acceptor, Pair)>,
     /// Shared by all attempts, for what it remembers.
     connector: Arc<Connector>,
-    /// With `relay.smarthost_auth`: who we are to the smarthost.
-    login: Option<Credentials>,
+    /// With `relay.smarthost_auth`: for the smarthost.
+    password: Option<Arc<Password>>,
     /// Shared by all who ask for names; a site that asks the same servers has the same one, with what it
     /// remembers.
     resolver: Arc<dyn Resolver>,
+}
+
+/// Who we are to the smarthost.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Password {
+    pub credentials: Credentials,
+    /// For people: as whom we log in, and where the password stands.
+    pub words: String,
 }
 
 /// Certificate and key at one moment.
@@ -67,8 +75,8 @@ impl Site {
     /// "facteur.toml:7: domain."mx.test".users: …".
     pub fn read(config: Config) -> Result<(Site, Vec<BadLine>), SiteError> {
         let (site, bad) = Site::read_names(config)?;
-        let (pair, login) = (read_pair(&site.config)?, read_login(&site.config)?);
-        Ok((Site { pair, login, ..site }, bad))
+        let (pair, password) = (read_pair(&site.config)?, read_password(&site.config)?);
+        Ok((Site { pair, password, ..site }, bad))
     }
 
     /// The same without certificate, key and password, which only who serves may read.
@@ -107,7 +115,7 @@ impl Site {
                 stamps,
                 pair: None,
                 connector,
-                login: None,
+                password: None,
                 keys: None,
                 resolver,
             },
@@ -161,10 +169,10 @@ impl Site {
 
     /// Users and aliases read anew; all else stays.
     pub fn read_tables(&self) -> Result<(Site, Vec<BadLine>), SiteError> {
-        let (pair, connector, login) =
-            (self.pair.clone(), self.connector.clone(), self.login.clone());
+        let (pair, connector, password) =
+            (self.pair.clone(), self.connector.clone(), self.password.clone());
         let (site, bad) = Site::read_names(self.config.clone())?;
-        Ok((Site { pair, connector, login, ..site }, bad))
+        Ok((Site { pair, connector, password, ..site }, bad))
     }
 
     /// How we show ourselves by TLS; none where there is no certificate.
@@ -221,9 +229,10 @@ impl Site {
         self.connector.clone()
     }
 
-    /// The host that gets a password, and whom that says we are.
-    pub fn confidant(&self) -> Option<(HostPort, Credentials)> {
-        self.config.relay.smarthost.clone().zip(self.login.clone())
+    /// The password for a host: for the smarthost, by its name as the configuration has it.
+    pub fn password_for(&self, host: &str, port: u16) -> Option<&Arc<Password>> {
+        let smarthost = self.config.relay.smarthost.as_ref()?;
+        self.password.as_ref().filter(|_| smarthost.host == host && smarthost.port == port)
     }
 
     /// Certificate and key read anew when they are not what was read, and have lain still. An error
@@ -516,7 +525,7 @@ fn unreadable(config: &Config, key: &str, error: &StoreError) -> SiteError {
 }
 
 /// None without `relay.smarthost_auth`. The password is the first line of its file.
-fn read_login(config: &Config) -> Result<Option<Credentials>, SiteError> {
+fn read_password(config: &Config) -> Result<Option<Arc<Password>>, SiteError> {
     let Some(SmarthostAuth { user, password_file }) = &config.relay.smarthost_auth else {
         return Ok(None);
     };
@@ -530,7 +539,9 @@ fn read_login(config: &Config) -> Result<Option<Credentials>, SiteError> {
         let what = format!("{place}: expected a password in the first line of {file}");
         return Err(SiteError { what, is_passing: false });
     }
-    Ok(Some(Credentials { user: user.clone(), password: password.to_owned() }))
+    let words = format!("as {user}, by the password in {}", password_file.display());
+    let credentials = Credentials { user: user.clone(), password: password.to_owned() };
+    Ok(Some(Arc::new(Password { credentials, words })))
 }
 
 /// None without `[tls]`.

@@ -48,6 +48,7 @@ impl BrokenTls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::next_hop::Demand;
     use std::time::Duration;
 
     #[test]
@@ -55,7 +56,7 @@ mod tests {
         let (table, now, clock) = (BrokenTls::default(), Instant::now(), Timestamp::UNIX_EPOCH);
         let hop = |number: usize| {
             let address = SocketAddr::from(([192, 0, 2, 1], 25));
-            Hop { name: format!("mx{number}.test"), address }
+            Hop { name: format!("mx{number}.test"), address, demand: Demand::Offered }
         };
         let why = table.note(&hop(0), "was silent", now, clock);
         assert_eq!(why, "was silent; TLS is tried again from 1970-01-01T01:00:00Z on");

@@ -13,14 +13,15 @@ mod obstacle;
 mod ourselves;
 mod way;
 
-use crate::config::Config;
 use crate::mail::address::Domain;
 use crate::net::dns::{Mx, MxHost, Resolver};
+use crate::site::{Password, Site};
 pub use hosts::NextHops;
 pub use obstacle::Obstacle;
 pub use ourselves::Ourselves;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 pub use way::{Way, way};
 
 /// A host to speak to, at one of its addresses.
@@ -29,6 +30,18 @@ pub struct Hop {
     /// As MX, a route or the smarthost names it; for the log and for notices.
     pub name: String,
     pub address: SocketAddr,
+    pub demand: Demand,
+}
+
+/// What a host owes us before it gets mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// Nothing, TLS neither: with this host it has just failed.
+    Nothing,
+    /// TLS where the host offers it, whoever it proves to be (RFC 7435).
+    Offered,
+    /// TLS, with a certificate for the name of the host: behind it, it gets our password.
+    Login(Arc<Password>),
 }
 
 /// All that an attempt would find.
@@ -43,12 +56,11 @@ pub struct Explained {
 
 /// The hosts for one attempt, at least one. Looks up only as much as is needed for the first.
 pub fn next_hops<'a>(
-    config: &Config,
-    resolver: &'a dyn Resolver,
+    site: &'a Site,
     ourselves: &'a Ourselves,
     way: &Way,
 ) -> Result<NextHops<'a>, Obstacle> {
-    let mut hops = NextHops::new(config, resolver, ourselves, way);
+    let mut hops = NextHops::new(site, ourselves, way);
     hops.find()?;
     hops.fill();
     match hops.trouble().filter(|_| hops.ready.is_empty()) {
@@ -58,13 +70,8 @@ pub fn next_hops<'a>(
 }
 
 /// The same to its end, in words.
-pub fn explain(
-    config: &Config,
-    resolver: &dyn Resolver,
-    ourselves: &Ourselves,
-    way: &Way,
-) -> Explained {
-    let mut next = NextHops::new(config, resolver, ourselves, way);
+pub fn explain(site: &Site, ourselves: &Ourselves, way: &Way) -> Explained {
+    let mut next = NextHops::new(site, ourselves, way);
     next.steps = Some(vec![way.to_string()]);
     let found = next.find();
     let hops = next.by_ref().collect();

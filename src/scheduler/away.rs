@@ -120,7 +120,7 @@ impl Worker {
         }
         let setting = &job.setting;
         let Setting { site, ourselves, .. } = &**setting;
-        let found = next_hops(&site.config, site.resolver(), ourselves, way);
+        let found = next_hops(site, ourselves, way);
         let mut hops = match found {
             Ok(hops) => hops,
             Err(obstacle) => return Some(obstacle),

@@ -34,8 +34,7 @@ impl Turns {
     /// Begins with all that lies in the queue; `dial` is how next hops are called.
     pub fn new(house: Arc<House>, setting: Arc<Setting>, dial: Dial) -> Turns {
         let site = setting.site.clone();
-        let (connector, confidant) = (site.connector(), site.confidant());
-        let caller = Caller { dial, connector, confidant, ..Caller::new(&site.config) };
+        let caller = Caller { dial, connector: site.connector(), ..Caller::new(&site.config) };
         let mut worker = Worker::new(0, house.clone(), Arc::default());
         worker.caller = Some((site.clone(), Arc::new(caller)));
         let current = Current::new((*site).clone());

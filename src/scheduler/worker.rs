@@ -412,9 +412,9 @@ impl Worker {
         let may_call_again = Box::new(move || !caller.is_recalled() && !caller.is_stopping());
         let dial = Box::new(move |address, time| dialer.dial(address, time));
         let (connector, new) = (site.connector(), Caller::new(&site.config));
-        let (confidant, broken_tls) = (site.confidant(), setting.broken_tls.clone());
+        let broken_tls = setting.broken_tls.clone();
         let new = Caller { may_send, may_call_again, dial, ..new };
-        let caller = Arc::new(Caller { connector, confidant, broken_tls, ..new });
+        let caller = Arc::new(Caller { connector, broken_tls, ..new });
         self.caller = Some((site.clone(), caller.clone()));
         caller
     }

@@ -6,8 +6,8 @@ use crate::support::{Place, config};
 use facteur::config::{self, Config};
 use facteur::limits::{HOP_HOSTS_MAX, HOPS_MAX};
 use facteur::mail::address::Mailbox;
-use facteur::net::dns::DnsResolver;
 use facteur::route::next_hop::{NextHops, Obstacle, Ourselves, next_hops, way};
+use facteur::site::Site;
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
@@ -15,8 +15,7 @@ use std::time::Duration;
 /// A host that would send mail, and the names it finds. It is mx.test at 192.0.2.9.
 struct Sender {
     dnsd: Dnsd,
-    resolver: DnsResolver,
-    config: Config,
+    site: Site,
     ourselves: Ourselves,
 }
 
@@ -31,18 +30,18 @@ impl Sender {
         let text = format!(
             "hostname = \"mx.test\"\n{listen}\n[relay]\nnetworks = [\"10.0.0.0/8\"]\n{relay}\n"
         );
-        let config = Config::parse(&text, Path::new("facteur.toml")).unwrap();
+        let mut config = Config::parse(&text, Path::new("facteur.toml")).unwrap();
         let dnsd = Dnsd::new(zone);
         let timeout = Duration::from_secs(20);
-        let dns = config::Dns { servers: vec![dnsd.address().into()], timeout, trust_ad: false };
-        let resolver = DnsResolver::new(&dns);
-        Sender { dnsd, resolver, ourselves: Ourselves::of(&config), config }
+        config.dns = config::Dns { servers: vec![dnsd.address().into()], timeout, trust_ad: false };
+        let site = Site::read(config).unwrap().0;
+        Sender { dnsd, ourselves: Ourselves::of(&site.config), site }
     }
 
     fn hops(&self, host: &str) -> Result<NextHops<'_>, Obstacle> {
         let mailbox = Mailbox::parse(&format!("ann@{host}")).unwrap();
-        let way = way(&self.config, &mailbox.host);
-        next_hops(&self.config, &self.resolver, &self.ourselves, &way)
+        let way = way(&self.site.config, &mailbox.host);
+        next_hops(&self.site, &self.ourselves, &way)
     }
 
     /// All hops in a line, then what was left out; or what stands in the way.

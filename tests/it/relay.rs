@@ -9,6 +9,7 @@ use facteur::event::Talk;
 use facteur::mail::address::{ForwardPath, ReversePath};
 use facteur::mail::envelope::{BodyType, Envelope, Notify, Recipient, Ret, Sender};
 use facteur::relay::{Caller, Connection, FilePart, Hop, Message, survey};
+use facteur::route::next_hop::Demand;
 use facteur::smtp::client::{Fate, Letter};
 use facteur::store::disk::Disk;
 use facteur::store::sum::Sum;
@@ -45,7 +46,7 @@ fn caller(time: Duration) -> Arc<Caller> {
 }
 
 fn hop(host: &Host) -> Hop {
-    Hop { name: "host.test".to_owned(), address: host.address }
+    Hop { name: "host.test".to_owned(), address: host.address, demand: Demand::Offered }
 }
 
 pub fn letter(to: &[&str], message: &dyn Message) -> Letter {
@@ -446,8 +447,10 @@ fn what_we_cannot_read_is_not_sent_and_not_failed() {
 fn another_facteur_takes_it() {
     let place = Place::new();
     let server = Inside::serve(&place, &config(""));
-    let (caller, hop) =
-        (caller(PATIENCE), Hop { name: "mx.test".to_owned(), address: server.address });
+    let (caller, hop) = (
+        caller(PATIENCE),
+        Hop { name: "mx.test".to_owned(), address: server.address, demand: Demand::Offered },
+    );
     let mut connection = Connection::open(&caller, &hop, &mut Talk::default()).unwrap();
     let message = "Subject: hi\n\n.\n\u{e9}\n".as_bytes();
     let fates = connection.deliver(&letter(&["ann@mx.test", "bob@mx.test"], &message), &message);

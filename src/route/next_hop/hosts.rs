@@ -1,12 +1,12 @@
 //! The hosts of one attempt, looked up as they are reached, and what becomes of those that cannot be
 //! tried. Whether mail waits or fails is decided in [`NextHops::trouble`].
 
-use super::{Hop, Obstacle, Ourselves, Way, mail_hosts};
-use crate::config::Config;
+use super::{Demand, Hop, Obstacle, Ourselves, Way, mail_hosts};
 use crate::id::random;
 use crate::limits::{HOP_HOSTS_MAX, HOP_LOOKUPS, HOPS_MAX};
 use crate::mail::address::literal;
-use crate::net::dns::{Addresses, MxHost, Resolver};
+use crate::net::dns::{Addresses, MxHost};
+use crate::site::Site;
 use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// The hosts of one attempt, one after the other; those of a worse preference are looked up only
 /// when they are reached.
 pub struct NextHops<'a> {
-    resolver: &'a dyn Resolver,
+    site: &'a Site,
     ourselves: &'a Ourselves,
     way: Way,
     port: u16,
@@ -57,18 +57,13 @@ impl Iterator for NextHops<'_> {
 }
 
 impl<'a> NextHops<'a> {
-    pub(super) fn new(
-        config: &Config,
-        resolver: &'a dyn Resolver,
-        ourselves: &'a Ourselves,
-        way: &Way,
-    ) -> NextHops<'a> {
+    pub(super) fn new(site: &'a Site, ourselves: &'a Ourselves, way: &Way) -> NextHops<'a> {
         NextHops {
-            resolver,
+            site,
             ourselves,
             way: way.clone(),
             port: match way {
-                Way::Mx(_) | Way::Literal(_) => config.relay.port,
+                Way::Mx(_) | Way::Literal(_) => site.config.relay.port,
                 Way::Route(next_hop) | Way::Smarthost(next_hop) => next_hop.port,
             },
             is_implicit: false,
@@ -139,7 +134,7 @@ impl<'a> NextHops<'a> {
         self.levels = match &self.way {
             Way::Mx(domain) => {
                 let domain = domain.clone();
-                match mail_hosts(self.resolver, &domain)? {
+                match mail_hosts(self.site.resolver(), &domain)? {
                     Some(hosts) => hosts
                         .chunk_by(|a, b| a.preference == b.preference)
                         .map(<[_]>::to_vec)
@@ -264,7 +259,7 @@ impl<'a> NextHops<'a> {
         }
         self.asked += 1;
         let began = Instant::now();
-        let answer = self.resolver.addresses(host);
+        let answer = self.site.resolver().addresses(host);
         self.spent += began.elapsed();
         match answer {
             Ok(Addresses::Found(addresses)) => {
@@ -286,7 +281,11 @@ impl<'a> NextHops<'a> {
             Way::Literal(address) => literal(address),
             _ => host.to_owned(),
         };
-        Hop { name, address }
+        let demand = match self.site.password_for(&name, address.port()) {
+            Some(password) => Demand::Login(password.clone()),
+            None => Demand::Offered,
+        };
+        Hop { name, address, demand }
     }
 
     fn say(&mut self, step: impl FnOnce() -> String) {
@@ -330,8 +329,10 @@ fn list(reasons: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::mail::address::Domain;
-    use crate::net::dns::{DnsAnswer, DnsError, Record, RecordKind, Records};
+    use crate::net::dns::{DnsAnswer, DnsError, Record, RecordKind, Records, Resolver};
+    use std::sync::Arc;
 
     /// Two hosts of different preference, each at an address of its own.
     #[derive(Debug)]
@@ -350,10 +351,10 @@ mod tests {
 
     #[test]
     fn lookups_that_take_too_long_end_the_attempt_and_not_the_mail() {
-        let config = Config::demo();
-        let ourselves = Ourselves::of(&config);
+        let site = Site::read_names(Config::demo()).unwrap().0.with_resolver(Arc::new(Two));
+        let ourselves = Ourselves::of(&site.config);
         let way = Way::Mx(Domain::parse("far.test").unwrap());
-        let mut hops = super::super::next_hops(&config, &Two, &ourselves, &way).unwrap();
+        let mut hops = super::super::next_hops(&site, &ourselves, &way).unwrap();
         hops.spent = HOP_LOOKUPS;
         assert_eq!((hops.by_ref().count(), hops.asked), (1, 1));
         let trouble = hops.trouble().unwrap();

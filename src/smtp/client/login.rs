@@ -12,9 +12,11 @@ pub(super) type Account = (Credentials, String);
 
 impl Client {
     /// Logs in with the next reply to EHLO, or sends nothing at all. Only for a host that has proved its
-    /// name by TLS, which the caller knows and this does not. `nonce`: as [`Login::choose`] wants it.
-    pub fn log_in(&mut self, credentials: Credentials, nonce: String) {
+    /// name by TLS, which the caller knows and this does not. `nonce`: as [`Login::choose`] wants it. `whose`:
+    /// what to say when it fails, as whom we log in and where the password stands.
+    pub fn log_in(&mut self, credentials: Credentials, nonce: String, whose: Option<String>) {
         self.account = Some((credentials, nonce));
+        self.whose = whose;
     }
 
     /// The host has told how one can log in.

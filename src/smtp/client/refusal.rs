@@ -10,11 +10,6 @@ impl Client {
         Client { in_the_clear: why, ..self }
     }
 
-    /// One that logs in, and what to say when that fails: as whom, and where the password stands.
-    pub fn logging_in(self, whose: &str) -> Client {
-        Client { whose: Some(whose.to_owned()), ..self }
-    }
-
     /// What a 5xx to MAIL, RCPT, DATA or the message means: the end, unless the host only wants the TLS that
     /// has failed before. Behind the final dot no other host is asked.
     pub(super) fn refused(&self, step: Step, answer: Answer) -> Fate {

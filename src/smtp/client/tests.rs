@@ -72,7 +72,7 @@ impl Play<'_> {
             "L" => {
                 let (user, password) = ("ann".to_owned(), "pencil".to_owned());
                 let nonce = "rOprNGfwEbeRWgbNEkqO".to_owned();
-                return self.client.log_in(Credentials { user, password }, nonce);
+                return self.client.log_in(Credentials { user, password }, nonce, None);
             }
             "W required" => return self.client.secrecy = Secrecy::Required,
             "F" => return self.client.in_the_clear = Some("was silent".to_owned()),

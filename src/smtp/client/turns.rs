@@ -55,7 +55,7 @@ mod tests {
         for mechanism in ["PLAIN", "LOGIN", "SCRAM-SHA-256"] {
             let mut client = Client::new("mx.test");
             let (user, password) = ("ann@far.test".to_owned(), "pencil".to_owned());
-            client.log_in(Credentials { user, password }, "fyko".to_owned());
+            client.log_in(Credentials { user, password }, "fyko".to_owned(), None);
             client.feed(b"220 far.test\r\n");
             assert!(matches!(client.action(), Action::Send(_)));
             client.feed(format!("250-far.test\r\n250 AUTH {mechanism}\r\n").as_bytes());

@@ -7,6 +7,7 @@ use crate::event::Talk;
 use crate::limits::{GREET_HOSTS, GREET_TIME, GREET_WAIT};
 use crate::net::tls::{Connector, Protection};
 use crate::relay::{Caller, Connection, Hop};
+use crate::route::next_hop::Demand;
 use crate::smtp::client::Reason;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -85,6 +86,7 @@ impl Greeter {
         if let Some(known) = self.known.borrow().get(&key) {
             return known.clone();
         }
+        let hop = &Hop { demand: Demand::Offered, ..hop.clone() };
         let greeting = match Connection::open(&self.caller, hop, &mut Talk::default()) {
             Ok(connection) => {
                 let tls = match (connection.protection(), connection.offers().starttls) {

@@ -1,15 +1,8 @@
 //! Where mail for another host is handed to, and what would come of it before that host is spoken to.
 
-use crate::config::Config;
 use crate::mail::address::Host;
-use crate::net::dns::{DnsResolver, Resolver};
 use crate::route::next_hop::{Explained, Hop, Obstacle, Ourselves, Way, explain, way};
-
-/// What it takes to look beyond this host.
-pub struct Abroad<R = DnsResolver> {
-    resolver: R,
-    ourselves: Ourselves,
-}
+use crate::site::Site;
 
 /// The last step of mail for another host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,23 +15,16 @@ pub enum Onward {
     Returned(Obstacle),
 }
 
-impl<R: Resolver> Abroad<R> {
-    pub fn new(config: &Config, resolver: R) -> Abroad<R> {
-        Abroad { resolver, ourselves: Ourselves::of(config) }
-    }
-
-    /// The way, the steps to its end, and that end.
-    pub fn onward(&self, config: &Config, host: &Host) -> (Way, Vec<String>, Onward) {
-        let way = way(config, host);
-        let told = explain(config, &self.resolver, &self.ourselves, &way);
-        let Explained { steps, hops, obstacle } = told;
-        let onward = match (hops.is_empty(), obstacle) {
-            (false, _) => Onward::Sent(hops),
-            (true, Some(obstacle)) if obstacle.is_permanent => Onward::Returned(obstacle),
-            (true, obstacle) => Onward::Waits(obstacle),
-        };
-        (way, steps, onward)
-    }
+/// The way, the steps to its end, and that end.
+pub fn onward(site: &Site, ourselves: &Ourselves, host: &Host) -> (Way, Vec<String>, Onward) {
+    let way = way(&site.config, host);
+    let Explained { steps, hops, obstacle } = explain(site, ourselves, &way);
+    let onward = match (hops.is_empty(), obstacle) {
+        (false, _) => Onward::Sent(hops),
+        (true, Some(obstacle)) if obstacle.is_permanent => Onward::Returned(obstacle),
+        (true, obstacle) => Onward::Waits(obstacle),
+    };
+    (way, steps, onward)
 }
 
 impl Onward {

@@ -2,7 +2,7 @@
 //! made at random, told on the rehearsal and then done by the server's own session, delivery and relay on
 //! a real disk, with next hops that nobody can reach.
 
-use super::onward::{Abroad, Onward};
+use super::onward::{Onward, onward};
 use super::trial::{Letter, Outcome, Stage, Taken, outcome};
 use crate::config::Config;
 use crate::delivery::Writer;
@@ -344,8 +344,9 @@ enum Ending {
 
 /// What `route` says of everybody in the queue.
 fn said(site: &Site, taken: &Taken) -> Ends {
-    let abroad = Abroad::new(&site.config, Names);
-    let ending = |host| match abroad.onward(&site.config, host).2 {
+    let site = &site.clone().with_resolver(Arc::new(Names));
+    let ourselves = Ourselves::of(&site.config);
+    let ending = |host| match onward(site, &ourselves, host).2 {
         Onward::Sent(hops) => Ending::Open(hops.into_iter().map(|hop| hop.address).collect()),
         Onward::Waits(_) => Ending::Open(BTreeSet::new()),
         Onward::Returned(_) => Ending::Returned,

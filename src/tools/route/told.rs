@@ -1,16 +1,15 @@
 //! All steps of one address, in words.
 
 use super::greet::{Greeter, Greeting};
-use super::onward::{Abroad, Onward};
+use super::onward::{Onward, onward};
 use super::place::describe;
 use super::trial::{Letter, Outcome, Refusal, Taken, obstacle, queue_obstacle};
 use crate::config::Network;
 use crate::mail::address::{ForwardPath, Host, ReversePath};
-use crate::net::dns::DnsResolver;
 use crate::net::listener::Service;
 use crate::policy::{self, Targets, Visitor, is_trusted};
 use crate::privileges::name_of;
-use crate::route::next_hop::Way;
+use crate::route::next_hop::{Ourselves, Way};
 use crate::route::{Destination, End, Route, route};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
@@ -33,7 +32,7 @@ pub struct Asker {
     from: Option<ReversePath>,
     client: Option<IpAddr>,
     /// Made once the first address leads there, so that local ones can be told without any DNS.
-    abroad: OnceCell<(Abroad, Greeter)>,
+    abroad: OnceCell<(Ourselves, Greeter)>,
 }
 
 /// What there is to say of one address.
@@ -203,8 +202,8 @@ impl Asker {
     /// or DNS that fails, only lets mail wait.
     fn tell(&self, host: &Host, indent: &str, steps: &mut Vec<String>) -> bool {
         let config = &self.site.config;
-        let (abroad, greeter) = self.abroad();
-        let (way, found, onward) = abroad.onward(config, host);
+        let (ourselves, greeter) = self.abroad();
+        let (way, found, onward) = onward(&self.site, ourselves, host);
         let own = |step: String| format!("{indent}{step}");
         steps.extend(found.into_iter().chain([onward.step()]).map(own));
         let Onward::Sent(hops) = onward else { return !matches!(onward, Onward::Returned(_)) };
@@ -226,11 +225,11 @@ impl Asker {
         }
     }
 
-    fn abroad(&self) -> &(Abroad, Greeter) {
+    fn abroad(&self) -> &(Ourselves, Greeter) {
         let config = &self.site.config;
         self.abroad.get_or_init(|| {
             let greeter = Greeter::new(config, self.site.connector());
-            (Abroad::new(config, DnsResolver::new(&config.dns)), greeter)
+            (Ourselves::of(config), greeter)
         })
     }
 }

@@ -9,6 +9,7 @@ use crate::support::{PATIENCE, Place, config, files, until};
 use facteur::config::Config;
 use facteur::event::Talk;
 use facteur::relay::{Caller, Connection, Hop};
+use facteur::route::next_hop::Demand;
 use facteur::smtp::client::Fate;
 use std::path::Path;
 use std::process::Command;
@@ -36,7 +37,7 @@ fn caller(time: Duration) -> Arc<Caller> {
 }
 
 fn open(host: &Host, time: Duration) -> Connection {
-    let hop = Hop { name: "host.test".to_owned(), address: host.address };
+    let hop = Hop { name: "host.test".to_owned(), address: host.address, demand: Demand::Offered };
     Connection::open(&caller(time), &hop, &mut Talk::default()).unwrap()
 }
 
@@ -72,7 +73,7 @@ fn any_certificate_is_better_than_none() {
 fn the_name_is_told_and_sessions_are_remembered() {
     let host = Host::with(&Pair::of(&["host.test"]), "");
     let caller = caller(PATIENCE);
-    let hop = Hop { name: "host.test".to_owned(), address: host.address };
+    let hop = Hop { name: "host.test".to_owned(), address: host.address, demand: Demand::Offered };
     for _ in 0..2 {
         let connection = Connection::open(&caller, &hop, &mut Talk::default()).unwrap();
         let protection = connection.protection().unwrap();
@@ -143,7 +144,7 @@ fn port_465_begins_with_tls() {
         let (real, usual) = (host.address, caller.dial);
         caller.dial = Box::new(move |_, time| usual(real, time));
         let address = ([127, 0, 0, 1], 465).into();
-        let hop = Hop { name: "host.test".to_owned(), address };
+        let hop = Hop { name: "host.test".to_owned(), address, demand: Demand::Offered };
         match Connection::open(&Arc::new(caller), &hop, &mut Talk::default()) {
             Ok(connection) => {
                 assert!(is_good && connection.protection().is_some());
@@ -228,7 +229,7 @@ fn broken_tls_is_remembered_and_told() {
         "EHLO: 250-host.test | 250 STARTTLS\nSTARTTLS: 220 go | (close)\nMAIL: 530 5.7.0 TLS first";
     let host = Host::start(script);
     let caller = caller(PATIENCE);
-    let hop = Hop { name: "host.test".to_owned(), address: host.address };
+    let hop = Hop { name: "host.test".to_owned(), address: host.address, demand: Demand::Offered };
     for attempt in 1..3 {
         let mut connection = Connection::open(&caller, &hop, &mut Talk::default()).unwrap();
         let why = connection.in_the_clear().unwrap_or_default().to_owned();
