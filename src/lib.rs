@@ -18,7 +18,7 @@
 //!                          Job  ▼ │ Report
 //!                  relay pool × ≤ relay.threads   scheduler::worker
 //!                     │ away: route::next_hop (net::dns) ► relay ↔ smtp::client ► journal, or unlink
-//!                     │ here: Maildir                       └ notices: mail::dsn ► spool/queue/
+//!                     │ here: Maildir                       └ notices ► mail::dsn ► spool/queue/
 //!
 //! sendmail, by others than root ► spool/drop/ ─► pickup × 1 ─► spool/queue/, Hint    store::drop, pickup
 //! main: signals (TERM, INT stop; HUP rereads; USR1 attempts all)    housekeeping: leftovers in tmp/
@@ -77,8 +77,8 @@
 //! together. Arrows of dependency go down this list only:
 //!
 //! ```text
-//! cli → tools → reach → server, sandbox → conversation, housekeeper, metrics → directory → scheduler, pickup → policy, login, delivery, relay
-//!     → handoff → route → site, story → net, store → smtp → mail → limits
+//! cli → tools → reach → server, sandbox → conversation, housekeeper, metrics → directory → scheduler, pickup → notices
+//!     → policy, login, delivery, relay → handoff, verdict, due → route → site, story → net, store → smtp → mail → limits
 //! ```
 //!
 //! There are two doors: `cli::serve` runs the server, and `tools` are all other commands, of which the
@@ -124,6 +124,7 @@ pub mod config;
 pub mod conversation;
 pub mod delivery;
 pub mod directory;
+pub mod due;
 pub mod event;
 pub mod handoff;
 pub mod housekeeper;
@@ -133,6 +134,7 @@ pub mod login;
 pub mod mail;
 pub mod metrics;
 pub mod net;
+pub mod notices;
 pub mod pickup;
 pub mod policy;
 pub mod privileges;
@@ -147,3 +149,4 @@ pub mod smtp;
 pub mod store;
 pub mod story;
 mod tools;
+pub mod verdict;

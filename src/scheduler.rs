@@ -15,25 +15,23 @@
 
 mod away;
 mod board;
-pub mod due;
 mod guard;
 mod here;
-pub mod notices;
 pub mod plan;
 mod pool;
 pub mod reason;
-pub mod reports;
 #[cfg(test)]
 mod tests;
 pub mod turns;
-pub mod verdict;
 mod worker;
 
 use crate::config;
 use crate::delivery::Writer;
+use crate::due;
 use crate::event::{Event, tell};
 use crate::handoff::{Census, Hint, Hints};
 use crate::limits::{BUSY_WAIT, CLOCK_JUMP, LOOK_AT_ONCE, REMOVALS_SYNC, TROUBLE_WAIT};
+use crate::notices::Reports;
 use crate::relay::BrokenTls;
 use crate::route::next_hop::Ourselves;
 use crate::site::{Current, Site};
@@ -45,7 +43,6 @@ use crossbeam_channel::{Receiver, Sender, select};
 use jiff::{SignedDuration, Timestamp};
 use plan::{Goal, Part, parts};
 use pool::Pool;
-use reports::Reports;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;

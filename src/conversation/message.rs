@@ -14,9 +14,9 @@ use crate::mail::header::Reader;
 use crate::mail::summary::{Summarizer, Summary};
 use crate::mail::survey::{Surveyor, WireForm};
 use crate::mail::trace::{self, Received};
+use crate::notices::{self, NoticeContext};
 use crate::policy;
 use crate::route::Destination;
-use crate::scheduler::notices::{self, Desk};
 use crate::smtp::reply::Reply;
 use crate::store::body::{Body, BodyWriter};
 use crate::store::disk::StoreError;
@@ -148,7 +148,7 @@ impl Conversation<'_> {
             return;
         }
         let House { disk, queue, hints, .. } = self.house;
-        let desk = Desk { site: &self.site, disk: &**disk, queue, reports: None };
+        let context = NoticeContext { site: &self.site, disk: &**disk, queue, reports: None };
         // The mail is there, whatever becomes of the notice.
         let trouble = |error: &str| {
             let what = format!("no notice of success for {}: {error}", entry.id);
@@ -157,7 +157,7 @@ impl Conversation<'_> {
         match body.head(NOTICE_HEADER_MAX) {
             Err(error) => trouble(&error.to_string()),
             Ok(head) => {
-                let sent = notices::delivered(&desk, &entry, &head);
+                let sent = notices::delivered(&context, &entry, &head);
                 sent.untold.first().into_iter().for_each(|(_, error)| trouble(error));
                 for notice in sent.notices {
                     hints.send(Hint::New(Box::new(notice)));

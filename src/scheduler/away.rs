@@ -5,7 +5,6 @@ use super::Setting;
 use super::board::Reach;
 use super::guard::Guard;
 use super::reason::is_of_disk;
-use super::verdict::{Verdict, is_missed};
 use super::worker::{Job, Kept, Worker};
 use crate::event::{About, Talk, Turn, tell_talk};
 use crate::limits::RELAY_TIME;
@@ -19,6 +18,7 @@ use crate::route;
 use crate::route::next_hop::{Obstacle, Way, next_hops};
 use crate::smtp::client::{Cause, Fate, Letter, Reason};
 use crate::store::entry::What;
+use crate::verdict::{Verdict, is_missed};
 use std::collections::BTreeMap;
 use std::time::Instant;
 

@@ -8,8 +8,8 @@
 #[cfg(test)]
 mod tests;
 
-use super::due::{AT_ONCE, later, wait};
 use super::plan::{Goal, Part, Seen};
+use crate::due::{AT_ONCE, later, wait};
 use crate::handoff::Census;
 use crate::limits::{ETRN_AGAIN, RELAY_SLOW};
 use jiff::Timestamp;

@@ -2,7 +2,6 @@
 //! ours, and mail whose domain has become ours since.
 
 use super::board::Reach;
-use super::verdict::Verdict;
 use super::worker::{Job, Worker};
 use crate::limits::COPY_CHUNK;
 use crate::mail::address::{ForwardPath, Mailbox};
@@ -14,6 +13,7 @@ use crate::policy;
 use crate::route::{Destination, End, mailbox_here, resolve};
 use crate::store::disk::{Doing, StoreError};
 use crate::store::entry::{Addressee, Entry, What};
+use crate::verdict::Verdict;
 
 impl Worker {
     /// Delivers to these recipients, who are one mailbox here.

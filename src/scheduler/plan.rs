@@ -1,13 +1,13 @@
 //! Where each part of a waiting message is to go, by the configuration as it is now: a mended
 //! configuration mends the queue.
 
-use super::due;
-use super::verdict::is_answer;
+use crate::due;
 use crate::mail::address::{Domain, Host, Mailbox};
 use crate::route::next_hop::{Way, way};
 use crate::site::Site;
 use crate::store::entry::Progress;
 use crate::store::queue::Waiting;
+use crate::verdict::is_answer;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;

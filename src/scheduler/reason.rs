@@ -3,9 +3,9 @@
 //! Pure, and computed from what lies in the queue, as the scheduler computes what is due: a server that
 //! runs and a command beside it come to the same, and nobody has to be asked.
 
-use super::due::{self, expires};
 use super::plan::{Goal, parts};
 use crate::config::Relay;
+use crate::due::{self, expires};
 use crate::site::Site;
 use crate::store::entry::{Line, Progress};
 use crate::store::queue::Waiting;
@@ -111,7 +111,7 @@ fn is_of_ours(line: &Line) -> bool {
     matches!(line.host.as_str(), "" | "-")
 }
 
-/// A Maildir failed ([`super::verdict::Verdict::of_disk`]); a next hop's reply to mail that went there before
+/// A Maildir failed ([`crate::verdict::Verdict::of_disk`]); a next hop's reply to mail that went there before
 /// is something else.
 pub(super) fn is_of_disk(line: &Line) -> bool {
     let status = line.words.split(' ').next().unwrap_or_default();

@@ -9,19 +9,20 @@
 pub(super) mod tests;
 
 use super::board::{Id, Order, Reach};
-use super::due;
 use super::guard::Guard;
 use super::plan::Goal;
-use super::verdict::Verdict;
-use super::{House, Setting, notices, reason};
+use super::{House, Setting, reason};
+use crate::due;
 use crate::event::{Event, tell};
 use crate::limits::{PANIC_WAIT, RELAY_KEEP, TROUBLE_WAIT};
 use crate::net::pool::panic_text;
+use crate::notices::{self, NoticeContext};
 use crate::relay::{Caller, Connection};
 use crate::site::Site;
 use crate::store::disk::StoreError;
 use crate::store::entry::{Entry, Line, What};
 use crate::store::queue::Claimed;
+use crate::verdict::Verdict;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::Timestamp;
 use std::ffi::OsStr;
@@ -280,7 +281,7 @@ impl Worker {
             }
         };
         let mut verdicts: Vec<Verdict> = verdicts.into_iter().map(expire).collect();
-        let sent = notices::send(&self.desk(job), &job.claimed, &verdicts);
+        let sent = notices::send(&self.notice_context(job), &job.claimed, &verdicts);
         report.notices = sent.notices;
         for (recipient, error) in &sent.untold {
             tell_untold(entry, error);
@@ -341,7 +342,7 @@ impl Worker {
         let mut lines: Vec<Line> = open.iter().map(line).collect();
         let held = |index: &usize| Verdict::own(*index, What::Held, "4.4.1", words.clone());
         let held: Vec<Verdict> = open.iter().map(held).collect();
-        let sent = notices::send(&self.desk(job), &job.claimed, &held);
+        let sent = notices::send(&self.notice_context(job), &job.claimed, &held);
         sent.untold.iter().for_each(|(_, error)| tell_untold(entry, error));
         lines.extend(sent.announced.iter().map(|index| announcement(now, *index)));
         report.notices = sent.notices;
@@ -363,10 +364,10 @@ impl Worker {
         open.iter().map(expired).collect()
     }
 
-    fn desk<'a>(&'a self, job: &'a Job) -> notices::Desk<'a> {
+    fn notice_context<'a>(&'a self, job: &'a Job) -> NoticeContext<'a> {
         let (disk, queue) = (&*self.house.disk, &self.house.queue);
         let reports = Some(&self.house.reports);
-        notices::Desk { site: &job.setting.site, disk, queue, reports }
+        NoticeContext { site: &job.setting.site, disk, queue, reports }
     }
 
     /// The connection to this goal, if there is one; any other is given up.

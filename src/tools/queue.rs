@@ -18,15 +18,16 @@ pub use why::why;
 use super::terminal::escape;
 use super::{Failure, Request, complain, config, print, site};
 use crate::config::Config;
+use crate::due;
 use crate::id::is_id;
 use crate::net::control::{self, Hint};
+use crate::notices;
 use crate::privileges;
-use crate::scheduler::verdict::Verdict;
-use crate::scheduler::{due, notices};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::entry::{Line, What};
 use crate::store::queue::{Claimed, Queue, QueueError};
+use crate::verdict::Verdict;
 use jiff::{SignedDuration, Timestamp};
 use nix::unistd::geteuid;
 use std::sync::Arc;
@@ -147,8 +148,8 @@ fn bounce(queue: &Queue, site: &Site, claimed: &Claimed) -> Result<Vec<String>, 
         Verdict::own(*index, What::Failed, "5.0.0", "returned by the administrator of this host")
     };
     let verdicts: Vec<Verdict> = claimed.open().iter().map(returned).collect();
-    let desk = notices::Desk { site, disk: &RealDisk, queue, reports: None };
-    let sent = notices::send(&desk, claimed, &verdicts);
+    let context = notices::NoticeContext { site, disk: &RealDisk, queue, reports: None };
+    let sent = notices::send(&context, claimed, &verdicts);
     let notices = sent.notices.into_iter().map(|notice| notice.id);
     match sent.untold.first() {
         None => Ok(notices.collect()),
@@ -241,7 +242,7 @@ mod tests {
             assert_eq!(span(now, now + SignedDuration::from_secs(seconds)), told, "{seconds}");
         }
         assert_eq!(due_in(now, now), "now");
-        assert_eq!(due_in(crate::scheduler::due::AT_ONCE, now), "now");
+        assert_eq!(due_in(crate::due::AT_ONCE, now), "now");
         assert_eq!(due_in(now + SignedDuration::from_mins(12), now), "in 12m");
     }
 }

@@ -4,9 +4,9 @@
 
 use super::{due_in, listed, open, span, why_not};
 use crate::config::Relay;
+use crate::due;
 use crate::id::is_id;
 use crate::limits::{QUEUE_READERS, QUOTED_MAX};
-use crate::scheduler::due;
 use crate::store::entry::What;
 use crate::store::queue::{Queue, QueueError, Waiting};
 use crate::tools::listing::{BLOCK, json_lines, pad, shown};

@@ -2,7 +2,7 @@
 
 use super::{due_in, failed, open, why_not};
 use crate::config::Relay;
-use crate::scheduler::due;
+use crate::due;
 use crate::store::entry::{Entry, Line, What};
 use crate::store::queue::{Waiting, part_of};
 use crate::tools::listing::{CopyError, copy, end};

@@ -6,10 +6,12 @@
 //! it was for. A notice of ours that fails goes to a postmaster, and one to a postmaster nowhere: mail
 //! from `<>` never makes mail for the world.
 
-use super::due;
-use super::reports::Reports;
-use super::verdict::{Verdict, is_reply};
+mod reports;
+
+pub use reports::Reports;
+
 use crate::config::Relay;
+use crate::due;
 use crate::event::{Event, tell};
 use crate::limits::{NOTICE_HEADER_MAX, NOTICE_MESSAGE_MAX};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, ReversePath};
@@ -24,6 +26,7 @@ use crate::store::disk::{Disk, Doing, StoreError};
 use crate::store::entry::{Addressee, Entry, Progress, What};
 use crate::store::queue::{Claimed, Queue};
 use crate::store::sum::Sum;
+use crate::verdict::{Verdict, is_reply};
 use jiff::{Timestamp, ZonedDateTime};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -37,7 +40,7 @@ struct Item<'a> {
 }
 
 /// Where notices are written.
-pub struct Desk<'a> {
+pub struct NoticeContext<'a> {
     pub site: &'a Site,
     pub disk: &'a dyn Disk,
     pub queue: &'a Queue,
@@ -75,14 +78,14 @@ struct Source<'a> {
 
 /// Writes what has to be told of these verdicts into the queue, durably. Each notice for itself: what
 /// was written is sent, whatever becomes of the others.
-pub fn send(desk: &Desk<'_>, claimed: &Claimed, verdicts: &[Verdict]) -> Sent {
+pub fn send(context: &NoticeContext<'_>, claimed: &Claimed, verdicts: &[Verdict]) -> Sent {
     let progress = |recipient| claimed.progress(recipient);
     let entry = &claimed.message.entry;
-    let letters = letters(desk, entry, verdicts, &progress);
+    let letters = letters(context, entry, verdicts, &progress);
     if letters.is_empty() {
         return Sent::default();
     }
-    let reports = desk.reports.filter(|_| is_report(entry));
+    let reports = context.reports.filter(|_| is_report(entry));
     let others = match reports.map(|reports| reports.failed(Instant::now())) {
         Some(None) => return Sent::default(),
         others => others.flatten().unwrap_or_default(),
@@ -90,7 +93,7 @@ pub fn send(desk: &Desk<'_>, claimed: &Claimed, verdicts: &[Verdict]) -> Sent {
     let sent = match header(claimed) {
         Ok(header) => {
             let source = Source { entry, header, claimed: Some(claimed), others };
-            write_all(desk, &source, letters)
+            write_all(context, &source, letters)
         }
         Err(error) => {
             let mut sent = Sent::default();
@@ -111,19 +114,19 @@ fn is_report(entry: &Entry) -> bool {
 
 /// The same for copies that were delivered at once: `entry` has these recipients, `header` is the
 /// message's.
-pub fn delivered(desk: &Desk<'_>, entry: &Entry, header: &[u8]) -> Sent {
+pub fn delivered(context: &NoticeContext<'_>, entry: &Entry, header: &[u8]) -> Sent {
     let delivered = |index| Verdict::own(index, What::Delivered, "2.0.0", "");
     let verdicts: Vec<Verdict> = (0..entry.recipients.len()).map(delivered).collect();
-    let letters = letters(desk, entry, &verdicts, &|_| Progress::default());
+    let letters = letters(context, entry, &verdicts, &|_| Progress::default());
     let source = Source { entry, header: only_header(header.to_vec()), claimed: None, others: 0 };
-    write_all(desk, &source, letters)
+    write_all(context, &source, letters)
 }
 
 /// Whom each thing is to be told.
 type Letters<'a> = BTreeMap<String, (Mailbox, Vec<Item<'a>>)>;
 
 fn letters<'a>(
-    desk: &Desk<'_>,
+    context: &NoticeContext<'_>,
     entry: &Entry,
     verdicts: &'a [Verdict],
     progress: &dyn Fn(usize) -> Progress,
@@ -131,21 +134,21 @@ fn letters<'a>(
     let (mut letters, now) = (Letters::new(), Timestamp::now());
     for verdict in verdicts {
         let progress = progress(verdict.recipient);
-        let action = action(entry, verdict, &progress, &desk.site.config.relay, now);
+        let action = action(entry, verdict, &progress, &context.site.config.relay, now);
         let Some(action) = action else { continue };
-        if let Some(to) = audience(desk, entry, verdict.recipient, action) {
+        if let Some(to) = audience(context, entry, verdict.recipient, action) {
             let letter = letters.entry(to.to_string()).or_insert_with(|| (to, Vec::new()));
-            let until = due::expires(entry, &progress, &desk.site.config.relay, now);
+            let until = due::expires(entry, &progress, &context.site.config.relay, now);
             letter.1.push(Item { verdict, action, until });
         }
     }
     letters
 }
 
-fn write_all(desk: &Desk<'_>, source: &Source<'_>, letters: Letters<'_>) -> Sent {
+fn write_all(context: &NoticeContext<'_>, source: &Source<'_>, letters: Letters<'_>) -> Sent {
     let mut sent = Sent::default();
     for (to, items) in letters.into_values() {
-        match write(desk, source, &to, &items) {
+        match write(context, source, &to, &items) {
             Ok(notice) => sent.notices.push(notice),
             Err(error) => {
                 sent.miss(&items, &error);
@@ -190,8 +193,13 @@ fn action(
 }
 
 /// Whose business it is; nobody's: none.
-fn audience(desk: &Desk<'_>, entry: &Entry, recipient: usize, action: Action) -> Option<Mailbox> {
-    let (to, site) = (&entry.recipients[recipient], desk.site);
+fn audience(
+    context: &NoticeContext<'_>,
+    entry: &Entry,
+    recipient: usize,
+    action: Action,
+) -> Option<Mailbox> {
+    let (to, site) = (&entry.recipients[recipient], context.site);
     let sender = match &entry.sender.from {
         ReversePath::Mailbox(sender) => Some(sender),
         ReversePath::Null => None,
@@ -210,7 +218,7 @@ fn audience(desk: &Desk<'_>, entry: &Entry, recipient: usize, action: Action) ->
         Some(_) if action == Action::Failed => postmaster(site, Some(&to.mailbox)),
         None if action == Action::Failed && is_report(entry) => {
             let postmaster = postmaster(site, None)?;
-            let is_its = leads_to(desk, &postmaster).contains(&to.mailbox);
+            let is_its = leads_to(context, &postmaster).contains(&to.mailbox);
             (!is_its && to.mailbox != postmaster).then_some(postmaster)
         }
         _ => None,
@@ -226,8 +234,8 @@ fn postmaster(site: &Site, of: Option<&Mailbox>) -> Option<Mailbox> {
 }
 
 /// The mailboxes an address of ours leads to; itself where that cannot be said.
-fn leads_to(desk: &Desk<'_>, to: &Mailbox) -> Vec<Mailbox> {
-    match resolve(desk.site, desk.disk, &ForwardPath::Mailbox(to.clone())) {
+fn leads_to(context: &NoticeContext<'_>, to: &Mailbox) -> Vec<Mailbox> {
+    match resolve(context.site, context.disk, &ForwardPath::Mailbox(to.clone())) {
         End::Local(here, elsewhere) => {
             here.into_iter().map(|found| found.mailbox).chain(elsewhere).collect()
         }
@@ -236,7 +244,7 @@ fn leads_to(desk: &Desk<'_>, to: &Mailbox) -> Vec<Mailbox> {
 }
 
 fn write(
-    desk: &Desk<'_>,
+    context: &NoticeContext<'_>,
     source: &Source<'_>,
     to: &Mailbox,
     items: &[Item<'_>],
@@ -259,7 +267,7 @@ fn write(
     let notice = Notice {
         id: &id,
         random: crate::id::random(),
-        reporting_mta: &desk.site.config.hostname,
+        reporting_mta: &context.site.config.hostname,
         date: &ZonedDateTime::now(),
         to,
         original: Original {
@@ -280,7 +288,7 @@ fn write(
         let via = (mailbox != *to).then(|| to.clone());
         Addressee { mailbox, notify: None, orcpt: None, via }
     };
-    let recipients = leads_to(desk, to).into_iter().map(addressee).collect();
+    let recipients = leads_to(context, to).into_iter().map(addressee).collect();
     let (from, body, smtputf8) = (ReversePath::Null, written.body, written.smtputf8);
     let middle = match whole {
         Some(_) => entry.sum,
@@ -305,7 +313,7 @@ fn write(
         others: Vec::new(),
         message_at: 0,
     };
-    desk.queue.insert(&new, |file, path| {
+    context.queue.insert(&new, |file, path| {
         file.append(written.head.as_bytes()).doing("write", path)?;
         match whole {
             Some(claimed) => {
