@@ -36,18 +36,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// What delivery works with; shared by its thread, the sessions that write large messages, and those
-/// who deliver from the queue.
+/// What delivery works with; shared by its thread, the sessions that write large messages, and the workers
+/// that deliver from the queue.
 pub struct Writer {
     disk: Arc<dyn Disk>,
     queue: Queue,
-    /// Shared by all who write, so that no two threads make one name.
+    /// Shared by all threads that write, so that no two make one name.
     names: Names,
     /// Large messages being written at this moment.
     large: Arc<AtomicUsize>,
-    /// Until then others write so much that no syncfs of ours shall wait for it.
+    /// Until then other programs write much, and no syncfs of ours shall wait for that.
     avoid: Mutex<Option<Instant>>,
-    /// From so many files on those of several directories are many.
+    /// When a batch lies in several directories: from this many files on, one syncfs replaces an fsync for each.
     syncfs_from_apart: usize,
     /// Files that one batch takes at most.
     batch_files: usize,
@@ -69,13 +69,13 @@ impl Writer {
         Writer { disk, queue, names, large, avoid, syncfs_from_apart, batch_files }
     }
 
-    /// For a disk where each directory is as dear as a file, as real ones are: so many files that do not
-    /// lie in one are synced together.
+    /// For a disk where each directory is as dear as a file, as real ones are: from this many files in
+    /// several directories on, all are synced together.
     pub fn with_syncfs_from(self, syncfs_from_apart: usize) -> Writer {
         Writer { syncfs_from_apart, ..self }
     }
 
-    /// For tests: batches, and slices, of so many files.
+    /// For tests: batches, and slices, of this many files.
     pub fn with_batch_files(self, batch_files: usize) -> Writer {
         Writer { batch_files, ..self }
     }
@@ -332,7 +332,7 @@ impl Writer {
     }
 }
 
-/// Counts a large message while it is written: a syncfs would wait for all of it.
+/// Counts a large message while it is written: a syncfs would wait for the whole message.
 pub struct Beside(Arc<AtomicUsize>);
 
 impl Drop for Beside {
@@ -357,7 +357,7 @@ fn lie_apart(batch: &[Accepted]) -> bool {
     }
 }
 
-/// Tells the log all of it, and the client what it can act on. `dir`: the Maildir, or the queue.
+/// Tells the log the whole error, and the client what it can act on. `dir`: the Maildir, or the queue.
 fn failed(entry: &crate::store::entry::Entry, to: &str, dir: &Path, error: &StoreError) -> Reply {
     tell(&Event::Failed {
         id: &entry.id,

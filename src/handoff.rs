@@ -127,7 +127,7 @@ struct Lost {
 }
 
 impl Hints {
-    /// The two ends, with room for so many.
+    /// The two ends, with room for `room` hints.
     pub fn new(room: usize) -> (Hints, Receiver<Hint>) {
         let (sender, receiver) = bounded(room);
         (Hints { sender, lost: Arc::default() }, receiver)
@@ -165,7 +165,7 @@ impl Hints {
     }
 }
 
-/// Who decides about a message: its session may give it up until delivery begins to publish it.
+/// The decision about a message: its session may give it up until delivery begins to publish it.
 #[derive(Debug, Default)]
 pub struct Claim(AtomicU8);
 

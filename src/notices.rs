@@ -20,6 +20,7 @@ use crate::mail::edits::Edits;
 use crate::mail::envelope::{Ret, Sender};
 use crate::mail::header::Header;
 use crate::mail::{fields, words};
+use crate::relay::survey;
 use crate::route::{End, resolve};
 use crate::site::Site;
 use crate::store::disk::{Disk, Doing, StoreError};
@@ -352,16 +353,9 @@ impl<'a> Item<'a> {
 /// The header of a message with its empty line, as far as it is bounded.
 fn header(claimed: &Claimed) -> Result<Vec<u8>, StoreError> {
     let entry = &claimed.message.entry;
-    let mut header = vec![0; entry.size.min(NOTICE_HEADER_MAX as u64) as usize];
-    let mut read = 0;
-    while read < header.len() {
-        let at = entry.message_at + read as u64;
-        match claimed.file().read_at(&mut header[read..], at).doing("read", &claimed.path())? {
-            0 => break,
-            octets => read += octets,
-        }
-    }
-    header.truncate(read);
+    let most = entry.size.min(NOTICE_HEADER_MAX as u64) as usize;
+    let header = claimed.file().read_up_to(entry.message_at, most);
+    let header = header.doing("read", &claimed.path())?;
     Ok(only_header(header))
 }
 
@@ -372,12 +366,7 @@ fn only_header(mut octets: Vec<u8>) -> Vec<u8> {
 }
 
 fn is_eight_bit(claimed: &Claimed) -> Result<bool, StoreError> {
-    let entry = &claimed.message.entry;
-    if let Some(wire) = entry.wire {
-        return Ok(wire.is_eight_bit);
-    }
-    let (start, size) = (entry.message_at, entry.size);
-    let message = crate::relay::FilePart { file: claimed.file(), start, size, sum: entry.sum };
-    let content = crate::relay::survey(&message).doing("read", &claimed.path())?;
-    Ok(content.is_eight_bit)
+    let path = claimed.path();
+    let surveyed = || survey(&claimed.part(&path)).doing("read", &path);
+    Ok(claimed.message.entry.wire.map_or_else(surveyed, Ok)?.is_eight_bit)
 }

@@ -28,7 +28,7 @@ use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
 use crate::mail::edits::Edits;
 use crate::mail::envelope::Sender;
 use crate::mail::header::Reader;
-use crate::mail::summary::{Summarizer, Summary};
+use crate::mail::summary::Summary;
 use crate::mail::survey::{Surveyor, WireForm};
 use crate::mail::trace::Submitted;
 use crate::mail::xtext;
@@ -287,19 +287,20 @@ impl Pickup {
         }
         let author = author_of(&dropped)?;
         let own = author.address(site, &*self.disk).map_err(NotTaken::Refused)?;
-        let (body, summary, wire) = self.copy(&dropped)?;
+        let (body, wire) = self.copy(&dropped)?;
+        let mut entry = self.entry(site, &dropped, &author, own.clone())?;
+        let whose = (&author, &own);
+        let (header, at) = header::completed((site, &*self.disk), &body, whose, &entry)?;
+        let summary = Summary::of(&header);
         policy::message(site, &summary, std::iter::empty())
             .map_err(|reply| NotTaken::Refused(reply.to_string()))?;
-        let mut entry = self.entry(site, &dropped, &author, own.clone(), &summary)?;
+        entry.recipients = self.recipients(site, &dropped, &entry, &summary);
         if entry.is_too_long() {
             return Err(NotTaken::Refused("too many recipients".to_owned()));
         }
         let (uid, login, by) = (author.uid, author.login.as_str(), &site.config.hostname);
         let date = &ZonedDateTime::now();
         let received = Submitted { uid, login, by, id: &entry.id, date }.field();
-        let whose = (&author, &own);
-        let (header, at) = header::completed((site, &*self.disk), &body, whose, &entry)?;
-        let message_id = Summary::of(&header).message_id;
         entry.wire = Some(wire.below(&header).below(received.as_bytes()));
         let edits = Edits::default().replaced(0..at, header).on_top(received);
         entry.size = edits.size(body.size());
@@ -307,29 +308,27 @@ impl Pickup {
         // A draft that a crash left; nobody else makes this name.
         let _ = self.disk.remove(&self.queue.tmp().join(&entry.id));
         let (uid, asked) = (dropped.uid, dropped.entry.recipients.len());
+        let message_id = summary.message_id;
         Ok(Some(Letter { uid, asked, body, entry, edits, message_id }))
     }
 
-    /// The octets of its message in a copy that its owner cannot change, and what its header says. No octet
-    /// of it may end a line where a next hop sees one and we do not.
-    fn copy(&self, dropped: &Dropped) -> Result<(Body, Summary, WireForm), NotTaken> {
+    /// The octets of its message in a copy that its owner cannot change, and what its body is on the wire. No octet
+    /// of the message may end a line where a next hop sees one and we do not.
+    fn copy(&self, dropped: &Dropped) -> Result<(Body, WireForm), NotTaken> {
         let Dropped { entry, file, path, .. } = dropped;
         let mut writer = BodyWriter::new(self.disk.clone(), &self.queue.tmp(), self.budget.clone());
-        let mut reader: Reader<(Summarizer, Surveyor)> = Reader::new(Default::default());
-        let mut at = 0;
-        let mut chunk = vec![0; COPY_CHUNK];
-        let mut last = b'\n';
+        let (mut reader, mut at, mut last) = (Reader::new(Surveyor::default()), 0, None);
         while at < entry.size {
-            let length = chunk.len().min((entry.size - at) as usize);
-            let read = file.read_at(&mut chunk[..length], entry.message_at + at);
-            let read = read.map_err(|error| not_had(error, "read", path))?;
-            if read == 0 || memchr::memchr(b'\r', &chunk[..read]).is_some() {
+            let most = COPY_CHUNK.min((entry.size - at) as usize);
+            let octets = file.read_up_to(entry.message_at + at, most);
+            let octets = octets.map_err(|error| not_had(error, "read", path))?;
+            if octets.len() < most || memchr::memchr(b'\r', &octets).is_some() {
                 return Err(NotTaken::Refused("a CR, or less than it says, is in it".to_owned()));
             }
-            reader.feed(&chunk[..read]);
-            writer.write(&chunk[..read]).map_err(NotTaken::Disk)?;
-            last = chunk[read - 1];
-            at += read as u64;
+            reader.feed(&octets);
+            writer.write(&octets).map_err(NotTaken::Disk)?;
+            last = octets.last().copied();
+            at += most as u64;
         }
         let body = writer.finish();
         let sum = body.sum(&Edits::default()).map_err(NotTaken::Disk)?;
@@ -337,11 +336,8 @@ impl Pickup {
             return Err(NotTaken::Refused("it is not as it was dropped".to_owned()));
         }
         match last {
-            b'\n' => {
-                let ((Summarizer { summary, .. }, surveyor), _) = reader.finish();
-                Ok((body, summary, surveyor.body()))
-            }
-            _ => Err(NotTaken::Refused("its last line has no end".to_owned())),
+            None | Some(b'\n') => Ok((body, reader.finish().0.body())),
+            Some(_) => Err(NotTaken::Refused("its last line has no end".to_owned())),
         }
     }
 
@@ -369,14 +365,13 @@ impl Pickup {
         inserted
     }
 
-    /// The envelope made anew: of the owner's words only what a session would take from him.
+    /// The envelope made anew, without recipients: of the owner's words only what a session would take from him.
     fn entry(
         &self,
         site: &Site,
         dropped: &Dropped,
         author: &Author,
         own: Mailbox,
-        summary: &Summary,
     ) -> Result<Entry, NotTaken> {
         let asked = &dropped.entry;
         let limit = &site.config.limit;
@@ -390,16 +385,10 @@ impl Pickup {
         let from = if is_its { from.clone() } else { ReversePath::Mailbox(own) };
         let envid = asked.sender.envid.clone().filter(|envid| xtext::is_envid(envid.as_bytes()));
         let sender = Sender { from, envid, ..asked.sender.clone() };
-        let to = asked.recipients.iter().cloned();
-        let to = to.map(|to| Addressee { orcpt: None, via: None, ..to }).collect();
-        let about = (&sender.from, summary);
-        let Resolved { mut to, refused, .. } = resolve(site, &*self.disk, &session, to, about);
-        // The queue returns to its sender what a session would have refused.
-        to.extend(refused.into_iter().map(|(to, _)| to));
         Ok(Entry {
             session,
             sender,
-            recipients: to,
+            recipients: Vec::new(),
             is_trusted: true,
             queued: Timestamp::now(),
             wire: None,
@@ -407,6 +396,24 @@ impl Pickup {
             message_at: 0,
             ..asked.clone()
         })
+    }
+
+    /// Those whom the owner asked for, as a session would take them.
+    fn recipients(
+        &self,
+        site: &Site,
+        dropped: &Dropped,
+        entry: &Entry,
+        summary: &Summary,
+    ) -> Vec<Addressee> {
+        let to = dropped.entry.recipients.iter().cloned();
+        let to = to.map(|to| Addressee { orcpt: None, via: None, ..to }).collect();
+        let about = (&entry.sender.from, summary);
+        let Resolved { mut to, refused, .. } =
+            resolve(site, &*self.disk, &entry.session, to, about);
+        // The queue returns to its sender what a session would have refused.
+        to.extend(refused.into_iter().map(|(to, _)| to));
+        to
     }
 
     /// Tells the log, once, and not each minute of a disk that is full all night.

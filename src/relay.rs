@@ -9,7 +9,7 @@ mod message;
 mod remembered;
 
 pub use crate::route::next_hop::Hop;
-pub use message::{FilePart, Message, Topped, survey};
+pub use message::{Edited, Message, survey};
 pub use remembered::BrokenTls;
 
 use crate::config::{Config, Timeout};

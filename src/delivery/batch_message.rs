@@ -27,12 +27,12 @@ impl BatchMessage {
         BatchMessage { accepted, elsewhere, published: Vec::new(), failure: None }
     }
 
-    /// How many copies it has.
+    /// How many copies the message has.
     pub(super) fn copies(&self) -> usize {
         self.accepted.copies.len()
     }
 
-    /// Its sender heard 451 already.
+    /// The sender heard 451 already.
     pub(super) fn is_abandoned(&self) -> bool {
         self.accepted.claim.is_abandoned()
     }
@@ -47,7 +47,7 @@ impl BatchMessage {
         self.write_rest(writer, pending, refusal);
     }
 
-    /// Some of its copies.
+    /// Writes some of the copies.
     pub(super) fn write_some(
         &mut self,
         writer: &Writer,
@@ -60,7 +60,7 @@ impl BatchMessage {
         });
     }
 
-    /// What is left of it when all of its copies are written.
+    /// What is left to write when all copies are written.
     pub(super) fn write_rest(
         &mut self,
         writer: &Writer,

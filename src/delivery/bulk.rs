@@ -49,8 +49,8 @@ impl Bulks {
         self.0.extend(large.into_iter().map(Bulk::new));
     }
 
-    /// The next slice of the one that has least to do: who has few copies does not wait for who has many, and
-    /// those of one size are done one after the other. `is_awaited`: somebody else waits for this thread.
+    /// The next slice of the message that has least to do: one with few copies does not wait for one with many, and
+    /// those of one size are done one after the other. `is_awaited`: other messages wait for this thread.
     pub(super) fn slice(
         &mut self,
         writer: &Writer,
@@ -95,7 +95,7 @@ impl Bulk {
             Stage::Write(next, refusal) => self.write(writer, next, refusal, is_awaited),
             Stage::Publish(mut drafts) => {
                 for turn in 0..SLICE_BATCHES {
-                    // What failed lies nowhere, and nothing more of it is to be published.
+                    // A message that failed lies nowhere, and nothing more of that message is to be published.
                     if self.message.has_failed() || turn > 0 && is_awaited() {
                         break;
                     }

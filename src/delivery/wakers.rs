@@ -1,4 +1,4 @@
-//! Whom delivery tells what it has done, when all who wait for its answers have them.
+//! The threads that delivery wakes with what it has done, after all sessions have their answers.
 
 use crate::handoff::Hints;
 use crate::limits::{TMP_CHANNEL, TMP_LOOK};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// Whom delivery tells what it has done; each may lose some of it.
+/// The scheduler and the housekeeper, each woken by hints that may be lost.
 pub struct Wakers {
     /// To the scheduler: messages that wait in the queue.
     pub(super) queued: Hints,

@@ -38,14 +38,14 @@ pub struct Mailbox {
     pub host: Host,
 }
 
-/// Who gets notices about a message; `<>` when nobody does (RFC 5321 §4.5.5).
+/// The address for notices about a message; `<>` when there is none (RFC 5321 §4.5.5).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ReversePath {
     Null,
     Mailbox(Mailbox),
 }
 
-/// Who gets a message; only `<Postmaster>` may come without a domain (RFC 5321 §4.1.1.3).
+/// The address of a recipient; only `<Postmaster>` may come without a domain (RFC 5321 §4.1.1.3).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ForwardPath {
     Postmaster,
@@ -57,7 +57,7 @@ pub enum ForwardPath {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientName(String);
 
-/// Why a text is no address; [`fmt::Display`] says it to the one who sent it.
+/// Why a text is no address; [`fmt::Display`] is written for its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadAddress {
     NoBrackets,
@@ -478,7 +478,7 @@ mod tests {
         assert!(ReversePath::parse(local(65).as_bytes()).is_ok());
         assert_eq!(ReversePath::parse(local(247).as_bytes()).err(), Some(BadAddress::PathLong));
         assert!(ReversePath::parse(local(246).as_bytes()).is_ok());
-        // Only who was made by SRS may be longer as a recipient, up to the path.
+        // Only an address that SRS has made may be longer as a recipient, up to the path.
         let made = |tag, n: usize| format!("<{tag}{}@mx.test>", "a".repeat(n - 5));
         for tag in ["SRS0=", "srs0+", "SRS1-"] {
             assert!(forward(&made(tag, 246)).is_ok(), "{tag}");

@@ -31,7 +31,7 @@ pub struct Notice<'a> {
     pub reporting_mta: &'a Domain,
     /// When it is written; its zone is that of all dates in it.
     pub date: &'a ZonedDateTime,
-    /// Whose mail this is about, or a postmaster who hears of it in the sender's place.
+    /// The sender of the message, or a postmaster in the sender's place.
     pub to: &'a Mailbox,
     pub original: Original<'a>,
     /// At least one; in this order they are told.
@@ -109,8 +109,8 @@ pub struct Written {
     pub smtputf8: bool,
 }
 
-/// Whether a sender wants to hear of such an end. Who said nothing hears of failures and delays only;
-/// who named some hears of nothing else (RFC 3461 §4.1).
+/// Whether a sender wants to hear of this end. Without NOTIFY it is told of failures and delays only, with
+/// NOTIFY of what that names and of nothing else (RFC 3461 §4.1).
 pub fn wants(notify: Option<Notify>, action: Action) -> bool {
     match action {
         Action::Failed => notify.is_none_or(|notify| notify.failure),
@@ -121,7 +121,7 @@ pub fn wants(notify: Option<Notify>, action: Action) -> bool {
     }
 }
 
-/// What is returned of the original: all of it only to who has lost something and did not say
+/// What is returned of the original: the whole message only to a sender that lost something and did not say
 /// RET=HDRS (RFC 3461 §4.3).
 pub fn returned(ret: Option<Ret>, told: &[Told]) -> Ret {
     match ret {
@@ -256,7 +256,7 @@ impl Notice<'_> {
         }
     }
 
-    /// Whether fields may hold UTF-8: who gets this has shown to read it, or cannot be written to
+    /// Whether fields may hold UTF-8: the reader has shown that it reads UTF-8, or cannot be written to
     /// without.
     fn may_be_utf8(&self) -> bool {
         self.original.smtputf8 || !self.to.to_string().is_ascii()

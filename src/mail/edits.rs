@@ -25,6 +25,16 @@ pub enum Piece<'a> {
     Kept(Range<u64>),
 }
 
+impl Piece<'_> {
+    /// In octets.
+    pub fn size(&self) -> u64 {
+        match self {
+            Piece::Put(octets) => octets.len() as u64,
+            Piece::Kept(range) => range.end - range.start,
+        }
+    }
+}
+
 impl Edits {
     /// With these on top, above what was put there before.
     pub fn on_top(self, fields: impl Into<Vec<u8>>) -> Edits {
@@ -53,11 +63,7 @@ impl Edits {
 
     /// Octets of the view of a message of `received` octets.
     pub fn size(&self, received: u64) -> u64 {
-        let sizes = self.pieces(received).map(|piece| match piece {
-            Piece::Put(octets) => octets.len() as u64,
-            Piece::Kept(range) => range.end - range.start,
-        });
-        sizes.sum()
+        self.pieces(received).map(|piece| piece.size()).sum()
     }
 
     /// From this place on the message is as it was received.
@@ -71,10 +77,7 @@ impl Edits {
         let ends = self.0.iter().map(|change| change.range.start).chain([received]);
         let kept = starts.zip(ends).map(|(start, end)| Piece::Kept(start..end));
         let put = self.0.iter().map(|change| Piece::Put(&change.put)).chain([Piece::Put(&[])]);
-        kept.zip(put).flat_map(|(kept, put)| [kept, put]).filter(|piece| match piece {
-            Piece::Put(octets) => !octets.is_empty(),
-            Piece::Kept(range) => !range.is_empty(),
-        })
+        kept.zip(put).flat_map(|(kept, put)| [kept, put]).filter(|piece| piece.size() > 0)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where the header of a message ends, and what its fields are: the one reader of headers (RFC 5322 §2.2).
-//! Pure. Whoever looks at a field, or at what follows the header, asks here: two readers that differ would
-//! be two messages.
+//! Pure. All code that looks at a field, or at what follows a header, asks here: by two rules one message would
+//! be two.
 //!
 //! A field is a name of printable characters, perhaps space (§4.5), a colon, and all lines that are folded
 //! under it. The header ends with the empty line, or before the first line that is nothing of all this; above
@@ -133,7 +133,7 @@ impl<L: Listener> Reader<L> {
         }
     }
 
-    /// The message is over; gives who has listened, and where the header ended.
+    /// The message is over; gives the listener back, and where the header ended.
     pub fn finish(mut self) -> (L, End) {
         if !self.line.is_empty() {
             let line = std::mem::take(&mut self.line);
@@ -381,7 +381,7 @@ impl Listener for Places {
     }
 }
 
-/// The octets behind lines on top that are folded under no field: for people, who would rather see the
+/// The octets behind lines on top that are folded under no field: a person would rather see the
 /// fields below them than none.
 pub fn below_folds(mut octets: &[u8]) -> &[u8] {
     while octets.first().is_some_and(|first| is_space(*first)) {

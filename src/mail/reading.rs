@@ -24,7 +24,7 @@ const SHOWN: [&str; 7] = ["Subject", "From", "To", "Cc", "Date", "Message-ID", "
 /// Fields that say what a part is.
 const MIME: [&str; 3] = ["Content-Type", "Content-Disposition", "Content-Transfer-Encoding"];
 
-/// What a person sees of a message. Any character may be in its texts; who shows them escapes them.
+/// What a person sees of a message. Any character may be in its texts; a page that shows them escapes them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// Name and decoded value of those that there are, the first of each name.

@@ -118,7 +118,7 @@ impl<'a> SubmittedHeader<'a> {
         })
     }
 
-    /// Whether a Sender has to say who sends it: its authors are several (RFC 5322 §3.6.2), or one that
+    /// Whether a Sender field is needed: the authors are several (RFC 5322 §3.6.2), or one that
     /// is not the submitter's, or cannot be read. What was sent on names its own author, and a From that
     /// is missing will be the submitter's. `domain`: of an address without one.
     pub fn wants_sender(&self, domain: &Domain, is_own: impl Fn(&Mailbox) -> bool) -> bool {
@@ -130,7 +130,7 @@ impl<'a> SubmittedHeader<'a> {
         }
     }
 
-    /// The same for one who may write as anybody: only several authors without any Sender want one.
+    /// The same for a submitter that may write as anybody: only several authors without any Sender want one.
     pub fn lacks_sender(&self, domain: &Domain) -> bool {
         let is_there = |field: &Field<'_>| field.is_any(&["Sender"]) && !is_empty(field);
         self.authors(domain).is_ok_and(|authors| authors.len() > 1)
@@ -177,7 +177,7 @@ impl<'a> SubmittedHeader<'a> {
         self.mailboxes(&names, default, most, length)
     }
 
-    /// Who says that he wrote it: all mailboxes of all From fields; none when there is no From. An
+    /// The authors: all mailboxes of all From fields; none when there is no From. An
     /// address without a domain is at `default`.
     pub fn authors(&self, default: &Domain) -> Result<Vec<Mailbox>, BadField> {
         self.mailboxes(&["From"], default, AUTHORS_MAX, |_| Ok(()))
@@ -274,8 +274,8 @@ fn bad_field(field: &Field<'_>, bad: BadList) -> BadField {
     BadField { field: name, piece: shown(&field.value[bad.piece]), flaw: bad.flaw }
 }
 
-/// Fields that are lists of addresses (RFC 5322 §3.6.2, §3.6.3, §3.6.6), of those who write and of those who
-/// are written to; of Bcc nothing is left.
+/// Fields that are lists of addresses (RFC 5322 §3.6.2, §3.6.3, §3.6.6), those of writers and those of
+/// readers; of Bcc nothing is left.
 const WRITERS: [&str; 5] = ["From", "Sender", "Reply-To", "Resent-From", "Resent-Sender"];
 const READERS: [&str; 4] = ["To", "Cc", "Resent-To", "Resent-Cc"];
 

@@ -166,7 +166,7 @@ enum Way {
     Encode,
     /// It says it is quoted-printable, but has 8 bits: only these are encoded.
     Mend,
-    /// It says it is base64: a reader passes over octets of no such digit (RFC 2045 §6.8).
+    /// It says it is base64: a reader passes over octets that are no digits of base64 (RFC 2045 §6.8).
     Drop,
 }
 

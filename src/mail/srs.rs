@@ -9,7 +9,7 @@
 //! SRS1=hhhhhhhh=mx.test==hhhhhhhh=tt=far.test=ann@second.test
 //! ```
 //!
-//! and whoever sends on an SRS1 replaces only its own part: a bounce goes from the last host to the
+//! and a host that sends on an SRS1 replaces only its own part: a bounce goes from the last host to the
 //! first, and from there to the sender. What is ours to choose, because only we read it again:
 //!
 //! - The hash is HMAC-SHA-256, cut to 40 bits. Guessing needs one RCPT a guess, for one address
@@ -43,7 +43,7 @@ pub struct Keys {
 pub enum Unchanged {
     /// `<>`: nobody to bounce to.
     Null,
-    /// At a domain of ours, which may send it anyway; our own SRS addresses are such.
+    /// At a domain of ours, which may send it anyway; our own SRS addresses are at one.
     Ours,
     /// At an address literal, which no SPF record speaks of.
     Literal,
@@ -270,7 +270,7 @@ fn tag(local: &str) -> Option<(Kind, &str)> {
     rest.starts_with(['=', '+', '-']).then_some((kind, rest))
 }
 
-/// An SRS address of another host: an SRS1 of ours keeps only who made the first.
+/// An SRS address of another host: an SRS1 of ours keeps only the host that made the first.
 struct Foreign<'a> {
     first: Domain,
     /// What follows `SRS0` at that host, with its separator.

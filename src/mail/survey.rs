@@ -11,7 +11,7 @@ pub struct WireForm {
     pub size: u64,
     /// There are octets over 127.
     pub is_eight_bit: bool,
-    /// There are such in the header.
+    /// The header has octets over 127.
     pub has_eight_bit_header: bool,
 }
 

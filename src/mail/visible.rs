@@ -16,7 +16,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Adds one character of such a text.
+/// Adds one character of a text that is shown.
 pub fn push(shown: &mut String, c: char) {
     if !is_hidden(c) {
         return shown.push(c);

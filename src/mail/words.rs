@@ -1,7 +1,7 @@
 //! Encoded words: the text that a header field's raw value stands for (RFC 2047, RFC 2231 §5).
 //!
 //! Reads only, and never fails: what is no proper encoded word stays as it was written. The result
-//! may hold any character, controls and line ends too; who shows it escapes it.
+//! may hold any character, controls and line ends too; a page that shows it escapes it.
 
 use encoding_rs::{Encoding, ISO_2022_JP, WINDOWS_1252};
 

@@ -13,8 +13,8 @@ use crate::mail::reading::{Attached, read};
 use crate::mail::words;
 use crate::route::mailbox_here;
 use crate::site::Site;
-use crate::store::disk::{Disk, DiskFile};
-use crate::store::mailbox::{self, Message, browse, read_at};
+use crate::store::disk::Disk;
+use crate::store::mailbox::{self, Message, browse};
 use jiff::Timestamp;
 use std::fmt::Display;
 use std::io;
@@ -162,7 +162,7 @@ impl<'a> Letters<'a> {
         let message = browse::named(self.disk, &self.maildir, key).ok().flatten()?;
         let read =
             mailbox::read_each(self.disk, &self.maildir, slice::from_ref(&message), |_, file| {
-                file.and_then(|file| start(&*file))
+                file.and_then(|file| file.read_up_to(0, READ_MAX))
             });
         let read = read.ok()?.into_iter().next().flatten()?;
         Some((message, read))
@@ -195,21 +195,6 @@ fn attachments(attached: &[Attached]) -> Html {
     });
     let table = Html::default().table(["name", "kind", "size"], rows);
     section("Attached, and not shown", attached.len(), table)
-}
-
-/// Up to [`READ_MAX`].
-fn start(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
-    let mut octets = Vec::new();
-    while octets.len() < READ_MAX {
-        let begin = octets.len();
-        octets.resize((begin + 64 * 1024).min(READ_MAX), 0);
-        let count = read_at(file, &mut octets[begin..], begin as u64)?;
-        octets.truncate(begin + count);
-        if count == 0 {
-            break;
-        }
-    }
-    Ok(octets)
 }
 
 /// A decoded field of a list, cut.

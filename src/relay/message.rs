@@ -2,12 +2,13 @@
 //! blocks, so that a large message needs no more memory than a small one.
 
 use crate::limits::RELAY_BLOCK;
+use crate::mail::edits::{Edits, Piece};
 use crate::mail::envelope::BodyType;
 use crate::mail::header::Reader;
 use crate::mail::seven_bits::{self, Converter, Plan, Refusal};
 use crate::mail::survey::{Surveyor, WireForm};
 use crate::smtp::client::Letter;
-use crate::store::disk::DiskFile;
+use crate::store::body::Part;
 use crate::store::sum::Sum;
 use std::io::{self, ErrorKind};
 
@@ -41,19 +42,7 @@ impl Message for &[u8] {
     }
 }
 
-/// A message inside a file, such as that of a queue file.
-#[derive(Clone)]
-pub struct FilePart<'a> {
-    pub file: &'a dyn DiskFile,
-    /// Where it begins.
-    pub start: u64,
-    /// Its octets.
-    pub size: u64,
-    /// Their sum.
-    pub sum: Option<u32>,
-}
-
-impl Message for FilePart<'_> {
+impl Message for Part<'_> {
     fn size(&self) -> u64 {
         self.size
     }
@@ -62,7 +51,7 @@ impl Message for FilePart<'_> {
         // Never past its end: behind it stands something that is not the message.
         let left = self.size.saturating_sub(offset);
         let length = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        self.file.read_at(&mut buffer[..length], self.start + offset)
+        self.file.read_at(&mut buffer[..length], self.at + offset)
     }
 
     fn sum(&self) -> Option<u32> {
@@ -70,32 +59,42 @@ impl Message for FilePart<'_> {
     }
 }
 
-/// A message with a field of ours on top of it.
-#[derive(Clone)]
-pub struct Topped<'a> {
-    /// With its line end; may be empty.
-    pub field: String,
-    pub rest: FilePart<'a>,
+/// A message as edited. Its sum can be checked where all that the edits do is to put fields on top.
+pub struct Edited<'a> {
+    pub edits: Edits,
+    pub part: Part<'a>,
 }
 
-impl Message for Topped<'_> {
+impl Message for Edited<'_> {
     fn size(&self) -> u64 {
-        self.field.len() as u64 + self.rest.size
+        self.edits.size(self.part.size)
     }
 
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        match offset.checked_sub(self.field.len() as u64) {
-            Some(offset) => self.rest.read_at(buffer, offset),
-            None => self.field.as_bytes().read_at(buffer, offset),
+    fn read_at(&self, buffer: &mut [u8], mut offset: u64) -> io::Result<usize> {
+        for piece in self.edits.pieces(self.part.size) {
+            match offset.checked_sub(piece.size()) {
+                Some(behind) => offset = behind,
+                None => {
+                    let left = usize::try_from(piece.size() - offset).unwrap_or(buffer.len());
+                    let length = left.min(buffer.len());
+                    return match piece {
+                        Piece::Put(octets) => octets.read_at(buffer, offset),
+                        Piece::Kept(range) => {
+                            self.part.read_at(&mut buffer[..length], range.start + offset)
+                        }
+                    };
+                }
+            }
         }
+        Ok(0)
     }
 
     fn sum(&self) -> Option<u32> {
-        self.rest.sum
+        self.part.sum.filter(|_| self.edits.end() == 0)
     }
 
     fn summed_from(&self) -> u64 {
-        self.field.len() as u64
+        self.edits.size(0)
     }
 }
 

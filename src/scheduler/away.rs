@@ -9,14 +9,16 @@ use super::worker::{Job, Kept, Worker};
 use crate::event::{About, Talk, Turn, tell_talk};
 use crate::limits::RELAY_TIME;
 use crate::mail::address::{ForwardPath, ReversePath};
+use crate::mail::edits::Edits;
 use crate::mail::envelope::{Envelope, Recipient, Sender};
 use crate::mail::survey::WireForm;
 use crate::mail::{srs, trace};
 use crate::net::tls::Protection;
-use crate::relay::{Connection, FilePart, Hop, Topped, survey};
+use crate::relay::{Connection, Edited, Hop, survey};
 use crate::route;
 use crate::route::next_hop::{Obstacle, Way, next_hops};
 use crate::smtp::client::{Cause, Fate, Letter, Reason};
+use crate::store::disk::{Doing, StoreError};
 use crate::store::entry::What;
 use crate::verdict::{Verdict, is_missed};
 use std::collections::BTreeMap;
@@ -24,7 +26,7 @@ use std::time::Instant;
 
 /// A message on its way to one next hop, and what became of its recipients so far.
 struct Round<'a> {
-    message: Topped<'a>,
+    message: Edited<'a>,
     content: WireForm,
     sender: Sender,
     /// By place in the envelope.
@@ -45,15 +47,26 @@ struct Outcome {
 
 impl Worker {
     /// Sends to these recipients, who all go this way; a verdict for each, unless the server stops.
-    pub(super) fn away(&mut self, job: &Job, way: &Way, open: &[usize]) -> (Vec<Verdict>, Reach) {
+    /// `unread`: why the message cannot be read.
+    pub(super) fn away(
+        &mut self,
+        job: &Job,
+        way: &Way,
+        open: &[usize],
+        unread: Option<StoreError>,
+    ) -> (Vec<Verdict>, Reach) {
         let entry = &job.claimed.message.entry;
-        let (start, size, sum) = (entry.message_at, entry.size, entry.sum);
-        let message = FilePart { file: job.claimed.file(), start, size, sum };
-        let surveyed = entry.wire.map_or_else(|| survey(&message), Ok);
-        let content = match surveyed {
+        let path = job.claimed.path();
+        let part = job.claimed.part(&path);
+        let content = match (unread, entry.wire) {
+            (Some(error), _) => Err(error),
+            (None, Some(content)) => Ok(content),
+            (None, None) => survey(&part).doing("read", &path),
+        };
+        let content = match content {
             Ok(content) => content,
             Err(error) => {
-                let words = format!("cannot read {}: {error}", job.claimed.path().display());
+                let words = error.to_string();
                 let defer =
                     |index: &usize| Verdict::own(*index, What::Deferred, "4.3.0", words.clone());
                 return (open.iter().map(defer).collect(), Reach::Untried);
@@ -70,7 +83,7 @@ impl Worker {
         let (mut verdicts, mut reaches) = (Vec::new(), Vec::new());
         for ((_, field), (sender, open)) in groups {
             let content = content.below(field.as_bytes());
-            let message = Topped { field, rest: message.clone() };
+            let message = Edited { edits: Edits::default().on_top(field), part };
             let (some, reach) = self.one_sender(job, way, (message, content), sender, &open);
             verdicts.extend(some);
             reaches.push(reach);
@@ -84,7 +97,7 @@ impl Worker {
         &mut self,
         job: &Job,
         way: &Way,
-        (message, content): (Topped<'_>, WireForm),
+        (message, content): (Edited<'_>, WireForm),
         sender: Sender,
         open: &[usize],
     ) -> (Vec<Verdict>, Reach) {
@@ -335,6 +348,7 @@ mod tests {
     use crate::mail::envelope::BodyType;
     use crate::smtp::answer::Answer;
     use crate::smtp::client::Step;
+    use crate::store::body::Part;
     use crate::store::disk::Disk;
     use crate::store::memory::MemoryDisk;
     use std::path::Path;
@@ -350,9 +364,9 @@ mod tests {
             let to = Recipient { path, notify: None, orcpt: None };
             let (size, body, smtputf8, ret, envid) = (None, BodyType::SevenBit, false, None, None);
             Round {
-                message: Topped {
-                    field: String::new(),
-                    rest: FilePart { file: &*file, start: 0, size: 0, sum: None },
+                message: Edited {
+                    edits: Edits::default(),
+                    part: Part { file: &*file, path: Path::new("/"), at: 0, size: 0, sum: None },
                 },
                 content: survey(&[].as_slice()).unwrap(),
                 sender: Sender { from: ReversePath::Null, size, body, smtputf8, ret, envid },

@@ -96,17 +96,11 @@ impl Worker {
     fn summary(&self, job: &Job) -> Result<Summary, StoreError> {
         let entry = &job.claimed.message.entry;
         let (mut reader, mut at) = (Reader::new(Summarizer::default()), 0);
-        let mut chunk = vec![0; COPY_CHUNK];
         while at < entry.size && reader.end().is_none() {
-            let length = chunk.len().min((entry.size - at) as usize);
-            let read = job.claimed.file().read_at(&mut chunk[..length], entry.message_at + at);
-            match read.doing("read", &job.claimed.path())? {
-                0 => break,
-                read => {
-                    reader.feed(&chunk[..read]);
-                    at += read as u64;
-                }
-            }
+            let most = COPY_CHUNK.min((entry.size - at) as usize);
+            let octets = job.claimed.file().read_up_to(entry.message_at + at, most);
+            reader.feed(&octets.doing("read", &job.claimed.path())?);
+            at += most as u64;
         }
         Ok(reader.finish().0.summary)
     }

@@ -156,12 +156,12 @@ impl Worker {
         // Nobody gets, or hears of, octets that are not those we took. Who is only held gets none.
         let is_held = matches!(job.order, Order::Hold { .. }) && self.over(job, open).is_none();
         let path = job.claimed.path();
-        if !open.is_empty()
-            && !is_held
-            && let Err(error) = job.claimed.part(&path).verify()
+        let is_wanted = !open.is_empty() && !is_held;
+        let unread = is_wanted.then(|| job.claimed.part(&path).verify().err()).flatten();
+        if let Some(error) = &unread
             && error.source.kind() == ErrorKind::InvalidData
         {
-            return self.put_aside(job, &error, report);
+            return self.put_aside(job, error, report);
         }
         let (verdicts, reach) = match &job.order {
             // All is done, and only the disk would not take it.
@@ -175,12 +175,12 @@ impl Worker {
                 Some(over) if over <= *tried && *tried <= Timestamp::now() => {
                     (self.expire(job, open), Reach::Untried)
                 }
-                Some(_) => match self.attempt(job, open) {
+                Some(_) => match self.attempt(job, open, unread) {
                     Some(done) => done,
                     None => return report,
                 },
             },
-            Order::Attempt => match self.attempt(job, open) {
+            Order::Attempt => match self.attempt(job, open, unread) {
                 Some(done) => done,
                 None => return report,
             },
@@ -191,9 +191,14 @@ impl Worker {
     }
 
     /// None: the server stops, and nothing was begun.
-    fn attempt(&mut self, job: &Job, open: &[usize]) -> Option<(Vec<Verdict>, Reach)> {
+    fn attempt(
+        &mut self,
+        job: &Job,
+        open: &[usize],
+        unread: Option<StoreError>,
+    ) -> Option<(Vec<Verdict>, Reach)> {
         match &job.goal {
-            Goal::Away(way) => Some(self.away(job, way, open)),
+            Goal::Away(way) => Some(self.away(job, way, open, unread)),
             Goal::Here(_) if self.guard.commit() => Some(self.here(job, open)),
             Goal::Here(_) => None,
         }

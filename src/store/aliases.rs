@@ -72,7 +72,7 @@ impl Aliases {
         self.0.values()
     }
 
-    /// The first of a name counts; who mends the file is told of the second.
+    /// The first entry of a name counts; the second is reported as a bad line.
     fn add(&mut self, alias: Alias) -> Result<(), String> {
         let key = alias.name.to_ascii_lowercase();
         match self.0.get(&key) {
@@ -278,7 +278,7 @@ fn word<'a>(text: &'a str, ends: &str) -> Result<(Word, &'a str), String> {
     Err("a quote is not closed".to_owned())
 }
 
-/// What other servers run or write to is refused: who may edit this file could act as us.
+/// What other servers run or write to is refused: a person who may edit this file could act as us.
 fn target_of(word: Word, alias: &str, domain: &Domain) -> Result<Target, String> {
     let (text, quoted) = match word {
         Word::Plain(text) => (text, false),

@@ -1,9 +1,9 @@
 //! The octets of one message: in memory while it is small, in a file without a name past that.
 //!
-//! Written once, then immutable. A file is synced by nobody, and its disk may lose of it what it will: a sum of
-//! what was taken is compared with what comes back, at each copy.
+//! Written once, then immutable. A spill file is never synced, and the disk may lose parts of it: a sum of
+//! the octets that were written is compared with what comes back, at each copy.
 //! What lies in memory is counted against one [`Budget`] for all
-//! sessions, so that a crowd of small messages cannot take what a few large ones may not.
+//! sessions, so that many small messages cannot take what a few large ones may not.
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::sum::Sum;
@@ -133,21 +133,13 @@ impl Body {
         matches!(self.place, Place::Spilled(..))
     }
 
-    /// Its first octets, so many at most.
+    /// Its first octets, at most `most`.
     pub fn head(&self, most: usize) -> Result<Vec<u8>, StoreError> {
         let length = most.min(usize::try_from(self.size).unwrap_or(most));
         match &self.place {
             Place::Memory(held, _) => Ok(held[..length].to_vec()),
             Place::Spilled(file, _) => {
-                let (mut head, mut at) = (vec![0; length], 0);
-                while at < length {
-                    match file.read_at(&mut head[at..], at as u64) {
-                        Ok(0) => break,
-                        read => at += read.doing("read a file in", &self.dir)?,
-                    }
-                }
-                head.truncate(at);
-                Ok(head)
+                file.read_up_to(0, length).doing("read a file in", &self.dir)
             }
         }
     }
@@ -206,6 +198,7 @@ impl Body {
 }
 
 /// A message that lies in a file.
+#[derive(Clone, Copy)]
 pub struct Part<'a> {
     pub file: &'a dyn DiskFile,
     /// For errors.
@@ -219,8 +212,8 @@ pub struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Appends it as edited to another file. All of it is read, and fails with `InvalidData` where its sum is
-    /// another.
+    /// Appends the message as edited to another file. The whole message is read, and fails with `InvalidData`
+    /// where its sum is another.
     pub fn copy_to(
         &self,
         edits: &Edits,

@@ -57,7 +57,7 @@ pub trait Disk: Send + Sync {
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     /// Names in a directory, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
-    /// The same where anybody may make names: at most so many, only such as `wanted` says, and none
+    /// The same where anybody may make names: at most `most`, only those that `wanted` takes, and none
     /// of a directory.
     fn list_some(
         &self,
@@ -65,7 +65,7 @@ pub trait Disk: Send + Sync {
         most: usize,
         wanted: &dyn Fn(&OsStr) -> bool,
     ) -> io::Result<Vec<OsString>>;
-    /// Sets who may do what with a directory.
+    /// Sets the permission bits of a directory.
     fn set_mode(&self, dir: &Path, mode: u32) -> io::Result<()>;
     /// What a path is; a symbolic link at its end is not followed.
     fn stat(&self, path: &Path) -> io::Result<Meta>;
@@ -76,17 +76,40 @@ pub trait Disk: Send + Sync {
     fn room(&self, dir: &Path) -> io::Result<u64>;
 }
 
+/// What [`DiskFile::read_up_to`] takes in one step, in octets.
+const READ_AT_ONCE: usize = 256 * 1024;
+
 /// What can be done to an open file.
 pub trait DiskFile: Send + Sync {
-    /// Appends all of it.
+    /// Appends all octets.
     fn append(&self, octets: &[u8]) -> io::Result<()>;
     /// Reads some octets at a place; 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Reads the octets at a place, `most` of them; fewer only where the file ends.
+    fn read_up_to(&self, offset: u64, most: usize) -> io::Result<Vec<u8>> {
+        let mut octets = Vec::new();
+        while octets.len() < most {
+            let begin = octets.len();
+            octets.resize(most.min(begin + READ_AT_ONCE), 0);
+            let read = match self.read_at(&mut octets[begin..], offset + begin as u64) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    octets.truncate(begin);
+                    continue;
+                }
+                read => read?,
+            };
+            octets.truncate(begin + read);
+            if read == 0 {
+                break;
+            }
+        }
+        Ok(octets)
+    }
     /// Length in octets.
     fn size(&self) -> io::Result<u64>;
     /// What it is, whatever its name has become meanwhile.
     fn meta(&self) -> io::Result<Meta>;
-    /// Lets everybody read it who finds it, mode 0644.
+    /// Lets every user read the file, mode 0644.
     fn share(&self) -> io::Result<()>;
     /// A number that is the same for all files of one file system.
     fn device(&self) -> io::Result<u64>;
@@ -112,7 +135,7 @@ pub struct Meta {
     pub modified: SystemTime,
     /// The owner.
     pub uid: u32,
-    /// Who may do what, without the kind.
+    /// The permission bits, without the kind.
     pub mode: u32,
     /// Names that a file has.
     pub links: u64,
@@ -286,7 +309,7 @@ impl Disk for RealDisk {
         let found = statvfs(dir)?;
         Ok(match found.blocks() {
             0 => u64::MAX,
-            // Free blocks that are root's alone are left out, whoever we are.
+            // Free blocks that are root's alone are left out, for every user.
             _ => found.blocks_available().saturating_mul(found.fragment_size()),
         })
     }
@@ -305,7 +328,7 @@ fn explained(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), words)
 }
 
-/// Says whose a file is that we may not open, who we are, and what would help.
+/// Names the owner of a file that we may not open, our own user, and what would help.
 pub fn whose(path: &Path, error: io::Error) -> io::Error {
     let (true, Ok(found)) =
         (error.raw_os_error() == Some(Errno::EACCES as i32), fs::symlink_metadata(path))
@@ -413,7 +436,7 @@ impl DiskFile for RealFile {
     }
 
     fn is_synced_with_others(&self) -> io::Result<bool> {
-        // Linux answers syncfs(2) for FUSE and others without asking whoever keeps the files; only fsync(2)
+        // Linux answers syncfs(2) for FUSE and others without asking the program that keeps the files; only fsync(2)
         // reaches those.
         Ok(*SYNCFS_TELLS && WHOLE.contains(&fstatfs(&self.0)?.filesystem_type()))
     }

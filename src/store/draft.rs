@@ -25,6 +25,20 @@ pub struct Draft {
     is_published: bool,
 }
 
+/// The name of a file that is removed when this is dropped, after success and failure alike: what was made of
+/// the file has another name by then, or this one no more.
+pub struct PassingName<'a> {
+    pub disk: &'a dyn Disk,
+    pub path: PathBuf,
+}
+
+impl Drop for PassingName<'_> {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed as a leftover later.
+        let _ = self.disk.remove(&self.path);
+    }
+}
+
 /// A file under its own name.
 pub struct Published {
     /// The directory that makes its name durable.

@@ -1,11 +1,11 @@
 //! `spool/drop/`: messages of users who may not write the queue, until the server takes them in.
 //!
 //! One file a message, as in the queue but without a journal. Anybody may make files there and nobody
-//! but the server may list them (mode 1733), so whoever does not know a name cannot read the file, and
+//! but the server may list them (mode 1733), so without its name nobody can read a file, and
 //! its end cannot be guessed ([`crate::id::secret`]). That is why it may be readable by all, and has to
 //! be: the server is not root. The sticky bit keeps others from removing or replacing it.
 //!
-//! Nothing in such a file is believed but by what its owner may say: [`crate::pickup`] judges that. What
+//! Nothing in a dropped file is believed but by what its owner may say: [`crate::pickup`] judges that. What
 //! is no regular file with one name is refused here: a hard link could bring in another's file.
 //!
 //! Beside messages there are short records of calls that sent nothing ([`super::unsent`]), under names of
@@ -77,8 +77,8 @@ impl Drops {
         self.spool.join("drop")
     }
 
-    /// Makes the directory, and lets all users through to it. For the server alone: whoever makes it
-    /// is who may take from it.
+    /// Makes the directory, and lets all users through to it. For the server alone: the user that makes it
+    /// is the one that may take from it.
     pub fn make(&self) -> Result<(), StoreError> {
         let dir = self.dir();
         super::maildir::make_with_parents(&*self.disk, &dir)?;
@@ -126,7 +126,7 @@ impl Drops {
             file.share().doing("let the server read", &draft)?;
             file.sync().doing("sync", &draft)?;
             self.disk.rename(&draft, &path).doing("publish", &path)?;
-            // Who may not read a directory cannot sync it alone.
+            // A user that may not read a directory cannot sync it alone.
             file.sync_file_system().doing("sync the disk of", &path)
         };
         put().inspect_err(|_| {
@@ -178,22 +178,16 @@ impl Drops {
     pub fn open_unsent(&self, name: &OsStr) -> Result<(u32, Unsent), NotTaken> {
         let most = (UNSENT_MAX as u64, "such a record may be");
         let Opened { path, file, uid, size, .. } = self.opened(name, most)?;
-        let (mut octets, mut at) = (vec![0; size as usize], 0);
-        while at < octets.len() {
-            let read = file.read_at(&mut octets[at..], at as u64);
-            match read.map_err(|error| not_had(error, "read", &path))? {
-                // Its owner has cut it meanwhile.
-                0 => octets.truncate(at),
-                read => at += read,
-            }
-        }
+        // Less, where its owner has cut it meanwhile.
+        let octets = file.read_up_to(0, size as usize);
+        let octets = octets.map_err(|error| not_had(error, "read", &path))?;
         let text = String::from_utf8(octets).ok();
         let unsent = text.ok_or_else(|| "it is no text".to_owned());
         let unsent = unsent.and_then(|text| Unsent::parse(&text)).map_err(NotTaken::Refused)?;
         Ok((uid, unsent))
     }
 
-    /// A regular file of one name, as sendmail gives them; of at most so many octets, by what says so.
+    /// A regular file of one name, as sendmail gives them; of at most `most` octets, which is what `by` says.
     fn opened<'a>(&self, name: &'a OsStr, (most, by): (u64, &str)) -> Result<Opened<'a>, NotTaken> {
         let refused = |why: &str| Err(NotTaken::Refused(why.to_owned()));
         let Some(id) = name.to_str().filter(|name| is_secret(name)) else {

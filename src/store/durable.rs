@@ -19,7 +19,7 @@ pub enum Method {
 
 impl Method {
     /// `files` to come, of which `from` are many; `much_beside`: something large is being written
-    /// elsewhere, and a syncfs would wait for all of it.
+    /// elsewhere, and a syncfs would wait for every octet.
     pub fn choose(files: usize, from: usize, much_beside: bool) -> Method {
         match files >= from && !much_beside {
             true => Method::FileSystem,
@@ -31,7 +31,7 @@ impl Method {
 /// Files and names that are not yet durable.
 pub struct Pending {
     method: Method,
-    /// Some of it lies where only [`Method::EachFile`] will do.
+    /// Some files lie where only [`Method::EachFile`] will do.
     is_mixed: bool,
     /// Written, not synced (by `EachFile`, or there).
     files: Vec<(PathBuf, Box<dyn DiskFile>)>,
@@ -106,7 +106,7 @@ impl Pending {
         }
     }
 
-    /// Makes so many directories' names durable, and forgets them; their errors. The rest is left for
+    /// Makes the names in at most `most` directories durable, and forgets those; gives their errors. The rest is left for
     /// [`Pending::sync_names`].
     pub fn sync_some_names(&mut self, disk: &dyn Disk, most: usize) -> Vec<(PathBuf, StoreError)> {
         let some = std::iter::from_fn(|| self.dirs.pop_first()).take(most);

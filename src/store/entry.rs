@@ -164,7 +164,7 @@ impl Progress {
         }
     }
 
-    /// One more moment. Where there are many, the older half becomes a sum: between two of so many no
+    /// One more moment. Where there are many, the older half becomes a sum: between two neighbours of a full list no
     /// more than [`MOMENT_GAP_MAX`] can have passed, unless the clock was wrong.
     fn note(&mut self, when: Timestamp, alone: SignedDuration) {
         let alone = alone.try_into().unwrap_or_default();
@@ -215,7 +215,7 @@ impl fmt::Display for Line {
 }
 
 impl Line {
-    /// Who said what to what, with the line ends of a reply: "mx.far.test: 451 4.3.0 try later (RCPT)".
+    /// The host, its reply, and the command it answers, with the line ends of a reply: "mx.far.test: 451 4.3.0 try later (RCPT)".
     pub fn story(&self) -> String {
         // What a reply answered stands behind it, on a line of its own.
         let words = match self.words.rsplit_once('\n') {

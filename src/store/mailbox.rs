@@ -37,7 +37,7 @@ pub struct Message {
 pub enum MailboxError {
     /// No message has this key, and none begins with it.
     NoMessage(String),
-    /// So many messages have keys that begin with this one.
+    /// This number of messages have keys that begin with this one.
     Ambiguous(String, usize),
     Disk(StoreError),
 }

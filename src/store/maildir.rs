@@ -93,8 +93,8 @@ pub fn make_with_parents(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> 
     }
 }
 
-/// Makes the names in a directory durable, then its own and those of the directories above it. So many
-/// of these, `ours`, have to be readable.
+/// Makes the names in a directory durable, then its own and those of the directories above it, of
+/// which `ours` have to be readable.
 pub fn sync_with_parents(disk: &dyn Disk, dir: &Path, ours: usize) -> Result<(), StoreError> {
     let named = |dir: &&Path| **dir != *"";
     for (depth, dir) in dir.ancestors().filter(named).enumerate() {

@@ -194,7 +194,7 @@ fn bcrypt(hash: &str) -> Result<String, &'static str> {
 }
 const _: () = assert!(BCRYPT_COST_MAX == 15); // the message names it
 
-/// `$id$[rounds=N$]salt$hash`, the hash of so many characters.
+/// `$id$[rounds=N$]salt$hash`, the hash of `length` characters.
 fn sha_crypt(hash: &str, id: &str, length: usize) -> Result<String, &'static str> {
     const DAMAGED: &str = "the hash is damaged";
     let mut fields = hash.strip_prefix('$').ok_or(DAMAGED)?.split('$');

@@ -5,9 +5,9 @@
 //! are the debugger. Nothing is ever rewritten: what becomes of a recipient is appended, and a
 //! message leaves by unlink when its last recipient is done. What is due is computed, never stored.
 //!
-//! Who attempts or changes a queue file holds its claim ([`Queue::claim`]); commands beside the
+//! A thread or command that attempts or changes a queue file holds its claim ([`Queue::claim`]); commands beside the
 //! server work under the same claims, through these same functions. A claim may be shared by several
-//! threads that attempt different recipients: each appends lines of its own, and whoever settles the
+//! threads that attempt different recipients: each appends lines of its own, and the one that settles the
 //! last recipient removes the file.
 
 mod reading;
@@ -125,7 +125,7 @@ impl Queue {
     }
 
     /// The one server of this spool; none when another holds it. Commands need no lock. The directory is
-    /// locked beside the file in it: who removes that lets no second server in.
+    /// locked beside the file in it: removing that file lets no second server in.
     pub fn lock(&self) -> Result<Option<SpoolLock>, StoreError> {
         let path = self.spool.join("lock");
         match self.disk.create(&path) {
@@ -329,7 +329,7 @@ impl Queue {
         }
     }
 
-    /// Removes what crashes left in `tmp/`: a draft is written in moments, whoever writes it.
+    /// Removes what crashes left in `tmp/`: a draft is written in moments.
     pub fn clean_tmp(&self, now: SystemTime) -> Result<(), StoreError> {
         let tmp = self.tmp();
         for name in self.disk.list(&tmp).doing("list", &tmp)? {
@@ -377,7 +377,7 @@ impl Claimed {
     /// lead where another one led, and two threads would send to the same recipient.
     pub fn take(&self, fits: impl Fn(usize) -> bool) -> Taken<'_> {
         let mut taken = locked(&self.taken);
-        // Under the lock: who gives a recipient back has said before what became of it.
+        // Under the lock: a thread notes what became of a recipient before it gives the recipient back.
         let open = self.open().into_iter();
         let recipients: Vec<usize> =
             open.filter(|index| !taken.contains(index) && fits(*index)).collect();
@@ -390,7 +390,7 @@ impl Claimed {
         locked(&self.now).get(recipient).cloned().unwrap_or_default()
     }
 
-    /// Takes what an attempt has decided, after everybody who must hear of it was told, durably. True:
+    /// Takes what an attempt has decided, after its notices lie in the queue, durably. True:
     /// nothing is open any more; the file can go, and has no need of these lines. Otherwise they are
     /// durable; lines that the disk does not take are not forgotten as long as this lives.
     pub fn settle(&self, lines: Vec<Line>) -> Result<bool, StoreError> {
@@ -411,14 +411,14 @@ impl Claimed {
         recorded.map(|()| false)
     }
 
-    /// Whether it knows what its file does not say: lines that were not written, or that nothing is
-    /// open any more, which is only said by removing it.
+    /// Whether memory is ahead of the file: journal lines that could not be written, or a finished file not
+    /// yet removed.
     pub fn is_ahead(&self) -> bool {
         !locked(&self.unwritten).is_empty() || self.open().is_empty()
     }
 
-    /// Takes lines that a power cut may take back: they only say why nothing is done, or who was told
-    /// so. As long as this lives they count, whether the disk takes them or not.
+    /// Takes lines that a power cut may take back: they only say why nothing is done, or that a delay was
+    /// announced. As long as this lives they count, whether the disk takes them or not.
     pub fn note(&self, lines: &[Line]) -> Result<(), StoreError> {
         {
             let mut now = locked(&self.now);

@@ -1,5 +1,5 @@
 //! A disk on which everything is tried and nothing happens: what would be made is remembered here, and
-//! whether it could be made is asked of the real file system, as whoever this process is.
+//! whether it could be made is asked of the real file system, as the user of this process.
 //!
 //! So the server's own functions can deliver a message that leaves nothing behind, and fail as they would
 //! fail. What only the deed itself shows is not seen: quotas, the sandbox, a disk that breaks.
@@ -282,7 +282,7 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// As who we are at this moment, not as who we were when we started.
+/// As the user of this moment, not as the one that started the process.
 fn may_access(path: &Path, how: AccessFlags) -> nix::Result<()> {
     faccessat(AT_FDCWD, path, how, AtFlags::AT_EACCESS)
 }

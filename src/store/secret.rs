@@ -1,12 +1,13 @@
 //! Secrets that are kept in the spool: those of SRS, `srs.secret`, and the one from which salts are made for
 //! users that there are not, `login.secret`, so that a restart does not show which these are. 64 hexadecimal digits a line, the first line signs, the
-//! others only verify. Made at the first start with one line, mode 0600; whoever wants a new SRS secret
+//! others only verify. Made at the first start with one line, mode 0600; for a new SRS secret a person
 //! puts a line on top, and takes the old one out when its addresses are too old anyway.
 //!
 //! It is never replaced: a new secret would refuse every bounce that is under way, so a file that
 //! does not read is an error and left to a person.
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
+use super::draft::PassingName;
 use super::maildir::make_with_parents;
 use crate::limits::{SRS_KEY_OCTETS, SRS_KEYS_MAX, SRS_SECRET_MAX, SRS_VALID_DAYS};
 use crate::mail::srs::{Keys, Secret};
@@ -119,7 +120,7 @@ fn secrets(disk: &dyn Disk, spool: &Path, kind: Kind) -> Result<Secrets, SecretE
         Ok(file) => read(&*file, &path, kind),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             make(disk, spool, kind)?;
-            // What lies there now, whoever was first.
+            // What lies there now, made by this process or by another.
             read(&*disk.open(&path).doing("open", &path)?, &path, kind)
         }
         Err(error) => Err(error).doing("open", &path)?,
@@ -147,7 +148,8 @@ fn make(disk: &dyn Disk, spool: &Path, kind: Kind) -> Result<(), SecretError> {
     text.push('\n');
     let tmp = spool.join("tmp");
     make_with_parents(disk, &tmp)?;
-    let draft = Draft { disk, path: tmp.join(format!("{}.{}", kind.name, crate::id::message())) };
+    let draft =
+        PassingName { disk, path: tmp.join(format!("{}.{}", kind.name, crate::id::message())) };
     let file = disk.create(&draft.path).doing("create", &draft.path)?;
     file.append(text.as_bytes()).doing("write", &draft.path)?;
     file.sync().doing("sync", &draft.path)?;
@@ -161,44 +163,18 @@ fn make(disk: &dyn Disk, spool: &Path, kind: Kind) -> Result<(), SecretError> {
     Ok(())
 }
 
-/// The name in `tmp/`; dropping it removes that, after success and failure alike.
-struct Draft<'a> {
-    disk: &'a dyn Disk,
-    path: PathBuf,
-}
-
-impl Drop for Draft<'_> {
-    fn drop(&mut self) {
-        // What stays is cleaned at the next start.
-        let _ = self.disk.remove(&self.path);
-    }
-}
-
 /// The newest one, and those before it.
 type Secrets = (Secret, Vec<Secret>);
 
 fn read(file: &dyn DiskFile, path: &Path, kind: Kind) -> Result<Secrets, SecretError> {
-    let octets = read_bounded(file).doing("read", path)?;
+    // One octet more than it may have shows that it is longer.
+    let octets = file.read_up_to(0, SRS_SECRET_MAX + 1).doing("read", path)?;
     parse(&octets).map_err(|(line, what)| SecretError::Damaged {
         path: path.to_owned(),
         line,
         what,
         cost: kind.cost,
     })
-}
-
-/// One octet more than a file may have, at most.
-fn read_bounded(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
-    let mut octets = vec![0; SRS_SECRET_MAX + 1];
-    let mut done = 0;
-    while done < octets.len() {
-        match file.read_at(&mut octets[done..], done as u64)? {
-            0 => break,
-            read => done += read,
-        }
-    }
-    octets.truncate(done);
-    Ok(octets)
 }
 
 /// Empty lines are let pass, as editors leave them. A line of another length is not: it may be what

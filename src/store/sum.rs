@@ -20,12 +20,12 @@ impl Sum {
         self.0.update(octets);
     }
 
-    /// The next octets, so many, of which only the sum is at hand.
+    /// The next `size` octets, of which only the sum is at hand.
     pub fn append(&mut self, sum: u32, size: u64) {
         self.0.combine(&Hasher::new_with_initial_len(sum, size));
     }
 
-    /// The sum of the last octets, so many, where that of all before them is `head`.
+    /// The sum of the last `size` octets, where that of all before them is `head`.
     pub fn behind(&self, head: &Sum, size: u64) -> u32 {
         // The sum of two parts is that of the first, moved on by the length of the second, xor the second's.
         let mut moved = head.clone();

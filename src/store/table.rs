@@ -1,7 +1,8 @@
 //! Text files of names that people write, users and aliases: lines that are bad, and whether a file
 //! has changed since it was read.
 
-use super::disk::{Doing, StoreError};
+use super::disk::{Doing, RealDisk, StoreError};
+use super::draft::PassingName;
 use crate::limits::{BAD_LINE_MAX, TABLE_MAX};
 use nix::fcntl::OFlag;
 use nix::unistd::{Gid, Uid};
@@ -106,19 +107,11 @@ pub fn change<E: From<StoreError>>(
         Err(io::ErrorKind::FileTooLarge.into()).doing("write", file)?;
     }
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let draft = Draft(dir.join(format!(".{name}.{}", crate::id::message())));
-    write_draft(&draft.0, &new, old.ok(), owner).doing("write", &draft.0)?;
-    fs::rename(&draft.0, file).doing("replace", file)?;
+    let path = dir.join(format!(".{name}.{}", crate::id::message()));
+    let draft = PassingName { disk: &RealDisk, path };
+    write_draft(&draft.path, &new, old.ok(), owner).doing("write", &draft.path)?;
+    fs::rename(&draft.path, file).doing("replace", file)?;
     Ok(lock.sync_all().doing("sync", dir)?)
-}
-
-/// A file beside the one that it will replace; dropping it removes it, if it still has that name.
-struct Draft(PathBuf);
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 fn write_draft(
@@ -143,7 +136,7 @@ fn write_draft(
 }
 
 fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would wait for who writes to it.
+    // Opening a pipe would wait for its writer.
     let mut options = OpenOptions::new();
     let opened = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(file)?;
     if !opened.metadata()?.is_file() {

@@ -43,7 +43,7 @@ pub fn name() -> String {
     secret(&session())
 }
 
-/// Whether a file is such a record, by its name.
+/// Whether a file is a record of an unsent call, by its name.
 pub fn is_name(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| is_secret(name) && name.starts_with('s'))
 }
@@ -72,7 +72,7 @@ impl Unsent {
         text
     }
 
-    /// Fails with what is wrong: such a file may come from anybody.
+    /// Fails with what is wrong: the file may come from any user.
     pub fn parse(text: &str) -> Result<Unsent, String> {
         let whole = text.strip_suffix('\n').ok_or("its last line has no end")?;
         let mut lines = whole.split('\n');
@@ -120,7 +120,7 @@ fn recipient(text: &str) -> Option<(Mailbox, String)> {
     }
 }
 
-/// On one line, and no longer than such a text may be.
+/// On one line, and no longer than a text of a record may be.
 fn shortened(text: &str) -> String {
     let text = escape(text);
     text[..text.floor_char_boundary(UNSENT_REASON_MAX)].to_owned()

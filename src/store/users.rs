@@ -123,7 +123,7 @@ struct Entry<'a> {
     line: &'a [u8],
 }
 
-/// All of them, in their order: the one answer to what a line is, for who reads a file and who changes it.
+/// All of them, in their order: the one answer to what a line is, for reading a file and for changing it.
 fn entries(text: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     let body = without_mark(text);
     let mut at = text.len() - body.len();
@@ -150,7 +150,7 @@ fn password(line: &[u8]) -> Result<Option<Stored>, String> {
     let mut fields = line.split(':');
     let field = fields.nth(PASSWORD_FIELD).unwrap_or_default();
     let extra = fields.nth(EXTRA_FIELD - PASSWORD_FIELD - 1).unwrap_or_default();
-    // Who may not log in there, or from some networks only, or without any password.
+    // A user that may not log in there, or from some networks only, or without any password.
     const LIMITS: [&str; 4] = ["nologin", "nopassword", "allow_nets", "allow_real_nets"];
     let limit = extra
         .split_ascii_whitespace()

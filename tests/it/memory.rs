@@ -75,7 +75,7 @@ impl MemoryDisk {
         self.inner().is_remote = true;
     }
 
-    /// From now on it says that so many octets are free; none of them is ever used up.
+    /// From now on it says that `octets` are free; none of them is ever used up.
     pub fn set_room(&self, octets: u64) {
         self.inner().room = Some(octets);
     }

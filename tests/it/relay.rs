@@ -8,9 +8,10 @@ use facteur::config::Config;
 use facteur::event::Talk;
 use facteur::mail::address::{ForwardPath, ReversePath};
 use facteur::mail::envelope::{BodyType, Envelope, Notify, Recipient, Ret, Sender};
-use facteur::relay::{Caller, Connection, FilePart, Hop, Message, survey};
+use facteur::relay::{Caller, Connection, Hop, Message, survey};
 use facteur::route::next_hop::Demand;
 use facteur::smtp::client::{Fate, Letter};
+use facteur::store::body::Part;
 use facteur::store::disk::Disk;
 use facteur::store::sum::Sum;
 use std::io;
@@ -110,7 +111,13 @@ fn a_large_message_out_of_a_file() {
     let disk = MemoryDisk::new();
     let file = disk.create(Path::new("/queue")).unwrap();
     file.append(&[b"header\n\n", &message[..], b"journal"].concat()).unwrap();
-    let part = FilePart { file: &*file, start: 8, size: message.len() as u64, sum: None };
+    let part = Part {
+        file: &*file,
+        path: Path::new("/queue"),
+        at: 8,
+        size: message.len() as u64,
+        sum: None,
+    };
     let (host, caller) = (Host::start(""), caller(PATIENCE));
     let mut connection = Connection::open(&caller, &hop(&host), &mut Talk::default()).unwrap();
     let fates = connection.deliver(&letter(&["ann@host.test"], &part), &part);
@@ -122,7 +129,13 @@ fn a_large_message_out_of_a_file() {
     let size = format!("MAIL FROM:<a@mx.test> SIZE={} BODY=8BITMIME", expected.len());
     assert_eq!(host.count(&size), 1, "{:?}", host.seen().commands);
     // A file that has become shorter is never taken for a whole message.
-    let part = FilePart { file: &*file, start: 8, size: message.len() as u64 + 100, sum: None };
+    let part = Part {
+        file: &*file,
+        path: Path::new("/queue"),
+        at: 8,
+        size: message.len() as u64 + 100,
+        sum: None,
+    };
     let long = Letter { content: Default::default(), ..letter(&["ann@host.test"], &MESSAGE) };
     let fates = connection.deliver(&long, &part);
     let told = words(&fates[0]);
@@ -470,7 +483,7 @@ fn a_message_that_changes_while_it_is_sent_has_no_end() {
         let file = disk.create(Path::new("/queue")).unwrap();
         file.append(octets).unwrap();
         let size = octets.len() as u64;
-        let part = |sum| FilePart { file: &*file, start: 0, size, sum };
+        let part = |sum| Part { file: &*file, path: Path::new("/queue"), at: 0, size, sum };
         let letter = letter(&["ann@host.test"], &part(Some(Sum::of(octets).value())));
         let other = part(Some(Sum::of(&octets[1..]).value()));
         assert!(survey(&other).is_err());

@@ -25,7 +25,7 @@ pub fn is_atext(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b)
 }
 
-/// What a path says, whoever may say it.
+/// What a path says, in any command.
 pub enum Path {
     Null,
     Mailbox(Mailbox),

@@ -34,7 +34,7 @@ pub fn text(notice: &Notice) -> String {
     text
 }
 
-/// Whether the reader has sent the message. Else it is a postmaster, who is told in the place of a
+/// Whether the reader has sent the message. Else the reader is a postmaster, told in the place of a
 /// sender that we cannot or must not tell.
 fn is_own(notice: &Notice) -> bool {
     matches!(notice.original.sender, ReversePath::Mailbox(mailbox) if mailbox == notice.to)
@@ -68,7 +68,7 @@ fn heading(action: Action) -> &'static str {
     }
 }
 
-/// One recipient, indented by 2; what is said of it by 4, what others said by 6.
+/// One recipient, indented by 2; our words about the recipient by 4, those of other hosts by 6.
 fn story(notice: &Notice, told: &Told) -> String {
     let mut text = format!("  <{}>\n", shown(&told.recipient.to_string()));
     if let Some(via) = told.via {

@@ -21,7 +21,7 @@ pub fn ascii(text: &str) -> String {
     shown(text).chars().map(one).collect()
 }
 
-/// The first octets of a text, at most so many, with `...` where something is missing.
+/// The first octets of a text, at most `most`, with `...` where something is missing.
 pub fn cut(text: &str, most: usize) -> String {
     match text.len() > most {
         true => format!("{}...", &text[..text.floor_char_boundary(most)]),

@@ -38,7 +38,7 @@ fn recipient(text: &mut String, notice: &Notice, told: &Told) {
     put(text, "Final-Recipient", &final_recipient(told.recipient, utf8), utf8);
     put(text, "Action", &told.action.to_string(), utf8);
     put(text, "Status", &status(told), utf8);
-    // Only a host that has spoken: who could not be reached has reported nothing (RFC 3464 §2.3.5).
+    // Only a host that has spoken: one that could not be reached has reported nothing (RFC 3464 §2.3.5).
     if let Some(host) = told.host.filter(|_| told.diagnostic.is_some()) {
         fold(text, "Remote-MTA", &format!("dns; {}", mta(host)), utf8);
     }

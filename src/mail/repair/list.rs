@@ -19,7 +19,7 @@ pub struct BadList {
     pub flaw: Flaw,
 }
 
-/// What is wrong with an address or a list of them; [`fmt::Display`] says it to who wrote it.
+/// What is wrong with an address or a list of them; [`fmt::Display`] is written for its author.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     Address(BadAddress),
@@ -119,7 +119,7 @@ impl<'a, F: FnMut(Mailbox) -> Result<(), Flaw>> List<'a, F> {
                 }
             }
             Some(b':') => {
-                // Who writes an address there means it; and groups are not nested (RFC 5322 §3.4).
+                // An address that stands there is meant; and groups are not nested (RFC 5322 §3.4).
                 let no_name = words.is_empty() || words.contains(&Token::Mark(b'@'));
                 match self.group.replace(0) {
                     None if !no_name => Ok(true),

@@ -38,7 +38,7 @@ pub struct Shelf {
     pub is_cut: bool,
 }
 
-/// Counts, looking at no more than so many names.
+/// Counts, looking at no more than `most` names.
 pub fn count(disk: &dyn Disk, maildir: &Path, most: usize) -> Result<Count, StoreError> {
     let (names, is_cut) = some_names(disk, maildir, most)?;
     let mut count = Count { is_cut, ..Count::default() };
@@ -94,7 +94,7 @@ pub fn named(disk: &dyn Disk, maildir: &Path, key: &str) -> Result<Option<Messag
     Ok(None)
 }
 
-/// No more than so many names, and whether there may be more.
+/// No more than `most` names, and whether there may be more.
 fn some_names(
     disk: &dyn Disk,
     maildir: &Path,

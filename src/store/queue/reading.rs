@@ -17,7 +17,7 @@ pub(in crate::store) fn parse(
     let disk =
         |error| QueueError::Disk(StoreError { step: "read", path: path.to_owned(), source: error });
     let size = file.size().map_err(disk)?;
-    // Few steps a file: whoever lists ten thousand of them waits for each.
+    // Few steps a file: a list of ten thousand files waits for each step.
     let mut head = read_some(file, 0, size, QUEUE_READ).map_err(disk)?;
     let mut end = memchr::memmem::find(&head, b"\n\n");
     if end.is_none() && size > head.len() as u64 {
@@ -45,8 +45,8 @@ pub(in crate::store) fn parse(
     Ok((Waiting { entry, progress, journal: lines.into() }, torn))
 }
 
-/// A journal as it is read. However long it is, all of it counts: what is not read of it would be sent
-/// again. Only of its lines no more than the newest are kept.
+/// A journal as it is read. However long it is, every line counts: a recipient whose line is not read would get
+/// the message again. Only of its lines no more than the newest are kept.
 struct Journal {
     progress: Vec<Progress>,
     lines: VecDeque<Line>,
@@ -112,15 +112,5 @@ pub(super) fn apply(progress: &mut [Progress], line: &Line) {
 
 /// At most `most` octets from a place on, of a file that ends at `end`.
 fn read_some(file: &dyn DiskFile, at: u64, end: u64, most: usize) -> io::Result<Vec<u8>> {
-    let size = end.saturating_sub(at).min(most as u64) as usize;
-    let mut octets = vec![0; size];
-    let mut done = 0;
-    while done < size {
-        match file.read_at(&mut octets[done..], at + done as u64)? {
-            0 => break,
-            read => done += read,
-        }
-    }
-    octets.truncate(done);
-    Ok(octets)
+    file.read_up_to(at, end.saturating_sub(at).min(most as u64) as usize)
 }

@@ -1,5 +1,5 @@
 //! The syncs of threads that share one open file. The kernel tells an error of writing back once for each
-//! open file, to whoever syncs first: the others have to hear it from that thread.
+//! open file, to the thread that syncs first: the others have to hear it from that thread.
 
 use crate::store::locked;
 use std::sync::{Condvar, Mutex, PoisonError};

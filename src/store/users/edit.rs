@@ -10,7 +10,7 @@ use std::ops::Range;
 pub fn set(text: &[u8], domain: &Domain, user: &str, field: &str) -> Vec<u8> {
     let mut changed = Vec::with_capacity(text.len() + user.len() + field.len() + 8);
     let (mut found, mut done) = (false, 0);
-    // Of several lines the first one counts here. No old password stays in another, for whoever reads them
+    // Of several lines the first one counts here. No old password stays in another, for a program that reads them
     // otherwise.
     for range in lines_of(text, domain, user) {
         changed.extend_from_slice(&text[done..range.start]);
