@@ -17,7 +17,7 @@ pub use wakers::{Visits, Wakers};
 
 use crate::event::count::{BATCH, SYNC};
 use crate::event::{Event, tell};
-use crate::handoff::{Accepted, CopyState, Written};
+use crate::handoff::{Accepted, CopyState, WrittenFile};
 use crate::limits::{BATCH_FILES, BATCH_OCTETS, SYNCFS_AVOID, SYNCFS_FROM, SYNCFS_SLOW};
 use crate::smtp::reply::Reply;
 use crate::store::disk::{Disk, DiskFile, Doing, StoreError};
@@ -253,7 +253,7 @@ impl Writer {
                 let written = self.write_copy(accepted, index, put);
                 let copy = &mut accepted.copies[index];
                 copy.state = match written {
-                    Ok(draft) => CopyState::Written(Written { draft, apart }),
+                    Ok(draft) => CopyState::Written(WrittenFile { draft, apart }),
                     Err(error) => {
                         let to = copy.destination.mailbox.to_string();
                         let reply = failed(&accepted.entry, &to, &copy.destination.maildir, &error);
@@ -291,7 +291,7 @@ impl Writer {
                     let to = accepted.entry.recipients[0].mailbox.to_string();
                     failed(&accepted.entry, &to, &self.queue.dir(), &error)
                 })?;
-                accepted.queued = Some(Written { draft, apart });
+                accepted.queued = Some(WrittenFile { draft, apart });
                 Ok(())
             }
         }

@@ -2,7 +2,7 @@
 //! `relay.retry` changes what waits already.
 
 use crate::config::Relay;
-use crate::store::entry::{Entry, Progress};
+use crate::store::entry::{Entry, RecipientProgress};
 use jiff::Timestamp;
 use std::hash::Hasher;
 use std::time::Duration;
@@ -13,7 +13,12 @@ pub const AT_ONCE: Timestamp = Timestamp::MIN;
 /// When the next attempt for this recipient is due; [`AT_ONCE`] when somebody asked for it. Never
 /// later than the time it expires, nor than the longest wait from `now`: a journal that was written while
 /// the clock was wrong makes nothing wait for years.
-pub fn next(entry: &Entry, progress: &Progress, relay: &Relay, now: Timestamp) -> Timestamp {
+pub fn next(
+    entry: &Entry,
+    progress: &RecipientProgress,
+    relay: &Relay,
+    now: Timestamp,
+) -> Timestamp {
     if progress.is_asked {
         return AT_ONCE;
     }
@@ -41,7 +46,12 @@ fn longest(relay: &Relay) -> Duration {
 
 /// When the time of this recipient is over, as it looks `now`: the first attempt from then on is the last
 /// one, and what it does not bring goes back to its sender.
-pub fn expires(entry: &Entry, progress: &Progress, relay: &Relay, now: Timestamp) -> Timestamp {
+pub fn expires(
+    entry: &Entry,
+    progress: &RecipientProgress,
+    relay: &Relay,
+    now: Timestamp,
+) -> Timestamp {
     let waited = waited(entry, progress, relay, now);
     match relay.expire.checked_sub(waited) {
         Some(left) => later(now, left),
@@ -52,7 +62,12 @@ pub fn expires(entry: &Entry, progress: &Progress, relay: &Relay, now: Timestamp
 /// How long this recipient has waited until `now`, as far as it counts: between two attempts at most twice
 /// what `relay.retry` says (contract, "What a reply means"). A clock that was wrong for a moment, or a
 /// server that did not run for a week, takes no attempt away from the mail.
-pub fn waited(entry: &Entry, progress: &Progress, relay: &Relay, now: Timestamp) -> Duration {
+pub fn waited(
+    entry: &Entry,
+    progress: &RecipientProgress,
+    relay: &Relay,
+    now: Timestamp,
+) -> Duration {
     let (mut waited, mut since, mut alone) = (progress.folded, entry.queued, Duration::ZERO);
     let mut attempts = 0;
     // What was before the first that is remembered is in the sum already.
@@ -105,7 +120,7 @@ pub fn span(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::entry::{Line, What};
+    use crate::store::entry::{JournalLine, What};
 
     #[test]
     fn waits_grow_along_the_list_and_by_a_tenth_at_most() {
@@ -138,15 +153,15 @@ mod tests {
         start + jiff::SignedDuration::from_mins(minutes)
     }
 
-    fn progress(lines: &[(i64, Option<i64>)]) -> Progress {
-        let mut progress = Progress::default();
+    fn progress(lines: &[(i64, Option<i64>)]) -> RecipientProgress {
+        let mut progress = RecipientProgress::default();
         for (minutes, held) in lines {
             let (what, host) = match held {
                 None => (What::Deferred, "mx".to_owned()),
                 Some(until) => (What::Held, at(*until).to_string()),
             };
             let words = "450 later".to_owned();
-            progress.apply(&Line { when: at(*minutes), recipient: 0, what, host, words });
+            progress.apply(&JournalLine { when: at(*minutes), recipient: 0, what, host, words });
         }
         progress
     }
@@ -188,7 +203,7 @@ mod tests {
             assert!(next <= at(70 + 132), "{lines:?}: {next}");
         }
         let early = Entry { queued: at(far), ..entry };
-        assert_eq!(next(&early, &Progress::default(), &relay, at(0)), at(0));
+        assert_eq!(next(&early, &RecipientProgress::default(), &relay, at(0)), at(0));
     }
 
     /// However many attempts there are, what they took is not forgotten.

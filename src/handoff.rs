@@ -29,7 +29,7 @@ pub struct Accepted {
     /// One for each mailbox here.
     pub copies: Vec<Copy>,
     /// The queue file, when there has to be one.
-    pub queued: Option<Written>,
+    pub queued: Option<WrittenFile>,
     pub claim: Arc<Claim>,
     /// Where the outcome goes; has room for it.
     pub outcome: Sender<Outcome>,
@@ -48,13 +48,13 @@ pub struct Copy {
 /// How far a copy has come.
 pub enum CopyState {
     Unwritten,
-    Written(Written),
+    Written(WrittenFile),
     /// It could not be written, for this reason, and waits in the queue.
     Late(String),
 }
 
 /// A file that is not yet published.
-pub struct Written {
+pub struct WrittenFile {
     pub draft: Draft,
     /// Written and synced by the session's thread already.
     pub apart: bool,

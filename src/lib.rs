@@ -32,6 +32,11 @@
 //! durable, moves it where it belongs, makes the names durable, and only then answers. So **250 means
 //! delivered**, and the busier the server, the fewer syncs a message.
 //!
+//! Where its header ends, and what its fields are, is decided in one place ([`mail::header`]), in the pass in
+//! which the octets come: the reader tells all that look at them ([`mail::summary`], [`mail::survey`]). Nothing
+//! is changed of the octets themselves. A copy, a queue file and what is sent on are views of them
+//! ([`mail::edits`]).
+//!
 //! What is for other hosts lies in the queue, one file a message: its envelope, its octets, and a
 //! journal of what became of each recipient. The scheduler knows ids and due times only; a worker
 //! brings a message to one goal, tells whoever must hear of a failure, makes the journal durable, and

@@ -15,7 +15,7 @@ use crate::due;
 use crate::event::{Event, tell};
 use crate::limits::{NOTICE_HEADER_MAX, NOTICE_MESSAGE_MAX};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, ReversePath};
-use crate::mail::dsn::{Action, Notice, Original, Told, returned, wants};
+use crate::mail::dsn::{Notice, NoticeAction, Original, ToldRecipient, returned, wants};
 use crate::mail::edits::Edits;
 use crate::mail::envelope::{Ret, Sender};
 use crate::mail::header::Header;
@@ -24,7 +24,7 @@ use crate::relay::survey;
 use crate::route::{End, resolve};
 use crate::site::Site;
 use crate::store::disk::{Disk, Doing, StoreError};
-use crate::store::entry::{Addressee, Entry, Progress, What};
+use crate::store::entry::{Addressee, Entry, RecipientProgress, What};
 use crate::store::queue::{Claimed, Queue};
 use crate::store::sum::Sum;
 use crate::verdict::{Verdict, is_reply};
@@ -35,7 +35,7 @@ use std::time::Instant;
 /// One thing to tell, and about whom.
 struct Item<'a> {
     verdict: &'a Verdict,
-    action: Action,
+    action: NoticeAction,
     /// When the time of its recipient is over.
     until: Timestamp,
 }
@@ -118,7 +118,7 @@ fn is_report(entry: &Entry) -> bool {
 pub fn delivered(context: &NoticeContext<'_>, entry: &Entry, header: &[u8]) -> Sent {
     let delivered = |index| Verdict::own(index, What::Delivered, "2.0.0", "");
     let verdicts: Vec<Verdict> = (0..entry.recipients.len()).map(delivered).collect();
-    let letters = letters(context, entry, &verdicts, &|_| Progress::default());
+    let letters = letters(context, entry, &verdicts, &|_| RecipientProgress::default());
     let source = Source { entry, header: only_header(header.to_vec()), claimed: None, others: 0 };
     write_all(context, &source, letters)
 }
@@ -130,7 +130,7 @@ fn letters<'a>(
     context: &NoticeContext<'_>,
     entry: &Entry,
     verdicts: &'a [Verdict],
-    progress: &dyn Fn(usize) -> Progress,
+    progress: &dyn Fn(usize) -> RecipientProgress,
 ) -> Letters<'a> {
     let (mut letters, now) = (Letters::new(), Timestamp::now());
     for verdict in verdicts {
@@ -156,7 +156,7 @@ fn write_all(context: &NoticeContext<'_>, source: &Source<'_>, letters: Letters<
                 continue;
             }
         }
-        let delayed = items.iter().filter(|item| item.action == Action::Delayed);
+        let delayed = items.iter().filter(|item| item.action == NoticeAction::Delayed);
         sent.announced.extend(delayed.map(|item| item.verdict.recipient));
     }
     sent
@@ -166,28 +166,29 @@ fn write_all(context: &NoticeContext<'_>, source: &Source<'_>, letters: Letters<
 fn action(
     entry: &Entry,
     verdict: &Verdict,
-    progress: &Progress,
+    progress: &RecipientProgress,
     relay: &Relay,
     now: Timestamp,
-) -> Option<Action> {
+) -> Option<NoticeAction> {
     let notify = entry.recipients[verdict.recipient].notify;
     match verdict.what {
-        What::Failed => Some(Action::Failed),
+        What::Failed => Some(NoticeAction::Failed),
         What::Delivered if verdict.is_passed_on => None,
-        What::Delivered => Some(Action::Delivered),
+        What::Delivered => Some(NoticeAction::Delivered),
         // The next hop tells it, but to nobody who asked for nothing.
         What::Relayed if verdict.is_passed_on && notify.is_some() => None,
-        What::Relayed => Some(Action::Relayed),
+        What::Relayed => Some(NoticeAction::Relayed),
         What::Deferred | What::Held => {
             let notice = relay.delay_notice;
             let is_late = due::waited(entry, progress, relay, now) >= notice;
-            (!notice.is_zero() && is_late && !progress.is_announced).then_some(Action::Delayed)
+            (!notice.is_zero() && is_late && !progress.is_announced)
+                .then_some(NoticeAction::Delayed)
         }
         What::Asked | What::Announced => None,
     }
     .filter(|action| {
         // Who was told that it is late also hears the end, unless NOTIFY says otherwise.
-        *action == Action::Failed
+        *action == NoticeAction::Failed
             || wants(notify, *action)
             || progress.is_announced && notify.is_none()
     })
@@ -198,7 +199,7 @@ fn audience(
     context: &NoticeContext<'_>,
     entry: &Entry,
     recipient: usize,
-    action: Action,
+    action: NoticeAction,
 ) -> Option<Mailbox> {
     let (to, site) = (&entry.recipients[recipient], context.site);
     let sender = match &entry.sender.from {
@@ -207,17 +208,17 @@ fn audience(
     };
     match sender {
         // An alias here sends it on: its sender wrote to somebody else (contract, "What a reply means").
-        Some(_) if to.via.is_some() && action == Action::Failed => {
+        Some(_) if to.via.is_some() && action == NoticeAction::Failed => {
             to.via.as_ref().and_then(|via| postmaster(site, Some(via)))
         }
         // Who would not hear of the end is not told that it is late.
-        Some(_) if to.via.is_some() && action == Action::Delayed => None,
+        Some(_) if to.via.is_some() && action == NoticeAction::Delayed => None,
         Some(sender) if entry.is_trusted => {
-            let is_wanted = action != Action::Failed || wants(to.notify, action);
+            let is_wanted = action != NoticeAction::Failed || wants(to.notify, action);
             is_wanted.then(|| sender.clone())
         }
-        Some(_) if action == Action::Failed => postmaster(site, Some(&to.mailbox)),
-        None if action == Action::Failed && is_report(entry) => {
+        Some(_) if action == NoticeAction::Failed => postmaster(site, Some(&to.mailbox)),
+        None if action == NoticeAction::Failed && is_report(entry) => {
             let postmaster = postmaster(site, None)?;
             let is_its = leads_to(context, &postmaster).contains(&to.mailbox);
             (!is_its && to.mailbox != postmaster).then_some(postmaster)
@@ -252,7 +253,7 @@ fn write(
 ) -> Result<Entry, StoreError> {
     let Source { entry, header, claimed, others } = source;
     let now = Timestamp::now();
-    let told: Vec<Told<'_>> = items.iter().map(|item| item.told(entry, now)).collect();
+    let told: Vec<ToldRecipient<'_>> = items.iter().map(|item| item.told(entry, now)).collect();
     // Whole only where that was asked for, or costs little.
     let ret = match entry.sender.ret {
         None if entry.size > NOTICE_MESSAGE_MAX => Some(Ret::Headers),
@@ -324,17 +325,18 @@ fn write(
         }
         file.append(written.tail.as_bytes()).doing("write", path)
     })?;
-    let what = items.iter().map(|item| item.action).min().unwrap_or(Action::Failed).to_string();
+    let what =
+        items.iter().map(|item| item.action).min().unwrap_or(NoticeAction::Failed).to_string();
     tell(&Event::Noticed { id: &entry.id, notice: &id, to: &to.to_string(), what: &what });
     Ok(new)
 }
 
 impl<'a> Item<'a> {
-    fn told(&'a self, entry: &'a Entry, now: Timestamp) -> Told<'a> {
+    fn told(&'a self, entry: &'a Entry, now: Timestamp) -> ToldRecipient<'a> {
         let Item { verdict, action, until } = self;
         let to = &entry.recipients[verdict.recipient];
         let host = verdict.host.split('[').next().filter(|host| !host.is_empty());
-        Told {
+        ToldRecipient {
             recipient: &to.mailbox,
             orcpt: to.orcpt.as_deref(),
             via: to.via.as_ref(),
@@ -345,7 +347,7 @@ impl<'a> Item<'a> {
             place: verdict.place_for_sender(),
             words: if verdict.reply.is_some() { "" } else { verdict.words_for_sender() },
             last_attempt: (verdict.what != What::Held).then_some(now),
-            will_retry_until: (*action == Action::Delayed).then_some(*until),
+            will_retry_until: (*action == NoticeAction::Delayed).then_some(*until),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::config::CatchAll;
 use crate::limits::ALIAS_DEPTH;
 use crate::mail::address::{Domain, ForwardPath, Host, LocalPart, Mailbox, is_file_name};
 use crate::site::{Local, Site};
-use crate::store::aliases::{Alias, Target};
+use crate::store::aliases::{Alias, AliasTarget};
 use crate::store::disk::{Disk, Doing, StoreError};
 use crate::store::maildir;
 use std::collections::{HashMap, HashSet};
@@ -328,7 +328,7 @@ impl<'a> Router<'a> {
         Ok(somebody)
     }
 
-    fn target(&mut self, target: &Target) -> Result<bool, StoreError> {
+    fn target(&mut self, target: &AliasTarget) -> Result<bool, StoreError> {
         let mailbox = &target.mailbox;
         let Some(local) = self.domain_of(mailbox) else {
             self.say(|| format!("{mailbox} is elsewhere"));

@@ -36,8 +36,8 @@ use crate::relay::BrokenTls;
 use crate::route::next_hop::Ourselves;
 use crate::site::{Current, Site};
 use crate::store::disk::Disk;
-use crate::store::entry::{Entry, Progress};
-use crate::store::queue::{Claimed, Queue, QueueError, Waiting};
+use crate::store::entry::{Entry, RecipientProgress};
+use crate::store::queue::{Claimed, Queue, QueueError, QueuedMessage};
 use board::{Board, Bounds, Id, Reach};
 use crossbeam_channel::{Receiver, Sender, select};
 use jiff::{SignedDuration, Timestamp};
@@ -223,8 +223,8 @@ impl Scheduler {
         if self.active.contains_key(&id) || self.board.knows(&id) {
             return;
         }
-        let progress = vec![Progress::default(); entry.recipients.len()];
-        let waiting = Waiting { entry, progress, journal: Vec::new() };
+        let progress = vec![RecipientProgress::default(); entry.recipients.len()];
+        let waiting = QueuedMessage { entry, progress, journal: Vec::new() };
         self.board.put(&id, parts(&self.setting.site, &waiting));
     }
 

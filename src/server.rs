@@ -231,9 +231,9 @@ fn listen_to(control: &Control, hints: &Hints, calls: &Sender<Call>) {
         for hint in control.receive() {
             // Lost ones are made up for by looking at everything.
             match hint {
-                control::Hint::Look(id) => hints.send(Hint::Look(id)),
-                control::Hint::LookAll => hints.send(Hint::LookAll),
-                control::Hint::Drop => calls.try_send(Call::Look).is_ok(),
+                control::ControlHint::Look(id) => hints.send(Hint::Look(id)),
+                control::ControlHint::LookAll => hints.send(Hint::LookAll),
+                control::ControlHint::Drop => calls.try_send(Call::Look).is_ok(),
             };
         }
     }

@@ -4,7 +4,7 @@
 use crate::config::{Config, DomainConfig, SmarthostAuth, Tls, home};
 use crate::limits::{FIRST_USER_AGE, PAIR_LOOK, PAIR_SETTLE, PASSWORD_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
-use crate::mail::srs::{Keys, NoWayBack};
+use crate::mail::srs::{NoWayBack, SrsKeys};
 use crate::net::dns::{self, DnsResolver, Resolver};
 use crate::net::interfaces;
 use crate::net::tls::{Acceptor, BadPair, Connector, Flaw, Half};
@@ -12,7 +12,7 @@ use crate::smtp::auth::Credentials;
 use crate::store::aliases::Aliases;
 use crate::store::disk::StoreError;
 use crate::store::locked;
-use crate::store::table::{BadLine, Stamp, read};
+use crate::store::table::{BadLine, FileStamp, read};
 use crate::store::users::Users;
 use nix::errno::Errno;
 use std::fmt;
@@ -36,9 +36,9 @@ pub struct Site {
     /// Of each domain, whose mail the postmaster's is when nobody is named for it.
     first_users: Vec<Arc<FirstUser>>,
     /// What the files were when they were read.
-    stamps: Vec<Stamp>,
+    stamps: Vec<FileStamp>,
     /// The secrets of SRS; of a server only, as they lie in its spool. They pass from site to site.
-    keys: Option<Arc<Keys>>,
+    keys: Option<Arc<SrsKeys>>,
     /// With `[tls]`: how we show ourselves, and what the two files were when they were read.
     pair: Option<(Acceptor, Pair)>,
     /// Shared by all attempts, for what it remembers.
@@ -59,7 +59,7 @@ pub struct Password {
 }
 
 /// Certificate and key at one moment.
-type Pair = [Stamp; 2];
+type Pair = [FileStamp; 2];
 
 /// The files of one domain; none where none is named.
 #[derive(Clone, Debug, Default)]
@@ -124,7 +124,7 @@ impl Site {
     }
 
     /// The same with the secrets of SRS.
-    pub fn with_keys(self, keys: Arc<Keys>) -> Site {
+    pub fn with_keys(self, keys: Arc<SrsKeys>) -> Site {
         Site { keys: Some(keys), ..self }
     }
 
@@ -428,7 +428,7 @@ impl Current {
 
 /// What all users and aliases files are at one moment.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Stamps(Vec<Stamp>);
+pub struct Stamps(Vec<FileStamp>);
 
 /// Why a site could not be read.
 #[derive(Debug)]
@@ -564,10 +564,10 @@ fn read_pair(config: &Config) -> Result<Option<(Acceptor, Pair)>, SiteError> {
 }
 
 fn pair_stamps(tls: &Tls) -> Pair {
-    [Stamp::of(&tls.certificate), Stamp::of(&tls.key)]
+    [FileStamp::of(&tls.certificate), FileStamp::of(&tls.key)]
 }
 
-fn stamps(config: &Config) -> Vec<Stamp> {
+fn stamps(config: &Config) -> Vec<FileStamp> {
     let files = config.domains.iter().flat_map(|domain| [&domain.users, &domain.aliases]);
-    files.flatten().map(|file| Stamp::of(file)).collect()
+    files.flatten().map(|file| FileStamp::of(file)).collect()
 }

@@ -21,7 +21,7 @@ use crate::event::{Event, tell};
 use crate::limits::{TRACE_BATCH, TRACE_GATHER, TRACE_IDLE};
 use crate::store::disk::{Disk, StoreError};
 use crossbeam_channel::{RecvTimeoutError, Sender};
-use files::Writer;
+use files::StoryWriter;
 use jiff::Timestamp;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ use std::thread;
 
 /// The thread that writes the trace.
 pub struct Scribe {
-    writer: Writer,
+    writer: StoryWriter,
     records: Records,
     /// What was gathered, and of how many records.
     batch: String,
@@ -50,7 +50,7 @@ impl Scribe {
         records: Records,
         limits: impl Fn() -> Trace + Send + 'static,
     ) -> Scribe {
-        let writer = Writer::new(disk, dir, Box::new(limits));
+        let writer = StoryWriter::new(disk, dir, Box::new(limits));
         let batch = String::with_capacity(2 * TRACE_BATCH);
         Scribe { writer, records, batch, count: 0, is_dirty: false, is_failing: false }
     }

@@ -4,7 +4,7 @@ use crate::event::{Event, tell};
 use crate::net::tls::Protection;
 use crate::smtp::client::{Cause, Fate, Lack, Reason};
 use crate::store::disk::StoreError;
-use crate::store::entry::{Line, What};
+use crate::store::entry::{JournalLine, What};
 use jiff::Timestamp;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -86,7 +86,7 @@ impl Verdict {
     }
 
     /// The last attempt, as the journal tells it, for one that is given up now.
-    pub fn expired(recipient: usize, last: Option<&Line>, error: &str) -> Verdict {
+    pub fn expired(recipient: usize, last: Option<&JournalLine>, error: &str) -> Verdict {
         let mut verdict = Verdict::own(recipient, What::Failed, "4.4.7", error);
         verdict.is_expired = true;
         if let Some(last) = last {
@@ -122,14 +122,14 @@ impl Verdict {
     }
 
     /// For the journal.
-    pub fn line(&self, when: Timestamp) -> Line {
+    pub fn line(&self, when: Timestamp) -> JournalLine {
         let words = match &self.reply {
             Some(reply) if self.place.is_empty() => reply.clone(),
             Some(reply) => format!("{reply}\n({})", self.place.replace('\n', " / ")),
             None => format!("{} {}", self.status, self.words),
         };
         let Verdict { recipient, what, ref host, .. } = *self;
-        Line { when, recipient, what, host: host.clone(), words }
+        JournalLine { when, recipient, what, host: host.clone(), words }
     }
 
     /// Why, on one line: "mx.far.test[192.0.2.1]:25: 450 4.2.0 later".
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn an_expired_one_says_what_was_last() {
-        let line = |words: &str| Line {
+        let line = |words: &str| JournalLine {
             when: Timestamp::UNIX_EPOCH,
             recipient: 0,
             what: What::Deferred,

@@ -2,7 +2,7 @@
 //! says the same.
 
 use facteur::mail::address::{Domain, Host};
-use facteur::store::aliases::{Alias, Aliases, Target};
+use facteur::store::aliases::{Alias, AliasTarget, Aliases};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -16,7 +16,7 @@ pub fn run(data: &[u8]) {
     for alias in aliases.iter() {
         assert!((1..=lines).contains(&alias.line) && !alias.name.contains(char::is_control));
         assert_eq!(aliases.get(&alias.name.to_ascii_uppercase()), Some(alias));
-        let each: HashSet<&Target> = alias.targets.iter().collect();
+        let each: HashSet<&AliasTarget> = alias.targets.iter().collect();
         assert_eq!(each.len(), alias.targets.len(), "a target is there twice");
         // Kept without targets so that its mail is refused, it must have been named.
         assert!(!alias.targets.is_empty() || bad.iter().any(|bad| bad.line == alias.line));
@@ -33,7 +33,7 @@ pub fn run(data: &[u8]) {
 /// All in quotes; empty for an alias without targets.
 fn line(alias: &Alias, domain: &Domain) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
-    let targets = alias.targets.iter().map(|Target { mailbox, user_only }| {
+    let targets = alias.targets.iter().map(|AliasTarget { mailbox, user_only }| {
         let local = mailbox.local.as_str();
         let own = mailbox.host == Host::Domain(domain.clone());
         let is_itself = own && local.eq_ignore_ascii_case(&alias.name);

@@ -7,7 +7,7 @@ mod memory;
 
 use facteur::mail::address::Mailbox;
 use facteur::store::disk::Disk;
-use facteur::store::entry::{Entry, Line, Progress, What};
+use facteur::store::entry::{Entry, JournalLine, RecipientProgress, What};
 use facteur::store::queue::Queue;
 use memory::MemoryDisk;
 use std::path::Path;
@@ -27,13 +27,13 @@ pub fn run(data: &[u8]) {
 
 /// A journal line means the same when it is written again.
 fn line(text: &str) {
-    let Some(line) = Line::parse(text) else { return };
+    let Some(line) = JournalLine::parse(text) else { return };
     let written = line.to_string();
     assert!(!written.contains('\n'), "{written:?}");
-    let read = Line::parse(&written).unwrap_or_else(|| panic!("{written:?} of {text:?}"));
+    let read = JournalLine::parse(&written).unwrap_or_else(|| panic!("{written:?} of {text:?}"));
     assert_eq!((read.recipient, read.what, &read.words), (line.recipient, line.what, &line.words));
     // Less than a thousandth of a second is not kept.
-    assert_eq!(Line::parse(&read.to_string()), Some(read));
+    assert_eq!(JournalLine::parse(&read.to_string()), Some(read));
 }
 
 fn again(entry: &Entry, header: &str) {
@@ -75,7 +75,7 @@ fn in_the_queue(entry: &Entry, data: &[u8]) {
     // Who appends spoils what was torn, and says something that counts.
     let Ok(claimed) = queue.claim(&entry.id) else { panic!("nobody has it") };
     assert_eq!(claimed.open(), waiting.open().collect::<Vec<_>>());
-    let failed = Line {
+    let failed = JournalLine {
         when: "2026-11-23T14:00:01.200Z".parse().unwrap(),
         recipient: entry.recipients.len() - 1,
         what: What::Failed,
@@ -91,11 +91,11 @@ fn in_the_queue(entry: &Entry, data: &[u8]) {
 }
 
 /// Each whole line that says something counts, in order.
-fn progress(recipients: usize, journal: &[u8]) -> Vec<Progress> {
-    let mut progress = vec![Progress::default(); recipients];
+fn progress(recipients: usize, journal: &[u8]) -> Vec<RecipientProgress> {
+    let mut progress = vec![RecipientProgress::default(); recipients];
     let whole = journal.split_inclusive(|&octet| octet == b'\n');
     for line in whole.filter_map(|line| line.strip_suffix(b"\n")) {
-        let Some(line) = str::from_utf8(line).ok().and_then(Line::parse) else { continue };
+        let Some(line) = str::from_utf8(line).ok().and_then(JournalLine::parse) else { continue };
         if let Some(progress) = progress.get_mut(line.recipient) {
             progress.apply(&line);
         }

@@ -3,12 +3,12 @@
 
 use facteur::limits::{PATH_MAX, SRS_VALID_DAYS};
 use facteur::mail::address::{Domain, Mailbox, ReversePath};
-use facteur::mail::srs::{Keys, is_tagged};
+use facteur::mail::srs::{SrsKeys, is_tagged};
 
 const TODAY: u64 = 20_000;
 
 pub fn run(data: &[u8]) {
-    let (first, second) = (Keys::new(&[1; 32], &[]), Keys::new(&[2; 32], &[[3; 32]]));
+    let (first, second) = (SrsKeys::new(&[1; 32], &[]), SrsKeys::new(&[2; 32], &[[3; 32]]));
     let path = [b"<", data.trim_ascii_end(), b">"].concat();
     let Ok((ReversePath::Mailbox(sender), [])) = ReversePath::parse(&path) else { return };
     for keys in [&first, &second] {
@@ -35,7 +35,7 @@ pub fn run(data: &[u8]) {
     changed(&second, &twice, &half);
 }
 
-fn rewritten(keys: &Keys, sender: &Mailbox, alias: &str) -> Option<Mailbox> {
+fn rewritten(keys: &SrsKeys, sender: &Mailbox, alias: &str) -> Option<Mailbox> {
     let domain = Domain::parse(alias).unwrap();
     let from = ReversePath::Mailbox(sender.clone());
     let made = keys.rewrite(&from, &domain, |other| *other == domain, TODAY).ok()?;
@@ -47,7 +47,7 @@ fn rewritten(keys: &Keys, sender: &Mailbox, alias: &str) -> Option<Mailbox> {
 }
 
 /// One octet changed leads nowhere, or, where only its case was, to the same.
-fn changed(keys: &Keys, made: &Mailbox, back: &Mailbox) {
+fn changed(keys: &SrsKeys, made: &Mailbox, back: &Mailbox) {
     let text = made.to_string();
     let same = |found: &Mailbox| found.to_string().eq_ignore_ascii_case(&back.to_string());
     let at = text.find('@').unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use super::{Put, Wakers, Writer, failed};
 use crate::event::{Event, tell};
-use crate::handoff::{Accepted, CopyState, Hint, Outcome, Written};
+use crate::handoff::{Accepted, CopyState, Hint, Outcome, WrittenFile};
 use crate::smtp::reply::Reply;
 use crate::store::disk::{Disk, DiskFile, StoreError};
 use crate::store::draft::Published;
@@ -116,9 +116,9 @@ impl BatchMessage {
         &mut self,
         disk: &dyn Disk,
         pending: &mut Pending,
-        drafts: impl IntoIterator<Item = Written>,
+        drafts: impl IntoIterator<Item = WrittenFile>,
     ) {
-        for Written { draft, apart } in drafts {
+        for WrittenFile { draft, apart } in drafts {
             match draft.publish() {
                 Ok(published) => {
                     pending.named(published.dir.clone(), apart);
@@ -183,7 +183,7 @@ impl BatchMessage {
     /// Back to where it was before it was written here. What its session wrote is kept: that was
     /// synced with success, by itself.
     pub(super) fn unwritten(mut self) -> Accepted {
-        let is_apart = |written: &Written| written.apart;
+        let is_apart = |written: &WrittenFile| written.apart;
         if !self.accepted.queued.as_ref().is_some_and(is_apart) {
             self.accepted.queued = None;
             // They may be written this time.
@@ -198,9 +198,9 @@ impl BatchMessage {
     }
 
     /// Queue file first.
-    pub(super) fn take_drafts(&mut self) -> Vec<Written> {
+    pub(super) fn take_drafts(&mut self) -> Vec<WrittenFile> {
         let Accepted { queued, copies, .. } = &mut self.accepted;
-        let mut drafts: Vec<Written> = queued.take().into_iter().collect();
+        let mut drafts: Vec<WrittenFile> = queued.take().into_iter().collect();
         for copy in copies {
             match std::mem::replace(&mut copy.state, CopyState::Unwritten) {
                 CopyState::Written(written) => drafts.push(written),

@@ -8,7 +8,7 @@
 use super::batch_message::BatchMessage;
 use super::{Wakers, Writer};
 use crate::event::count::{BATCH, SYNC};
-use crate::handoff::{Accepted, Written};
+use crate::handoff::{Accepted, WrittenFile};
 use crate::limits::{SLICE_BATCHES, SYNCFS_AVOID, SYNCFS_FROM, SYNCFS_SLOW};
 use crate::smtp::reply::Reply;
 use crate::store::disk::StoreError;
@@ -24,17 +24,17 @@ struct Bulk {
     message: BatchMessage,
     pending: Pending,
     method: Method,
-    stage: Stage,
+    stage: BulkStage,
     /// What its slices took so far.
     taken: Duration,
 }
 
 /// What comes next.
-enum Stage {
+enum BulkStage {
     /// Copies from this one on have to be written; the first of them that failed, for its sender.
     Write(usize, Option<Reply>),
     /// These are durable and have no name yet.
-    Publish(std::vec::IntoIter<Written>),
+    Publish(std::vec::IntoIter<WrittenFile>),
     /// Names have to become durable.
     Names,
     Done,
@@ -64,7 +64,7 @@ impl Bulks {
         let began = Instant::now();
         bulk.slice(writer, is_awaited);
         bulk.taken += began.elapsed();
-        if let Stage::Done = bulk.stage {
+        if let BulkStage::Done = bulk.stage {
             let bulk = self.0.remove(index);
             BATCH.add(1);
             SYNC.add(bulk.taken.as_micros() as u64);
@@ -77,23 +77,23 @@ impl Bulk {
     fn new(accepted: Accepted) -> Bulk {
         let method = Method::EachFile;
         let (message, pending) = (BatchMessage::new(accepted), Pending::new(method));
-        Bulk { message, pending, method, stage: Stage::Write(0, None), taken: Duration::ZERO }
+        Bulk { message, pending, method, stage: BulkStage::Write(0, None), taken: Duration::ZERO }
     }
 
     /// Files that have no name yet.
     fn left(&self) -> usize {
         match &self.stage {
-            Stage::Write(next, _) => 2 * self.message.copies() - next,
-            Stage::Publish(drafts) => drafts.len(),
-            Stage::Names | Stage::Done => 0,
+            BulkStage::Write(next, _) => 2 * self.message.copies() - next,
+            BulkStage::Publish(drafts) => drafts.len(),
+            BulkStage::Names | BulkStage::Done => 0,
         }
     }
 
     fn slice(&mut self, writer: &Writer, is_awaited: &dyn Fn() -> bool) {
         let disk = &*writer.disk;
-        self.stage = match std::mem::replace(&mut self.stage, Stage::Done) {
-            Stage::Write(next, refusal) => self.write(writer, next, refusal, is_awaited),
-            Stage::Publish(mut drafts) => {
+        self.stage = match std::mem::replace(&mut self.stage, BulkStage::Done) {
+            BulkStage::Write(next, refusal) => self.write(writer, next, refusal, is_awaited),
+            BulkStage::Publish(mut drafts) => {
                 for turn in 0..SLICE_BATCHES {
                     // A message that failed lies nowhere, and nothing more of that message is to be published.
                     if self.message.has_failed() || turn > 0 && is_awaited() {
@@ -103,27 +103,27 @@ impl Bulk {
                     self.message.publish_some(disk, &mut self.pending, some);
                 }
                 match (self.message.has_failed(), drafts.len()) {
-                    (true, _) => Stage::Done,
-                    (false, 0) => Stage::Names,
-                    (false, _) => Stage::Publish(drafts),
+                    (true, _) => BulkStage::Done,
+                    (false, 0) => BulkStage::Names,
+                    (false, _) => BulkStage::Publish(drafts),
                 }
             }
-            Stage::Names => {
+            BulkStage::Names => {
                 let errors = self.pending.sync_some_names(disk, writer.batch_files);
                 for (dir, error) in &errors {
                     self.message.lost_names(disk, Some(dir), error);
                 }
                 match self.pending.has_dirs() {
-                    _ if self.message.has_failed() => Stage::Done,
-                    true => Stage::Names,
+                    _ if self.message.has_failed() => BulkStage::Done,
+                    true => BulkStage::Names,
                     false => {
                         let errors = self.pending.sync_names(disk).into_iter();
                         errors.for_each(|(dir, error)| self.message.lost_names(disk, dir, &error));
-                        Stage::Done
+                        BulkStage::Done
                     }
                 }
             }
-            Stage::Done => Stage::Done,
+            BulkStage::Done => BulkStage::Done,
         };
     }
 
@@ -134,7 +134,7 @@ impl Bulk {
         mut next: usize,
         mut refusal: Option<Reply>,
         is_awaited: &dyn Fn() -> bool,
-    ) -> Stage {
+    ) -> BulkStage {
         let (first, copies) = (next, self.message.copies());
         if first == 0 {
             self.method =
@@ -162,19 +162,19 @@ impl Bulk {
             *locked(&writer.avoid) = Some(Instant::now() + SYNCFS_AVOID);
         }
         match is_whole {
-            _ if self.message.has_failed() => Stage::Done,
-            false => Stage::Write(next, refusal),
+            _ if self.message.has_failed() => BulkStage::Done,
+            false => BulkStage::Write(next, refusal),
             true if self.message.begin_to_publish() => {
-                Stage::Publish(self.message.take_drafts().into_iter())
+                BulkStage::Publish(self.message.take_drafts().into_iter())
             }
-            true => Stage::Done,
+            true => BulkStage::Done,
         }
     }
 
-    fn fail(&mut self, writer: &Writer, error: &StoreError) -> Stage {
+    fn fail(&mut self, writer: &Writer, error: &StoreError) -> BulkStage {
         if !self.message.has_failed() {
             self.message.fail(&*writer.disk, error);
         }
-        Stage::Done
+        BulkStage::Done
     }
 }

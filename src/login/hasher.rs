@@ -42,17 +42,17 @@ struct Waiting {
 }
 
 #[derive(Default)]
-struct Queue {
+struct HashQueue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }
 
 /// The way to that thread, which ends when this is dropped.
-pub(super) struct Hasher(Arc<Queue>);
+pub(super) struct Hasher(Arc<HashQueue>);
 
 impl Hasher {
     pub fn start() -> io::Result<Hasher> {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(HashQueue::default());
         let own = queue.clone();
         spawn_vital("passwords", None, move || {
             while let Some(Job { stored, password, answer, until }) = own.next() {
@@ -87,7 +87,7 @@ impl Drop for Hasher {
     }
 }
 
-impl Queue {
+impl HashQueue {
     /// Waits for a job; none when there will be no more.
     fn next(&self) -> Option<Job> {
         let mut waiting = locked(&self.waiting);

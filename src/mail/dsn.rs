@@ -35,7 +35,7 @@ pub struct Notice<'a> {
     pub to: &'a Mailbox,
     pub original: Original<'a>,
     /// At least one; in this order they are told.
-    pub recipients: Vec<Told<'a>>,
+    pub recipients: Vec<ToldRecipient<'a>>,
     /// Reports of ours that failed as this one, and that the reader was not told of.
     pub others: u64,
 }
@@ -61,13 +61,13 @@ pub struct Original<'a> {
 
 /// What is told about one recipient.
 #[derive(Clone, Debug)]
-pub struct Told<'a> {
+pub struct ToldRecipient<'a> {
     pub recipient: &'a Mailbox,
     /// ORCPT= as it came, `type;xtext`.
     pub orcpt: Option<&'a str>,
     /// The address that the sender wrote, when an alias led from there to `recipient`.
     pub via: Option<&'a Mailbox>,
-    pub action: Action,
+    pub action: NoticeAction,
     /// An enhanced status code (RFC 3463). One that does not suit the action becomes X.0.0.
     pub status: &'a str,
     /// The next hop that was asked, by its name or its address.
@@ -86,7 +86,7 @@ pub struct Told<'a> {
 
 /// What became of a recipient (RFC 3464 §2.3.3), the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Action {
+pub enum NoticeAction {
     Failed,
     Delayed,
     Delivered,
@@ -98,7 +98,7 @@ pub enum Action {
 
 /// A notice as octets, but for what it returns. Lines end in LF.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
+pub struct NoticeText {
     /// Goes before the original, from the notice's own header on.
     pub head: String,
     /// Goes behind it, whether or not it ends in a line end.
@@ -111,11 +111,11 @@ pub struct Written {
 
 /// Whether a sender wants to hear of this end. Without NOTIFY it is told of failures and delays only, with
 /// NOTIFY of what that names and of nothing else (RFC 3461 §4.1).
-pub fn wants(notify: Option<Notify>, action: Action) -> bool {
+pub fn wants(notify: Option<Notify>, action: NoticeAction) -> bool {
     match action {
-        Action::Failed => notify.is_none_or(|notify| notify.failure),
-        Action::Delayed => notify.is_none_or(|notify| notify.delay),
-        Action::Delivered | Action::Relayed | Action::Expanded => {
+        NoticeAction::Failed => notify.is_none_or(|notify| notify.failure),
+        NoticeAction::Delayed => notify.is_none_or(|notify| notify.delay),
+        NoticeAction::Delivered | NoticeAction::Relayed | NoticeAction::Expanded => {
             notify.is_some_and(|notify| notify.success)
         }
     }
@@ -123,21 +123,26 @@ pub fn wants(notify: Option<Notify>, action: Action) -> bool {
 
 /// What is returned of the original: the whole message only to a sender that lost something and did not say
 /// RET=HDRS (RFC 3461 §4.3).
-pub fn returned(ret: Option<Ret>, told: &[Told]) -> Ret {
+pub fn returned(ret: Option<Ret>, told: &[ToldRecipient]) -> Ret {
     match ret {
         Some(Ret::Headers) => Ret::Headers,
-        _ if told.iter().any(|told| told.action == Action::Failed) => Ret::Full,
+        _ if told.iter().any(|told| told.action == NoticeAction::Failed) => Ret::Full,
         _ => Ret::Headers,
     }
 }
 
-impl Action {
+impl NoticeAction {
     /// In the order in which they are told.
-    const ALL: [Action; 5] =
-        [Action::Failed, Action::Delayed, Action::Delivered, Action::Relayed, Action::Expanded];
+    const ALL: [NoticeAction; 5] = [
+        NoticeAction::Failed,
+        NoticeAction::Delayed,
+        NoticeAction::Delivered,
+        NoticeAction::Relayed,
+        NoticeAction::Expanded,
+    ];
 }
 
-impl Told<'_> {
+impl ToldRecipient<'_> {
     /// Our own words, whole: with the name of the host that they speak of.
     fn own_words(&self) -> String {
         let host = self.host.filter(|_| self.diagnostic.is_none()).unwrap_or_default();
@@ -146,21 +151,21 @@ impl Told<'_> {
 }
 
 /// As RFC 3464 §2.3.3 spells it.
-impl fmt::Display for Action {
+impl fmt::Display for NoticeAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Action::Failed => "failed",
-            Action::Delayed => "delayed",
-            Action::Delivered => "delivered",
-            Action::Relayed => "relayed",
-            Action::Expanded => "expanded",
+            NoticeAction::Failed => "failed",
+            NoticeAction::Delayed => "delayed",
+            NoticeAction::Delivered => "delivered",
+            NoticeAction::Relayed => "relayed",
+            NoticeAction::Expanded => "expanded",
         })
     }
 }
 
 impl Notice<'_> {
     /// The whole notice around what it returns.
-    pub fn write(&self) -> Written {
+    pub fn write(&self) -> NoticeText {
         let original = &self.original;
         let (text, status) = (plain::text(self), status::fields(self));
         // A sender without SMTPUTF8 may sit behind hosts that know none, so only a message that came
@@ -206,7 +211,7 @@ impl Notice<'_> {
             true => BodyType::EightBitMime,
             false => BodyType::SevenBit,
         };
-        Written { head, tail: format!("\n--{boundary}--\n"), body, smtputf8 }
+        NoticeText { head, tail: format!("\n--{boundary}--\n"), body, smtputf8 }
     }
 
     /// The notice's own header, without the empty line. It comes from postmaster, not from the
@@ -235,12 +240,12 @@ impl Notice<'_> {
     /// The worst that is told, and of whom.
     fn subject(&self) -> String {
         let worst = self.recipients.iter().map(|told| told.action).min();
-        let what = match worst.unwrap_or(Action::Failed) {
-            Action::Failed => "Not delivered",
-            Action::Delayed => "Delayed",
-            Action::Delivered => "Delivered",
-            Action::Relayed => "Handed on",
-            Action::Expanded => "Sent on to all",
+        let what = match worst.unwrap_or(NoticeAction::Failed) {
+            NoticeAction::Failed => "Not delivered",
+            NoticeAction::Delayed => "Delayed",
+            NoticeAction::Delivered => "Delivered",
+            NoticeAction::Relayed => "Handed on",
+            NoticeAction::Expanded => "Sent on to all",
         };
         let mut these = self.recipients.iter().filter(|told| Some(told.action) == worst);
         match (these.next(), these.count()) {

@@ -6,7 +6,7 @@
 //! under it. The header ends with the empty line, or before the first line that is nothing of all this; above
 //! its first field `From ` of an mbox may stand, and a folded line there ends it. Lines end with LF, or CR LF.
 //!
-//! [`Reader`] takes a message as it comes, in any pieces, and tells a [`Listener`] what it finds; it holds no
+//! [`Reader`] takes a message as it comes, in any pieces, and tells a [`MessageListener`] what it finds; it holds no
 //! more than the beginning of a line. [`Header`] is a header that lies in memory whole. Octets are never
 //! changed or refused, however broken: both give them exactly as they came.
 
@@ -14,7 +14,7 @@ use crate::limits::{FIELD_NAME_MAX, HEADER_MAX};
 
 /// What is found in a message, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
+pub enum MessageEvent<'a> {
     /// A field begins at this place. Its name is without the space that may stand before the colon.
     Field { name: &'a [u8], at: u64, value_at: u64 },
     /// The next octets behind its colon, with line ends.
@@ -24,14 +24,14 @@ pub enum Event<'a> {
     /// The next octets of the header, all of them: fields, `From ` of an mbox, the empty line.
     Header(&'a [u8]),
     /// The header is over.
-    End(End),
+    End(HeaderEnd),
     /// The next octets of the body.
     Body(&'a [u8]),
 }
 
 /// Where and how a header ends; places in octets from the start of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
+pub struct HeaderEnd {
     /// Behind the last field.
     pub at: u64,
     /// Behind the empty line, if there is one.
@@ -54,20 +54,20 @@ pub enum EndedBy {
 }
 
 /// Looks at a message as it comes. Two of them are one: each hears everything once.
-pub trait Listener {
-    fn hear(&mut self, event: Event<'_>);
+pub trait MessageListener {
+    fn hear(&mut self, event: MessageEvent<'_>);
 }
 
-impl<A: Listener, B: Listener> Listener for (A, B) {
-    fn hear(&mut self, event: Event<'_>) {
+impl<A: MessageListener, B: MessageListener> MessageListener for (A, B) {
+    fn hear(&mut self, event: MessageEvent<'_>) {
         self.0.hear(event);
         self.1.hear(event);
     }
 }
 
 /// For whom only the end of the header matters.
-impl Listener for () {
-    fn hear(&mut self, _: Event<'_>) {}
+impl MessageListener for () {
+    fn hear(&mut self, _: MessageEvent<'_>) {}
 }
 
 /// Reads a message as it comes.
@@ -80,36 +80,36 @@ pub struct Reader<L> {
     offset: u64,
     /// The beginning of a line of which it is not sure yet what it is; at most [`FIELD_NAME_MAX`] octets.
     line: Vec<u8>,
-    place: Place,
+    /// In what is left of a line that belongs to the header.
+    in_rest: bool,
     /// No field has begun yet.
     on_top: bool,
     /// A field has begun, and not ended.
     in_field: bool,
-    end: Option<End>,
+    end: Option<HeaderEnd>,
 }
 
-/// Where in the header the next octet stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// In a line of which it is not sure yet what it is.
-    Line,
-    /// In what is left of a line of the header.
-    Rest,
-}
-
-impl<L: Listener> Reader<L> {
+impl<L: MessageListener> Reader<L> {
     pub fn new(listener: L) -> Reader<L> {
         Reader::bounded(listener, HEADER_MAX)
     }
 
     /// `most`: octets that the header may have.
     pub fn bounded(listener: L, most: usize) -> Reader<L> {
-        let (most, place, line) = (most as u64, Place::Line, Vec::new());
-        Reader { listener, most, offset: 0, line, place, on_top: true, in_field: false, end: None }
+        Reader {
+            listener,
+            most: most as u64,
+            offset: 0,
+            line: Vec::new(),
+            in_rest: false,
+            on_top: true,
+            in_field: false,
+            end: None,
+        }
     }
 
     /// Where the header ends, as soon as that is sure.
-    pub fn end(&self) -> Option<End> {
+    pub fn end(&self) -> Option<HeaderEnd> {
         self.end
     }
 
@@ -117,24 +117,24 @@ impl<L: Listener> Reader<L> {
     pub fn feed(&mut self, mut octets: &[u8]) {
         while !octets.is_empty() {
             let (line, rest) = match self.end {
-                Some(_) => return self.listener.hear(Event::Body(octets)),
+                Some(_) => return self.listener.hear(MessageEvent::Body(octets)),
                 None => octets.split_at(line_length(octets)),
             };
-            match self.place {
-                Place::Rest => self.rest(line),
-                Place::Line if self.line.is_empty() => self.line(line, false),
-                Place::Line => {
-                    let mut whole = std::mem::take(&mut self.line);
-                    whole.extend_from_slice(line);
-                    self.line(&whole, false);
-                }
+            if self.in_rest {
+                self.rest(line);
+            } else if self.line.is_empty() {
+                self.line(line, false);
+            } else {
+                let mut whole = std::mem::take(&mut self.line);
+                whole.extend_from_slice(line);
+                self.line(&whole, false);
             }
             octets = rest;
         }
     }
 
     /// The message is over; gives the listener back, and where the header ended.
-    pub fn finish(mut self) -> (L, End) {
+    pub fn finish(mut self) -> (L, HeaderEnd) {
         if !self.line.is_empty() {
             let line = std::mem::take(&mut self.line);
             self.line(&line, true);
@@ -142,7 +142,7 @@ impl<L: Listener> Reader<L> {
         let at = self.offset;
         let end = match self.end {
             Some(end) => end,
-            None => self.ended(End { at, body_at: at, by: EndedBy::Message }),
+            None => self.ended(HeaderEnd { at, body_at: at, by: EndedBy::Message }),
         };
         (self.listener, end)
     }
@@ -150,83 +150,81 @@ impl<L: Listener> Reader<L> {
     /// All there is of a line up to now; `is_whole`: the message ends with it.
     fn line(&mut self, line: &[u8], is_whole: bool) {
         let at = self.offset;
-        let Some(kind) = Kind::of(line, self.on_top, is_whole) else {
+        let Some(kind) = LineKind::of(line, self.on_top, is_whole) else {
             self.line.extend_from_slice(line);
             return;
         };
         let value_at = match kind {
-            Kind::Text if is_space(line[0]) => return self.text(line, EndedBy::Fold),
-            Kind::Text => return self.text(line, EndedBy::Text),
-            Kind::Field { value_at, .. } => value_at,
-            Kind::Empty | Kind::Folded | Kind::Mbox => 1,
+            LineKind::Text if is_space(line[0]) => return self.text(line, EndedBy::Fold),
+            LineKind::Text => return self.text(line, EndedBy::Text),
+            LineKind::Field { value_at, .. } => value_at,
+            LineKind::Empty | LineKind::Folded | LineKind::Mbox => 1,
         };
         // Decided by as many octets as show what the line is, so that it does not matter how they come.
         if at + value_at as u64 > self.most {
             return self.text(line, EndedBy::Bound);
         }
         match kind {
-            Kind::Empty => {
+            LineKind::Empty => {
                 self.field_ended();
-                self.listener.hear(Event::Header(line));
+                self.listener.hear(MessageEvent::Header(line));
                 self.offset += line.len() as u64;
-                self.ended(End { at, body_at: self.offset, by: EndedBy::EmptyLine });
+                self.ended(HeaderEnd { at, body_at: self.offset, by: EndedBy::EmptyLine });
             }
-            Kind::Field { name, .. } => {
+            LineKind::Field { name, .. } => {
                 self.field_ended();
                 (self.on_top, self.in_field) = (false, true);
                 let (name, value) = (&line[..name], at + value_at as u64);
-                self.listener.hear(Event::Field { name, at, value_at: value });
-                self.listener.hear(Event::Header(&line[..value_at]));
+                self.listener.hear(MessageEvent::Field { name, at, value_at: value });
+                self.listener.hear(MessageEvent::Header(&line[..value_at]));
                 self.offset += value_at as u64;
                 self.rest(&line[value_at..]);
             }
-            Kind::Folded | Kind::Mbox | Kind::Text => self.rest(line),
+            LineKind::Folded | LineKind::Mbox | LineKind::Text => self.rest(line),
         }
     }
 
     /// More of a line that belongs to the header.
     fn rest(&mut self, octets: &[u8]) {
-        self.place = Place::Rest;
         let room = usize::try_from(self.most - self.offset).unwrap_or(octets.len());
         let (octets, beyond) = octets.split_at(octets.len().min(room));
         if !octets.is_empty() {
             if self.in_field {
-                self.listener.hear(Event::Value(octets));
+                self.listener.hear(MessageEvent::Value(octets));
             }
-            self.listener.hear(Event::Header(octets));
+            self.listener.hear(MessageEvent::Header(octets));
             self.offset += octets.len() as u64;
         }
-        match beyond {
-            [] if octets.ends_with(b"\n") => self.place = Place::Line,
-            [] => {}
-            _ => self.text(beyond, EndedBy::Bound),
+        self.in_rest = !octets.ends_with(b"\n");
+        if !beyond.is_empty() {
+            self.text(beyond, EndedBy::Bound);
         }
     }
 
     /// The header ends before these octets.
     fn text(&mut self, octets: &[u8], by: EndedBy) {
         let at = self.offset;
-        self.ended(End { at, body_at: at, by });
-        self.listener.hear(Event::Body(octets));
+        self.ended(HeaderEnd { at, body_at: at, by });
+        self.listener.hear(MessageEvent::Body(octets));
     }
 
-    fn ended(&mut self, end: End) -> End {
+    fn ended(&mut self, end: HeaderEnd) -> HeaderEnd {
         self.field_ended();
         self.end = Some(end);
-        self.listener.hear(Event::End(end));
+        self.listener.hear(MessageEvent::End(end));
         end
     }
 
     fn field_ended(&mut self) {
         if std::mem::take(&mut self.in_field) {
-            self.listener.hear(Event::FieldEnd(self.offset));
+            self.listener.hear(MessageEvent::FieldEnd(self.offset));
         }
     }
 }
 
 /// What a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum LineKind {
     Empty,
     /// A field begins: the length of its name, and where its value begins.
     Field {
@@ -241,29 +239,33 @@ pub enum Kind {
     Text,
 }
 
-impl Kind {
+impl LineKind {
     /// What a line is by its beginning; none: more of it is needed. `on_top`: no field came before it;
     /// `is_whole`: no more of it comes.
     ///
     /// A name longer than [`FIELD_NAME_MAX`] is taken for one before its colon has come: what others read as a
     /// field must be one here too.
-    pub fn of(line: &[u8], on_top: bool, is_whole: bool) -> Option<Kind> {
+    pub fn of(line: &[u8], on_top: bool, is_whole: bool) -> Option<LineKind> {
         let begun = &line[..line.len().min(FIELD_NAME_MAX)];
         if is_space(*begun.first()?) {
-            return Some(if on_top { Kind::Text } else { Kind::Folded });
+            return Some(if on_top { LineKind::Text } else { LineKind::Folded });
         }
         let is_of_name = |octet: &&u8| octet.is_ascii_graphic() && **octet != b':';
         let name = begun.iter().take_while(is_of_name).count();
         let is_gap = |octet: &&u8| octet.is_ascii_whitespace() && **octet != b'\n';
         let gap = begun[name..].iter().take_while(is_gap).count();
         Some(match begun.get(name + gap) {
-            Some(b':') if name > 0 => Kind::Field { name, value_at: name + gap + 1 },
-            None if begun.len() == FIELD_NAME_MAX => Kind::Field { name, value_at: begun.len() },
+            Some(b':') if name > 0 => LineKind::Field { name, value_at: name + gap + 1 },
+            None if begun.len() == FIELD_NAME_MAX => {
+                LineKind::Field { name, value_at: begun.len() }
+            }
             None if !is_whole => return None,
-            None | Some(b'\n') if name == 0 && matches!(&begun[..gap], b"" | b"\r") => Kind::Empty,
+            None | Some(b'\n') if name == 0 && matches!(&begun[..gap], b"" | b"\r") => {
+                LineKind::Empty
+            }
             // `From : ann` is a field with an obsolete space, so that is asked first.
-            _ if on_top && is_mbox_from(begun) => Kind::Mbox,
-            _ => Kind::Text,
+            _ if on_top && is_mbox_from(begun) => LineKind::Mbox,
+            _ => LineKind::Text,
         })
     }
 }
@@ -320,7 +322,7 @@ impl Field<'_> {
 #[derive(Debug)]
 pub struct Header<'a> {
     pub fields: Vec<Field<'a>>,
-    pub end: End,
+    pub end: HeaderEnd,
 }
 
 impl<'a> Header<'a> {
@@ -338,10 +340,10 @@ impl<'a> Header<'a> {
 
     /// With whether it ends within `octets`.
     fn parse(octets: &'a [u8], most: usize) -> (Header<'a>, bool) {
-        let mut reader = Reader::bounded(Places::default(), most);
+        let mut reader = Reader::bounded(FieldPlaces::default(), most);
         reader.feed(octets);
         let is_over = reader.end.is_some();
-        let (Places(places), end) = reader.finish();
+        let (FieldPlaces(places), end) = reader.finish();
         let fields = places.into_iter().map(|[at, name_end, value_at, end]| Field {
             name: &octets[at..name_end],
             value: &octets[value_at..end],
@@ -362,21 +364,24 @@ impl<'a> Header<'a> {
 
 /// Of each field where it begins, its name ends, its value begins, and it ends.
 #[derive(Default)]
-struct Places(Vec<[usize; 4]>);
+struct FieldPlaces(Vec<[usize; 4]>);
 
-impl Listener for Places {
-    fn hear(&mut self, event: Event<'_>) {
+impl MessageListener for FieldPlaces {
+    fn hear(&mut self, event: MessageEvent<'_>) {
         match event {
-            Event::Field { name, at, value_at } => {
+            MessageEvent::Field { name, at, value_at } => {
                 let (at, value_at) = (at as usize, value_at as usize);
                 self.0.push([at, at + name.len(), value_at, value_at]);
             }
-            Event::FieldEnd(at) => {
+            MessageEvent::FieldEnd(at) => {
                 if let Some([.., end]) = self.0.last_mut() {
                     *end = at as usize;
                 }
             }
-            Event::Value(_) | Event::Header(_) | Event::End(_) | Event::Body(_) => {}
+            MessageEvent::Value(_)
+            | MessageEvent::Header(_)
+            | MessageEvent::End(_)
+            | MessageEvent::Body(_) => {}
         }
     }
 }
@@ -404,19 +409,21 @@ mod tests {
         body: Vec<u8>,
     }
 
-    impl Listener for Heard {
-        fn hear(&mut self, event: Event<'_>) {
+    impl MessageListener for Heard {
+        fn hear(&mut self, event: MessageEvent<'_>) {
             match event {
-                Event::Field { name, .. } => self.fields.push((name.to_vec(), Vec::new())),
-                Event::Value(octets) => self.fields.last_mut().unwrap().1.extend_from_slice(octets),
-                Event::Header(octets) => self.header.extend_from_slice(octets),
-                Event::Body(octets) => self.body.extend_from_slice(octets),
-                Event::FieldEnd(_) | Event::End(_) => {}
+                MessageEvent::Field { name, .. } => self.fields.push((name.to_vec(), Vec::new())),
+                MessageEvent::Value(octets) => {
+                    self.fields.last_mut().unwrap().1.extend_from_slice(octets)
+                }
+                MessageEvent::Header(octets) => self.header.extend_from_slice(octets),
+                MessageEvent::Body(octets) => self.body.extend_from_slice(octets),
+                MessageEvent::FieldEnd(_) | MessageEvent::End(_) => {}
             }
         }
     }
 
-    fn heard(octets: &[u8], step: usize, most: usize) -> (Heard, End) {
+    fn heard(octets: &[u8], step: usize, most: usize) -> (Heard, HeaderEnd) {
         let mut reader = Reader::bounded(Heard::default(), most);
         octets.chunks(step).for_each(|piece| reader.feed(piece));
         let (heard, end) = reader.finish();
@@ -427,7 +434,7 @@ mod tests {
 
     /// Fields as text and the body, the same however the octets come.
     #[track_caller]
-    fn at_any_split(octets: &[u8], most: usize) -> (Vec<(Vec<u8>, Vec<u8>)>, End) {
+    fn at_any_split(octets: &[u8], most: usize) -> (Vec<(Vec<u8>, Vec<u8>)>, HeaderEnd) {
         let header = Header::bounded(octets, true, most).unwrap();
         let fields = header.fields.iter().map(|field| {
             let lines = &octets[field.at..field.at + field.lines.len()];
@@ -475,7 +482,7 @@ mod tests {
                 fields.iter().map(|(name, _)| str::from_utf8(name).unwrap()).collect();
             assert_eq!(
                 (found.join(" "), end),
-                (names.to_owned(), End { at, body_at, by }),
+                (names.to_owned(), HeaderEnd { at, body_at, by }),
                 "{text:?}"
             );
         }

@@ -26,7 +26,7 @@ const MIME: [&str; 3] = ["Content-Type", "Content-Disposition", "Content-Transfe
 
 /// What a person sees of a message. Any character may be in its texts; a page that shows them escapes them.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Reading {
+pub struct Readable {
     /// Name and decoded value of those that there are, the first of each name.
     pub fields: Vec<(&'static str, String)>,
     pub text: String,
@@ -50,9 +50,9 @@ pub struct Attached {
 }
 
 /// Reads a message, or as much of one as there is.
-pub fn read(octets: &[u8]) -> Reading {
-    let mut reader = Reader { reading: Reading::default(), parts: 0 };
-    let head = Head::read(octets);
+pub fn read(octets: &[u8]) -> Readable {
+    let mut reader = PartReader { reading: Readable::default(), parts: 0 };
+    let head = PartHead::read(octets);
     for name in SHOWN {
         if let Some(value) = head.value(name) {
             reader.reading.fields.push((name, words::decode(value)));
@@ -83,15 +83,15 @@ struct Text {
 }
 
 /// A part: its fields that matter here, and what follows them.
-struct Head<'a> {
+struct PartHead<'a> {
     /// Name and raw value, unfolded; the first of each name.
     fields: Vec<(&'static str, Vec<u8>)>,
     body: &'a [u8],
 }
 
-impl<'a> Head<'a> {
+impl<'a> PartHead<'a> {
     /// What has no header begins with its text.
-    fn read(octets: &'a [u8]) -> Head<'a> {
+    fn read(octets: &'a [u8]) -> PartHead<'a> {
         let octets = below_folds(octets);
         let header = Header::read(octets);
         let first = |name: &&'static str| {
@@ -99,7 +99,7 @@ impl<'a> Head<'a> {
             Some((*name, field.unfolded(words::VALUE_MAX)))
         };
         let fields = SHOWN.iter().chain(&MIME).filter_map(first).collect();
-        Head { fields, body: &octets[header.end.body_at as usize..] }
+        PartHead { fields, body: &octets[header.end.body_at as usize..] }
     }
 
     fn value(&self, name: &str) -> Option<&[u8]> {
@@ -114,15 +114,15 @@ impl<'a> Head<'a> {
     }
 }
 
-struct Reader {
-    reading: Reading,
+struct PartReader {
+    reading: Readable,
     /// Looked at so far.
     parts: usize,
 }
 
-impl Reader {
+impl PartReader {
     /// The text of a part; what is no text is attached. `depth`: multiparts that may still be opened.
-    fn part(&mut self, head: &Head<'_>, depth: usize) -> Vec<Text> {
+    fn part(&mut self, head: &PartHead<'_>, depth: usize) -> Vec<Text> {
         self.parts += 1;
         let (kind, disposition) = (head.kind("Content-Type"), head.kind("Content-Disposition"));
         let (kind, disposition) = (kind.as_ref(), disposition.as_ref());
@@ -162,7 +162,7 @@ impl Reader {
                 self.reading.is_cut = true;
                 break;
             }
-            let head = Head::read(octets);
+            let head = PartHead::read(octets);
             let texts = self.part(&head, depth);
             if !texts.is_empty() {
                 found.push(texts);
@@ -207,7 +207,7 @@ fn without_line_end(octets: &[u8]) -> &[u8] {
 
 /// The characters of a text part. A broken encoding is shown as it lies there; without a charset that is
 /// known, it is UTF-8 if it can be, else what old programs most likely meant.
-fn decoded(head: &Head<'_>, charset: Option<&str>) -> String {
+fn decoded(head: &PartHead<'_>, charset: Option<&str>) -> String {
     let encoding = head.value("Content-Transfer-Encoding").unwrap_or_default();
     let octets = match encoding.to_ascii_lowercase().as_slice() {
         b"base64" => base64_decode(head.body),

@@ -19,7 +19,7 @@ use super::visible::is_hidden;
 use crate::limits::{AUTHORS_MAX, QUOTED_MAX, SUBMITTED_HEADER_MAX};
 use jiff::ZonedDateTime;
 use lexer::{Lexer, Token};
-pub use list::{BadList, Flaw};
+pub use list::{BadList, ListFlaw};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -71,7 +71,7 @@ pub struct BadField {
     pub field: String,
     /// What does not read, fit to be shown.
     pub piece: String,
-    pub flaw: Flaw,
+    pub flaw: ListFlaw,
 }
 
 impl fmt::Display for BadField {
@@ -193,9 +193,9 @@ impl<'a> SubmittedHeader<'a> {
         let mut found = Vec::new();
         for field in self.0.fields.iter().filter(|field| field.is_any(names)) {
             let take = |mailbox: Mailbox| {
-                check(&mailbox).map_err(Flaw::Address)?;
+                check(&mailbox).map_err(ListFlaw::Address)?;
                 found.push(mailbox);
-                if found.len() > most { Err(Flaw::TooMany(most)) } else { Ok(()) }
+                if found.len() > most { Err(ListFlaw::TooMany(most)) } else { Ok(()) }
             };
             list::read(field.value, default, take).map_err(|bad| bad_field(field, bad))?;
         }

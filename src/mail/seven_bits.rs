@@ -1,6 +1,6 @@
 //! A message with octets over 127, made into one without for a host that takes no others (RFC 6152 §3,
 //! RFC 2045 §6): two passes over the same octets, each in any pieces, in memory that does not grow with the
-//! message. [`Survey`] finds out which parts must change, [`Converter`] changes them.
+//! message. [`FirstPass`] finds out which parts must change, [`Converter`] changes them.
 //!
 //! Each text or file with 8 bits becomes quoted-printable, never base64: that would freeze line ends as CR LF
 //! inside a file, while quoted-printable leaves them to the transport, as 8 bits did, so that a reader gets
@@ -9,7 +9,7 @@
 //! servers send them as they are, which a host without 8BITMIME need not take.
 //!
 //! Nothing is converted where a part is signed or encrypted (RFC 1847 §2.1: it must arrive as it is), nor
-//! where the structure has no end ([`Refusal`]). A DKIM signature is broken by this, as RFC 6376 §5.3 knows.
+//! where the structure has no end ([`NotConverted`]). A DKIM signature is broken by this, as RFC 6376 §5.3 knows.
 
 mod head;
 mod parts;
@@ -17,13 +17,13 @@ mod parts;
 mod tests;
 mod words;
 
-use head::{Encoding, Head, rewrite};
-use parts::{Parts, Piece};
+use head::{Encoding, EntityHead, rewrite};
+use parts::{EntityPiece, Parts};
 use std::fmt;
 
 /// What becomes of one entity: a message, or a part of one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Change {
+enum EntityChange {
     /// It has 7 bits, but perhaps for its header.
     #[default]
     None,
@@ -35,7 +35,7 @@ enum Change {
 
 /// Why a message cannot be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum NotConverted {
     /// By RFC 1847, or S/MIME (RFC 8551).
     Signed,
     /// More parts, more of them inside each other, a longer header or boundary than [`crate::limits`] allow.
@@ -44,12 +44,12 @@ pub enum Refusal {
     Fragment,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for NotConverted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Refusal::Signed => "a part is signed or encrypted",
-            Refusal::Structure => "its parts are too many, or too deep inside each other",
-            Refusal::Fragment => "a part is of a kind that may not be encoded",
+            NotConverted::Signed => "a part is signed or encrypted",
+            NotConverted::Structure => "its parts are too many, or too deep inside each other",
+            NotConverted::Fragment => "a part is of a kind that may not be encoded",
         })
     }
 }
@@ -57,34 +57,34 @@ impl fmt::Display for Refusal {
 /// What is to be changed of one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    changes: Vec<Change>,
+    changes: Vec<EntityChange>,
 }
 
 /// The first pass.
 #[derive(Debug, Default)]
-pub struct Survey {
+pub struct FirstPass {
     parts: Parts,
     findings: Findings,
 }
 
 #[derive(Debug, Default)]
 struct Findings {
-    changes: Vec<Change>,
+    changes: Vec<EntityChange>,
     /// Whose octets come at this moment.
     current: Option<(usize, bool)>,
-    refusal: Option<Refusal>,
+    refusal: Option<NotConverted>,
 }
 
-impl Survey {
+impl FirstPass {
     /// Takes the next octets, with LF line ends.
     pub fn feed(&mut self, octets: &[u8]) {
-        let Survey { parts, findings } = self;
+        let FirstPass { parts, findings } = self;
         parts.feed(octets, &mut |piece| findings.take(&piece));
     }
 
     /// The message is over.
-    pub fn finish(mut self) -> Result<Plan, Refusal> {
-        let Survey { parts, findings } = &mut self;
+    pub fn finish(mut self) -> Result<Plan, NotConverted> {
+        let FirstPass { parts, findings } = &mut self;
         parts.finish(&mut |piece| findings.take(&piece));
         match self.parts.refusal().or(self.findings.refusal) {
             Some(refusal) => Err(refusal),
@@ -94,28 +94,28 @@ impl Survey {
 }
 
 impl Findings {
-    fn take(&mut self, piece: &Piece<'_>) {
+    fn take(&mut self, piece: &EntityPiece<'_>) {
         match piece {
-            Piece::Head(head) => {
-                self.changes.push(Change::None);
+            EntityPiece::Head(head) => {
+                self.changes.push(EntityChange::None);
                 self.current = Some((head.index, head.is_fragment()));
                 if head.is_signed() {
-                    self.refusal = Some(Refusal::Signed);
+                    self.refusal = Some(NotConverted::Signed);
                 }
             }
-            Piece::Body(octets) if !octets.is_ascii() => {
+            EntityPiece::Body(octets) if !octets.is_ascii() => {
                 let Some((index, is_fragment)) = self.current else { return };
                 if is_fragment {
-                    self.refusal = self.refusal.or(Some(Refusal::Fragment));
+                    self.refusal = self.refusal.or(Some(NotConverted::Fragment));
                 }
-                self.changes[index] = Change::Encode;
+                self.changes[index] = EntityChange::Encode;
             }
             // Before the first part, or where there is none.
-            Piece::Preamble(index, octets) if !octets.is_ascii() => {
-                self.changes[*index] = Change::AsText;
+            EntityPiece::Preamble(index, octets) if !octets.is_ascii() => {
+                self.changes[*index] = EntityChange::AsText;
             }
-            Piece::FirstPart(index) => self.changes[*index] = Change::None,
-            Piece::Body(_) | Piece::Preamble(..) | Piece::Around(_) => {}
+            EntityPiece::FirstPart(index) => self.changes[*index] = EntityChange::None,
+            EntityPiece::Body(_) | EntityPiece::Preamble(..) | EntityPiece::Around(_) => {}
         }
     }
 }
@@ -125,14 +125,14 @@ impl Findings {
 pub struct Converter<'a> {
     plan: &'a Plan,
     parts: Parts,
-    body: Body,
+    body: BodyEncoder,
 }
 
 impl<'a> Converter<'a> {
     pub fn new(plan: &'a Plan) -> Converter<'a> {
-        let as_text = (0..plan.changes.len()).filter(|i| plan.changes[*i] == Change::AsText);
+        let as_text = (0..plan.changes.len()).filter(|i| plan.changes[*i] == EntityChange::AsText);
         let parts = Parts::with_text(as_text.collect());
-        Converter { plan, parts, body: Body::default() }
+        Converter { plan, parts, body: BodyEncoder::default() }
     }
 
     /// Takes the next octets of the message that was surveyed, and appends what becomes of them.
@@ -151,8 +151,8 @@ impl<'a> Converter<'a> {
 
 /// How the octets of the part at hand are written.
 #[derive(Debug, Default)]
-struct Body {
-    way: Way,
+struct BodyEncoder {
+    way: BodyCoding,
     /// Octets on this line of the output.
     column: usize,
     /// A space or tab that is last on its line unless more comes.
@@ -160,7 +160,7 @@ struct Body {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Way {
+enum BodyCoding {
     #[default]
     AsItIs,
     Encode,
@@ -173,35 +173,35 @@ enum Way {
 /// Longest line of quoted-printable without the `=` at its end (RFC 2045 §6.7).
 const LINE: usize = 75;
 
-impl Body {
-    fn put(&mut self, plan: &Plan, piece: &Piece<'_>, out: &mut Vec<u8>) {
+impl BodyEncoder {
+    fn put(&mut self, plan: &Plan, piece: &EntityPiece<'_>, out: &mut Vec<u8>) {
         match piece {
-            Piece::Head(head) => {
+            EntityPiece::Head(head) => {
                 self.end(out);
                 let change = plan.changes.get(head.index).copied().unwrap_or_default();
                 self.way = way(head, change);
                 rewrite(head, change, out);
             }
-            Piece::Body(octets) => octets.iter().for_each(|octet| self.octet(*octet, out)),
-            Piece::Preamble(_, octets) | Piece::Around(octets) => {
+            EntityPiece::Body(octets) => octets.iter().for_each(|octet| self.octet(*octet, out)),
+            EntityPiece::Preamble(_, octets) | EntityPiece::Around(octets) => {
                 self.end(out);
                 out.extend(octets.iter().map(|octet| if octet.is_ascii() { *octet } else { b'?' }));
             }
-            Piece::FirstPart(_) => {}
+            EntityPiece::FirstPart(_) => {}
         }
     }
 
     fn octet(&mut self, octet: u8, out: &mut Vec<u8>) {
         match self.way {
-            Way::AsItIs => out.push(octet),
-            Way::Drop if !octet.is_ascii() => {}
-            Way::Drop => out.push(octet),
-            Way::Mend if !octet.is_ascii() => self.token(&escaped(octet), out),
-            Way::Mend => {
+            BodyCoding::AsItIs => out.push(octet),
+            BodyCoding::Drop if !octet.is_ascii() => {}
+            BodyCoding::Drop => out.push(octet),
+            BodyCoding::Mend if !octet.is_ascii() => self.token(&escaped(octet), out),
+            BodyCoding::Mend => {
                 self.column = if octet == b'\n' { 0 } else { self.column + 1 };
                 out.push(octet);
             }
-            Way::Encode => self.encode(octet, out),
+            BodyCoding::Encode => self.encode(octet, out),
         }
     }
 
@@ -244,16 +244,18 @@ impl Body {
         if let Some(space) = self.held.take() {
             self.token(&escaped(space), out);
         }
-        *self = Body::default();
+        *self = BodyEncoder::default();
     }
 }
 
-fn way(head: &Head, change: Change) -> Way {
+fn way(head: &EntityHead, change: EntityChange) -> BodyCoding {
     match (change, head.encoding()) {
-        (Change::None, _) => Way::AsItIs,
-        (Change::Encode, Encoding::QuotedPrintable) => Way::Mend,
-        (Change::Encode, Encoding::Base64) => Way::Drop,
-        (Change::Encode, Encoding::Identity) | (Change::AsText, _) => Way::Encode,
+        (EntityChange::None, _) => BodyCoding::AsItIs,
+        (EntityChange::Encode, Encoding::QuotedPrintable) => BodyCoding::Mend,
+        (EntityChange::Encode, Encoding::Base64) => BodyCoding::Drop,
+        (EntityChange::Encode, Encoding::Identity) | (EntityChange::AsText, _) => {
+            BodyCoding::Encode
+        }
     }
 }
 

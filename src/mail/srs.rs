@@ -30,12 +30,12 @@ use aws_lc_rs::{constant_time, hmac};
 use std::fmt;
 
 /// 32 octets that nobody can foresee.
-pub type Secret = [u8; SRS_KEY_OCTETS];
+pub type SrsSecret = [u8; SRS_KEY_OCTETS];
 
 /// The secrets: the newest signs, each of them verifies.
-pub struct Keys {
-    newest: Secret,
-    older: Vec<Secret>,
+pub struct SrsKeys {
+    newest: SrsSecret,
+    older: Vec<SrsSecret>,
 }
 
 /// Why a sender stays as it is.
@@ -81,7 +81,7 @@ impl fmt::Display for NoWayBack {
 impl std::error::Error for NoWayBack {}
 
 /// Without anything of the secrets.
-impl fmt::Debug for Keys {
+impl fmt::Debug for SrsKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keys({})", 1 + self.older.len())
     }
@@ -93,10 +93,10 @@ pub fn is_tagged(local: &LocalPart) -> bool {
     tag(local.as_str()).is_some()
 }
 
-impl Keys {
+impl SrsKeys {
     /// `newest` signs from now on; `older` ones still verify.
-    pub fn new(newest: &Secret, older: &[Secret]) -> Keys {
-        Keys { newest: *newest, older: older.to_vec() }
+    pub fn new(newest: &SrsSecret, older: &[SrsSecret]) -> SrsKeys {
+        SrsKeys { newest: *newest, older: older.to_vec() }
     }
 
     /// The sender under which a message goes on by an alias at the domain `alias`. `is_ours` tells
@@ -151,8 +151,8 @@ impl Keys {
         // The other separators are of other hosts; here they make a name like others.
         let rest = rest.strip_prefix('=').ok_or(NoWayBack::NotSrs)?;
         let back = match kind {
-            Kind::First => self.restore_first(alias, rest, today),
-            Kind::Later => self.restore_later(alias, rest),
+            SrsKind::First => self.restore_first(alias, rest, today),
+            SrsKind::Later => self.restore_later(alias, rest),
         };
         back.map(|(host, local)| Mailbox {
             local: LocalPart::made_of(local),
@@ -195,7 +195,7 @@ impl Keys {
     /// In constant time: how far a guess is right must not show in how long we take.
     fn check(&self, found: &str, covered: &str) -> Result<(), NoWayBack> {
         let found = found.to_ascii_lowercase();
-        let fits = |key: &Secret| {
+        let fits = |key: &SrsSecret| {
             let right = hash(key, covered);
             constant_time::verify_slices_are_equal(right.as_bytes(), found.as_bytes()).is_ok()
         };
@@ -224,7 +224,7 @@ fn once(alias: &Domain, covered: &str) -> String {
     format!("srs1={alias}={covered}")
 }
 
-fn hash(key: &Secret, covered: &str) -> String {
+fn hash(key: &SrsSecret, covered: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key);
     let whole = hmac::sign(&key, covered.to_ascii_lowercase().as_bytes());
     let octets = whole.as_ref().iter().take(HASH_DIGITS * 5 / 8);
@@ -254,17 +254,17 @@ fn read_stamp(stamp: &str, today: u64) -> Option<u64> {
 
 /// `SRS0` was made by the first host that sent a message on, `SRS1` by a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum SrsKind {
     First,
     Later,
 }
 
 /// The tag, and what follows it, which begins with a separator.
-fn tag(local: &str) -> Option<(Kind, &str)> {
+fn tag(local: &str) -> Option<(SrsKind, &str)> {
     let (tag, rest) = local.split_at_checked(4)?;
     let kind = match tag {
-        _ if tag.eq_ignore_ascii_case("SRS0") => Kind::First,
-        _ if tag.eq_ignore_ascii_case("SRS1") => Kind::Later,
+        _ if tag.eq_ignore_ascii_case("SRS0") => SrsKind::First,
+        _ if tag.eq_ignore_ascii_case("SRS1") => SrsKind::Later,
         _ => return None,
     };
     rest.starts_with(['=', '+', '-']).then_some((kind, rest))
@@ -283,8 +283,8 @@ impl<'a> Foreign<'a> {
     fn read(local: &'a str, host: &Domain) -> Option<Foreign<'a>> {
         let (kind, rest) = tag(local)?;
         let (first, rest) = match kind {
-            Kind::First => (host.clone(), rest),
-            Kind::Later => {
+            SrsKind::First => (host.clone(), rest),
+            SrsKind::Later => {
                 let mut parts = rest[1..].splitn(3, '=');
                 let (_hash, first) = (parts.next().filter(|hash| !hash.is_empty())?, parts.next()?);
                 (Domain::parse(first).ok()?, parts.next()?)

@@ -1,9 +1,9 @@
 //! What a header says about a message's way: how often it was received, where it was delivered, by what
 //! Message-ID it goes, and where older Return-Path fields lie (RFC 5321 §4.4, §6.3). Pure.
 //!
-//! A [`Listener`] of [`super::header`], which decides what a field is; what is kept of it is bounded.
+//! A [`MessageListener`] of [`super::header`], which decides what a field is; what is kept of it is bounded.
 
-use super::header::{EndedBy, Event, Listener, Reader};
+use super::header::{EndedBy, MessageEvent, MessageListener, Reader};
 use crate::limits::{CUTS_MAX, DELIVERED_TO_MAX, FIELD_VALUE_MAX};
 use std::ops::Range;
 
@@ -54,14 +54,16 @@ impl Summary {
     }
 }
 
-impl Listener for Summarizer {
-    fn hear(&mut self, event: Event<'_>) {
+impl MessageListener for Summarizer {
+    fn hear(&mut self, event: MessageEvent<'_>) {
         match event {
-            Event::Field { name, at, .. } => {
+            MessageEvent::Field { name, at, .. } => {
                 self.at = at;
                 self.begin(name);
             }
-            Event::Value(octets) if matches!(self.field, Known::DeliveredTo | Known::MessageId) => {
+            MessageEvent::Value(octets)
+                if matches!(self.field, Known::DeliveredTo | Known::MessageId) =>
+            {
                 for piece in octets.split_inclusive(|octet| *octet == b'\n') {
                     let room = FIELD_VALUE_MAX.saturating_sub(self.line.len());
                     self.line.extend_from_slice(&piece[..piece.len().min(room)]);
@@ -70,16 +72,16 @@ impl Listener for Summarizer {
                     }
                 }
             }
-            Event::FieldEnd(at) => {
+            MessageEvent::FieldEnd(at) => {
                 self.line_ended();
                 if std::mem::take(&mut self.field) == Known::ReturnPath {
                     self.cut(self.at..at);
                 }
             }
-            Event::End(end) => {
+            MessageEvent::End(end) => {
                 self.summary.begins_folded = end.by == EndedBy::Fold && end.body_at == 0;
             }
-            Event::Value(_) | Event::Header(_) | Event::Body(_) => {}
+            MessageEvent::Value(_) | MessageEvent::Header(_) | MessageEvent::Body(_) => {}
         }
     }
 }

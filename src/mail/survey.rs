@@ -1,7 +1,7 @@
 //! What a next hop has to be told of a message, or has to be able to do: found while the message comes, kept in
 //! its queue file, and found again where that does not say it. Pure.
 
-use super::header::{EndedBy, Event, Listener};
+use super::header::{EndedBy, MessageEvent, MessageListener};
 use std::fmt;
 
 /// What a message is on the wire.
@@ -64,15 +64,15 @@ pub struct Surveyor {
     inside_line: bool,
 }
 
-impl Listener for Surveyor {
-    fn hear(&mut self, event: Event<'_>) {
+impl MessageListener for Surveyor {
+    fn hear(&mut self, event: MessageEvent<'_>) {
         match event {
-            Event::Header(octets) => {
+            MessageEvent::Header(octets) => {
                 self.header = self.header.below(octets);
                 self.ends(octets);
             }
-            Event::End(end) => self.in_text = end.by == EndedBy::Text,
-            Event::Body(octets) => {
+            MessageEvent::End(end) => self.in_text = end.by == EndedBy::Text,
+            MessageEvent::Body(octets) => {
                 if self.in_text {
                     let end = memchr::memchr(b'\n', octets);
                     self.in_text = end.is_none();
@@ -83,7 +83,7 @@ impl Listener for Surveyor {
                 self.body.size += wire_size(octets);
                 self.ends(octets);
             }
-            Event::Field { .. } | Event::Value(_) | Event::FieldEnd(_) => {}
+            MessageEvent::Field { .. } | MessageEvent::Value(_) | MessageEvent::FieldEnd(_) => {}
         }
     }
 }

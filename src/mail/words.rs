@@ -20,7 +20,7 @@ pub fn decode(value: &[u8]) -> String {
     let mut decoded = Decoded::default();
     let mut rest = text.as_str();
     while let Some(start) = rest.find("=?") {
-        match Word::parse(&rest[start..]) {
+        match EncodedWord::parse(&rest[start..]) {
             Some(word) => {
                 decoded.push_text(&rest[..start]);
                 rest = &rest[start + word.length..];
@@ -77,7 +77,7 @@ impl Decoded {
         }
     }
 
-    fn push_word(&mut self, word: Word) {
+    fn push_word(&mut self, word: EncodedWord) {
         // Each word of ISO-2022-JP begins in ASCII anew, and its decoder takes the two escapes that
         // meet where words are joined for an attack.
         if self.charset != Some(word.charset) || word.charset == ISO_2022_JP {
@@ -102,17 +102,17 @@ impl Decoded {
 }
 
 /// `=?charset?encoding?encoded-text?=` (RFC 2047 §2).
-struct Word {
+struct EncodedWord {
     charset: &'static Encoding,
     octets: Vec<u8>,
     /// Octets of the word as written.
     length: usize,
 }
 
-impl Word {
+impl EncodedWord {
     /// Reads the word at the start of `text`. A word longer than the 75 octets of RFC 2047 §2 is
     /// taken too.
-    fn parse(text: &str) -> Option<Word> {
+    fn parse(text: &str) -> Option<EncodedWord> {
         let mut parts = text.strip_prefix("=?")?.splitn(4, '?');
         let (charset, encoding, encoded) = (parts.next()?, parts.next()?, parts.next()?);
         if charset.len() > CHARSET_MAX || !parts.next()?.starts_with('=') {
@@ -128,7 +128,7 @@ impl Word {
             _ => return None,
         };
         let length = charset.len() + encoding.len() + encoded.len() + "=????=".len();
-        Some(Word { charset: charset_found, octets, length })
+        Some(EncodedWord { charset: charset_found, octets, length })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::mail::words;
 use crate::route::mailbox_here;
 use crate::site::Site;
 use crate::store::disk::Disk;
-use crate::store::mailbox::{self, Message, browse};
+use crate::store::mailbox::{self, MailboxMessage, browse};
 use jiff::Timestamp;
 use std::fmt::Display;
 use std::io;
@@ -127,7 +127,7 @@ impl<'a> Letters<'a> {
     }
 
     /// What a message says of itself, and what its file does.
-    fn fields(&self, message: &Message, fields: &[(&str, String)]) -> Html {
+    fn fields(&self, message: &MailboxMessage, fields: &[(&str, String)]) -> Html {
         let mut html = Html::default().raw("<section><dl>");
         for (name, value) in fields.iter().filter(|(name, _)| *name != "Subject") {
             html = html.element("dt", "", name).raw("<dd>");
@@ -158,7 +158,7 @@ impl<'a> Letters<'a> {
     }
 
     /// The start of a message.
-    fn open(&self, key: &str) -> Option<(Message, io::Result<Vec<u8>>)> {
+    fn open(&self, key: &str) -> Option<(MailboxMessage, io::Result<Vec<u8>>)> {
         let message = browse::named(self.disk, &self.maildir, key).ok().flatten()?;
         let read =
             mailbox::read_each(self.disk, &self.maildir, slice::from_ref(&message), |_, file| {

@@ -5,7 +5,7 @@ use crate::id::is_id;
 use crate::limits::WAITING_SHOWN;
 use crate::scheduler::reason::{Reason, why};
 use crate::site::Site;
-use crate::store::queue::{Queue, Waiting};
+use crate::store::queue::{Queue, QueuedMessage};
 use jiff::Timestamp;
 
 /// One message.
@@ -26,7 +26,7 @@ pub(super) fn rows(site: &Site, queue: &Queue) -> Result<(Vec<Row>, usize), Stri
     let more = ids.len().saturating_sub(WAITING_SHOWN);
     // What has gone meanwhile waits no more.
     let read = ids.iter().take(WAITING_SHOWN).filter_map(|id| queue.read(id).ok());
-    let all: Vec<Waiting> = read.collect();
+    let all: Vec<QueuedMessage> = read.collect();
     let now = Timestamp::now();
     let rows = all.iter().map(|waiting| row(site, queue, waiting, now, &all));
     Ok((rows.collect(), more))
@@ -39,13 +39,19 @@ pub(super) fn rows_of<'a>(
     ids: impl Iterator<Item = &'a str>,
 ) -> Vec<Row> {
     let read = ids.filter(|id| is_id(id)).take(WAITING_SHOWN).filter_map(|id| queue.read(id).ok());
-    let all: Vec<Waiting> = read.collect();
+    let all: Vec<QueuedMessage> = read.collect();
     let now = Timestamp::now();
     all.iter().map(|waiting| row(site, queue, waiting, now, &all)).collect()
 }
 
 /// `all`: those among which it may stand behind others.
-fn row(site: &Site, queue: &Queue, waiting: &Waiting, now: Timestamp, all: &[Waiting]) -> Row {
+fn row(
+    site: &Site,
+    queue: &Queue,
+    waiting: &QueuedMessage,
+    now: Timestamp,
+    all: &[QueuedMessage],
+) -> Row {
     let id = waiting.entry.id.clone();
     let mut why =
         why(site, waiting, now, |is_before| all.iter().filter(|other| is_before(other)).count());

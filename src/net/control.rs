@@ -21,7 +21,7 @@ use std::thread;
 
 /// What a server should look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hint {
+pub enum ControlHint {
     /// One message of the queue, by its id: changed, or gone.
     Look(String),
     /// The whole queue.
@@ -52,7 +52,7 @@ impl Control {
     }
 
     /// Waits for the next datagram and gives the hints that it holds; none when nothing in it reads.
-    pub fn receive(&self) -> Vec<Hint> {
+    pub fn receive(&self) -> Vec<ControlHint> {
         let mut datagram = [0; HINT_DATAGRAM_MAX];
         loop {
             match self.0.recv(&mut datagram) {
@@ -67,8 +67,8 @@ impl Control {
 
 /// Tells the server of this spool, if one runs; false when none does. Waits for room at most
 /// [`HINT_WAIT`]: past it the server has more than enough to look at, and the rest is lost. More than
-/// [`HINTS_MAX`] messages become [`Hint::LookAll`]; without hints it only says whether a server runs.
-pub fn send(spool: &Path, hints: &[Hint]) -> io::Result<bool> {
+/// [`HINTS_MAX`] messages become [`ControlHint::LookAll`]; without hints it only says whether a server runs.
+pub fn send(spool: &Path, hints: &[ControlHint]) -> io::Result<bool> {
     let nobody = |error: &io::Error| {
         // No file, no spool at all, or the file of a server that has ended.
         matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
@@ -112,13 +112,13 @@ fn address(spool: &Path) -> io::Result<(SockAddr, Option<OwnedFd>)> {
 }
 
 /// As few as hold all lines.
-fn datagrams(hints: &[Hint]) -> Vec<String> {
+fn datagrams(hints: &[ControlHint]) -> Vec<String> {
     // What would be read as something else, an id that is none, stays here.
-    let reads = |hint: &&Hint| parse(hint.to_string().as_bytes()) == [(*hint).clone()];
-    let (looks, mut rest): (Vec<&Hint>, Vec<&Hint>) =
-        hints.iter().filter(reads).partition(|hint| matches!(hint, Hint::Look(_)));
+    let reads = |hint: &&ControlHint| parse(hint.to_string().as_bytes()) == [(*hint).clone()];
+    let (looks, mut rest): (Vec<&ControlHint>, Vec<&ControlHint>) =
+        hints.iter().filter(reads).partition(|hint| matches!(hint, ControlHint::Look(_)));
     match looks.len() > HINTS_MAX {
-        true => rest.push(&Hint::LookAll),
+        true => rest.push(&ControlHint::LookAll),
         false => rest.extend(looks),
     }
     let mut datagrams: Vec<String> = Vec::new();
@@ -132,24 +132,27 @@ fn datagrams(hints: &[Hint]) -> Vec<String> {
 }
 
 /// Only whole lines count: of a datagram that is too long the end is lost.
-fn parse(datagram: &[u8]) -> Vec<Hint> {
+fn parse(datagram: &[u8]) -> Vec<ControlHint> {
     let lines = datagram.split_inclusive(|&b| b == b'\n');
     let whole = lines.filter_map(|line| str::from_utf8(line.strip_suffix(b"\n")?).ok());
     let hints = whole.filter_map(|line| match line {
-        "look *" => Some(Hint::LookAll),
-        "drop" => Some(Hint::Drop),
-        _ => line.strip_prefix("look ").filter(|id| is_id(id)).map(|id| Hint::Look(id.to_owned())),
+        "look *" => Some(ControlHint::LookAll),
+        "drop" => Some(ControlHint::Drop),
+        _ => line
+            .strip_prefix("look ")
+            .filter(|id| is_id(id))
+            .map(|id| ControlHint::Look(id.to_owned())),
     });
     hints.collect()
 }
 
 /// A line with its end.
-impl fmt::Display for Hint {
+impl fmt::Display for ControlHint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Hint::Look(id) => writeln!(f, "look {id}"),
-            Hint::LookAll => f.write_str("look *\n"),
-            Hint::Drop => f.write_str("drop\n"),
+            ControlHint::Look(id) => writeln!(f, "look {id}"),
+            ControlHint::LookAll => f.write_str("look *\n"),
+            ControlHint::Drop => f.write_str("drop\n"),
         }
     }
 }
@@ -158,8 +161,8 @@ impl fmt::Display for Hint {
 mod tests {
     use super::*;
 
-    fn look(id: impl ToString) -> Hint {
-        Hint::Look(id.to_string())
+    fn look(id: impl ToString) -> ControlHint {
+        ControlHint::Look(id.to_string())
     }
 
     #[test]
@@ -167,7 +170,7 @@ mod tests {
         let long = format!("look {}\n", "m".repeat(256));
         for (text, hints) in [
             (&b""[..], &[][..]),
-            (b"look m1\nlook *\ndrop\n", &[look("m1"), Hint::LookAll, Hint::Drop]),
+            (b"look m1\nlook *\ndrop\n", &[look("m1"), ControlHint::LookAll, ControlHint::Drop]),
             (b"look m1\nlook m2", &[look("m1")]),
             (b"look ../x\nlook \nlook\nLOOK m1\n look m1\n\n\r\ndrop \n\xff\n", &[]),
             (b"\0look m1\nlook m\xff\nlook m1\r\nlook m3\n", &[look("m3")]),
@@ -180,7 +183,7 @@ mod tests {
     #[test]
     fn hints_are_split_and_many_become_one() {
         let each = |count: usize| (0..count).map(|n| look(format!("m{n:013}"))).collect::<Vec<_>>();
-        let read = |hints: &[Hint]| -> Vec<Hint> {
+        let read = |hints: &[ControlHint]| -> Vec<ControlHint> {
             let datagrams = datagrams(hints);
             assert!(datagrams.iter().all(|d| d.len() <= HINT_DATAGRAM_MAX && !d.is_empty()));
             datagrams.iter().flat_map(|datagram| parse(datagram.as_bytes())).collect()
@@ -188,8 +191,8 @@ mod tests {
         assert!(datagrams(&[]).is_empty() && datagrams(&each(HINTS_MAX)).len() > 1);
         assert_eq!(read(&each(HINTS_MAX)), each(HINTS_MAX));
         let mut many = each(HINTS_MAX + 1);
-        many.push(Hint::Drop);
-        assert_eq!(read(&many), [Hint::Drop, Hint::LookAll]);
+        many.push(ControlHint::Drop);
+        assert_eq!(read(&many), [ControlHint::Drop, ControlHint::LookAll]);
         assert_eq!(read(&[look("m1\ndrop"), look("*"), look("m2")]), [look("m2")]);
     }
 }

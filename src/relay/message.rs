@@ -5,10 +5,10 @@ use crate::limits::RELAY_BLOCK;
 use crate::mail::edits::{Edits, Piece};
 use crate::mail::envelope::BodyType;
 use crate::mail::header::Reader;
-use crate::mail::seven_bits::{self, Converter, Plan, Refusal};
+use crate::mail::seven_bits::{self, Converter, NotConverted, Plan};
 use crate::mail::survey::{Surveyor, WireForm};
 use crate::smtp::client::Letter;
-use crate::store::body::Part;
+use crate::store::body::StoredMessage;
 use crate::store::sum::Sum;
 use std::io::{self, ErrorKind};
 
@@ -42,7 +42,7 @@ impl Message for &[u8] {
     }
 }
 
-impl Message for Part<'_> {
+impl Message for StoredMessage<'_> {
     fn size(&self) -> u64 {
         self.size
     }
@@ -62,7 +62,7 @@ impl Message for Part<'_> {
 /// A message as edited. Its sum can be checked where all that the edits do is to put fields on top.
 pub struct Edited<'a> {
     pub edits: Edits,
-    pub part: Part<'a>,
+    pub part: StoredMessage<'a>,
 }
 
 impl Message for Edited<'_> {
@@ -155,8 +155,8 @@ pub fn survey(message: &dyn Message) -> io::Result<WireForm> {
 pub(super) fn in_seven_bits(
     letter: &Letter,
     message: &dyn Message,
-) -> io::Result<Result<(Plan, Letter), Refusal>> {
-    let (mut first, mut blocks) = (seven_bits::Survey::default(), Blocks::new(message));
+) -> io::Result<Result<(Plan, Letter), NotConverted>> {
+    let (mut first, mut blocks) = (seven_bits::FirstPass::default(), Blocks::new(message));
     while !blocks.is_done() {
         first.feed(blocks.read()?);
     }

@@ -32,12 +32,12 @@ struct Round<'a> {
     /// By place in the envelope.
     recipients: Vec<(usize, Recipient)>,
     /// Of each recipient, what the last host decided.
-    fates: Vec<Option<Outcome>>,
+    fates: Vec<Option<HostOutcome>>,
 }
 
 /// What one host decided about one recipient.
 #[derive(Clone)]
-struct Outcome {
+struct HostOutcome {
     host: String,
     fate: Fate,
     /// It sends the notices that were asked for.
@@ -174,7 +174,7 @@ impl Round<'_> {
     /// Recipients for whom another host may be asked.
     fn left(&self) -> Vec<usize> {
         let is_left = |index: &usize| {
-            matches!(self.fates[*index], None | Some(Outcome { fate: Fate::NextHost(_), .. }))
+            matches!(self.fates[*index], None | Some(HostOutcome { fate: Fate::NextHost(_), .. }))
         };
         (0..self.fates.len()).filter(is_left).collect()
     }
@@ -192,7 +192,7 @@ impl Round<'_> {
         let tls = connection.protection();
         for (index, fate) in left.into_iter().zip(fates) {
             let (host, tls) = (host.clone(), tls.cloned());
-            self.fates[index] = Some(Outcome { host, fate, dsn, tls });
+            self.fates[index] = Some(HostOutcome { host, fate, dsn, tls });
         }
     }
 
@@ -200,13 +200,13 @@ impl Round<'_> {
     fn refuse(&mut self, hop: &Hop, fate: &Fate) {
         for index in self.left() {
             let (host, fate) = (host(hop), fate.clone());
-            self.fates[index] = Some(Outcome { host, fate, dsn: false, tls: None });
+            self.fates[index] = Some(HostOutcome { host, fate, dsn: false, tls: None });
         }
     }
 
     /// All hosts have said that they take no mail from anybody: that is final (RFC 7504 §4).
     fn close(&mut self) {
-        for Outcome { fate, .. } in self.fates.iter_mut().flatten() {
+        for HostOutcome { fate, .. } in self.fates.iter_mut().flatten() {
             if let Fate::NextHost(reason) = fate
                 && reason.is_no_mail_host()
             {
@@ -224,11 +224,13 @@ impl Round<'_> {
         for ((index, _), fate) in self.recipients.iter().zip(&self.fates) {
             match (fate, &obstacle) {
                 (None, _) if is_stopping => {}
-                (Some(Outcome { fate, .. }), _) if is_stopping && is_cut_off(fate) => {}
-                (Some(Outcome { host, fate: Fate::NextHost(_), .. }), _) if guard.is_recalled() => {
+                (Some(HostOutcome { fate, .. }), _) if is_stopping && is_cut_off(fate) => {}
+                (Some(HostOutcome { host, fate: Fate::NextHost(_), .. }), _)
+                    if guard.is_recalled() =>
+                {
                     verdicts.push(recalled(*index, host));
                 }
-                (Some(Outcome { host, fate, dsn, tls }), _) => {
+                (Some(HostOutcome { host, fate, dsn, tls }), _) => {
                     let verdict = Verdict::of_fate(*index, host, fate, *dsn);
                     verdicts.push(Verdict { tls: tls.clone(), ..verdict });
                 }
@@ -348,7 +350,7 @@ mod tests {
     use crate::mail::envelope::BodyType;
     use crate::smtp::answer::Answer;
     use crate::smtp::client::Step;
-    use crate::store::body::Part;
+    use crate::store::body::StoredMessage;
     use crate::store::disk::Disk;
     use crate::store::memory::MemoryDisk;
     use std::path::Path;
@@ -358,7 +360,7 @@ mod tests {
         let disk = MemoryDisk::new();
         let file = disk.scratch(Path::new("/")).unwrap();
         let said = |text: &[u8]| Cause::Said(Answer::parse(text).unwrap());
-        let outcome = |fate| Outcome { host: "h".to_owned(), fate, dsn: false, tls: None };
+        let outcome = |fate| HostOutcome { host: "h".to_owned(), fate, dsn: false, tls: None };
         let round = |fates: Vec<Fate>| {
             let path = ForwardPath::Mailbox(Mailbox::parse("ann@far.test").unwrap());
             let to = Recipient { path, notify: None, orcpt: None };
@@ -366,7 +368,13 @@ mod tests {
             Round {
                 message: Edited {
                     edits: Edits::default(),
-                    part: Part { file: &*file, path: Path::new("/"), at: 0, size: 0, sum: None },
+                    part: StoredMessage {
+                        file: &*file,
+                        path: Path::new("/"),
+                        at: 0,
+                        size: 0,
+                        sum: None,
+                    },
                 },
                 content: survey(&[].as_slice()).unwrap(),
                 sender: Sender { from: ReversePath::Null, size, body, smtputf8, ret, envid },

@@ -5,8 +5,8 @@ use crate::due;
 use crate::mail::address::{Domain, Host, Mailbox};
 use crate::route::next_hop::{Way, way};
 use crate::site::Site;
-use crate::store::entry::Progress;
-use crate::store::queue::Waiting;
+use crate::store::entry::RecipientProgress;
+use crate::store::queue::QueuedMessage;
 use crate::verdict::is_answer;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -75,7 +75,7 @@ impl Goal {
 }
 
 /// The goals of a message's open recipients, and when each is due.
-pub fn parts(site: &Site, waiting: &Waiting) -> Vec<Part> {
+pub fn parts(site: &Site, waiting: &QueuedMessage) -> Vec<Part> {
     let mut parts: BTreeMap<Goal, Part> = BTreeMap::new();
     let (relay, now) = (&site.config.relay, Timestamp::now());
     for index in waiting.open() {
@@ -93,7 +93,7 @@ pub fn parts(site: &Site, waiting: &Waiting) -> Vec<Part> {
 
 /// A reply is an answer, whatever it says; what we had to put into our own words is none. Who is left alone
 /// was not there when somebody asked last.
-fn seen(progress: &Progress) -> Option<Seen> {
+fn seen(progress: &RecipientProgress) -> Option<Seen> {
     let when = progress.moments.last()?.when;
     let is_missed = match (&progress.held, &progress.last) {
         (Some(_), _) => true,

@@ -7,8 +7,8 @@ use super::plan::{Goal, parts};
 use crate::config::Relay;
 use crate::due::{self, expires};
 use crate::site::Site;
-use crate::store::entry::{Line, Progress};
-use crate::store::queue::Waiting;
+use crate::store::entry::{JournalLine, RecipientProgress};
+use crate::store::queue::QueuedMessage;
 use jiff::Timestamp;
 use std::fmt;
 
@@ -51,9 +51,9 @@ pub struct Why {
 /// such as it is asked for; asked only when the message itself is due.
 pub fn why(
     site: &Site,
-    waiting: &Waiting,
+    waiting: &QueuedMessage,
     now: Timestamp,
-    count: impl FnOnce(&dyn Fn(&Waiting) -> bool) -> usize,
+    count: impl FnOnce(&dyn Fn(&QueuedMessage) -> bool) -> usize,
 ) -> Why {
     let relay = &site.config.relay;
     let open = waiting.open();
@@ -74,7 +74,7 @@ pub fn why(
         Some(progress) if part.due > now => waits(part.goal, progress, part.due),
         _ => {
             let rank = (part.due, &waiting.entry.id);
-            let is_before = |other: &Waiting| {
+            let is_before = |other: &QueuedMessage| {
                 let mut parts = super::plan::parts(site, other).into_iter();
                 let same = parts.find(|other| other.goal == part.goal);
                 same.is_some_and(|same| (same.due, &other.entry.id) < rank)
@@ -89,7 +89,7 @@ pub fn why(
 }
 
 /// Not due: what the journal says last.
-fn waits(goal: Goal, progress: &Progress, until: Timestamp) -> Reason {
+fn waits(goal: Goal, progress: &RecipientProgress, until: Timestamp) -> Reason {
     let words = progress.error().replace('\n', " / ");
     match (goal, &progress.held, &progress.last) {
         (Goal::Here(mailbox), _, Some(line)) if !is_of_disk(line) => {
@@ -107,13 +107,13 @@ fn waits(goal: Goal, progress: &Progress, until: Timestamp) -> Reason {
 }
 
 /// No host said it.
-fn is_of_ours(line: &Line) -> bool {
+fn is_of_ours(line: &JournalLine) -> bool {
     matches!(line.host.as_str(), "" | "-")
 }
 
 /// A Maildir failed ([`crate::verdict::Verdict::of_disk`]); a next hop's reply to mail that went there before
 /// is something else.
-pub(super) fn is_of_disk(line: &Line) -> bool {
+pub(super) fn is_of_disk(line: &JournalLine) -> bool {
     let status = line.words.split(' ').next().unwrap_or_default();
     is_of_ours(line) && matches!(status, "4.3.0" | "4.3.1" | "4.2.2")
 }
@@ -222,15 +222,15 @@ mod tests {
         Site::read(Config::parse(text, Path::new("/facteur.toml")).unwrap()).unwrap().0
     }
 
-    fn waiting(id: &str, to: &[&str]) -> Waiting {
+    fn waiting(id: &str, to: &[&str]) -> QueuedMessage {
         let to: String = to.iter().map(|to| format!("to: <{to}>\n")).collect();
         let header = format!(
             "facteur queue 1\nid: {id}\nqueued: 2026-11-23T14:00:00Z\nsession: s1\n\
              from: <ann@mx.test>\n{to}size: 1\n"
         );
         let entry = Entry::parse(&header, 0).unwrap();
-        let progress = vec![Progress::default(); entry.recipients.len()];
-        Waiting { entry, progress, journal: Vec::new() }
+        let progress = vec![RecipientProgress::default(); entry.recipients.len()];
+        QueuedMessage { entry, progress, journal: Vec::new() }
     }
 
     #[test]
@@ -241,7 +241,7 @@ mod tests {
             let before = waiting("m1", &["eve@far.test", "bob@other.test"]);
             vec![before, waiting("m3", &["bob@far.test"]), waiting("m0", &["bob@x.test"])]
         };
-        let count = |is_before: &dyn Fn(&Waiting) -> bool| {
+        let count = |is_before: &dyn Fn(&QueuedMessage) -> bool| {
             others().iter().filter(|other| is_before(other)).count()
         };
         let found = why(&site, &waiting("m2", &["bob@far.test"]), now, count);
@@ -259,7 +259,7 @@ mod tests {
         let mut message = waiting("m1", &["a@far.test", "b@other.test", "c@far.test"]);
         let line = |recipient, what| {
             let words = "451 4.4.3 later".to_owned();
-            Line { when: now, recipient, what, host: "mx".to_owned(), words }
+            JournalLine { when: now, recipient, what, host: "mx".to_owned(), words }
         };
         message.progress[1].apply(&line(1, What::Relayed));
         message.progress[0].apply(&line(0, What::Deferred));
@@ -284,7 +284,7 @@ mod tests {
         let found = |host: &str, words: &str| {
             let mut message = waiting("m1", &["bob@mx.test"]);
             let (host, words, what) = (host.to_owned(), words.to_owned(), What::Deferred);
-            message.progress[0].apply(&Line { when: now, recipient: 0, what, host, words });
+            message.progress[0].apply(&JournalLine { when: now, recipient: 0, what, host, words });
             why(&site, &message, now, |_| 0).reason
         };
         let reason = found("mx.far.test[192.0.2.1]:25", "450 4.2.0 later\n(RCPT)");

@@ -1,6 +1,6 @@
 use super::worker::tests::{ANY_USER, Place};
 use super::*;
-use crate::store::entry::{Line, What};
+use crate::store::entry::{JournalLine, What};
 use jiff::SignedDuration;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -23,9 +23,9 @@ fn scheduler(messages: usize) -> (Place, Scheduler) {
     (place, scheduler)
 }
 
-fn line(recipient: usize, what: What) -> Line {
+fn line(recipient: usize, what: What) -> JournalLine {
     let (host, words) = (String::new(), String::new());
-    Line { when: Timestamp::now(), recipient, what, host, words }
+    JournalLine { when: Timestamp::now(), recipient, what, host, words }
 }
 
 #[test]
@@ -147,8 +147,9 @@ fn after_a_restart_what_was_never_tried_goes_first() {
     };
     for number in 0..300 {
         let id = format!("m{number:03}");
-        let line = Line { words: "4.4.1 did not answer".to_owned(), ..line(0, What::Deferred) };
-        let line = Line { when: Timestamp::now() - SignedDuration::from_hours(8), ..line };
+        let line =
+            JournalLine { words: "4.4.1 did not answer".to_owned(), ..line(0, What::Deferred) };
+        let line = JournalLine { when: Timestamp::now() - SignedDuration::from_hours(8), ..line };
         put(&id, format!("{}{line}\n", whole(&id, &format!("ann@silent{number}.test"))));
     }
     put("m999", whole("m999", "ann@alive.test"));

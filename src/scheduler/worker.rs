@@ -20,7 +20,7 @@ use crate::notices::{self, NoticeContext};
 use crate::relay::{Caller, Connection};
 use crate::site::Site;
 use crate::store::disk::StoreError;
-use crate::store::entry::{Entry, Line, What};
+use crate::store::entry::{Entry, JournalLine, What};
 use crate::store::queue::Claimed;
 use crate::verdict::Verdict;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -297,7 +297,8 @@ impl Worker {
                 *v = Verdict::own(v.recipient, What::Deferred, "4.3.0", words);
             });
         }
-        let mut lines: Vec<Line> = verdicts.iter().map(|verdict| verdict.line(now)).collect();
+        let mut lines: Vec<JournalLine> =
+            verdicts.iter().map(|verdict| verdict.line(now)).collect();
         lines.extend(sent.announced.into_iter().map(|recipient| announcement(now, recipient)));
         let settled = match job.claimed.settle(lines) {
             Ok(true) => job.claimed.remove().map(|()| report.is_gone = true),
@@ -337,14 +338,14 @@ impl Worker {
         let now = Timestamp::now();
         let due = until.min(self.expires(job, open, now));
         let words = reason::held_words(because);
-        let line = |index: &usize| Line {
+        let line = |index: &usize| JournalLine {
             when: now,
             recipient: *index,
             what: What::Held,
             host: format!("{until:.3}"),
             words: format!("4.4.1 {words}"),
         };
-        let mut lines: Vec<Line> = open.iter().map(line).collect();
+        let mut lines: Vec<JournalLine> = open.iter().map(line).collect();
         let held = |index: &usize| Verdict::own(*index, What::Held, "4.4.1", words.clone());
         let held: Vec<Verdict> = open.iter().map(held).collect();
         let sent = notices::send(&self.notice_context(job), &job.claimed, &held);
@@ -431,7 +432,7 @@ fn tell_untold(entry: &Entry, error: &str) {
     tell(&Event::Warning { what: &what });
 }
 
-fn announcement(when: Timestamp, recipient: usize) -> Line {
+fn announcement(when: Timestamp, recipient: usize) -> JournalLine {
     let words = "its sender was told that it is late".to_owned();
-    Line { when, recipient, what: What::Announced, host: String::new(), words }
+    JournalLine { when, recipient, what: What::Announced, host: String::new(), words }
 }

@@ -1,7 +1,7 @@
 //! The spool as a server needs it: its directories, its lock, and what crashes left cleared away.
 
 use crate::event::{Event, tell};
-use crate::mail::srs::{Keys, Secret};
+use crate::mail::srs::{SrsKeys, SrsSecret};
 use crate::net::control::Control;
 use crate::store::disk::{Disk, Doing, StoreError};
 use crate::store::drop::Drops;
@@ -24,9 +24,9 @@ pub struct Spool {
     /// Where commands drop hints; without it what they did is found later.
     pub control: Option<Control>,
     /// The secrets of SRS, made at the first start.
-    pub keys: Arc<Keys>,
+    pub keys: Arc<SrsKeys>,
     /// From which salts are made for users that there are not.
-    pub login: Secret,
+    pub login: SrsSecret,
     /// Held as long as anybody here writes into the spool.
     pub lock: SpoolLock,
 }

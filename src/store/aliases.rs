@@ -21,12 +21,12 @@ pub struct Alias {
     /// Where it begins in the file.
     pub line: usize,
     /// Each once; none when the line is bad: then its mail is refused.
-    pub targets: Vec<Target>,
+    pub targets: Vec<AliasTarget>,
 }
 
 /// One target of an alias.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Target {
+pub struct AliasTarget {
     /// A target without a domain is in the alias's domain.
     pub mailbox: Mailbox,
     /// `\name`, or the alias's own name: the user, never an alias.
@@ -119,7 +119,7 @@ fn name(text: &str, line: usize, domain: &Domain) -> Result<(Alias, String), Str
     let targets = rest.trim_start().strip_prefix(':').ok_or("expected name: target, ...")?;
     let name = match name {
         // People write their own domain; another's would never be asked for here.
-        Word::Plain(name) if name.contains('@') => match Mailbox::parse(&name) {
+        AliasWord::Plain(name) if name.contains('@') => match Mailbox::parse(&name) {
             Ok(Mailbox { local, host }) if host == Host::Domain(domain.clone()) => {
                 local.as_str().to_owned()
             }
@@ -128,8 +128,8 @@ fn name(text: &str, line: usize, domain: &Domain) -> Result<(Alias, String), Str
             }
             Err(why) => return Err(format!("alias {name}: {why}")),
         },
-        Word::Plain(name) => name,
-        Word::Quoted(name) => name,
+        AliasWord::Plain(name) => name,
+        AliasWord::Quoted(name) => name,
     };
     LocalPart::from_plain(&name).map_err(|why| format!("alias {name:?}: {why}"))?;
     Ok((Alias { name, line, targets: Vec::new() }, targets.to_owned()))
@@ -140,8 +140,8 @@ impl Alias {
         let mut known = HashSet::new();
         for entry in entries(text).map_err(|why| format!("alias {}: {why}", self.name))? {
             let (text, is_address) = match &entry {
-                Entry::Bracketed(address) => (address.trim(), true),
-                Entry::Words(words) => (words.trim(), false),
+                AliasEntry::Bracketed(address) => (address.trim(), true),
+                AliasEntry::Words(words) => (words.trim(), false),
             };
             let mut rest = text;
             while is_address || !rest.is_empty() {
@@ -168,7 +168,7 @@ impl Alias {
 
 /// A piece of a list of targets.
 #[derive(Debug, PartialEq, Eq)]
-enum Entry {
+enum AliasEntry {
     /// The address of `Alice Bob <alice@far.test>`: what stands before it is a name (RFC 5322 §3.4).
     Bracketed(String),
     /// Targets with white space between them: as Postfix does, a missing comma is added.
@@ -177,7 +177,7 @@ enum Entry {
 
 /// Cuts a list at the commas that stand in no quotes, comments or brackets. Comments, names of people and
 /// of groups are left out.
-fn entries(text: &str) -> Result<Vec<Entry>, String> {
+fn entries(text: &str) -> Result<Vec<AliasEntry>, String> {
     let (mut entries, mut words) = (Vec::new(), String::new());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -185,9 +185,9 @@ fn entries(text: &str) -> Result<Vec<Entry>, String> {
         let is_refused = words.trim_start().starts_with(['|', '/', ':']);
         match c {
             '"' => quoted(&mut chars, &mut words)?,
-            ',' => entries.push(Entry::Words(std::mem::take(&mut words))),
+            ',' => entries.push(AliasEntry::Words(std::mem::take(&mut words))),
             c if is_refused => words.push(c),
-            ';' => entries.push(Entry::Words(std::mem::take(&mut words))),
+            ';' => entries.push(AliasEntry::Words(std::mem::take(&mut words))),
             '(' => {
                 comment(&mut chars)?;
                 words.push(' ');
@@ -203,7 +203,7 @@ fn entries(text: &str) -> Result<Vec<Entry>, String> {
                     }
                 }
                 words.clear();
-                entries.push(Entry::Bracketed(address));
+                entries.push(AliasEntry::Bracketed(address));
             }
             ')' | '>' => return Err(format!("unexpected {c}")),
             // The name of a group; in an address a colon stands behind an @ alone.
@@ -211,7 +211,7 @@ fn entries(text: &str) -> Result<Vec<Entry>, String> {
             c => words.push(c),
         }
     }
-    entries.push(Entry::Words(words));
+    entries.push(AliasEntry::Words(words));
     Ok(entries)
 }
 
@@ -245,19 +245,19 @@ fn comment(chars: &mut std::str::Chars) -> Result<(), String> {
 }
 
 /// Inside quotes nothing is special: no domain, no `\user`.
-enum Word {
+enum AliasWord {
     Plain(String),
     Quoted(String),
 }
 
 /// The next word, up to one of `ends` or in double quotes, and what follows it. A local part in
 /// quotes may be followed by its domain.
-fn word<'a>(text: &'a str, ends: &str) -> Result<(Word, &'a str), String> {
+fn word<'a>(text: &'a str, ends: &str) -> Result<(AliasWord, &'a str), String> {
     let Some(inner) = text.strip_prefix('"') else {
         let end = text.find(|c| ends.contains(c)).unwrap_or(text.len());
         // `:include:/path` is one word, which `target` refuses.
         let (word, rest) = text.split_at(end);
-        return Ok((Word::Plain(word.trim_end().to_owned()), rest));
+        return Ok((AliasWord::Plain(word.trim_end().to_owned()), rest));
     };
     let (mut plain, mut chars) = (String::new(), inner.char_indices());
     while let Some((at, c)) = chars.next() {
@@ -266,11 +266,11 @@ fn word<'a>(text: &'a str, ends: &str) -> Result<(Word, &'a str), String> {
             '"' => {
                 let rest = &inner[at + 1..];
                 if !rest.starts_with('@') {
-                    return Ok((Word::Quoted(plain), rest));
+                    return Ok((AliasWord::Quoted(plain), rest));
                 }
                 let end = rest.find(|c| ends.contains(c)).unwrap_or(rest.len());
                 let whole = &text[..text.len() - rest.len() + end];
-                return Ok((Word::Plain(whole.to_owned()), &rest[end..]));
+                return Ok((AliasWord::Plain(whole.to_owned()), &rest[end..]));
             }
             c => plain.push(c),
         }
@@ -279,10 +279,10 @@ fn word<'a>(text: &'a str, ends: &str) -> Result<(Word, &'a str), String> {
 }
 
 /// What other servers run or write to is refused: a person who may edit this file could act as us.
-fn target_of(word: Word, alias: &str, domain: &Domain) -> Result<Target, String> {
+fn target_of(word: AliasWord, alias: &str, domain: &Domain) -> Result<AliasTarget, String> {
     let (text, quoted) = match word {
-        Word::Plain(text) => (text, false),
-        Word::Quoted(text) => (text, true),
+        AliasWord::Plain(text) => (text, false),
+        AliasWord::Quoted(text) => (text, true),
     };
     let refused = [
         ("|", "a pipe is not run here"),
@@ -309,7 +309,7 @@ fn target_of(word: Word, alias: &str, domain: &Domain) -> Result<Target, String>
     // An alias that names itself means the user, who gets a copy (contract).
     let own = mailbox.host == Host::Domain(domain.clone())
         && mailbox.local.as_str().eq_ignore_ascii_case(alias);
-    Ok(Target { mailbox, user_only: escaped || own })
+    Ok(AliasTarget { mailbox, user_only: escaped || own })
 }
 
 #[cfg(test)]

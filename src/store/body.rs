@@ -56,7 +56,7 @@ impl Drop for Share {
     }
 }
 
-enum Place {
+enum BodyPlace {
     /// The share counts the capacity, not the length: that is what is taken.
     Memory(Vec<u8>, Share),
     /// With the sum of what was written.
@@ -65,7 +65,7 @@ enum Place {
 
 /// A whole message with LF line ends.
 pub struct Body {
-    place: Place,
+    place: BodyPlace,
     size: u64,
     /// For errors: a file without a name has no path of its own.
     dir: PathBuf,
@@ -80,7 +80,7 @@ pub struct BodyWriter {
 impl BodyWriter {
     /// `dir` is where it spills to.
     pub fn new(disk: Arc<dyn Disk>, dir: &Path, budget: Arc<Budget>) -> BodyWriter {
-        let place = Place::Memory(Vec::new(), Share { budget, octets: 0 });
+        let place = BodyPlace::Memory(Vec::new(), Share { budget, octets: 0 });
         BodyWriter { disk, body: Body { place, size: 0, dir: dir.to_owned() } }
     }
 
@@ -88,7 +88,7 @@ impl BodyWriter {
     pub fn write(&mut self, octets: &[u8]) -> Result<(), StoreError> {
         let body = &mut self.body;
         body.size += octets.len() as u64;
-        if let Place::Memory(held, share) = &mut body.place {
+        if let BodyPlace::Memory(held, share) = &mut body.place {
             // Doubled, so that a message that comes in small pieces is not copied at each.
             let wanted = (held.len() + octets.len()).next_power_of_two().max(4096);
             if wanted <= MEMORY_BODY_MAX && share.grow(wanted) {
@@ -99,14 +99,14 @@ impl BodyWriter {
             let file = self.disk.scratch(&body.dir).doing("make a file in", &body.dir)?;
             file.append(held).doing("write a file in", &body.dir)?;
             let sum = Sum::of(held);
-            body.place = Place::Spilled(file, sum);
+            body.place = BodyPlace::Spilled(file, sum);
         }
         match &mut body.place {
-            Place::Spilled(file, sum) => {
+            BodyPlace::Spilled(file, sum) => {
                 sum.feed(octets);
                 file.append(octets).doing("write a file in", &body.dir)
             }
-            Place::Memory(..) => Ok(()),
+            BodyPlace::Memory(..) => Ok(()),
         }
     }
 
@@ -130,15 +130,15 @@ impl Body {
     /// Whether it lies in a file: then its copies are written by its session's thread, so that it
     /// holds up nobody.
     pub fn is_large(&self) -> bool {
-        matches!(self.place, Place::Spilled(..))
+        matches!(self.place, BodyPlace::Spilled(..))
     }
 
     /// Its first octets, at most `most`.
     pub fn head(&self, most: usize) -> Result<Vec<u8>, StoreError> {
         let length = most.min(usize::try_from(self.size).unwrap_or(most));
         match &self.place {
-            Place::Memory(held, _) => Ok(held[..length].to_vec()),
-            Place::Spilled(file, _) => {
+            BodyPlace::Memory(held, _) => Ok(held[..length].to_vec()),
+            BodyPlace::Spilled(file, _) => {
                 file.read_up_to(0, length).doing("read a file in", &self.dir)
             }
         }
@@ -148,20 +148,20 @@ impl Body {
     pub fn sum(&self, edits: &Edits) -> Result<u32, StoreError> {
         let (mut sum, end) = (Sum::default(), edits.end());
         let head = match &self.place {
-            Place::Memory(..) => Vec::new(),
-            Place::Spilled(..) => self.head(end as usize)?,
+            BodyPlace::Memory(..) => Vec::new(),
+            BodyPlace::Spilled(..) => self.head(end as usize)?,
         };
         for piece in edits.pieces(self.size) {
             match (piece, &self.place) {
                 (Piece::Put(octets), _) => sum.feed(octets),
-                (Piece::Kept(range), Place::Memory(held, _)) => {
+                (Piece::Kept(range), BodyPlace::Memory(held, _)) => {
                     sum.feed(&held[range.start as usize..range.end as usize]);
                 }
-                (Piece::Kept(range), Place::Spilled(_, own)) if range.start >= end => {
+                (Piece::Kept(range), BodyPlace::Spilled(_, own)) if range.start >= end => {
                     let left = self.size - range.start;
                     sum.append(own.behind(&Sum::of(&head), left), left);
                 }
-                (Piece::Kept(range), Place::Spilled(..)) => {
+                (Piece::Kept(range), BodyPlace::Spilled(..)) => {
                     sum.feed(&head[range.start as usize..range.end as usize]);
                 }
             }
@@ -177,7 +177,7 @@ impl Body {
         path: &Path,
     ) -> Result<(), StoreError> {
         match &self.place {
-            Place::Memory(held, _) => {
+            BodyPlace::Memory(held, _) => {
                 // One write: most messages are small, and all wait for the delivery thread.
                 let mut whole = Vec::with_capacity(edits.size(self.size) as usize);
                 for piece in edits.pieces(self.size) {
@@ -188,9 +188,10 @@ impl Body {
                 }
                 file.append(&whole).doing("write", path)
             }
-            Place::Spilled(from, sum) => {
+            BodyPlace::Spilled(from, sum) => {
                 let sum = Some(sum.value());
-                let part = Part { file: &**from, path: &self.dir, at: 0, size: self.size, sum };
+                let part =
+                    StoredMessage { file: &**from, path: &self.dir, at: 0, size: self.size, sum };
                 part.copy_to(edits, file, path)
             }
         }
@@ -199,7 +200,7 @@ impl Body {
 
 /// A message that lies in a file.
 #[derive(Clone, Copy)]
-pub struct Part<'a> {
+pub struct StoredMessage<'a> {
     pub file: &'a dyn DiskFile,
     /// For errors.
     pub path: &'a Path,
@@ -211,7 +212,7 @@ pub struct Part<'a> {
     pub sum: Option<u32>,
 }
 
-impl Part<'_> {
+impl StoredMessage<'_> {
     /// Appends the message as edited to another file. The whole message is read, and fails with `InvalidData`
     /// where its sum is another.
     pub fn copy_to(
@@ -328,7 +329,7 @@ mod tests {
                 assert_eq!(body.sum(&edits).unwrap(), expected);
             }
             let disk = MemoryDisk::new();
-            if let Place::Spilled(file, _) = &mut body.place {
+            if let BodyPlace::Spilled(file, _) = &mut body.place {
                 let mut other = text.clone();
                 other[damaged] ^= 1;
                 *file = disk.scratch(Path::new("/spool")).unwrap();

@@ -74,7 +74,7 @@ pub struct Addressee {
 
 /// One line of the journal: what one attempt meant for one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct JournalLine {
     pub when: Timestamp,
     /// Place in the envelope.
     pub recipient: usize,
@@ -103,11 +103,11 @@ pub enum What {
 
 /// What became of a recipient so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct RecipientProgress {
     /// Attempts that ended deferred.
     pub attempts: usize,
     /// The last attempt.
-    pub last: Option<Line>,
+    pub last: Option<JournalLine>,
     /// Since then: the next hop is left alone until this time, and why.
     pub held: Option<(Timestamp, String)>,
     /// Since then: somebody asked for another at once.
@@ -129,7 +129,7 @@ pub struct Moment {
     pub alone: Duration,
 }
 
-impl Progress {
+impl RecipientProgress {
     /// Relayed, delivered or failed: nothing is to be done any more.
     pub fn is_done(&self) -> bool {
         self.last.as_ref().is_some_and(|line| line.what != What::Deferred)
@@ -145,7 +145,7 @@ impl Progress {
     }
 
     /// Takes the next line about this recipient.
-    pub fn apply(&mut self, line: &Line) {
+    pub fn apply(&mut self, line: &JournalLine) {
         match line.what {
             What::Announced => self.is_announced = true,
             What::Asked => (self.is_asked, self.held) = (true, None),
@@ -204,9 +204,9 @@ impl fmt::Display for What {
 }
 
 /// Without a line end.
-impl fmt::Display for Line {
+impl fmt::Display for JournalLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Line { when, recipient, what, host, words } = self;
+        let JournalLine { when, recipient, what, host, words } = self;
         // Replies of a next hop may hold anything: JSON's quotes keep them on one line.
         let quoted = serde_json::to_string(words).map_err(|_| fmt::Error)?;
         let host = if host.is_empty() { "-" } else { host };
@@ -214,7 +214,7 @@ impl fmt::Display for Line {
     }
 }
 
-impl Line {
+impl JournalLine {
     /// The host, its reply, and the command it answers, with the line ends of a reply: "mx.far.test: 451 4.3.0 try later (RCPT)".
     pub fn story(&self) -> String {
         // What a reply answered stands behind it, on a line of its own.
@@ -229,9 +229,9 @@ impl Line {
     }
 
     /// Reads a line without its end; none when it is no journal line.
-    pub fn parse(text: &str) -> Option<Line> {
+    pub fn parse(text: &str) -> Option<JournalLine> {
         let mut parts = text.splitn(5, ' ');
-        Some(Line {
+        Some(JournalLine {
             when: parts.next()?.parse().ok()?,
             recipient: parts.next()?.parse().ok()?,
             what: What::parse(parts.next()?)?,
@@ -569,7 +569,7 @@ mod tests {
 
     #[test]
     fn journal_lines() {
-        let line = Line {
+        let line = JournalLine {
             when: "2026-11-23T14:00:01.200Z".parse().unwrap(),
             recipient: 3,
             what: What::Deferred,
@@ -578,9 +578,9 @@ mod tests {
         };
         let text = line.to_string();
         assert!(!text.contains('\n'), "{text}");
-        assert_eq!(Line::parse(&text), Some(line));
+        assert_eq!(JournalLine::parse(&text), Some(line));
         for cut in 1..text.len() {
-            assert_eq!(Line::parse(&text[..cut]), None, "{}", &text[..cut]);
+            assert_eq!(JournalLine::parse(&text[..cut]), None, "{}", &text[..cut]);
         }
     }
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// One message, as it lay there a moment ago.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct MailboxMessage {
     /// The unique name: the file's name up to `:2,`. It stays when a reader sets flags.
     pub key: String,
     pub path: PathBuf,
@@ -44,20 +44,21 @@ pub enum MailboxError {
 
 /// Every message, newest last; those of the same second by the microseconds in their names, then by
 /// key. A Maildir that was never made is empty.
-pub fn list(disk: &dyn Disk, maildir: &Path) -> Result<Vec<Message>, MailboxError> {
+pub fn list(disk: &dyn Disk, maildir: &Path) -> Result<Vec<MailboxMessage>, MailboxError> {
     survey(disk, maildir, &|_| true)
 }
 
 /// The message of this key, or the only one whose key begins so. A whole file name, with flags that
 /// may have changed since, does too.
-pub fn find(disk: &dyn Disk, maildir: &Path, key: &str) -> Result<Message, MailboxError> {
+pub fn find(disk: &dyn Disk, maildir: &Path, key: &str) -> Result<MailboxMessage, MailboxError> {
     let wanted = unique_name(key);
     let mut found = match wanted {
         "" => Vec::new(), // begins every key, and means none
         _ => survey(disk, maildir, &|name| name.starts_with(wanted))?,
     };
     // Two messages of one key come from a restored copy or a broken program; a whole name chooses.
-    let is_named = |message: &Message| message.path.file_name().is_some_and(|name| name == key);
+    let is_named =
+        |message: &MailboxMessage| message.path.file_name().is_some_and(|name| name == key);
     if found.iter().filter(|message| is_named(message)).count() == 1 {
         found.retain(is_named);
     } else if found.iter().any(|message| message.key == wanted) {
@@ -75,8 +76,8 @@ pub fn find(disk: &dyn Disk, maildir: &Path, key: &str) -> Result<Message, Mailb
 pub fn read_each<T>(
     disk: &dyn Disk,
     maildir: &Path,
-    messages: &[Message],
-    mut read: impl FnMut(&Message, io::Result<Box<dyn DiskFile>>) -> T,
+    messages: &[MailboxMessage],
+    mut read: impl FnMut(&MailboxMessage, io::Result<Box<dyn DiskFile>>) -> T,
 ) -> Result<Vec<Option<T>>, MailboxError> {
     let mut results = Vec::with_capacity(messages.len());
     let mut gone = HashMap::new();
@@ -138,7 +139,7 @@ const HEAD_READ: usize = 8 * 1024;
 const PLAUSIBLE: std::ops::RangeInclusive<u64> = 631_152_000..=u32::MAX as u64;
 
 /// A name in `new/` or `cur/`.
-struct Name {
+struct MaildirName {
     is_new: bool,
     file: OsString,
 }
@@ -148,7 +149,7 @@ fn survey(
     disk: &dyn Disk,
     maildir: &Path,
     wanted: &dyn Fn(&str) -> bool,
-) -> Result<Vec<Message>, MailboxError> {
+) -> Result<Vec<MailboxMessage>, MailboxError> {
     let mut messages = Vec::new();
     let mut gone = HashSet::new();
     for name in names(disk, maildir)? {
@@ -177,7 +178,7 @@ fn look_again(
     disk: &dyn Disk,
     maildir: &Path,
     gone: HashSet<String>,
-) -> Result<Vec<Message>, MailboxError> {
+) -> Result<Vec<MailboxMessage>, MailboxError> {
     let mut messages = Vec::new();
     if gone.is_empty() {
         return Ok(messages);
@@ -194,7 +195,7 @@ fn look_again(
 
 /// The names in `new/`, then in `cur/`: in this order a message that is moved between the two looks
 /// is seen twice rather than never.
-fn names(disk: &dyn Disk, maildir: &Path) -> Result<Vec<Name>, MailboxError> {
+fn names(disk: &dyn Disk, maildir: &Path) -> Result<Vec<MaildirName>, MailboxError> {
     let mut names = Vec::new();
     for is_new in [true, false] {
         let folder = folder(maildir, is_new);
@@ -203,7 +204,7 @@ fn names(disk: &dyn Disk, maildir: &Path) -> Result<Vec<Name>, MailboxError> {
             listed => listed.doing("list", &folder)?,
         };
         let visible = |file: &OsString| !file.as_encoded_bytes().starts_with(b".");
-        names.extend(files.into_iter().filter(visible).map(|file| Name { is_new, file }));
+        names.extend(files.into_iter().filter(visible).map(|file| MaildirName { is_new, file }));
     }
     Ok(names)
 }
@@ -214,13 +215,13 @@ fn folder(maildir: &Path, is_new: bool) -> PathBuf {
 
 /// What lies under a name.
 enum Look {
-    Message(Message),
+    Message(MailboxMessage),
     /// A directory, a link, a pipe: no message, and opening it might wait or lead elsewhere.
     Other,
     Gone,
 }
 
-fn look(disk: &dyn Disk, maildir: &Path, name: &Name) -> Result<Look, MailboxError> {
+fn look(disk: &dyn Disk, maildir: &Path, name: &MaildirName) -> Result<Look, MailboxError> {
     let path = folder(maildir, name.is_new).join(&name.file);
     let meta = match disk.stat(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Look::Gone),
@@ -232,7 +233,7 @@ fn look(disk: &dyn Disk, maildir: &Path, name: &Name) -> Result<Look, MailboxErr
     let text = name.file.to_string_lossy();
     let key = unique_name(&text);
     let info = text[key.len()..].strip_prefix(":2,").unwrap_or_default();
-    Ok(Look::Message(Message {
+    Ok(Look::Message(MailboxMessage {
         key: key.to_owned(),
         delivered: time_in_name(key).unwrap_or(meta.modified),
         size: meta.size,

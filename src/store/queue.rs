@@ -15,11 +15,11 @@ mod syncs;
 #[cfg(test)]
 mod tests;
 
-use super::body::Part;
+use super::body::StoredMessage;
 use super::disk::{Disk, DiskFile, Doing, StoreError, whose};
 use super::draft::Draft;
 use super::durable::{Method, Pending};
-use super::entry::{Entry, Line, Progress};
+use super::entry::{Entry, JournalLine, RecipientProgress};
 use super::locked;
 use super::maildir::{make_with_parents, sync_with_parents};
 use crate::id::is_id;
@@ -46,19 +46,19 @@ pub struct Queue {
 }
 
 /// A message of the queue as it lies there.
-pub struct Waiting {
+pub struct QueuedMessage {
     pub entry: Entry,
     /// What became of each recipient so far, in the order of the envelope.
-    pub progress: Vec<Progress>,
+    pub progress: Vec<RecipientProgress>,
     /// The journal's lines, oldest first; of a very long one the newest.
-    pub journal: Vec<Line>,
+    pub journal: Vec<JournalLine>,
 }
 
 /// A message that no other process works on while this lives.
 pub struct Claimed {
     queue: Queue,
     /// As it was when it was claimed.
-    pub message: Waiting,
+    pub message: QueuedMessage,
     file: Box<dyn DiskFile>,
     /// The last journal line was torn, by a crash or a full disk; the next append spoils and ends it
     /// first.
@@ -68,15 +68,15 @@ pub struct Claimed {
     /// The same, and sync what they have appended.
     syncs: Syncs,
     /// What became of each recipient up to now; locked for moments, never across I/O.
-    now: Mutex<Vec<Progress>>,
+    now: Mutex<Vec<RecipientProgress>>,
     /// Lines the disk did not take. As long as this lives, what they say is not forgotten.
-    unwritten: Mutex<Vec<Line>>,
+    unwritten: Mutex<Vec<JournalLine>>,
     /// Recipients that some thread attempts at this moment.
     taken: Mutex<BTreeSet<usize>>,
 }
 
 /// Recipients that nobody else attempts while this lives.
-pub struct Taken<'a> {
+pub struct TakenRecipients<'a> {
     claimed: &'a Claimed,
     /// By their place in the envelope.
     pub recipients: Vec<usize>,
@@ -247,7 +247,7 @@ impl Queue {
     }
 
     /// Reads a message without claiming it; it may change meanwhile.
-    pub fn read(&self, id: &str) -> Result<Waiting, QueueError> {
+    pub fn read(&self, id: &str) -> Result<QueuedMessage, QueueError> {
         let path = self.checked_path(id)?;
         let file = self.disk.open(&path).map_err(|error| self.cannot(error, "open", &path))?;
         parse(&*file, id, &path).map(|(message, _)| message)
@@ -375,29 +375,29 @@ impl Claimed {
 
     /// Takes the open recipients that fit and that no other thread attempts: after a reload a way may
     /// lead where another one led, and two threads would send to the same recipient.
-    pub fn take(&self, fits: impl Fn(usize) -> bool) -> Taken<'_> {
+    pub fn take(&self, fits: impl Fn(usize) -> bool) -> TakenRecipients<'_> {
         let mut taken = locked(&self.taken);
         // Under the lock: a thread notes what became of a recipient before it gives the recipient back.
         let open = self.open().into_iter();
         let recipients: Vec<usize> =
             open.filter(|index| !taken.contains(index) && fits(*index)).collect();
         taken.extend(&recipients);
-        Taken { claimed: self, recipients }
+        TakenRecipients { claimed: self, recipients }
     }
 
     /// What became of a recipient up to now.
-    pub fn progress(&self, recipient: usize) -> Progress {
+    pub fn progress(&self, recipient: usize) -> RecipientProgress {
         locked(&self.now).get(recipient).cloned().unwrap_or_default()
     }
 
     /// Takes what an attempt has decided, after its notices lie in the queue, durably. True:
     /// nothing is open any more; the file can go, and has no need of these lines. Otherwise they are
     /// durable; lines that the disk does not take are not forgotten as long as this lives.
-    pub fn settle(&self, lines: Vec<Line>) -> Result<bool, StoreError> {
+    pub fn settle(&self, lines: Vec<JournalLine>) -> Result<bool, StoreError> {
         let is_over = {
             let mut now = locked(&self.now);
             lines.iter().for_each(|line| apply(&mut now, line));
-            now.iter().all(Progress::is_done)
+            now.iter().all(RecipientProgress::is_done)
         };
         if is_over {
             return Ok(true);
@@ -419,7 +419,7 @@ impl Claimed {
 
     /// Takes lines that a power cut may take back: they only say why nothing is done, or that a delay was
     /// announced. As long as this lives they count, whether the disk takes them or not.
-    pub fn note(&self, lines: &[Line]) -> Result<(), StoreError> {
+    pub fn note(&self, lines: &[JournalLine]) -> Result<(), StoreError> {
         {
             let mut now = locked(&self.now);
             lines.iter().for_each(|line| apply(&mut now, line));
@@ -429,7 +429,7 @@ impl Claimed {
 
     /// Appends journal lines and makes them durable. After an error nobody may take them for
     /// written.
-    pub fn record(&self, lines: &[Line]) -> Result<(), StoreError> {
+    pub fn record(&self, lines: &[JournalLine]) -> Result<(), StoreError> {
         let path = self.path();
         let begun = self.syncs.begin();
         let synced = self.append(lines).and_then(|()| {
@@ -445,7 +445,7 @@ impl Claimed {
         }
     }
 
-    fn append(&self, lines: &[Line]) -> Result<(), StoreError> {
+    fn append(&self, lines: &[JournalLine]) -> Result<(), StoreError> {
         let beside = self.writers.fetch_add(1, Ordering::SeqCst) > 0;
         let mut text = String::new();
         if self.torn.swap(false, Ordering::SeqCst) {
@@ -486,7 +486,7 @@ impl Claimed {
     }
 
     /// The octets of its message, which lie at `path`.
-    pub fn part<'a>(&'a self, path: &'a Path) -> Part<'a> {
+    pub fn part<'a>(&'a self, path: &'a Path) -> StoredMessage<'a> {
         part_of(&self.message.entry, &*self.file, path)
     }
 
@@ -496,14 +496,14 @@ impl Claimed {
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for TakenRecipients<'_> {
     fn drop(&mut self) {
         let mut taken = locked(&self.claimed.taken);
         taken.retain(|index| !self.recipients.contains(index));
     }
 }
 
-impl Waiting {
+impl QueuedMessage {
     /// Recipients of whom nothing is decided yet, by their place in the envelope.
     pub fn open(&self) -> impl Iterator<Item = usize> {
         let progress = self.progress.iter().enumerate();
@@ -512,8 +512,8 @@ impl Waiting {
 }
 
 /// The octets of a message in its queue file.
-pub fn part_of<'a>(entry: &Entry, file: &'a dyn DiskFile, path: &'a Path) -> Part<'a> {
-    Part { file, path, at: entry.message_at, size: entry.size, sum: entry.sum }
+pub fn part_of<'a>(entry: &Entry, file: &'a dyn DiskFile, path: &'a Path) -> StoredMessage<'a> {
+    StoredMessage { file, path, at: entry.message_at, size: entry.size, sum: entry.sum }
 }
 
 /// The directories of a queue, durably, and those above the spool where they are missing.

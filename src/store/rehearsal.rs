@@ -27,11 +27,11 @@ pub struct Rehearsal(Arc<Mutex<Made>>);
 #[derive(Default)]
 struct Made {
     dirs: BTreeSet<PathBuf>,
-    files: BTreeMap<PathBuf, Content>,
+    files: BTreeMap<PathBuf, RehearsedContent>,
 }
 
 /// Shared by the names of one file.
-type Content = Arc<Mutex<Vec<u8>>>;
+type RehearsedContent = Arc<Mutex<Vec<u8>>>;
 
 /// exFAT's, which the library does not have.
 const EXFAT_SUPER_MAGIC: i64 = 0x2011_BAB0;
@@ -78,12 +78,12 @@ impl Rehearsal {
         above
     }
 
-    fn content(&self, path: &Path) -> Option<Content> {
+    fn content(&self, path: &Path) -> Option<RehearsedContent> {
         locked(&self.0).files.get(path).cloned()
     }
 
     /// Only what was made here is changed.
-    fn ours(&self, path: &Path) -> io::Result<Content> {
+    fn ours(&self, path: &Path) -> io::Result<RehearsedContent> {
         let refused = || match RealDisk.stat(path) {
             Ok(_) => io::Error::other("a rehearsal changes nothing"),
             Err(error) => error,
@@ -91,7 +91,7 @@ impl Rehearsal {
         self.content(path).ok_or_else(refused)
     }
 
-    fn file(&self, path: &Path, content: Content) -> Box<dyn DiskFile> {
+    fn file(&self, path: &Path, content: RehearsedContent) -> Box<dyn DiskFile> {
         Box::new(Sketch { ground: self.ground(path).to_owned(), content })
     }
 }
@@ -107,14 +107,14 @@ impl Disk for Rehearsal {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         self.may_make(path)?;
         has_inode(self.ground(path))?;
-        let content = Content::default();
+        let content = RehearsedContent::default();
         locked(&self.0).files.insert(path.to_owned(), content.clone());
         Ok(self.file(path, content))
     }
 
     fn scratch(&self, dir: &Path) -> io::Result<Box<dyn DiskFile>> {
         self.may_make(&dir.join("(scratch)"))?;
-        Ok(self.file(&dir.join("(scratch)"), Content::default()))
+        Ok(self.file(&dir.join("(scratch)"), RehearsedContent::default()))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -214,7 +214,7 @@ impl Disk for Rehearsal {
 struct Sketch {
     /// A directory of its file system.
     ground: PathBuf,
-    content: Content,
+    content: RehearsedContent,
 }
 
 impl DiskFile for Sketch {

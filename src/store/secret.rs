@@ -10,28 +10,28 @@ use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::draft::PassingName;
 use super::maildir::make_with_parents;
 use crate::limits::{SRS_KEY_OCTETS, SRS_KEYS_MAX, SRS_SECRET_MAX, SRS_VALID_DAYS};
-use crate::mail::srs::{Keys, Secret};
+use crate::mail::srs::{SrsKeys, SrsSecret};
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// One of the files.
 #[derive(Clone, Copy, Debug)]
-struct Kind {
+struct SecretFile {
     name: &'static str,
     /// What comes of a new secret.
-    cost: Cost,
+    cost: SecretLoss,
 }
 
 /// What is lost with a secret.
 #[derive(Clone, Copy, Debug)]
-pub enum Cost {
+pub enum SecretLoss {
     Bounces,
     Salts,
 }
 
-const SRS: Kind = Kind { name: "srs.secret", cost: Cost::Bounces };
-const LOGIN: Kind = Kind { name: "login.secret", cost: Cost::Salts };
+const SRS: SecretFile = SecretFile { name: "srs.secret", cost: SecretLoss::Bounces };
+const LOGIN: SecretFile = SecretFile { name: "login.secret", cost: SecretLoss::Salts };
 
 /// Why there are no secrets.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub enum SecretError {
         line: Option<usize>,
         what: &'static str,
         /// What removing the file costs.
-        cost: Cost,
+        cost: SecretLoss,
     },
     /// The system gave no random octets.
     NoRandomness,
@@ -64,11 +64,11 @@ impl fmt::Display for SecretError {
                      secret, and "
                 )?;
                 match cost {
-                    Cost::Bounces => write!(
+                    SecretLoss::Bounces => write!(
                         f,
                         "bounces to what was sent on in the last {SRS_VALID_DAYS} days are refused"
                     ),
-                    Cost::Salts => f.write_str(
+                    SecretLoss::Salts => f.write_str(
                         "who has asked before for users that there are not can tell them by it",
                     ),
                 }
@@ -98,23 +98,23 @@ impl From<StoreError> for SecretError {
 
 /// Reads the SRS secrets of a spool, and makes them where there is no file. Several processes may do so
 /// at once: all get the same.
-pub fn load_or_make(disk: &dyn Disk, spool: &Path) -> Result<Keys, SecretError> {
-    secrets(disk, spool, SRS).map(|(newest, older)| Keys::new(&newest, &older))
+pub fn load_or_make(disk: &dyn Disk, spool: &Path) -> Result<SrsKeys, SecretError> {
+    secrets(disk, spool, SRS).map(|(newest, older)| SrsKeys::new(&newest, &older))
 }
 
 /// The same of the secret for logins.
-pub fn load_or_make_login(disk: &dyn Disk, spool: &Path) -> Result<Secret, SecretError> {
+pub fn load_or_make_login(disk: &dyn Disk, spool: &Path) -> Result<SrsSecret, SecretError> {
     secrets(disk, spool, LOGIN).map(|(secret, _)| secret)
 }
 
 /// One that no file has, and that ends with the process.
-pub fn passing() -> Result<Secret, SecretError> {
-    let mut secret: Secret = [0; SRS_KEY_OCTETS];
+pub fn passing() -> Result<SrsSecret, SecretError> {
+    let mut secret: SrsSecret = [0; SRS_KEY_OCTETS];
     getrandom::fill(&mut secret).map_err(|_| SecretError::NoRandomness)?;
     Ok(secret)
 }
 
-fn secrets(disk: &dyn Disk, spool: &Path, kind: Kind) -> Result<Secrets, SecretError> {
+fn secrets(disk: &dyn Disk, spool: &Path, kind: SecretFile) -> Result<Secrets, SecretError> {
     let path = spool.join(kind.name);
     match disk.open(&path) {
         Ok(file) => read(&*file, &path, kind),
@@ -128,12 +128,12 @@ fn secrets(disk: &dyn Disk, spool: &Path, kind: Kind) -> Result<Secrets, SecretE
 }
 
 /// Reads the SRS secrets of a spool; none where no server has made them yet.
-pub fn load(disk: &dyn Disk, spool: &Path) -> Result<Option<Keys>, SecretError> {
+pub fn load(disk: &dyn Disk, spool: &Path) -> Result<Option<SrsKeys>, SecretError> {
     let path = spool.join(SRS.name);
     match disk.open(&path) {
         Ok(file) => {
             let (newest, older) = read(&*file, &path, SRS)?;
-            Ok(Some(Keys::new(&newest, &older)))
+            Ok(Some(SrsKeys::new(&newest, &older)))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).doing("open", &path)?,
@@ -141,7 +141,7 @@ pub fn load(disk: &dyn Disk, spool: &Path) -> Result<Option<Keys>, SecretError> 
 }
 
 /// Puts a whole file there, or none: it gets its name after its content is durable.
-fn make(disk: &dyn Disk, spool: &Path, kind: Kind) -> Result<(), SecretError> {
+fn make(disk: &dyn Disk, spool: &Path, kind: SecretFile) -> Result<(), SecretError> {
     let path = &spool.join(kind.name);
     let secret = passing()?;
     let mut text: String = secret.iter().map(|octet| format!("{octet:02x}")).collect();
@@ -164,9 +164,9 @@ fn make(disk: &dyn Disk, spool: &Path, kind: Kind) -> Result<(), SecretError> {
 }
 
 /// The newest one, and those before it.
-type Secrets = (Secret, Vec<Secret>);
+type Secrets = (SrsSecret, Vec<SrsSecret>);
 
-fn read(file: &dyn DiskFile, path: &Path, kind: Kind) -> Result<Secrets, SecretError> {
+fn read(file: &dyn DiskFile, path: &Path, kind: SecretFile) -> Result<Secrets, SecretError> {
     // One octet more than it may have shows that it is longer.
     let octets = file.read_up_to(0, SRS_SECRET_MAX + 1).doing("read", path)?;
     parse(&octets).map_err(|(line, what)| SecretError::Damaged {
@@ -203,8 +203,8 @@ fn parse(octets: &[u8]) -> Result<Secrets, (Option<usize>, &'static str)> {
 
 const _: () = assert!(SRS_KEYS_MAX == 8 && SRS_KEY_OCTETS == 32); // the messages name them
 
-fn from_hex(line: &[u8]) -> Option<Secret> {
-    let mut secret: Secret = [0; SRS_KEY_OCTETS];
+fn from_hex(line: &[u8]) -> Option<SrsSecret> {
+    let mut secret: SrsSecret = [0; SRS_KEY_OCTETS];
     if line.len() != 2 * secret.len() {
         return None;
     }
@@ -221,13 +221,14 @@ mod tests {
     use crate::mail::address::{Domain, ReversePath};
     use crate::store::disk::RealDisk;
     use crate::store::memory::MemoryDisk;
+    use std::io;
     use std::time::SystemTime;
 
     const SPOOL: &str = "/a/spool";
     const FILE: &str = "/a/spool/srs.secret";
 
     /// What the keys sign shows which is the first of them.
-    fn signed(keys: &Keys) -> String {
+    fn signed(keys: &SrsKeys) -> String {
         let (from, _) = ReversePath::parse(b"<ann@far.test>").unwrap();
         let alias = Domain::parse("mx.test").unwrap();
         keys.rewrite(&from, &alias, |_| false, 1).unwrap().to_string()

@@ -41,9 +41,9 @@ impl fmt::Display for BadLine {
 /// By which a changed file is known: device, inode, size, and time of change in nanoseconds. All
 /// zero when it cannot be looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stamp(u64, u64, u64, i128);
+pub struct FileStamp(u64, u64, u64, i128);
 
-impl Stamp {
+impl FileStamp {
     /// Whether the file was changed so lately that somebody may still be writing it.
     pub fn is_fresh(&self, now: SystemTime, settle: Duration) -> bool {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
@@ -51,16 +51,16 @@ impl Stamp {
     }
 
     /// Whether the file is shorter than it was.
-    pub fn is_shorter_than(&self, before: &Stamp) -> bool {
+    pub fn is_shorter_than(&self, before: &FileStamp) -> bool {
         self.2 < before.2
     }
 
     /// What the file is now.
-    pub fn of(file: &Path) -> Stamp {
-        fs::metadata(file).map_or(Stamp::default(), |found| {
+    pub fn of(file: &Path) -> FileStamp {
+        fs::metadata(file).map_or(FileStamp::default(), |found| {
             let changed =
                 i128::from(found.ctime()) * 1_000_000_000 + i128::from(found.ctime_nsec());
-            Stamp(found.dev(), found.ino(), found.size(), changed)
+            FileStamp(found.dev(), found.ino(), found.size(), changed)
         })
     }
 }

@@ -45,7 +45,7 @@ impl Users {
     /// The same from octets; `file` is only named.
     pub fn parse(octets: &[u8], file: &Path, domain: &Domain) -> (Users, Vec<BadLine>) {
         let (mut users, mut bad) = (Users::default(), Vec::new());
-        for Entry { number, line, .. } in entries(octets) {
+        for UserEntry { number, line, .. } in entries(octets) {
             let added = name(line, domain).and_then(|name| {
                 users.check(name)?;
                 // The name counts in either case: no mail is refused for a bad hash.
@@ -114,7 +114,7 @@ impl Users {
 }
 
 /// A line that is meant for a user, whether it is good or not.
-struct Entry<'a> {
+struct UserEntry<'a> {
     /// From 1.
     number: usize,
     /// Where it lies in the text, with its line end and without a byte order mark.
@@ -124,7 +124,7 @@ struct Entry<'a> {
 }
 
 /// All of them, in their order: the one answer to what a line is, for reading a file and for changing it.
-fn entries(text: &[u8]) -> impl Iterator<Item = Entry<'_>> {
+fn entries(text: &[u8]) -> impl Iterator<Item = UserEntry<'_>> {
     let body = without_mark(text);
     let mut at = text.len() - body.len();
     body.split_inclusive(|&octet| octet == b'\n').enumerate().filter_map(move |(index, whole)| {
@@ -132,7 +132,7 @@ fn entries(text: &[u8]) -> impl Iterator<Item = Entry<'_>> {
         at = range.end;
         let line = whole.trim_ascii();
         let is_entry = !line.is_empty() && !line.starts_with(b"#");
-        is_entry.then_some(Entry { number: index + 1, range, line })
+        is_entry.then_some(UserEntry { number: index + 1, range, line })
     })
 }
 

@@ -65,7 +65,7 @@ pub fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Name>, StoreError> {
 }
 
 /// Writes the files and keeps them within their bounds. One for a directory.
-pub struct Writer {
+pub struct StoryWriter {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     limits: Box<dyn Fn() -> Trace + Send>,
@@ -81,9 +81,13 @@ struct Open {
     size: u64,
 }
 
-impl Writer {
-    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, limits: Box<dyn Fn() -> Trace + Send>) -> Writer {
-        Writer { disk, dir, limits, open: None, total: 0, looked: None }
+impl StoryWriter {
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        limits: Box<dyn Fn() -> Trace + Send>,
+    ) -> StoryWriter {
+        StoryWriter { disk, dir, limits, open: None, total: 0, looked: None }
     }
 
     /// Appends whole lines to the file of this moment. After a failure the next ones go to a new file.

@@ -1,4 +1,4 @@
-use super::files::{Name, Writer, list};
+use super::files::{Name, StoryWriter, list};
 use super::follow::Follower;
 use super::*;
 use crate::event::sink::{Record, Sink};
@@ -16,8 +16,8 @@ fn trace(keep_days: u64, size: u64) -> Trace {
     Trace { keep: Duration::from_secs(keep_days * 24 * 3600), size }
 }
 
-fn writer(disk: &MemoryDisk, limits: Trace) -> Writer {
-    Writer::new(Arc::new(disk.clone()), DIR.into(), Box::new(move || limits.clone()))
+fn writer(disk: &MemoryDisk, limits: Trace) -> StoryWriter {
+    StoryWriter::new(Arc::new(disk.clone()), DIR.into(), Box::new(move || limits.clone()))
 }
 
 fn at(text: &str) -> Timestamp {

@@ -8,7 +8,7 @@ use super::terminal::{self, Screen};
 use super::{Failure, Request, route, site};
 use crate::mail::{fields::Fields, words};
 use crate::store::disk::{Disk, RealDisk, StoreError};
-use crate::store::mailbox::{self, MailboxError, Message};
+use crate::store::mailbox::{self, MailboxError, MailboxMessage};
 use serde::Serialize;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
@@ -121,7 +121,7 @@ struct Row {
 }
 
 impl Row {
-    fn new(message: &Message, fields: &Fields) -> Row {
+    fn new(message: &MailboxMessage, fields: &Fields) -> Row {
         // Encoded words (RFC 2047) are decoded; a broken one stays as it is.
         let text = |value: &Option<Vec<u8>>| words::decode(value.as_deref().unwrap_or_default());
         Row {
@@ -150,7 +150,7 @@ impl Row {
 fn read_rows(
     disk: &dyn Disk,
     maildir: &Path,
-    messages: &[Message],
+    messages: &[MailboxMessage],
     failure: &mut Option<MailboxError>,
 ) -> Result<Vec<Row>, MailboxError> {
     let rows = mailbox::read_each(disk, maildir, messages, |message, file| {
@@ -176,7 +176,7 @@ struct Table {
 
 impl Table {
     /// Keys are known from the start, and the one column that is always whole.
-    fn new(messages: &[Message]) -> Table {
+    fn new(messages: &[MailboxMessage]) -> Table {
         let widths = messages.iter().map(|m| terminal::width(&terminal::escape(&m.key)));
         Table { key: widths.max().unwrap_or(0), from: 0, subject: 0, size: 0 }
     }
@@ -213,14 +213,14 @@ fn date(time: SystemTime) -> String {
     timestamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn failed(message: &Message, error: CopyError) -> MailFailure {
+fn failed(message: &MailboxMessage, error: CopyError) -> MailFailure {
     match error {
         CopyError::Read(source) => cannot_read(message, source).into(),
         CopyError::Write(error) => error.into(),
     }
 }
 
-fn cannot_read(message: &Message, source: io::Error) -> MailboxError {
+fn cannot_read(message: &MailboxMessage, source: io::Error) -> MailboxError {
     MailboxError::Disk(StoreError { step: "read", path: message.path.clone(), source })
 }
 

@@ -20,12 +20,12 @@ use super::{Failure, Request, complain, config, print, site};
 use crate::config::Config;
 use crate::due;
 use crate::id::is_id;
-use crate::net::control::{self, Hint};
+use crate::net::control::{self, ControlHint};
 use crate::notices;
 use crate::privileges;
 use crate::site::Site;
 use crate::store::disk::RealDisk;
-use crate::store::entry::{Line, What};
+use crate::store::entry::{JournalLine, What};
 use crate::store::queue::{Claimed, Queue, QueueError};
 use crate::verdict::Verdict;
 use jiff::{SignedDuration, Timestamp};
@@ -113,7 +113,7 @@ pub fn remove(request: &Request, ids: &[&str]) -> Result<(), Failure> {
 fn ask(queue: &Queue, id: &str) -> Result<(), QueueError> {
     let claimed = queue.claim(id)?;
     let message = &claimed.message;
-    let line = |recipient| Line {
+    let line = |recipient| JournalLine {
         when: Timestamp::now(),
         recipient,
         what: What::Asked,
@@ -122,7 +122,7 @@ fn ask(queue: &Queue, id: &str) -> Result<(), QueueError> {
     };
     // Who is asked again and again while no server runs need not make the file longer.
     let open = message.open().filter(|&recipient| !message.progress[recipient].is_asked);
-    let lines: Vec<Line> = open.map(line).collect();
+    let lines: Vec<JournalLine> = open.map(line).collect();
     match lines.is_empty() {
         true => Ok(()),
         false => claimed.note(&lines).map_err(QueueError::Disk),
@@ -179,7 +179,8 @@ fn listed(queue: &Queue) -> Result<Vec<String>, Failure> {
 
 /// Tells a running server which messages to look at; false when none runs.
 fn hint(config: &Config, ids: &[&str]) -> std::io::Result<bool> {
-    let hints: Vec<Hint> = ids.iter().map(|id| Hint::Look((*id).to_owned())).collect();
+    let hints: Vec<ControlHint> =
+        ids.iter().map(|id| ControlHint::Look((*id).to_owned())).collect();
     control::send(&config.spool, &hints)
 }
 

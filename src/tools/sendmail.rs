@@ -20,7 +20,7 @@ use crate::limits::{AUTHORS_MAX, QUOTED_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
 use crate::mail::edits::Edits;
 use crate::mail::envelope::{BodyType, Sender};
-use crate::mail::repair::{Flaw, HeaderTooLong, SubmittedHeader};
+use crate::mail::repair::{HeaderTooLong, ListFlaw, SubmittedHeader};
 use crate::mail::summary::Summary;
 use crate::mail::trace::Submitted;
 use crate::pickup::{Author, Resolved, domain_of, resolve};
@@ -297,8 +297,8 @@ fn addresses(word: &str, home: &Domain, most: usize) -> Result<Vec<Mailbox>, Ref
 
 /// More addresses than a message may have are refused as by every other way; what does not read is
 /// `otherwise`.
-fn of_flaw(flaw: Flaw, otherwise: Status) -> Status {
-    if matches!(flaw, Flaw::TooMany(_)) { Status::Unavailable } else { otherwise }
+fn of_flaw(flaw: ListFlaw, otherwise: Status) -> Status {
+    if matches!(flaw, ListFlaw::TooMany(_)) { Status::Unavailable } else { otherwise }
 }
 
 /// Who is told when it fails. A name without a domain is where it is read, as the caller's own: `-f ann` by

@@ -10,7 +10,7 @@ use crate::servers::Inside;
 use crate::support::{Dice, PATIENCE, Place, text, within};
 use facteur::handoff::Hint;
 use facteur::mail::address::{Domain, Host as At, Mailbox, ReversePath};
-use facteur::mail::srs::Keys;
+use facteur::mail::srs::SrsKeys;
 use facteur::net::control;
 use facteur::store::entry::{Addressee, Entry};
 use std::io;
@@ -101,7 +101,7 @@ fn srs() -> String {
     let day = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() / 86_400;
     let (zoe, _) = ReversePath::parse(b"<zoe@home.test>").unwrap();
     let alias = Domain::parse("b.test").unwrap();
-    Keys::new(&SECRET, &[]).rewrite(&zoe, &alias, |_| false, day).unwrap().to_string()
+    SrsKeys::new(&SECRET, &[]).rewrite(&zoe, &alias, |_| false, day).unwrap().to_string()
 }
 
 /// The second domain of a site, with users and aliases.
@@ -282,7 +282,7 @@ fn a_whole_server_with_a_failing_disk_and_hosts_that_refuse_late_writes_to_nobod
     let is_over = within(PATIENCE, || {
         // What could not be read or written is tried again in a minute, or when somebody says so.
         if looked.is_none_or(|at: Instant| at.elapsed() > Duration::from_millis(300)) {
-            assert!(control::send(&spool, &[control::Hint::LookAll]).unwrap());
+            assert!(control::send(&spool, &[control::ControlHint::LookAll]).unwrap());
             server.flush();
             looked = Some(Instant::now());
         }

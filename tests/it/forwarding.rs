@@ -6,7 +6,7 @@ use crate::hosts::{Host, Mail};
 use crate::servers::{Binary, FACTEUR};
 use crate::support::{Place, files, text, until};
 use facteur::mail::address::{Domain, ReversePath};
-use facteur::mail::srs::Keys;
+use facteur::mail::srs::SrsKeys;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -297,10 +297,10 @@ fn by_srs_come_bounces_alone_and_not_many() {
 }
 
 /// The keys as they lie in a spool.
-fn keys(node: &Node) -> Keys {
+fn keys(node: &Node) -> SrsKeys {
     let hex = fs::read_to_string(node.place.at("spool/srs.secret")).unwrap();
     let digit = |at: usize| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap();
-    Keys::new(&std::array::from_fn(digit), &[])
+    SrsKeys::new(&std::array::from_fn(digit), &[])
 }
 
 /// Days since 1970, as far from today.

@@ -4,7 +4,7 @@
 use crate::outside::{Input, PYTHON, installed, program, run, script};
 use crate::support::{Place, files, text};
 use facteur::mail::address::{Domain, Mailbox, ReversePath};
-use facteur::mail::dsn::{Action, Notice, Original, Told, Written};
+use facteur::mail::dsn::{Notice, NoticeAction, NoticeText, Original, ToldRecipient};
 use facteur::mail::envelope::{BodyType, Ret};
 use jiff::{Timestamp, ZonedDateTime};
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ struct Case {
 }
 
 /// About one recipient, whose mail has failed.
-fn notice(told: Vec<Told<'static>>) -> Notice<'static> {
+fn notice(told: Vec<ToldRecipient<'static>>) -> Notice<'static> {
     let original = Original {
         id: "m0fk3v9q2d71xz",
         sender: &SENDER,
@@ -86,12 +86,12 @@ fn headers_of(mut notice: Notice<'static>) -> Notice<'static> {
 }
 
 fn told(
-    action: Action,
+    action: NoticeAction,
     status: &'static str,
     reply: Option<&'static str>,
     words: &'static str,
-) -> Told<'static> {
-    Told {
+) -> ToldRecipient<'static> {
+    ToldRecipient {
         recipient: &EVE,
         orcpt: None,
         via: None,
@@ -116,7 +116,7 @@ const HOSTILE: &str = "550-5.7.1 no\r\nAction: delivered\nStatus: 2.0.0\n\n\
 
 fn failures() -> Vec<Case> {
     let full = ["message/delivery-status", "message/rfc822"];
-    let failed = |reply| told(Action::Failed, "5.1.1", Some(reply), "");
+    let failed = |reply| told(NoticeAction::Failed, "5.1.1", Some(reply), "");
     vec![
         Case {
             name: "failed-by-reply",
@@ -132,10 +132,15 @@ fn failures() -> Vec<Case> {
         },
         Case {
             name: "failed-in-our-words",
-            notice: notice(vec![Told {
+            notice: notice(vec![ToldRecipient {
                 host: Some("mx.far.test"),
                 last_attempt: None,
-                ..told(Action::Failed, "4.4.2", None, "was silent too long (MAIL), for 5 days")
+                ..told(
+                    NoticeAction::Failed,
+                    "4.4.2",
+                    None,
+                    "was silent too long (MAIL), for 5 days",
+                )
             }]),
             original: PLAIN,
             types: full,
@@ -154,7 +159,7 @@ fn failures() -> Vec<Case> {
         Case {
             name: "failed-hostile-reply",
             notice: {
-                let mut notice = notice(vec![Told {
+                let mut notice = notice(vec![ToldRecipient {
                     status: "5.1.1\nX: y",
                     host: Some("mx.far.test\nAction: delivered"),
                     ..failed(HOSTILE)
@@ -165,8 +170,8 @@ fn failures() -> Vec<Case> {
             original: PLAIN,
             types: full,
             fields: "Final-Recipient: rfc822; eve@far.test\nAction: failed\nStatus: 5.0.0\n\
-                Remote-MTA: dns; mx.far.test?Action: delivered\n\
-                Diagnostic-Code: smtp; 550-5.7.1 no Action: delivered Status: 2.0.0 \
+                Remote-MTA: dns; mx.far.test?NoticeAction: delivered\n\
+                Diagnostic-Code: smtp; 550-5.7.1 no NoticeAction: delivered Status: 2.0.0 \
                 Final-Recipient: rfc822; bob@other.test --=_m0fk3v9q2d72xz_0123456789abcdef-- \
                 ?[2J?desrever??? D\\x{E9}j\\x{E0}?550 5.7.1 end\n\
                 Last-Attempt-Date: Mon, 23 Nov 2026 14:05:00 +0100\n",
@@ -175,7 +180,7 @@ fn failures() -> Vec<Case> {
             name: "failed-for-postmaster",
             notice: Notice {
                 to: &POSTMASTER,
-                ..notice(vec![Told { via: Some(&TEAM), ..failed("550 5.1.1 nobody") }])
+                ..notice(vec![ToldRecipient { via: Some(&TEAM), ..failed("550 5.1.1 nobody") }])
             },
             original: PLAIN,
             types: full,
@@ -186,7 +191,7 @@ fn failures() -> Vec<Case> {
         Case {
             name: "failed-envid-orcpt",
             notice: {
-                let mut notice = notice(vec![Told {
+                let mut notice = notice(vec![ToldRecipient {
                     orcpt: Some("rfc822;team+2Blunch@mx.test"),
                     via: Some(&TEAM),
                     // Told of what is delayed only, so not here.
@@ -206,7 +211,7 @@ fn failures() -> Vec<Case> {
         Case {
             name: "failed-8-bit",
             notice: {
-                let mut notice = notice(vec![Told {
+                let mut notice = notice(vec![ToldRecipient {
                     recipient: &KYOTO,
                     orcpt: Some("utf-8;\\x{4EAC}\\x{90FD}\\x{2B}x@mx.test"),
                     ..failed("550 5.1.1 inconnu à cette adresse")
@@ -218,7 +223,7 @@ fn failures() -> Vec<Case> {
             types: full,
             fields: "Original-Recipient: utf-8; \\x{4EAC}\\x{90FD}\\x{2B}x@mx.test\n\
                 Final-Recipient: utf-8; \\x{4EAC}\\x{90FD}@far.test\n\
-                Action: failed\nStatus: 5.1.1\nRemote-MTA: dns; mx.far.test\n\
+                NoticeAction: failed\nStatus: 5.1.1\nRemote-MTA: dns; mx.far.test\n\
                 Diagnostic-Code: smtp; 550 5.1.1 inconnu \\x{E0} cette adresse\n\
                 Last-Attempt-Date: Mon, 23 Nov 2026 14:05:00 +0100\n",
         },
@@ -226,9 +231,9 @@ fn failures() -> Vec<Case> {
 }
 
 /// The sender of this has UTF-8 in the address, and wrote with SMTPUTF8.
-fn international(told: Told<'static>) -> Notice<'static> {
+fn international(told: ToldRecipient<'static>) -> Notice<'static> {
     let orcpt = Some("utf-8;\\x{4EAC}\\x{90FD}@far.test");
-    let mut notice = notice(vec![Told { recipient: &KYOTO, orcpt, ..told }]);
+    let mut notice = notice(vec![ToldRecipient { recipient: &KYOTO, orcpt, ..told }]);
     (notice.to, notice.original.sender) = (&EVA, &EVA_SENDER);
     notice.original.subject = Some("Déjeuner");
     (notice.original.smtputf8, notice.original.eight_bit) = (true, true);
@@ -237,18 +242,22 @@ fn international(told: Told<'static>) -> Notice<'static> {
 
 fn others() -> Vec<Case> {
     let brief = ["message/delivery-status", "text/rfc822-headers"];
-    let delayed = Told {
+    let delayed = ToldRecipient {
         will_retry_until: Some(moment("2026-11-28T09:00:00Z")),
-        ..told(Action::Delayed, "4.2.2", Some("452 4.2.2 mailbox full"), "")
+        ..told(NoticeAction::Delayed, "4.2.2", Some("452 4.2.2 mailbox full"), "")
     };
-    let failed = Told {
+    let failed = ToldRecipient {
         recipient: &BOB,
-        ..told(Action::Failed, "5.1.2", None, "other.test takes no mail, it says (null MX)")
+        ..told(NoticeAction::Failed, "5.1.2", None, "other.test takes no mail, it says (null MX)")
     };
-    let here =
-        Told { recipient: &TEAM, last_attempt: None, ..told(Action::Delivered, "2.1.5", None, "") };
-    let relayed = told(Action::Relayed, "2.0.0", Some("250 ok"), "");
-    let refused = told(Action::Failed, "5.1.1", Some("550 5.1.1 inconnu à cette adresse"), "");
+    let here = ToldRecipient {
+        recipient: &TEAM,
+        last_attempt: None,
+        ..told(NoticeAction::Delivered, "2.1.5", None, "")
+    };
+    let relayed = told(NoticeAction::Relayed, "2.0.0", Some("250 ok"), "");
+    let refused =
+        told(NoticeAction::Failed, "5.1.1", Some("550 5.1.1 inconnu à cette adresse"), "");
     vec![
         Case {
             name: "delayed",
@@ -278,7 +287,10 @@ fn others() -> Vec<Case> {
         },
         Case {
             name: "expanded",
-            notice: headers_of(notice(vec![Told { action: Action::Expanded, ..here.clone() }])),
+            notice: headers_of(notice(vec![ToldRecipient {
+                action: NoticeAction::Expanded,
+                ..here.clone()
+            }])),
             original: HEADER,
             types: brief,
             fields: "Final-Recipient: rfc822; team@mx.test\nAction: expanded\nStatus: 2.1.5\n",
@@ -333,7 +345,7 @@ fn golden(name: &str) -> PathBuf {
 fn every_kind_is_as_its_golden_says() {
     let mut names = BTreeSet::new();
     for Case { name, notice, original, .. } in cases() {
-        let Written { head, tail, .. } = notice.write();
+        let NoticeText { head, tail, .. } = notice.write();
         let whole = [head.as_bytes(), original, tail.as_bytes()].concat();
         let expected = fs::read(golden(name)).unwrap_or_default();
         assert!(whole == expected, "{name} is:\n{}\nnot:\n{}", text(&whole), text(&expected));

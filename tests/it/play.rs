@@ -43,7 +43,7 @@ use facteur::conversation::{House, converse};
 use facteur::delivery::{Wakers, Writer};
 use facteur::handoff::Hints;
 use facteur::login::Login;
-use facteur::mail::srs::Keys;
+use facteur::mail::srs::SrsKeys;
 use facteur::net::handed::Handed;
 use facteur::net::listener::Service;
 use facteur::net::registry::{Registry, Standing};
@@ -276,7 +276,7 @@ impl Dialog {
         self.write_aliases(place);
         let config = Config::parse(&self.config(), &place.at("facteur.toml"));
         let (site, _) = Site::read(config.expect("a configuration")).expect("a site");
-        Arc::new(site.with_keys(Arc::new(Keys::new(&[7; 32], &[]))))
+        Arc::new(site.with_keys(Arc::new(SrsKeys::new(&[7; 32], &[]))))
     }
 
     /// Plays against the core: no socket, no disk.

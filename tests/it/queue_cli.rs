@@ -5,9 +5,9 @@ use crate::commands::{run, run_clean};
 use crate::support::{PATIENCE, Place, config, files, text, until};
 use facteur::limits::HINT_WAIT;
 use facteur::mail::address::ReversePath;
-use facteur::net::control::{self, Control, Hint};
+use facteur::net::control::{self, Control, ControlHint};
 use facteur::store::disk::{Doing, RealDisk};
-use facteur::store::entry::{Entry, Line, What};
+use facteur::store::entry::{Entry, JournalLine, What};
 use facteur::store::queue::{Claimed, Queue, QueueError};
 use jiff::{SignedDuration, Timestamp};
 use std::fs;
@@ -48,7 +48,7 @@ fn insert_plain(queue: &Queue, id: &str) {
 
 fn record(queue: &Queue, id: &str, recipient: usize, what: What, host: &str, words: &str) {
     let (host, words) = (host.to_owned(), words.to_owned());
-    let line = Line { when: Timestamp::now(), recipient, what, host, words };
+    let line = JournalLine { when: Timestamp::now(), recipient, what, host, words };
     claim(queue, id).record(&[line]).unwrap();
 }
 
@@ -162,7 +162,7 @@ fn many_are_listed_in_their_order_and_one_hint_is_enough_for_them() {
     let control = Control::bind(&place.at("spool")).unwrap();
     let (status, out, _) = run_clean(&place, &["queue", "retry", "--all"]);
     assert_eq!((status, out.lines().count()), (0, ids.len()));
-    assert_eq!(control.receive(), [Hint::LookAll]);
+    assert_eq!(control.receive(), [ControlHint::LookAll]);
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_server_that_runs_is_told_what_to_look_at() {
     let (status, out, err) = run_clean(&place, &["queue", "retry", "m2", "m3"]);
     assert_eq!((status, err.as_str()), (0, ""));
     assert_eq!(out, "m2: will be attempted now\nm3: will be attempted now\n");
-    let look = |id: &str| Hint::Look(id.to_owned());
+    let look = |id: &str| ControlHint::Look(id.to_owned());
     assert_eq!(control.receive(), [look("m2"), look("m3")]);
     assert!(queue.read("m3").unwrap().progress[0].is_asked);
     assert_eq!(run(&place, &["queue", "remove", "m2"]).0, 0);
@@ -253,8 +253,8 @@ fn a_server_that_runs_is_told_what_to_look_at() {
     // A server that starts again takes the place of one that ended.
     drop(control);
     let control = Control::bind(&place.at("spool")).unwrap();
-    assert!(control::send(&place.at("spool"), &[Hint::Drop, Hint::LookAll]).unwrap());
-    assert_eq!(control.receive(), [Hint::Drop, Hint::LookAll]);
+    assert!(control::send(&place.at("spool"), &[ControlHint::Drop, ControlHint::LookAll]).unwrap());
+    assert_eq!(control.receive(), [ControlHint::Drop, ControlHint::LookAll]);
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn a_server_that_does_not_listen_costs_a_moment_and_nothing_else() {
     let queue = queue(&place);
     queue.make().unwrap();
     let control = Control::bind(&place.at("spool")).unwrap();
-    let hint = [Hint::Look("m1".to_owned())];
+    let hint = [ControlHint::Look("m1".to_owned())];
     // Until the system has no room for more: then it takes as long as that is waited for.
     let start = Instant::now();
     loop {
@@ -284,16 +284,16 @@ fn a_spool_whose_path_no_socket_address_holds() {
     let named = format!("spool = {:?}", spool.to_str().unwrap());
     place.write("facteur.toml", config("").replace("spool = \"spool\"", &named));
     let queue = Queue::new(Arc::new(RealDisk), &spool);
-    assert!(!control::send(&spool, &[Hint::LookAll]).unwrap(), "there is no spool yet");
+    assert!(!control::send(&spool, &[ControlHint::LookAll]).unwrap(), "there is no spool yet");
     insert_plain(&queue, "m1");
-    assert!(!control::send(&spool, &[Hint::LookAll]).unwrap());
+    assert!(!control::send(&spool, &[ControlHint::LookAll]).unwrap());
     let control = Control::bind(&spool).unwrap();
     let (status, out, err) = run_clean(&place, &["queue", "retry", "--all"]);
     assert_eq!((status, out.as_str()), (0, "m1: will be attempted now\n"), "{err}");
-    assert_eq!(control.receive(), [Hint::Look("m1".to_owned())]);
+    assert_eq!(control.receive(), [ControlHint::Look("m1".to_owned())]);
     drop(control);
     drop(Control::bind(&spool).unwrap());
-    assert!(!control::send(&spool, &[Hint::LookAll]).unwrap());
+    assert!(!control::send(&spool, &[ControlHint::LookAll]).unwrap());
 }
 
 #[test]

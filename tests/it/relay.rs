@@ -11,7 +11,7 @@ use facteur::mail::envelope::{BodyType, Envelope, Notify, Recipient, Ret, Sender
 use facteur::relay::{Caller, Connection, Hop, Message, survey};
 use facteur::route::next_hop::Demand;
 use facteur::smtp::client::{Fate, Letter};
-use facteur::store::body::Part;
+use facteur::store::body::StoredMessage;
 use facteur::store::disk::Disk;
 use facteur::store::sum::Sum;
 use std::io;
@@ -111,7 +111,7 @@ fn a_large_message_out_of_a_file() {
     let disk = MemoryDisk::new();
     let file = disk.create(Path::new("/queue")).unwrap();
     file.append(&[b"header\n\n", &message[..], b"journal"].concat()).unwrap();
-    let part = Part {
+    let part = StoredMessage {
         file: &*file,
         path: Path::new("/queue"),
         at: 8,
@@ -129,7 +129,7 @@ fn a_large_message_out_of_a_file() {
     let size = format!("MAIL FROM:<a@mx.test> SIZE={} BODY=8BITMIME", expected.len());
     assert_eq!(host.count(&size), 1, "{:?}", host.seen().commands);
     // A file that has become shorter is never taken for a whole message.
-    let part = Part {
+    let part = StoredMessage {
         file: &*file,
         path: Path::new("/queue"),
         at: 8,
@@ -483,7 +483,8 @@ fn a_message_that_changes_while_it_is_sent_has_no_end() {
         let file = disk.create(Path::new("/queue")).unwrap();
         file.append(octets).unwrap();
         let size = octets.len() as u64;
-        let part = |sum| Part { file: &*file, path: Path::new("/queue"), at: 0, size, sum };
+        let part =
+            |sum| StoredMessage { file: &*file, path: Path::new("/queue"), at: 0, size, sum };
         let letter = letter(&["ann@host.test"], &part(Some(Sum::of(octets).value())));
         let other = part(Some(Sum::of(&octets[1..]).value()));
         assert!(survey(&other).is_err());

@@ -13,7 +13,7 @@ use facteur::delivery::{Wakers, Writer};
 use facteur::handoff::{Accepted, Hint, Hints};
 use facteur::limits::MEMORY_BODIES_MAX;
 use facteur::login::Login;
-use facteur::mail::srs::{Keys, Secret};
+use facteur::mail::srs::{SrsKeys, SrsSecret};
 use facteur::net::listener::Service;
 use facteur::net::registry::{Registry, Standing};
 use facteur::net::stream::Wire;
@@ -31,7 +31,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 /// What signs in every room (SRS).
-pub const SECRET: Secret = [7; 32];
+pub const SECRET: SrsSecret = [7; 32];
 
 /// All that sessions need, and a disk to look at.
 pub struct Room {
@@ -54,7 +54,7 @@ impl Room {
     pub fn of(config: &str, file: &Path) -> Room {
         let config = Config::parse(config, file).unwrap();
         let (site, _) = Site::read(config).unwrap();
-        let site = site.with_keys(Arc::new(Keys::new(&SECRET, &[])));
+        let site = site.with_keys(Arc::new(SrsKeys::new(&SECRET, &[])));
         let disk = MemoryDisk::new();
         let queue = Queue::new(Arc::new(disk.clone()), Path::new("/spool"));
         queue.make().unwrap();

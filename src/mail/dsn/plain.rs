@@ -2,7 +2,7 @@
 //! hop said, and what to do. Pure.
 
 use super::safe::{cut, lines, shown, wrap};
-use super::{Action, Notice, Told};
+use super::{Notice, NoticeAction, ToldRecipient};
 use crate::limits::{ANSWER_KEPT, QUOTED_MAX};
 use crate::mail::address::ReversePath;
 use crate::mail::envelope::Ret;
@@ -11,7 +11,7 @@ use crate::mail::envelope::Ret;
 pub fn text(notice: &Notice) -> String {
     let mut text = format!("This is the mail system at {}.\n\n", notice.reporting_mta);
     text.push_str(&opening(notice));
-    for action in Action::ALL {
+    for action in NoticeAction::ALL {
         let these = || notice.recipients.iter().filter(move |told| told.action == action);
         if these().next().is_none() {
             continue;
@@ -58,18 +58,20 @@ fn opening(notice: &Notice) -> String {
     format!("{}which came here on {arrival}{end}", wrap("", "", &about))
 }
 
-fn heading(action: Action) -> &'static str {
+fn heading(action: NoticeAction) -> &'static str {
     match action {
-        Action::Failed => "It could NOT be delivered to",
-        Action::Delayed => "It is late, and still on its way to",
-        Action::Delivered => "It was delivered to",
-        Action::Relayed => "It was handed on, to a host that does not tell of deliveries, for",
-        Action::Expanded => "It was sent on to everybody behind the address",
+        NoticeAction::Failed => "It could NOT be delivered to",
+        NoticeAction::Delayed => "It is late, and still on its way to",
+        NoticeAction::Delivered => "It was delivered to",
+        NoticeAction::Relayed => {
+            "It was handed on, to a host that does not tell of deliveries, for"
+        }
+        NoticeAction::Expanded => "It was sent on to everybody behind the address",
     }
 }
 
 /// One recipient, indented by 2; our words about the recipient by 4, those of other hosts by 6.
-fn story(notice: &Notice, told: &Told) -> String {
+fn story(notice: &Notice, told: &ToldRecipient) -> String {
     let mut text = format!("  <{}>\n", shown(&told.recipient.to_string()));
     if let Some(via) = told.via {
         text.push_str(&format!("    to whom mail for <{}> goes\n", shown(&via.to_string())));
@@ -90,26 +92,26 @@ fn story(notice: &Notice, told: &Told) -> String {
     if !words.is_empty() {
         text.push_str(&wrap("    ", "    ", &words));
     }
-    if let Some(moment) = told.will_retry_until.filter(|_| told.action == Action::Delayed) {
+    if let Some(moment) = told.will_retry_until.filter(|_| told.action == NoticeAction::Delayed) {
         text.push_str(&format!("    We try until {}.\n", notice.date(moment)));
     }
     text
 }
 
 /// What follows from it for the reader.
-fn advice(action: Action, is_own: bool) -> &'static str {
+fn advice(action: NoticeAction, is_own: bool) -> &'static str {
     match action {
-        Action::Failed if is_own => {
+        NoticeAction::Failed if is_own => {
             "Nothing more will be tried. Please look at the reason given and at the spelling of the \
              address, then send the message again, or reach the recipient in some other way."
         }
-        Action::Failed => "Nothing more will be tried.",
-        Action::Delayed if is_own => {
+        NoticeAction::Failed => "Nothing more will be tried.",
+        NoticeAction::Delayed if is_own => {
             "You need not do anything, and need not send it again: we go on trying by ourselves."
         }
-        Action::Delayed => "We go on trying by ourselves.",
-        Action::Delivered => "That does not say that anybody has read it.",
-        Action::Relayed | Action::Expanded => "We know no more about it from here on.",
+        NoticeAction::Delayed => "We go on trying by ourselves.",
+        NoticeAction::Delivered => "That does not say that anybody has read it.",
+        NoticeAction::Relayed | NoticeAction::Expanded => "We know no more about it from here on.",
     }
 }
 

@@ -2,7 +2,7 @@
 //! §4 made of it where an address is in UTF-8. Pure.
 
 use super::safe::{ascii, cut, lines, shown, wrap};
-use super::{Action, Notice, Told};
+use super::{Notice, NoticeAction, ToldRecipient};
 use crate::limits::ANSWER_KEPT;
 use crate::mail::address::{Mailbox, literal};
 use crate::mail::xtext;
@@ -28,7 +28,7 @@ pub fn fields(notice: &Notice) -> String {
 }
 
 /// The fields of one recipient (RFC 3464 §2.3).
-fn recipient(text: &mut String, notice: &Notice, told: &Told) {
+fn recipient(text: &mut String, notice: &Notice, told: &ToldRecipient) {
     let utf8 = notice.may_be_utf8();
     // Only from ORCPT, and never made up: without it the field must not appear (RFC 3461 §6.3), so
     // that an alias is told in the text for people alone.
@@ -57,7 +57,7 @@ fn recipient(text: &mut String, notice: &Notice, told: &Told) {
     if let Some(moment) = told.last_attempt {
         put(text, "Last-Attempt-Date", &notice.date(moment), utf8);
     }
-    if let Some(moment) = told.will_retry_until.filter(|_| told.action == Action::Delayed) {
+    if let Some(moment) = told.will_retry_until.filter(|_| told.action == NoticeAction::Delayed) {
         put(text, "Will-Retry-Until", &notice.date(moment), utf8);
     }
 }
@@ -97,11 +97,11 @@ fn typed(kind: &str, address: &str, utf8: bool) -> String {
 
 /// The status, when it is one and does not contradict the action; a recipient fails with 4.x.x when
 /// time is up.
-fn status(told: &Told) -> String {
+fn status(told: &ToldRecipient) -> String {
     let (classes, general) = match told.action {
-        Action::Failed => ("54", "5.0.0"),
-        Action::Delayed => ("4", "4.0.0"),
-        Action::Delivered | Action::Relayed | Action::Expanded => ("2", "2.0.0"),
+        NoticeAction::Failed => ("54", "5.0.0"),
+        NoticeAction::Delayed => ("4", "4.0.0"),
+        NoticeAction::Delivered | NoticeAction::Relayed | NoticeAction::Expanded => ("2", "2.0.0"),
     };
     let is_number = |part: &&str| {
         (1..=3).contains(&part.len()) && part.bytes().all(|octet| octet.is_ascii_digit())

@@ -5,10 +5,10 @@ use super::*;
 use crate::limits::{LINE_MAX, LINE_WIDTH};
 use proptest::prelude::*;
 
-const ACTIONS: [Action; 5] = Action::ALL;
+const ACTIONS: [NoticeAction; 5] = NoticeAction::ALL;
 
 /// Gives a notice about one recipient to `look`, after `change`.
-fn with_notice(change: impl FnOnce(&mut Notice), look: impl FnOnce(Written)) {
+fn with_notice(change: impl FnOnce(&mut Notice), look: impl FnOnce(NoticeText)) {
     let host = Domain::parse("mx.test").unwrap();
     let date = "2026-11-23T14:00:00+01:00[+01:00]".parse().unwrap();
     let ann = Mailbox::parse("ann@client.test").unwrap();
@@ -24,11 +24,11 @@ fn with_notice(change: impl FnOnce(&mut Notice), look: impl FnOnce(Written)) {
         returned: Ret::Full,
         eight_bit: false,
     };
-    let told = Told {
+    let told = ToldRecipient {
         recipient: &eve,
         orcpt: None,
         via: None,
-        action: Action::Failed,
+        action: NoticeAction::Failed,
         status: "5.1.1",
         host: None,
         diagnostic: None,
@@ -52,7 +52,7 @@ fn with_notice(change: impl FnOnce(&mut Notice), look: impl FnOnce(Written)) {
 }
 
 /// Fails when a line is too long, or stands where no line of ours can.
-fn assert_sound(written: &Written) {
+fn assert_sound(written: &NoticeText) {
     let boundary = "--=_m2_0000000000000007";
     let parts: Vec<&str> = written.head.split(&format!("\n{boundary}\n")).collect();
     let [header, text, status, returned] = parts[..] else { panic!("{}", written.head) };
@@ -179,7 +179,7 @@ fn lines_are_short_where_words_are() {
 
 #[test]
 fn a_status_suits_its_action() {
-    use Action::*;
+    use NoticeAction::*;
     for (action, status, written) in [
         (Failed, "5.1.1", "5.1.1"),
         (Failed, "4.4.7", "4.4.7"),
@@ -225,14 +225,15 @@ fn who_wants_what() {
 #[test]
 fn what_is_returned() {
     for (action, ret, expected) in [
-        (Action::Failed, None, Ret::Full),
-        (Action::Failed, Some(Ret::Full), Ret::Full),
-        (Action::Failed, Some(Ret::Headers), Ret::Headers),
-        (Action::Delayed, Some(Ret::Full), Ret::Headers),
-        (Action::Delivered, None, Ret::Headers),
+        (NoticeAction::Failed, None, Ret::Full),
+        (NoticeAction::Failed, Some(Ret::Full), Ret::Full),
+        (NoticeAction::Failed, Some(Ret::Headers), Ret::Headers),
+        (NoticeAction::Delayed, Some(Ret::Full), Ret::Headers),
+        (NoticeAction::Delivered, None, Ret::Headers),
     ] {
         let change = |notice: &mut Notice| {
-            let delivered = Told { action: Action::Delivered, ..notice.recipients[0].clone() };
+            let delivered =
+                ToldRecipient { action: NoticeAction::Delivered, ..notice.recipients[0].clone() };
             notice.recipients[0].action = action;
             notice.recipients.push(delivered);
             assert_eq!(returned(ret, &notice.recipients), expected, "{action} {ret:?}");

@@ -32,7 +32,7 @@ fn texts_of_all_encodings() {
     }
     let old = read(b"Subject: x\n\nGr\xfc\xdfe");
     assert_eq!((old.text.as_str(), old.is_of_html), ("Grüße", false));
-    assert_eq!(read(b""), Reading::default());
+    assert_eq!(read(b""), Readable::default());
 }
 
 #[test]

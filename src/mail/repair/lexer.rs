@@ -1,7 +1,7 @@
 //! The words and marks of a structured field: comments, folds and white space are left out
 //! (RFC 5322 §3.2, with §4's obsolete forms; UTF-8: RFC 6532 §3.2).
 
-use super::list::Flaw;
+use super::list::ListFlaw;
 use crate::mail::address::is_atext;
 
 /// A piece that means something.
@@ -29,7 +29,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// The next token; none at the end.
-    pub fn token(&mut self) -> Result<Option<Token<'a>>, Flaw> {
+    pub fn token(&mut self) -> Result<Option<Token<'a>>, ListFlaw> {
         self.skip_space()?;
         let Some(&octet) = self.text.get(self.at) else {
             return Ok(None);
@@ -40,7 +40,7 @@ impl<'a> Lexer<'a> {
             b'"' => self.quoted().map(Some),
             b'[' => {
                 let length = memchr::memchr(b']', &self.text[self.at..]);
-                self.at += length.ok_or(Flaw::NoEnd('['))? + 1;
+                self.at += length.ok_or(ListFlaw::NoEnd('['))? + 1;
                 Ok(Some(Token::Literal(&self.text[start..self.at])))
             }
             b'.' | b',' | b':' | b';' | b'<' | b'>' | b'@' => Ok(Some(Token::Mark(octet))),
@@ -49,12 +49,12 @@ impl<'a> Lexer<'a> {
                 self.at += rest.iter().take_while(|octet| is_word(**octet)).count();
                 Ok(Some(Token::Atom(&self.text[start..self.at])))
             }
-            octet => Err(Flaw::Stray(octet)),
+            octet => Err(ListFlaw::Stray(octet)),
         }
     }
 
     /// White space, folds and comments, which may be nested.
-    pub fn skip_space(&mut self) -> Result<(), Flaw> {
+    pub fn skip_space(&mut self) -> Result<(), ListFlaw> {
         // A count, not a recursion: nobody's parentheses are too deep.
         let mut depth = 0_usize;
         while let Some(octet) = self.text.get(self.at) {
@@ -70,11 +70,11 @@ impl<'a> Lexer<'a> {
         }
         // A backslash may have been the last octet.
         self.at = self.at.min(self.text.len());
-        if depth > 0 { Err(Flaw::NoEnd('(')) } else { Ok(()) }
+        if depth > 0 { Err(ListFlaw::NoEnd('(')) } else { Ok(()) }
     }
 
     /// Behind the opening quote.
-    fn quoted(&mut self) -> Result<Token<'a>, Flaw> {
+    fn quoted(&mut self) -> Result<Token<'a>, ListFlaw> {
         let mut content = Vec::new();
         while let Some(&octet) = self.text.get(self.at) {
             self.at += 1;
@@ -89,7 +89,7 @@ impl<'a> Lexer<'a> {
                 octet => content.push(octet),
             }
         }
-        Err(Flaw::NoEnd('"'))
+        Err(ListFlaw::NoEnd('"'))
     }
 }
 

@@ -16,12 +16,12 @@ use std::ops::Range;
 pub struct BadList {
     /// Octets of the value, from the start of the address to where it went wrong.
     pub piece: Range<usize>,
-    pub flaw: Flaw,
+    pub flaw: ListFlaw,
 }
 
 /// What is wrong with an address or a list of them; [`fmt::Display`] is written for its author.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flaw {
+pub enum ListFlaw {
     Address(BadAddress),
     /// A quote, comment, literal or angle bracket that is opened and not closed.
     NoEnd(char),
@@ -37,25 +37,25 @@ pub enum Flaw {
     TooMany(usize),
 }
 
-impl fmt::Display for Flaw {
+impl fmt::Display for ListFlaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Flaw::Address(why) => why.fmt(f),
-            Flaw::NoEnd(mark) => write!(f, "{mark} is opened and not closed"),
-            Flaw::Stray(octet @ b'!'..=b'~') => {
+            ListFlaw::Address(why) => why.fmt(f),
+            ListFlaw::NoEnd(mark) => write!(f, "{mark} is opened and not closed"),
+            ListFlaw::Stray(octet @ b'!'..=b'~') => {
                 write!(f, "unexpected {}", char::from(*octet))
             }
-            Flaw::Stray(octet) => write!(f, "unexpected octet {octet}"),
-            Flaw::Words => f.write_str(
+            ListFlaw::Stray(octet) => write!(f, "unexpected octet {octet}"),
+            ListFlaw::Words => f.write_str(
                 "a name and an address are written Name <user@domain>, several addresses with \
                  commas between them",
             ),
-            Flaw::AfterBracket => f.write_str("a comma is missing behind the >"),
-            Flaw::Group => f.write_str("a group is written name: address, address;"),
-            Flaw::LongAddress => {
+            ListFlaw::AfterBracket => f.write_str("a comma is missing behind the >"),
+            ListFlaw::Group => f.write_str("a group is written name: address, address;"),
+            ListFlaw::LongAddress => {
                 write!(f, "an address has at most {ADDRESS_WORDS_MAX} words and marks")
             }
-            Flaw::TooMany(most) => write!(f, "more than {most} addresses"),
+            ListFlaw::TooMany(most) => write!(f, "more than {most} addresses"),
         }
     }
 }
@@ -65,7 +65,7 @@ impl fmt::Display for Flaw {
 pub fn read(
     value: &[u8],
     default: &Domain,
-    take: impl FnMut(Mailbox) -> Result<(), Flaw>,
+    take: impl FnMut(Mailbox) -> Result<(), ListFlaw>,
 ) -> Result<(), BadList> {
     List::new(value, default, take).all().map(drop)
 }
@@ -87,7 +87,7 @@ struct List<'a, F> {
     bare: Vec<usize>,
 }
 
-impl<'a, F: FnMut(Mailbox) -> Result<(), Flaw>> List<'a, F> {
+impl<'a, F: FnMut(Mailbox) -> Result<(), ListFlaw>> List<'a, F> {
     fn new(value: &'a [u8], default: &'a Domain, take: F) -> List<'a, F> {
         let (group, word_end, bare) = Default::default();
         List { lexer: Lexer::new(value), default, take, group, word_end, bare }
@@ -106,7 +106,7 @@ impl<'a, F: FnMut(Mailbox) -> Result<(), Flaw>> List<'a, F> {
     }
 
     /// Reads up to the next comma, or the start or the end of a group; false at the end of all.
-    fn next(&mut self) -> Result<bool, Flaw> {
+    fn next(&mut self) -> Result<bool, ListFlaw> {
         let (words, end) = self.words(b",;:<")?;
         match end {
             Some(b'<') => {
@@ -115,7 +115,7 @@ impl<'a, F: FnMut(Mailbox) -> Result<(), Flaw>> List<'a, F> {
                 match self.lexer.token()? {
                     None => self.ended(None),
                     Some(Token::Mark(mark @ (b',' | b';'))) => self.ended(Some(mark)),
-                    Some(_) => Err(Flaw::AfterBracket),
+                    Some(_) => Err(ListFlaw::AfterBracket),
                 }
             }
             Some(b':') => {
@@ -123,7 +123,7 @@ impl<'a, F: FnMut(Mailbox) -> Result<(), Flaw>> List<'a, F> {
                 let no_name = words.is_empty() || words.contains(&Token::Mark(b'@'));
                 match self.group.replace(0) {
                     None if !no_name => Ok(true),
-                    _ => Err(Flaw::Group),
+                    _ => Err(ListFlaw::Group),
                 }
             }
             end => {
@@ -136,22 +136,22 @@ impl<'a, F: FnMut(Mailbox) -> Result<(), Flaw>> List<'a, F> {
     }
 
     /// An address, or none, ended with this mark, or with the field; false then.
-    fn ended(&mut self, mark: Option<u8>) -> Result<bool, Flaw> {
+    fn ended(&mut self, mark: Option<u8>) -> Result<bool, ListFlaw> {
         match (mark, self.group) {
-            (Some(b';'), None) => Err(Flaw::Stray(b';')),
+            (Some(b';'), None) => Err(ListFlaw::Stray(b';')),
             (Some(b';'), Some(_)) => {
                 self.group = None;
                 Ok(true)
             }
             (Some(_), _) => Ok(true),
             // With addresses in it, something else may have been meant by the colon.
-            (None, Some(1..)) => Err(Flaw::Group),
+            (None, Some(1..)) => Err(ListFlaw::Group),
             (None, _) => Ok(false),
         }
     }
 
     /// The words of an address.
-    fn found(&mut self, words: &[Token]) -> Result<(), Flaw> {
+    fn found(&mut self, words: &[Token]) -> Result<(), ListFlaw> {
         self.group = self.group.map(|addresses| addresses + 1);
         if !words.contains(&Token::Mark(b'@')) {
             self.bare.push(self.word_end);
@@ -160,13 +160,13 @@ impl<'a, F: FnMut(Mailbox) -> Result<(), Flaw>> List<'a, F> {
     }
 
     /// Tokens up to one of these marks, and which it was.
-    fn words(&mut self, ends: &[u8]) -> Result<(Vec<Token<'a>>, Option<u8>), Flaw> {
+    fn words(&mut self, ends: &[u8]) -> Result<(Vec<Token<'a>>, Option<u8>), ListFlaw> {
         let mut words = Vec::new();
         while let Some(token) = self.lexer.token()? {
             match token {
                 Token::Mark(mark) if ends.contains(&mark) => return Ok((words, Some(mark))),
-                Token::Mark(b'>') => return Err(Flaw::Stray(b'>')),
-                _ if words.len() == ADDRESS_WORDS_MAX => return Err(Flaw::LongAddress),
+                Token::Mark(b'>') => return Err(ListFlaw::Stray(b'>')),
+                _ if words.len() == ADDRESS_WORDS_MAX => return Err(ListFlaw::LongAddress),
                 token => {
                     self.word_end = self.lexer.at;
                     words.push(token);
@@ -177,15 +177,15 @@ impl<'a, F: FnMut(Mailbox) -> Result<(), Flaw>> List<'a, F> {
     }
 
     /// Behind the `<`. A route is dropped (RFC 5322 §4.4).
-    fn angle(&mut self) -> Result<(), Flaw> {
+    fn angle(&mut self) -> Result<(), ListFlaw> {
         let (words, end) = self.words(b">")?;
         if end.is_none() {
-            return Err(Flaw::NoEnd('<'));
+            return Err(ListFlaw::NoEnd('<'));
         }
         let address = match words.first() {
             Some(Token::Mark(b'@' | b',')) => {
                 let end = words.iter().position(|word| *word == Token::Mark(b':'));
-                &words[end.ok_or(Flaw::Address(BadAddress::Route))? + 1..]
+                &words[end.ok_or(ListFlaw::Address(BadAddress::Route))? + 1..]
             }
             _ => &words,
         };
@@ -195,14 +195,14 @@ impl<'a, F: FnMut(Mailbox) -> Result<(), Flaw>> List<'a, F> {
 
 /// `local@host` or `local`. Written anew without the spaces and comments that it may have between
 /// its words, then judged by the parser of paths: one grammar for what is an address.
-fn mailbox(words: &[Token], default: &Domain) -> Result<Mailbox, Flaw> {
+fn mailbox(words: &[Token], default: &Domain) -> Result<Mailbox, ListFlaw> {
     let at = words.iter().position(|word| *word == Token::Mark(b'@'));
     let (local, host) = match at {
         Some(at) => (&words[..at], Some(&words[at + 1..])),
         None => (words, None),
     };
     if local.is_empty() {
-        return Err(Flaw::Address(BadAddress::LocalPart));
+        return Err(ListFlaw::Address(BadAddress::LocalPart));
     }
     let mut path = b"<".to_vec();
     let is_quoted = local.iter().any(|word| matches!(word, Token::Quoted(_)));
@@ -217,8 +217,8 @@ fn mailbox(words: &[Token], default: &Domain) -> Result<Mailbox, Flaw> {
     path.push(b'>');
     match ReversePath::parse(&path) {
         Ok((ReversePath::Mailbox(mailbox), [])) => Ok(mailbox),
-        Ok(_) => Err(Flaw::Address(BadAddress::Domain)),
-        Err(why) => Err(Flaw::Address(why)),
+        Ok(_) => Err(ListFlaw::Address(BadAddress::Domain)),
+        Err(why) => Err(ListFlaw::Address(why)),
     }
 }
 
@@ -229,15 +229,15 @@ fn dotted(
     words: &[Token],
     in_quotes: bool,
     wrong: BadAddress,
-) -> Result<(), Flaw> {
+) -> Result<(), ListFlaw> {
     let is_dot = |word: &Token| *word == Token::Mark(b'.');
     let is_mark = |word: &Token| matches!(word, Token::Mark(_));
     if words.windows(2).any(|pair| !is_mark(&pair[0]) && !is_mark(&pair[1])) {
-        return Err(Flaw::Words);
+        return Err(ListFlaw::Words);
     }
     // Where the dots stand is for the grammar of paths to judge.
     if words.is_empty() || words.iter().any(|word| is_mark(word) && !is_dot(word)) {
-        return Err(Flaw::Address(wrong));
+        return Err(ListFlaw::Address(wrong));
     }
     for word in words {
         match word {
@@ -249,7 +249,7 @@ fn dotted(
                     path.push(*octet);
                 }
             }
-            Token::Quoted(_) => return Err(Flaw::Address(wrong)),
+            Token::Quoted(_) => return Err(ListFlaw::Address(wrong)),
         }
     }
     Ok(())

@@ -329,7 +329,7 @@ fn who_gets_it() {
     }
     // The bound is for all fields together.
     let bad = whole("To: a, b\ncc: c, d").recipients(&here, 3).unwrap_err();
-    assert_eq!((bad.field.as_str(), bad.flaw), ("cc", Flaw::TooMany(3)));
+    assert_eq!((bad.field.as_str(), bad.flaw), ("cc", ListFlaw::TooMany(3)));
 }
 
 #[test]

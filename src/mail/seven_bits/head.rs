@@ -1,27 +1,27 @@
 //! The header of a message or part: what it says of the body (RFC 2045), and how it reads with 7 bits.
 
-use super::Change;
+use super::EntityChange;
 use super::words;
 use crate::mail::header::Header;
 use mail_parser::{MessageParser, MimeHeaders};
 
 /// A header with the empty line behind it, where there is one.
 #[derive(Debug)]
-pub struct Head {
+pub struct EntityHead {
     /// Headers before it in the whole message.
     pub index: usize,
     octets: Vec<u8>,
     has_empty_line: bool,
     /// Of a message, not of a part.
     is_message: bool,
-    kind: Kind,
+    kind: EntityKind,
     encoding: Encoding,
     /// Content-Type has a type and a subtype.
     has_good_type: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Kind {
+enum EntityKind {
     Multipart {
         boundary: Vec<u8>,
         is_digest: bool,
@@ -45,8 +45,13 @@ pub enum Encoding {
     Base64,
 }
 
-impl Head {
-    pub fn new(octets: Vec<u8>, has_empty_line: bool, is_message: bool, in_digest: bool) -> Head {
+impl EntityHead {
+    pub fn new(
+        octets: Vec<u8>,
+        has_empty_line: bool,
+        is_message: bool,
+        in_digest: bool,
+    ) -> EntityHead {
         let parsed = MessageParser::new().parse_headers(&octets);
         let said = parsed.as_ref().and_then(|message| message.content_transfer_encoding());
         let encoding = match said.map(str::trim) {
@@ -62,10 +67,10 @@ impl Head {
                 kind(&main, &sub, it.attribute("boundary"), encoding)
             }
             None if in_digest => kind("message", "rfc822", None, encoding),
-            None => Kind::Leaf,
+            None => EntityKind::Leaf,
         };
         let has_good_type = content_type.is_some_and(|it| it.subtype().is_some());
-        Head { index: 0, octets, has_empty_line, is_message, kind, encoding, has_good_type }
+        EntityHead { index: 0, octets, has_empty_line, is_message, kind, encoding, has_good_type }
     }
 
     pub fn encoding(&self) -> Encoding {
@@ -74,59 +79,61 @@ impl Head {
 
     pub fn boundary(&self) -> Option<&[u8]> {
         match &self.kind {
-            Kind::Multipart { boundary, .. } => Some(boundary),
+            EntityKind::Multipart { boundary, .. } => Some(boundary),
             _ => None,
         }
     }
 
     pub fn is_digest(&self) -> bool {
-        matches!(self.kind, Kind::Multipart { is_digest: true, .. })
+        matches!(self.kind, EntityKind::Multipart { is_digest: true, .. })
     }
 
     pub fn is_signed(&self) -> bool {
-        self.kind == Kind::Signed
+        self.kind == EntityKind::Signed
     }
 
     pub fn is_envelope(&self) -> bool {
-        self.kind == Kind::Envelope
+        self.kind == EntityKind::Envelope
     }
 
     pub fn is_fragment(&self) -> bool {
-        self.kind == Kind::Fragment
+        self.kind == EntityKind::Fragment
     }
 }
 
-fn kind(main: &str, sub: &str, boundary: Option<&str>, encoding: Encoding) -> Kind {
+fn kind(main: &str, sub: &str, boundary: Option<&str>, encoding: Encoding) -> EntityKind {
     match (main, sub) {
         ("multipart", "signed" | "encrypted") | ("application", "pkcs7-mime" | "x-pkcs7-mime") => {
-            Kind::Signed
+            EntityKind::Signed
         }
         ("multipart", _) => match boundary.map(str::trim_end).filter(|it| !it.is_empty()) {
             Some(boundary) => {
                 let boundary = boundary.as_bytes().to_vec();
-                Kind::Multipart { boundary, is_digest: sub == "digest" }
+                EntityKind::Multipart { boundary, is_digest: sub == "digest" }
             }
-            None => Kind::BrokenMultipart,
+            None => EntityKind::BrokenMultipart,
         },
         // Against RFC 2046 §5.2.1 some encode it: then there is nothing to take apart.
-        ("message", "rfc822" | "news") if encoding == Encoding::Identity => Kind::Envelope,
-        ("message", "partial" | "external-body") => Kind::Fragment,
-        _ => Kind::Leaf,
+        ("message", "rfc822" | "news") if encoding == Encoding::Identity => EntityKind::Envelope,
+        ("message", "partial" | "external-body") => EntityKind::Fragment,
+        _ => EntityKind::Leaf,
     }
 }
 
 /// Appends the header as it reads above the changed body.
-pub fn rewrite(head: &Head, change: Change, out: &mut Vec<u8>) {
+pub fn rewrite(head: &EntityHead, change: EntityChange, out: &mut Vec<u8>) {
     // What has parts or a message inside, but none that can be found, is shown as text (RFC 2045 §5.2).
-    let is_broken = !matches!(head.kind, Kind::Leaf | Kind::Fragment | Kind::Signed);
+    let is_broken =
+        !matches!(head.kind, EntityKind::Leaf | EntityKind::Fragment | EntityKind::Signed);
     let is_encoded = match change {
-        Change::None => false,
+        EntityChange::None => false,
         // Those have their label already.
-        Change::Encode => head.encoding == Encoding::Identity,
-        Change::AsText => true,
+        EntityChange::Encode => head.encoding == Encoding::Identity,
+        EntityChange::AsText => true,
     };
     // RFC 2045 §6.4: what has parts has no encoding but these, and its parts have 7 bits now.
-    let is_whole = matches!(head.kind, Kind::Multipart { .. } | Kind::Envelope) && !is_encoded;
+    let is_whole =
+        matches!(head.kind, EntityKind::Multipart { .. } | EntityKind::Envelope) && !is_encoded;
     let header = Header::read(&head.octets);
     let end = header.end.at as usize;
     let (mut has_type, mut has_encoding, mut has_version) = (false, false, false);

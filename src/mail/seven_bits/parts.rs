@@ -1,16 +1,16 @@
 //! Takes a message apart into headers, bodies and what is around them (RFC 2046 §5.1), in any pieces. No
 //! octet is lost: all pieces together are the message.
 
-use super::Refusal;
-use super::head::Head;
+use super::NotConverted;
+use super::head::EntityHead;
 use crate::limits::{BOUNDARY_MAX, HEADER_MAX, MIME_DEPTH, MIME_PARTS};
-use crate::mail::header::Kind;
+use crate::mail::header::LineKind;
 
 /// Octets of a message, and what they are.
 #[derive(Debug)]
-pub enum Piece<'a> {
+pub enum EntityPiece<'a> {
     /// The header of a message or part, with the empty line behind it.
-    Head(&'a Head),
+    Head(&'a EntityHead),
     /// Of the body that belongs to the last header.
     Body(&'a [u8]),
     /// Before the first part of this multipart.
@@ -21,12 +21,12 @@ pub enum Piece<'a> {
     Around(&'a [u8]),
 }
 
-type Take<'a> = &'a mut dyn FnMut(Piece<'_>);
+type Take<'a> = &'a mut dyn FnMut(EntityPiece<'_>);
 
 /// The walk through one message.
 #[derive(Debug)]
 pub struct Parts {
-    state: State,
+    state: PartsState,
     /// The multiparts that are open, the outermost first.
     open: Vec<Multipart>,
     /// Messages inside messages, on this way.
@@ -44,11 +44,11 @@ pub struct Parts {
     is_in_digest: bool,
     /// Multiparts that are taken as text.
     as_text: Vec<usize>,
-    refusal: Option<Refusal>,
+    refusal: Option<NotConverted>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum PartsState {
     Head,
     Body,
     Preamble(usize),
@@ -75,7 +75,7 @@ impl Parts {
     /// These multiparts, by the number of their header, are bodies of text.
     pub fn with_text(as_text: Vec<usize>) -> Parts {
         Parts {
-            state: State::Head,
+            state: PartsState::Head,
             open: Vec::new(),
             depth: 0,
             count: 0,
@@ -90,7 +90,7 @@ impl Parts {
         }
     }
 
-    pub fn refusal(&self) -> Option<Refusal> {
+    pub fn refusal(&self) -> Option<NotConverted> {
         self.refusal
     }
 
@@ -113,8 +113,10 @@ impl Parts {
                 let begun = std::mem::take(&mut self.line);
                 self.pass(&begun, take);
                 self.is_plain = true;
-            } else if self.state == State::Head && self.head.len() + self.line.len() > HEADER_MAX {
-                self.refusal = Some(Refusal::Structure);
+            } else if self.state == PartsState::Head
+                && self.head.len() + self.line.len() > HEADER_MAX
+            {
+                self.refusal = Some(NotConverted::Structure);
             }
         }
     }
@@ -125,7 +127,7 @@ impl Parts {
             let line = std::mem::take(&mut self.line);
             self.whole_line(&line, take);
         }
-        if self.state == State::Head && self.refusal.is_none() {
+        if self.state == PartsState::Head && self.refusal.is_none() {
             self.head_ends(false, take);
         }
     }
@@ -134,33 +136,33 @@ impl Parts {
     fn may_matter(&self) -> bool {
         let dashes = self.line.starts_with(b"--") || self.line == b"-";
         let is_short = self.line.len() <= BOUNDARY_MAX + 64;
-        self.state == State::Head || (!self.open.is_empty() && dashes && is_short)
+        self.state == PartsState::Head || (!self.open.is_empty() && dashes && is_short)
     }
 
     fn whole_line(&mut self, line: &[u8], take: Take<'_>) {
         if let Some((level, is_last)) = self.boundary(line) {
-            if self.state == State::Head {
+            if self.state == PartsState::Head {
                 self.head_ends(false, take);
             }
             return self.part_ends(level, is_last, line, take);
         }
-        if self.state != State::Head {
+        if self.state != PartsState::Head {
             return self.pass(line, take);
         }
-        let kind = Kind::of(line, !self.has_field, true);
-        self.has_field |= matches!(kind, Some(Kind::Field { .. }));
+        let kind = LineKind::of(line, !self.has_field, true);
+        self.has_field |= matches!(kind, Some(LineKind::Field { .. }));
         match kind {
-            Some(Kind::Empty) => {
+            Some(LineKind::Empty) => {
                 self.head.extend_from_slice(line);
                 self.head_ends(true, take);
             }
             // A line that is no field belongs to the body.
-            None | Some(Kind::Text) => self.text(line, take),
-            Some(Kind::Mbox) if !self.is_message => self.text(line, take),
+            None | Some(LineKind::Text) => self.text(line, take),
+            Some(LineKind::Mbox) if !self.is_message => self.text(line, take),
             Some(_) if self.head.len() + line.len() <= HEADER_MAX => {
                 self.head.extend_from_slice(line);
             }
-            Some(_) => self.refusal = Some(Refusal::Structure),
+            Some(_) => self.refusal = Some(NotConverted::Structure),
         }
     }
 
@@ -171,9 +173,9 @@ impl Parts {
 
     fn pass(&mut self, octets: &[u8], take: Take<'_>) {
         match self.state {
-            State::Head | State::Body => take(Piece::Body(octets)),
-            State::Preamble(index) => take(Piece::Preamble(index, octets)),
-            State::Epilogue => take(Piece::Around(octets)),
+            PartsState::Head | PartsState::Body => take(EntityPiece::Body(octets)),
+            PartsState::Preamble(index) => take(EntityPiece::Preamble(index, octets)),
+            PartsState::Epilogue => take(EntityPiece::Around(octets)),
         }
     }
 
@@ -192,15 +194,15 @@ impl Parts {
         self.open.truncate(level + 1);
         let Some(multipart) = self.open.last_mut() else { return };
         if !std::mem::replace(&mut multipart.has_part, true) {
-            take(Piece::FirstPart(multipart.index));
+            take(EntityPiece::FirstPart(multipart.index));
         }
-        take(Piece::Around(line));
+        take(EntityPiece::Around(line));
         (self.is_message, self.is_in_digest) = (false, multipart.is_digest);
         self.depth = multipart.depth;
-        self.state = State::Head;
+        self.state = PartsState::Head;
         if is_last {
             self.open.pop();
-            self.state = State::Epilogue;
+            self.state = PartsState::Epilogue;
         }
     }
 
@@ -209,27 +211,27 @@ impl Parts {
         self.has_field = false;
         let index = self.count;
         let as_text = self.as_text.binary_search(&index).is_ok();
-        let mut head = Head::new(octets, has_empty_line, self.is_message, self.is_in_digest);
+        let mut head = EntityHead::new(octets, has_empty_line, self.is_message, self.is_in_digest);
         head.index = index;
         self.count += 1;
         let is_too_much = self.count > MIME_PARTS || self.depth >= MIME_DEPTH;
         let boundary = head.boundary().filter(|_| !as_text).map(<[u8]>::to_vec);
         let is_long = |it: &Vec<u8>| it.len() > BOUNDARY_MAX || !it.is_ascii();
         if is_too_much || boundary.as_ref().is_some_and(is_long) {
-            self.refusal = Some(Refusal::Structure);
+            self.refusal = Some(NotConverted::Structure);
             return;
         }
-        take(Piece::Head(&head));
-        self.state = State::Body;
+        take(EntityPiece::Head(&head));
+        self.state = PartsState::Body;
         if let Some(boundary) = boundary {
             self.depth += 1;
             let (is_digest, depth) = (head.is_digest(), self.depth);
             self.open.push(Multipart { index, boundary, is_digest, has_part: false, depth });
-            self.state = State::Preamble(index);
+            self.state = PartsState::Preamble(index);
         } else if head.is_envelope() && has_empty_line {
             self.depth += 1;
             (self.is_message, self.is_in_digest) = (true, false);
-            self.state = State::Head;
+            self.state = PartsState::Head;
         }
     }
 }

@@ -3,13 +3,13 @@ use crate::mail::header::Header;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
 use proptest::prelude::*;
 
-fn plan(message: &[u8], step: usize) -> Result<Plan, Refusal> {
-    let mut survey = Survey::default();
+fn plan(message: &[u8], step: usize) -> Result<Plan, NotConverted> {
+    let mut survey = FirstPass::default();
     message.chunks(step).for_each(|piece| survey.feed(piece));
     survey.finish()
 }
 
-fn convert_by(message: &[u8], step: usize) -> Result<Vec<u8>, Refusal> {
+fn convert_by(message: &[u8], step: usize) -> Result<Vec<u8>, NotConverted> {
     let plan = plan(message, step)?;
     let (mut converter, mut out) = (Converter::new(&plan), Vec::new());
     message.chunks(step).for_each(|piece| converter.feed(piece, &mut out));
@@ -19,7 +19,7 @@ fn convert_by(message: &[u8], step: usize) -> Result<Vec<u8>, Refusal> {
 }
 
 /// The same at each split.
-fn convert(message: &[u8]) -> Result<Vec<u8>, Refusal> {
+fn convert(message: &[u8]) -> Result<Vec<u8>, NotConverted> {
     let whole = convert_by(message, message.len().max(1));
     for step in 1..message.len().min(90) {
         assert_eq!(convert_by(message, step), whole, "at {step}: {}", message.escape_ascii());
@@ -137,24 +137,24 @@ fn what_must_not_be_touched() {
         "application/pkcs7-mime; name=a",
         "APPLICATION/x-pkcs7-mime",
     ] {
-        assert_eq!(convert(signed(kind).as_bytes()), Err(Refusal::Signed), "{kind}");
+        assert_eq!(convert(signed(kind).as_bytes()), Err(NotConverted::Signed), "{kind}");
         // Wherever it is.
         let inside = format!(
             "Content-Type: multipart/mixed; boundary=y\n\n--y\n\n\u{e9}\n--y\n\
              Content-Type: message/rfc822\n\n{}\n--y--\n",
             signed(kind)
         );
-        assert_eq!(convert(inside.as_bytes()), Err(Refusal::Signed), "{kind}");
+        assert_eq!(convert(inside.as_bytes()), Err(NotConverted::Signed), "{kind}");
     }
     let partial = signed("message/partial; number=1");
-    assert_eq!(convert(partial.as_bytes()), Err(Refusal::Fragment));
+    assert_eq!(convert(partial.as_bytes()), Err(NotConverted::Fragment));
     let mut deep = String::new();
     (0..200).for_each(|_| deep.push_str("Content-Type: message/rfc822\n\n"));
-    assert_eq!(convert_by(deep.as_bytes(), 1000), Err(Refusal::Structure));
+    assert_eq!(convert_by(deep.as_bytes(), 1000), Err(NotConverted::Structure));
     let many = format!("Content-Type: multipart/mixed; boundary=x\n\n{}", "--x\n\n".repeat(20_000));
-    assert_eq!(convert_by(many.as_bytes(), 1000), Err(Refusal::Structure));
+    assert_eq!(convert_by(many.as_bytes(), 1000), Err(NotConverted::Structure));
     let wide = format!("A: {}\n\nx", "a".repeat(3 << 20));
-    assert_eq!(convert_by(wide.as_bytes(), 1000), Err(Refusal::Structure));
+    assert_eq!(convert_by(wide.as_bytes(), 1000), Err(NotConverted::Structure));
 }
 
 #[test]

@@ -7,9 +7,9 @@ use proptest::test_runner::RngSeed;
 
 const TODAY: u64 = 20_481;
 
-fn keys(secrets: &[u8]) -> Keys {
-    let secrets: Vec<Secret> = secrets.iter().map(|octet| [*octet; SRS_KEY_OCTETS]).collect();
-    Keys::new(&secrets[0], &secrets[1..])
+fn keys(secrets: &[u8]) -> SrsKeys {
+    let secrets: Vec<SrsSecret> = secrets.iter().map(|octet| [*octet; SRS_KEY_OCTETS]).collect();
+    SrsKeys::new(&secrets[0], &secrets[1..])
 }
 
 fn domain(text: &str) -> Domain {
@@ -20,13 +20,13 @@ fn sender(text: &str) -> ReversePath {
     ReversePath::parse(format!("<{text}>").as_bytes()).unwrap().0
 }
 
-fn rewrite(keys: &Keys, from: &str, alias: &str, today: u64) -> Result<String, Unchanged> {
+fn rewrite(keys: &SrsKeys, from: &str, alias: &str, today: u64) -> Result<String, Unchanged> {
     let alias = domain(alias);
     keys.rewrite(&sender(from), &alias, |d| *d == alias, today).map(|made| made.to_string())
 }
 
 /// As a bounce comes: by RCPT.
-fn restore(keys: &Keys, to: &str, today: u64) -> Result<String, NoWayBack> {
+fn restore(keys: &SrsKeys, to: &str, today: u64) -> Result<String, NoWayBack> {
     let (ForwardPath::Mailbox(to), []) = ForwardPath::parse(format!("<{to}>").as_bytes()).unwrap()
     else {
         panic!("{to}")

@@ -2,7 +2,9 @@
 //! the files as far as these tell, and here never more than a bound, however much lies there. Who then
 //! reads a message that is gone ([`super::read_each`]) looks through all names once.
 
-use super::{Look, MailboxError, Message, Name, folder, look, time_in_name, unique_name};
+use super::{
+    Look, MailboxError, MailboxMessage, MaildirName, folder, look, time_in_name, unique_name,
+};
 use crate::store::disk::{Disk, Doing, StoreError};
 use std::cmp::Reverse;
 use std::ffi::OsStr;
@@ -31,7 +33,7 @@ pub struct Count {
 #[derive(Debug, Default)]
 pub struct Shelf {
     /// Newest first. One that was removed meanwhile is left out.
-    pub messages: Vec<Message>,
+    pub messages: Vec<MailboxMessage>,
     /// Names that were looked at.
     pub all: usize,
     /// There may be more than were looked at.
@@ -80,13 +82,17 @@ pub fn newest(
 }
 
 /// The message of exactly this key, if it is there.
-pub fn named(disk: &dyn Disk, maildir: &Path, key: &str) -> Result<Option<Message>, MailboxError> {
+pub fn named(
+    disk: &dyn Disk,
+    maildir: &Path,
+    key: &str,
+) -> Result<Option<MailboxMessage>, MailboxError> {
     // A mail program may move it from the one to the other between the two looks, never back.
     for is_new in [true, false] {
         let is_it = |name: &OsStr| unique_name(&name.to_string_lossy()) == key;
         let found = list(disk, &folder(maildir, is_new), 1, &is_it)?;
         for file in found {
-            if let Look::Message(message) = look(disk, maildir, &Name { is_new, file })? {
+            if let Look::Message(message) = look(disk, maildir, &MaildirName { is_new, file })? {
                 return Ok(Some(message));
             }
         }
@@ -99,12 +105,12 @@ fn some_names(
     disk: &dyn Disk,
     maildir: &Path,
     most: usize,
-) -> Result<(Vec<Name>, bool), StoreError> {
+) -> Result<(Vec<MaildirName>, bool), StoreError> {
     let mut names = Vec::new();
     for is_new in [true, false] {
         let visible = |file: &OsStr| !file.as_encoded_bytes().starts_with(b".");
         let files = list(disk, &folder(maildir, is_new), most - names.len(), &visible)?;
-        names.extend(files.into_iter().map(|file| Name { is_new, file }));
+        names.extend(files.into_iter().map(|file| MaildirName { is_new, file }));
     }
     let is_cut = names.len() >= most;
     Ok((names, is_cut))

@@ -1,9 +1,9 @@
 //! A queue file as it is read: header, then journal.
 
-use super::{QueueError, Waiting};
+use super::{QueueError, QueuedMessage};
 use crate::limits::{QUEUE_BLOCK, QUEUE_HEADER_MAX, QUEUE_JOURNAL_MAX, QUEUE_READ};
 use crate::store::disk::{DiskFile, StoreError};
-use crate::store::entry::{Entry, Line, Progress};
+use crate::store::entry::{Entry, JournalLine, RecipientProgress};
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -13,7 +13,7 @@ pub(in crate::store) fn parse(
     file: &dyn DiskFile,
     id: &str,
     path: &Path,
-) -> Result<(Waiting, bool), QueueError> {
+) -> Result<(QueuedMessage, bool), QueueError> {
     let disk =
         |error| QueueError::Disk(StoreError { step: "read", path: path.to_owned(), source: error });
     let size = file.size().map_err(disk)?;
@@ -42,14 +42,14 @@ pub(in crate::store) fn parse(
     }
     let torn = !journal.rest.is_empty();
     let Journal { progress, lines, .. } = journal;
-    Ok((Waiting { entry, progress, journal: lines.into() }, torn))
+    Ok((QueuedMessage { entry, progress, journal: lines.into() }, torn))
 }
 
 /// A journal as it is read. However long it is, every line counts: a recipient whose line is not read would get
 /// the message again. Only of its lines no more than the newest are kept.
 struct Journal {
-    progress: Vec<Progress>,
-    lines: VecDeque<Line>,
+    progress: Vec<RecipientProgress>,
+    lines: VecDeque<JournalLine>,
     /// What `lines` hold, in octets.
     kept: usize,
     /// Behind the last line end.
@@ -58,7 +58,7 @@ struct Journal {
 
 impl Journal {
     fn new(recipients: usize) -> Journal {
-        let progress = vec![Progress::default(); recipients];
+        let progress = vec![RecipientProgress::default(); recipients];
         Journal { progress, lines: VecDeque::new(), kept: 0, rest: Vec::new() }
     }
 
@@ -79,7 +79,7 @@ impl Journal {
             self.rest.extend_from_slice(part);
             match self.rest.strip_suffix(b"\n") {
                 Some(line) => {
-                    self.line(str::from_utf8(line).ok().and_then(Line::parse));
+                    self.line(str::from_utf8(line).ok().and_then(JournalLine::parse));
                     self.rest.clear();
                 }
                 // No line of ours is so long; what follows must not be taken for a line.
@@ -90,10 +90,11 @@ impl Journal {
     }
 
     /// A line counts when it is whole and says something; a torn one never happened.
-    fn line(&mut self, line: Option<Line>) {
+    fn line(&mut self, line: Option<JournalLine>) {
         let Some(line) = line.filter(|line| line.recipient < self.progress.len()) else { return };
         apply(&mut self.progress, &line);
-        let octets = |line: &Line| size_of::<Line>() + line.host.len() + line.words.len();
+        let octets =
+            |line: &JournalLine| size_of::<JournalLine>() + line.host.len() + line.words.len();
         self.kept += octets(&line);
         self.lines.push_back(line);
         while self.kept > QUEUE_JOURNAL_MAX
@@ -104,7 +105,7 @@ impl Journal {
     }
 }
 
-pub(super) fn apply(progress: &mut [Progress], line: &Line) {
+pub(super) fn apply(progress: &mut [RecipientProgress], line: &JournalLine) {
     if let Some(progress) = progress.get_mut(line.recipient) {
         progress.apply(line);
     }

@@ -7,12 +7,12 @@ use std::sync::{Condvar, Mutex, PoisonError};
 /// All threads that write to one open file and sync it.
 #[derive(Default)]
 pub(super) struct Syncs {
-    state: Mutex<State>,
+    state: Mutex<SyncState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct SyncState {
     /// Between [`Syncs::begin`] and [`Syncs::end`].
     running: usize,
     failed: u64,

@@ -39,9 +39,15 @@ fn queue() -> (MemoryDisk, Queue, String) {
     (disk, queue, text)
 }
 
-fn line(recipient: usize, what: What) -> Line {
+fn line(recipient: usize, what: What) -> JournalLine {
     let when = "2026-11-23T14:00:01Z".parse().unwrap();
-    Line { when, recipient, what, host: "mx.far.test".to_owned(), words: "451 later".to_owned() }
+    JournalLine {
+        when,
+        recipient,
+        what,
+        host: "mx.far.test".to_owned(),
+        words: "451 later".to_owned(),
+    }
 }
 
 #[test]
@@ -185,7 +191,7 @@ fn a_file_that_is_no_whole_queue_file_is_put_aside() {
 #[test]
 fn a_journal_counts_however_long_it_is() {
     let (disk, queue, text) = queue();
-    let old = format!("{}\n", Line { words: "x".repeat(2000), ..line(1, What::Deferred) });
+    let old = format!("{}\n", JournalLine { words: "x".repeat(2000), ..line(1, What::Deferred) });
     let times = 17 * 1024 * 1024 / old.len();
     let newest = format!("{}\n", line(0, What::Relayed));
     rewrite(&disk, &format!("{text}{}{newest}", old.repeat(times)));

@@ -8,7 +8,7 @@ use crate::due;
 use crate::id::is_id;
 use crate::limits::{QUEUE_READERS, QUOTED_MAX};
 use crate::store::entry::What;
-use crate::store::queue::{Queue, QueueError, Waiting};
+use crate::store::queue::{Queue, QueueError, QueuedMessage};
 use crate::tools::listing::{BLOCK, json_lines, pad, shown};
 use crate::tools::terminal::width;
 use crate::tools::{Failure, Request, complain};
@@ -80,8 +80,8 @@ struct Row {
 }
 
 impl Row {
-    fn new(message: &Waiting, relay: &Relay, now: Timestamp) -> Row {
-        let Waiting { entry, progress, .. } = message;
+    fn new(message: &QueuedMessage, relay: &Relay, now: Timestamp) -> Row {
+        let QueuedMessage { entry, progress, .. } = message;
         let next = message.open().map(|index| due::next(entry, &progress[index], relay, now)).min();
         let recipients = message.open().map(|index| entry.recipients[index].mailbox.to_string());
         Row {
@@ -98,7 +98,7 @@ impl Row {
 }
 
 /// What the newest line about a recipient who is left says of why it waits.
-fn last_error(message: &Waiting) -> String {
+fn last_error(message: &QueuedMessage) -> String {
     // The other lines tell what somebody did, not what went wrong.
     let says_why = |what| matches!(what, What::Deferred | What::Held);
     let newest_first = message.journal.iter().rev().filter(|line| says_why(line.what));

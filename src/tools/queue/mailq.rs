@@ -5,7 +5,7 @@
 use super::{listed, open, why_not};
 use crate::id::is_id;
 use crate::mail::address::ReversePath;
-use crate::store::queue::{QueueError, Waiting};
+use crate::store::queue::{QueueError, QueuedMessage};
 use crate::tools::terminal::escape;
 use crate::tools::{Failure, Request, complain};
 use jiff::tz::TimeZone;
@@ -59,8 +59,8 @@ fn heading() -> String {
 }
 
 /// One message: when it came and who sent it; then each reason, before the recipients who wait for it.
-fn entry(message: &Waiting, zone: &TimeZone) -> String {
-    let Waiting { entry, progress, .. } = message;
+fn entry(message: &QueuedMessage, zone: &TimeZone) -> String {
+    let QueuedMessage { entry, progress, .. } = message;
     let time =
         entry.queued.to_zoned_datetime(zone.clone()).strftime("%a %b %e %H:%M:%S").to_string();
     let sender = match &entry.sender.from {

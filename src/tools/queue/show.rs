@@ -3,8 +3,8 @@
 use super::{due_in, failed, open, why_not};
 use crate::config::Relay;
 use crate::due;
-use crate::store::entry::{Entry, Line, What};
-use crate::store::queue::{Waiting, part_of};
+use crate::store::entry::{Entry, JournalLine, What};
+use crate::store::queue::{QueuedMessage, part_of};
 use crate::tools::listing::{CopyError, copy, end};
 use crate::tools::terminal::{Screen, escape};
 use crate::tools::{Failure, Request};
@@ -46,7 +46,7 @@ pub fn show(request: &Request, id: &str) -> Result<(), Failure> {
 }
 
 /// The header as the file has it, but for its version line.
-fn envelope(message: &Waiting, relay: &Relay, now: Timestamp) -> String {
+fn envelope(message: &QueuedMessage, relay: &Relay, now: Timestamp) -> String {
     let header = message.entry.header();
     let (mut text, mut recipient) = (String::new(), 0);
     for line in header.lines().skip(1).filter(|line| !line.is_empty()) {
@@ -61,7 +61,7 @@ fn envelope(message: &Waiting, relay: &Relay, now: Timestamp) -> String {
 }
 
 /// What became of a recipient so far, and what comes next.
-pub fn state(message: &Waiting, recipient: usize, relay: &Relay, now: Timestamp) -> String {
+pub fn state(message: &QueuedMessage, recipient: usize, relay: &Relay, now: Timestamp) -> String {
     let progress = &message.progress[recipient];
     if let Some(last) = progress.last.as_ref().filter(|_| progress.is_done()) {
         return format!("{} at {:.3}", last.what, last.when);
@@ -83,9 +83,9 @@ pub fn state(message: &Waiting, recipient: usize, relay: &Relay, now: Timestamp)
 }
 
 /// The journal, oldest line first.
-fn attempts(message: &Waiting) -> String {
+fn attempts(message: &QueuedMessage) -> String {
     let mut text = String::new();
-    for Line { when, recipient, what, host, words } in &message.journal {
+    for JournalLine { when, recipient, what, host, words } in &message.journal {
         let to = &message.entry.recipients[*recipient].mailbox;
         let host = match (what, host.as_str()) {
             (_, "" | "-") => String::new(),

@@ -7,7 +7,7 @@ use super::{due_in, failed, open, rights, span, why_not};
 use crate::net::control;
 use crate::scheduler::reason::{Reason, Why, why as compute};
 use crate::site::Site;
-use crate::store::queue::Waiting;
+use crate::store::queue::QueuedMessage;
 use crate::tools::terminal::escape;
 use crate::tools::{Failure, Request, print, site};
 use jiff::Timestamp;
@@ -39,7 +39,7 @@ pub fn why(request: &Request, id: &str) -> Result<(), Failure> {
     print(&text(&site, &waiting, &why, now))
 }
 
-fn text(site: &Site, waiting: &Waiting, why: &Why, now: Timestamp) -> String {
+fn text(site: &Site, waiting: &QueuedMessage, why: &Why, now: Timestamp) -> String {
     let (entry, relay) = (&waiting.entry, &site.config.relay);
     let mut text = format!("{}: {}", escape(&entry.id), escape(&why.reason.to_string()));
     text.push('\n');

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::delivery::Writer;
 use crate::handoff::Hints;
 use crate::mail::address::{Domain, ForwardPath, Mailbox, ReversePath};
-use crate::mail::srs::Keys;
+use crate::mail::srs::SrsKeys;
 use crate::net::dns::{
     DnsAnswer, DnsError, DnsFault, MxHost, Record, RecordKind, Records, Resolver,
 };
@@ -241,7 +241,7 @@ impl Case {
         text
     }
 
-    fn letter(&self, keys: &Keys) -> Option<Letter> {
+    fn letter(&self, keys: &SrsKeys) -> Option<Letter> {
         let from = match &self.from {
             None => ReversePath::Null,
             Some(from) => ReversePath::Mailbox(Mailbox::parse(from).ok()?),
@@ -438,7 +438,7 @@ fn kind(outcome: &Outcome, ends: &Ends) -> String {
 
 #[test]
 fn the_last_step_is_what_a_delivery_does() {
-    let (place, keys) = (Place::new(), Arc::new(Keys::new(&[7; 32], &[])));
+    let (place, keys) = (Place::new(), Arc::new(SrsKeys::new(&[7; 32], &[])));
     let (count, kinds) = (RefCell::new(0), RefCell::new(BTreeMap::<String, u32>::new()));
     let config = ProptestConfig {
         cases: CASES,

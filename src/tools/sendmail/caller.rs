@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::mail::address::{Host, Mailbox};
 use crate::mail::edits::Edits;
 use crate::mail::repair::{Completion, Domains, SubmittedHeader};
-use crate::net::control::{self, Hint};
+use crate::net::control::{self, ControlHint};
 use crate::pickup::Author;
 use crate::privileges;
 use crate::site::Site;
@@ -163,7 +163,7 @@ impl Caller {
             Way::Queue(queue) => {
                 queue.insert(&entry, write)?;
                 // A server that does not hear it finds the message when it looks at the queue next.
-                let _ = control::send(&self.config.spool, &[Hint::Look(entry.id.clone())]);
+                let _ = control::send(&self.config.spool, &[ControlHint::Look(entry.id.clone())]);
             }
             Way::Drop(drops) => {
                 entry.id = crate::id::secret(&entry.id);

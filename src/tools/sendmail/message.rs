@@ -4,7 +4,7 @@
 use super::lines::Lines;
 use super::status::{Refusal, Status};
 use crate::limits::{DATA_READ, MEMORY_BODY_MAX, SUBMITTED_HEADER_MAX};
-use crate::mail::header::{End, EndedBy, Reader};
+use crate::mail::header::{EndedBy, HeaderEnd, Reader};
 use crate::mail::repair::HeaderTooLong;
 use crate::mail::summary::{Summarizer, Summary};
 use crate::mail::survey::{Surveyor, WireForm};
@@ -84,7 +84,7 @@ impl Reading {
         self.reader.end().map_or(Ok(()), |end| self.begin_body(end))
     }
 
-    fn begin_body(&mut self, end: End) -> Result<(), Refusal> {
+    fn begin_body(&mut self, end: HeaderEnd) -> Result<(), Refusal> {
         if end.by == EndedBy::Bound {
             return Err(HeaderTooLong.into());
         }

@@ -9,7 +9,7 @@ use super::world::{SPOOL, Watch, World, entry, maildir};
 use crate::support::until;
 use facteur::limits::SYNCFS_FROM_APART;
 use facteur::store::disk::Disk;
-use facteur::store::entry::{Line, What};
+use facteur::store::entry::{JournalLine, What};
 use facteur::store::queue::Claimed;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -383,7 +383,7 @@ fn two_attempts(scene: &mut Scene) -> Result<(), String> {
         disk.mark(Mark::Taken { tag: tag.clone(), to: to.clone() });
         let when = jiff::Timestamp::now();
         let (host, words) = ("host.test".to_owned(), "250 2.0.0 taken".to_owned());
-        let line = Line { when, recipient, what: What::Relayed, host, words };
+        let line = JournalLine { when, recipient, what: What::Relayed, host, words };
         if matches!(claimed.settle(vec![line]), Ok(false)) && !claimed.is_ahead() {
             disk.mark(Mark::Settled { tag, to });
         }

@@ -3,15 +3,15 @@
 use super::{Net, count, mail, post, queue, until_empty, wait_for_count};
 use crate::servers::{Binary, value};
 use crate::support::{Place, until};
-use facteur::store::entry::{Line, What};
+use facteur::store::entry::{JournalLine, What};
 use jiff::Timestamp;
 use std::time::Duration;
 
 /// The journal of the only message in the queue.
-fn journal(place: &Place) -> Vec<Line> {
+fn journal(place: &Place) -> Vec<JournalLine> {
     let files = queue(place);
     assert_eq!(files.len(), 1, "{files:#?}");
-    files[0].lines().filter_map(Line::parse).collect()
+    files[0].lines().filter_map(JournalLine::parse).collect()
 }
 
 /// What a log line says of the next attempt.

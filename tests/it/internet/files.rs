@@ -102,7 +102,7 @@ fn a_claimed_file_is_left_alone_and_tried_later() {
     let (place, id) = with_one(&net);
     let queue = Queue::new(Arc::new(RealDisk), &place.at("spool"));
     let claimed = queue.claim(&id).unwrap();
-    let asked = facteur::store::entry::Line {
+    let asked = facteur::store::entry::JournalLine {
         when: jiff::Timestamp::now(),
         recipient: 0,
         what: facteur::store::entry::What::Asked,

@@ -5,7 +5,7 @@ use super::{Net, count, post, queue, until_empty, wait_for_count};
 use crate::commands::run;
 use crate::servers::Binary;
 use crate::support::{Place, until};
-use facteur::store::entry::{Line, What};
+use facteur::store::entry::{JournalLine, What};
 use std::time::{Duration, Instant};
 
 /// One host at 127.0.0.2 that is well, four that never say a word. They are silent for ever.
@@ -173,8 +173,8 @@ fn a_dead_destination_is_left_alone() {
     }
     wait_for_count(&server, &["deferred ", "to=x@far.test"], 20);
     assert_eq!(net.hosts[0].seen().connections, 1);
-    let lines: Vec<Line> =
-        queue(&place).iter().flat_map(|file| file.lines().filter_map(Line::parse)).collect();
+    let lines: Vec<JournalLine> =
+        queue(&place).iter().flat_map(|file| file.lines().filter_map(JournalLine::parse)).collect();
     let with = |what| lines.iter().filter(|line| line.what == what).count();
     assert_eq!((with(What::Deferred), with(What::Held)), (1, 19), "{lines:#?}");
     let held = lines.iter().find(|line| line.what == What::Held).unwrap();

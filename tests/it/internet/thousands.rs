@@ -5,7 +5,7 @@ use super::{Net, post};
 use crate::commands::run;
 use crate::servers::{Binary, FACTEUR};
 use crate::support::Place;
-use facteur::store::entry::{Entry, Line, What};
+use facteur::store::entry::{Entry, JournalLine, What};
 use jiff::{SignedDuration, Timestamp};
 use std::fs;
 use std::process::Command;
@@ -29,7 +29,7 @@ fn fill(place: &Place) {
             message.len()
         );
         let header = Entry::parse(&header, 0).unwrap().header();
-        let line = Line {
+        let line = JournalLine {
             when: now,
             recipient: 0,
             what: What::Deferred,

@@ -6,7 +6,7 @@ use crate::commands::run;
 use crate::servers::Binary;
 use crate::support::{Place, until};
 use facteur::store::disk::RealDisk;
-use facteur::store::entry::{Line, What};
+use facteur::store::entry::{JournalLine, What};
 use facteur::store::queue::Queue;
 use jiff::Timestamp;
 use std::fs;
@@ -169,7 +169,7 @@ fn until_its_file_is_removed() {
     let queue = Queue::new(Arc::new(RealDisk), &place.at("spool"));
     let (when, what) = (Timestamp::now(), What::Relayed);
     let (host, words) = ("mx.far.test".to_owned(), "250 2.0.0 taken".to_owned());
-    let line = [Line { when, recipient: 0, what, host, words }];
+    let line = [JournalLine { when, recipient: 0, what, host, words }];
     // The attempt that was told of may still hold it.
     until("it is noted", || queue.claim(&id).is_ok_and(|claimed| claimed.note(&line).is_ok()));
     until_why(&place, &id, &["has nobody left to go to\n", "the removal of its file"]);
