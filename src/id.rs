@@ -51,9 +51,14 @@ pub fn is_id(text: &str) -> bool {
     (1..=ID_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
-/// 64 bits nobody can foresee; std seeds its hash maps from the system's randomness.
+/// 64 bits that nobody can guess.
 pub fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
+    let mut octets = [0; 8];
+    if getrandom::fill(&mut octets).is_err() {
+        // Where the system has none for us, std seeds its hash maps all the same.
+        return RandomState::new().build_hasher().finish();
+    }
+    u64::from_ne_bytes(octets)
 }
 
 /// When an id of ours was made; none where it is no such id.

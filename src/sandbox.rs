@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// What libraries read when they need it, which may be late: names of hosts and users, time zones,
 /// certificate authorities. No program keeps a secret there that others than root may read.
-const SYSTEM: [&str; 12] = [
+const SYSTEM: [&str; 13] = [
     "/etc",
     "/usr",
     "/lib",
@@ -32,6 +32,7 @@ const SYSTEM: [&str; 12] = [
     "/run/resolvconf",
     "/var/lib/sss/mc",
     "/dev/urandom",
+    "/proc/locks",
     "/sys/devices/system/cpu",
 ];
 
