@@ -7,57 +7,53 @@
 //! Whatever the client does is bounded: a deadline for each step, a pace inside a message, a size
 //! for what is held (RFC 5321 §4.5.3.2, §7.8).
 
+mod answers;
 pub mod bounds;
-mod dialog;
-mod ending;
-mod login;
-mod message;
+mod clock;
+mod handover;
+mod incoming;
 mod newcomers;
-mod pace;
-mod recipients;
-mod secrecy;
+mod replies;
 mod submission;
+mod transaction;
+mod transcript;
 mod way_back;
 
 use crate::delivery::Writer;
-use crate::directory;
-use crate::event::count::MESSAGES;
-use crate::event::{About, Event, Talk, tell};
+use crate::event::{Event, tell};
 use crate::handoff::{Accepted, Hints};
-use crate::limits::{BARE_LF_WAIT, COMMAND_READ, DATA_FIRST, DATA_READ, REPLIES_PENDING};
+use crate::limits::{BARE_LF_WAIT, COMMAND_READ, DATA_FIRST, DATA_READ};
 use crate::login::{Login, mechanisms, places};
-use crate::mail::address::{Mailbox, ReversePath};
+use crate::mail::address::Mailbox;
 use crate::net::listener::Service;
 use crate::net::registry::Ticket;
 use crate::net::stream::Wire;
-use crate::net::tls::Protection;
+use crate::net::tls::{Protection, Side};
 use crate::policy::{self, Visitor};
-use crate::route::Destination;
 use crate::site::{Current, Site};
 use crate::smtp::reply::Reply;
-use crate::smtp::session::{Action, Question, Session, Settings};
+use crate::smtp::session::{Action, Session, Settings};
 use crate::store::body::Budget;
 use crate::store::disk::Disk;
 use crate::store::queue::Queue;
 use bounds::Bounds;
+use clock::Clock;
 use crossbeam_channel::Sender;
-use dialog::Progress;
-use ending::QUIT;
-use message::Incoming;
-use newcomers::Places;
-use pace::Pace;
-use std::collections::HashSet;
+use incoming::Incoming;
+use replies::Replies;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
+use transaction::Transaction;
+use transcript::Transcript;
 
 /// What all sessions share. Nothing in it needs a lock, so a session that hangs holds up nobody.
-pub struct House {
+pub struct Shared {
     /// Where messages spill, and where RCPT looks for Maildirs.
     pub disk: Arc<dyn Disk>,
-    /// Writes large messages in the session's own thread; none where all is left to whoever takes what
-    /// is accepted.
+    /// Writes large messages in the session's own thread; none where the receiver of `delivery` writes
+    /// them all.
     pub writer: Option<Arc<Writer>>,
     /// To the delivery thread.
     pub delivery: Sender<Accepted>,
@@ -69,25 +65,24 @@ pub struct House {
     pub queue: Queue,
     /// To the scheduler.
     pub hints: Hints,
-    /// Who users are.
+    /// Knows users and their passwords.
     pub login: Login,
     /// The site that holds now; none where there is only the one that a session begins with.
     pub current: Option<Arc<Current>>,
     pub bounds: Bounds,
 }
 
-/// Talks to one client until one side closes; gives the reason, for the log. `site` is the
-/// one that the session begins with; where the house knows the one that holds now, that one counts for each
-/// transaction. An error of the wire is a reason like any other:
-/// nobody is left to tell.
+/// Talks to one client until one side closes; gives the reason, for the log. `site`: what the session begins
+/// with; where [`Shared::current`] is there, each transaction takes the site that holds then. An error of the
+/// wire is a reason like any other, because nobody is left to tell.
 pub fn converse(
-    house: &House,
+    shared: &Shared,
     site: &Arc<Site>,
     visitor: &Visitor,
     ticket: &Ticket,
     wire: &mut dyn Wire,
 ) -> String {
-    let site = house.current.as_ref().map_or_else(|| site.clone(), |current| current.get());
+    let site = shared.current.as_ref().map_or_else(|| site.clone(), |current| current.get());
     let settings = Settings {
         hostname: site.config.hostname.clone(),
         id: visitor.id.clone(),
@@ -103,32 +98,19 @@ pub fn converse(
     if policy::is_trusted(&site, visitor.client) {
         session.complete_at(site.home().clone());
     }
-    let (now, command) = (Instant::now(), site.config.timeout.command);
-    let mut talk = Talk::new();
-    talk.about = About { session: visitor.id.clone(), ..About::default() };
     let mut conversation = Conversation {
-        house,
+        shared,
+        clock: Clock::new(shared.bounds.rate, &site.config.timeout),
+        transaction: Transaction::new(&*shared.disk, &shared.bounds),
+        transcript: Transcript::new(&visitor.id),
         site,
         visitor: visitor.clone(),
         ticket,
         wire,
         session,
         protection: None,
-        replies: Vec::new(),
-        targets: Vec::new(),
-        known: HashSet::new(),
-        taken: 0,
-        new: house.bounds.newcomers.places(),
-        expanded: 0,
-        bounce: None,
-        is_null: false,
+        replies: Replies::default(),
         incoming: None,
-        pace: None,
-        deadline: now + command,
-        heard_at: now,
-        brought_at: now,
-        talk,
-        progress: Progress::default(),
         named: None,
     };
     match conversation.run() {
@@ -140,7 +122,7 @@ pub fn converse(
 }
 
 struct Conversation<'a> {
-    house: &'a House,
+    shared: &'a Shared,
     /// Without its tables while nothing is under way.
     site: Arc<Site>,
     visitor: Visitor,
@@ -149,54 +131,19 @@ struct Conversation<'a> {
     session: Session,
     /// None in the clear.
     protection: Option<Protection>,
-    /// Written, not yet sent.
-    replies: Vec<u8>,
-    /// Where the message under way goes, each once.
-    targets: Vec<Target>,
-    /// The same mailboxes, to be found without a search: one alias may lead to many.
-    known: HashSet<Mailbox>,
-    /// Recipients taken in this transaction.
-    taken: usize,
-    /// Mailboxes that come into being with this message.
-    new: Places<'a>,
-    /// The transaction is a bounce to a sender of ours by SRS, its only recipient.
-    bounce: Option<way_back::Place<'a>>,
-    /// Mailboxes beyond the first that recipients of this transaction led to.
-    expanded: usize,
-    /// The transaction's sender is `<>`.
-    is_null: bool,
+    replies: Replies,
+    transaction: Transaction<'a>,
     /// None before the first octets of a message: a waiting session holds no buffer for one.
     incoming: Option<Incoming>,
-    /// Of the message under way, from its first octet on; between two chunks as well.
-    pace: Option<Pace>,
-    /// When the next command has to be whole, or the next block of a message has to come.
-    deadline: Instant,
-    /// When the last command was answered.
-    heard_at: Instant,
-    /// When the session began, or its last message had come whole.
-    brought_at: Instant,
-    /// What was said and not yet told to the trace.
-    talk: Talk,
-    progress: Progress,
+    clock: Clock,
+    transcript: Transcript,
     /// Whom the login names that is under way, or that failed and is not yet answered.
     named: Option<String>,
 }
 
-/// One place where the message under way goes.
-struct Target {
-    place: Place,
-    /// The recipient it is for, by its place in the envelope.
-    recipient: usize,
-}
-
-enum Place {
-    Here(Destination),
-    Elsewhere { mailbox: Mailbox, via: Option<Mailbox> },
-}
-
-/// How large a buffer the next read gets, after one of `size` that brought `read`. Small ones between
-/// messages, as thousands of sessions may wait at once, and smaller ones for who has sent none yet; but
-/// not another one for each small message.
+/// How large a buffer the next read gets, after one of `size` that brought `read`. Between messages it is
+/// small, because thousands of sessions may wait at once, and smaller before the first message; but it is not
+/// made anew for each small message.
 fn buffer_size(size: usize, read: usize, in_data: bool) -> usize {
     match in_data {
         true if read >= DATA_FIRST => DATA_READ,
@@ -204,6 +151,11 @@ fn buffer_size(size: usize, read: usize, in_data: bool) -> usize {
         false => size.clamp(COMMAND_READ, DATA_FIRST),
     }
 }
+
+/// Reasons why a conversation is over.
+const QUIT: &str = "quit";
+const SHUTDOWN: &str = "shutdown";
+const ROOM: &str = "made room for another client";
 
 /// Why a conversation is over; none: it goes on.
 type Ended = Option<&'static str>;
@@ -253,15 +205,13 @@ impl Conversation<'_> {
         // A message that comes has its own clock and its pace.
         let in_message = self.session.in_message();
         self.ticket.set_idle(idle);
-        self.ticket.set_waiting((!in_message).then_some(self.heard_at));
+        self.ticket.set_waiting((!in_message).then_some(self.clock.answered_at()));
         // Looked at after the marks were set: whoever wants us to go sees them, or we see that.
         if let Some(reply) = self.farewell(idle) {
             return self.leave(&reply).map(Err);
         }
-        let deadline = match in_message || policy::is_known(&self.site, &self.visitor) {
-            true => self.deadline,
-            false => self.deadline.min(self.brought_at + self.site.config.timeout.session),
-        };
+        let is_bounded = !in_message && !policy::is_known(&self.site, &self.visitor);
+        let deadline = self.clock.deadline(&self.site.config.timeout, is_bounded);
         if idle {
             self.rest();
         }
@@ -286,12 +236,11 @@ impl Conversation<'_> {
             // Its client takes the LF for the end of the line, and would wait for ever.
             Err(error) if is_short && error.kind() == ErrorKind::TimedOut => {
                 let action = self.session.bare_lf();
-                self.heard();
+                self.transcript.heard(&self.session);
                 match self.act(action)? {
                     Some(reason) => Ok(Err(reason)),
                     None => {
-                        self.heard_at = Instant::now();
-                        self.deadline = self.heard_at + self.site.config.timeout.command;
+                        self.clock.answered(&self.site.config.timeout);
                         self.read(input)
                     }
                 }
@@ -308,14 +257,14 @@ impl Conversation<'_> {
 
     /// Lets go of users and aliases, as nothing is asked about them before [`Conversation::wake`].
     fn rest(&mut self) {
-        if let Some(current) = &self.house.current {
+        if let Some(current) = &self.shared.current {
             self.site = current.bare();
         }
     }
 
     /// Takes the site that holds now.
     fn wake(&mut self) {
-        if let Some(current) = &self.house.current {
+        if let Some(current) = &self.shared.current {
             self.site = current.get();
         }
     }
@@ -328,43 +277,28 @@ impl Conversation<'_> {
             let (used, action) = self.session.feed(input, body);
             input = &input[used..];
             if in_data {
-                let pace = || Pace::new(self.house.bounds.rate, Instant::now());
-                self.pace.get_or_insert_with(pace).add(used);
-                self.count(used);
+                self.clock.came(used);
+                self.transcript.count(used);
             }
             self.keep(body);
             if let Some(action) = action {
-                self.heard();
+                self.transcript.heard(&self.session);
                 let action = self.start_tls(action, input.len());
                 if let Some(reason) = self.act(action)? {
                     return Ok(Some(reason));
                 }
-                // Counted from our answer: the time that we needed is not the client's.
-                self.heard_at = Instant::now();
-                self.deadline = self.heard_at + self.site.config.timeout.command;
+                self.clock.answered(&self.site.config.timeout);
                 // Here too: a client that pipelines without end is never idle.
                 if !self.session.in_transaction() {
-                    self.new.give_back();
-                    self.bounce = None;
+                    self.transaction.end();
                     if let Some(reply) = self.farewell(true) {
                         return self.leave(&reply).map(Some);
                     }
                 }
             }
         }
-        self.judge_pace()
-    }
-
-    /// A block renews the deadline, so single octets, or chunks of one, would hold a session for ever; the
-    /// pace is what ends that.
-    fn judge_pace(&mut self) -> io::Result<Ended> {
-        if self.session.in_data() {
-            self.deadline = Instant::now() + self.site.config.timeout.data;
-        }
-        if !self.session.in_message() {
-            self.pace = None;
-        }
-        match self.pace.as_mut().is_some_and(|pace| pace.is_too_slow(Instant::now())) {
+        let (in_data, in_message) = (self.session.in_data(), self.session.in_message());
+        match self.clock.ends_slow(&self.site.config.timeout, in_data, in_message) {
             true => self.too_slow().map(Some),
             false => Ok(None),
         }
@@ -373,7 +307,8 @@ impl Conversation<'_> {
     /// Keeps what came of a message.
     fn keep(&mut self, body: &mut Vec<u8>) {
         if !body.is_empty() {
-            self.take_in(body);
+            let begin = || Incoming::new(self.shared, &self.site, &self.visitor);
+            self.incoming.get_or_insert_with(begin).keep(body, self.shared);
             body.clear();
         }
     }
@@ -388,7 +323,7 @@ impl Conversation<'_> {
                     self.forget_message();
                     self.queue(&reply);
                     // A client may pipeline for ever and read nothing.
-                    if self.replies.len() >= REPLIES_PENDING {
+                    if self.replies.are_many() {
                         self.flush()?;
                     }
                     return Ok(None);
@@ -417,75 +352,21 @@ impl Conversation<'_> {
 
     /// Drops what has come of a message that was refused by the language itself, or given up.
     fn forget_message(&mut self) {
-        if !self.session.in_message()
-            && let Some(incoming) = self.incoming.take()
-        {
-            self.note_message_id(incoming.message_id());
+        if !self.session.in_message() {
+            self.forget_incoming();
         }
     }
 
-    /// Asks those who know. The session gets its answer before it gets more octets.
-    fn decide(&mut self, question: Question) -> io::Result<Action> {
-        Ok(match question {
-            Question::Sender(from, size) => self.sender(&from, size),
-            Question::Recipient(path) => self.recipient(&path),
-            Question::Password(credentials) => self.password(&credentials)?,
-            Question::Keys(user) => self.keys(&user)?,
-            Question::Proof { user, good } => self.proof(&user, good)?,
-            Question::Verify(name) => {
-                match directory::verify(&self.site, &*self.house.disk, &self.visitor, &name) {
-                    Ok(reply) => self.session.tell(reply),
-                    Err(reply) => self.session.refuse(reply),
-                }
-            }
-            Question::Expand(name) => match directory::expand(&self.site, &self.visitor, &name) {
-                Ok(reply) => self.session.tell(reply),
-                Err(reply) => self.session.refuse(reply),
-            },
-            Question::Start(node) => {
-                match policy::start(&self.site, &self.visitor, &node, &self.house.hints) {
-                    Ok(reply) => self.session.tell(reply),
-                    Err(reply) => self.session.refuse(reply),
-                }
-            }
-            Question::Message(envelope) => {
-                self.flush()?; // nobody waits for earlier replies while we wait for the disk
-                let outcome = self.message(&envelope);
-                self.brought_at = Instant::now();
-                match outcome {
-                    Ok(id) => {
-                        let action = self.session.accepted(&id);
-                        self.progress.id = Some(id);
-                        action
-                    }
-                    Err(reply) => {
-                        MESSAGES.add("refused");
-                        self.session.refuse(reply)
-                    }
-                }
-            }
-        })
+    fn forget_incoming(&mut self) {
+        if let Some(incoming) = self.incoming.take() {
+            self.transcript.note_message_id(incoming.message_id());
+        }
     }
 
-    fn sender(&mut self, from: &ReversePath, size: Option<u64>) -> Action {
-        // Left by a transaction that ended without a message: RSET and EHLO are not seen here.
-        self.targets.clear();
-        self.known.clear();
-        self.taken = 0;
-        self.expanded = 0;
-        self.bounce = None;
-        self.is_null = *from == ReversePath::Null;
-        let House { disk, spill, bounds, .. } = self.house;
-        let has_room = |size| bounds.room.has(&**disk, spill, size, Instant::now());
-        match policy::sender(&self.site, &**disk, &self.visitor, from) {
-            // Before its octets come, which is what SIZE is for (RFC 1870 §6.1).
-            Ok(()) if size.is_some_and(|size| !has_room(size)) => {
-                let text = "no room on the disk for a message of this size, try later";
-                self.session.refuse(Reply::new(452, "4.3.1", text))
-            }
-            Ok(()) => self.session.allow(),
-            Err(reply) => self.session.refuse(reply),
-        }
+    /// The message ends here if one is under way, and not as it should: what came of it is kept.
+    fn cut_off(&mut self) {
+        self.transcript.cut_off();
+        self.forget_incoming();
     }
 
     /// Writes a reply behind those that wait to be sent.
@@ -497,11 +378,8 @@ impl Conversation<'_> {
 
     /// `command`: what the reply answers, for the log of a refusal.
     fn queue_to(&mut self, command: &[u8], reply: &Reply) {
-        let mut replies = std::mem::take(&mut self.replies);
-        let before = replies.len();
-        reply.write_to(&mut replies);
-        self.said(reply, &replies[before..]);
-        self.replies = replies;
+        let octets = self.replies.add(reply);
+        self.transcript.said(reply, octets, self.session.in_transaction());
         if reply.is_refusal() {
             let named = self.named.take();
             let user = named.or_else(|| self.visitor.user.as_ref().map(Mailbox::to_string));
@@ -510,13 +388,119 @@ impl Conversation<'_> {
         }
     }
 
-    /// Fails with `TimedOut` when the client has not read it all within `timeout.command`.
     fn flush(&mut self) -> io::Result<()> {
-        if !self.replies.is_empty() {
-            let deadline = Instant::now() + self.site.config.timeout.command;
-            self.wire.write_all(&self.replies, deadline)?;
-            self.replies.clear();
-        }
-        Ok(())
+        self.replies.flush(self.wire, self.site.config.timeout.command)
     }
+
+    /// Goes on by TLS. A handshake that fails ends the session without a word in SMTP: nobody knows
+    /// what the other side would take it for.
+    fn secure(&mut self) -> io::Result<Ended> {
+        self.rest();
+        let Some(acceptor) = self.site.acceptor() else {
+            return Err(io::Error::other("there is no [tls] in the configuration"));
+        };
+        // Nothing is under way yet, so a stop need not wait for it.
+        self.ticket.set_idle(true);
+        self.ticket.set_waiting(Some(self.clock.answered_at()));
+        if self.ticket.is_stopping() {
+            return Ok(Some(SHUTDOWN));
+        }
+        let deadline = Instant::now() + self.site.config.timeout.command;
+        let done = self.wire.secure(Side::Server(acceptor), deadline);
+        self.ticket.set_idle(false);
+        self.ticket.set_waiting(None);
+        let protection = match done {
+            Ok(protection) => protection,
+            Err(_) if self.ticket.is_stopping() => return Ok(Some(SHUTDOWN)),
+            Err(_) if self.ticket.is_leaving() => return Ok(Some(ROOM)),
+            Err(error) => return Err(io::Error::other(failed(&error, self.visitor.service))),
+        };
+        self.wake();
+        let (session, tls) = (self.visitor.id.as_str(), protection.to_string());
+        tell(&Event::Secured { session, tls: &tls });
+        self.session.secured();
+        self.session.bind(self.wire.bindings().unwrap_or_default());
+        self.protection = Some(protection);
+        self.clock.answered(&self.site.config.timeout);
+        Ok(None)
+    }
+
+    /// What is done about STARTTLS when `left` octets came with it. Some may lie in the socket as well.
+    fn start_tls(&mut self, action: Action, left: usize) -> Action {
+        match action {
+            Action::StartTls(_) if left > 0 || self.wire.is_early() => self.session.injected(),
+            action => action,
+        }
+    }
+
+    /// Says the last reply; gives `reason` back.
+    fn close(
+        &mut self,
+        reply: &Reply,
+        command: &[u8],
+        reason: &'static str,
+    ) -> io::Result<&'static str> {
+        self.cut_off();
+        self.queue_to(command, reply);
+        self.flush()?;
+        // Who said QUIT, or was told to go while silent, has nothing more under way.
+        if !matches!(reason, QUIT | SHUTDOWN | ROOM) {
+            self.wire.finish();
+        }
+        Ok(reason)
+    }
+
+    /// What to say where the session has to end by no wish of its client (RFC 5321 §3.8: 421 may be said
+    /// at any time): the server stops, or the place is somebody else's. `may_stop`: a stop need not wait
+    /// for what is under way.
+    fn farewell(&self, may_stop: bool) -> Option<(Reply, &'static str)> {
+        let hostname = &self.site.config.hostname;
+        let (text, reason) = match () {
+            () if may_stop && self.ticket.is_stopping() => {
+                (format!("{hostname} is shutting down, try later"), SHUTDOWN)
+            }
+            () if self.ticket.is_leaving() => {
+                (format!("{hostname} has too many sessions, try later"), ROOM)
+            }
+            () => return None,
+        };
+        Some((Reply::new(421, "4.3.2", text).about(&self.visitor.id), reason))
+    }
+
+    fn leave(&mut self, (reply, reason): &(Reply, &'static str)) -> io::Result<&'static str> {
+        self.close(reply, format!("({reason})").as_bytes(), reason)
+    }
+
+    /// A timeout is one of the few reasons to close on a client (RFC 5321 §3.8).
+    fn too_slow(&mut self) -> io::Result<&'static str> {
+        let text = format!("{} has waited too long, closing", self.site.config.hostname);
+        let reply = Reply::new(421, "4.4.2", text).about(&self.visitor.id);
+        self.close(&reply, b"(timeout)", "timeout")
+    }
+}
+
+/// However the conversation ends, by a panic too.
+impl Drop for Conversation<'_> {
+    fn drop(&mut self) {
+        self.cut_off();
+    }
+}
+
+/// Why there is no TLS, for the log.
+fn failed(error: &io::Error, service: Service) -> String {
+    let why = match error.kind() {
+        // It has words where nothing came at all: a client that waits for our banner waits for ever.
+        ErrorKind::TimedOut if error.get_ref().is_some() && service == Service::Submissions => {
+            "it was not done in time: the client was silent and sent no ClientHello; this port speaks TLS from its first \
+             octet, and a client that is set to STARTTLS or to no TLS waits here for a greeting"
+                .to_owned()
+        }
+        ErrorKind::TimedOut if error.get_ref().is_some() => {
+            "it was not done in time: the client was silent and sent no ClientHello".to_owned()
+        }
+        ErrorKind::TimedOut => "it was not done in time".to_owned(),
+        ErrorKind::UnexpectedEof => "the client closed the connection".to_owned(),
+        _ => error.to_string(),
+    };
+    format!("TLS handshake failed: {why}")
 }

@@ -8,6 +8,7 @@
 
 mod faults;
 pub mod next_hop;
+mod plan;
 
 use crate::config::CatchAll;
 use crate::limits::ALIAS_DEPTH;
@@ -21,6 +22,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 pub use faults::bad_aliases;
+pub use plan::{Plan, Planned};
+
 use next_hop::{Way, way};
 
 /// How an address was understood.
@@ -57,6 +60,40 @@ pub struct Destination {
     pub mailbox: Mailbox,
     /// Where it has to be; delivery makes it when it is missing.
     pub maildir: PathBuf,
+}
+
+/// How a mailbox gets mail, from RCPT to the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// A copy in a Maildir here.
+    Maildir(Destination),
+    /// By another host, which is looked for at each attempt ([`next_hop`]). `via`: the address of ours that
+    /// led there by an alias, or a `catch_all`.
+    NextHop { mailbox: Mailbox, via: Option<Mailbox> },
+}
+
+impl Delivery {
+    pub fn mailbox(&self) -> &Mailbox {
+        match self {
+            Delivery::Maildir(Destination { mailbox, .. }) | Delivery::NextHop { mailbox, .. } => {
+                mailbox
+            }
+        }
+    }
+
+    pub fn here(&self) -> Option<&Destination> {
+        match self {
+            Delivery::Maildir(destination) => Some(destination),
+            Delivery::NextHop { .. } => None,
+        }
+    }
+
+    pub fn via(&self) -> Option<&Mailbox> {
+        match self {
+            Delivery::Maildir(_) => None,
+            Delivery::NextHop { via, .. } => via.as_ref(),
+        }
+    }
 }
 
 /// The way of one address. The site and the disk as they are at this moment; nothing is remembered

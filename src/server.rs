@@ -23,7 +23,7 @@ pub use spool::Spool;
 use fresh::{fresh, fresh_for_session};
 
 use crate::conversation::bounds::Bounds;
-use crate::conversation::{House, converse};
+use crate::conversation::{Shared, converse};
 use crate::delivery::{Wakers, Writer};
 use crate::event::count::count;
 use crate::event::repeats::Repeats;
@@ -120,7 +120,7 @@ impl Server {
             hints.clone(),
             queue.clone(),
         );
-        let house = Arc::new(House {
+        let shared = Arc::new(Shared {
             disk: disk.clone(),
             writer: Some(writer),
             delivery,
@@ -132,7 +132,7 @@ impl Server {
             current: Some(current.clone()),
             bounds: Bounds::default(),
         });
-        let pool = Pool::new(move |guest: Guest| guest.serve(&house));
+        let pool = Pool::new(move |guest: Guest| guest.serve(&shared));
         let metrics = Arc::new(metrics);
         let turned_away = Repeats::default();
         let entrance =
@@ -376,7 +376,7 @@ struct Guest {
 
 impl Guest {
     /// The whole session; a panic in it ends this session only.
-    fn serve(self, house: &House) {
+    fn serve(self, shared: &Shared) {
         let Guest { visitor, stream, ticket, site } = self;
         let session = visitor.id.as_str();
         let (client, service) = (visitor.client, &visitor.service.to_string());
@@ -384,10 +384,10 @@ impl Guest {
         // Whatever a panic leaves half done belongs to this session and is dropped with it.
         let mut wire = TcpWire::new(stream);
         let talk = || {
-            if let Some(current) = &house.current {
-                fresh_for_session(current, &*house.disk);
+            if let Some(current) = &shared.current {
+                fresh_for_session(current, &*shared.disk);
             }
-            converse(house, &site, &visitor, &ticket, &mut wire)
+            converse(shared, &site, &visitor, &ticket, &mut wire)
         };
         let reason = catch_unwind(AssertUnwindSafe(talk)).unwrap_or_else(|panic| {
             tell(&Event::Panicked { session, what: &panic_text(&*panic) });

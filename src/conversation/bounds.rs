@@ -1,7 +1,7 @@
 //! What bounds all sessions together, and how slow one may be.
 
+pub use super::clock::Rate;
 pub use super::newcomers::Newcomers;
-pub use super::pace::Rate;
 pub use super::way_back::WayBack;
 
 use crate::limits::{ROOM_BESIDE, ROOM_LOOK};

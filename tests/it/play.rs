@@ -39,7 +39,7 @@ use crate::secrecy::{self, Line, Pair};
 use crate::support::{PATIENCE, Place, tree};
 use facteur::config::Config;
 use facteur::conversation::bounds::Bounds;
-use facteur::conversation::{House, converse};
+use facteur::conversation::{Shared, converse};
 use facteur::delivery::{Wakers, Writer};
 use facteur::handoff::Hints;
 use facteur::login::Login;
@@ -295,7 +295,7 @@ impl Dialog {
         let wakers = Wakers::new(delivered, hints.clone());
         let (budget, spill) = (Budget::new(1 << 20), "/".into());
         let (login, bounds) = (Login::start().unwrap(), Bounds::default());
-        let house = House {
+        let shared = Shared {
             disk,
             writer: Some(writer),
             delivery,
@@ -315,8 +315,8 @@ impl Dialog {
         script.tls = self.tls;
         thread::scope(|scope| {
             scope.spawn(|| worker.run(&accepted, &wakers));
-            converse(&house, site, &visitor, &ticket, &mut script);
-            drop(house); // ends the delivery thread
+            converse(&shared, site, &visitor, &ticket, &mut script);
+            drop(shared); // ends the delivery thread
         });
         let writes = script.writes.iter().map(|&end| replies(&script.out[..end]).len());
         let writes = Some(writes.collect());

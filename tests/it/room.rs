@@ -8,7 +8,7 @@ use crate::support::{PATIENCE, config, text, within};
 use crossbeam_channel::{Receiver, bounded};
 use facteur::config::Config;
 use facteur::conversation::bounds::Bounds;
-use facteur::conversation::{House, converse};
+use facteur::conversation::{Shared, converse};
 use facteur::delivery::{Wakers, Writer};
 use facteur::handoff::{Accepted, Hint, Hints};
 use facteur::limits::MEMORY_BODIES_MAX;
@@ -36,7 +36,7 @@ pub const SECRET: SrsSecret = [7; 32];
 /// All that sessions need, and a disk to look at.
 pub struct Room {
     pub disk: MemoryDisk,
-    house: Option<House>,
+    shared: Option<Shared>,
     site: Arc<Site>,
     accepted: Receiver<Accepted>,
     /// What the scheduler would hear.
@@ -61,7 +61,7 @@ impl Room {
         let writer = Arc::new(Writer::new(Arc::new(disk.clone()), queue.clone(), "mx.test"));
         let (delivery, accepted) = bounded(64);
         let (hints, hinted) = Hints::new(64);
-        let house = House {
+        let shared = Shared {
             disk: Arc::new(disk.clone()),
             writer: Some(writer),
             delivery,
@@ -75,7 +75,7 @@ impl Room {
         };
         Room {
             disk,
-            house: Some(house),
+            shared: Some(shared),
             site: Arc::new(site),
             accepted,
             hinted,
@@ -92,19 +92,19 @@ impl Room {
 
     /// From now on sessions are bound by these.
     pub fn bind(&mut self, bounds: Bounds) {
-        self.house.as_mut().unwrap().bounds = bounds;
+        self.shared.as_mut().unwrap().bounds = bounds;
     }
 
     /// From now on sessions take the site that holds from there.
     pub fn follow(&mut self, current: &Arc<Current>) {
-        self.house.as_mut().unwrap().current = Some(current.clone());
+        self.shared.as_mut().unwrap().current = Some(current.clone());
     }
 
     /// From now on messages are delivered, first all that wait, as one batch.
     pub fn open(&self) {
-        let (writer, accepted) = (self.house().writer.clone(), self.accepted.clone());
+        let (writer, accepted) = (self.shared().writer.clone(), self.accepted.clone());
         let (delivered, _) = bounded(1);
-        let wakers = Wakers::new(delivered, self.house().hints.clone());
+        let wakers = Wakers::new(delivered, self.shared().hints.clone());
         let thread = thread::spawn(move || writer.unwrap().run(&accepted, &wakers));
         *self.delivery.lock().unwrap() = Some(thread);
     }
@@ -128,7 +128,7 @@ impl Room {
         let registry = Arc::new(Registry::default());
         let ticket = registry.enter(None, client, Standing::Known, 1, 1).unwrap();
         let visitor = Visitor { id: facteur::id::session(), client, service, user: None };
-        converse(self.house(), &self.site, &visitor, &ticket, wire);
+        converse(self.shared(), &self.site, &visitor, &ticket, wire);
     }
 
     /// All files, without ids and dates, in the order of their folders.
@@ -208,14 +208,14 @@ impl Room {
     }
 
     fn end(&mut self) {
-        self.house = None; // its sender with it, so that the delivery thread ends
+        self.shared = None; // its sender with it, so that the delivery thread ends
         if let Some(thread) = self.delivery.lock().unwrap().take() {
             let _ = thread.join();
         }
     }
 
-    fn house(&self) -> &House {
-        self.house.as_ref().unwrap()
+    fn shared(&self) -> &Shared {
+        self.shared.as_ref().unwrap()
     }
 }
 

@@ -6,7 +6,7 @@
 //! known here.
 
 use crate::conversation::bounds::Bounds;
-use crate::conversation::{House, converse};
+use crate::conversation::{Shared, converse};
 use crate::delivery::{Wakers, Writer};
 use crate::handoff::{Hint, Hints};
 use crate::limits::MEMORY_BODIES_MAX;
@@ -67,7 +67,7 @@ pub struct Taken {
 
 /// A session to talk to; its thread and channels end with it.
 pub struct Stage {
-    house: House,
+    shared: Shared,
     registry: Arc<Registry>,
     /// Where a scheduler would listen.
     _heard: Receiver<Hint>,
@@ -97,7 +97,7 @@ impl Stage {
         let wakers = Wakers::new(delivered, hints.clone());
         let thread = thread::Builder::new().name("rehearsal".to_owned());
         thread.spawn(move || worker.run(&accepted, &wakers))?;
-        let house = House {
+        let shared = Shared {
             disk,
             writer: Some(writer),
             delivery,
@@ -109,7 +109,7 @@ impl Stage {
             current: None,
             bounds: Bounds::default(),
         };
-        Ok(Stage { house, registry: Arc::default(), _heard: heard })
+        Ok(Stage { shared, registry: Arc::default(), _heard: heard })
     }
 
     /// Says all that a client has to say; gives the first reply that is no.
@@ -121,7 +121,7 @@ impl Stage {
         let (id, service) = (SESSION.to_owned(), Service::Smtp);
         let visitor = Visitor { id, client, service, user: None };
         let mut script = Script::new(letter, site);
-        converse(&self.house, site, &visitor, &ticket, &mut script);
+        converse(&self.shared, site, &visitor, &ticket, &mut script);
         script.refusal
     }
 }

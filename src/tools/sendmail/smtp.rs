@@ -5,7 +5,7 @@ use super::caller::Caller;
 use super::status::{Refusal, Status};
 use crate::config::Network;
 use crate::conversation::bounds::Bounds;
-use crate::conversation::{House, converse};
+use crate::conversation::{Shared, converse};
 use crate::delivery::reply_to;
 use crate::handoff::{Accepted, Hints, Outcome};
 use crate::limits::{MEMORY_BODY_MAX, SUBMITTED_HEADER_MAX};
@@ -39,7 +39,7 @@ pub fn run(caller: &Caller) -> Result<(), Refusal> {
     let (delivery, accepted) = bounded(1);
     // Nobody hears them: this is no server whose queue could be started.
     let (hints, _) = Hints::new(1);
-    let house = House {
+    let shared = Shared {
         disk: caller.disk.clone(),
         writer: None,
         delivery,
@@ -62,8 +62,8 @@ pub fn run(caller: &Caller) -> Result<(), Refusal> {
         let work = || take(caller, &own, &accepted);
         let spawned = clerk.spawn_scoped(scope, work);
         spawned.map_err(|error| Refusal::new(Status::System, format!("no thread: {error}")))?;
-        converse(&house, &Arc::new(site), &visitor, &ticket, &mut Stdio);
-        drop(house); // ends the clerk
+        converse(&shared, &Arc::new(site), &visitor, &ticket, &mut Stdio);
+        drop(shared); // ends the clerk
         Ok(())
     })
 }

@@ -108,7 +108,7 @@ impl World {
     pub fn send(&self, letters: &[Letter], budget: usize) -> Vec<String> {
         self.disk.set_phase("session");
         let (delivery, accepted) = bounded(64);
-        let house = conversation::House {
+        let shared = conversation::Shared {
             disk: Arc::new(self.disk.clone()),
             writer: Some(self.writer.clone()),
             delivery,
@@ -123,9 +123,9 @@ impl World {
         thread::scope(|scope| {
             let mut talks = Vec::new();
             for letter in letters {
-                let (house, accepted) = (&house, &accepted);
+                let (shared, accepted) = (&shared, &accepted);
                 let (disk, site) = (self.disk.clone(), &self.site);
-                talks.push(scope.spawn(move || talk(house, site, &disk, letter)));
+                talks.push(scope.spawn(move || talk(shared, site, &disk, letter)));
                 // One after the other: the same order each time.
                 let is_over = |talk: &&thread::ScopedJoinHandle<'_, _>| talk.is_finished();
                 while accepted.len() + talks.iter().filter(is_over).count() < talks.len() {
@@ -290,7 +290,12 @@ impl World {
 }
 
 /// One session; gives the last reply.
-fn talk(house: &conversation::House, site: &Arc<Site>, disk: &Recorder, letter: &Letter) -> String {
+fn talk(
+    shared: &conversation::Shared,
+    site: &Arc<Site>,
+    disk: &Recorder,
+    letter: &Letter,
+) -> String {
     let client = "127.0.0.1".parse().unwrap();
     let ticket = Arc::new(Registry::default()).enter(None, client, Standing::Known, 1, 1).unwrap();
     let visitor =
@@ -309,7 +314,7 @@ fn talk(house: &conversation::House, site: &Arc<Site>, disk: &Recorder, letter: 
         disk.mark(Mark::Settled { tag, to: here });
     };
     let mut wire = Client { sends: letter.session(), told: Vec::new(), answered: &answered };
-    converse(house, site, &visitor, &ticket, &mut wire);
+    converse(shared, site, &visitor, &ticket, &mut wire);
     text(&wire.told).lines().last().unwrap_or_default().to_owned()
 }
 

@@ -3,46 +3,52 @@
 //!
 //! Secrets never get here: of AUTH the mechanism is kept, and nothing of an exchange.
 
-use super::{Conversation, Place, Target};
 use crate::event::count::{COMMANDS, REPLIES};
-use crate::event::{Turn, tell_talk};
+use crate::event::{About, Talk, Turn, tell_talk};
 use crate::limits::TRACE_SESSION_MAX;
 use crate::mail::address::ForwardPath;
+use crate::route::{Delivery, Planned};
 use crate::smtp::auth::Mechanism;
 use crate::smtp::reply::Reply;
+use crate::smtp::session::Session;
 use std::borrow::Cow;
 
-/// Where the trace of this session stands.
-#[derive(Default)]
-pub(super) struct Progress {
+/// What was said and not yet told to the trace.
+pub(super) struct Transcript {
+    talk: Talk,
     /// Transactions so far.
     transactions: u32,
     is_inside: bool,
     /// Of a message that was taken and not yet told of.
-    pub(super) id: Option<String>,
+    id: Option<String>,
     /// Octets of the message or chunk that comes in.
     octets: u64,
     /// Octets told so far that belong to no message.
     spent: usize,
 }
 
-/// Targets of one recipient that are named.
+/// Deliveries for one recipient that are named.
 const NAMED: usize = 10;
 
-impl Conversation<'_> {
+impl Transcript {
+    pub fn new(session: &str) -> Transcript {
+        let mut talk = Talk::new();
+        talk.about = About { session: session.to_owned(), ..About::default() };
+        Transcript { talk, transactions: 0, is_inside: false, id: None, octets: 0, spent: 0 }
+    }
+
     /// Octets of a message went by.
-    pub(super) fn count(&mut self, octets: usize) {
-        self.progress.octets += octets as u64;
+    pub fn count(&mut self, octets: usize) {
+        self.octets += octets as u64;
     }
 
     /// A command, or a message, has come whole.
-    pub(super) fn heard(&mut self) {
-        if self.progress.octets > 0 {
-            let octets = std::mem::take(&mut self.progress.octets);
-            return self.talk.note(Turn::Message, &octets.to_string());
+    pub fn heard(&mut self, session: &Session) {
+        if self.octets > 0 {
+            return self.note_octets();
         }
-        let command = self.session.command_text();
-        if !self.session.is_exchange() {
+        let command = session.command_text();
+        if !session.is_exchange() {
             let verb = command.split(|octet| *octet == b' ').next().unwrap_or_default();
             COMMANDS.add(str::from_utf8(verb).unwrap_or_default());
         }
@@ -53,20 +59,20 @@ impl Conversation<'_> {
             .trim_ascii_start()
             .get(..4)
             .is_some_and(|verb| verb.eq_ignore_ascii_case(b"MAIL"));
-        if is_mail && !self.progress.is_inside {
+        if is_mail && !self.is_inside {
             self.tell_part();
-            self.progress.is_inside = true;
-            self.progress.transactions += 1;
-            self.talk.about.transaction = self.progress.transactions;
+            self.is_inside = true;
+            self.transactions += 1;
+            self.talk.about.transaction = self.transactions;
         }
-        match self.session.is_exchange() {
+        match session.is_exchange() {
             true => self.talk.note(Turn::Heard, "(an answer of AUTH)"),
-            false => self.talk.note(Turn::Heard, &masked(&self.session.command_text())),
+            false => self.talk.note(Turn::Heard, &masked(&command)),
         }
     }
 
     /// A reply is on its way. A refusal is told at once, as somebody may ask about it.
-    pub(super) fn said(&mut self, reply: &Reply, octets: &[u8]) {
+    pub fn said(&mut self, reply: &Reply, octets: &[u8], in_transaction: bool) {
         REPLIES.add(reply.code());
         if !self.talk.is_on() {
             return;
@@ -82,56 +88,77 @@ impl Conversation<'_> {
                 }
             }
         }
-        let is_over = self.progress.is_inside && !self.session.in_transaction();
+        let is_over = self.is_inside && !in_transaction;
         if is_over || reply.is_refusal() {
             self.tell_part();
         }
         if is_over {
-            self.progress.is_inside = false;
+            self.is_inside = false;
             self.talk.about.transaction = 0;
         }
     }
 
-    /// The message ends here if one is under way, and not as it should: what came of it is kept.
-    pub(super) fn cut_off(&mut self) {
-        let octets = std::mem::take(&mut self.progress.octets);
-        if octets > 0 {
-            self.talk.note(Turn::Message, &octets.to_string());
-        }
-        if let Some(incoming) = self.incoming.take() {
-            self.note_message_id(incoming.message_id());
+    /// The message under way, if there is one, ends here and not as it should.
+    pub fn cut_off(&mut self) {
+        if self.octets > 0 {
+            self.note_octets();
         }
     }
 
+    fn note_octets(&mut self) {
+        let octets = std::mem::take(&mut self.octets);
+        self.talk.note(Turn::Message, &octets.to_string());
+    }
+
+    /// By what name its sender knows the message.
+    pub fn note_message_id(&mut self, message_id: Option<&str>) {
+        if let Some(message_id) = message_id {
+            self.talk.note(Turn::MessageId, message_id);
+        }
+    }
+
+    /// For the trace, which finds the session by the user's address.
+    pub fn login_failed(&mut self, user: &str, why: &str) {
+        if self.talk.is_on() {
+            self.talk.note(Turn::Decided, &format!("login as {user} failed: {why}"));
+        }
+    }
+
+    /// The message was taken, under this id.
+    pub fn taken(&mut self, id: &str) {
+        self.id = Some(id.to_owned());
+    }
+
     /// Where the mail of a recipient goes.
-    pub(super) fn decided(&mut self, path: &ForwardPath, before: usize) {
+    pub fn decided(&mut self, path: &ForwardPath, deliveries: &[Planned]) {
         if !self.talk.is_on() {
             return;
         }
-        let words: Vec<String> = self.targets[before..].iter().take(NAMED).map(words).collect();
-        let more = match (self.targets.len() - before).saturating_sub(NAMED) {
+        let named = deliveries.iter().take(NAMED).map(|planned| words(&planned.delivery));
+        let named: Vec<String> = named.collect();
+        let more = match deliveries.len().saturating_sub(NAMED) {
             0 => String::new(),
             more => format!(", and {more} more"),
         };
-        let text = match words.is_empty() {
+        let text = match named.is_empty() {
             true => format!("{path}: gets it already"),
-            false => format!("{path}: {}{more}", words.join(", ")),
+            false => format!("{path}: {}{more}", named.join(", ")),
         };
         self.talk.note(Turn::Decided, &text);
     }
 
     /// Tells what was said since the last part.
-    pub(super) fn tell_part(&mut self) {
+    fn tell_part(&mut self) {
         if self.talk.is_empty() {
             return;
         }
         let mut part = self.talk.take();
-        match self.progress.id.take() {
+        match self.id.take() {
             Some(id) => part.about.id = id,
-            None if self.progress.spent > TRACE_SESSION_MAX => return,
+            None if self.spent > TRACE_SESSION_MAX => return,
             None => {
-                self.progress.spent += part.size();
-                if self.progress.spent > TRACE_SESSION_MAX {
+                self.spent += part.size();
+                if self.spent > TRACE_SESSION_MAX {
                     part.note(
                         Turn::Decided,
                         "too much was said: only what brings mail is kept now",
@@ -144,9 +171,8 @@ impl Conversation<'_> {
 }
 
 /// However the conversation ends, by a panic too.
-impl Drop for Conversation<'_> {
+impl Drop for Transcript {
     fn drop(&mut self) {
-        self.cut_off();
         self.tell_part();
     }
 }
@@ -163,11 +189,11 @@ fn masked(command: &[u8]) -> Cow<'_, str> {
     }
 }
 
-fn words(target: &Target) -> String {
-    match &target.place {
-        Place::Here(destination) => format!("mailbox {}", destination.mailbox),
-        Place::Elsewhere { mailbox, via: Some(via) } => format!("on to {mailbox} from {via}"),
-        Place::Elsewhere { mailbox, via: None } => format!("on to {mailbox}"),
+fn words(delivery: &Delivery) -> String {
+    match delivery {
+        Delivery::Maildir(destination) => format!("mailbox {}", destination.mailbox),
+        Delivery::NextHop { mailbox, via: Some(via) } => format!("on to {mailbox} from {via}"),
+        Delivery::NextHop { mailbox, via: None } => format!("on to {mailbox}"),
     }
 }
 

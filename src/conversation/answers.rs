@@ -1,0 +1,193 @@
+//! The answers to what the language asks: who knows is asked, and what comes of it is told to the session
+//! before that gets more octets.
+
+use super::handover::Handover;
+use super::{Conversation, Incoming, Shared};
+use crate::directory;
+use crate::event::count::MESSAGES;
+use crate::event::{Event, tell};
+use crate::login::{Busy, Guess, canonical, is_same, nonce, user};
+use crate::mail::address::{ForwardPath, Host, Mailbox, ReversePath};
+use crate::mail::envelope::Envelope;
+use crate::policy;
+use crate::smtp::auth::Credentials;
+use crate::smtp::reply::Reply;
+use crate::smtp::session::{Action, Question};
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often a session that answers late looks whether the server stops.
+const LOOK: Duration = Duration::from_millis(100);
+
+impl Conversation<'_> {
+    pub(super) fn decide(&mut self, question: Question) -> io::Result<Action> {
+        let (site, disk) = (&*self.site, &*self.shared.disk);
+        let verdict = match question {
+            Question::Password(credentials) => return self.password(&credentials),
+            Question::Keys(user) => return self.keys(&user),
+            Question::Proof { user, good } => return self.proof(&user, good),
+            Question::Sender(from, size) => self.sender(&from, size),
+            Question::Recipient(path) => self.recipient(&path),
+            Question::Message(envelope) => {
+                self.flush()?; // nobody waits for earlier replies while we wait for the disk
+                let outcome = self.message(&envelope);
+                self.clock.brought();
+                if outcome.is_err() {
+                    MESSAGES.add("refused");
+                }
+                outcome
+            }
+            Question::Verify(name) => directory::verify(site, disk, &self.visitor, &name)
+                .map(|reply| self.session.tell(reply)),
+            Question::Expand(name) => {
+                directory::expand(site, &self.visitor, &name).map(|reply| self.session.tell(reply))
+            }
+            Question::Start(node) => policy::start(site, &self.visitor, &node, &self.shared.hints)
+                .map(|reply| self.session.tell(reply)),
+        };
+        Ok(verdict.unwrap_or_else(|reply| self.session.refuse(reply)))
+    }
+
+    fn sender(&mut self, from: &ReversePath, size: Option<u64>) -> Result<Action, Reply> {
+        self.transaction.begin(from);
+        let Shared { disk, spill, bounds, .. } = self.shared;
+        policy::sender(&self.site, &**disk, &self.visitor, from)?;
+        // Before its octets come, which is what SIZE is for (RFC 1870 §6.1).
+        if size.is_some_and(|size| !bounds.room.has(&**disk, spill, size, Instant::now())) {
+            let text = "no room on the disk for a message of this size, try later";
+            return Err(Reply::new(452, "4.3.1", text));
+        }
+        Ok(self.session.allow())
+    }
+
+    fn recipient(&mut self, path: &ForwardPath) -> Result<Action, Reply> {
+        let Conversation { shared, site, visitor, .. } = self;
+        let most = site.config.limit.recipients_per_hour;
+        let count = || match &visitor.user {
+            Some(user) => shared.login.may_write(user, most),
+            None => true,
+        };
+        let deliveries = self.transaction.recipient(site, visitor, path, count)?;
+        self.transcript.decided(path, deliveries);
+        Ok(self.session.allow())
+    }
+
+    /// A whole message: 250 only when every copy is on the disk.
+    fn message(&mut self, envelope: &Envelope) -> Result<Action, Reply> {
+        let begin = || Incoming::new(self.shared, &self.site, &self.visitor);
+        let incoming = self.incoming.take().unwrap_or_else(begin);
+        let known = incoming.message_id().map(str::to_owned);
+        let finished = incoming.finish(&self.visitor.id);
+        // Also of one that could not be kept, or is refused: its sender may ask by it.
+        let message_id = finished.as_ref().map_or(known, |(_, found, _)| found.message_id.clone());
+        self.transcript.note_message_id(message_id.as_deref());
+        let (body, summary, wire) = finished?;
+        // A loop shows in the header only, so it is refused this late (RFC 5321 §6.3).
+        let (site, visitor) = (&*self.site, &self.visitor);
+        self.transaction.leave_out_loops(site, visitor, envelope, &summary)?;
+        policy::message(site, &summary, self.transaction.plan().here())?;
+        let handover = Handover {
+            shared: self.shared,
+            site,
+            visitor,
+            session: &self.session,
+            protection: self.protection.as_ref(),
+            envelope,
+            plan: self.transaction.plan(),
+        };
+        let id = handover.run(body, (summary, wire), || self.ticket.is_ending())?;
+        self.transaction.spend();
+        self.transcript.taken(&id);
+        Ok(self.session.accepted(&id))
+    }
+
+    /// Is this the password?
+    fn password(&mut self, credentials: &Credentials) -> io::Result<Action> {
+        let guess = self.guess(&credentials.user);
+        self.wait(guess)?;
+        Ok(match self.shared.login.verify(&self.site, self.visitor.client, credentials) {
+            Ok(Some(user)) if self.is_for_himself(&credentials.user) => self.welcome(user, guess),
+            Ok(_) => self.deny(guess),
+            Err(Busy) => self.busy(guess),
+        })
+    }
+
+    /// What SCRAM needs.
+    fn keys(&mut self, name: &str) -> io::Result<Action> {
+        let guess = self.guess(name);
+        self.wait(guess)?;
+        Ok(match nonce() {
+            Ok(nonce) => self.session.keys(self.shared.login.keys(&self.site, name), &nonce),
+            Err(Busy) => self.busy(guess),
+        })
+    }
+
+    /// The end of SCRAM.
+    fn proof(&mut self, name: &str, good: bool) -> io::Result<Action> {
+        let guess = self.guess(name);
+        Ok(match user(&self.site, name).filter(|_| good && self.is_for_himself(name)) {
+            Some(user) => self.welcome(user, guess),
+            None => self.deny(guess),
+        })
+    }
+
+    /// An attempt to log in begins; a refusal of it names the user.
+    fn guess(&mut self, name: &str) -> Guess {
+        self.named = Some(canonical(&self.site, name));
+        let client = self.visitor.client;
+        let is_trusted = policy::is_trusted(&self.site, client);
+        self.shared.login.guess(&self.site, client, name, is_trusted)
+    }
+
+    /// Whether the user whom the client wants to act for is the one whose password it knows.
+    fn is_for_himself(&self, name: &str) -> bool {
+        self.session.acts_for().is_none_or(|other| is_same(&self.site, name, other))
+    }
+
+    fn welcome(&mut self, user: Mailbox, guess: Guess) -> Action {
+        self.shared.login.forgive(guess);
+        self.named = None;
+        let (session, name) = (self.visitor.id.as_str(), user.to_string());
+        tell(&Event::Authenticated { session, user: &name });
+        if let Host::Domain(domain) = &user.host {
+            self.session.complete_at(domain.clone());
+        }
+        self.visitor.user = Some(user);
+        self.ticket.set_known();
+        self.session.authenticated()
+    }
+
+    fn deny(&mut self, guess: Guess) -> Action {
+        self.shared.login.count(guess);
+        self.note_failure("the name or the password is wrong");
+        self.session.denied()
+    }
+
+    /// Counts as a wrong password: who keeps the server busy with logins is slowed like one who guesses.
+    fn busy(&mut self, guess: Guess) -> Action {
+        self.shared.login.count(guess);
+        self.note_failure("too many log in at this moment");
+        let text = "too many log in at this moment, try later";
+        self.session.not_looked_at(Reply::new(454, "4.7.0", text))
+    }
+
+    fn note_failure(&mut self, why: &str) {
+        if let Some(user) = &self.named {
+            self.transcript.login_failed(user, why);
+        }
+    }
+
+    /// Answers late where somebody guesses; before we look, so that a quick answer tells nothing.
+    fn wait(&mut self, guess: Guess) -> io::Result<()> {
+        self.flush()?; // nobody waits for earlier replies meanwhile
+        let until = Instant::now() + self.shared.login.delay(&self.site, guess);
+        while !self.ticket.is_stopping() {
+            match until.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => break,
+                left => thread::sleep(left.min(LOOK)),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,259 @@
+//! A whole message on its way to delivery, with what is put on top of each copy; and what is told when it
+//! has got there. 250 only when every copy is on the disk (RFC 5321 §6.1).
+
+use super::Shared;
+use crate::delivery::late;
+use crate::event::{Event, tell};
+use crate::handoff::{Accepted, Claim, Copy, CopyState, Hint, Outcome};
+use crate::limits::{DELIVERY_WAIT, NOTICE_HEADER_MAX, PUBLISH_WAIT, QUEUE_RECIPIENTS_SURE};
+use crate::mail::address::ForwardPath;
+use crate::mail::edits::Edits;
+use crate::mail::envelope::{Envelope, Recipient};
+use crate::mail::summary::Summary;
+use crate::mail::survey::WireForm;
+use crate::mail::trace::{self, Received};
+use crate::net::tls::Protection;
+use crate::notices::{self, NoticeContext};
+use crate::policy::{self, Visitor};
+use crate::route::{Plan, Planned};
+use crate::site::Site;
+use crate::smtp::reply::Reply;
+use crate::smtp::session::Session;
+use crate::store::body::Body;
+use crate::store::entry::Entry;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Select, bounded};
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is known of a message when it is taken.
+pub(super) struct Handover<'a> {
+    pub shared: &'a Shared,
+    pub site: &'a Site,
+    pub visitor: &'a Visitor,
+    pub session: &'a Session,
+    /// None in the clear.
+    pub protection: Option<&'a Protection>,
+    pub envelope: &'a Envelope,
+    pub plan: &'a Plan,
+}
+
+/// Copies that wait in the queue, by their place among those for mailboxes here, and why.
+type Late = Vec<(usize, String)>;
+
+impl Handover<'_> {
+    /// Gives the message its id, and that back when it is taken. `is_ending`: the server waits no longer.
+    pub fn run(
+        &self,
+        body: Body,
+        about: (Summary, WireForm),
+        is_ending: impl Fn() -> bool,
+    ) -> Result<String, Reply> {
+        // Only what is wanted gets an id; a refusal is known by its session's.
+        let id = crate::id::message();
+        let body = Arc::new(body);
+        let accepted = self.accepted(&id, body.clone(), about);
+        // Any copy may have to wait in the queue. Few recipients are no question.
+        if self.plan.all().len() > QUEUE_RECIPIENTS_SURE {
+            let recipients = &self.envelope.recipients;
+            let recipients = self.plan.all().iter().map(|to| to.addressee(recipients)).collect();
+            if (Entry { recipients, ..accepted.0.entry.clone() }).is_too_long() {
+                let text = "too many recipients, send to some of them first";
+                return Err(Reply::new(452, "4.5.3", text));
+            }
+        }
+        let is_success_asked = |to: &Recipient| to.notify.is_some_and(|notify| notify.success);
+        let asked = self.envelope.recipients.iter().any(is_success_asked);
+        let entry = asked.then(|| accepted.0.entry.clone());
+        let late = deliver(self.shared, accepted, is_ending)?;
+        self.tell_taken(&id, body.size(), &late);
+        if let Some(entry) = entry {
+            self.notify(entry, &body, &late);
+        }
+        Ok(id)
+    }
+
+    /// Notices of success for copies that were delivered at once (RFC 3461 §5.2.2): in the queue before
+    /// the 250, with which they are ours to send.
+    fn notify(&self, mut entry: Entry, body: &Body, late: &Late) {
+        let here = self.plan.all().iter().filter(|planned| planned.delivery.here().is_some());
+        let is_there = |index: &usize| late.iter().all(|(place, _)| place != index);
+        let delivered = here.enumerate().filter(|(index, _)| is_there(index));
+        let addressees = delivered.map(|(_, to)| to.addressee(&self.envelope.recipients));
+        entry.recipients =
+            addressees.filter(|to| to.notify.is_some_and(|notify| notify.success)).collect();
+        if entry.recipients.is_empty() {
+            return;
+        }
+        let Shared { disk, queue, hints, .. } = self.shared;
+        let context = NoticeContext { site: self.site, disk: &**disk, queue, reports: None };
+        // The mail is there, whatever becomes of the notice.
+        let trouble = |error: &str| {
+            let what = format!("no notice of success for {}: {error}", entry.id);
+            tell(&Event::Trouble { session: &self.visitor.id, what: &what });
+        };
+        match body.head(NOTICE_HEADER_MAX) {
+            Err(error) => trouble(&error.to_string()),
+            Ok(head) => {
+                let sent = notices::delivered(&context, &entry, &head);
+                sent.untold.first().into_iter().for_each(|(_, error)| trouble(error));
+                for notice in sent.notices {
+                    hints.send(Hint::New(Box::new(notice)));
+                }
+            }
+        }
+    }
+
+    /// The message with its place in the queue and what is put on top of each copy (RFC 5321 §4.4).
+    fn accepted(
+        &self,
+        id: &str,
+        body: Arc<Body>,
+        (summary, wire): (Summary, WireForm),
+    ) -> (Accepted, Receiver<Outcome>) {
+        let Handover { site, visitor, envelope, .. } = *self;
+        let return_path = trace::return_path(&envelope.sender.from);
+        let mut received = self.received(id);
+        if summary.begins_folded {
+            received.push('\n'); // so that nobody writes into our field
+        }
+        let addressee = |to: &Planned| to.addressee(&envelope.recipients);
+        let copies = self.plan.all().iter().filter_map(|planned| {
+            let destination = planned.delivery.here()?.clone();
+            let delivered_to = trace::delivered_to(&destination.mailbox);
+            let top = format!("{return_path}{delivered_to}");
+            let addressee = addressee(planned);
+            Some(Copy { destination, top, addressee, state: CopyState::Unwritten })
+        });
+        let elsewhere = self.plan.all().iter().filter(|planned| planned.delivery.here().is_none());
+        let entry = Entry {
+            id: id.to_owned(),
+            queued: Timestamp::now(),
+            session: visitor.id.clone(),
+            sender: envelope.sender.clone(),
+            is_trusted: policy::is_known(site, visitor),
+            recipients: elsewhere.map(addressee).collect(),
+            // Known when it is written.
+            size: 0,
+            sum: None,
+            wire: Some(wire.below(received.as_bytes())),
+            others: Vec::new(),
+            message_at: 0,
+        };
+        // Room for the one outcome, so that delivery never waits for a session.
+        let (outcome, receiver) = bounded(1);
+        let queued_as = Edits::default().on_top(received);
+        let copied_as = queued_as.clone().without(&summary.return_paths);
+        let accepted = Accepted {
+            entry,
+            body,
+            queued_as,
+            copied_as,
+            copies: copies.collect(),
+            queued: None,
+            claim: Arc::default(),
+            outcome,
+        };
+        (accepted, receiver)
+    }
+
+    fn received(&self, id: &str) -> String {
+        let envelope = self.envelope;
+        // A message comes only after a greeting; the language sees to that.
+        let Some(greeting) = self.session.greeting() else { return String::new() };
+        let received = Received {
+            name: &greeting.name,
+            client: self.visitor.client,
+            by: &self.site.config.hostname,
+            with: self.with(envelope.sender.smtputf8, greeting.extended),
+            tls: self.protection.map(|protection| protection.suite.as_str()),
+            id,
+            recipient: match &envelope.recipients[..] {
+                // `<Postmaster>` alone is no path that a Received may hold (RFC 5321 §4.4).
+                [Recipient { path: path @ ForwardPath::Mailbox(_), .. }] => Some(path),
+                _ => None,
+            },
+            // Local time with its offset (RFC 5321 §4.4).
+            date: &jiff::ZonedDateTime::now(),
+        };
+        received.field()
+    }
+
+    /// Names of RFC 3848, and of RFC 6531 §4.3 for internationalized mail; for HELO by TLS there is
+    /// none.
+    fn with(&self, utf8: bool, extended: bool) -> &'static str {
+        match (utf8, self.session.is_secured(), self.session.is_authenticated()) {
+            (true, false, false) => "UTF8SMTP",
+            (true, false, true) => "UTF8SMTPA",
+            (true, true, false) => "UTF8SMTPS",
+            (true, true, true) => "UTF8SMTPSA",
+            (false, ..) if !extended => "SMTP",
+            (false, false, false) => "ESMTP",
+            (false, false, true) => "ESMTPA",
+            (false, true, false) => "ESMTPS",
+            (false, true, true) => "ESMTPSA",
+        }
+    }
+
+    /// Told after the outcome, so that no line speaks of a delivery that failed.
+    fn tell_taken(&self, id: &str, size: u64, late: &Late) {
+        let envelope = self.envelope;
+        tell(&Event::Accepted {
+            id,
+            session: &self.visitor.id,
+            client: self.visitor.client,
+            from: &envelope.sender.from.to_string(),
+            size,
+            recipients: envelope.recipients.len(),
+        });
+        for (index, destination) in self.plan.here().enumerate() {
+            let to = destination.mailbox.to_string();
+            match late.iter().find(|(place, _)| *place == index) {
+                None => tell(&Event::Delivered { id, to: &to, maildir: &destination.maildir }),
+                Some((_, reason)) => tell(&Event::Deferred { id, to: &to, reason, next: None }),
+            }
+        }
+    }
+}
+
+/// Hands a message to delivery and waits for the outcome: copies that are late, with the reasons.
+/// `is_ending`: the server waits no longer.
+fn deliver(
+    shared: &Shared,
+    (mut accepted, outcome): (Accepted, Receiver<Outcome>),
+    is_ending: impl Fn() -> bool,
+) -> Result<Late, Reply> {
+    // One deadline for all steps: the client waits 10 minutes in all (RFC 5321 §4.5.3.2.6).
+    let deadline = Instant::now() + DELIVERY_WAIT;
+    if let Some(writer) = shared.writer.as_ref().filter(|_| accepted.body.is_large()) {
+        // In this thread, not in delivery's: a large message holds up no small one.
+        writer.prepare(&mut accepted, || Instant::now() >= deadline || is_ending())?;
+    }
+    let claim: Arc<Claim> = accepted.claim.clone();
+    if shared.delivery.send_deadline(accepted, deadline).is_err() {
+        return Err(late());
+    }
+    let mut result = wait(&outcome, deadline);
+    if matches!(result, Err(RecvTimeoutError::Timeout)) && !claim.abandon() {
+        // Being published at this moment: it can only be waited for.
+        result = outcome.recv_timeout(PUBLISH_WAIT);
+    }
+    match result {
+        Ok(Outcome::Taken { late }) => Ok(late),
+        Ok(Outcome::Failed(reply)) => Err(reply),
+        // Unknown: 451, at the price that the mail may come twice. 250 could mean a loss (RFC 5321
+        // §6.1).
+        Err(_) => Err(late()),
+    }
+}
+
+/// Waits asleep. To receive in the usual way begins with some turns awake, which are worth nothing beside
+/// a sync, and are turns of the processor that others would deliver in.
+fn wait(outcome: &Receiver<Outcome>, deadline: Instant) -> Result<Outcome, RecvTimeoutError> {
+    let mut select = Select::new();
+    select.recv(outcome);
+    match select.select_deadline(deadline) {
+        Ok(ready) => ready.recv(outcome).map_err(|_| RecvTimeoutError::Disconnected),
+        Err(_) => Err(RecvTimeoutError::Timeout),
+    }
+}
