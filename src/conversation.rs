@@ -28,8 +28,8 @@ use crate::mail::address::Mailbox;
 use crate::net::listener::Service;
 use crate::net::registry::Ticket;
 use crate::net::stream::Wire;
-use crate::net::tls::{Protection, Side};
-use crate::policy::{self, Visitor};
+use crate::net::tls::Side;
+use crate::policy::{self, Facts};
 use crate::site::{Current, Site};
 use crate::smtp::reply::Reply;
 use crate::smtp::session::{Action, Session, Settings};
@@ -78,37 +78,36 @@ pub struct Shared {
 pub fn converse(
     shared: &Shared,
     site: &Arc<Site>,
-    visitor: &Visitor,
+    facts: &Facts,
     ticket: &Ticket,
     wire: &mut dyn Wire,
 ) -> String {
     let site = shared.current.as_ref().map_or_else(|| site.clone(), |current| current.get());
     let settings = Settings {
         hostname: site.config.hostname.clone(),
-        id: visitor.id.clone(),
+        id: facts.id.clone(),
         message_size: site.config.limit.message_size,
         recipients: site.config.limit.recipients,
         errors: site.config.limit.errors,
         tls: site.acceptor().is_some(),
-        auth: mechanisms(&site, visitor.service),
+        auth: mechanisms(&site, facts.service),
         auth_failures: site.config.limit.auth_failures,
     };
     let mut session = Session::new(settings);
     session.log_in_at(places(&site));
-    if policy::is_trusted(&site, visitor.client) {
+    if policy::is_trusted(&site, facts.client) {
         session.complete_at(site.home().clone());
     }
     let mut conversation = Conversation {
         shared,
         clock: Clock::new(shared.bounds.rate, &site.config.timeout),
         transaction: Transaction::new(&*shared.disk, &shared.bounds),
-        transcript: Transcript::new(&visitor.id),
+        transcript: Transcript::new(&facts.id),
         site,
-        visitor: visitor.clone(),
+        facts: facts.clone(),
         ticket,
         wire,
         session,
-        protection: None,
         replies: Replies::default(),
         incoming: None,
         named: None,
@@ -125,12 +124,10 @@ struct Conversation<'a> {
     shared: &'a Shared,
     /// Without its tables while nothing is under way.
     site: Arc<Site>,
-    visitor: Visitor,
+    facts: Facts,
     ticket: &'a Ticket,
     wire: &'a mut dyn Wire,
     session: Session,
-    /// None in the clear.
-    protection: Option<Protection>,
     replies: Replies,
     transaction: Transaction<'a>,
     /// None before the first octets of a message: a waiting session holds no buffer for one.
@@ -166,7 +163,7 @@ impl Conversation<'_> {
             // TLS had begun before this.
             self.session.secured();
             self.session.bind(bindings);
-        } else if self.visitor.service == Service::Submissions
+        } else if self.facts.service == Service::Submissions
             && let Some(reason) = self.secure()?
         {
             return Ok(reason);
@@ -210,7 +207,7 @@ impl Conversation<'_> {
         if let Some(reply) = self.farewell(idle) {
             return self.leave(&reply).map(Err);
         }
-        let is_bounded = !in_message && !policy::is_known(&self.site, &self.visitor);
+        let is_bounded = !in_message && !policy::is_known(&self.site, &self.facts);
         let deadline = self.clock.deadline(&self.site.config.timeout, is_bounded);
         if idle {
             self.rest();
@@ -307,7 +304,7 @@ impl Conversation<'_> {
     /// Keeps what came of a message.
     fn keep(&mut self, body: &mut Vec<u8>) {
         if !body.is_empty() {
-            let begin = || Incoming::new(self.shared, &self.site, &self.visitor);
+            let begin = || Incoming::new(self.shared, &self.site, &self.facts);
             self.incoming.get_or_insert_with(begin).keep(body, self.shared);
             body.clear();
         }
@@ -382,8 +379,8 @@ impl Conversation<'_> {
         self.transcript.said(reply, octets, self.session.in_transaction());
         if reply.is_refusal() {
             let named = self.named.take();
-            let user = named.or_else(|| self.visitor.user.as_ref().map(Mailbox::to_string));
-            let (session, client) = (&self.visitor.id, self.visitor.client);
+            let user = named.or_else(|| self.facts.user.as_ref().map(Mailbox::to_string));
+            let (session, client) = (&self.facts.id, self.facts.client);
             tell(&Event::Rejected { session, client, user: user.as_deref(), command, reply });
         }
     }
@@ -413,14 +410,14 @@ impl Conversation<'_> {
             Ok(protection) => protection,
             Err(_) if self.ticket.is_stopping() => return Ok(Some(SHUTDOWN)),
             Err(_) if self.ticket.is_leaving() => return Ok(Some(ROOM)),
-            Err(error) => return Err(io::Error::other(failed(&error, self.visitor.service))),
+            Err(error) => return Err(io::Error::other(failed(&error, self.facts.service))),
         };
         self.wake();
-        let (session, tls) = (self.visitor.id.as_str(), protection.to_string());
+        let (session, tls) = (self.facts.id.as_str(), protection.to_string());
         tell(&Event::Secured { session, tls: &tls });
         self.session.secured();
         self.session.bind(self.wire.bindings().unwrap_or_default());
-        self.protection = Some(protection);
+        self.facts.tls = Some(protection);
         self.clock.answered(&self.site.config.timeout);
         Ok(None)
     }
@@ -464,7 +461,7 @@ impl Conversation<'_> {
             }
             () => return None,
         };
-        Some((Reply::new(421, "4.3.2", text).about(&self.visitor.id), reason))
+        Some((Reply::new(421, "4.3.2", text).about(&self.facts.id), reason))
     }
 
     fn leave(&mut self, (reply, reason): &(Reply, &'static str)) -> io::Result<&'static str> {
@@ -474,7 +471,7 @@ impl Conversation<'_> {
     /// A timeout is one of the few reasons to close on a client (RFC 5321 §3.8).
     fn too_slow(&mut self) -> io::Result<&'static str> {
         let text = format!("{} has waited too long, closing", self.site.config.hostname);
-        let reply = Reply::new(421, "4.4.2", text).about(&self.visitor.id);
+        let reply = Reply::new(421, "4.4.2", text).about(&self.facts.id);
         self.close(&reply, b"(timeout)", "timeout")
     }
 }

@@ -5,7 +5,7 @@
 //! Never says 250 for a name that was not looked up (RFC 5321 §3.5.3), and changes nothing.
 
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox};
-use crate::policy::{Visitor, is_known};
+use crate::policy::{Facts, is_known};
 use crate::route::{End, alias_of, resolve};
 use crate::site::Site;
 use crate::smtp::command::Name;
@@ -13,13 +13,8 @@ use crate::smtp::reply::Reply;
 use crate::store::disk::Disk;
 
 /// The mailbox of a name, with or without its domain. `Err` is a refusal.
-pub fn verify(
-    site: &Site,
-    disk: &dyn Disk,
-    visitor: &Visitor,
-    name: &Name,
-) -> Result<Reply, Reply> {
-    if !is_known(site, visitor) {
+pub fn verify(site: &Site, disk: &dyn Disk, facts: &Facts, name: &Name) -> Result<Reply, Reply> {
+    if !is_known(site, facts) {
         // RFC 5321 §7.3: the one code that says neither yes nor no.
         return Ok(Reply::new(
             252,
@@ -64,8 +59,8 @@ pub fn verify(
 
 /// The targets of an alias as they are written, one to a line (RFC 5321 §3.5.1); an alias among
 /// them stays one. `Err` is a refusal.
-pub fn expand(site: &Site, visitor: &Visitor, name: &Name) -> Result<Reply, Reply> {
-    if !is_known(site, visitor) {
+pub fn expand(site: &Site, facts: &Facts, name: &Name) -> Result<Reply, Reply> {
+    if !is_known(site, facts) {
         // A refusal by the client's address, which RFC 5321 §4.1.4 lets us give.
         return Err(Reply::new(550, "5.7.1", "lists are not told to strangers"));
     }

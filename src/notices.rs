@@ -238,9 +238,7 @@ fn postmaster(site: &Site, of: Option<&Mailbox>) -> Option<Mailbox> {
 /// The mailboxes an address of ours leads to; itself where that cannot be said.
 fn leads_to(context: &NoticeContext<'_>, to: &Mailbox) -> Vec<Mailbox> {
     match resolve(context.site, context.disk, &ForwardPath::Mailbox(to.clone())) {
-        End::Local(here, elsewhere) => {
-            here.into_iter().map(|found| found.mailbox).chain(elsewhere).collect()
-        }
+        End::Local(deliveries) => deliveries.iter().map(|to| to.mailbox().clone()).collect(),
         _ => vec![to.clone()],
     }
 }

@@ -32,8 +32,8 @@ use crate::mail::summary::Summary;
 use crate::mail::survey::{Surveyor, WireForm};
 use crate::mail::trace::Submitted;
 use crate::mail::xtext;
-use crate::policy::{self, Targets};
-use crate::route::Destination;
+use crate::policy::{self, Finding, Targets};
+use crate::route::{Delivery, Destination, Plan, Planned};
 use crate::site::Site;
 use crate::smtp::reply::Reply;
 use crate::store::body::{Body, BodyWriter, Budget};
@@ -45,7 +45,7 @@ use crate::store::unsent::is_name;
 use backlog::Backlog;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender as Channel};
 use jiff::{Timestamp, ZonedDateTime};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
@@ -53,7 +53,6 @@ use std::time::{Duration, Instant, SystemTime};
 use unsent::Told;
 
 /// Where the mail for some recipients goes.
-#[derive(Default)]
 pub struct Resolved {
     /// As they stand in the queue, each mailbox once.
     pub to: Vec<Addressee>,
@@ -68,54 +67,39 @@ pub fn resolve(
     site: &Site,
     disk: &dyn Disk,
     session: &str,
-    to: Vec<Addressee>,
+    to: &[Addressee],
     (from, summary): (&ReversePath, &Summary),
 ) -> Resolved {
-    let (mut resolved, mut known) = (Resolved::default(), HashSet::new());
-    let is_alone = to.len() == 1;
+    let (mut plan, mut refused) = (Plan::default(), Vec::new());
     let (most, mut sent_on) = (site.config.limit.recipients, 0);
-    for asked in to {
+    for (index, asked) in to.iter().enumerate() {
         let path = ForwardPath::Mailbox(asked.mailbox.clone());
         let fits = |targets: Targets| {
-            policy::bounce(&path, &targets, *from == ReversePath::Null, is_alone)?;
-            let Some(via) = &targets.via else { return Ok(targets) };
-            if policy::was_sent_on(site, summary, via) {
-                return Err(policy::sent_on(via));
-            }
-            sent_on += targets.elsewhere.len();
-            if sent_on > most {
-                let text = format!("<{via}>: more than {most} addresses to send on to with this");
-                return Err(Reply::new(550, "5.5.3", text));
-            }
+            let (is_null, is_alone) = (*from == ReversePath::Null, to.len() == 1);
+            policy::bounce(&path, &targets, is_null, is_alone).or_refusal()?;
+            let onward: Vec<&Mailbox> =
+                targets.deliveries.iter().filter_map(Delivery::via).collect();
+            let Some(via) = onward.first() else { return Ok(targets) };
+            let was_sent_on = policy::was_sent_on(site, summary, via);
+            policy::opinion(was_sent_on.then(|| Finding::WasSentOn((*via).clone())))
+                .or_refusal()?;
+            sent_on += onward.len();
+            let is_beyond = sent_on > most;
+            policy::opinion(is_beyond.then(|| Finding::BeyondSentOn((*via).clone(), most)))
+                .or_refusal()?;
             Ok(targets)
         };
-        let Targets { here, elsewhere, via, .. } =
-            match policy::recipient_of_ours(site, disk, session, &path).and_then(fits) {
-                Ok(targets) => targets,
-                Err(reply) => {
-                    resolved.refused.push((asked, reply));
-                    continue;
-                }
-            };
-        let mut add = |mailbox: Mailbox, via: Option<Mailbox>| {
-            let is_new = known.insert(mailbox.clone());
-            if is_new {
-                resolved.to.push(Addressee { mailbox, via, ..asked.clone() });
-            } else if via.is_none() {
-                // Who was reached by an alias alone, and is asked for as well, is written to.
-                let is_its = |to: &&mut Addressee| to.mailbox == mailbox && to.via.is_some();
-                if let Some(known) = resolved.to.iter_mut().find(is_its) {
-                    *known = Addressee { mailbox, via, ..asked.clone() };
-                }
-            }
-            is_new
-        };
-        resolved.here.extend(here.into_iter().filter(|to| add(to.mailbox.clone(), None)));
-        elsewhere.into_iter().for_each(|mailbox| {
-            add(mailbox, via.clone());
-        });
+        match policy::recipient_of_ours(site, disk, session, &path).and_then(fits) {
+            Ok(targets) => targets.deliveries.into_iter().for_each(|to| plan.add(to, index)),
+            Err(reply) => refused.push((asked.clone(), reply)),
+        }
     }
-    resolved
+    let addressee = |planned: &Planned| {
+        let asked = &to[planned.recipient];
+        planned.delivery.addressee(asked.notify, asked.orcpt.clone())
+    };
+    let here = plan.here().cloned().collect();
+    Resolved { to: plan.all().iter().map(addressee).collect(), here, refused }
 }
 
 /// What the thread is told.
@@ -293,6 +277,7 @@ impl Pickup {
         let (header, at) = header::completed((site, &*self.disk), &body, whose, &entry)?;
         let summary = Summary::of(&header);
         policy::message(site, &summary, std::iter::empty())
+            .or_refusal()
             .map_err(|reply| NotTaken::Refused(reply.to_string()))?;
         entry.recipients = self.recipients(site, &dropped, &entry, &summary);
         if entry.is_too_long() {
@@ -407,10 +392,10 @@ impl Pickup {
         summary: &Summary,
     ) -> Vec<Addressee> {
         let to = dropped.entry.recipients.iter().cloned();
-        let to = to.map(|to| Addressee { orcpt: None, via: None, ..to }).collect();
+        let to: Vec<Addressee> = to.map(|to| Addressee { orcpt: None, via: None, ..to }).collect();
         let about = (&entry.sender.from, summary);
         let Resolved { mut to, refused, .. } =
-            resolve(site, &*self.disk, &entry.session, to, about);
+            resolve(site, &*self.disk, &entry.session, &to, about);
         // The queue returns to its sender what a session would have refused.
         to.extend(refused.into_iter().map(|(to, _)| to));
         to

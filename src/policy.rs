@@ -1,15 +1,20 @@
-//! May this client, sender, recipient, message? Each answer is yes, or the reply that says no.
+//! What becomes of a sender, a recipient, a message: an opinion on the facts of a session and on what was
+//! found out about them. Of what a client asks for in good SMTP, nothing is refused by any other file, but
+//! for what delivery fails at ([`crate::delivery::reply_to`]).
 //!
 //! What can be refused is refused here, in the session, so that nothing has to be returned later
 //! (RFC 5321 §3.3, §7.8). Reads the site and the disk; changes nothing.
 
 use crate::event::{Event, tell};
 use crate::handoff::{Hint, Hints};
-use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, ReversePath};
+use crate::mail::address::{ClientName, ForwardPath, Host, Mailbox, ReversePath};
 use crate::mail::summary::Summary;
 use crate::mail::trace;
 use crate::net::listener::Service;
-use crate::route::{self, Destination, End, POSTMASTER, is_named, mailbox_here, resolve};
+use crate::net::tls::Protection;
+use crate::route::{
+    self, Delivery, Destination, End, POSTMASTER, as_mailbox, is_named, mailbox_here, resolve,
+};
 use crate::site::Site;
 use crate::smtp::command::Node;
 use crate::smtp::reply::{Reply, quoted};
@@ -17,44 +22,156 @@ use crate::store::disk::{Disk, StoreError};
 use crate::store::maildir;
 use std::net::IpAddr;
 
-/// Who came.
+/// What is known of a session and its client.
 #[derive(Clone, Debug)]
-pub struct Visitor {
+pub struct Facts {
     /// The session's id.
     pub id: String,
     pub client: IpAddr,
-    /// Where to.
+    /// What the client connected to.
     pub service: Service,
-    /// Who it has shown to be.
+    /// As the client has named itself; none before its first MAIL.
+    pub helo: Option<ClientName>,
+    /// None in the clear.
+    pub tls: Option<Protection>,
+    /// The user as whom the client has logged in.
     pub user: Option<Mailbox>,
+}
+
+impl Facts {
+    /// As they are before the client has said anything.
+    pub fn new(id: String, client: IpAddr, service: Service) -> Facts {
+        Facts { id, client, service, helo: None, tls: None, user: None }
+    }
+}
+
+/// What becomes of a sender, a recipient or a message.
+#[derive(Debug)]
+pub enum Opinion {
+    Take,
+    Refuse(Reply),
+}
+
+impl Opinion {
+    /// For a caller that goes on where it is taken.
+    pub fn or_refusal(self) -> Result<(), Reply> {
+        match self {
+            Opinion::Take => Ok(()),
+            Opinion::Refuse(reply) => Err(reply),
+        }
+    }
+}
+
+/// What was found out about a sender, a recipient or a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// The disk has no room for a message of the size that was announced.
+    NoRoom,
+    /// The recipients so far lead to more mailboxes than are looked up for one message.
+    ManyMailboxes,
+    /// The aliases so far lead to more addresses elsewhere than one message may be sent on to.
+    ManySentOn,
+    /// With this alias they do in a message that cannot be sent in parts; the number: how many there may be.
+    BeyondSentOn(Mailbox, usize),
+    /// More mailboxes would come into being than may in one hour.
+    ManyNewMailboxes,
+    /// The user has written to as many recipients as he may in one hour.
+    ManyRecipients,
+    /// A recipient beside that of a bounce that goes back by us.
+    BesideBounce,
+    /// This sender of ours has got as many bounces as he may in one day.
+    ManyBounces,
+    /// The envelope is too long for a queue file.
+    LongEnvelope,
+    /// The message has so many Received fields.
+    Hops(usize),
+    /// The message was delivered to this mailbox here before.
+    WasDelivered(Mailbox),
+    /// This alias has sent the message on before.
+    WasSentOn(Mailbox),
+}
+
+impl Finding {
+    /// Temporary, where the next hour or another transaction may take it.
+    fn refusal(self) -> Reply {
+        match self {
+            Finding::NoRoom => {
+                let text = "no room on the disk for a message of this size, try later";
+                Reply::new(452, "4.3.1", text)
+            }
+            Finding::ManyMailboxes => {
+                let text = "the recipients so far lead to very many mailboxes, send to these first";
+                Reply::new(452, "4.5.3", text)
+            }
+            Finding::ManySentOn => {
+                let text = "too many addresses to send on to, send to some recipients first";
+                Reply::new(452, "4.5.3", text)
+            }
+            Finding::BeyondSentOn(via, most) => {
+                let text = format!("<{via}>: more than {most} addresses to send on to with this");
+                Reply::new(550, "5.5.3", text)
+            }
+            Finding::ManyNewMailboxes => {
+                Reply::new(450, "4.2.1", "too many new mailboxes in this hour, try later")
+            }
+            Finding::ManyRecipients => {
+                Reply::new(450, "4.7.1", "too many recipients in this hour, try later")
+            }
+            Finding::BesideBounce => {
+                Reply::new(550, "5.5.3", "a bounce that goes back by us has one recipient")
+            }
+            Finding::ManyBounces => {
+                Reply::new(450, "4.7.1", "too many bounces to this address today, try later")
+            }
+            Finding::LongEnvelope => {
+                Reply::new(452, "4.5.3", "too many recipients, send to some of them first")
+            }
+            Finding::Hops(count) => looped(&format!("it has {count} Received fields")),
+            Finding::WasDelivered(to) => {
+                looped(&format!("it was delivered to {} before", quoted(to.to_string().as_bytes())))
+            }
+            Finding::WasSentOn(via) => looped(&format!(
+                "alias {} has sent it on before",
+                quoted(via.to_string().as_bytes())
+            )),
+        }
+    }
+}
+
+/// A message that has been here before (RFC 5321 §6.3).
+fn looped(why: &str) -> Reply {
+    Reply::new(554, "5.4.6", format!("the message loops: {why}"))
+}
+
+/// What becomes of that about which this was found; the first finding that is refused has the word.
+pub fn opinion(findings: impl IntoIterator<Item = Finding>) -> Opinion {
+    match findings.into_iter().next() {
+        Some(first) => Opinion::Refuse(first.refusal()),
+        None => Opinion::Take,
+    }
 }
 
 /// Any sender may begin a transaction, and whom it may write to is asked at RCPT; but where mail is
 /// submitted only our users may (RFC 6409 §4.3), and those whom `relay.networks` names. A user writes
 /// under his own address, or one that leads to him.
-pub fn sender(
-    site: &Site,
-    disk: &dyn Disk,
-    visitor: &Visitor,
-    from: &ReversePath,
-) -> Result<(), Reply> {
-    match (&visitor.user, from) {
-        (None, _) if visitor.service.is_submission() && !is_trusted(site, visitor.client) => {
-            Err(Reply::new(530, "5.7.0", "authentication required"))
+pub fn sender(site: &Site, disk: &dyn Disk, facts: &Facts, from: &ReversePath) -> Opinion {
+    match (&facts.user, from) {
+        (None, _) if facts.service.is_submission() && !is_trusted(site, facts.client) => {
+            Opinion::Refuse(Reply::new(530, "5.7.0", "authentication required"))
         }
         // Receipts and the like, which nobody is to answer (RFC 5321 §4.5.5).
-        (None, _) | (Some(_), ReversePath::Null) => Ok(()),
+        (None, _) | (Some(_), ReversePath::Null) => Opinion::Take,
         (Some(user), ReversePath::Mailbox(mailbox)) => match is_own(site, disk, user, mailbox) {
-            Ok(true) => Ok(()),
+            Ok(true) => Opinion::Take,
             Ok(false) => {
                 let shown = quoted(mailbox.to_string().as_bytes());
                 let text = format!("<{shown}> is not yours to send from");
-                Err(Reply::new(553, "5.7.1", text))
+                Opinion::Refuse(Reply::new(553, "5.7.1", text))
             }
             Err(error) => {
                 let what = format!("sender {mailbox}: {error}");
-                tell(&Event::Trouble { session: &visitor.id, what: &what });
-                Err(Reply::new(451, "4.3.0", "local trouble, try later"))
+                tell(&Event::Trouble { session: &facts.id, what: &what });
+                Opinion::Refuse(Reply::new(451, "4.3.0", "local trouble, try later"))
             }
         },
     }
@@ -85,19 +202,17 @@ pub fn is_own(
         return Ok(false);
     }
     match resolve(site, disk, &ForwardPath::Mailbox(mailbox.clone())) {
-        End::Local(here, _) => Ok(here.iter().any(|found| found.mailbox == *user)),
+        end @ End::Local(_) => Ok(end.here().any(|found| found.mailbox == *user)),
         End::Remote(_) | End::Unknown | End::Loop | End::Crowd => Ok(false),
         End::Trouble(error) => Err(error),
     }
 }
 
-/// Where a recipient's mail goes; not both empty.
-#[derive(Debug, Default)]
+/// Where a recipient's mail goes.
+#[derive(Debug)]
 pub struct Targets {
-    pub here: Vec<Destination>,
-    pub elsewhere: Vec<Mailbox>,
-    /// The address that led elsewhere by an alias, or a `catch_all`.
-    pub via: Option<Mailbox>,
+    /// Not empty, and those here first.
+    pub deliveries: Vec<Delivery>,
     /// The recipient is a sender of ours by SRS, and this is whose bounces it takes.
     pub bounce_to: Option<Mailbox>,
 }
@@ -106,11 +221,11 @@ pub struct Targets {
 pub fn recipient(
     site: &Site,
     disk: &dyn Disk,
-    visitor: &Visitor,
+    facts: &Facts,
     path: &ForwardPath,
 ) -> Result<Targets, Reply> {
-    let may_relay = is_known(site, visitor);
-    targets(site, disk, &visitor.id, may_relay, path)
+    let may_relay = is_known(site, facts);
+    targets(site, disk, &facts.id, may_relay, path)
 }
 
 /// The same for a user of this machine, who may write to anybody.
@@ -135,9 +250,7 @@ fn targets(
             Ok(None) => {}
             // A bounce of what an alias sent on: it has the right to go back where that came from.
             Ok(Some(sender)) => {
-                let bounce_to = Some(sender.clone());
-                let targets = back(site, disk, session, may_relay, path, sender)?;
-                return Ok(Targets { bounce_to, ..targets });
+                return back(site, disk, session, may_relay, path, sender);
             }
             Err(why) => {
                 return Err(Reply::new(550, "5.1.1", format!("{}: {why}", shown(path))));
@@ -145,10 +258,7 @@ fn targets(
         }
     }
     match resolve(site, disk, path) {
-        End::Local(here, elsewhere) => {
-            let via = (!elsewhere.is_empty()).then(|| as_mailbox(site, path)).flatten();
-            Ok(Targets { here, elsewhere, via, bounce_to: None })
-        }
+        End::Local(deliveries) => Ok(Targets { deliveries, bounce_to: None }),
         End::Loop => Err(Reply::new(550, "5.4.6", format!("{}: alias loops", shown(path)))),
         End::Crowd => {
             let text = format!("{}: leads to too many addresses elsewhere", shown(path));
@@ -158,8 +268,9 @@ fn targets(
             Err(Reply::new(550, "5.1.1", format!("{}: no such user here", shown(path))))
         }
         End::Remote(_) if may_relay => {
-            let elsewhere = as_mailbox(site, path).into_iter().collect();
-            Ok(Targets { elsewhere, ..Targets::default() })
+            let onward = |mailbox| Delivery::NextHop { mailbox, via: None };
+            let deliveries = as_mailbox(site, path).map(onward).into_iter().collect();
+            Ok(Targets { deliveries, bounce_to: None })
         }
         End::Remote(host) => {
             let text =
@@ -177,26 +288,15 @@ fn targets(
 /// Whether a recipient may stand in this transaction as far as SRS is concerned: a sender of ours takes
 /// bounces only, from `<>`, and each bounce has one recipient. Else whoever knows such an address could
 /// send by it what he likes. `is_alone`: there is no other recipient.
-pub fn bounce(
-    path: &ForwardPath,
-    targets: &Targets,
-    is_null: bool,
-    is_alone: bool,
-) -> Result<(), Reply> {
+pub fn bounce(path: &ForwardPath, targets: &Targets, is_null: bool, is_alone: bool) -> Opinion {
     match &targets.bounce_to {
-        None => Ok(()),
+        None => Opinion::Take,
         Some(_) if !is_null => {
             let text = format!("{}: takes bounces only, which come from <>", shown(path));
-            Err(Reply::new(550, "5.7.1", text))
+            Opinion::Refuse(Reply::new(550, "5.7.1", text))
         }
-        Some(_) if !is_alone => Err(one_bounce()),
-        Some(_) => Ok(()),
+        Some(_) => opinion((!is_alone).then_some(Finding::BesideBounce)),
     }
-}
-
-/// What is said of a recipient beside that of a bounce.
-pub fn one_bounce() -> Reply {
-    Reply::new(550, "5.5.3", "a bounce that goes back by us has one recipient")
 }
 
 /// Where mail goes whose recipient is a sender of ours by SRS.
@@ -208,34 +308,22 @@ fn back(
     path: &ForwardPath,
     sender: Mailbox,
 ) -> Result<Targets, Reply> {
-    let original = ForwardPath::Mailbox(sender.clone());
-    match resolve(site, disk, &original) {
+    let (bounce_to, original) = (Some(sender.clone()), ForwardPath::Mailbox(sender.clone()));
+    let deliveries = match resolve(site, disk, &original) {
         End::Remote(_) => {
-            let via = as_mailbox(site, path);
-            Ok(Targets { elsewhere: vec![sender], via, ..Targets::default() })
+            vec![Delivery::NextHop { mailbox: sender, via: as_mailbox(site, path) }]
         }
         // Its domain has become ours since.
-        _ => targets(site, disk, session, may_relay, &original),
-    }
-}
-
-/// `Postmaster` without a domain is that of the first, and so is whoever is at this host: no name that
-/// means another host elsewhere gets out.
-fn as_mailbox(site: &Site, path: &ForwardPath) -> Option<Mailbox> {
-    match path {
-        ForwardPath::Mailbox(mailbox) => Some(site.canonical(mailbox)),
-        ForwardPath::Postmaster => site.domains().next().map(|local| Mailbox {
-            local: LocalPart::of_user("postmaster"),
-            host: Host::Domain(local.config.name.clone()),
-        }),
-    }
+        _ => targets(site, disk, session, may_relay, &original)?.deliveries,
+    };
+    Ok(Targets { deliveries, bounce_to })
 }
 
 /// ETRN: starts what waits for a domain (RFC 1985). Only for those who may send there as well: each
 /// asks other hosts for something.
-pub fn start(site: &Site, visitor: &Visitor, node: &Node, hints: &Hints) -> Result<Reply, Reply> {
+pub fn start(site: &Site, facts: &Facts, node: &Node, hints: &Hints) -> Result<Reply, Reply> {
     let Node { domain, and_below } = node;
-    if !is_known(site, visitor) {
+    if !is_known(site, facts) {
         return Err(Reply::new(459, "4.7.1", format!("{domain}: you may not start its queue")));
     }
     if site.local(&Host::Domain(domain.clone())).is_some() && !and_below {
@@ -254,8 +342,8 @@ pub fn is_trusted(site: &Site, client: IpAddr) -> bool {
 
 /// Whether it is somebody whom we know: a user, or a client of `relay.networks`. They may relay, get
 /// notices, ask who is who, and start what waits.
-pub fn is_known(site: &Site, visitor: &Visitor) -> bool {
-    visitor.user.is_some() || is_trusted(site, visitor.client)
+pub fn is_known(site: &Site, facts: &Facts) -> bool {
+    facts.user.is_some() || is_trusted(site, facts.client)
 }
 
 /// Whether mail for a mailbox brings it into being: any name is a user there, and nobody has written this
@@ -277,25 +365,20 @@ fn is_somebody(site: &Site, disk: &dyn Disk, to: &Destination) -> Result<bool, S
     if is_listed { Ok(true) } else { maildir::exists(disk, &to.maildir) }
 }
 
-/// A message that has been here before is looping (RFC 5321 §6.3).
+/// What the header of a message says against it: that it loops (RFC 5321 §6.3). `to`: the mailboxes here that
+/// it is for.
 pub fn message<'a>(
     site: &Site,
     summary: &Summary,
-    to: impl Iterator<Item = &'a Destination>,
-) -> Result<(), Reply> {
-    if summary.received >= site.config.limit.hops {
-        let text = format!("the message loops: it has {} Received fields", summary.received);
-        return Err(Reply::new(554, "5.4.6", text));
-    }
-    for destination in to {
-        let mailbox = destination.mailbox.to_string();
-        if summary.delivered_to.iter().any(|seen| seen.eq_ignore_ascii_case(&mailbox)) {
-            let shown = quoted(mailbox.as_bytes());
-            let text = format!("the message loops: it was delivered to {shown} before");
-            return Err(Reply::new(554, "5.4.6", text));
-        }
-    }
-    Ok(())
+    mut to: impl Iterator<Item = &'a Destination>,
+) -> Opinion {
+    let hops = Some(summary.received).filter(|hops| *hops >= site.config.limit.hops);
+    let was_there = |to: &&Destination| {
+        let mailbox = to.mailbox.to_string();
+        summary.delivered_to.iter().any(|seen| seen.eq_ignore_ascii_case(&mailbox))
+    };
+    let delivered = || to.find(was_there).map(|to| Finding::WasDelivered(to.mailbox.clone()));
+    opinion(hops.map(Finding::Hops).or_else(delivered))
 }
 
 /// Whether an alias has sent this message on before, by the field that it put on top.
@@ -307,13 +390,6 @@ pub fn was_sent_on(site: &Site, summary: &Summary, via: &Mailbox) -> bool {
     let forms = [mark.to_string(), trace::in_ascii(&mark)];
     let is_it = |seen: &String| forms.iter().any(|form| form.eq_ignore_ascii_case(seen));
     summary.delivered_to.iter().any(is_it)
-}
-
-/// What is said of a message that an alias has sent on before.
-pub fn sent_on(via: &Mailbox) -> Reply {
-    let shown = quoted(via.to_string().as_bytes());
-    let text = format!("the message loops: alias {shown} has sent it on before");
-    Reply::new(554, "5.4.6", text)
 }
 
 /// A recipient as a reply repeats it: in ASCII, as only VRFY and EXPN may be answered in UTF-8

@@ -13,9 +13,11 @@ mod plan;
 use crate::config::CatchAll;
 use crate::limits::ALIAS_DEPTH;
 use crate::mail::address::{Domain, ForwardPath, Host, LocalPart, Mailbox, is_file_name};
+use crate::mail::envelope::Notify;
 use crate::site::{Local, Site};
 use crate::store::aliases::{Alias, AliasTarget};
 use crate::store::disk::{Disk, Doing, StoreError};
+use crate::store::entry::Addressee;
 use crate::store::maildir;
 use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
@@ -37,8 +39,8 @@ pub struct Route {
 /// Where it ends.
 #[derive(Debug)]
 pub enum End {
-    /// Mailboxes here, and others elsewhere that aliases lead to; each once, not both empty.
-    Local(Vec<Destination>, Vec<Mailbox>),
+    /// At mailboxes here, and then at others elsewhere that aliases lead to; each once, at least one.
+    Local(Vec<Delivery>),
     /// At a domain that is delivered elsewhere.
     Remote(Host),
     /// At one of our domains, and nobody is there.
@@ -51,6 +53,14 @@ pub enum End {
     /// We could not look. Never taken for `Unknown`: that would return mail for a disk that is slow
     /// today.
     Trouble(StoreError),
+}
+
+impl End {
+    /// Where in the Maildirs of this host.
+    pub fn here(&self) -> impl Iterator<Item = &Destination> {
+        let deliveries = if let End::Local(deliveries) = self { &deliveries[..] } else { &[] };
+        deliveries.iter().filter_map(Delivery::here)
+    }
 }
 
 /// A mailbox here.
@@ -93,6 +103,12 @@ impl Delivery {
             Delivery::Maildir(_) => None,
             Delivery::NextHop { via, .. } => via.as_ref(),
         }
+    }
+
+    /// How it stands in the queue, with what its recipient's RCPT asked for.
+    pub fn addressee(&self, notify: Option<Notify>, orcpt: Option<String>) -> Addressee {
+        let (mailbox, via) = (self.mailbox().clone(), self.via().cloned());
+        Addressee { mailbox, notify, orcpt, via }
     }
 }
 
@@ -144,6 +160,18 @@ pub fn mark(site: &Site, via: &Mailbox) -> Mailbox {
             Mailbox { local: LocalPart::of_user(&name[..at]), host: via.host.clone() }
         }
         _ => via.clone(),
+    }
+}
+
+/// A recipient as other hosts may see it. `Postmaster` without a domain is that of our first domain, and so
+/// is a recipient at this host: a name that means another host elsewhere does not get out.
+pub fn as_mailbox(site: &Site, path: &ForwardPath) -> Option<Mailbox> {
+    match path {
+        ForwardPath::Mailbox(mailbox) => Some(site.canonical(mailbox)),
+        ForwardPath::Postmaster => site.domains().next().map(|local| Mailbox {
+            local: LocalPart::of_user("postmaster"),
+            host: Host::Domain(local.config.name.clone()),
+        }),
     }
 }
 
@@ -232,17 +260,22 @@ impl<'a> Router<'a> {
                 }
             },
         };
-        way.map_or_else(End::Trouble, |_| self.end())
+        way.map_or_else(End::Trouble, |_| self.end(Some(path)))
     }
 
-    fn end(&mut self) -> End {
+    /// `asked`: the address that all this was found for.
+    fn end(&mut self, asked: Option<&ForwardPath>) -> End {
         match (self.looped, self.known.is_empty()) {
             (true, _) => End::Loop,
             (false, true) if self.circled => End::Loop,
             (false, true) => End::Unknown,
             (false, false) if self.is_crowd() => End::Crowd,
             (false, false) => {
-                End::Local(std::mem::take(&mut self.found), std::mem::take(&mut self.elsewhere))
+                let (found, elsewhere) = (self.found.drain(..), self.elsewhere.drain(..));
+                let asked = asked.filter(|_| elsewhere.len() > 0);
+                let via = asked.and_then(|path| as_mailbox(self.site, path));
+                let onward = |mailbox| Delivery::NextHop { mailbox, via: via.clone() };
+                End::Local(found.map(Delivery::Maildir).chain(elsewhere.map(onward)).collect())
             }
         }
     }

@@ -43,7 +43,7 @@ use crate::net::pool::{Pool, panic_text, spawn_vital};
 use crate::net::registry::{Full, Registry, Standing, Ticket};
 use crate::net::stream::{TcpWire, Wire};
 use crate::pickup::{Call, Pickup};
-use crate::policy::{self, Visitor};
+use crate::policy::{self, Facts};
 use crate::scheduler::{self, Scheduler};
 use crate::site::{Current, Site};
 use crate::smtp::reply::Reply;
@@ -280,7 +280,7 @@ impl Entrance {
         let _ = stream.set_nodelay(true);
         let stream = Arc::new(stream);
         self.tell_left_out();
-        let visitor = Visitor { id, client, service, user: None };
+        let facts = Facts::new(id, client, service);
         let sessions = descriptors::sessions(&site.config, self.descriptors);
         let per_client = site.config.limit.sessions_per_client;
         let standing = match service {
@@ -298,16 +298,16 @@ impl Entrance {
                     Full::Sessions => ("4.3.2", "too many sessions, try later"),
                     Full::Client => ("4.7.0", "too many sessions from your address, try later"),
                 };
-                return self.turn_away(&stream, &visitor, &site, enhanced, text);
+                return self.turn_away(&stream, &facts, &site, enhanced, text);
             }
         };
-        let guest = Guest { visitor, stream, ticket, site };
+        let guest = Guest { facts, stream, ticket, site };
         // The system's bound came before ours; the client need not know which.
         if let Err((guest, error)) = self.pool.run(guest) {
             tell(&Event::Warning { what: &format!("no thread for a session: {error}") });
-            let Guest { visitor, stream, site, .. } = &guest;
+            let Guest { facts, stream, site, .. } = &guest;
             let text = "too many sessions, try later";
-            self.turn_away(stream, visitor, site, "4.3.2", text);
+            self.turn_away(stream, facts, site, "4.3.2", text);
         }
     }
 
@@ -325,12 +325,12 @@ impl Entrance {
     fn turn_away(
         &self,
         stream: &TcpStream,
-        visitor: &Visitor,
+        facts: &Facts,
         site: &Site,
         enhanced: &'static str,
         why: &str,
     ) {
-        let (session, client, service) = (visitor.id.as_str(), visitor.client, visitor.service);
+        let (session, client, service) = (facts.id.as_str(), facts.client, facts.service);
         let reply =
             Reply::new(421, enhanced, format!("{} {why}", site.config.hostname)).about(session);
         let connected = Event::Connected { session, client, service: &service.to_string() };
@@ -341,7 +341,7 @@ impl Entrance {
                 let command = b"(connect)";
                 tell(&Event::Rejected {
                     session,
-                    client: visitor.client,
+                    client: facts.client,
                     user: None,
                     command,
                     reply: &reply,
@@ -367,7 +367,7 @@ impl Entrance {
 
 /// A connection on its way to its thread.
 struct Guest {
-    visitor: Visitor,
+    facts: Facts,
     stream: Arc<TcpStream>,
     ticket: Ticket,
     /// Without users and aliases.
@@ -377,9 +377,9 @@ struct Guest {
 impl Guest {
     /// The whole session; a panic in it ends this session only.
     fn serve(self, shared: &Shared) {
-        let Guest { visitor, stream, ticket, site } = self;
-        let session = visitor.id.as_str();
-        let (client, service) = (visitor.client, &visitor.service.to_string());
+        let Guest { facts, stream, ticket, site } = self;
+        let session = facts.id.as_str();
+        let (client, service) = (facts.client, &facts.service.to_string());
         tell(&Event::Connected { session, client, service });
         // Whatever a panic leaves half done belongs to this session and is dropped with it.
         let mut wire = TcpWire::new(stream);
@@ -387,7 +387,7 @@ impl Guest {
             if let Some(current) = &shared.current {
                 fresh_for_session(current, &*shared.disk);
             }
-            converse(shared, &site, &visitor, &ticket, &mut wire)
+            converse(shared, &site, &facts, &ticket, &mut wire)
         };
         let reason = catch_unwind(AssertUnwindSafe(talk)).unwrap_or_else(|panic| {
             tell(&Event::Panicked { session, what: &panic_text(&*panic) });

@@ -9,7 +9,7 @@ use crate::event::{Event, tell};
 use crate::login::{Busy, Guess, canonical, is_same, nonce, user};
 use crate::mail::address::{ForwardPath, Host, Mailbox, ReversePath};
 use crate::mail::envelope::Envelope;
-use crate::policy;
+use crate::policy::{self, Finding};
 use crate::smtp::auth::Credentials;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::{Action, Question};
@@ -38,12 +38,12 @@ impl Conversation<'_> {
                 }
                 outcome
             }
-            Question::Verify(name) => directory::verify(site, disk, &self.visitor, &name)
+            Question::Verify(name) => directory::verify(site, disk, &self.facts, &name)
                 .map(|reply| self.session.tell(reply)),
             Question::Expand(name) => {
-                directory::expand(site, &self.visitor, &name).map(|reply| self.session.tell(reply))
+                directory::expand(site, &self.facts, &name).map(|reply| self.session.tell(reply))
             }
-            Question::Start(node) => policy::start(site, &self.visitor, &node, &self.shared.hints)
+            Question::Start(node) => policy::start(site, &self.facts, &node, &self.shared.hints)
                 .map(|reply| self.session.tell(reply)),
         };
         Ok(verdict.unwrap_or_else(|reply| self.session.refuse(reply)))
@@ -51,48 +51,46 @@ impl Conversation<'_> {
 
     fn sender(&mut self, from: &ReversePath, size: Option<u64>) -> Result<Action, Reply> {
         self.transaction.begin(from);
+        self.facts.helo = self.session.greeting().map(|greeting| greeting.name.clone());
         let Shared { disk, spill, bounds, .. } = self.shared;
-        policy::sender(&self.site, &**disk, &self.visitor, from)?;
+        policy::sender(&self.site, &**disk, &self.facts, from).or_refusal()?;
         // Before its octets come, which is what SIZE is for (RFC 1870 §6.1).
-        if size.is_some_and(|size| !bounds.room.has(&**disk, spill, size, Instant::now())) {
-            let text = "no room on the disk for a message of this size, try later";
-            return Err(Reply::new(452, "4.3.1", text));
-        }
+        let is_full = |size: &u64| !bounds.room.has(&**disk, spill, *size, Instant::now());
+        policy::opinion(size.filter(is_full).map(|_| Finding::NoRoom)).or_refusal()?;
         Ok(self.session.allow())
     }
 
     fn recipient(&mut self, path: &ForwardPath) -> Result<Action, Reply> {
-        let Conversation { shared, site, visitor, .. } = self;
+        let Conversation { shared, site, facts, .. } = self;
         let most = site.config.limit.recipients_per_hour;
-        let count = || match &visitor.user {
+        let count = || match &facts.user {
             Some(user) => shared.login.may_write(user, most),
             None => true,
         };
-        let deliveries = self.transaction.recipient(site, visitor, path, count)?;
+        let deliveries = self.transaction.recipient(site, facts, path, count)?;
         self.transcript.decided(path, deliveries);
         Ok(self.session.allow())
     }
 
     /// A whole message: 250 only when every copy is on the disk.
     fn message(&mut self, envelope: &Envelope) -> Result<Action, Reply> {
-        let begin = || Incoming::new(self.shared, &self.site, &self.visitor);
+        let begin = || Incoming::new(self.shared, &self.site, &self.facts);
         let incoming = self.incoming.take().unwrap_or_else(begin);
         let known = incoming.message_id().map(str::to_owned);
-        let finished = incoming.finish(&self.visitor.id);
+        let finished = incoming.finish(&self.facts.id);
         // Also of one that could not be kept, or is refused: its sender may ask by it.
         let message_id = finished.as_ref().map_or(known, |(_, found, _)| found.message_id.clone());
         self.transcript.note_message_id(message_id.as_deref());
         let (body, summary, wire) = finished?;
         // A loop shows in the header only, so it is refused this late (RFC 5321 §6.3).
-        let (site, visitor) = (&*self.site, &self.visitor);
-        self.transaction.leave_out_loops(site, visitor, envelope, &summary)?;
-        policy::message(site, &summary, self.transaction.plan().here())?;
+        let (site, facts) = (&*self.site, &self.facts);
+        self.transaction.leave_out_loops(site, facts, envelope, &summary)?;
+        policy::message(site, &summary, self.transaction.plan().here()).or_refusal()?;
         let handover = Handover {
             shared: self.shared,
             site,
-            visitor,
-            session: &self.session,
-            protection: self.protection.as_ref(),
+            facts,
+            with: self.session.protocol(envelope.sender.smtputf8),
             envelope,
             plan: self.transaction.plan(),
         };
@@ -106,7 +104,7 @@ impl Conversation<'_> {
     fn password(&mut self, credentials: &Credentials) -> io::Result<Action> {
         let guess = self.guess(&credentials.user);
         self.wait(guess)?;
-        Ok(match self.shared.login.verify(&self.site, self.visitor.client, credentials) {
+        Ok(match self.shared.login.verify(&self.site, self.facts.client, credentials) {
             Ok(Some(user)) if self.is_for_himself(&credentials.user) => self.welcome(user, guess),
             Ok(_) => self.deny(guess),
             Err(Busy) => self.busy(guess),
@@ -135,7 +133,7 @@ impl Conversation<'_> {
     /// An attempt to log in begins; a refusal of it names the user.
     fn guess(&mut self, name: &str) -> Guess {
         self.named = Some(canonical(&self.site, name));
-        let client = self.visitor.client;
+        let client = self.facts.client;
         let is_trusted = policy::is_trusted(&self.site, client);
         self.shared.login.guess(&self.site, client, name, is_trusted)
     }
@@ -148,12 +146,12 @@ impl Conversation<'_> {
     fn welcome(&mut self, user: Mailbox, guess: Guess) -> Action {
         self.shared.login.forgive(guess);
         self.named = None;
-        let (session, name) = (self.visitor.id.as_str(), user.to_string());
+        let (session, name) = (self.facts.id.as_str(), user.to_string());
         tell(&Event::Authenticated { session, user: &name });
         if let Host::Domain(domain) = &user.host {
             self.session.complete_at(domain.clone());
         }
-        self.visitor.user = Some(user);
+        self.facts.user = Some(user);
         self.ticket.set_known();
         self.session.authenticated()
     }

@@ -12,13 +12,11 @@ use crate::mail::envelope::{Envelope, Recipient};
 use crate::mail::summary::Summary;
 use crate::mail::survey::WireForm;
 use crate::mail::trace::{self, Received};
-use crate::net::tls::Protection;
 use crate::notices::{self, NoticeContext};
-use crate::policy::{self, Visitor};
+use crate::policy::{self, Facts, Finding};
 use crate::route::{Plan, Planned};
 use crate::site::Site;
 use crate::smtp::reply::Reply;
-use crate::smtp::session::Session;
 use crate::store::body::Body;
 use crate::store::entry::Entry;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, bounded};
@@ -30,10 +28,9 @@ use std::time::Instant;
 pub(super) struct Handover<'a> {
     pub shared: &'a Shared,
     pub site: &'a Site,
-    pub visitor: &'a Visitor,
-    pub session: &'a Session,
-    /// None in the clear.
-    pub protection: Option<&'a Protection>,
+    pub facts: &'a Facts,
+    /// The protocol it came by, as its Received field names that.
+    pub with: &'static str,
     pub envelope: &'a Envelope,
     pub plan: &'a Plan,
 }
@@ -57,10 +54,8 @@ impl Handover<'_> {
         if self.plan.all().len() > QUEUE_RECIPIENTS_SURE {
             let recipients = &self.envelope.recipients;
             let recipients = self.plan.all().iter().map(|to| to.addressee(recipients)).collect();
-            if (Entry { recipients, ..accepted.0.entry.clone() }).is_too_long() {
-                let text = "too many recipients, send to some of them first";
-                return Err(Reply::new(452, "4.5.3", text));
-            }
+            let is_long = Entry { recipients, ..accepted.0.entry.clone() }.is_too_long();
+            policy::opinion(is_long.then_some(Finding::LongEnvelope)).or_refusal()?;
         }
         let is_success_asked = |to: &Recipient| to.notify.is_some_and(|notify| notify.success);
         let asked = self.envelope.recipients.iter().any(is_success_asked);
@@ -90,7 +85,7 @@ impl Handover<'_> {
         // The mail is there, whatever becomes of the notice.
         let trouble = |error: &str| {
             let what = format!("no notice of success for {}: {error}", entry.id);
-            tell(&Event::Trouble { session: &self.visitor.id, what: &what });
+            tell(&Event::Trouble { session: &self.facts.id, what: &what });
         };
         match body.head(NOTICE_HEADER_MAX) {
             Err(error) => trouble(&error.to_string()),
@@ -111,7 +106,7 @@ impl Handover<'_> {
         body: Arc<Body>,
         (summary, wire): (Summary, WireForm),
     ) -> (Accepted, Receiver<Outcome>) {
-        let Handover { site, visitor, envelope, .. } = *self;
+        let Handover { site, facts, envelope, .. } = *self;
         let return_path = trace::return_path(&envelope.sender.from);
         let mut received = self.received(id);
         if summary.begins_folded {
@@ -129,9 +124,9 @@ impl Handover<'_> {
         let entry = Entry {
             id: id.to_owned(),
             queued: Timestamp::now(),
-            session: visitor.id.clone(),
+            session: facts.id.clone(),
             sender: envelope.sender.clone(),
-            is_trusted: policy::is_known(site, visitor),
+            is_trusted: policy::is_known(site, facts),
             recipients: elsewhere.map(addressee).collect(),
             // Known when it is written.
             size: 0,
@@ -160,13 +155,13 @@ impl Handover<'_> {
     fn received(&self, id: &str) -> String {
         let envelope = self.envelope;
         // A message comes only after a greeting; the language sees to that.
-        let Some(greeting) = self.session.greeting() else { return String::new() };
+        let Some(name) = &self.facts.helo else { return String::new() };
         let received = Received {
-            name: &greeting.name,
-            client: self.visitor.client,
+            name,
+            client: self.facts.client,
             by: &self.site.config.hostname,
-            with: self.with(envelope.sender.smtputf8, greeting.extended),
-            tls: self.protection.map(|protection| protection.suite.as_str()),
+            with: self.with,
+            tls: self.facts.tls.as_ref().map(|tls| tls.suite.as_str()),
             id,
             recipient: match &envelope.recipients[..] {
                 // `<Postmaster>` alone is no path that a Received may hold (RFC 5321 §4.4).
@@ -179,29 +174,13 @@ impl Handover<'_> {
         received.field()
     }
 
-    /// Names of RFC 3848, and of RFC 6531 §4.3 for internationalized mail; for HELO by TLS there is
-    /// none.
-    fn with(&self, utf8: bool, extended: bool) -> &'static str {
-        match (utf8, self.session.is_secured(), self.session.is_authenticated()) {
-            (true, false, false) => "UTF8SMTP",
-            (true, false, true) => "UTF8SMTPA",
-            (true, true, false) => "UTF8SMTPS",
-            (true, true, true) => "UTF8SMTPSA",
-            (false, ..) if !extended => "SMTP",
-            (false, false, false) => "ESMTP",
-            (false, false, true) => "ESMTPA",
-            (false, true, false) => "ESMTPS",
-            (false, true, true) => "ESMTPSA",
-        }
-    }
-
     /// Told after the outcome, so that no line speaks of a delivery that failed.
     fn tell_taken(&self, id: &str, size: u64, late: &Late) {
         let envelope = self.envelope;
         tell(&Event::Accepted {
             id,
-            session: &self.visitor.id,
-            client: self.visitor.client,
+            session: &self.facts.id,
+            client: self.facts.client,
             from: &envelope.sender.from.to_string(),
             size,
             recipients: envelope.recipients.len(),

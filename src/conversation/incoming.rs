@@ -8,7 +8,7 @@ use crate::event::{Event, tell};
 use crate::mail::header::Reader;
 use crate::mail::summary::{Summarizer, Summary};
 use crate::mail::survey::{Surveyor, WireForm};
-use crate::policy::Visitor;
+use crate::policy::Facts;
 use crate::site::Site;
 use crate::smtp::reply::Reply;
 use crate::store::body::{Body, BodyWriter};
@@ -33,9 +33,9 @@ pub(super) struct Incoming {
 
 impl Incoming {
     /// Makes no file: most messages are small enough never to need one.
-    pub fn new(shared: &Shared, site: &Arc<Site>, visitor: &Visitor) -> Incoming {
+    pub fn new(shared: &Shared, site: &Arc<Site>, facts: &Facts) -> Incoming {
         let Shared { disk, spill, budget, .. } = shared;
-        let user = visitor.user.clone().filter(|_| visitor.service.is_submission());
+        let user = facts.user.clone().filter(|_| facts.service.is_submission());
         Incoming {
             head: user.map(|user| Head::new(site.clone(), disk.clone(), user)),
             refused: None,

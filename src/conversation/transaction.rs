@@ -7,7 +7,7 @@ use crate::limits::EXPANDED_MAX;
 use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
 use crate::mail::envelope::Envelope;
 use crate::mail::summary::Summary;
-use crate::policy::{self, Targets, Visitor};
+use crate::policy::{self, Facts, Finding, Targets};
 use crate::route::{Delivery, Destination, Plan, Planned};
 use crate::site::Site;
 use crate::smtp::reply::Reply;
@@ -67,67 +67,51 @@ impl<'a> Transaction<'a> {
     pub fn recipient(
         &mut self,
         site: &Site,
-        visitor: &Visitor,
+        facts: &Facts,
         path: &ForwardPath,
         count: impl FnOnce() -> bool,
     ) -> Result<&[Planned], Reply> {
         // Before it is looked up: looking is what costs.
-        if self.expanded >= EXPANDED_MAX {
-            let text = "the recipients so far lead to very many mailboxes, send to these first";
-            return Err(Reply::new(452, "4.5.3", text));
-        }
-        let targets = policy::recipient(site, self.disk, visitor, path)?;
-        self.expanded += (targets.here.len() + targets.elsewhere.len()).saturating_sub(1);
-        self.fit(site, path, &targets)?;
-        if !self.take_places(site, &targets) {
-            let text = "too many new mailboxes in this hour, try later";
-            return Err(Reply::new(450, "4.2.1", text));
-        }
-        if !count() {
-            return Err(Reply::new(450, "4.7.1", "too many recipients in this hour, try later"));
-        }
+        let are_many = self.expanded >= EXPANDED_MAX;
+        policy::opinion(are_many.then_some(Finding::ManyMailboxes)).or_refusal()?;
+        let targets = policy::recipient(site, self.disk, facts, path)?;
+        self.expanded += targets.deliveries.len().saturating_sub(1);
+        let sent_on = targets.deliveries.iter().filter(|to| to.via().is_some()).count();
+        let most = site.config.limit.recipients;
+        let are_many = sent_on > 0 && self.plan.sent_on() + sent_on > most;
+        policy::opinion(are_many.then_some(Finding::ManySentOn)).or_refusal()?;
+        let is_alone = self.taken == 0 && self.bounce.is_none();
+        policy::bounce(path, &targets, self.is_null, is_alone).or_refusal()?;
+        let found = self.take_bounce(&targets).or_else(|| self.take_places(site, &targets));
+        let found = found.or_else(|| (!count()).then_some(Finding::ManyRecipients));
+        policy::opinion(found).or_refusal()?;
         let before = self.plan.all().len();
         self.add(self.taken, targets);
         self.taken += 1;
         Ok(&self.plan.all()[before..])
     }
 
-    /// Refuses a recipient that does not go together with those before it.
-    fn fit(&mut self, site: &Site, path: &ForwardPath, targets: &Targets) -> Result<(), Reply> {
-        let sent_on = self.plan.sent_on() + targets.elsewhere.len();
-        if targets.via.is_some() && sent_on > site.config.limit.recipients {
-            let text = "too many addresses to send on to, send to some recipients first";
-            return Err(Reply::new(452, "4.5.3", text));
-        }
-        let is_alone = self.taken == 0 && self.bounce.is_none();
-        policy::bounce(path, targets, self.is_null, is_alone)?;
+    /// Takes a place for a bounce; tells what speaks against it.
+    fn take_bounce(&mut self, targets: &Targets) -> Option<Finding> {
         if self.bounce.is_some() {
-            return Err(policy::one_bounce());
+            return Some(Finding::BesideBounce);
         }
-        if let Some(to) = &targets.bounce_to {
-            self.bounce = self.bounds.way_back.take(to, Instant::now());
-            if self.bounce.is_none() {
-                let text = "too many bounces to this address today, try later";
-                return Err(Reply::new(450, "4.7.1", text));
-            }
-        }
-        Ok(())
+        let to = targets.bounce_to.as_ref()?;
+        self.bounce = self.bounds.way_back.take(to, Instant::now());
+        self.bounce.is_none().then_some(Finding::ManyBounces)
     }
 
-    /// Takes a place for each Maildir that nobody had before; false where there are none left.
-    fn take_places(&mut self, site: &Site, targets: &Targets) -> bool {
+    /// Takes a place for each Maildir that nobody had before; tells when there are none left.
+    fn take_places(&mut self, site: &Site, targets: &Targets) -> Option<Finding> {
         let (plan, disk) = (&self.plan, self.disk);
         let is_new = |to: &&Destination| !plan.has(&to.mailbox) && policy::is_new(site, disk, to);
-        let new = targets.here.iter().filter(is_new).count();
-        (0..new).all(|_| self.new.take(Instant::now()))
+        let new = targets.deliveries.iter().filter_map(Delivery::here).filter(is_new).count();
+        let are_left = (0..new).all(|_| self.new.take(Instant::now()));
+        (!are_left).then_some(Finding::ManyNewMailboxes)
     }
 
-    fn add(&mut self, recipient: usize, Targets { here, elsewhere, via, .. }: Targets) {
-        let onward = |mailbox| Delivery::NextHop { mailbox, via: via.clone() };
-        let here = here.into_iter().map(Delivery::Maildir);
-        for delivery in here.chain(elsewhere.into_iter().map(onward)) {
-            self.plan.add(delivery, recipient);
-        }
+    fn add(&mut self, recipient: usize, targets: Targets) {
+        targets.deliveries.into_iter().for_each(|to| self.plan.add(to, recipient));
     }
 
     /// A recipient whose alias has sent this message on before is left to the queue, which fails it and
@@ -135,7 +119,7 @@ impl<'a> Transaction<'a> {
     pub fn leave_out_loops(
         &mut self,
         site: &Site,
-        visitor: &Visitor,
+        facts: &Facts,
         envelope: &Envelope,
         summary: &Summary,
     ) -> Result<(), Reply> {
@@ -148,18 +132,16 @@ impl<'a> Transaction<'a> {
                 looped.insert(planned.recipient, via.clone());
             }
         }
-        let Some(first) = looped.values().next() else { return Ok(()) };
-        let reply = policy::sent_on(first);
+        let Some(first) = looped.values().next().cloned() else { return Ok(()) };
         // Made anew: what the others lead to as well was counted for the alias.
         self.plan.clear();
         for (index, recipient) in envelope.recipients.iter().enumerate() {
             if !looped.contains_key(&index) {
-                self.add(index, policy::recipient(site, self.disk, visitor, &recipient.path)?);
+                self.add(index, policy::recipient(site, self.disk, facts, &recipient.path)?);
             }
         }
-        if self.plan.all().is_empty() {
-            return Err(reply);
-        }
+        let is_all = self.plan.all().is_empty();
+        policy::opinion(is_all.then_some(Finding::WasSentOn(first))).or_refusal()?;
         for (recipient, mailbox) in looped {
             let delivery = Delivery::NextHop { mailbox, via: None };
             self.plan.push(Planned { delivery, recipient });

@@ -171,7 +171,7 @@ fn a_recipient_counts_before_the_alias_that_leads_to_it() {
             Addressee { mailbox, notify: None, orcpt: None, via: None }
         });
         let about = (&ReversePath::Null, &Summary::default());
-        let resolved = resolve(&site, &MemoryDisk::new(), "s1", to.to_vec(), about);
+        let resolved = resolve(&site, &MemoryDisk::new(), "s1", &to, about);
         let mut found: Vec<(String, bool)> =
             resolved.to.iter().map(|to| (to.mailbox.to_string(), to.via.is_some())).collect();
         found.sort();

@@ -22,7 +22,7 @@ pub fn bad_aliases(site: &Site, disk: &dyn Disk) -> Vec<BadLine> {
             let mut router = Router::new(site, disk);
             let way = router.expand(local, alias);
             let name = &alias.name;
-            let what = match way.map(|_| router.end()) {
+            let what = match way.map(|_| router.end(None)) {
                 Err(error) | Ok(End::Trouble(error)) => format!("alias {name}: {error}"),
                 Ok(End::Loop) if router.looped => {
                     format!("alias {name} loops: it leads back to itself")

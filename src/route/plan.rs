@@ -75,12 +75,8 @@ impl Planned {
     /// How it stands in the queue, with what its RCPT asked for.
     pub fn addressee(&self, recipients: &[Recipient]) -> Addressee {
         let asked = recipients.get(self.recipient);
-        Addressee {
-            mailbox: self.delivery.mailbox().clone(),
-            notify: asked.and_then(|recipient| recipient.notify),
-            orcpt: asked.and_then(|recipient| recipient.orcpt.clone()),
-            via: self.delivery.via().cloned(),
-        }
+        let orcpt = asked.and_then(|recipient| recipient.orcpt.clone());
+        self.delivery.addressee(asked.and_then(|recipient| recipient.notify), orcpt)
     }
 }
 

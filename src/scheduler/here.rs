@@ -9,10 +9,10 @@ use crate::mail::edits::Edits;
 use crate::mail::header::Reader;
 use crate::mail::summary::{Summarizer, Summary};
 use crate::mail::trace;
-use crate::policy;
-use crate::route::{Destination, End, mailbox_here, resolve};
+use crate::policy::{self, Opinion};
+use crate::route::{Delivery, Destination, End, mailbox_here, resolve};
 use crate::store::disk::{Doing, StoreError};
-use crate::store::entry::{Addressee, Entry, What};
+use crate::store::entry::{Entry, What};
 use crate::verdict::Verdict;
 
 impl Worker {
@@ -42,17 +42,14 @@ impl Worker {
         }
         // No mailbox of its own: an alias since its domain is ours, or nobody.
         match resolve(site, disk, &ForwardPath::Mailbox(to.clone())) {
-            End::Local(mut here, elsewhere) => {
+            End::Local(deliveries) => {
                 // Itself, by an alias of its own name: the others on it have a share of their own, and
                 // to send it on to all of them would never end.
-                let own = here.iter().position(|found| found.mailbox == *to);
-                let alone = (here.len() == 1 && elsewhere.is_empty()).then_some(0);
-                if let Some(at) = own.or(alone) {
-                    return self.copy(job, index, here.swap_remove(at));
+                let is_its = |found: &&Destination| deliveries.len() == 1 || found.mailbox == *to;
+                match deliveries.iter().filter_map(Delivery::here).find(is_its).cloned() {
+                    Some(destination) => self.copy(job, index, destination),
+                    None => self.send_on(job, index, &deliveries),
                 }
-                let here = here.into_iter().map(|destination| (destination.mailbox, None));
-                let elsewhere = elsewhere.into_iter().map(|mailbox| (mailbox, Some(to.clone())));
-                self.send_on(job, index, here.chain(elsewhere))
             }
             End::Loop => {
                 Ok(Verdict::own(index, What::Failed, "5.4.6", format!("<{to}>: alias loops")))
@@ -76,7 +73,9 @@ impl Worker {
         let mut summary = self.summary(job)?;
         // One of them is ours, and was not there when the message was let pass.
         summary.received = summary.received.saturating_sub(1);
-        if let Err(reply) = policy::message(&job.setting.site, &summary, std::iter::once(&to)) {
+        if let Opinion::Refuse(reply) =
+            policy::message(&job.setting.site, &summary, std::iter::once(&to))
+        {
             return Ok(Verdict::own(index, What::Failed, "5.4.6", reply.to_string()));
         }
         let return_path = trace::return_path(&entry.sender.from);
@@ -106,20 +105,10 @@ impl Worker {
     }
 
     /// The message in the queue anew, for those an alias leads to; it is theirs from then on.
-    fn send_on(
-        &self,
-        job: &Job,
-        index: usize,
-        to: impl Iterator<Item = (Mailbox, Option<Mailbox>)>,
-    ) -> Result<Verdict, StoreError> {
+    fn send_on(&self, job: &Job, index: usize, to: &[Delivery]) -> Result<Verdict, StoreError> {
         let old = &job.claimed.message.entry;
         let asked = &old.recipients[index];
-        let recipients = to.map(|(mailbox, via)| Addressee {
-            mailbox,
-            notify: asked.notify,
-            orcpt: asked.orcpt.clone(),
-            via,
-        });
+        let recipients = to.iter().map(|to| to.addressee(asked.notify, asked.orcpt.clone()));
         let entry =
             Entry { id: crate::id::message(), recipients: recipients.collect(), ..old.clone() };
         let path = job.claimed.path();

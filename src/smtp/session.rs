@@ -5,10 +5,8 @@
 //! it feeds more. Order, syntax and protocol limits are decided here, people and policy never.
 
 mod auth;
-mod idle;
-mod message;
-mod secrecy;
-mod stranger;
+mod chunk;
+mod patience;
 
 use super::auth::{Bindings, Credentials, Exchange, Mechanism};
 use super::chunk::Chunks;
@@ -19,8 +17,8 @@ use super::reply::Reply;
 use crate::limits::{AUTH_LINE_MAX, COMMAND_LINE_MAX};
 use crate::mail::address::{ClientName, Domain, ForwardPath, ReversePath};
 use crate::mail::envelope::{Envelope, Recipient, Sender};
-use message::Chunk;
-use stranger::{is_http, is_tls};
+use chunk::{Chunk, ChunkOf};
+use patience::Patience;
 
 /// What the caller does next; each variant is one act on the outside world.
 #[derive(Debug, PartialEq, Eq)]
@@ -127,13 +125,7 @@ pub struct Session {
     is_secured: bool,
     bindings: Bindings,
     is_authenticated: bool,
-    errors: usize,
-    /// Commands since the last message that brought none nearer.
-    idled: usize,
-    /// Recipients that were refused since then.
-    recipients_refused: usize,
-    /// Wrong passwords.
-    auth_failures: usize,
+    patience: Patience,
     /// AUTH was the last command, and what follows is none: perhaps the password.
     after_auth: bool,
     /// The last line belongs to an exchange of this mechanism.
@@ -154,10 +146,7 @@ impl Session {
             is_secured: false,
             bindings: Bindings::default(),
             is_authenticated: false,
-            errors: 0,
-            idled: 0,
-            recipients_refused: 0,
-            auth_failures: 0,
+            patience: Patience::default(),
             after_auth: false,
             exchange: None,
             home: None,
@@ -179,6 +168,29 @@ impl Session {
     /// What the server says first (RFC 5321 §4.3.1).
     pub fn banner(&self) -> Reply {
         Reply::plain(220, format!("{} ESMTP facteur", self.settings.hostname))
+    }
+
+    /// What to say instead of the banner to a client that did not wait for it (RFC 5321 §4.3.1): it
+    /// speaks to a list of hosts, not to us.
+    pub fn early(&self) -> Reply {
+        Reply::new(421, "4.7.0", "you spoke before the greeting, closing").about(&self.settings.id)
+    }
+
+    /// Whether the line that has begun ends in a bare LF: perhaps its sender takes that for its end, and
+    /// waits for a reply (RFC 5321 §2.3.8 wants CR LF).
+    pub fn ends_in_bare_lf(&self) -> bool {
+        self.lines.ends_in_bare_lf()
+    }
+
+    /// Nothing came behind that LF for a while: the line is refused, never run, and over.
+    pub fn bare_lf(&mut self) -> Action {
+        self.lines.end();
+        // Inside AUTH it was an answer, and what follows may be its rest.
+        if let State::Auth(_) = self.state {
+            self.state = State::Idle;
+            self.after_auth = true;
+        }
+        self.send_now(Reply::new(500, "5.5.2", "lines end in CR LF"))
     }
 
     /// Takes octets up to the next action; gives how many it took. Octets of a message, with LF line
@@ -218,9 +230,9 @@ impl Session {
                 });
                 self.after_auth = is_auth || parsed.is_err() && self.after_auth;
                 match parsed {
-                    Ok(command) => match self.idle(&command) {
-                        Some(end) => end,
-                        None => self.command(command),
+                    Ok(command) => match self.patience.command(&command, &self.settings) {
+                        Ok(()) => self.command(command),
+                        Err(last) => Action::Close(last),
                     },
                     Err(reply) => self.send(reply),
                 }
@@ -295,6 +307,38 @@ impl Session {
         self.prompt(action)
     }
 
+    /// TLS begins here: all that was said in the clear may be somebody else's, and is forgotten
+    /// (RFC 3207 §4.2). But errors still count, and what brought no message.
+    pub fn secured(&mut self) {
+        *self = Session {
+            is_secured: true,
+            patience: self.patience,
+            ..Session::new(self.settings.clone())
+        };
+    }
+
+    /// What to say instead of 220 when octets came behind STARTTLS before TLS did: perhaps somebody put
+    /// them there to be taken for the client's own, once TLS seems to vouch for them (RFC 3207 §6,
+    /// CVE-2011-0411).
+    pub fn injected(&mut self) -> Action {
+        self.stranger("octets behind STARTTLS came before TLS did, closing")
+    }
+
+    /// Whether what is said goes by TLS.
+    pub fn is_secured(&self) -> bool {
+        self.is_secured
+    }
+
+    /// Whether the next octets are those of a message, or of a chunk that is read away.
+    pub fn in_data(&self) -> bool {
+        matches!(self.state, State::Data(..) | State::Chunk(_))
+    }
+
+    /// Whether a message has begun and not ended, also between two chunks.
+    pub fn in_message(&self) -> bool {
+        self.in_data() || matches!(self.state, State::Between(..))
+    }
+
     /// Whether MAIL was accepted and its message has not ended; also while a chunk is read away.
     pub fn in_transaction(&self) -> bool {
         !matches!(self.state, State::Idle | State::Auth(_) | State::AskedAuth(_))
@@ -332,6 +376,23 @@ impl Session {
     /// By the last EHLO or HELO that was good; none before it.
     pub fn greeting(&self) -> Option<&Greeting> {
         self.greeting.as_ref()
+    }
+
+    /// The protocol that a message comes by: names of RFC 3848, and of RFC 6531 §4.3 for internationalized mail; for HELO by TLS there is
+    /// none.
+    pub fn protocol(&self, utf8: bool) -> &'static str {
+        let is_extended = self.greeting.as_ref().is_some_and(|greeting| greeting.extended);
+        match (utf8, self.is_secured, self.is_authenticated) {
+            (true, false, false) => "UTF8SMTP",
+            (true, false, true) => "UTF8SMTPA",
+            (true, true, false) => "UTF8SMTPS",
+            (true, true, true) => "UTF8SMTPSA",
+            (false, ..) if !is_extended => "SMTP",
+            (false, false, false) => "ESMTP",
+            (false, false, true) => "ESMTPA",
+            (false, true, false) => "ESMTPS",
+            (false, true, true) => "ESMTPSA",
+        }
     }
 
     /// The order rules of RFC 5321 §4.1.4, and of RFC 3030 §2 for BDAT.
@@ -459,6 +520,135 @@ impl Session {
         Action::Ask(question)
     }
 
+    /// RFC 3207 §4. Inside a transaction too: nobody forbids it, and it ends there.
+    fn start_tls(&mut self, state: State) -> Action {
+        let refusal = match (self.is_secured, self.settings.tls) {
+            (true, _) => order("TLS has begun already"),
+            (false, false) => Reply::new(502, "5.5.1", "command not implemented"),
+            (false, true) => return Action::StartTls(Reply::new(220, "2.0.0", "go on by TLS")),
+        };
+        self.state = state;
+        self.send(refusal)
+    }
+
+    fn can_start_tls(&self) -> bool {
+        self.settings.tls && !self.is_secured
+    }
+
+    /// Octets up to the final dot (RFC 5321 §4.1.1.4, §4.5.2). As of [`Session::feed`].
+    fn feed_data(&mut self, input: &[u8], body: &mut Vec<u8>) -> (usize, Option<Action>) {
+        let State::Data(_, decoder) = &mut self.state else { return (0, None) };
+        // Up to there its header may tell which message it was.
+        let was_bare = decoder.has_bare();
+        let (used, end) = decoder.feed(input, body);
+        let (size, bare) = (decoder.wire_size(), decoder.has_bare());
+        if size > self.settings.message_size || was_bare {
+            body.clear(); // it will be refused; reading on only finds its end
+        }
+        if self.is_far_too_large(size) {
+            return (used, Some(self.give_up()));
+        }
+        let action = end.then(|| match std::mem::replace(&mut self.state, State::Idle) {
+            State::Data(envelope, _) => self.message(envelope, size, bare),
+            other => self.unasked(other),
+        });
+        (used, action)
+    }
+
+    /// A chunk of this message; any number may come before the last (RFC 3030 §2).
+    fn chunk(&mut self, size: u64, last: bool, envelope: Envelope, chunks: Chunks) -> Action {
+        self.begin_chunk(Chunk { left: size, last, of: ChunkOf::Message(envelope, chunks) })
+    }
+
+    /// A chunk of no message. RFC 3030 §2: its octets are taken before it is refused; read as
+    /// commands they would be another session inside this one.
+    fn discard(&mut self, size: u64, last: bool, reply: Reply, then: State) -> Action {
+        self.begin_chunk(Chunk { left: size, last, of: ChunkOf::Nothing(reply, Box::new(then), 0) })
+    }
+
+    fn begin_chunk(&mut self, chunk: Chunk) -> Action {
+        match chunk.left {
+            // `BDAT 0 LAST`: no octet will come to end it.
+            0 => self.end_chunk(chunk),
+            _ => {
+                self.state = State::Chunk(chunk);
+                Action::Listen
+            }
+        }
+    }
+
+    fn feed_chunk(&mut self, input: &[u8], body: &mut Vec<u8>) -> (usize, Option<Action>) {
+        let State::Chunk(chunk) = &mut self.state else { return (0, None) };
+        let (used, size) = chunk.feed(input, body);
+        let done = chunk.left == 0;
+        if size > self.settings.message_size {
+            body.clear(); // it will be refused
+        }
+        if self.is_far_too_large(size) {
+            return (used, Some(self.give_up()));
+        }
+        let action = done.then(|| match std::mem::replace(&mut self.state, State::Idle) {
+            State::Chunk(chunk) => self.end_chunk(chunk),
+            other => self.unasked(other),
+        });
+        (used, action)
+    }
+
+    /// All octets of a chunk are there.
+    fn end_chunk(&mut self, chunk: Chunk) -> Action {
+        match chunk.of {
+            ChunkOf::Nothing(reply, then, _) => {
+                self.state = *then;
+                self.send(reply)
+            }
+            ChunkOf::Message(envelope, chunks) => {
+                let size = chunks.wire_size();
+                // Too large is said at once: a client sends no more chunks then (RFC 3030 §2).
+                if chunk.last || size > self.settings.message_size {
+                    return self.message(envelope, size, chunks.has_bare());
+                }
+                self.state = State::Between(envelope, chunks);
+                self.send(Reply::new(250, "2.0.0", format!("{size} octets so far")))
+            }
+        }
+    }
+
+    /// A whole message: what the language itself says about it. A bare CR or LF is refused and not
+    /// mended (RFC 5321 §2.3.8, §4.1.1.4): hosts that take it for a line end would find a second
+    /// message inside.
+    fn message(&mut self, envelope: Envelope, size: u64, bare: bool) -> Action {
+        self.patience.brought();
+        if size > self.settings.message_size {
+            let reply = self.too_large();
+            self.send(reply)
+        } else if bare {
+            let text =
+                "a CR or LF stands alone in the message; lines end in CR LF (RFC 5321 2.3.8)";
+            let reply = Reply::new(550, "5.6.0", text).about(&self.settings.id);
+            self.send(reply)
+        } else {
+            self.state = State::AskedMessage;
+            Action::Ask(Question::Message(envelope))
+        }
+    }
+
+    /// Past its limit a message is read away for as much again, then no more. Who comes here has
+    /// not looked at SIZE, and RFC 5321 §7.8 lets a server defend itself.
+    fn is_far_too_large(&self, size: u64) -> bool {
+        size > self.settings.message_size.saturating_mul(2)
+    }
+
+    fn too_large(&self) -> Reply {
+        let text = format!("message is larger than {} octets", self.settings.message_size);
+        Reply::new(552, "5.3.4", text).about(&self.settings.id)
+    }
+
+    /// 421 and not 552: in the middle of a message only a close can be understood.
+    fn give_up(&mut self) -> Action {
+        let reply = Reply::new(421, "4.3.4", "message far too large, closing");
+        Action::Close(reply.about(&self.settings.id))
+    }
+
     fn ask_about(&mut self, state: State, question: Question) -> Action {
         self.state = State::AskedName(Box::new(state));
         Action::Ask(question)
@@ -472,23 +662,31 @@ impl Session {
 
     /// Counts errors: one past the limit ends the session, as RFC 5321 §7.8 allows.
     fn send(&mut self, reply: Reply) -> Action {
-        self.errors += usize::from(reply.is_permanent());
-        match self.errors > self.settings.errors {
-            false => Action::Send(reply),
-            true => {
-                let reply = Reply::new(421, "4.7.0", "too many errors, closing");
-                Action::Close(reply.about(&self.settings.id))
-            }
+        match reply.is_permanent().then(|| self.patience.error(&self.settings)) {
+            Some(Err(last)) => Action::Close(last),
+            None | Some(Ok(())) => Action::Send(reply),
+        }
+    }
+
+    fn send_now(&mut self, reply: Reply) -> Action {
+        match self.send(reply) {
+            Action::Send(reply) => Action::SendNow(reply),
+            action => action,
+        }
+    }
+
+    /// Says no to a recipient; past the limit that is the end of the session.
+    fn refuse_recipient(&mut self, reply: Reply) -> Action {
+        match self.patience.refused_recipient(&self.settings) {
+            Ok(()) => self.send(reply.about(&self.settings.id)),
+            Err(last) => Action::Close(last),
         }
     }
 
     /// A command that changes nothing, and whose reply a pipelining client waits for.
     fn stay(&mut self, state: State, reply: Reply) -> Action {
         self.state = state;
-        match self.send(reply) {
-            Action::Send(reply) => Action::SendNow(reply),
-            action => action,
-        }
+        self.send_now(reply)
     }
 
     fn order(&mut self, text: &str) -> Action {
@@ -519,4 +717,30 @@ fn no_recipients(refused: Refused) -> Reply {
         true => Reply::new(554, "5.5.1", "no valid recipients"),
         false => order("send RCPT first"),
     }
+}
+
+/// First octet of a TLS handshake record; no command begins so.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// TLS where SMTP is spoken.
+fn is_tls(input: &[u8]) -> bool {
+    input.first() == Some(&TLS_HANDSHAKE)
+}
+
+/// A browser, or somebody who lets one speak to mail servers.
+fn is_http(line: &[u8]) -> bool {
+    const VERBS: [&[u8]; 11] = [
+        b"GET ",
+        b"POST ",
+        b"PUT ",
+        b"HEAD ",
+        b"DELETE ",
+        b"OPTIONS ",
+        b"CONNECT ",
+        b"PATCH ",
+        b"TRACE ",
+        b"PROPFIND ",
+        b"PRI * ",
+    ];
+    VERBS.iter().any(|verb| line.starts_with(verb))
 }

@@ -15,10 +15,10 @@ mod trial;
 
 use super::terminal::escape;
 use super::{Failure, Request, address, config, print};
-use crate::mail::address::{Domain, ForwardPath, Mailbox, ReversePath};
+use crate::mail::address::{Domain, ForwardPath, ReversePath};
 use crate::privileges;
 use crate::reach;
-use crate::route::{End, POSTMASTER, mailbox_here, route};
+use crate::route::{Delivery, End, POSTMASTER, mailbox_here, route};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::maildir::exists;
@@ -132,14 +132,14 @@ pub fn maildir(site: &Site, text: &str) -> Result<PathBuf, Failure> {
     }
     let fail = |why: &str| Err(Failure::Failed(format!("{}: {}", escape(text), escape(why))));
     match route(site, &RealDisk, &path).end {
-        End::Local(mut to, elsewhere) if to.len() == 1 && elsewhere.is_empty() => {
-            Ok(to.remove(0).maildir)
-        }
-        End::Local(to, elsewhere) => {
-            let here = to.iter().map(|to| to.mailbox.to_string());
-            let names: Vec<String> = here.chain(elsewhere.iter().map(Mailbox::to_string)).collect();
-            fail(&format!("no mailbox of its own, an alias of {}", names.join(", ")))
-        }
+        End::Local(deliveries) => match &deliveries[..] {
+            [Delivery::Maildir(only)] => Ok(only.maildir.clone()),
+            several => {
+                let names: Vec<String> =
+                    several.iter().map(|to| to.mailbox().to_string()).collect();
+                fail(&format!("no mailbox of its own, an alias of {}", names.join(", ")))
+            }
+        },
         end => fail(&refusal(&end)),
     }
 }

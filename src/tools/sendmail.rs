@@ -256,7 +256,7 @@ fn resolved(
     about: (&ReversePath, &Summary),
     call: &mut Call,
 ) -> Result<Vec<Addressee>, Refusal> {
-    let Resolved { to, here, mut refused } = resolve(site, &*caller.disk, "", asked.clone(), about);
+    let Resolved { to, here, mut refused } = resolve(site, &*caller.disk, "", &asked, about);
     if caller.drops() {
         // What this user cannot find out the server can.
         refused.retain(|(_, reply)| reply.is_permanent());
@@ -269,7 +269,7 @@ fn resolved(
         call.refused = refused.into_iter().map(|(to, reply)| (to.mailbox, reply)).collect();
         return Err(Refusal::new(status, "nothing was sent"));
     }
-    let fits = policy::message(site, about.1, here.iter());
+    let fits = policy::message(site, about.1, here.iter()).or_refusal();
     fits.map_err(|reply| Refusal::new(of_reply(&reply), reply.to_string()))?;
     Ok(if caller.drops() { asked } else { to })
 }

@@ -49,7 +49,7 @@ use facteur::net::listener::Service;
 use facteur::net::registry::{Registry, Standing};
 use facteur::net::stream::Wire;
 use facteur::net::tls::{Protection, Side};
-use facteur::policy::Visitor;
+use facteur::policy::Facts;
 use facteur::server::{Server, Spool, open};
 use facteur::site::Site;
 use facteur::smtp::auth::Bindings;
@@ -308,14 +308,14 @@ impl Dialog {
             current: None,
         };
         let (id, client, service) = ("s0123456789abc".to_owned(), self.client, self.service);
-        let visitor = Visitor { id, client, service, user: None };
+        let facts = Facts::new(id, client, service);
         let ticket =
             Arc::new(Registry::default()).enter(None, self.client, Standing::Known, 1, 1).unwrap();
         let mut script = Script::new(&self.steps, pace, self.said(), self.clear(), self.is_early());
         script.tls = self.tls;
         thread::scope(|scope| {
             scope.spawn(|| worker.run(&accepted, &wakers));
-            converse(&shared, site, &visitor, &ticket, &mut script);
+            converse(&shared, site, &facts, &ticket, &mut script);
             drop(shared); // ends the delivery thread
         });
         let writes = script.writes.iter().map(|&end| replies(&script.out[..end]).len());

@@ -18,7 +18,7 @@ use facteur::net::listener::Service;
 use facteur::net::registry::{Registry, Standing};
 use facteur::net::stream::Wire;
 use facteur::net::tls::{Protection, Side};
-use facteur::policy::Visitor;
+use facteur::policy::Facts;
 use facteur::site::{Current, Site};
 use facteur::store::body::Budget;
 use facteur::store::entry::Entry;
@@ -127,8 +127,8 @@ impl Room {
         let client = client.parse().unwrap();
         let registry = Arc::new(Registry::default());
         let ticket = registry.enter(None, client, Standing::Known, 1, 1).unwrap();
-        let visitor = Visitor { id: facteur::id::session(), client, service, user: None };
-        converse(self.shared(), &self.site, &visitor, &ticket, wire);
+        let facts = Facts::new(facteur::id::session(), client, service);
+        converse(self.shared(), &self.site, &facts, &ticket, wire);
     }
 
     /// All files, without ids and dates, in the order of their folders.

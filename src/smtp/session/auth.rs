@@ -15,11 +15,6 @@ impl Session {
         self.bindings = bindings;
     }
 
-    /// Whether the client has shown who it is.
-    pub fn is_authenticated(&self) -> bool {
-        self.is_authenticated
-    }
-
     /// For whom the client wants to act, while a question of AUTH is open; see [`Exchange::acts_for`].
     pub fn acts_for(&self) -> Option<&str> {
         match &self.state {
@@ -66,12 +61,10 @@ impl Session {
             State::AskedAuth(_) => {}
             other => return self.unasked(other),
         }
-        self.auth_failures += 1;
-        if self.auth_failures > self.settings.auth_failures {
-            let reply = Reply::new(421, "4.7.0", "too many wrong passwords, closing");
-            return Action::Close(reply.about(&self.settings.id));
+        match self.patience.failed_login(&self.settings) {
+            Ok(()) => self.send_now(reply.about(&self.settings.id)),
+            Err(last) => Action::Close(last),
         }
-        self.send_at_once(reply.about(&self.settings.id))
     }
 
     /// AUTH (RFC 4954 §4).
@@ -95,7 +88,7 @@ impl Session {
         let step = match initial.map(|word| auth::decode_initial(&word.0)) {
             None => exchange.begin(),
             Some(Some(response)) => exchange.respond(&response),
-            Some(None) => return self.send_at_once(bad_base64()),
+            Some(None) => return self.send_now(bad_base64()),
         };
         self.step(exchange, step)
     }
@@ -112,16 +105,16 @@ impl Session {
         self.after_auth = true;
         if *line == Line::TooLong {
             let reply = Reply::new(500, "5.5.6", "this line of AUTH is too long");
-            return Some(self.send_at_once(reply));
+            return Some(self.send_now(reply));
         }
         Some(match self.lines.text() {
-            b"*" => self.send_at_once(Reply::new(501, "5.7.0", "AUTH is cancelled")),
+            b"*" => self.send_now(Reply::new(501, "5.7.0", "AUTH is cancelled")),
             text => match auth::decode(text) {
                 Some(response) => {
                     let step = exchange.respond(&response);
                     self.step(exchange, step)
                 }
-                None => self.send_at_once(bad_base64()),
+                None => self.send_now(bad_base64()),
             },
         })
     }
@@ -180,20 +173,13 @@ impl Session {
                 self.state = State::Auth(exchange);
                 return Action::SendNow(Reply::plain(334, auth::encode(&message)));
             }
-            Step::Malformed(why) => return self.send_at_once(Reply::new(501, "5.5.2", why)),
+            Step::Malformed(why) => return self.send_now(Reply::new(501, "5.5.2", why)),
             Step::Password(credentials) => Question::Password(credentials),
             Step::Keys(user) => Question::Keys(user),
             Step::Proof { user, good } => Question::Proof { user, good },
         };
         self.state = State::AskedAuth(exchange);
         Action::Ask(question)
-    }
-
-    fn send_at_once(&mut self, reply: Reply) -> Action {
-        match self.send(reply) {
-            Action::Send(reply) => Action::SendNow(reply),
-            action => action,
-        }
     }
 }
 

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What is known of one file system after it was tried.
-pub struct Facts {
+pub struct DiskFacts {
     pub mount: Mount,
     /// Half of the syncs took longer.
     pub sync: Duration,
@@ -110,12 +110,12 @@ fn nearest(path: &Path) -> PathBuf {
 }
 
 /// Fails at the first step that a delivery needs and that does not work.
-fn facts(dir: &Path) -> Result<Facts, StoreError> {
+fn facts(dir: &Path) -> Result<DiskFacts, StoreError> {
     let room = statvfs(dir).map_err(std::io::Error::from).doing("look at", dir)?;
     let unit = room.fragment_size();
     let count = |blocks: u64| blocks.saturating_mul(unit);
     let sync = try_out(&RealDisk, dir)?;
-    Ok(Facts {
+    Ok(DiskFacts {
         mount: mount_of(dir),
         sync,
         room: (count(room.blocks_available()), count(room.blocks())),
@@ -163,9 +163,9 @@ fn try_names(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     disk.remove(&one).doing("remove", &one)
 }
 
-impl Facts {
+impl DiskFacts {
     fn words(&self) -> String {
-        let Facts { mount, sync, room, inodes } = self;
+        let DiskFacts { mount, sync, room, inodes } = self;
         let room = room_shown(room.0);
         let inodes = match inodes.1 {
             0 => String::new(),
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn doubts_by_their_bounds() {
         let config = Config::demo();
-        let facts = |kind: &str, options: &str, micros, room, inodes| Facts {
+        let facts = |kind: &str, options: &str, micros, room, inodes| DiskFacts {
             mount: Mount { kind: kind.to_owned(), options: options.to_owned() },
             sync: Duration::from_micros(micros),
             room,

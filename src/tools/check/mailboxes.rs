@@ -8,7 +8,7 @@ use crate::config::CatchAll;
 use crate::limits::{CHECK_MAILDIRS, CHECK_NAMED};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox};
 use crate::reach::is_missing;
-use crate::route::{End, POSTMASTER, existing_users, resolve};
+use crate::route::{POSTMASTER, existing_users, resolve};
 use crate::sandbox::{Reach, Sandbox, maildir_root};
 use crate::site::{Local, Site};
 use crate::store::disk::RealDisk;
@@ -112,9 +112,8 @@ fn maildirs(
     };
     for name in names.map(mailbox).chain(catch_all) {
         // What leads to nobody is named where aliases are looked at.
-        if let End::Local(here, _) = resolve(site, &RealDisk, &ForwardPath::Mailbox(name)) {
-            all.extend(here.into_iter().map(|to| (to.maildir, to.mailbox)));
-        }
+        let end = resolve(site, &RealDisk, &ForwardPath::Mailbox(name));
+        all.extend(end.here().cloned().map(|to| (to.maildir, to.mailbox)));
     }
     all
 }

@@ -7,10 +7,10 @@ use super::trial::{Letter, Outcome, Refusal, Taken, obstacle, queue_obstacle};
 use crate::config::Network;
 use crate::mail::address::{ForwardPath, Host, ReversePath};
 use crate::net::listener::Service;
-use crate::policy::{self, Targets, Visitor, is_trusted};
+use crate::policy::{self, Facts, Targets, is_trusted};
 use crate::privileges::name_of;
 use crate::route::next_hop::{Ourselves, Way};
-use crate::route::{Destination, End, Route, route};
+use crate::route::{Delivery, Destination, End, Route, route};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::entry::Addressee;
@@ -126,22 +126,20 @@ impl Asker {
         let server = server.clone().unwrap_or_else(|| "the owner of the spool".to_owned());
         steps.push(format!("no delivery is tried: the server is {server}, and this is {us}"));
         let (id, service) = ("route".to_owned(), Service::Smtp);
-        let visitor = Visitor { id, client: letter.client, service, user: None };
+        let facts = Facts::new(id, letter.client, service);
         let (site, disk) = (&*self.open, &RealDisk);
-        let asked = policy::sender(site, disk, &visitor, &letter.from);
-        let asked = asked.and_then(|()| policy::recipient(site, disk, &visitor, &letter.to));
+        let asked = policy::sender(site, disk, &facts, &letter.from).or_refusal();
+        let asked = asked.and_then(|()| policy::recipient(site, disk, &facts, &letter.to));
         let is_null = letter.from == ReversePath::Null;
         let fits = |targets: Targets| {
-            policy::bounce(&letter.to, &targets, is_null, true).map(|()| targets)
+            policy::bounce(&letter.to, &targets, is_null, true).or_refusal().map(|()| targets)
         };
         match asked.and_then(fits) {
-            Ok(Targets { here, elsewhere, via, .. }) => {
-                let copies = here.into_iter().map(|to| to.maildir).collect();
-                let onward = |mailbox| {
-                    let (notify, orcpt, via) = (None, None, via.clone());
-                    Addressee { mailbox, notify, orcpt, via }
-                };
-                let queued = elsewhere.into_iter().map(onward).collect();
+            Ok(Targets { deliveries, .. }) => {
+                let here = deliveries.iter().filter_map(Delivery::here);
+                let copies = here.map(|to| to.maildir.clone()).collect();
+                let onward = deliveries.iter().filter(|to| to.here().is_none());
+                let queued = onward.map(|to| to.addressee(None, None)).collect();
                 Outcome::Taken(Taken { copies, queued })
             }
             Err(reply) => {
@@ -155,9 +153,9 @@ impl Asker {
 
     /// What lies where, and where it goes on from there.
     fn follow(&self, taken: Taken, end: &End, told: &mut Told) {
-        let here = if let End::Local(here, _) = end { &here[..] } else { &[] };
+        let here: Vec<&Destination> = end.here().collect();
         let is_there = |to: &&Destination| taken.copies.contains(&to.maildir);
-        let there: Vec<&Destination> = here.iter().filter(is_there).collect();
+        let there: Vec<&Destination> = end.here().filter(is_there).collect();
         if !there.is_empty() {
             let place = |to: &&Destination| format!("{} in {}", to.mailbox, to.maildir.display());
             let places: Vec<String> = there.iter().map(place).collect();
@@ -255,8 +253,7 @@ impl Told {
 
     /// What on this host keeps a message from being taken.
     fn explain(&mut self, end: &End, spool: &Path) {
-        let here = if let End::Local(here, _) = end { &here[..] } else { &[] };
-        for to in here {
+        for to in end.here() {
             if let Some(error) = obstacle(&to.maildir) {
                 self.steps.push(format!("{}: {error}", to.mailbox));
                 self.steps.push(describe(&to.maildir));

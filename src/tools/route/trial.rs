@@ -16,7 +16,7 @@ use crate::net::listener::Service;
 use crate::net::registry::{Registry, Standing};
 use crate::net::stream::Wire;
 use crate::net::tls::{Protection, Side};
-use crate::policy::Visitor;
+use crate::policy::Facts;
 use crate::site::Site;
 use crate::store::body::Budget;
 use crate::store::disk::{Disk, Doing, StoreError};
@@ -119,9 +119,9 @@ impl Stage {
             return Some(Refusal { command: "", code: 421, text: "4.3.2 too many".to_owned() });
         };
         let (id, service) = (SESSION.to_owned(), Service::Smtp);
-        let visitor = Visitor { id, client, service, user: None };
+        let facts = Facts::new(id, client, service);
         let mut script = Script::new(letter, site);
-        converse(&self.shared, site, &visitor, &ticket, &mut script);
+        converse(&self.shared, site, &facts, &ticket, &mut script);
         script.refusal
     }
 }

@@ -16,7 +16,7 @@ use crate::mail::repair::{HeaderTooLong, SubmittedHeader};
 use crate::net::listener::Service;
 use crate::net::registry::{Registry, Standing};
 use crate::net::stdio::Stdio;
-use crate::policy::Visitor;
+use crate::policy::Facts;
 use crate::smtp::reply::Reply;
 use crate::store::body::{Body, Budget};
 use crate::store::entry::Entry;
@@ -53,7 +53,7 @@ pub fn run(caller: &Caller) -> Result<(), Refusal> {
         bounds: Bounds::default(),
     };
     let (id, service) = (crate::id::session(), Service::Smtp);
-    let visitor = Visitor { id, client: CLIENT, service, user: None };
+    let facts = Facts::new(id, CLIENT, service);
     let ticket = Arc::new(Registry::default()).enter(None, CLIENT, Standing::Known, 1, 1);
     let full = |_| Refusal::new(Status::Later, "no session can begin");
     let ticket = ticket.map_err(full)?;
@@ -62,7 +62,7 @@ pub fn run(caller: &Caller) -> Result<(), Refusal> {
         let work = || take(caller, &own, &accepted);
         let spawned = clerk.spawn_scoped(scope, work);
         spawned.map_err(|error| Refusal::new(Status::System, format!("no thread: {error}")))?;
-        converse(&shared, &Arc::new(site), &visitor, &ticket, &mut Stdio);
+        converse(&shared, &Arc::new(site), &facts, &ticket, &mut Stdio);
         drop(shared); // ends the clerk
         Ok(())
     })

@@ -21,7 +21,7 @@ use facteur::mail::envelope::{BodyType, Sender as From};
 use facteur::net::listener::Service;
 use facteur::net::registry::{Registry, Standing};
 use facteur::pickup::{Call, Pickup};
-use facteur::policy::Visitor;
+use facteur::policy::Facts;
 use facteur::route::next_hop::Ourselves;
 use facteur::scheduler::turns::{Turn, Turns};
 use facteur::scheduler::{self, Setting};
@@ -298,8 +298,7 @@ fn talk(
 ) -> String {
     let client = "127.0.0.1".parse().unwrap();
     let ticket = Arc::new(Registry::default()).enter(None, client, Standing::Known, 1, 1).unwrap();
-    let visitor =
-        Visitor { id: facteur::id::session(), client, service: Service::Smtp, user: None };
+    let facts = Facts::new(facteur::id::session(), client, Service::Smtp);
     let answered = || {
         let Letter { tag, to, .. } = letter.clone();
         // Who has a copy already has nothing under way.
@@ -314,7 +313,7 @@ fn talk(
         disk.mark(Mark::Settled { tag, to: here });
     };
     let mut wire = Client { sends: letter.session(), told: Vec::new(), answered: &answered };
-    converse(shared, site, &visitor, &ticket, &mut wire);
+    converse(shared, site, &facts, &ticket, &mut wire);
     text(&wire.told).lines().last().unwrap_or_default().to_owned()
 }
 

@@ -1,0 +1,76 @@
+//! How much a client may get wrong, or say without bringing mail, before its session ends (RFC 5321 §7.8).
+
+use super::Settings;
+use crate::limits::{IDLE_COMMANDS_MAX, RECIPIENTS_REFUSED_MAX};
+use crate::smtp::command::Command;
+use crate::smtp::reply::Reply;
+
+/// Counts of one connection; TLS does not begin them anew.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Patience {
+    errors: usize,
+    /// Commands since the last message that brought none nearer.
+    idled: usize,
+    /// Recipients that were refused since then.
+    recipients_refused: usize,
+    /// Wrong passwords.
+    auth_failures: usize,
+}
+
+/// The last reply, where patience is at its end.
+type Enough = Result<(), Reply>;
+
+impl Patience {
+    /// A reply that says no for good.
+    pub fn error(&mut self, settings: &Settings) -> Enough {
+        self.errors += 1;
+        within(self.errors, settings.errors, "too many errors, closing", settings)
+    }
+
+    /// A command after which no message is nearer counts, and so does MAIL, which RSET may follow for ever.
+    /// RCPT and the message itself have bounds of their own, and what is wrong counts as an error.
+    pub fn command(&mut self, command: &Command, settings: &Settings) -> Enough {
+        let is_idle = match command {
+            Command::Noop
+            | Command::Rset
+            | Command::Help(_)
+            | Command::Vrfy(_)
+            | Command::Expn(_)
+            | Command::Etrn(_)
+            | Command::Ehlo(_)
+            | Command::Helo(_)
+            | Command::StartTls
+            | Command::Auth { .. }
+            | Command::Mail(_)
+            | Command::Bdat { size: 0, last: false } => true,
+            Command::Rcpt(_) | Command::Data | Command::Bdat { .. } | Command::Quit => false,
+        };
+        self.idled += usize::from(is_idle);
+        let text = "too many commands and no message, closing";
+        within(self.idled, IDLE_COMMANDS_MAX, text, settings)
+    }
+
+    pub fn refused_recipient(&mut self, settings: &Settings) -> Enough {
+        self.recipients_refused += 1;
+        let text = "too many recipients were refused, closing";
+        within(self.recipients_refused, RECIPIENTS_REFUSED_MAX, text, settings)
+    }
+
+    pub fn failed_login(&mut self, settings: &Settings) -> Enough {
+        self.auth_failures += 1;
+        let text = "too many wrong passwords, closing";
+        within(self.auth_failures, settings.auth_failures, text, settings)
+    }
+
+    /// A message has come to its end, whatever becomes of it.
+    pub fn brought(&mut self) {
+        (self.idled, self.recipients_refused) = (0, 0);
+    }
+}
+
+fn within(count: usize, most: usize, text: &str, settings: &Settings) -> Enough {
+    match count > most {
+        true => Err(Reply::new(421, "4.7.0", text).about(&settings.id)),
+        false => Ok(()),
+    }
+}
