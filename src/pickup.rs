@@ -271,7 +271,7 @@ impl Pickup {
         }
         let author = author_of(&dropped)?;
         let own = author.address(site, &*self.disk).map_err(NotTaken::Refused)?;
-        let (body, wire) = self.copy(&dropped)?;
+        let (body, wire, body_at) = self.copy(&dropped)?;
         let mut entry = self.entry(site, &dropped, &author, own.clone())?;
         let whose = (&author, &own);
         let (header, at) = header::completed((site, &*self.disk), &body, whose, &entry)?;
@@ -286,7 +286,8 @@ impl Pickup {
         let (uid, login, by) = (author.uid, author.login.as_str(), &site.config.hostname);
         let date = &ZonedDateTime::now();
         let received = Submitted { uid, login, by, id: &entry.id, date }.field();
-        entry.wire = Some(wire.below(&header).below(received.as_bytes()));
+        let wire = (body_at == at).then(|| wire.below(&header).below(received.as_bytes()));
+        entry.wire = wire;
         let edits = Edits::default().replaced(0..at, header).on_top(received);
         entry.size = edits.size(body.size());
         entry.sum = Some(body.sum(&edits).map_err(NotTaken::Disk)?);
@@ -297,9 +298,9 @@ impl Pickup {
         Ok(Some(Letter { uid, asked, body, entry, edits, message_id }))
     }
 
-    /// The octets of its message in a copy that its owner cannot change, and what its body is on the wire. No octet
-    /// of the message may end a line where a next hop sees one and we do not.
-    fn copy(&self, dropped: &Dropped) -> Result<(Body, WireForm), NotTaken> {
+    /// The octets of its message in a copy that its owner cannot change, what its body is on the wire, and where that
+    /// begins. No octet of the message may end a line where a next hop sees one and we do not.
+    fn copy(&self, dropped: &Dropped) -> Result<(Body, WireForm, u64), NotTaken> {
         let Dropped { entry, file, path, .. } = dropped;
         let mut writer = BodyWriter::new(self.disk.clone(), &self.queue.tmp(), self.budget.clone());
         let (mut reader, mut at, mut last) = (Reader::new(Surveyor::default()), 0, None);
@@ -321,7 +322,10 @@ impl Pickup {
             return Err(NotTaken::Refused("it is not as it was dropped".to_owned()));
         }
         match last {
-            None | Some(b'\n') => Ok((body, reader.finish().0.body())),
+            None | Some(b'\n') => {
+                let (surveyor, end) = reader.finish();
+                Ok((body, surveyor.body(), end.body_at))
+            }
             Some(_) => Err(NotTaken::Refused("its last line has no end".to_owned())),
         }
     }

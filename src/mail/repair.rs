@@ -13,7 +13,7 @@ mod lexer;
 mod list;
 
 use super::address::{BadAddress, Domain, Mailbox};
-use super::header::{EndedBy, Field, Header};
+use super::header::{EndedBy, Field, Header, HeaderEnd};
 use super::trace::date;
 use super::visible::is_hidden;
 use crate::limits::{AUTHORS_MAX, QUOTED_MAX, SUBMITTED_HEADER_MAX};
@@ -89,10 +89,16 @@ impl<'a> SubmittedHeader<'a> {
         octets: &'a [u8],
         is_whole: bool,
     ) -> Result<Option<SubmittedHeader<'a>>, HeaderTooLong> {
-        match Header::bounded(octets, is_whole, SUBMITTED_HEADER_MAX) {
-            Some(header) if header.end.by == EndedBy::Bound => Err(HeaderTooLong),
-            found => Ok(found.map(SubmittedHeader)),
+        let Some(mut header) = Header::bounded(octets, is_whole, SUBMITTED_HEADER_MAX) else {
+            return Ok(None);
+        };
+        if header.end.by == EndedBy::Bound {
+            // A line as long as this in which no colon has come is text of somebody who writes no header.
+            let is_text = |field: &Field<'_>| memchr::memchr2(b':', b'\n', field.lines).is_none();
+            let at = header.fields.pop().filter(is_text).ok_or(HeaderTooLong)?.at as u64;
+            header.end = HeaderEnd { at, body_at: at, by: EndedBy::Text };
         }
+        Ok(Some(SubmittedHeader(header)))
     }
 
     /// Where the body begins, in octets from the start of the message: behind the empty line, if

@@ -176,7 +176,7 @@ fn send(caller: &Caller, options: &Options, call: &mut Call) -> Result<(), Refus
     let by = &config.hostname;
     let received = Submitted { uid: *uid, login, by, id: &entry.id, date: &date }.field();
     let recipients = entry.recipients.len();
-    entry.wire = Some(wire.below(&head).below(received.as_bytes()));
+    entry.wire = wire.map(|wire| wire.below(&head).below(received.as_bytes()));
     let id = caller.put(entry, &received, Edits::default().on_top(head), &body)?;
     if options.verbose {
         print(&format!("{id}: queued for {recipients} recipients\n"))?;

@@ -529,16 +529,19 @@ impl Played {
 }
 
 /// A queue file up to the end of its message: what comes behind depends on who has tried meanwhile. Without its
-/// checksum, which is another one with each id and date; maildir-fixtures/queue has those that fit.
+/// checksum and the size on the wire, which are others with each id and date; maildir-fixtures/queue has those
+/// that fit.
 fn without_journal(mut text: Vec<u8>) -> Vec<u8> {
     let all = String::from_utf8_lossy(&text);
     let header = all.split("\n\n").next().unwrap_or_default();
     let size = header.lines().find_map(|line| line.strip_prefix("size: "));
     let end = header.len() + 2 + size.map_or(0, |size| size.parse().unwrap());
-    let sum = header.lines().find(|line| line.starts_with("checksum: "));
-    let sum = sum.map(|line| (all.find(line).unwrap_or_default(), line.len() + 1));
+    let is_other = |line: &&str| line.starts_with("checksum: ") || line.starts_with("wire: ");
+    let others = header.lines().filter(is_other);
+    let others: Vec<_> =
+        others.map(|line| (all.find(line).unwrap_or_default(), line.len() + 1)).collect();
     text.truncate(end);
-    if let Some((at, length)) = sum {
+    for (at, length) in others.into_iter().rev() {
         text.drain(at..at + length);
     }
     text

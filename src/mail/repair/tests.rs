@@ -183,6 +183,10 @@ fn size_is_bounded() {
         let folded = format!("X: {}", "y".repeat(SUBMITTED_HEADER_MAX));
         assert_eq!(SubmittedHeader::read(folded.as_bytes(), is_whole).err(), Some(HeaderTooLong));
     }
+    // A line without a colon is text, however long.
+    let text = format!("X: y\n{}", "y".repeat(2 * SUBMITTED_HEADER_MAX));
+    let read = SubmittedHeader::read(text.as_bytes(), false);
+    assert_eq!(read.unwrap().unwrap().body_at(), 5);
     // The body does not count.
     let body = format!("X: y\n\n{fits}{fits}");
     assert_eq!(SubmittedHeader::read(body.as_bytes(), false).unwrap().unwrap().body_at(), 6);

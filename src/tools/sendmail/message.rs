@@ -5,7 +5,7 @@ use super::lines::Lines;
 use super::status::{Refusal, Status};
 use crate::limits::{DATA_READ, MEMORY_BODY_MAX, SUBMITTED_HEADER_MAX};
 use crate::mail::header::{EndedBy, HeaderEnd, Reader};
-use crate::mail::repair::HeaderTooLong;
+use crate::mail::repair::{HeaderTooLong, SubmittedHeader};
 use crate::mail::summary::{Summarizer, Summary};
 use crate::mail::survey::{Surveyor, WireForm};
 use crate::store::body::{Body, BodyWriter, Budget};
@@ -21,8 +21,8 @@ pub struct Message {
     /// What comes behind the header.
     pub body: Body,
     pub summary: Summary,
-    /// What the body is on the wire.
-    pub wire: WireForm,
+    /// What the body is on the wire, where that was seen.
+    pub wire: Option<WireForm>,
     pub is_eight_bit: bool,
 }
 
@@ -85,11 +85,14 @@ impl Reading {
     }
 
     fn begin_body(&mut self, end: HeaderEnd) -> Result<(), Refusal> {
-        if end.by == EndedBy::Bound {
-            return Err(HeaderTooLong.into());
-        }
+        let body_at = match end.by {
+            EndedBy::Bound => {
+                SubmittedHeader::read(&self.head, false)?.ok_or(HeaderTooLong)?.body_at()
+            }
+            _ => end.body_at as usize,
+        };
         self.in_body = true;
-        let rest = self.head.split_off(end.body_at as usize);
+        let rest = self.head.split_off(body_at);
         self.writer.write(&rest).map_err(unwritten)
     }
 
@@ -100,7 +103,8 @@ impl Reading {
             self.begin_body(end)?;
         }
         let Reading { head, writer, .. } = self;
-        let (wire, is_eight_bit) = (surveyor.body(), surveyor.whole().is_eight_bit);
+        let wire = (end.body_at == head.len() as u64).then(|| surveyor.body());
+        let is_eight_bit = surveyor.whole().is_eight_bit;
         Ok(Message { head, body: writer.finish(), summary, wire, is_eight_bit })
     }
 }
