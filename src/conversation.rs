@@ -32,14 +32,14 @@ use crate::net::tls::Side;
 use crate::policy::{self, Facts};
 use crate::site::{Current, Site};
 use crate::smtp::reply::Reply;
-use crate::smtp::session::{Action, Session, Settings};
+use crate::smtp::session::{Reaction, Session, Settings};
 use crate::store::body::Budget;
 use crate::store::disk::Disk;
 use crate::store::queue::Queue;
 use bounds::Bounds;
 use clock::Clock;
 use crossbeam_channel::Sender;
-use incoming::Incoming;
+use incoming::IncomingMessage;
 use replies::Replies;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -131,7 +131,7 @@ struct Conversation<'a> {
     replies: Replies,
     transaction: Transaction<'a>,
     /// None before the first octets of a message: a waiting session holds no buffer for one.
-    incoming: Option<Incoming>,
+    incoming: Option<IncomingMessage>,
     clock: Clock,
     transcript: Transcript,
     /// Whom the login names that is under way, or that failed and is not yet answered.
@@ -304,19 +304,19 @@ impl Conversation<'_> {
     /// Keeps what came of a message.
     fn keep(&mut self, body: &mut Vec<u8>) {
         if !body.is_empty() {
-            let begin = || Incoming::new(self.shared, &self.site, &self.facts);
+            let begin = || IncomingMessage::new(self.shared, &self.site, &self.facts);
             self.incoming.get_or_insert_with(begin).keep(body, self.shared);
             body.clear();
         }
     }
 
     /// Does what the session says, asks and answers until it says something.
-    fn act(&mut self, mut action: Action) -> io::Result<Ended> {
+    fn act(&mut self, mut action: Reaction) -> io::Result<Ended> {
         loop {
             match action {
-                Action::Ask(question) => action = self.decide(question)?,
-                Action::Listen => return Ok(None),
-                Action::Send(reply) => {
+                Reaction::Ask(question) => action = self.decide(question)?,
+                Reaction::Listen => return Ok(None),
+                Reaction::Send(reply) => {
                     self.forget_message();
                     self.queue(&reply);
                     // A client may pipeline for ever and read nothing.
@@ -325,18 +325,18 @@ impl Conversation<'_> {
                     }
                     return Ok(None);
                 }
-                Action::SendNow(reply) => {
+                Reaction::SendNow(reply) => {
                     self.forget_message();
                     self.queue(&reply);
                     return self.flush().map(|()| None);
                 }
-                Action::StartTls(reply) => {
+                Reaction::StartTls(reply) => {
                     self.forget_message();
                     self.queue(&reply);
                     self.flush()?;
                     return self.secure();
                 }
-                Action::Close(reply) => {
+                Reaction::Close(reply) => {
                     self.forget_message();
                     // 221 is said to QUIT alone; any other close is our wish.
                     let reason = if reply.code() == 221 { QUIT } else { "refused" };
@@ -423,9 +423,9 @@ impl Conversation<'_> {
     }
 
     /// What is done about STARTTLS when `left` octets came with it. Some may lie in the socket as well.
-    fn start_tls(&mut self, action: Action, left: usize) -> Action {
+    fn start_tls(&mut self, action: Reaction, left: usize) -> Reaction {
         match action {
-            Action::StartTls(_) if left > 0 || self.wire.is_early() => self.session.injected(),
+            Reaction::StartTls(_) if left > 0 || self.wire.is_early() => self.session.injected(),
             action => action,
         }
     }

@@ -8,12 +8,17 @@ use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox};
 use crate::policy::{Facts, is_known};
 use crate::route::{End, alias_of, resolve};
 use crate::site::Site;
-use crate::smtp::command::Name;
+use crate::smtp::command::NameArgument;
 use crate::smtp::reply::Reply;
 use crate::store::disk::Disk;
 
 /// The mailbox of a name, with or without its domain. `Err` is a refusal.
-pub fn verify(site: &Site, disk: &dyn Disk, facts: &Facts, name: &Name) -> Result<Reply, Reply> {
+pub fn verify(
+    site: &Site,
+    disk: &dyn Disk,
+    facts: &Facts,
+    name: &NameArgument,
+) -> Result<Reply, Reply> {
     if !is_known(site, facts) {
         // RFC 5321 §7.3: the one code that says neither yes nor no.
         return Ok(Reply::new(
@@ -59,7 +64,7 @@ pub fn verify(site: &Site, disk: &dyn Disk, facts: &Facts, name: &Name) -> Resul
 
 /// The targets of an alias as they are written, one to a line (RFC 5321 §3.5.1); an alias among
 /// them stays one. `Err` is a refusal.
-pub fn expand(site: &Site, facts: &Facts, name: &Name) -> Result<Reply, Reply> {
+pub fn expand(site: &Site, facts: &Facts, name: &NameArgument) -> Result<Reply, Reply> {
     if !is_known(site, facts) {
         // A refusal by the client's address, which RFC 5321 §4.1.4 lets us give.
         return Err(Reply::new(550, "5.7.1", "lists are not told to strangers"));

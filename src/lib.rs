@@ -22,7 +22,7 @@
 //!
 //! sendmail, by others than root ► spool/drop/ ─► pickup × 1 ─► spool/queue/, Hint    store::drop, pickup
 //! main: signals (TERM, INT stop; HUP rereads; USR1 attempts all)    housekeeping: leftovers in tmp/
-//! all of them ─ event::tell, what was said ─► story × 1 ─► spool/trace/
+//! all of them ─ event::tell, what was said ─► trace × 1 ─► spool/trace/
 //!                    └ event::count ─► metrics (a thread for a connection, ≤ 8): /metrics, /, /trace, /mail
 //! ```
 //!
@@ -51,7 +51,7 @@
 //! What programs of this machine send comes by `facteur sendmail`, which needs no server: root and the
 //! server's user write queue files, all others files in a directory that only the server can list, and
 //! from there the [`pickup`] takes them, believing nothing but whose they are. A call that sends nothing
-//! leaves a record there, which the pickup tells to log and story; else the system's log is told.
+//! leaves a record there, which the pickup tells to log and trace; else the system's log is told.
 //!
 //! Before all that, the start drops what it does not need: sockets are bound as root or handed over
 //! ([`net::handed`]), then root is given up ([`privileges`]), every file is read as the user who will
@@ -65,7 +65,7 @@
 //! What DNS says of a name is asked of one resolver for all threads ([`net::dns`]), which the site holds
 //! ([`site::Site::resolver`]) and which outlives a reload while `[dns]` stays as it is.
 //!
-//! What happens goes to [`event::tell`], and from there to the log and to the [`story`] thread, which
+//! What happens goes to [`event::tell`], and from there to the log and to the [`trace`] thread, which
 //! writes it under `spool/trace/` with all that was said ([`event::talk`]), for `facteur trace` to read.
 //! Nobody waits for it: what finds no room is lost, and counted. A story may lose its last second at a
 //! power cut; mail never does.
@@ -83,7 +83,7 @@
 //!
 //! ```text
 //! cli → tools → reach → server, sandbox → conversation, housekeeper, metrics → directory → scheduler, pickup → notices
-//!     → policy, login, delivery, relay → handoff, verdict, due → route → site, story → net, store → smtp → mail → limits
+//!     → policy, login, delivery, relay → handoff, verdict, due → route → site, trace → net, store → smtp → mail → limits
 //! ```
 //!
 //! There are two doors: `cli::serve` runs the server, and `tools` are all other commands, of which the
@@ -152,6 +152,6 @@ pub mod server;
 pub mod site;
 pub mod smtp;
 pub mod store;
-pub mod story;
 mod tools;
+pub mod trace;
 pub mod verdict;

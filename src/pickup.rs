@@ -30,7 +30,7 @@ use crate::mail::envelope::Sender;
 use crate::mail::header::Reader;
 use crate::mail::summary::Summary;
 use crate::mail::survey::{Surveyor, WireForm};
-use crate::mail::trace::Submitted;
+use crate::mail::trace_fields::Submitted;
 use crate::mail::xtext;
 use crate::policy::{self, Finding, Targets};
 use crate::route::{Delivery, Destination, Plan, Planned};
@@ -50,7 +50,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-use unsent::Told;
+use unsent::RecentlyTold;
 
 /// Where the mail for some recipients goes.
 pub struct Resolved {
@@ -103,7 +103,7 @@ pub fn resolve(
 }
 
 /// What the thread is told.
-pub enum Call {
+pub enum PickupCall {
     /// Look now.
     Look,
     /// Begin nothing more; sent back when that is so.
@@ -128,7 +128,7 @@ pub struct Pickup {
     /// The last trouble that the log was told of.
     told: Option<String>,
     /// Calls that sent nothing.
-    unsent: Told,
+    unsent: RecentlyTold,
     /// In the queue already, and not yet gone from where they were dropped for good; nobody is told of them
     /// before that. None: they were there before us, and are known.
     held: HashMap<OsString, Option<Entry>>,
@@ -148,16 +148,16 @@ impl Pickup {
     }
 
     /// Works until it is told to stop.
-    pub fn run(mut self, calls: &Receiver<Call>) {
+    pub fn run(mut self, calls: &Receiver<PickupCall>) {
         loop {
             let wait = self.look().unwrap_or_else(|error| {
                 self.tell_trouble(&error);
                 TROUBLE_WAIT
             });
             match calls.recv_timeout(wait) {
-                Ok(Call::Look) => self.seen = None,
+                Ok(PickupCall::Look) => self.seen = None,
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(Call::Stop(done)) => {
+                Ok(PickupCall::Stop(done)) => {
                     let _ = done.send(());
                     return;
                 }
@@ -264,7 +264,7 @@ impl Pickup {
     }
 
     /// What is to be put into the queue; none when it is there already.
-    fn judge(&self, site: &Site, name: &OsStr) -> Result<Option<Letter>, NotTaken> {
+    fn judge(&self, site: &Site, name: &OsStr) -> Result<Option<Judged>, NotTaken> {
         let dropped = self.drops.open(name, site.config.limit.message_size)?;
         if self.queue.has(&dropped.entry.id) {
             return Ok(None);
@@ -295,7 +295,7 @@ impl Pickup {
         let _ = self.disk.remove(&self.queue.tmp().join(&entry.id));
         let (uid, asked) = (dropped.uid, dropped.entry.recipients.len());
         let message_id = summary.message_id;
-        Ok(Some(Letter { uid, asked, body, entry, edits, message_id }))
+        Ok(Some(Judged { uid, asked, body, entry, edits, message_id }))
     }
 
     /// The octets of its message in a copy that its owner cannot change, what its body is on the wire, and where that
@@ -331,13 +331,13 @@ impl Pickup {
     }
 
     /// Puts them into the queue, together where that goes well; gives those that are there.
-    fn insert_all(&self, letters: Vec<Letter>, trouble: &mut Option<StoreError>) -> Vec<Entry> {
+    fn insert_all(&self, letters: Vec<Judged>, trouble: &mut Option<StoreError>) -> Vec<Entry> {
         let entries: Vec<&Entry> = letters.iter().map(|letter| &letter.entry).collect();
         let write =
             |index: usize, file: &dyn DiskFile, path: &Path| letters[index].write(file, path);
         let together = self.queue.insert_all(&entries, &write);
         // Of those that failed together each may go well alone.
-        let is_in = |letter: &Letter| match &together {
+        let is_in = |letter: &Judged| match &together {
             Ok(()) => Ok(()),
             Err(_) => self.queue.insert(&letter.entry, |file, path| letter.write(file, path)),
         };
@@ -425,7 +425,7 @@ impl Pickup {
 }
 
 /// A dropped message as it will be in the queue.
-struct Letter {
+struct Judged {
     /// Who dropped it.
     uid: u32,
     /// How many recipients that user asked for.
@@ -437,13 +437,13 @@ struct Letter {
     message_id: Option<String>,
 }
 
-impl Letter {
+impl Judged {
     fn write(&self, file: &dyn DiskFile, path: &Path) -> Result<(), StoreError> {
         self.body.copy_to(&self.edits, file, path)
     }
 
     fn tell(&self) {
-        let Letter { uid, asked, body, entry, message_id, .. } = self;
+        let Judged { uid, asked, body, entry, message_id, .. } = self;
         let mut talk = Talk::new();
         let (id, session) = (entry.id.clone(), entry.session.clone());
         talk.about = About { id, session, ..About::default() };

@@ -9,14 +9,14 @@ use crate::event::{Event, tell};
 use crate::handoff::{Hint, Hints};
 use crate::mail::address::{ClientName, ForwardPath, Host, Mailbox, ReversePath};
 use crate::mail::summary::Summary;
-use crate::mail::trace;
+use crate::mail::trace_fields;
 use crate::net::listener::Service;
 use crate::net::tls::Protection;
 use crate::route::{
     self, Delivery, Destination, End, POSTMASTER, as_mailbox, is_named, mailbox_here, resolve,
 };
 use crate::site::Site;
-use crate::smtp::command::Node;
+use crate::smtp::command::EtrnNode;
 use crate::smtp::reply::{Reply, quoted};
 use crate::store::disk::{Disk, StoreError};
 use crate::store::maildir;
@@ -321,8 +321,8 @@ fn back(
 
 /// ETRN: starts what waits for a domain (RFC 1985). Only for those who may send there as well: each
 /// asks other hosts for something.
-pub fn start(site: &Site, facts: &Facts, node: &Node, hints: &Hints) -> Result<Reply, Reply> {
-    let Node { domain, and_below } = node;
+pub fn start(site: &Site, facts: &Facts, node: &EtrnNode, hints: &Hints) -> Result<Reply, Reply> {
+    let EtrnNode { domain, and_below } = node;
     if !is_known(site, facts) {
         return Err(Reply::new(459, "4.7.1", format!("{domain}: you may not start its queue")));
     }
@@ -387,7 +387,7 @@ pub fn was_sent_on(site: &Site, summary: &Summary, via: &Mailbox) -> bool {
         return false;
     }
     let mark = route::mark(site, via);
-    let forms = [mark.to_string(), trace::in_ascii(&mark)];
+    let forms = [mark.to_string(), trace_fields::in_ascii(&mark)];
     let is_it = |seen: &String| forms.iter().any(|form| form.eq_ignore_ascii_case(seen));
     summary.delivered_to.iter().any(is_it)
 }

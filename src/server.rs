@@ -42,7 +42,7 @@ use crate::net::listener::{Listener, Service};
 use crate::net::pool::{Pool, panic_text, spawn_vital};
 use crate::net::registry::{Full, Registry, Standing, Ticket};
 use crate::net::stream::{TcpWire, Wire};
-use crate::pickup::{Call, Pickup};
+use crate::pickup::{Pickup, PickupCall};
 use crate::policy::{self, Facts};
 use crate::scheduler::{self, Scheduler};
 use crate::site::{Current, Site};
@@ -65,7 +65,7 @@ pub struct Server {
     /// Those that accept; all others end with the process.
     threads: Vec<JoinHandle<()>>,
     /// To the thread that takes in dropped mail; nobody hears them where there is none.
-    calls: Sender<Call>,
+    calls: Sender<PickupCall>,
     /// Of the spool; given back when the last session that may write there is over.
     _lock: SpoolLock,
 }
@@ -132,7 +132,7 @@ impl Server {
             current: Some(current.clone()),
             bounds: Bounds::default(),
         });
-        let pool = Pool::new(move |guest: Guest| guest.serve(&shared));
+        let pool = Pool::new(move |admitted: Admitted| admitted.serve(&shared));
         let metrics = Arc::new(metrics);
         let turned_away = Repeats::default();
         let entrance =
@@ -193,7 +193,7 @@ impl Server {
         let (done, relayed) = bounded(1);
         self.entrance.hints.insist(Hint::Stop(done));
         let (done, picked_up) = bounded(1);
-        let _ = self.calls.send(Call::Stop(done));
+        let _ = self.calls.send(PickupCall::Stop(done));
         registry.stop();
         if !registry.wait_empty(self.entrance.current.get().config.timeout.shutdown) {
             registry.stop_reading();
@@ -226,14 +226,14 @@ impl Server {
 }
 
 /// Passes on what commands drop.
-fn listen_to(control: &Control, hints: &Hints, calls: &Sender<Call>) {
+fn listen_to(control: &Control, hints: &Hints, calls: &Sender<PickupCall>) {
     loop {
         for hint in control.receive() {
             // Lost ones are made up for by looking at everything.
             match hint {
                 control::ControlHint::Look(id) => hints.send(Hint::Look(id)),
                 control::ControlHint::LookAll => hints.send(Hint::LookAll),
-                control::ControlHint::Drop => calls.try_send(Call::Look).is_ok(),
+                control::ControlHint::Drop => calls.try_send(PickupCall::Look).is_ok(),
             };
         }
     }
@@ -260,7 +260,7 @@ pub fn tell_flaws(site: &Site) {
 struct Entrance {
     current: Arc<Current>,
     registry: Arc<Registry>,
-    pool: Pool<Guest>,
+    pool: Pool<Admitted>,
     hints: Hints,
     /// Files that may be open.
     descriptors: u64,
@@ -301,11 +301,11 @@ impl Entrance {
                 return self.turn_away(&stream, &facts, &site, enhanced, text);
             }
         };
-        let guest = Guest { facts, stream, ticket, site };
+        let admitted = Admitted { facts, stream, ticket, site };
         // The system's bound came before ours; the client need not know which.
-        if let Err((guest, error)) = self.pool.run(guest) {
+        if let Err((admitted, error)) = self.pool.run(admitted) {
             tell(&Event::Warning { what: &format!("no thread for a session: {error}") });
-            let Guest { facts, stream, site, .. } = &guest;
+            let Admitted { facts, stream, site, .. } = &admitted;
             let text = "too many sessions, try later";
             self.turn_away(stream, facts, site, "4.3.2", text);
         }
@@ -366,7 +366,7 @@ impl Entrance {
 }
 
 /// A connection on its way to its thread.
-struct Guest {
+struct Admitted {
     facts: Facts,
     stream: Arc<TcpStream>,
     ticket: Ticket,
@@ -374,10 +374,10 @@ struct Guest {
     site: Arc<Site>,
 }
 
-impl Guest {
+impl Admitted {
     /// The whole session; a panic in it ends this session only.
     fn serve(self, shared: &Shared) {
-        let Guest { facts, stream, ticket, site } = self;
+        let Admitted { facts, stream, ticket, site } = self;
         let session = facts.id.as_str();
         let (client, service) = (facts.client, &facts.service.to_string());
         tell(&Event::Connected { session, client, service });

@@ -356,9 +356,9 @@ pub struct Current {
 }
 
 /// The right to read files for all sessions, until it is dropped.
-pub struct Turn<'a>(&'a AtomicBool);
+pub struct TurnToRead<'a>(&'a AtomicBool);
 
-impl Drop for Turn<'_> {
+impl Drop for TurnToRead<'_> {
     fn drop(&mut self) {
         self.0.store(false, SeqCst);
     }
@@ -405,8 +405,8 @@ impl Current {
     }
 
     /// None while somebody else has it.
-    pub fn turn_to_read(&self) -> Option<Turn<'_>> {
-        (!self.is_reading.swap(true, SeqCst)).then_some(Turn(&self.is_reading))
+    pub fn turn_to_read(&self) -> Option<TurnToRead<'_>> {
+        (!self.is_reading.swap(true, SeqCst)).then_some(TurnToRead(&self.is_reading))
     }
 
     /// A reload, which has read all anew; see [`Site::followed_by`].

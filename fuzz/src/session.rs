@@ -12,7 +12,7 @@ use facteur::smtp::chunk::Chunks;
 use facteur::smtp::command::Command;
 use facteur::smtp::data::Decoder;
 use facteur::smtp::reply::Reply;
-use facteur::smtp::session::{Action, Question, Session, Settings};
+use facteur::smtp::session::{Question, Reaction, Session, Settings};
 
 /// Small, so that few octets pass them.
 const MESSAGE_SIZE: u64 = 500;
@@ -121,17 +121,17 @@ impl Play {
         !self.is_over
     }
 
-    fn act(&mut self, mut action: Action) {
+    fn act(&mut self, mut action: Reaction) {
         loop {
             action = match action {
-                Action::Ask(question) => self.answer(question),
-                Action::Send(reply) | Action::SendNow(reply) => return self.say(&reply),
-                Action::Listen => return,
-                Action::StartTls(reply) => {
+                Reaction::Ask(question) => self.answer(question),
+                Reaction::Send(reply) | Reaction::SendNow(reply) => return self.say(&reply),
+                Reaction::Listen => return,
+                Reaction::StartTls(reply) => {
                     self.say(&reply);
                     return self.session.secured();
                 }
-                Action::Close(reply) => {
+                Reaction::Close(reply) => {
                     self.is_over = true;
                     return self.say(&reply);
                 }
@@ -147,7 +147,7 @@ impl Play {
         self.told.push(Told::Reply(code, reply.to_string()));
     }
 
-    fn answer(&mut self, question: Question) -> Action {
+    fn answer(&mut self, question: Question) -> Reaction {
         let no = || Reply::new(550, "5.1.1", "no");
         match question {
             Question::Sender(ReversePath::Mailbox(mailbox), _)
@@ -186,7 +186,7 @@ impl Play {
         }
     }
 
-    fn judge(&mut self, envelope: &Envelope) -> Action {
+    fn judge(&mut self, envelope: &Envelope) -> Reaction {
         assert_eq!(envelope.recipients.len(), self.accepted, "not who was accepted");
         assert!((1..=RECIPIENTS).contains(&self.accepted));
         let body = std::mem::take(&mut self.body);

@@ -24,8 +24,8 @@ use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::locked;
 use crate::store::table::BadLine;
-use crate::story::Scribe;
-use crate::story::files::dir;
+use crate::trace::TraceWriter;
+use crate::trace::files::dir;
 use ::log::LevelFilter;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
@@ -111,7 +111,7 @@ fn start_trace(config: &Config) -> std::io::Result<Limits> {
     let limits = Arc::new(Mutex::new(config.trace.clone()));
     let (own, (sink, records)) = (limits.clone(), Sink::new());
     let dir = dir(&config.spool);
-    let scribe = Scribe::new(Arc::new(RealDisk), dir, records, move || locked(&own).clone());
+    let scribe = TraceWriter::new(Arc::new(RealDisk), dir, records, move || locked(&own).clone());
     spawn_vital("trace", None, move || scribe.run())?;
     sink::attach(sink);
     Ok(limits)

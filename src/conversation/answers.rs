@@ -2,7 +2,7 @@
 //! before that gets more octets.
 
 use super::handover::Handover;
-use super::{Conversation, Incoming, Shared};
+use super::{Conversation, IncomingMessage, Shared};
 use crate::directory;
 use crate::event::count::MESSAGES;
 use crate::event::{Event, tell};
@@ -12,7 +12,7 @@ use crate::mail::envelope::Envelope;
 use crate::policy::{self, Finding};
 use crate::smtp::auth::Credentials;
 use crate::smtp::reply::Reply;
-use crate::smtp::session::{Action, Question};
+use crate::smtp::session::{Question, Reaction};
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(100);
 
 impl Conversation<'_> {
-    pub(super) fn decide(&mut self, question: Question) -> io::Result<Action> {
+    pub(super) fn decide(&mut self, question: Question) -> io::Result<Reaction> {
         let (site, disk) = (&*self.site, &*self.shared.disk);
         let verdict = match question {
             Question::Password(credentials) => return self.password(&credentials),
@@ -49,7 +49,7 @@ impl Conversation<'_> {
         Ok(verdict.unwrap_or_else(|reply| self.session.refuse(reply)))
     }
 
-    fn sender(&mut self, from: &ReversePath, size: Option<u64>) -> Result<Action, Reply> {
+    fn sender(&mut self, from: &ReversePath, size: Option<u64>) -> Result<Reaction, Reply> {
         self.transaction.begin(from);
         self.facts.helo = self.session.greeting().map(|greeting| greeting.name.clone());
         let Shared { disk, spill, bounds, .. } = self.shared;
@@ -60,7 +60,7 @@ impl Conversation<'_> {
         Ok(self.session.allow())
     }
 
-    fn recipient(&mut self, path: &ForwardPath) -> Result<Action, Reply> {
+    fn recipient(&mut self, path: &ForwardPath) -> Result<Reaction, Reply> {
         let Conversation { shared, site, facts, .. } = self;
         let most = site.config.limit.recipients_per_hour;
         let count = || match &facts.user {
@@ -73,8 +73,8 @@ impl Conversation<'_> {
     }
 
     /// A whole message: 250 only when every copy is on the disk.
-    fn message(&mut self, envelope: &Envelope) -> Result<Action, Reply> {
-        let begin = || Incoming::new(self.shared, &self.site, &self.facts);
+    fn message(&mut self, envelope: &Envelope) -> Result<Reaction, Reply> {
+        let begin = || IncomingMessage::new(self.shared, &self.site, &self.facts);
         let incoming = self.incoming.take().unwrap_or_else(begin);
         let known = incoming.message_id().map(str::to_owned);
         let finished = incoming.finish(&self.facts.id);
@@ -101,7 +101,7 @@ impl Conversation<'_> {
     }
 
     /// Is this the password?
-    fn password(&mut self, credentials: &Credentials) -> io::Result<Action> {
+    fn password(&mut self, credentials: &Credentials) -> io::Result<Reaction> {
         let guess = self.guess(&credentials.user);
         self.wait(guess)?;
         Ok(match self.shared.login.verify(&self.site, self.facts.client, credentials) {
@@ -112,7 +112,7 @@ impl Conversation<'_> {
     }
 
     /// What SCRAM needs.
-    fn keys(&mut self, name: &str) -> io::Result<Action> {
+    fn keys(&mut self, name: &str) -> io::Result<Reaction> {
         let guess = self.guess(name);
         self.wait(guess)?;
         Ok(match nonce() {
@@ -122,7 +122,7 @@ impl Conversation<'_> {
     }
 
     /// The end of SCRAM.
-    fn proof(&mut self, name: &str, good: bool) -> io::Result<Action> {
+    fn proof(&mut self, name: &str, good: bool) -> io::Result<Reaction> {
         let guess = self.guess(name);
         Ok(match user(&self.site, name).filter(|_| good && self.is_for_himself(name)) {
             Some(user) => self.welcome(user, guess),
@@ -143,7 +143,7 @@ impl Conversation<'_> {
         self.session.acts_for().is_none_or(|other| is_same(&self.site, name, other))
     }
 
-    fn welcome(&mut self, user: Mailbox, guess: Guess) -> Action {
+    fn welcome(&mut self, user: Mailbox, guess: Guess) -> Reaction {
         self.shared.login.forgive(guess);
         self.named = None;
         let (session, name) = (self.facts.id.as_str(), user.to_string());
@@ -156,14 +156,14 @@ impl Conversation<'_> {
         self.session.authenticated()
     }
 
-    fn deny(&mut self, guess: Guess) -> Action {
+    fn deny(&mut self, guess: Guess) -> Reaction {
         self.shared.login.count(guess);
         self.note_failure("the name or the password is wrong");
         self.session.denied()
     }
 
     /// Counts as a wrong password: who keeps the server busy with logins is slowed like one who guesses.
-    fn busy(&mut self, guess: Guess) -> Action {
+    fn busy(&mut self, guess: Guess) -> Reaction {
         self.shared.login.count(guess);
         self.note_failure("too many log in at this moment");
         let text = "too many log in at this moment, try later";

@@ -11,7 +11,7 @@ use crate::mail::edits::Edits;
 use crate::mail::envelope::{Envelope, Recipient};
 use crate::mail::summary::Summary;
 use crate::mail::survey::WireForm;
-use crate::mail::trace::{self, Received};
+use crate::mail::trace_fields::{self, Received};
 use crate::notices::{self, NoticeContext};
 use crate::policy::{self, Facts, Finding};
 use crate::route::{Plan, Planned};
@@ -107,7 +107,7 @@ impl Handover<'_> {
         (summary, wire): (Summary, WireForm),
     ) -> (Accepted, Receiver<Outcome>) {
         let Handover { site, facts, envelope, .. } = *self;
-        let return_path = trace::return_path(&envelope.sender.from);
+        let return_path = trace_fields::return_path(&envelope.sender.from);
         let mut received = self.received(id);
         if summary.begins_folded {
             received.push('\n'); // so that nobody writes into our field
@@ -115,7 +115,7 @@ impl Handover<'_> {
         let addressee = |to: &Planned| to.addressee(&envelope.recipients);
         let copies = self.plan.all().iter().filter_map(|planned| {
             let destination = planned.delivery.here()?.clone();
-            let delivered_to = trace::delivered_to(&destination.mailbox);
+            let delivered_to = trace_fields::delivered_to(&destination.mailbox);
             let top = format!("{return_path}{delivered_to}");
             let addressee = addressee(planned);
             Some(Copy { destination, top, addressee, state: CopyState::Unwritten })

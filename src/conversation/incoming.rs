@@ -2,7 +2,7 @@
 //! read beside. Decides nothing about it: that is the language's and the policy's.
 
 use super::Shared;
-use super::submission::Head;
+use super::submission::HeldHeader;
 use crate::delivery::{Beside, reply_to};
 use crate::event::{Event, tell};
 use crate::mail::header::Reader;
@@ -16,9 +16,9 @@ use crate::store::disk::StoreError;
 use std::sync::Arc;
 
 /// A message that comes in.
-pub(super) struct Incoming {
+pub(super) struct IncomingMessage {
     /// Of a user's message: its header, as long as that is not whole.
-    head: Option<Head>,
+    head: Option<HeldHeader>,
     /// Why the language of headers cannot take it.
     refused: Option<Reply>,
     writer: BodyWriter,
@@ -31,13 +31,13 @@ pub(super) struct Incoming {
     beside: Option<Beside>,
 }
 
-impl Incoming {
+impl IncomingMessage {
     /// Makes no file: most messages are small enough never to need one.
-    pub fn new(shared: &Shared, site: &Arc<Site>, facts: &Facts) -> Incoming {
+    pub fn new(shared: &Shared, site: &Arc<Site>, facts: &Facts) -> IncomingMessage {
         let Shared { disk, spill, budget, .. } = shared;
         let user = facts.user.clone().filter(|_| facts.service.is_submission());
-        Incoming {
-            head: user.map(|user| Head::new(site.clone(), disk.clone(), user)),
+        IncomingMessage {
+            head: user.map(|user| HeldHeader::new(site.clone(), disk.clone(), user)),
             refused: None,
             writer: BodyWriter::new(disk.clone(), spill, budget.clone()),
             reader: Reader::new(Default::default()),

@@ -18,8 +18,8 @@ pub struct Newcomers {
     hour: Mutex<Option<(Instant, usize)>>,
 }
 
-/// Places of one message; they go back when this is dropped.
-pub(super) struct Places<'a> {
+/// NewPlaces of one message; they go back when this is dropped.
+pub(super) struct NewPlaces<'a> {
     newcomers: &'a Newcomers,
     /// The hour of these places, by its beginning.
     hour: Option<Instant>,
@@ -38,8 +38,8 @@ impl Newcomers {
         Newcomers { most, hour: Mutex::default() }
     }
 
-    pub(super) fn places(&self) -> Places<'_> {
-        Places { newcomers: self, hour: None, count: 0 }
+    pub(super) fn places(&self) -> NewPlaces<'_> {
+        NewPlaces { newcomers: self, hour: None, count: 0 }
     }
 
     fn hour(&self) -> MutexGuard<'_, Option<(Instant, usize)>> {
@@ -47,7 +47,7 @@ impl Newcomers {
     }
 }
 
-impl Places<'_> {
+impl NewPlaces<'_> {
     /// One more; false when there is none left in this hour.
     pub fn take(&mut self, now: Instant) -> bool {
         let mut hour = self.newcomers.hour();
@@ -88,7 +88,7 @@ impl Places<'_> {
     }
 }
 
-impl Drop for Places<'_> {
+impl Drop for NewPlaces<'_> {
     fn drop(&mut self) {
         self.give_back();
     }

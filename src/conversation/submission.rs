@@ -13,7 +13,7 @@ use jiff::ZonedDateTime;
 use std::sync::Arc;
 
 /// The beginning of a message, up to where its header ends.
-pub(super) struct Head {
+pub(super) struct HeldHeader {
     octets: Vec<u8>,
     reader: Reader<()>,
     site: Arc<Site>,
@@ -21,10 +21,10 @@ pub(super) struct Head {
     user: Mailbox,
 }
 
-impl Head {
-    pub fn new(site: Arc<Site>, disk: Arc<dyn Disk>, user: Mailbox) -> Head {
+impl HeldHeader {
+    pub fn new(site: Arc<Site>, disk: Arc<dyn Disk>, user: Mailbox) -> HeldHeader {
         let reader = Reader::bounded((), SUBMITTED_HEADER_MAX);
-        Head { octets: Vec::new(), reader, site, disk, user }
+        HeldHeader { octets: Vec::new(), reader, site, disk, user }
     }
 
     /// Takes the next octets; gives the completed header, with what came behind it, once it is whole.
@@ -79,12 +79,12 @@ mod tests {
     use crate::store::memory::MemoryDisk;
     use std::path::Path;
 
-    fn head() -> Head {
+    fn head() -> HeldHeader {
         let config = "hostname = \"mx.test\"\n[domain.\"mx.test\"]\nany_user = true\n";
         let config = Config::parse(config, Path::new("facteur.toml")).unwrap();
         let (site, _) = Site::read(config).unwrap();
         let user = Mailbox::parse("ann@mx.test").unwrap();
-        Head::new(Arc::new(site), Arc::new(MemoryDisk::new()), user)
+        HeldHeader::new(Arc::new(site), Arc::new(MemoryDisk::new()), user)
     }
 
     /// What is passed on of a message that comes in pieces of `step`.

@@ -1,7 +1,7 @@
 //! A transaction: whether each recipient is taken beside those before it, and where all their mail goes.
 
 use super::bounds::Bounds;
-use super::newcomers::Places;
+use super::newcomers::NewPlaces;
 use super::way_back;
 use crate::limits::EXPANDED_MAX;
 use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
@@ -25,9 +25,9 @@ pub(super) struct Transaction<'a> {
     /// Mailboxes beyond the first that each recipient led to.
     expanded: usize,
     /// Mailboxes that come into being with its message.
-    new: Places<'a>,
+    new: NewPlaces<'a>,
     /// It is a bounce to a sender of ours by SRS, its only recipient.
-    bounce: Option<way_back::Place<'a>>,
+    bounce: Option<way_back::BouncePlace<'a>>,
     /// Its sender is `<>`.
     is_null: bool,
 }
@@ -55,7 +55,7 @@ impl<'a> Transaction<'a> {
     /// Its message was taken.
     pub fn spend(&mut self) {
         self.new.spend();
-        self.bounce.take().into_iter().for_each(way_back::Place::spend);
+        self.bounce.take().into_iter().for_each(way_back::BouncePlace::spend);
     }
 
     pub fn plan(&self) -> &Plan {

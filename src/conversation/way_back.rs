@@ -31,7 +31,7 @@ struct Day {
 }
 
 /// The place of one bounce; it goes back when this is dropped.
-pub(super) struct Place<'a> {
+pub(super) struct BouncePlace<'a> {
     way: &'a WayBack,
     began: Instant,
     /// The hash of its sender, when it is that one's first.
@@ -52,7 +52,7 @@ impl WayBack {
     }
 
     /// A place for one more bounce to this sender; none when there is none left in this day.
-    pub(super) fn take(&self, to: &Mailbox, now: Instant) -> Option<Place<'_>> {
+    pub(super) fn take(&self, to: &Mailbox, now: Instant) -> Option<BouncePlace<'_>> {
         let sender = self.hasher.hash_one(to.to_string().to_ascii_lowercase());
         let mut day = locked(&self.day);
         let is_over = |day: &Day| now.saturating_duration_since(day.began) >= DAY;
@@ -66,18 +66,18 @@ impl WayBack {
         }
         senders.insert(sender);
         *taken += 1;
-        Some(Place { way: self, began: *began, first_of: is_first.then_some(sender) })
+        Some(BouncePlace { way: self, began: *began, first_of: is_first.then_some(sender) })
     }
 }
 
-impl Place<'_> {
+impl BouncePlace<'_> {
     /// The bounce was taken.
     pub fn spend(self) {
         std::mem::forget(self);
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for BouncePlace<'_> {
     fn drop(&mut self) {
         // Those of a day that is over count there, whatever becomes of them.
         if let Some(day) = &mut *locked(&self.way.day)
@@ -102,7 +102,8 @@ mod tests {
     #[test]
     fn a_second_after_the_first_hundred_is_refused() {
         let (way, now) = (WayBack::new(3, 5), Instant::now());
-        let take = |name: &str, now| way.take(&mailbox(name), now).map(Place::spend).is_some();
+        let take =
+            |name: &str, now| way.take(&mailbox(name), now).map(BouncePlace::spend).is_some();
         assert!(take("ann", now) && take("Ann", now) && take("bob", now));
         // From here on each sender has one.
         assert!(!take("ann", now) && !take("BOB", now));

@@ -14,7 +14,7 @@ mod status;
 
 use super::address::{Domain, Mailbox, ReversePath};
 use super::envelope::{BodyType, Notify, Ret};
-use super::trace::date;
+use super::trace_fields::date;
 use crate::limits::ANSWER_KEPT;
 use jiff::{Timestamp, ZonedDateTime};
 use safe::{cut, shown};

@@ -12,7 +12,7 @@ pub mod seven_bits;
 pub mod srs;
 pub mod summary;
 pub mod survey;
-pub mod trace;
+pub mod trace_fields;
 pub mod visible;
 pub mod words;
 pub mod xtext;

@@ -14,7 +14,7 @@ mod list;
 
 use super::address::{BadAddress, Domain, Mailbox};
 use super::header::{EndedBy, Field, Header, HeaderEnd};
-use super::trace::date;
+use super::trace_fields::date;
 use super::visible::is_hidden;
 use crate::limits::{AUTHORS_MAX, QUOTED_MAX, SUBMITTED_HEADER_MAX};
 use jiff::ZonedDateTime;

@@ -8,17 +8,17 @@ use crate::limits::STORY_SHOWN;
 use crate::site::Site;
 use crate::store::disk::Disk;
 use crate::store::queue::Queue;
-use crate::story::digest::{Digest, digests};
-use crate::story::files::dir;
-use crate::story::search::{Handle, Question, find};
-use crate::story::teller::Teller;
+use crate::trace::digest::{Digest, digests};
+use crate::trace::files::dir;
+use crate::trace::search::{Handle, Search, find};
+use crate::trace::telling::Telling;
 use jiff::Timestamp;
 use std::io::ErrorKind;
 
 /// None where no story speaks of it.
 pub(super) fn page(site: &Site, disk: &dyn Disk, queue: &Queue, handle: &str) -> Option<Vec<u8>> {
     let (now, own) = (Timestamp::now(), [Handle::new(handle)]);
-    let question = Question { handles: &own, since: None, now };
+    let question = Search { handles: &own, since: None, now };
     let found = match find(disk, &dir(&site.config.spool), &question) {
         Err(error) if error.source.kind() == ErrorKind::NotFound => Ok(Default::default()),
         found => found.map_err(|error| error.to_string()),
@@ -43,7 +43,7 @@ pub(super) fn page(site: &Site, disk: &dyn Disk, queue: &Queue, handle: &str) ->
             }
             for story in found.stories.iter().filter(|story| story.is_whole) {
                 ids.extend(story.ids.iter().cloned());
-                let told = Teller::new(story).tell(story.lines.iter());
+                let told = Telling::new(story).tell(story.lines.iter());
                 let (head, told) = told.split_once('\n').unwrap_or((&told, ""));
                 let shown = &told[..told.floor_char_boundary(left)];
                 is_cut |= shown.len() < told.len();

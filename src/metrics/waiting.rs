@@ -9,7 +9,7 @@ use crate::store::queue::{Queue, QueuedMessage};
 use jiff::Timestamp;
 
 /// One message.
-pub(super) struct Row {
+pub(super) struct Columns {
     pub id: String,
     pub from: String,
     /// For whom it waits so.
@@ -21,7 +21,7 @@ pub(super) struct Row {
 
 /// The oldest ones, and how many more there are. What is due is counted among these alone. Fails with the
 /// words for a queue that cannot be read.
-pub(super) fn rows(site: &Site, queue: &Queue) -> Result<(Vec<Row>, usize), String> {
+pub(super) fn rows(site: &Site, queue: &Queue) -> Result<(Vec<Columns>, usize), String> {
     let ids = queue.list().map_err(|error| error.to_string())?;
     let more = ids.len().saturating_sub(WAITING_SHOWN);
     // What has gone meanwhile waits no more.
@@ -37,7 +37,7 @@ pub(super) fn rows_of<'a>(
     site: &Site,
     queue: &Queue,
     ids: impl Iterator<Item = &'a str>,
-) -> Vec<Row> {
+) -> Vec<Columns> {
     let read = ids.filter(|id| is_id(id)).take(WAITING_SHOWN).filter_map(|id| queue.read(id).ok());
     let all: Vec<QueuedMessage> = read.collect();
     let now = Timestamp::now();
@@ -51,7 +51,7 @@ fn row(
     waiting: &QueuedMessage,
     now: Timestamp,
     all: &[QueuedMessage],
-) -> Row {
+) -> Columns {
     let id = waiting.entry.id.clone();
     let mut why =
         why(site, waiting, now, |is_before| all.iter().filter(|other| is_before(other)).count());
@@ -66,7 +66,7 @@ fn row(
     }
     let release = why.reason.release(&id, &site.config.relay);
     let (from, reason) = (waiting.entry.sender.from.to_string(), why.reason.to_string());
-    Row { id, from, to: to.join(", "), reason, release }
+    Columns { id, from, to: to.join(", "), reason, release }
 }
 
 /// Recipients of one message that are named.

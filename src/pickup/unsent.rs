@@ -15,7 +15,7 @@ use std::time::Instant;
 
 /// How many were told lately: nobody fills log and trace by calling sendmail again and again.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct RecentlyTold {
     /// When the first of these was told.
     since: Option<Instant>,
     /// By uid.
@@ -24,7 +24,7 @@ pub(super) struct Told {
     left_out: u64,
 }
 
-impl Told {
+impl RecentlyTold {
     /// Whether one more of this user is told; counts it, one way or the other.
     fn may(&mut self, uid: u32, now: Instant) -> bool {
         self.since.get_or_insert(now);
@@ -109,9 +109,10 @@ mod tests {
 
     #[test]
     fn so_many_are_told_and_the_rest_is_counted() {
-        let mut told = Told::default();
+        let mut told = RecentlyTold::default();
         let now = Instant::now();
-        let of = |told: &mut Told, uid: u32| (0..1000).filter(|_| told.may(uid, now)).count();
+        let of =
+            |told: &mut RecentlyTold, uid: u32| (0..1000).filter(|_| told.may(uid, now)).count();
         assert_eq!(of(&mut told, 1), UNSENT_OF_USER as usize);
         assert_eq!(of(&mut told, 2), UNSENT_OF_USER as usize, "another's share is its own");
         let all = 200 + (3..100_000).filter(|uid| told.may(*uid, now)).count();

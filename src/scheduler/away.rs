@@ -12,7 +12,7 @@ use crate::mail::address::{ForwardPath, ReversePath};
 use crate::mail::edits::Edits;
 use crate::mail::envelope::{Envelope, Recipient, Sender};
 use crate::mail::survey::WireForm;
-use crate::mail::{srs, trace};
+use crate::mail::{srs, trace_fields};
 use crate::net::tls::Protection;
 use crate::relay::{Connection, Edited, Hop, survey};
 use crate::route;
@@ -269,7 +269,7 @@ fn sender(job: &Job, index: usize) -> Sender {
 fn mark(job: &Job, index: usize) -> String {
     let via = job.claimed.message.entry.recipients[index].via.as_ref();
     let alias = via.filter(|via| !srs::is_tagged(&via.local));
-    let mark = alias.map(|via| trace::sent_on_by(&route::mark(&job.setting.site, via)));
+    let mark = alias.map(|via| trace_fields::sent_on_by(&route::mark(&job.setting.site, via)));
     mark.unwrap_or_default()
 }
 

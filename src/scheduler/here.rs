@@ -8,7 +8,7 @@ use crate::mail::address::{ForwardPath, Mailbox};
 use crate::mail::edits::Edits;
 use crate::mail::header::Reader;
 use crate::mail::summary::{Summarizer, Summary};
-use crate::mail::trace;
+use crate::mail::trace_fields;
 use crate::policy::{self, Opinion};
 use crate::route::{Delivery, Destination, End, mailbox_here, resolve};
 use crate::store::disk::{Doing, StoreError};
@@ -78,8 +78,8 @@ impl Worker {
         {
             return Ok(Verdict::own(index, What::Failed, "5.4.6", reply.to_string()));
         }
-        let return_path = trace::return_path(&entry.sender.from);
-        let prefix = return_path + &trace::delivered_to(&to.mailbox);
+        let return_path = trace_fields::return_path(&entry.sender.from);
+        let prefix = return_path + &trace_fields::delivered_to(&to.mailbox);
         let edits = Edits::default().without(&summary.return_paths).on_top(prefix);
         self.house.writer.deliver_one(&to.maildir, edits.size(entry.size), |file, path| {
             job.claimed.part(&job.claimed.path()).copy_to(&edits, file, path)

@@ -92,14 +92,14 @@ mod tests {
     use std::time::Duration;
 
     /// A directory with a pair and the site of it; removed when it is dropped.
-    struct House(PathBuf);
+    struct PairFiles(PathBuf);
 
-    impl House {
-        fn new() -> House {
-            let house =
-                House(std::env::temp_dir().join(format!("facteur-{}", crate::id::message())));
-            fs::create_dir(&house.0).unwrap();
-            house
+    impl PairFiles {
+        fn new() -> PairFiles {
+            let files =
+                PairFiles(std::env::temp_dir().join(format!("facteur-{}", crate::id::message())));
+            fs::create_dir(&files.0).unwrap();
+            files
         }
 
         /// A certificate that ends with that year, and its key.
@@ -120,7 +120,7 @@ mod tests {
         }
     }
 
-    impl Drop for House {
+    impl Drop for PairFiles {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
@@ -132,9 +132,9 @@ mod tests {
 
     #[test]
     fn the_pair_is_looked_at_once_in_a_while() {
-        let house = House::new();
-        house.renew(2098);
-        let (current, second) = (house.open(), Duration::from_secs(1));
+        let files = PairFiles::new();
+        files.renew(2098);
+        let (current, second) = (files.open(), Duration::from_secs(1));
         let opened = Instant::now();
         let all = |moments: [Duration; 5]| {
             moments.map(|since| current.is_time_for_the_pair(opened + since))
@@ -146,17 +146,17 @@ mod tests {
 
     #[test]
     fn a_pair_that_cannot_work_is_tried_once_and_the_old_one_stays() {
-        let house = House::new();
-        house.renew(2098);
-        let current = house.open();
+        let files = PairFiles::new();
+        files.renew(2098);
+        let current = files.open();
         // When nobody can be writing the files any more.
         let later = SystemTime::now() + PAIR_LOOK;
         assert!(current.get().renewed(later).is_none());
-        fs::write(house.0.join("mx.key"), "no key").unwrap();
+        fs::write(files.0.join("mx.key"), "no key").unwrap();
         assert!(matches!(current.get().renewed(later), Some(Err(_))));
         assert_eq!(year(&fresh_pair(&current, current.get(), later)), "2098");
         assert!(current.get().renewed(later).is_none(), "it would be told again");
-        house.renew(2099);
+        files.renew(2099);
         assert_eq!(year(&fresh_pair(&current, current.get(), later)), "2099");
         assert_eq!(year(&current.get()), "2099");
     }

@@ -105,12 +105,12 @@ pub enum Step {
 /// One AUTH from its first message to its verdict.
 pub struct Exchange {
     mechanism: Mechanism,
-    state: State,
+    state: ExchangeState,
     /// Of PLAIN: see [`Exchange::acts_for`].
     acts_for: Option<String>,
 }
 
-enum State {
+enum ExchangeState {
     Plain,
     LoginUser,
     LoginPassword(String),
@@ -130,10 +130,10 @@ impl Exchange {
     pub fn new(mechanism: Mechanism, bindings: &Bindings, offers_plus: bool) -> Exchange {
         let scram = |plus| Box::new(Scram::new(bindings.clone(), plus, offers_plus));
         let state = match mechanism {
-            Mechanism::Plain => State::Plain,
-            Mechanism::Login => State::LoginUser,
-            Mechanism::ScramSha256 => State::Scram(scram(false)),
-            Mechanism::ScramSha256Plus => State::Scram(scram(true)),
+            Mechanism::Plain => ExchangeState::Plain,
+            Mechanism::Login => ExchangeState::LoginUser,
+            Mechanism::ScramSha256 => ExchangeState::Scram(scram(false)),
+            Mechanism::ScramSha256Plus => ExchangeState::Scram(scram(true)),
         };
         Exchange { mechanism, state, acts_for: None }
     }
@@ -146,8 +146,10 @@ impl Exchange {
     /// be the same user (RFC 4616 §2).
     pub fn acts_for(&self) -> Option<&str> {
         match &self.state {
-            State::Scram(scram) => scram.acts_for(),
-            State::Plain | State::LoginUser | State::LoginPassword(_) => self.acts_for.as_deref(),
+            ExchangeState::Scram(scram) => scram.acts_for(),
+            ExchangeState::Plain | ExchangeState::LoginUser | ExchangeState::LoginPassword(_) => {
+                self.acts_for.as_deref()
+            }
         }
     }
 
@@ -155,43 +157,45 @@ impl Exchange {
     pub fn begin(&mut self) -> Step {
         Step::Challenge(match self.state {
             // In no RFC, and what every client looks for.
-            State::LoginUser => b"Username:".to_vec(),
-            State::Plain | State::LoginPassword(_) | State::Scram(_) => Vec::new(),
+            ExchangeState::LoginUser => b"Username:".to_vec(),
+            ExchangeState::Plain | ExchangeState::LoginPassword(_) | ExchangeState::Scram(_) => {
+                Vec::new()
+            }
         })
     }
 
     /// Takes one response of the client, decoded.
     pub fn respond(&mut self, response: &[u8]) -> Step {
         match &mut self.state {
-            State::Plain => match plain(response) {
+            ExchangeState::Plain => match plain(response) {
                 Ok((acts_for, credentials)) => {
                     self.acts_for = acts_for;
                     Step::Password(credentials)
                 }
                 Err(why) => Step::Malformed(why),
             },
-            State::LoginUser => match text(response, LOGIN_NAME_MAX) {
+            ExchangeState::LoginUser => match text(response, LOGIN_NAME_MAX) {
                 Some(user) => {
-                    self.state = State::LoginPassword(user);
+                    self.state = ExchangeState::LoginPassword(user);
                     Step::Challenge(b"Password:".to_vec())
                 }
                 None => Step::Malformed("no login name"),
             },
-            State::LoginPassword(user) => match text(response, PASSWORD_MAX) {
+            ExchangeState::LoginPassword(user) => match text(response, PASSWORD_MAX) {
                 Some(password) => {
                     Step::Password(Credentials { user: std::mem::take(user), password })
                 }
                 None => Step::Malformed("no password"),
             },
-            State::Scram(scram) => scram.respond(response),
+            ExchangeState::Scram(scram) => scram.respond(response),
         }
     }
 
     /// The answer to [`Step::Keys`]; `nonce`: new and random, 18 octets or more in base64.
     pub fn keys(&mut self, keys: Keys, nonce: &str) -> Step {
         match &mut self.state {
-            State::Scram(scram) => scram.keys(keys, nonce),
-            State::Plain | State::LoginUser | State::LoginPassword(_) => {
+            ExchangeState::Scram(scram) => scram.keys(keys, nonce),
+            ExchangeState::Plain | ExchangeState::LoginUser | ExchangeState::LoginPassword(_) => {
                 Step::Malformed("out of order")
             }
         }

@@ -28,25 +28,25 @@ pub enum Command {
     /// Log in (RFC 4954 §4). The initial response is as it was written, and may be none.
     Auth {
         mechanism: String,
-        initial: Option<Secret>,
+        initial: Option<InitialResponse>,
     },
     Rset,
     /// Whatever stands behind it is ignored (RFC 5321 §4.1.1.9).
     Noop,
     Quit,
-    Vrfy(Name),
-    Expn(Name),
+    Vrfy(NameArgument),
+    Expn(NameArgument),
     /// Start what waits for this node (RFC 1985).
-    Etrn(Node),
+    Etrn(EtrnNode),
     /// The command asked about, in upper case; empty for all.
     Help(String),
 }
 
 /// What no log may hold.
 #[derive(PartialEq, Eq)]
-pub struct Secret(pub Vec<u8>);
+pub struct InitialResponse(pub Vec<u8>);
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for InitialResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(secret)")
     }
@@ -54,7 +54,7 @@ impl fmt::Debug for Secret {
 
 /// The name that VRFY or EXPN asks about.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Name {
+pub struct NameArgument {
     /// As it was written.
     pub text: String,
     /// The reply may hold UTF-8 (RFC 6531 §3.7.4.2).
@@ -63,7 +63,7 @@ pub struct Name {
 
 /// Whose queue ETRN starts (RFC 1985 §5.1).
 #[derive(Debug, PartialEq, Eq)]
-pub struct Node {
+pub struct EtrnNode {
     pub domain: Domain,
     /// `@domain`: its subdomains as well.
     pub and_below: bool,
@@ -221,19 +221,19 @@ fn client_name(verb: &str, argument: &[u8]) -> Result<ClientName, Reply> {
 }
 
 /// A name to verify or expand, perhaps with the SMTPUTF8 parameter (RFC 6531 §3.7.4.2).
-fn string(verb: &str, argument: Option<&[u8]>) -> Result<Name, Reply> {
+fn string(verb: &str, argument: Option<&[u8]>) -> Result<NameArgument, Reply> {
     let text = argument.unwrap_or_default();
     let marked = text.len().checked_sub(b" SMTPUTF8".len());
     let cut = marked.filter(|at| text[*at..].eq_ignore_ascii_case(b" SMTPUTF8"));
     match str::from_utf8(&text[..cut.unwrap_or(text.len())]) {
         Ok("") => Err(bad(format!("{verb} needs a name"))),
-        Ok(name) => Ok(Name { text: name.to_owned(), smtputf8: cut.is_some() }),
+        Ok(name) => Ok(NameArgument { text: name.to_owned(), smtputf8: cut.is_some() }),
         Err(_) => Err(bad(format!("{verb}: the name is neither ASCII nor UTF-8"))),
     }
 }
 
 /// `domain` or `@domain`. Queues with names of their own (`#name`) there are none (RFC 1985 §5.1).
-fn node(text: &[u8]) -> Result<Node, Reply> {
+fn node(text: &[u8]) -> Result<EtrnNode, Reply> {
     if text.starts_with(b"#") {
         return Err(bad("there are no queues with names here; give a domain"));
     }
@@ -243,7 +243,7 @@ fn node(text: &[u8]) -> Result<Node, Reply> {
     };
     let domain = str::from_utf8(name).ok().and_then(|name| Domain::parse(name).ok());
     match domain {
-        Some(domain) => Ok(Node { domain, and_below }),
+        Some(domain) => Ok(EtrnNode { domain, and_below }),
         None => Err(bad("the form is ETRN domain, or ETRN @domain")),
     }
 }
@@ -254,7 +254,7 @@ fn auth(argument: Option<&[u8]>) -> Command {
     let end = text.iter().position(|&b| b == b' ').unwrap_or(text.len());
     let initial = text[end..].trim_ascii();
     let mechanism = String::from_utf8_lossy(&text[..end]).into_owned();
-    let initial = (!initial.is_empty()).then(|| Secret(initial.to_owned()));
+    let initial = (!initial.is_empty()).then(|| InitialResponse(initial.to_owned()));
     Command::Auth { mechanism, initial }
 }
 
@@ -355,7 +355,7 @@ mod tests {
             ("QUIT\t", "Quit"),
             ("starttls", "StartTls"),
             ("HELP mail", "Help(\"MAIL\")"),
-            ("VRFY ann", "Vrfy(Name { text: \"ann\", smtputf8: false })"),
+            ("VRFY ann", "Vrfy(NameArgument { text: \"ann\", smtputf8: false })"),
             (
                 "RCPT TO:<postmaster>",
                 "Rcpt(Recipient { path: Postmaster, notify: None, orcpt: None })",
@@ -365,7 +365,7 @@ mod tests {
             ("AUTH LOGIN", "Auth { mechanism: \"LOGIN\", initial: None }"),
             ("bdat 12 last", "Bdat { size: 12, last: true }"),
             ("BDAT 0", "Bdat { size: 0, last: false }"),
-            ("VRFY \u{e9} smtputf8", "Vrfy(Name { text: \"\u{e9}\", smtputf8: true })"),
+            ("VRFY \u{e9} smtputf8", "Vrfy(NameArgument { text: \"\u{e9}\", smtputf8: true })"),
         ] {
             assert_eq!(
                 format!("{:?}", Command::parse(line.as_bytes(), false, true).unwrap()),

@@ -1,6 +1,6 @@
 //! One session as the server sees it: octets and answers in, actions out (RFC 5321 §4.1.4).
 //!
-//! The caller feeds octets and does what the [`Action`] says; where that is a [`Question`], it
+//! The caller feeds octets and does what the [`Reaction`] says; where that is a [`Question`], it
 //! decides and answers with [`Session::allow`], [`Session::accepted`] or [`Session::refuse`] before
 //! it feeds more. Order, syntax and protocol limits are decided here, people and policy never.
 
@@ -10,7 +10,7 @@ mod patience;
 
 use super::auth::{Bindings, Credentials, Exchange, Mechanism};
 use super::chunk::Chunks;
-use super::command::{Command, Context, Name, Node, help};
+use super::command::{Command, Context, EtrnNode, NameArgument, help};
 use super::data::Decoder;
 use super::line::{Line, LineBuffer};
 use super::reply::Reply;
@@ -22,7 +22,7 @@ use patience::Patience;
 
 /// What the caller does next; each variant is one act on the outside world.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum Reaction {
     /// Send this, at the latest before waiting for more octets.
     Send(Reply),
     /// Send this and all before it now (RFC 2920 §3.2: some replies must not be held back).
@@ -53,11 +53,11 @@ pub enum Question {
     /// AUTH by SCRAM is over: whether the client knows this user's password.
     Proof { user: String, good: bool },
     /// Who is this (VRFY)?
-    Verify(Name),
+    Verify(NameArgument),
     /// Who is on this list (EXPN)?
-    Expand(Name),
+    Expand(NameArgument),
     /// Start what waits for this node (ETRN)?
-    Start(Node),
+    Start(EtrnNode),
 }
 
 /// What a session is told when it begins.
@@ -84,17 +84,17 @@ pub struct Settings {
 
 /// Who the client says it is, and in which language it speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Greeting {
+pub struct Hello {
     pub name: ClientName,
     /// By EHLO, so that the message comes `with ESMTP` (RFC 5321 §4.4, RFC 3848).
     pub extended: bool,
 }
 
 #[derive(Debug)]
-enum State {
+enum SessionState {
     Idle,
     /// MAIL was accepted, no RCPT yet; whether one was refused.
-    Mail(Envelope, Refused),
+    Mail(Envelope, AnyRefused),
     Rcpt(Envelope),
     Data(Envelope, Decoder),
     /// Inside a chunk of BDAT.
@@ -106,21 +106,21 @@ enum State {
     AskedRecipient(Envelope, Recipient),
     AskedMessage,
     /// VRFY, EXPN or ETRN, which change nothing here.
-    AskedName(Box<State>),
+    AskedName(Box<SessionState>),
     /// Inside AUTH: the next line is the client's answer.
     Auth(Box<Exchange>),
     AskedAuth(Box<Exchange>),
 }
 
 /// Whether a RCPT of this transaction was refused.
-type Refused = bool;
+type AnyRefused = bool;
 
 /// The state of one connection. Bounded: one line, and the envelope with `recipients` at most.
 pub struct Session {
     settings: Settings,
     lines: LineBuffer,
-    state: State,
-    greeting: Option<Greeting>,
+    state: SessionState,
+    greeting: Option<Hello>,
     /// What is said goes by TLS.
     is_secured: bool,
     bindings: Bindings,
@@ -141,7 +141,7 @@ impl Session {
         Session {
             settings,
             lines: LineBuffer::default(),
-            state: State::Idle,
+            state: SessionState::Idle,
             greeting: None,
             is_secured: false,
             bindings: Bindings::default(),
@@ -183,11 +183,11 @@ impl Session {
     }
 
     /// Nothing came behind that LF for a while: the line is refused, never run, and over.
-    pub fn bare_lf(&mut self) -> Action {
+    pub fn bare_lf(&mut self) -> Reaction {
         self.lines.end();
         // Inside AUTH it was an answer, and what follows may be its rest.
-        if let State::Auth(_) = self.state {
-            self.state = State::Idle;
+        if let SessionState::Auth(_) = self.state {
+            self.state = SessionState::Idle;
             self.after_auth = true;
         }
         self.send_now(Reply::new(500, "5.5.2", "lines end in CR LF"))
@@ -195,16 +195,16 @@ impl Session {
 
     /// Takes octets up to the next action; gives how many it took. Octets of a message, with LF line
     /// ends, are appended to `body`; they count only when [`Question::Message`] comes after them.
-    pub fn feed(&mut self, input: &[u8], body: &mut Vec<u8>) -> (usize, Option<Action>) {
+    pub fn feed(&mut self, input: &[u8], body: &mut Vec<u8>) -> (usize, Option<Reaction>) {
         match self.state {
-            State::Data(..) => return self.feed_data(input, body),
-            State::Chunk(_) => return self.feed_chunk(input, body),
+            SessionState::Data(..) => return self.feed_data(input, body),
+            SessionState::Chunk(_) => return self.feed_chunk(input, body),
             _ => {}
         }
         if !self.lines.is_partial() && is_tls(input) {
             return (input.len(), Some(self.stranger("this port speaks SMTP in the clear first")));
         }
-        if let State::Auth(exchange) = &self.state {
+        if let SessionState::Auth(exchange) = &self.state {
             self.exchange = Some(exchange.mechanism());
             let (used, line) = self.lines.feed(input, AUTH_LINE_MAX);
             return (used, self.answered(&line));
@@ -232,7 +232,7 @@ impl Session {
                 match parsed {
                     Ok(command) => match self.patience.command(&command, &self.settings) {
                         Ok(()) => self.command(command),
-                        Err(last) => Action::Close(last),
+                        Err(last) => Reaction::Close(last),
                     },
                     Err(reply) => self.send(reply),
                 }
@@ -243,28 +243,28 @@ impl Session {
 
     /// Only replies to MAIL, RCPT, RSET and BDAT may wait for those of the commands behind them;
     /// all others, and those to words nobody knows, go out at once (RFC 2920 §3.2).
-    fn prompt(&self, action: Action) -> Action {
+    fn prompt(&self, action: Reaction) -> Reaction {
         const MAY_WAIT: [&[u8]; 4] = [b"MAIL", b"RCPT", b"RSET", b"BDAT"];
         let verb = self.lines.text().get(..4).unwrap_or_default();
         match action {
-            Action::Send(reply) if !MAY_WAIT.iter().any(|may| may.eq_ignore_ascii_case(verb)) => {
-                Action::SendNow(reply)
+            Reaction::Send(reply) if !MAY_WAIT.iter().any(|may| may.eq_ignore_ascii_case(verb)) => {
+                Reaction::SendNow(reply)
             }
             action => action,
         }
     }
 
     /// Yes to [`Question::Sender`] or [`Question::Recipient`].
-    pub fn allow(&mut self) -> Action {
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::AskedSender(sender) => {
+    pub fn allow(&mut self) -> Reaction {
+        match std::mem::replace(&mut self.state, SessionState::Idle) {
+            SessionState::AskedSender(sender) => {
                 let envelope = Envelope { sender, recipients: Vec::new() };
-                self.state = State::Mail(envelope, false);
+                self.state = SessionState::Mail(envelope, false);
                 self.send(Reply::new(250, "2.1.0", "sender ok"))
             }
-            State::AskedRecipient(mut envelope, recipient) => {
+            SessionState::AskedRecipient(mut envelope, recipient) => {
                 envelope.add(recipient);
-                self.state = State::Rcpt(envelope);
+                self.state = SessionState::Rcpt(envelope);
                 self.send(Reply::new(250, "2.1.5", "recipient ok"))
             }
             other => self.unasked(other),
@@ -272,33 +272,33 @@ impl Session {
     }
 
     /// The message was taken, under this id: it is on disk and synced.
-    pub fn accepted(&mut self, id: &str) -> Action {
-        self.state = State::Idle;
+    pub fn accepted(&mut self, id: &str) -> Reaction {
+        self.state = SessionState::Idle;
         self.send(Reply::new(250, "2.0.0", format!("Ok: queued as {id}")))
     }
 
     /// What [`Question::Verify`], [`Question::Expand`] or [`Question::Start`] led to.
-    pub fn tell(&mut self, reply: Reply) -> Action {
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::AskedName(state) => self.stay(*state, reply),
+    pub fn tell(&mut self, reply: Reply) -> Reaction {
+        match std::mem::replace(&mut self.state, SessionState::Idle) {
+            SessionState::AskedName(state) => self.stay(*state, reply),
             other => self.unasked(other),
         }
     }
 
     /// No to any question, with the reply that says why.
-    pub fn refuse(&mut self, reply: Reply) -> Action {
-        let action = match std::mem::replace(&mut self.state, State::Idle) {
-            State::AskedSender(_) | State::AskedMessage | State::AskedAuth(_) => {
-                self.send(reply.about(&self.settings.id))
-            }
-            State::AskedName(state) => {
+    pub fn refuse(&mut self, reply: Reply) -> Reaction {
+        let action = match std::mem::replace(&mut self.state, SessionState::Idle) {
+            SessionState::AskedSender(_)
+            | SessionState::AskedMessage
+            | SessionState::AskedAuth(_) => self.send(reply.about(&self.settings.id)),
+            SessionState::AskedName(state) => {
                 self.state = *state;
                 self.send(reply.about(&self.settings.id))
             }
-            State::AskedRecipient(envelope, _) => {
+            SessionState::AskedRecipient(envelope, _) => {
                 self.state = match envelope.recipients.is_empty() {
-                    true => State::Mail(envelope, true),
-                    false => State::Rcpt(envelope),
+                    true => SessionState::Mail(envelope, true),
+                    false => SessionState::Rcpt(envelope),
                 };
                 self.refuse_recipient(reply)
             }
@@ -320,7 +320,7 @@ impl Session {
     /// What to say instead of 220 when octets came behind STARTTLS before TLS did: perhaps somebody put
     /// them there to be taken for the client's own, once TLS seems to vouch for them (RFC 3207 §6,
     /// CVE-2011-0411).
-    pub fn injected(&mut self) -> Action {
+    pub fn injected(&mut self) -> Reaction {
         self.stranger("octets behind STARTTLS came before TLS did, closing")
     }
 
@@ -331,23 +331,28 @@ impl Session {
 
     /// Whether the next octets are those of a message, or of a chunk that is read away.
     pub fn in_data(&self) -> bool {
-        matches!(self.state, State::Data(..) | State::Chunk(_))
+        matches!(self.state, SessionState::Data(..) | SessionState::Chunk(_))
     }
 
     /// Whether a message has begun and not ended, also between two chunks.
     pub fn in_message(&self) -> bool {
-        self.in_data() || matches!(self.state, State::Between(..))
+        self.in_data() || matches!(self.state, SessionState::Between(..))
     }
 
     /// Whether MAIL was accepted and its message has not ended; also while a chunk is read away.
     pub fn in_transaction(&self) -> bool {
-        !matches!(self.state, State::Idle | State::Auth(_) | State::AskedAuth(_))
+        !matches!(
+            self.state,
+            SessionState::Idle | SessionState::Auth(_) | SessionState::AskedAuth(_)
+        )
     }
 
     /// Whether this transaction may use UTF-8 in addresses.
     pub fn is_smtputf8(&self) -> bool {
         match &self.state {
-            State::Mail(envelope, _) | State::Rcpt(envelope) => envelope.sender.smtputf8,
+            SessionState::Mail(envelope, _) | SessionState::Rcpt(envelope) => {
+                envelope.sender.smtputf8
+            }
             _ => false,
         }
     }
@@ -374,7 +379,7 @@ impl Session {
     }
 
     /// By the last EHLO or HELO that was good; none before it.
-    pub fn greeting(&self) -> Option<&Greeting> {
+    pub fn greeting(&self) -> Option<&Hello> {
         self.greeting.as_ref()
     }
 
@@ -396,12 +401,12 @@ impl Session {
     }
 
     /// The order rules of RFC 5321 §4.1.4, and of RFC 3030 §2 for BDAT.
-    fn command(&mut self, command: Command) -> Action {
+    fn command(&mut self, command: Command) -> Reaction {
         // Idle stands in its place: what puts no state back ends the transaction, as EHLO, HELO,
         // RSET and QUIT must.
-        let state = std::mem::replace(&mut self.state, State::Idle);
+        let state = std::mem::replace(&mut self.state, SessionState::Idle);
         match (state, command) {
-            (_, Command::Quit) => Action::Close(Reply::new(221, "2.0.0", self.farewell())),
+            (_, Command::Quit) => Reaction::Close(Reply::new(221, "2.0.0", self.farewell())),
             (_, Command::Ehlo(name)) => self.greet(name, true),
             (_, Command::Helo(name)) => self.greet(name, false),
             (state, Command::StartTls) => self.start_tls(state),
@@ -415,50 +420,54 @@ impl Session {
             (state, Command::Expn(name)) => self.ask_about(state, Question::Expand(name)),
             (state, Command::Auth { mechanism, initial }) => self.auth(state, &mechanism, initial),
             (state, Command::Etrn(node)) => self.ask_about(state, Question::Start(node)),
-            (State::Idle, Command::Mail(sender)) => self.mail(sender),
-            (State::Idle, Command::Rcpt(_) | Command::Data) => self.order("send MAIL first"),
-            (State::Idle, Command::Bdat { size, last }) => {
-                self.discard(size, last, order("send MAIL first"), State::Idle)
+            (SessionState::Idle, Command::Mail(sender)) => self.mail(sender),
+            (SessionState::Idle, Command::Rcpt(_) | Command::Data) => self.order("send MAIL first"),
+            (SessionState::Idle, Command::Bdat { size, last }) => {
+                self.discard(size, last, order("send MAIL first"), SessionState::Idle)
             }
-            (state @ (State::Mail(..) | State::Rcpt(_)), Command::Mail(_)) => {
+            (state @ (SessionState::Mail(..) | SessionState::Rcpt(_)), Command::Mail(_)) => {
                 self.state = state;
                 self.order("already in a transaction")
             }
-            (State::Mail(envelope, _) | State::Rcpt(envelope), Command::Rcpt(recipient)) => {
-                self.recipient(envelope, recipient)
-            }
-            (State::Mail(envelope, refused), Command::Data) => {
-                self.state = State::Mail(envelope, refused);
+            (
+                SessionState::Mail(envelope, _) | SessionState::Rcpt(envelope),
+                Command::Rcpt(recipient),
+            ) => self.recipient(envelope, recipient),
+            (SessionState::Mail(envelope, refused), Command::Data) => {
+                self.state = SessionState::Mail(envelope, refused);
                 self.send(no_recipients(refused))
             }
-            (State::Mail(envelope, refused), Command::Bdat { size, last }) => {
-                let state = State::Mail(envelope, refused);
+            (SessionState::Mail(envelope, refused), Command::Bdat { size, last }) => {
+                let state = SessionState::Mail(envelope, refused);
                 self.discard(size, last, no_recipients(refused), state)
             }
-            (State::Rcpt(envelope), Command::Data) => {
-                self.state = State::Data(envelope, Decoder::default());
-                Action::SendNow(Reply::plain(354, "send the message, end with <CRLF>.<CRLF>"))
+            (SessionState::Rcpt(envelope), Command::Data) => {
+                self.state = SessionState::Data(envelope, Decoder::default());
+                Reaction::SendNow(Reply::plain(354, "send the message, end with <CRLF>.<CRLF>"))
             }
-            (State::Rcpt(envelope), Command::Bdat { size, last }) => {
+            (SessionState::Rcpt(envelope), Command::Bdat { size, last }) => {
                 self.chunk(size, last, envelope, Chunks::default())
             }
-            (State::Between(envelope, chunks), Command::Bdat { size, last }) => {
+            (SessionState::Between(envelope, chunks), Command::Bdat { size, last }) => {
                 self.chunk(size, last, envelope, chunks)
             }
-            (state @ State::Between(..), Command::Mail(_) | Command::Rcpt(_) | Command::Data) => {
+            (
+                state @ SessionState::Between(..),
+                Command::Mail(_) | Command::Rcpt(_) | Command::Data,
+            ) => {
                 self.state = state;
                 self.order("a message by BDAT has begun; go on with BDAT, or RSET")
             }
             // No command is read inside a message or while a question is open.
             (
-                state @ (State::Data(..)
-                | State::Chunk(_)
-                | State::AskedSender(_)
-                | State::AskedRecipient(..)
-                | State::AskedMessage
-                | State::AskedName(_)
-                | State::Auth(_)
-                | State::AskedAuth(_)),
+                state @ (SessionState::Data(..)
+                | SessionState::Chunk(_)
+                | SessionState::AskedSender(_)
+                | SessionState::AskedRecipient(..)
+                | SessionState::AskedMessage
+                | SessionState::AskedName(_)
+                | SessionState::Auth(_)
+                | SessionState::AskedAuth(_)),
                 Command::Mail(_) | Command::Rcpt(_) | Command::Data | Command::Bdat { .. },
             ) => self.unasked(state),
         }
@@ -466,18 +475,18 @@ impl Session {
 
     /// Nothing may stand here that would get 500 or 502 (RFC 5321 §4.2.4). ENHANCEDSTATUSCODES: RFC
     /// 2034; LIMITS: RFC 9422.
-    fn greet(&mut self, name: ClientName, extended: bool) -> Action {
+    fn greet(&mut self, name: ClientName, extended: bool) -> Reaction {
         let hello = format!("{} greets {}", self.settings.hostname, name.as_str());
-        self.greeting = Some(Greeting { name, extended });
+        self.greeting = Some(Hello { name, extended });
         let reply = Reply::plain(250, hello);
         if !extended {
-            return Action::SendNow(reply);
+            return Reaction::SendNow(reply);
         }
         let reply = match self.can_start_tls() {
             true => reply.line("STARTTLS"),
             false => reply,
         };
-        Action::SendNow(
+        Reaction::SendNow(
             self.offer_auth(reply)
                 .line("PIPELINING")
                 .line(format!("SIZE {}", self.settings.message_size))
@@ -494,7 +503,7 @@ impl Session {
         )
     }
 
-    fn mail(&mut self, sender: Sender) -> Action {
+    fn mail(&mut self, sender: Sender) -> Reaction {
         if self.greeting.is_none() {
             return self.order("send EHLO or HELO first");
         }
@@ -504,28 +513,28 @@ impl Session {
             return self.send(reply);
         }
         let question = Question::Sender(sender.from.clone(), sender.size);
-        self.state = State::AskedSender(sender);
-        Action::Ask(question)
+        self.state = SessionState::AskedSender(sender);
+        Reaction::Ask(question)
     }
 
-    fn recipient(&mut self, envelope: Envelope, recipient: Recipient) -> Action {
+    fn recipient(&mut self, envelope: Envelope, recipient: Recipient) -> Reaction {
         if envelope.recipients.len() >= self.settings.recipients {
-            self.state = State::Rcpt(envelope);
+            self.state = SessionState::Rcpt(envelope);
             // 452 and not 552, so that the others are sent later (RFC 5321 §4.5.3.1.10).
             let text = "too many recipients, send this message and come again";
             return self.refuse_recipient(Reply::new(452, "4.5.3", text));
         }
         let question = Question::Recipient(recipient.path.clone());
-        self.state = State::AskedRecipient(envelope, recipient);
-        Action::Ask(question)
+        self.state = SessionState::AskedRecipient(envelope, recipient);
+        Reaction::Ask(question)
     }
 
     /// RFC 3207 §4. Inside a transaction too: nobody forbids it, and it ends there.
-    fn start_tls(&mut self, state: State) -> Action {
+    fn start_tls(&mut self, state: SessionState) -> Reaction {
         let refusal = match (self.is_secured, self.settings.tls) {
             (true, _) => order("TLS has begun already"),
             (false, false) => Reply::new(502, "5.5.1", "command not implemented"),
-            (false, true) => return Action::StartTls(Reply::new(220, "2.0.0", "go on by TLS")),
+            (false, true) => return Reaction::StartTls(Reply::new(220, "2.0.0", "go on by TLS")),
         };
         self.state = state;
         self.send(refusal)
@@ -536,8 +545,8 @@ impl Session {
     }
 
     /// Octets up to the final dot (RFC 5321 §4.1.1.4, §4.5.2). As of [`Session::feed`].
-    fn feed_data(&mut self, input: &[u8], body: &mut Vec<u8>) -> (usize, Option<Action>) {
-        let State::Data(_, decoder) = &mut self.state else { return (0, None) };
+    fn feed_data(&mut self, input: &[u8], body: &mut Vec<u8>) -> (usize, Option<Reaction>) {
+        let SessionState::Data(_, decoder) = &mut self.state else { return (0, None) };
         // Up to there its header may tell which message it was.
         let was_bare = decoder.has_bare();
         let (used, end) = decoder.feed(input, body);
@@ -548,37 +557,37 @@ impl Session {
         if self.is_far_too_large(size) {
             return (used, Some(self.give_up()));
         }
-        let action = end.then(|| match std::mem::replace(&mut self.state, State::Idle) {
-            State::Data(envelope, _) => self.message(envelope, size, bare),
+        let action = end.then(|| match std::mem::replace(&mut self.state, SessionState::Idle) {
+            SessionState::Data(envelope, _) => self.message(envelope, size, bare),
             other => self.unasked(other),
         });
         (used, action)
     }
 
     /// A chunk of this message; any number may come before the last (RFC 3030 §2).
-    fn chunk(&mut self, size: u64, last: bool, envelope: Envelope, chunks: Chunks) -> Action {
+    fn chunk(&mut self, size: u64, last: bool, envelope: Envelope, chunks: Chunks) -> Reaction {
         self.begin_chunk(Chunk { left: size, last, of: ChunkOf::Message(envelope, chunks) })
     }
 
     /// A chunk of no message. RFC 3030 §2: its octets are taken before it is refused; read as
     /// commands they would be another session inside this one.
-    fn discard(&mut self, size: u64, last: bool, reply: Reply, then: State) -> Action {
+    fn discard(&mut self, size: u64, last: bool, reply: Reply, then: SessionState) -> Reaction {
         self.begin_chunk(Chunk { left: size, last, of: ChunkOf::Nothing(reply, Box::new(then), 0) })
     }
 
-    fn begin_chunk(&mut self, chunk: Chunk) -> Action {
+    fn begin_chunk(&mut self, chunk: Chunk) -> Reaction {
         match chunk.left {
             // `BDAT 0 LAST`: no octet will come to end it.
             0 => self.end_chunk(chunk),
             _ => {
-                self.state = State::Chunk(chunk);
-                Action::Listen
+                self.state = SessionState::Chunk(chunk);
+                Reaction::Listen
             }
         }
     }
 
-    fn feed_chunk(&mut self, input: &[u8], body: &mut Vec<u8>) -> (usize, Option<Action>) {
-        let State::Chunk(chunk) = &mut self.state else { return (0, None) };
+    fn feed_chunk(&mut self, input: &[u8], body: &mut Vec<u8>) -> (usize, Option<Reaction>) {
+        let SessionState::Chunk(chunk) = &mut self.state else { return (0, None) };
         let (used, size) = chunk.feed(input, body);
         let done = chunk.left == 0;
         if size > self.settings.message_size {
@@ -587,15 +596,15 @@ impl Session {
         if self.is_far_too_large(size) {
             return (used, Some(self.give_up()));
         }
-        let action = done.then(|| match std::mem::replace(&mut self.state, State::Idle) {
-            State::Chunk(chunk) => self.end_chunk(chunk),
+        let action = done.then(|| match std::mem::replace(&mut self.state, SessionState::Idle) {
+            SessionState::Chunk(chunk) => self.end_chunk(chunk),
             other => self.unasked(other),
         });
         (used, action)
     }
 
     /// All octets of a chunk are there.
-    fn end_chunk(&mut self, chunk: Chunk) -> Action {
+    fn end_chunk(&mut self, chunk: Chunk) -> Reaction {
         match chunk.of {
             ChunkOf::Nothing(reply, then, _) => {
                 self.state = *then;
@@ -607,7 +616,7 @@ impl Session {
                 if chunk.last || size > self.settings.message_size {
                     return self.message(envelope, size, chunks.has_bare());
                 }
-                self.state = State::Between(envelope, chunks);
+                self.state = SessionState::Between(envelope, chunks);
                 self.send(Reply::new(250, "2.0.0", format!("{size} octets so far")))
             }
         }
@@ -616,7 +625,7 @@ impl Session {
     /// A whole message: what the language itself says about it. A bare CR or LF is refused and not
     /// mended (RFC 5321 §2.3.8, §4.1.1.4): hosts that take it for a line end would find a second
     /// message inside.
-    fn message(&mut self, envelope: Envelope, size: u64, bare: bool) -> Action {
+    fn message(&mut self, envelope: Envelope, size: u64, bare: bool) -> Reaction {
         self.patience.brought();
         if size > self.settings.message_size {
             let reply = self.too_large();
@@ -627,8 +636,8 @@ impl Session {
             let reply = Reply::new(550, "5.6.0", text).about(&self.settings.id);
             self.send(reply)
         } else {
-            self.state = State::AskedMessage;
-            Action::Ask(Question::Message(envelope))
+            self.state = SessionState::AskedMessage;
+            Reaction::Ask(Question::Message(envelope))
         }
     }
 
@@ -644,52 +653,52 @@ impl Session {
     }
 
     /// 421 and not 552: in the middle of a message only a close can be understood.
-    fn give_up(&mut self) -> Action {
+    fn give_up(&mut self) -> Reaction {
         let reply = Reply::new(421, "4.3.4", "message far too large, closing");
-        Action::Close(reply.about(&self.settings.id))
+        Reaction::Close(reply.about(&self.settings.id))
     }
 
-    fn ask_about(&mut self, state: State, question: Question) -> Action {
-        self.state = State::AskedName(Box::new(state));
-        Action::Ask(question)
+    fn ask_about(&mut self, state: SessionState, question: Question) -> Reaction {
+        self.state = SessionState::AskedName(Box::new(state));
+        Reaction::Ask(question)
     }
 
     /// Something that is no mail client at all: to close for one unknown command is forbidden (RFC
     /// 5321 §3.8), to close on an attack is not (§7.8).
-    fn stranger(&mut self, text: &str) -> Action {
-        Action::Close(Reply::new(421, "4.7.0", text).about(&self.settings.id))
+    fn stranger(&mut self, text: &str) -> Reaction {
+        Reaction::Close(Reply::new(421, "4.7.0", text).about(&self.settings.id))
     }
 
     /// Counts errors: one past the limit ends the session, as RFC 5321 §7.8 allows.
-    fn send(&mut self, reply: Reply) -> Action {
+    fn send(&mut self, reply: Reply) -> Reaction {
         match reply.is_permanent().then(|| self.patience.error(&self.settings)) {
-            Some(Err(last)) => Action::Close(last),
-            None | Some(Ok(())) => Action::Send(reply),
+            Some(Err(last)) => Reaction::Close(last),
+            None | Some(Ok(())) => Reaction::Send(reply),
         }
     }
 
-    fn send_now(&mut self, reply: Reply) -> Action {
+    fn send_now(&mut self, reply: Reply) -> Reaction {
         match self.send(reply) {
-            Action::Send(reply) => Action::SendNow(reply),
+            Reaction::Send(reply) => Reaction::SendNow(reply),
             action => action,
         }
     }
 
     /// Says no to a recipient; past the limit that is the end of the session.
-    fn refuse_recipient(&mut self, reply: Reply) -> Action {
+    fn refuse_recipient(&mut self, reply: Reply) -> Reaction {
         match self.patience.refused_recipient(&self.settings) {
             Ok(()) => self.send(reply.about(&self.settings.id)),
-            Err(last) => Action::Close(last),
+            Err(last) => Reaction::Close(last),
         }
     }
 
     /// A command that changes nothing, and whose reply a pipelining client waits for.
-    fn stay(&mut self, state: State, reply: Reply) -> Action {
+    fn stay(&mut self, state: SessionState, reply: Reply) -> Reaction {
         self.state = state;
         self.send_now(reply)
     }
 
-    fn order(&mut self, text: &str) -> Action {
+    fn order(&mut self, text: &str) -> Reaction {
         self.send(order(text))
     }
 
@@ -698,9 +707,9 @@ impl Session {
     }
 
     /// The caller broke the contract of this type; the session ends rather than guess.
-    fn unasked(&mut self, state: State) -> Action {
+    fn unasked(&mut self, state: SessionState) -> Reaction {
         debug_assert!(false, "no question was open in {state:?}");
-        Action::Close(Reply::new(421, "4.3.0", self.farewell()))
+        Reaction::Close(Reply::new(421, "4.3.0", self.farewell()))
     }
 }
 
@@ -712,7 +721,7 @@ fn order(text: &str) -> Reply {
 }
 
 /// RFC 5321 §3.3: 554 after RCPTs that were all refused, 503 when there was none.
-fn no_recipients(refused: Refused) -> Reply {
+fn no_recipients(refused: AnyRefused) -> Reply {
     match refused {
         true => Reply::new(554, "5.5.1", "no valid recipients"),
         false => order("send RCPT first"),

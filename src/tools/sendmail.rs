@@ -22,7 +22,7 @@ use crate::mail::edits::Edits;
 use crate::mail::envelope::{BodyType, Sender};
 use crate::mail::repair::{HeaderTooLong, ListFlaw, SubmittedHeader};
 use crate::mail::summary::Summary;
-use crate::mail::trace::Submitted;
+use crate::mail::trace_fields::Submitted;
 use crate::pickup::{Author, Resolved, domain_of, resolve};
 use crate::policy;
 use crate::route::bad_aliases;

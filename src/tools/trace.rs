@@ -1,6 +1,6 @@
 //! `facteur trace`: where did my mail go?
 //!
-//! Reads the files that a server writes ([`crate::story`]), whether one runs or not, and of a message
+//! Reads the files that a server writes ([`crate::trace`]), whether one runs or not, and of a message
 //! that still waits also its queue file. Changes nothing. All that peers said is escaped.
 
 use super::listing::{end, json_lines};
@@ -12,12 +12,12 @@ use crate::id::is_id;
 use crate::limits::{FOLLOW_LOOK, STORIES_SINCE};
 use crate::store::disk::{Disk, RealDisk, StoreError};
 use crate::store::queue::Queue;
-use crate::story::digest::{Digest, digests};
-use crate::story::files::dir;
-use crate::story::follow::Follower;
-use crate::story::record::Record;
-use crate::story::search::{Found, Handle, Question, Story, find};
-use crate::story::teller::{Row, Teller, one_line};
+use crate::trace::digest::{Digest, digests};
+use crate::trace::files::dir;
+use crate::trace::follow::Follower;
+use crate::trace::line::TraceLine;
+use crate::trace::search::{Handle, Search, Stories, Story, find};
+use crate::trace::telling::{Columns, Telling, one_line};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -35,7 +35,7 @@ pub fn run(request: &Request, handles: &[&str]) -> Result<(), Failure> {
     let config = config(request)?;
     let dir = dir(&config.spool);
     let own: Vec<Handle> = handles.iter().map(|text| Handle::new(text)).collect();
-    let question = Question { handles: &own, since, now };
+    let question = Search { handles: &own, since, now };
     let queue = Queue::new(Arc::new(RealDisk), &config.spool);
     let found = find(&RealDisk, &dir, &question);
     let mut found = found.map_err(|error| unreadable(&config, &dir, error))?;
@@ -54,10 +54,10 @@ pub fn run(request: &Request, handles: &[&str]) -> Result<(), Failure> {
         let waiting = waiting(&queue, &config, story, now);
         let rows = story.lines.iter().chain(&waiting);
         let text = match request.json {
-            true => json_lines(&rows.map(Row).collect::<Vec<_>>()).map_err(cannot)?,
+            true => json_lines(&rows.map(Columns).collect::<Vec<_>>()).map_err(cannot)?,
             false => {
                 let gap = if index > 0 { "\n" } else { "" };
-                format!("{gap}{}", Teller::new(story).tell(rows))
+                format!("{gap}{}", Telling::new(story).tell(rows))
             }
         };
         if let Err(error) = out.write_all(text.as_bytes()) {
@@ -85,7 +85,7 @@ pub fn follow(request: &Request) -> Result<(), Failure> {
     loop {
         while let Some(record) = follower.poll().map_err(failed)? {
             let text = match request.json {
-                true => json_lines(&[Row(&record)]).map_err(cannot)?,
+                true => json_lines(&[Columns(&record)]).map_err(cannot)?,
                 false => one_line(&record),
             };
             match out.write_all(text.as_bytes()) {
@@ -102,7 +102,7 @@ pub fn follow(request: &Request) -> Result<(), Failure> {
 }
 
 /// What the queue knows of messages that still wait, as lines behind the story.
-fn waiting(queue: &Queue, config: &Config, story: &Story, now: Timestamp) -> Vec<Record> {
+fn waiting(queue: &Queue, config: &Config, story: &Story, now: Timestamp) -> Vec<TraceLine> {
     let ids = story.ids.iter().filter(|id| is_id(id));
     let messages = ids.filter_map(|id| queue.read(id).ok());
     let mut lines = Vec::new();
@@ -117,7 +117,7 @@ fn waiting(queue: &Queue, config: &Config, story: &Story, now: Timestamp) -> Vec
             }
             let values = [("id", message.entry.id.clone()), ("to", to), ("state", what)];
             let values = values.map(|(key, value)| (key.to_owned(), value)).to_vec();
-            lines.push(Record {
+            lines.push(TraceLine {
                 when: now,
                 event: "waits".to_owned(),
                 values,
@@ -141,7 +141,7 @@ fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
 }
 
 /// What nobody has heard of, and what to try then.
-fn tell_missing(config: &Config, handles: &[&str], found: &Found) -> Result<(), Failure> {
+fn tell_missing(config: &Config, handles: &[&str], found: &Stories) -> Result<(), Failure> {
     if found.is_cut {
         complain("there is more than is shown; ask by an id, or narrow it with --since");
     }

@@ -4,7 +4,7 @@ use super::Case;
 use crate::Outcome;
 use crate::samples::message;
 use facteur::mail::address::Domain;
-use facteur::smtp::session::{Action, Question, Session, Settings};
+use facteur::smtp::session::{Question, Reaction, Session, Settings};
 use std::hint::black_box;
 
 pub fn cases<'a>() -> Outcome<Vec<Case<'a>>> {
@@ -45,16 +45,16 @@ fn play(settings: &Settings, mut octets: &[u8], body: &mut Vec<u8>, replies: &mu
         let (used, action) = session.feed(octets, body);
         octets = &octets[used..];
         let action = match action {
-            Some(Action::Ask(Question::Message(_))) => session.accepted("1ABCDE-000123-4F"),
-            Some(Action::Ask(_)) => session.allow(),
+            Some(Reaction::Ask(Question::Message(_))) => session.accepted("1ABCDE-000123-4F"),
+            Some(Reaction::Ask(_)) => session.allow(),
             Some(action) => action,
             None => continue,
         };
         match action {
-            Action::Send(reply) | Action::SendNow(reply) | Action::Close(reply) => {
+            Reaction::Send(reply) | Reaction::SendNow(reply) | Reaction::Close(reply) => {
                 reply.write_to(replies);
             }
-            Action::Ask(_) | Action::Listen | Action::StartTls(_) => {}
+            Reaction::Ask(_) | Reaction::Listen | Reaction::StartTls(_) => {}
         }
     }
 }

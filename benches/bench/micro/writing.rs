@@ -6,7 +6,7 @@ use crate::Outcome;
 use crate::samples::{HEADER, message, text};
 use facteur::mail::address::{ClientName, Domain, ForwardPath, Mailbox, ReversePath};
 use facteur::mail::repair::{Completion, Domains, SubmittedHeader};
-use facteur::mail::trace::{self, Received};
+use facteur::mail::trace_fields::{self, Received};
 use facteur::smtp::outgoing::Encoder;
 use facteur::smtp::reply::Reply;
 use jiff::ZonedDateTime;
@@ -60,7 +60,8 @@ fn prefix<'a>(date: ZonedDateTime) -> Outcome<Case<'a>> {
             recipient: Some(&to),
             date: black_box(&date),
         };
-        let (path, delivered) = (trace::return_path(&from), trace::delivered_to(&mailbox));
+        let (path, delivered) =
+            (trace_fields::return_path(&from), trace_fields::delivered_to(&mailbox));
         black_box(format!("{path}{delivered}{}", received.field())).len()
     };
     let octets = build();

@@ -16,7 +16,7 @@ pub struct Login {
     mechanism: Mechanism,
     user: String,
     password: String,
-    state: State,
+    state: ClientState,
 }
 
 /// Of secrets nothing is shown.
@@ -26,7 +26,7 @@ impl fmt::Debug for Login {
     }
 }
 
-enum State {
+enum ClientState {
     Begun,
     /// By LOGIN: the name was sent.
     Named,
@@ -60,9 +60,9 @@ impl Login {
         let name = user.replace('=', "=3D").replace(',', "=2C");
         let state = match mechanism {
             Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => {
-                State::First { bare: format!("n={name},r={nonce}"), nonce: nonce.to_owned() }
+                ClientState::First { bare: format!("n={name},r={nonce}"), nonce: nonce.to_owned() }
             }
-            Mechanism::Plain | Mechanism::Login => State::Begun,
+            Mechanism::Plain | Mechanism::Login => ClientState::Begun,
         };
         Login { mechanism, user: user.to_owned(), password: password.to_owned(), state }
     }
@@ -71,7 +71,7 @@ impl Login {
     /// do not know that it may have one.
     pub fn command(&self) -> String {
         let initial = match &self.state {
-            State::First { bare, .. } => encode(format!("n,,{bare}").as_bytes()),
+            ClientState::First { bare, .. } => encode(format!("n,,{bare}").as_bytes()),
             _ if self.mechanism == Mechanism::Plain => {
                 encode(format!("\0{}\0{}", self.user, self.password).as_bytes())
             }
@@ -85,17 +85,19 @@ impl Login {
         let challenge = decode(challenge.trim().as_bytes()).ok_or(BadChallenge)?;
         let (answer, next) = match (&self.state, self.mechanism) {
             // By order, not by its words, which are in any language.
-            (State::Begun, Mechanism::Login) => (self.user.clone(), State::Named),
-            (State::Named, _) => (self.password.clone(), State::Over),
-            (State::First { bare, nonce }, _) => self.prove(bare, nonce, &challenge)?,
-            (State::Last(signature), Mechanism::ScramSha256) => {
+            (ClientState::Begun, Mechanism::Login) => (self.user.clone(), ClientState::Named),
+            (ClientState::Named, _) => (self.password.clone(), ClientState::Over),
+            (ClientState::First { bare, nonce }, _) => self.prove(bare, nonce, &challenge)?,
+            (ClientState::Last(signature), Mechanism::ScramSha256) => {
                 let text = str::from_utf8(&challenge).map_err(|_| BadChallenge)?;
                 let theirs = text.strip_prefix("v=").ok_or(BadChallenge)?;
                 let theirs = Base64::decode_vec(theirs).map_err(|_| BadChallenge)?;
                 verify_slices_are_equal(signature, &theirs).map_err(|_| BadChallenge)?;
-                (String::new(), State::Over)
+                (String::new(), ClientState::Over)
             }
-            (State::Begun | State::Last(_) | State::Over, _) => return Err(BadChallenge),
+            (ClientState::Begun | ClientState::Last(_) | ClientState::Over, _) => {
+                return Err(BadChallenge);
+            }
         };
         self.state = next;
         Ok(encode(answer.as_bytes()))
@@ -103,7 +105,7 @@ impl Login {
 
     /// Whether the host has shown that it knows the password; true where the mechanism asks for none.
     pub fn is_mutual(&self) -> bool {
-        self.mechanism != Mechanism::ScramSha256 || matches!(self.state, State::Over)
+        self.mechanism != Mechanism::ScramSha256 || matches!(self.state, ClientState::Over)
     }
 
     fn prove(
@@ -111,7 +113,7 @@ impl Login {
         bare: &str,
         nonce: &str,
         challenge: &[u8],
-    ) -> Result<(String, State), BadChallenge> {
+    ) -> Result<(String, ClientState), BadChallenge> {
         let challenge = str::from_utf8(challenge).map_err(|_| BadChallenge)?;
         let mut fields = challenge.split(',');
         let mut field =
@@ -136,7 +138,7 @@ impl Login {
         let server_key = sign(&salted, b"Server Key");
         let signature = sign(server_key.as_ref(), message.as_bytes());
         let answer = format!("{without_proof},p={}", Base64::encode_string(&proof));
-        Ok((answer, State::Last(signature.as_ref().to_vec())))
+        Ok((answer, ClientState::Last(signature.as_ref().to_vec())))
     }
 }
 

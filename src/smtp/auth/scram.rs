@@ -22,12 +22,12 @@ pub(super) struct Scram {
     /// By SCRAM-SHA-256-PLUS.
     plus: bool,
     offers_plus: bool,
-    state: State,
+    state: ScramState,
     /// The authorization identity, where it is another text than the name.
     acts_for: Option<String>,
 }
 
-enum State {
+enum ScramState {
     Begun,
     /// The client's first message was read.
     Asked(First),
@@ -61,7 +61,7 @@ struct Challenged {
 
 impl Scram {
     pub fn new(bindings: Bindings, plus: bool, offers_plus: bool) -> Scram {
-        Scram { bindings, plus, offers_plus, state: State::Begun, acts_for: None }
+        Scram { bindings, plus, offers_plus, state: ScramState::Begun, acts_for: None }
     }
 
     pub fn acts_for(&self) -> Option<&str> {
@@ -70,40 +70,40 @@ impl Scram {
 
     pub fn respond(&mut self, response: &[u8]) -> Step {
         // What puts no state back has ended the exchange.
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Begun => match self.first(response) {
+        match std::mem::replace(&mut self.state, ScramState::Over) {
+            ScramState::Begun => match self.first(response) {
                 Ok((acts_for, first)) => {
                     self.acts_for = acts_for;
                     let user = first.user.clone();
-                    self.state = State::Asked(first);
+                    self.state = ScramState::Asked(first);
                     Step::Keys(user)
                 }
                 Err(why) => Step::Malformed(why),
             },
-            State::Challenged(challenged) => match challenged.last(response) {
+            ScramState::Challenged(challenged) => match challenged.last(response) {
                 Ok(Some(verdict)) => {
-                    self.state = State::Proven(challenged.first.user);
+                    self.state = ScramState::Proven(challenged.first.user);
                     Step::Challenge(verdict.into_bytes())
                 }
                 Ok(None) => Step::Proof { user: challenged.first.user, good: false },
                 Err(why) => Step::Malformed(why),
             },
-            State::Proven(user) if response.is_empty() => Step::Proof { user, good: true },
-            State::Proven(_) => Step::Malformed("nothing was left to be said"),
-            State::Asked(_) | State::Over => Step::Malformed("out of order"),
+            ScramState::Proven(user) if response.is_empty() => Step::Proof { user, good: true },
+            ScramState::Proven(_) => Step::Malformed("nothing was left to be said"),
+            ScramState::Asked(_) | ScramState::Over => Step::Malformed("out of order"),
         }
     }
 
     /// `r=nonce,s=salt,i=iterations` (RFC 5802 §5.1).
     pub fn keys(&mut self, keys: Keys, nonce: &str) -> Step {
-        let State::Asked(first) = std::mem::replace(&mut self.state, State::Over) else {
+        let ScramState::Asked(first) = std::mem::replace(&mut self.state, ScramState::Over) else {
             return Step::Malformed("out of order");
         };
         let nonce = format!("{}{nonce}", first.nonce);
         let salt = Base64::encode_string(&keys.salt);
         let challenge = format!("r={nonce},s={salt},i={}", keys.iterations);
         let step = Step::Challenge(challenge.clone().into_bytes());
-        self.state = State::Challenged(Challenged { first, nonce, challenge, keys });
+        self.state = ScramState::Challenged(Challenged { first, nonce, challenge, keys });
         step
     }
 

@@ -2,9 +2,9 @@
 //!
 //! What the lines mean is [`crate::smtp::auth`]'s, who knows passwords is asked.
 
-use super::{Action, Question, Session, State, order};
+use super::{Question, Reaction, Session, SessionState, order};
 use crate::smtp::auth::{self, Bindings, Exchange, Keys, Mechanism, Step};
-use crate::smtp::command::Secret;
+use crate::smtp::command::InitialResponse;
 use crate::smtp::line::Line;
 use crate::smtp::parameter::bad;
 use crate::smtp::reply::Reply;
@@ -18,15 +18,15 @@ impl Session {
     /// For whom the client wants to act, while a question of AUTH is open; see [`Exchange::acts_for`].
     pub fn acts_for(&self) -> Option<&str> {
         match &self.state {
-            State::AskedAuth(exchange) => exchange.acts_for(),
+            SessionState::AskedAuth(exchange) => exchange.acts_for(),
             _ => None,
         }
     }
 
     /// The answer to [`Question::Keys`]; `nonce`: as [`Exchange::keys`] wants it.
-    pub fn keys(&mut self, keys: Keys, nonce: &str) -> Action {
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::AskedAuth(mut exchange) => {
+    pub fn keys(&mut self, keys: Keys, nonce: &str) -> Reaction {
+        match std::mem::replace(&mut self.state, SessionState::Idle) {
+            SessionState::AskedAuth(mut exchange) => {
                 let step = exchange.keys(keys, nonce);
                 self.step(exchange, step)
             }
@@ -35,11 +35,11 @@ impl Session {
     }
 
     /// Yes to [`Question::Password`] or [`Question::Proof`]: who it is was shown.
-    pub fn authenticated(&mut self) -> Action {
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::AskedAuth(_) => {
+    pub fn authenticated(&mut self) -> Reaction {
+        match std::mem::replace(&mut self.state, SessionState::Idle) {
+            SessionState::AskedAuth(_) => {
                 self.is_authenticated = true;
-                Action::SendNow(Reply::new(235, "2.7.0", "welcome"))
+                Reaction::SendNow(Reply::new(235, "2.7.0", "welcome"))
             }
             other => self.unasked(other),
         }
@@ -47,33 +47,33 @@ impl Session {
 
     /// No to them. One reply for all reasons, so that nobody learns which users there are; past the
     /// limit it ends the session.
-    pub fn denied(&mut self) -> Action {
+    pub fn denied(&mut self) -> Reaction {
         self.failed_login(Reply::new(535, "5.7.8", "wrong name or password"))
     }
 
     /// Nobody could look whether it is right; the reply says why. Counts as a wrong one.
-    pub fn not_looked_at(&mut self, reply: Reply) -> Action {
+    pub fn not_looked_at(&mut self, reply: Reply) -> Reaction {
         self.failed_login(reply)
     }
 
-    fn failed_login(&mut self, reply: Reply) -> Action {
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::AskedAuth(_) => {}
+    fn failed_login(&mut self, reply: Reply) -> Reaction {
+        match std::mem::replace(&mut self.state, SessionState::Idle) {
+            SessionState::AskedAuth(_) => {}
             other => return self.unasked(other),
         }
         match self.patience.failed_login(&self.settings) {
             Ok(()) => self.send_now(reply.about(&self.settings.id)),
-            Err(last) => Action::Close(last),
+            Err(last) => Reaction::Close(last),
         }
     }
 
     /// AUTH (RFC 4954 §4).
     pub(super) fn auth(
         &mut self,
-        state: State,
+        state: SessionState,
         mechanism: &str,
-        initial: Option<Secret>,
-    ) -> Action {
+        initial: Option<InitialResponse>,
+    ) -> Reaction {
         if let Err(reply) = self.may_authenticate(&state, mechanism) {
             return self.stay(state, reply);
         }
@@ -94,11 +94,13 @@ impl Session {
     }
 
     /// The client's answer inside an exchange.
-    pub(super) fn answered(&mut self, line: &Line) -> Option<Action> {
+    pub(super) fn answered(&mut self, line: &Line) -> Option<Reaction> {
         if *line == Line::Partial {
             return None;
         }
-        let State::Auth(mut exchange) = std::mem::replace(&mut self.state, State::Idle) else {
+        let SessionState::Auth(mut exchange) =
+            std::mem::replace(&mut self.state, SessionState::Idle)
+        else {
             return None;
         };
         // Whatever is wrong with it, the exchange is over, and what follows may be its rest.
@@ -132,7 +134,7 @@ impl Session {
         !self.mechanisms().is_empty() && !self.is_authenticated
     }
 
-    fn may_authenticate(&self, state: &State, mechanism: &str) -> Result<(), Reply> {
+    fn may_authenticate(&self, state: &SessionState, mechanism: &str) -> Result<(), Reply> {
         if self.settings.auth.is_empty() {
             let text = match self.logins.as_str() {
                 "" => "command not implemented".to_owned(),
@@ -154,7 +156,7 @@ impl Session {
             return Err(order("you are known already"));
         }
         match state {
-            State::Idle => Ok(()),
+            SessionState::Idle => Ok(()),
             _ => Err(order("not inside a transaction; RSET ends it")),
         }
     }
@@ -167,19 +169,19 @@ impl Session {
         plus.into_iter().chain(offered.iter().copied()).collect()
     }
 
-    fn step(&mut self, exchange: Box<Exchange>, step: Step) -> Action {
+    fn step(&mut self, exchange: Box<Exchange>, step: Step) -> Reaction {
         let question = match step {
             Step::Challenge(message) => {
-                self.state = State::Auth(exchange);
-                return Action::SendNow(Reply::plain(334, auth::encode(&message)));
+                self.state = SessionState::Auth(exchange);
+                return Reaction::SendNow(Reply::plain(334, auth::encode(&message)));
             }
             Step::Malformed(why) => return self.send_now(Reply::new(501, "5.5.2", why)),
             Step::Password(credentials) => Question::Password(credentials),
             Step::Keys(user) => Question::Keys(user),
             Step::Proof { user, good } => Question::Proof { user, good },
         };
-        self.state = State::AskedAuth(exchange);
-        Action::Ask(question)
+        self.state = SessionState::AskedAuth(exchange);
+        Reaction::Ask(question)
     }
 }
 

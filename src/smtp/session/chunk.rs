@@ -1,6 +1,6 @@
 //! A chunk of BDAT as it comes in (RFC 3030 §2).
 
-use super::State;
+use super::SessionState;
 use crate::mail::envelope::Envelope;
 use crate::smtp::chunk::Chunks;
 use crate::smtp::reply::Reply;
@@ -20,7 +20,7 @@ pub(super) enum ChunkOf {
     Message(Envelope, Chunks),
     /// Of no message: its octets are read away, then this is said and that state goes on. The number:
     /// octets read so far.
-    Nothing(Reply, Box<State>, u64),
+    Nothing(Reply, Box<SessionState>, u64),
 }
 
 impl Chunk {

@@ -20,7 +20,7 @@ use facteur::mail::address::{Mailbox, ReversePath};
 use facteur::mail::envelope::{BodyType, Sender as From};
 use facteur::net::listener::Service;
 use facteur::net::registry::{Registry, Standing};
-use facteur::pickup::{Call, Pickup};
+use facteur::pickup::{Pickup, PickupCall};
 use facteur::policy::Facts;
 use facteur::route::next_hop::Ourselves;
 use facteur::scheduler::turns::{Turn, Turns};
@@ -194,8 +194,8 @@ impl World {
         let pickup = Pickup::new(disk, self.queue.clone(), drops, hints, move || site.clone());
         let (calls, called) = bounded(looks);
         let (done, _is_done) = bounded(1);
-        (1..looks).for_each(|_| calls.send(Call::Look).unwrap());
-        calls.send(Call::Stop(done)).unwrap();
+        (1..looks).for_each(|_| calls.send(PickupCall::Look).unwrap());
+        calls.send(PickupCall::Stop(done)).unwrap();
         pickup.run(&called);
     }
 

@@ -1,7 +1,7 @@
 //! A trace as it grows, from file to file and over midnight.
 
-use super::files::{self, Lines, Name};
-use super::record::Record;
+use super::files::{self, FileName, LineReader};
+use super::line::TraceLine;
 use crate::store::disk::{Disk, Doing, StoreError};
 use std::io::ErrorKind::NotFound;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub struct Follower<'a> {
     disk: &'a dyn Disk,
     dir: PathBuf,
-    current: Option<(Name, Lines)>,
+    current: Option<(FileName, LineReader)>,
 }
 
 impl<'a> Follower<'a> {
@@ -19,7 +19,7 @@ impl<'a> Follower<'a> {
         let mut follower = Follower { disk, dir: dir.to_owned(), current: None };
         if let Some(newest) = follower.names()?.last() {
             let path = follower.dir.join(newest.to_string());
-            let mut lines = Lines::open(disk, &path)?;
+            let mut lines = LineReader::open(disk, &path)?;
             lines.skip_all().doing("read", &path)?;
             follower.current = Some((*newest, lines));
         }
@@ -27,7 +27,7 @@ impl<'a> Follower<'a> {
     }
 
     /// The next line; none: there is nothing new at this moment.
-    pub fn poll(&mut self) -> Result<Option<Record>, StoreError> {
+    pub fn poll(&mut self) -> Result<Option<TraceLine>, StoreError> {
         loop {
             if let Some(record) = self.read()? {
                 return Ok(Some(record));
@@ -41,7 +41,7 @@ impl<'a> Follower<'a> {
             if let Some(record) = self.read()? {
                 return Ok(Some(record));
             }
-            match Lines::open(self.disk, &self.dir.join(later.to_string())) {
+            match LineReader::open(self.disk, &self.dir.join(later.to_string())) {
                 Ok(lines) => self.current = Some((later, lines)),
                 // It was removed in this moment: more is written than can be followed.
                 Err(error) if error.source.kind() == NotFound => return Ok(None),
@@ -50,18 +50,18 @@ impl<'a> Follower<'a> {
         }
     }
 
-    fn read(&mut self) -> Result<Option<Record>, StoreError> {
+    fn read(&mut self) -> Result<Option<TraceLine>, StoreError> {
         let Some((name, lines)) = &mut self.current else { return Ok(None) };
         let path = self.dir.join(name.to_string());
         while let Some(line) = lines.read().doing("read", &path)? {
-            if let Some(record) = Record::parse(line) {
+            if let Some(record) = TraceLine::parse(line) {
                 return Ok(Some(record));
             }
         }
         Ok(None)
     }
 
-    fn names(&self) -> Result<Vec<Name>, StoreError> {
+    fn names(&self) -> Result<Vec<FileName>, StoreError> {
         match files::list(self.disk, &self.dir) {
             Err(error) if error.source.kind() == NotFound => Ok(Vec::new()),
             names => names,

@@ -24,24 +24,24 @@ pub fn dir(spool: &Path) -> PathBuf {
 
 /// Which file: its day and, counted from 1, its part of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Name {
+pub struct FileName {
     pub day: Date,
     pub part: u32,
 }
 
-impl Name {
+impl FileName {
     /// None where it is no file of a trace.
-    pub fn parse(text: &str) -> Option<Name> {
+    pub fn parse(text: &str) -> Option<FileName> {
         let (day, part) = match text.split_once('.') {
             Some((day, part)) => (day, part.parse().ok().filter(|part| *part > 1)?),
             None => (text, 1),
         };
-        let name = Name { day: day.parse().ok()?, part };
+        let name = FileName { day: day.parse().ok()?, part };
         (name.to_string() == text).then_some(name)
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.part {
             1 => write!(f, "{}", self.day),
@@ -56,10 +56,10 @@ pub fn day(when: Timestamp) -> Date {
 }
 
 /// All files of a trace, oldest first. Fails with `NotFound` when there is none at all.
-pub fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Name>, StoreError> {
+pub fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<FileName>, StoreError> {
     let names = disk.list(dir).doing("list", dir)?;
-    let mut names: Vec<Name> =
-        names.iter().filter_map(|name| Name::parse(name.to_str()?)).collect();
+    let mut names: Vec<FileName> =
+        names.iter().filter_map(|name| FileName::parse(name.to_str()?)).collect();
     names.sort_unstable();
     Ok(names)
 }
@@ -76,7 +76,7 @@ pub struct StoryWriter {
 }
 
 struct Open {
-    name: Name,
+    name: FileName,
     file: Box<dyn DiskFile>,
     size: u64,
 }
@@ -137,7 +137,12 @@ impl StoryWriter {
     }
 
     /// The last file of the day if there is room in it and nobody else has it, else a new one.
-    fn next_file(&self, day: Date, before: Option<Name>, room: u64) -> Result<Open, StoreError> {
+    fn next_file(
+        &self,
+        day: Date,
+        before: Option<FileName>,
+        room: u64,
+    ) -> Result<Open, StoreError> {
         self.make_dir()?;
         let names = list(&*self.disk, &self.dir)?;
         // After the clock was set back the names go on from the last, and no file is written twice.
@@ -147,7 +152,7 @@ impl StoryWriter {
         {
             return Ok(open);
         }
-        let name = Name { day, part: last.map_or(1, |last| last.part + 1) };
+        let name = FileName { day, part: last.map_or(1, |last| last.part + 1) };
         let path = self.dir.join(name.to_string());
         drop(self.disk.create(&path).doing("create", &path)?);
         // Opened anew to append, and to be known as taken.
@@ -157,7 +162,7 @@ impl StoryWriter {
     }
 
     /// None: another file does as well.
-    fn resume(&self, name: Name, room: u64) -> Option<Open> {
+    fn resume(&self, name: FileName, room: u64) -> Option<Open> {
         let file = self.disk.claim(&self.dir.join(name.to_string())).ok().flatten()?;
         let size = file.size().ok().filter(|size| *size <= room)?;
         let mut last = [b'\n'];
@@ -216,7 +221,7 @@ impl StoryWriter {
 }
 
 /// Reads the lines of a file one after the other, however long it is: a bounded piece at a time.
-pub struct Lines {
+pub struct LineReader {
     file: Box<dyn DiskFile>,
     /// Where the next read begins.
     offset: u64,
@@ -229,10 +234,10 @@ pub struct Lines {
 const READ: usize = 256 * 1024;
 const _: () = assert!(READ >= TRACE_LINE_MAX);
 
-impl Lines {
-    pub fn open(disk: &dyn Disk, path: &Path) -> Result<Lines, StoreError> {
+impl LineReader {
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<LineReader, StoreError> {
         let file = disk.open(path).doing("read", path)?;
-        Ok(Lines { file, offset: 0, buffer: Vec::new(), used: 0 })
+        Ok(LineReader { file, offset: 0, buffer: Vec::new(), used: 0 })
     }
 
     /// From the end of the file on.

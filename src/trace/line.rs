@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 /// A line, with what is asked of it again and again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct TraceLine {
     pub when: Timestamp,
     pub event: String,
     /// In their order.
@@ -14,14 +14,14 @@ pub struct Record {
     pub text: String,
 }
 
-impl Record {
+impl TraceLine {
     /// None where it is no line of a trace, such as one that a crash tore.
-    pub fn parse(line: &[u8]) -> Option<Record> {
+    pub fn parse(line: &[u8]) -> Option<TraceLine> {
         let line = std::str::from_utf8(line).ok()?;
         let (when, text) = line.split_once(' ')?;
         let event = text.split(' ').next()?.to_owned();
         let values = values(text).map(|(key, value)| (key.to_owned(), value)).collect();
-        Some(Record { when: when.parse().ok()?, event, values, text: text.to_owned() })
+        Some(TraceLine { when: when.parse().ok()?, event, values, text: text.to_owned() })
     }
 
     /// A value, by its key.
@@ -43,11 +43,11 @@ mod tests {
     fn a_line_and_what_is_none() {
         let line =
             "2026-11-23T14:00:00.123456Z heard session=s1 transaction=2 text=\"EHLO a\\u{a}b\"";
-        let record = Record::parse(line.as_bytes()).unwrap();
+        let record = TraceLine::parse(line.as_bytes()).unwrap();
         assert_eq!((record.event.as_str(), record.get("text")), ("heard", Some("EHLO a\nb")));
         assert_eq!(record.transaction(), Some(("s1", 2)));
         for line in ["", "x", "nonsense at all", "2026-11-23T14:00:00.123456Z"] {
-            assert_eq!(Record::parse(line.as_bytes()), None, "{line}");
+            assert_eq!(TraceLine::parse(line.as_bytes()), None, "{line}");
         }
     }
 }

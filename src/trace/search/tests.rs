@@ -41,11 +41,11 @@ fn disk() -> MemoryDisk {
     disk
 }
 
-fn ask(handles: &[&str], since: Option<&str>) -> Found {
+fn ask(handles: &[&str], since: Option<&str>) -> Stories {
     let handles: Vec<Handle> = handles.iter().map(|text| Handle::new(text)).collect();
     let since = since.map(|text| text.parse().unwrap());
     let now = "2026-11-23T14:00:00Z".parse().unwrap();
-    find(&disk(), Path::new(DIR), &Question { handles: &handles, since, now }).unwrap()
+    find(&disk(), Path::new(DIR), &Search { handles: &handles, since, now }).unwrap()
 }
 
 /// Of each story its ids and how many lines it has.
@@ -91,7 +91,7 @@ fn what_is_unknown_is_said() {
     let none = find(
         &MemoryDisk::new(),
         Path::new(DIR),
-        &Question { handles: &[Handle::new("m1")], since: None, now: Timestamp::UNIX_EPOCH },
+        &Search { handles: &[Handle::new("m1")], since: None, now: Timestamp::UNIX_EPOCH },
     );
     assert_eq!(none.err().unwrap().source.kind(), std::io::ErrorKind::NotFound);
 }
@@ -107,7 +107,7 @@ fn since_when() {
     let now = "2026-12-23T14:00:00Z".parse().unwrap();
     for (handle, count) in [("bob@mx.test", 0), ("m1", 1), ("A 1@far.test", 1)] {
         let handles = [Handle::new(handle)];
-        let question = Question { handles: &handles, since: None, now };
+        let question = Search { handles: &handles, since: None, now };
         assert_eq!(find(&disk(), Path::new(DIR), &question).unwrap().stories.len(), count);
     }
 }
@@ -131,7 +131,7 @@ fn of_many_stories_the_newest_are_told() {
     let handles = [Handle::new("ann@mx.test")];
     let now = "2026-11-20T14:00:00Z".parse().unwrap();
     let since = Some(Timestamp::UNIX_EPOCH);
-    let found = find(&disk, Path::new(DIR), &Question { handles: &handles, since, now }).unwrap();
+    let found = find(&disk, Path::new(DIR), &Search { handles: &handles, since, now }).unwrap();
     assert_eq!((found.stories.len(), found.is_cut), (STORIES_MAX, true));
     assert_eq!(found.stories.last().unwrap().ids, ["m19029"]);
     assert_eq!(found.stories[0].ids, ["m16020"]);

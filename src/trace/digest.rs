@@ -1,7 +1,7 @@
 //! What became of a message on one line, for who asks by an address and may have had many: its id leads
 //! to the whole story.
 
-use super::record::Record;
+use super::line::TraceLine;
 use super::search::{Handle, Story};
 use crate::event::line::push_value;
 use crate::mail::visible::escape;
@@ -37,8 +37,8 @@ pub fn digests(story: &Story, handles: &[Handle]) -> Vec<Digest> {
     }
     let session = story.session.as_deref().unwrap_or_default();
     let mut places: HashMap<(&str, u32), usize> = HashMap::new();
-    let mut parts: Vec<Part> = Vec::new();
-    let (mut rest, mut has_rest) = (Part::new(session, Timestamp::MIN), false);
+    let mut parts: Vec<DigestPart> = Vec::new();
+    let (mut rest, mut has_rest) = (DigestPart::new(session, Timestamp::MIN), false);
     for line in &story.lines {
         let own = line.get("id").filter(|id| story.ids.iter().any(|known| known == id));
         let id = own.or(line.get("notice"));
@@ -57,7 +57,7 @@ pub fn digests(story: &Story, handles: &[Handle]) -> Vec<Digest> {
             }
         };
         let place = *places.entry(key).or_insert_with(|| {
-            parts.push(Part::new(key.0, line.when));
+            parts.push(DigestPart::new(key.0, line.when));
             parts.len() - 1
         });
         parts[place].add(line);
@@ -74,7 +74,7 @@ pub fn digests(story: &Story, handles: &[Handle]) -> Vec<Digest> {
 }
 
 /// One of them while its lines are read.
-struct Part {
+struct DigestPart {
     id: String,
     when: Timestamp,
     from: String,
@@ -85,24 +85,24 @@ struct Part {
     open: Option<String>,
     /// What was said to all of it.
     refusal: Option<String>,
-    ends: Vec<End>,
+    ends: Vec<DigestEnd>,
 }
 
 /// What became of a recipient last.
-struct End {
+struct DigestEnd {
     to: String,
     fate: String,
     reason: String,
 }
 
-impl Part {
-    fn new(id: &str, when: Timestamp) -> Part {
+impl DigestPart {
+    fn new(id: &str, when: Timestamp) -> DigestPart {
         let (id, is_taken, refusal) = (id.to_owned(), false, None);
         let (from, asked, open, ends) = Default::default();
-        Part { id, when, from, is_taken, asked, open, refusal, ends }
+        DigestPart { id, when, from, is_taken, asked, open, refusal, ends }
     }
 
-    fn add(&mut self, line: &Record) {
+    fn add(&mut self, line: &TraceLine) {
         let get = |key| line.get(key).unwrap_or_default();
         let text = get("text");
         match line.event.as_str() {
@@ -143,7 +143,7 @@ impl Part {
         let (fate, reason) = (fate.to_owned(), reason.to_owned());
         match self.ends.iter_mut().find(|end| end.to == to) {
             Some(end) => (end.fate, end.reason) = (fate, reason),
-            None => self.ends.push(End { to: to.to_owned(), fate, reason }),
+            None => self.ends.push(DigestEnd { to: to.to_owned(), fate, reason }),
         }
     }
 
@@ -155,8 +155,8 @@ impl Part {
                 self.end("", "refused", &reason);
             }
         }
-        let is_asked = |end: &&End| handles.iter().any(|handle| handle.is(&end.to));
-        let own: Vec<&End> = self.ends.iter().filter(is_asked).collect();
+        let is_asked = |end: &&DigestEnd| handles.iter().any(|handle| handle.is(&end.to));
+        let own: Vec<&DigestEnd> = self.ends.iter().filter(is_asked).collect();
         let shown = if own.is_empty() { self.ends.iter().collect() } else { own };
         let mut fates: Vec<(&str, usize)> = Vec::new();
         for end in &shown {
@@ -215,7 +215,7 @@ mod tests {
     fn story(ids: &[&str], lines: &[&str]) -> Story {
         let record = |(second, text): (usize, &&str)| {
             let line = format!("2026-11-23T14:00:{second:02}.000000Z {text}");
-            Record::parse(line.as_bytes()).unwrap()
+            TraceLine::parse(line.as_bytes()).unwrap()
         };
         Story {
             session: Some("s1".to_owned()),

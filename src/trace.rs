@@ -4,15 +4,15 @@
 //! One thread writes what [`crate::event`] was told, in batches; nobody waits for it. A line is `TIME
 //! event key=value ...` as in the log. It is synced when nothing new comes for a second, and at the end:
 //! a story may lose its last second at a power cut. [`files`] keeps them within `trace.keep` and
-//! `trace.size`; [`search`] finds in them, [`teller`] tells what was found. Decides nothing
+//! `trace.size`; [`search`] finds in them, [`telling`] tells what was found. Decides nothing
 //! about mail.
 
 pub mod digest;
 pub mod files;
 pub mod follow;
-pub mod record;
+pub mod line;
 pub mod search;
-pub mod teller;
+pub mod telling;
 
 use crate::config::Trace;
 use crate::event::count::OTHERS;
@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::thread;
 
 /// The thread that writes the trace.
-pub struct Scribe {
+pub struct TraceWriter {
     writer: StoryWriter,
     records: Records,
     /// What was gathered, and of how many records.
@@ -41,7 +41,7 @@ pub struct Scribe {
     is_failing: bool,
 }
 
-impl Scribe {
+impl TraceWriter {
     /// Writes into this directory, which is made when there is something to write. `limits`: those of
     /// the configuration as it is now.
     pub fn new(
@@ -49,10 +49,10 @@ impl Scribe {
         dir: PathBuf,
         records: Records,
         limits: impl Fn() -> Trace + Send + 'static,
-    ) -> Scribe {
+    ) -> TraceWriter {
         let writer = StoryWriter::new(disk, dir, Box::new(limits));
         let batch = String::with_capacity(2 * TRACE_BATCH);
-        Scribe { writer, records, batch, count: 0, is_dirty: false, is_failing: false }
+        TraceWriter { writer, records, batch, count: 0, is_dirty: false, is_failing: false }
     }
 
     /// Works until it is told to stop, or nobody is left who tells anything.

@@ -4,8 +4,8 @@
 //! A story is a session and what became of the messages that came by it; of a session with many, only
 //! those that were asked for. What has no session, as our own notices, is a story by itself.
 
-use super::files::{self, Lines, Name, day};
-use super::record::Record;
+use super::files::{self, FileName, LineReader, day};
+use super::line::TraceLine;
 use crate::limits::{STORIES_MAX, STORIES_OCTETS, STORIES_SINCE};
 use crate::store::disk::{Disk, Doing, StoreError};
 use jiff::civil::Date;
@@ -24,7 +24,7 @@ pub struct Handle {
 }
 
 /// What is asked.
-pub struct Question<'a> {
+pub struct Search<'a> {
     pub handles: &'a [Handle],
     /// From then on; none: as far back as there are stories, but for addresses [`STORIES_SINCE`].
     pub since: Option<Timestamp>,
@@ -33,7 +33,7 @@ pub struct Question<'a> {
 
 /// What was found.
 #[derive(Default)]
-pub struct Found {
+pub struct Stories {
     /// By their first moment.
     pub stories: Vec<Story>,
     /// There are more, which were left out: older ones, or later lines of these.
@@ -51,7 +51,7 @@ pub struct Story {
     /// Messages in it, in their order.
     pub ids: Vec<String>,
     /// By time.
-    pub lines: Vec<Record>,
+    pub lines: Vec<TraceLine>,
     /// It was asked for by more than an address, which many others share.
     pub is_whole: bool,
 }
@@ -90,7 +90,7 @@ impl Handle {
     }
 
     /// Whether a line speaks of it, and if so, only as of an address.
-    fn is_in(&self, record: &Record) -> Option<IsAddress> {
+    fn is_in(&self, record: &TraceLine) -> Option<IsAddress> {
         let is = |key: &str| record.get(key).is_some_and(|value| value == self.text);
         if is("id") || is("session") || is("notice") {
             return Some(false);
@@ -102,7 +102,7 @@ impl Handle {
         (self.text.contains('@') && self.is_address_in(record)).then_some(true)
     }
 
-    fn is_address_in(&self, record: &Record) -> bool {
+    fn is_address_in(&self, record: &TraceLine) -> bool {
         let is = |key| record.get(key).is_some_and(|value| value.eq_ignore_ascii_case(&self.text));
         let is_path = |text: &str| {
             let verb = text.get(..5).unwrap_or_default();
@@ -119,7 +119,7 @@ impl Handle {
     }
 
     /// A next hop's own id, in what it said at the end; such have digits.
-    fn is_word_of_a_host(&self, record: &Record) -> bool {
+    fn is_word_of_a_host(&self, record: &TraceLine) -> bool {
         let said = match record.event.as_str() {
             "relayed" => record.get("reply"),
             "deferred" | "bounced" | "expired" => record.get("reason"),
@@ -144,12 +144,12 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Finds what the handles belong to. Fails with `NotFound` where there is no trace.
-pub fn find(disk: &dyn Disk, dir: &Path, question: &Question<'_>) -> Result<Found, StoreError> {
+pub fn find(disk: &dyn Disk, dir: &Path, question: &Search<'_>) -> Result<Stories, StoreError> {
     let names = files::list(disk, dir)?;
-    let mut found = Found { known: vec![false; question.handles.len()], ..Found::default() };
+    let mut found = Stories { known: vec![false; question.handles.len()], ..Stories::default() };
     // Nothing is written before its day; but what a newer line belongs to may have begun long ago.
     let first = question.since.map_or(Date::MIN, day);
-    let newer: Vec<Name> = names.iter().copied().filter(|name| name.day >= first).collect();
+    let newer: Vec<FileName> = names.iter().copied().filter(|name| name.day >= first).collect();
     let keys = matching(disk, dir, &newer, question, &mut found)?;
     if keys.is_empty() {
         return Ok(found);
@@ -187,9 +187,9 @@ pub fn find(disk: &dyn Disk, dir: &Path, question: &Question<'_>) -> Result<Foun
 fn matching(
     disk: &dyn Disk,
     dir: &Path,
-    names: &[Name],
-    question: &Question<'_>,
-    found: &mut Found,
+    names: &[FileName],
+    question: &Search<'_>,
+    found: &mut Stories,
 ) -> Result<Vec<Key>, StoreError> {
     let recent = SignedDuration::try_from(STORIES_SINCE).unwrap_or(SignedDuration::MAX);
     let recent = question.now.checked_sub(recent).unwrap_or(Timestamp::MIN);
@@ -236,15 +236,15 @@ fn matching(
 fn each(
     disk: &dyn Disk,
     dir: &Path,
-    names: &[Name],
+    names: &[FileName],
     needles: &[String],
-    mut call: impl FnMut(&Record),
+    mut call: impl FnMut(&TraceLine),
 ) -> Result<(), StoreError> {
     let needles: Vec<Finder<'_>> = needles.iter().map(Finder::new).collect();
     let mut lower = Vec::new();
     for name in names {
         let path = dir.join(name.to_string());
-        let mut lines = match Lines::open(disk, &path) {
+        let mut lines = match LineReader::open(disk, &path) {
             Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => continue,
             lines => lines?,
         };
@@ -253,7 +253,7 @@ fn each(
             lower.extend_from_slice(line);
             lower.make_ascii_lowercase();
             let is_in = needles.is_empty() || needles.iter().any(|it| it.find(&lower).is_some());
-            if let Some(record) = is_in.then(|| Record::parse(line)).flatten() {
+            if let Some(record) = is_in.then(|| TraceLine::parse(line)).flatten() {
                 call(&record);
             }
         }
@@ -268,7 +268,7 @@ fn is_plain(text: &str) -> bool {
 }
 
 impl Key {
-    fn of(record: &Record, handle: &Handle) -> Option<Key> {
+    fn of(record: &TraceLine, handle: &Handle) -> Option<Key> {
         if record.get("notice") == Some(&handle.text) {
             return Some(Key::Message(handle.text.clone()));
         }
@@ -311,7 +311,7 @@ impl Wanted {
     }
 
     /// Learns from a line what belongs together.
-    fn link(&mut self, record: &Record) {
+    fn link(&mut self, record: &TraceLine) {
         let Some(session) = record.get("session") else { return };
         let transaction =
             record.transaction().map(|(session, number)| (session.to_owned(), number));
@@ -330,7 +330,7 @@ impl Wanted {
         }
     }
 
-    fn has(&self, record: &Record) -> bool {
+    fn has(&self, record: &TraceLine) -> bool {
         let is_ours = |key| record.get(key).is_some_and(|id| self.ids.contains(id));
         if is_ours("id") || is_ours("notice") {
             return true;
@@ -343,7 +343,7 @@ impl Wanted {
     }
 
     /// Puts lines to their stories.
-    fn stories(&self, mut lines: Vec<Record>) -> Vec<Story> {
+    fn stories(&self, mut lines: Vec<TraceLine>) -> Vec<Story> {
         // A dialog is written when it is over, so lines lie apart that belong behind each other.
         lines.sort_by_key(|record| record.when);
         let mut places: HashMap<String, usize> = HashMap::new();

@@ -3,8 +3,8 @@
 
 use crate::event::line::push_value;
 use crate::mail::visible::escape;
-use crate::story::record::Record;
-use crate::story::search::Story;
+use crate::trace::line::TraceLine;
+use crate::trace::search::Story;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ const NUMBERS: [&str; 8] =
     ["octets", "size", "recipients", "transaction", "turns", "uid", "records", "status"];
 
 /// Tells one story to people.
-pub struct Teller<'a> {
+pub struct Telling<'a> {
     text: String,
     /// Of one message the id stands in the heading, and not on each line.
     only: Option<String>,
@@ -25,8 +25,8 @@ pub struct Teller<'a> {
     host: Option<(&'a str, &'a str)>,
 }
 
-impl<'a> Teller<'a> {
-    pub fn new(story: &Story) -> Teller<'a> {
+impl<'a> Telling<'a> {
+    pub fn new(story: &Story) -> Telling<'a> {
         let ids: Vec<&str> = story.ids.iter().take(NAMED).map(String::as_str).collect();
         let more = story.ids.len().saturating_sub(NAMED);
         let mut text = match ids.is_empty() {
@@ -42,15 +42,15 @@ impl<'a> Teller<'a> {
         }
         let text = format!("{}\n", escape(&text));
         let only = Some(&story.ids).filter(|ids| ids.len() == 1).map(|ids| ids[0].clone());
-        Teller { text, only, host: None }
+        Telling { text, only, host: None }
     }
 
-    pub fn tell(mut self, records: impl Iterator<Item = &'a Record>) -> String {
+    pub fn tell(mut self, records: impl Iterator<Item = &'a TraceLine>) -> String {
         records.for_each(|record| self.add(record));
         self.text
     }
 
-    fn add(&mut self, record: &'a Record) {
+    fn add(&mut self, record: &'a TraceLine) {
         let time = format!("{:.3}", record.when);
         let dialog = dialog(record);
         let host = record.get("host").filter(|_| dialog.is_some());
@@ -86,7 +86,7 @@ impl<'a> Teller<'a> {
 }
 
 /// One record by itself, on one line, or as many as a reply has.
-pub fn one_line(record: &Record) -> String {
+pub fn one_line(record: &TraceLine) -> String {
     let key = |key| record.get(key).map(|value| escape(value).into_owned());
     let about = key("id").or_else(|| key("session")).unwrap_or_default();
     let host = key("host").filter(|_| dialog(record).is_some()).map(|host| format!(" {host}"));
@@ -96,7 +96,7 @@ pub fn one_line(record: &Record) -> String {
 }
 
 /// What was said, as its lines; none where the record is of something else.
-fn dialog(record: &Record) -> Option<Vec<String>> {
+fn dialog(record: &TraceLine) -> Option<Vec<String>> {
     let is_host = record.get("host").is_some();
     let text = record.get("text").unwrap_or_default();
     Some(match (record.event.as_str(), is_host) {
@@ -131,7 +131,7 @@ fn dialog(record: &Record) -> Option<Vec<String>> {
 }
 
 /// An event as the log has it, without what stands in a heading: session, and this id.
-fn sentence(record: &Record, id: Option<&str>) -> String {
+fn sentence(record: &TraceLine, id: Option<&str>) -> String {
     let mut text = record.event.clone();
     let is_said = |key: &str, value: &str| match key {
         "session" | "transaction" => true,
@@ -157,11 +157,11 @@ fn grouped(digits: &str) -> String {
 }
 
 /// A record for scripts: time, event, session and id come first.
-pub struct Row<'a>(pub &'a Record);
+pub struct Columns<'a>(pub &'a TraceLine);
 
-impl Serialize for Row<'_> {
+impl Serialize for Columns<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Row(record) = self;
+        let Columns(record) = self;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("time", &format!("{:.6}", record.when))?;
         map.serialize_entry("event", &record.event)?;
@@ -187,8 +187,8 @@ impl Serialize for Row<'_> {
 mod tests {
     use super::*;
 
-    fn record(text: &str) -> Record {
-        Record::parse(format!("2026-11-23T14:00:00.123456Z {text}").as_bytes()).unwrap()
+    fn record(text: &str) -> TraceLine {
+        TraceLine::parse(format!("2026-11-23T14:00:00.123456Z {text}").as_bytes()).unwrap()
     }
 
     #[test]
@@ -208,7 +208,7 @@ mod tests {
                 record("bounced id=m1 to=c@d reason=\"550 no\""),
             ],
         };
-        let told = Teller::new(&story).tell(story.lines.iter());
+        let told = Telling::new(&story).tell(story.lines.iter());
         let told = told.replace("2026-11-23T14:00:00.123Z", "T").replace(&" ".repeat(24), ".");
         assert_eq!(
             told,
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn a_record_for_scripts() {
         let line = record("accepted id=m1 session=s1 client=local size=3 from=12");
-        let json = serde_json::to_string(&Row(&line)).unwrap();
+        let json = serde_json::to_string(&Columns(&line)).unwrap();
         assert_eq!(
             json,
             "{\"time\":\"2026-11-23T14:00:00.123456Z\",\"event\":\"accepted\",\"session\":\"s1\",\

@@ -1,4 +1,4 @@
-use super::files::{Name, StoryWriter, list};
+use super::files::{FileName, StoryWriter, list};
 use super::follow::Follower;
 use super::*;
 use crate::event::sink::{Record, Sink};
@@ -26,8 +26,8 @@ fn at(text: &str) -> Timestamp {
 
 /// Names and sizes, oldest first.
 fn files(disk: &MemoryDisk) -> Vec<(String, u64)> {
-    let path = |name: &Name| Path::new(DIR).join(name.to_string());
-    let size = |name: &Name| disk.stat(&path(name)).unwrap().size;
+    let path = |name: &FileName| Path::new(DIR).join(name.to_string());
+    let size = |name: &FileName| disk.stat(&path(name)).unwrap().size;
     list(disk, Path::new(DIR)).unwrap().iter().map(|n| (n.to_string(), size(n))).collect()
 }
 
@@ -63,13 +63,13 @@ fn a_file_a_day_that_goes_on_after_a_crash() {
 #[test]
 fn names_that_are_none_of_ours_are_left_alone() {
     for text in ["2026-11-23", "2026-11-23.2", "2026-11-23.10"] {
-        assert_eq!(Name::parse(text).unwrap().to_string(), text);
+        assert_eq!(FileName::parse(text).unwrap().to_string(), text);
     }
     for text in ["", "x", "2026-11-23.1", "2026-11-23.02", "2026-11-23.", "2026-1-2", "2026-11-23~"]
     {
-        assert_eq!(Name::parse(text), None, "{text}");
+        assert_eq!(FileName::parse(text), None, "{text}");
     }
-    assert!(Name::parse("2026-11-23.10") > Name::parse("2026-11-23.9"));
+    assert!(FileName::parse("2026-11-23.10") > FileName::parse("2026-11-23.9"));
     let disk = MemoryDisk::new();
     disk.put(&Path::new(DIR).join("notes"), b"mine", SystemTime::now());
     disk.put(&Path::new(DIR).join("2020-01-01"), b"old\n", SystemTime::now());
@@ -119,7 +119,7 @@ fn at_work(disk: &MemoryDisk) -> (Arc<Sink>, thread::JoinHandle<()>) {
     let (sink, records) = Sink::new();
     // Room for all.
     let limits = || trace(30, 64 * TRACE_SIZE_MIN);
-    let scribe = Scribe::new(Arc::new(disk.clone()), DIR.into(), records, limits);
+    let scribe = TraceWriter::new(Arc::new(disk.clone()), DIR.into(), records, limits);
     (Arc::new(sink), thread::spawn(|| scribe.run()))
 }
 
