@@ -20,7 +20,7 @@ use crate::event::{Event, tell};
 use crate::handoff::{Accepted, CopyState, WrittenFile};
 use crate::limits::{BATCH_FILES, BATCH_OCTETS, SYNCFS_AVOID, SYNCFS_FROM, SYNCFS_SLOW};
 use crate::smtp::reply::Reply;
-use crate::store::disk::{Disk, DiskFile, Doing, StoreError};
+use crate::store::disk::{Disk, DiskFile, Doing, MAILBOX_FULL, NO_ROOM, StoreError};
 use crate::store::draft::Draft;
 use crate::store::durable::{Method, Pending};
 use crate::store::locked;
@@ -29,7 +29,6 @@ use crate::store::queue::Queue;
 use batch_message::BatchMessage;
 use bulk::Bulks;
 use crossbeam_channel::{Receiver, TryRecvError};
-use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -376,15 +375,13 @@ pub fn late() -> Reply {
     Reply::new(451, "4.3.0", "delivery takes too long, try later")
 }
 
-/// Temporary, all of them: a disk can be mended. The one place where a disk's error becomes a
-/// reply. Codes: RFC 5321 §4.2.3; 4.3.1 and 4.2.2 are "full" in RFC 3463 §3.4 and §3.3.
+/// Temporary, all of them: a disk can be mended. Which trouble it is says [`StoreError::status`]; codes:
+/// RFC 5321 §4.2.3.
 pub fn reply_to(error: &StoreError) -> Reply {
-    match error.source.kind() {
-        // A limit of the process (ulimit -f) is one more disk that has no room.
-        ErrorKind::StorageFull | ErrorKind::FileTooLarge => {
-            Reply::new(452, "4.3.1", "no room on the disk, try later")
-        }
-        ErrorKind::QuotaExceeded => Reply::new(452, "4.2.2", "mailbox full, try later"),
-        _ => Reply::new(451, "4.3.0", "local trouble, try later"),
-    }
+    let (code, text) = match error.status() {
+        NO_ROOM => (452, "no room on the disk, try later"),
+        MAILBOX_FULL => (452, "mailbox full, try later"),
+        _ => (451, "local trouble, try later"),
+    };
+    Reply::new(code, error.status(), text)
 }

@@ -6,7 +6,6 @@ use crate::smtp::client::{Cause, Fate, Lack, Reason};
 use crate::store::disk::StoreError;
 use crate::store::entry::{JournalLine, What};
 use jiff::Timestamp;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// The outcome for one recipient.
@@ -77,12 +76,7 @@ impl Verdict {
 
     /// A Maildir that cannot be written for now.
     pub fn of_disk(recipient: usize, error: &StoreError) -> Verdict {
-        let status = match error.source.kind() {
-            ErrorKind::StorageFull | ErrorKind::FileTooLarge => "4.3.1",
-            ErrorKind::QuotaExceeded => "4.2.2",
-            _ => "4.3.0",
-        };
-        Verdict::own(recipient, What::Deferred, status, error.to_string())
+        Verdict::own(recipient, What::Deferred, error.status(), error.to_string())
     }
 
     /// The last attempt, as the journal tells it, for one that is given up now.

@@ -7,6 +7,7 @@ use super::plan::{Goal, parts};
 use crate::config::Relay;
 use crate::due::{self, expires};
 use crate::site::Site;
+use crate::store::disk::{LOCAL_TROUBLE, MAILBOX_FULL, NO_ROOM};
 use crate::store::entry::{JournalLine, RecipientProgress};
 use crate::store::queue::QueuedMessage;
 use jiff::Timestamp;
@@ -115,7 +116,7 @@ fn is_of_ours(line: &JournalLine) -> bool {
 /// is something else.
 pub(super) fn is_of_disk(line: &JournalLine) -> bool {
     let status = line.words.split(' ').next().unwrap_or_default();
-    is_of_ours(line) && matches!(status, "4.3.0" | "4.3.1" | "4.2.2")
+    is_of_ours(line) && matches!(status, LOCAL_TROUBLE | NO_ROOM | MAILBOX_FULL)
 }
 
 /// Directory server failure (RFC 3463 §3.5), in our own words.

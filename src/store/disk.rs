@@ -150,6 +150,23 @@ pub struct StoreError {
     pub source: io::Error,
 }
 
+/// Enhanced status codes of a disk's trouble (RFC 3463 §3.3, §3.4).
+pub const NO_ROOM: &str = "4.3.1";
+pub const MAILBOX_FULL: &str = "4.2.2";
+pub const LOCAL_TROUBLE: &str = "4.3.0";
+
+impl StoreError {
+    /// What kind of trouble it is, for a reply and for the journal. Temporary, all of it: a disk can be mended.
+    pub fn status(&self) -> &'static str {
+        match self.source.kind() {
+            // A limit of the process (ulimit -f) is one more disk that has no room.
+            io::ErrorKind::StorageFull | io::ErrorKind::FileTooLarge => NO_ROOM,
+            io::ErrorKind::QuotaExceeded => MAILBOX_FULL,
+            _ => LOCAL_TROUBLE,
+        }
+    }
+}
+
 impl std::fmt::Display for StoreError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "cannot {} {}: {}", self.step, self.path.display(), self.source)
