@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// One thing to tell, and about whom.
-struct Item<'a> {
+struct NoticeItem<'a> {
     verdict: &'a Verdict,
     action: NoticeAction,
     /// When the time of its recipient is over.
@@ -61,13 +61,13 @@ pub struct Sent {
 }
 
 impl Sent {
-    fn miss(&mut self, items: &[Item<'_>], error: &StoreError) {
+    fn miss(&mut self, items: &[NoticeItem<'_>], error: &StoreError) {
         self.untold.extend(items.iter().map(|item| (item.verdict.recipient, error.to_string())));
     }
 }
 
 /// What a notice is about, and what it returns of it.
-struct Source<'a> {
+struct NoticeSource<'a> {
     entry: &'a Entry,
     /// The header of the message, with its last line end.
     header: Vec<u8>,
@@ -93,7 +93,7 @@ pub fn send(context: &NoticeContext<'_>, claimed: &Claimed, verdicts: &[Verdict]
     };
     let sent = match header(claimed) {
         Ok(header) => {
-            let source = Source { entry, header, claimed: Some(claimed), others };
+            let source = NoticeSource { entry, header, claimed: Some(claimed), others };
             write_all(context, &source, letters)
         }
         Err(error) => {
@@ -119,20 +119,21 @@ pub fn delivered(context: &NoticeContext<'_>, entry: &Entry, header: &[u8]) -> S
     let delivered = |index| Verdict::own(index, What::Delivered, "2.0.0", "");
     let verdicts: Vec<Verdict> = (0..entry.recipients.len()).map(delivered).collect();
     let letters = letters(context, entry, &verdicts, &|_| RecipientProgress::default());
-    let source = Source { entry, header: only_header(header.to_vec()), claimed: None, others: 0 };
+    let source =
+        NoticeSource { entry, header: only_header(header.to_vec()), claimed: None, others: 0 };
     write_all(context, &source, letters)
 }
 
 /// Whom each thing is to be told.
-type Letters<'a> = BTreeMap<String, (Mailbox, Vec<Item<'a>>)>;
+type Addressed<'a> = BTreeMap<String, (Mailbox, Vec<NoticeItem<'a>>)>;
 
 fn letters<'a>(
     context: &NoticeContext<'_>,
     entry: &Entry,
     verdicts: &'a [Verdict],
     progress: &dyn Fn(usize) -> RecipientProgress,
-) -> Letters<'a> {
-    let (mut letters, now) = (Letters::new(), Timestamp::now());
+) -> Addressed<'a> {
+    let (mut letters, now) = (Addressed::new(), Timestamp::now());
     for verdict in verdicts {
         let progress = progress(verdict.recipient);
         let action = action(entry, verdict, &progress, &context.site.config.relay, now);
@@ -140,13 +141,17 @@ fn letters<'a>(
         if let Some(to) = audience(context, entry, verdict.recipient, action) {
             let letter = letters.entry(to.to_string()).or_insert_with(|| (to, Vec::new()));
             let until = due::expires(entry, &progress, &context.site.config.relay, now);
-            letter.1.push(Item { verdict, action, until });
+            letter.1.push(NoticeItem { verdict, action, until });
         }
     }
     letters
 }
 
-fn write_all(context: &NoticeContext<'_>, source: &Source<'_>, letters: Letters<'_>) -> Sent {
+fn write_all(
+    context: &NoticeContext<'_>,
+    source: &NoticeSource<'_>,
+    letters: Addressed<'_>,
+) -> Sent {
     let mut sent = Sent::default();
     for (to, items) in letters.into_values() {
         match write(context, source, &to, &items) {
@@ -245,11 +250,11 @@ fn leads_to(context: &NoticeContext<'_>, to: &Mailbox) -> Vec<Mailbox> {
 
 fn write(
     context: &NoticeContext<'_>,
-    source: &Source<'_>,
+    source: &NoticeSource<'_>,
     to: &Mailbox,
-    items: &[Item<'_>],
+    items: &[NoticeItem<'_>],
 ) -> Result<Entry, StoreError> {
-    let Source { entry, header, claimed, others } = source;
+    let NoticeSource { entry, header, claimed, others } = source;
     let now = Timestamp::now();
     let told: Vec<ToldRecipient<'_>> = items.iter().map(|item| item.told(entry, now)).collect();
     // Whole only where that was asked for, or costs little.
@@ -329,9 +334,9 @@ fn write(
     Ok(new)
 }
 
-impl<'a> Item<'a> {
+impl<'a> NoticeItem<'a> {
     fn told(&'a self, entry: &'a Entry, now: Timestamp) -> ToldRecipient<'a> {
-        let Item { verdict, action, until } = self;
+        let NoticeItem { verdict, action, until } = self;
         let to = &entry.recipients[verdict.recipient];
         let host = verdict.host.split('[').next().filter(|host| !host.is_empty());
         ToldRecipient {

@@ -330,8 +330,8 @@ impl Connection {
     fn note(&mut self) {
         for turn in self.client.turns() {
             match turn {
-                client::Turn::Said(text) => self.talk.note(Turn::Said, &text),
-                client::Turn::Heard(text) => self.talk.note(Turn::Heard, &text),
+                client::Spoken::Said(text) => self.talk.note(Turn::Said, &text),
+                client::Spoken::Heard(text) => self.talk.note(Turn::Heard, &text),
             }
         }
     }

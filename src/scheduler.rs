@@ -2,7 +2,7 @@
 //! brings it where.
 //!
 //! ```text
-//! delivery, commands, signals ─ Hint ─► scheduler × 1 ─ Job ─► worker × (≤ relay.threads)
+//! delivery, commands, signals ─ Hint ─► scheduler × 1 ─ RelayJob ─► worker × (≤ relay.threads)
 //!                                          ▲   board: id, goal, due │ away: next hops, SMTP
 //!                                          └──────── Report ────────┘ here: Maildir
 //! ```
@@ -38,19 +38,19 @@ use crate::site::{Current, Site};
 use crate::store::disk::Disk;
 use crate::store::entry::{Entry, RecipientProgress};
 use crate::store::queue::{Claimed, Queue, QueueError, QueuedMessage};
-use board::{Board, Bounds, Id, Reach};
+use board::{Board, Id, Reach, Shares};
 use crossbeam_channel::{Receiver, Sender, select};
 use jiff::{SignedDuration, Timestamp};
 use plan::{Goal, Part, parts};
-use pool::Pool;
+use pool::RelayPool;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use worker::{Job, Report};
+use worker::{RelayJob, Report};
 
 /// What the scheduler and its workers share.
-pub struct House {
+pub struct RelayShared {
     pub disk: Arc<dyn Disk>,
     pub queue: Queue,
     /// Writes into Maildirs.
@@ -87,11 +87,11 @@ struct Active {
 
 /// The scheduler's thread and all it knows.
 pub struct Scheduler {
-    house: Arc<House>,
+    shared: Arc<RelayShared>,
     current: Arc<Current>,
     setting: Arc<Setting>,
     board: Board,
-    pool: Pool,
+    pool: RelayPool,
     active: HashMap<Id, Active>,
     /// Messages that are to be looked at, some at a time.
     looks: VecDeque<String>,
@@ -105,17 +105,17 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// Begins with all that lies in the queue.
-    pub fn new(house: Arc<House>, current: Arc<Current>) -> Scheduler {
+    pub fn new(shared: Arc<RelayShared>, current: Arc<Current>) -> Scheduler {
         let setting = Arc::new(Setting::new(current.get(), Arc::default()));
-        Scheduler::with(house, current, setting)
+        Scheduler::with(shared, current, setting)
     }
 
-    fn with(house: Arc<House>, current: Arc<Current>, setting: Arc<Setting>) -> Scheduler {
+    fn with(shared: Arc<RelayShared>, current: Arc<Current>, setting: Arc<Setting>) -> Scheduler {
         let relay = &setting.site.config.relay;
         let mut scheduler = Scheduler {
-            pool: Pool::new(house.clone()),
+            pool: RelayPool::new(shared.clone()),
             board: Board::new(bounds(relay), relay.retry.clone()),
-            house,
+            shared,
             current,
             active: HashMap::new(),
             looks: VecDeque::new(),
@@ -152,7 +152,7 @@ impl Scheduler {
                 },
                 default(wait) => {}
             }
-            if let Some(anew) = self.house.hints.take_lost() {
+            if let Some(anew) = self.shared.hints.take_lost() {
                 self.look_all(anew);
             }
         }
@@ -261,7 +261,7 @@ impl Scheduler {
     /// Looks through the queue; `anew`: also at what is known already.
     fn look_all(&mut self, anew: bool) {
         self.look_again = None;
-        let (ids, strangers) = match self.house.queue.names() {
+        let (ids, strangers) = match self.shared.queue.names() {
             Ok(names) => names,
             Err(error) => return self.trouble(&error.to_string()),
         };
@@ -305,7 +305,7 @@ impl Scheduler {
             active.look = true;
             return;
         }
-        match self.house.queue.read(id) {
+        match self.shared.queue.read(id) {
             Ok(waiting) => {
                 let mut parts = parts(&self.setting.site, &waiting);
                 if parts.is_empty() {
@@ -342,7 +342,7 @@ impl Scheduler {
     }
 
     fn put_aside(&mut self, name: &std::ffi::OsStr, why: &str) {
-        let what = match self.house.queue.put_aside(name) {
+        let what = match self.shared.queue.put_aside(name) {
             Ok(to) => format!("{} is no whole queue file ({why}): moved there", to.display()),
             Err(error) => format!("{} is no whole queue file ({why}): {error}", name.display()),
         };
@@ -379,12 +379,18 @@ impl Scheduler {
     }
 
     /// The next one that is due and can be claimed.
-    fn next_job(&mut self, now: Timestamp) -> Option<Job> {
+    fn next_job(&mut self, now: Timestamp) -> Option<RelayJob> {
         loop {
             let (id, goal, order) = self.board.next(now)?;
             let error = match self.claim(&id) {
                 Ok(claimed) => {
-                    return Some(Job { id, goal, order, claimed, setting: self.setting.clone() });
+                    return Some(RelayJob {
+                        id,
+                        goal,
+                        order,
+                        claimed,
+                        setting: self.setting.clone(),
+                    });
                 }
                 Err(error) => error,
             };
@@ -408,7 +414,7 @@ impl Scheduler {
         if let Some(active) = self.active.get(id) {
             return Ok(active.claimed.clone());
         }
-        let claimed = Arc::new(self.house.queue.claim(id)?);
+        let claimed = Arc::new(self.shared.queue.claim(id)?);
         let active = Active { claimed: claimed.clone(), goals: Vec::new(), look: false };
         self.active.insert(id.clone(), active);
         Ok(claimed)
@@ -458,7 +464,7 @@ impl Scheduler {
         let is_due = |since: &Instant| at_once || since.elapsed() >= REMOVALS_SYNC;
         if self.unsynced.filter(is_due).is_some() {
             self.unsynced = None;
-            if let Err(error) = self.house.queue.sync_removals() {
+            if let Err(error) = self.shared.queue.sync_removals() {
                 tell(&Event::Warning { what: &error.to_string() });
                 self.unsynced = Some(Instant::now() + TROUBLE_WAIT);
             }
@@ -487,6 +493,6 @@ fn clock_words(off: SignedDuration) -> String {
     format!("the clock was set {way} by {}", due::span(off.unsigned_abs()))
 }
 
-fn bounds(relay: &config::Relay) -> Bounds {
-    Bounds { threads: relay.threads, per_destination: relay.per_destination }
+fn bounds(relay: &config::Relay) -> Shares {
+    Shares { threads: relay.threads, per_destination: relay.per_destination }
 }

@@ -85,7 +85,7 @@ impl Server {
         let (worker, maildirs, first) = (writer.clone(), disk.clone(), current.get());
         spawn_vital("delivery", None, move || worker.run(&accepted, &wakers))?;
         spawn_vital("housekeeping", None, move || housekeeper::run(&*maildirs, &first, &to_clean))?;
-        let office = Arc::new(scheduler::House {
+        let office = Arc::new(scheduler::RelayShared {
             disk: disk.clone(),
             queue: queue.clone(),
             writer: writer.clone(),

@@ -20,7 +20,7 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
 
-struct Job {
+struct HashJob {
     stored: Arc<Stored>,
     password: String,
     /// Has room for the answer; nobody may wait for it any more.
@@ -31,9 +31,9 @@ struct Job {
 
 /// Those who wait.
 #[derive(Default)]
-struct Waiting {
+struct WaitingJobs {
     /// Of each network, in the order they came; none is kept empty.
-    networks: HashMap<IpAddr, VecDeque<Job>>,
+    networks: HashMap<IpAddr, VecDeque<HashJob>>,
     /// Whose turn is next; each network once.
     turns: VecDeque<IpAddr>,
     /// Jobs of all networks.
@@ -43,7 +43,7 @@ struct Waiting {
 
 #[derive(Default)]
 struct HashQueue {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitingJobs>,
     changed: Condvar,
 }
 
@@ -55,7 +55,7 @@ impl Hasher {
         let queue = Arc::new(HashQueue::default());
         let own = queue.clone();
         spawn_vital("passwords", None, move || {
-            while let Some(Job { stored, password, answer, until }) = own.next() {
+            while let Some(HashJob { stored, password, answer, until }) = own.next() {
                 if Instant::now() < until {
                     let _ = answer.send(stored.verify(&password).map_err(|_| Busy));
                 }
@@ -73,7 +73,7 @@ impl Hasher {
     ) -> Result<bool, Busy> {
         let (answer, told) = bounded(1);
         let until = Instant::now() + LOGIN_WAIT;
-        let job = Job { stored, password, answer, until };
+        let job = HashJob { stored, password, answer, until };
         locked(&self.0.waiting).add(network(client), job)?;
         self.0.changed.notify_one();
         told.recv_deadline(until).unwrap_or(Err(Busy))
@@ -89,7 +89,7 @@ impl Drop for Hasher {
 
 impl HashQueue {
     /// Waits for a job; none when there will be no more.
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<HashJob> {
         let mut waiting = locked(&self.waiting);
         loop {
             match waiting.take() {
@@ -104,10 +104,10 @@ impl HashQueue {
     }
 }
 
-impl Waiting {
+impl WaitingJobs {
     /// A place for one more. Where there is none, the network with the most of them gives up its last
     /// one, unless the newcomer's has as many.
-    fn add(&mut self, network: IpAddr, job: Job) -> Result<(), Busy> {
+    fn add(&mut self, network: IpAddr, job: HashJob) -> Result<(), Busy> {
         let own = self.networks.get(&network).map_or(0, VecDeque::len);
         if own >= LOGINS_WAITING {
             return Err(Busy);
@@ -135,7 +135,7 @@ impl Waiting {
         }
     }
 
-    fn take(&mut self) -> Option<Job> {
+    fn take(&mut self) -> Option<HashJob> {
         let network = self.turns.pop_front()?;
         let jobs = self.networks.get_mut(&network)?;
         let job = jobs.pop_front();
@@ -160,11 +160,11 @@ mod tests {
     }
 
     /// A job with what will be answered, and its password as a name.
-    fn job(password: &str) -> (Job, Receiver<Result<bool, Busy>>) {
+    fn job(password: &str) -> (HashJob, Receiver<Result<bool, Busy>>) {
         let stored = Arc::new(Stored::parse("{PLAIN}x").unwrap());
         let (answer, told) = bounded(1);
         let until = Instant::now() + LOGIN_WAIT;
-        (Job { stored, password: password.to_owned(), answer, until }, told)
+        (HashJob { stored, password: password.to_owned(), answer, until }, told)
     }
 
     #[test]
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn networks_take_turns() {
-        let mut waiting = Waiting::default();
+        let mut waiting = WaitingJobs::default();
         for (network, password) in
             [(1, "a1"), (1, "a2"), (1, "a3"), (2, "b1"), (2, "b2"), (3, "c1")]
         {
@@ -191,9 +191,9 @@ mod tests {
 
     #[test]
     fn who_fills_the_queue_makes_room_for_others() {
-        let mut waiting = Waiting::default();
+        let mut waiting = WaitingJobs::default();
         let mut told = Vec::new();
-        let mut add = |waiting: &mut Waiting, network| {
+        let mut add = |waiting: &mut WaitingJobs, network| {
             let (job, answer) = job("x");
             told.push(answer);
             waiting.add(client(network), job)

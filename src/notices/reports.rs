@@ -9,10 +9,10 @@ use std::time::Instant;
 
 /// Shared by all workers. Its lock is held to count.
 #[derive(Default)]
-pub struct Reports(Mutex<State>);
+pub struct Reports(Mutex<ReportsTold>);
 
 #[derive(Default)]
-struct State {
+struct ReportsTold {
     /// When one was told last.
     told: Option<Instant>,
     /// Reports that failed since and were not told.

@@ -5,7 +5,7 @@ use super::Setting;
 use super::board::Reach;
 use super::guard::Guard;
 use super::reason::is_of_disk;
-use super::worker::{Job, Kept, Worker};
+use super::worker::{Kept, RelayJob, RelayWorker};
 use crate::event::{About, Talk, Turn, tell_talk};
 use crate::limits::RELAY_TIME;
 use crate::mail::address::{ForwardPath, ReversePath};
@@ -45,12 +45,12 @@ struct HostOutcome {
     tls: Option<Protection>,
 }
 
-impl Worker {
+impl RelayWorker {
     /// Sends to these recipients, who all go this way; a verdict for each, unless the server stops.
     /// `unread`: why the message cannot be read.
     pub(super) fn away(
         &mut self,
-        job: &Job,
+        job: &RelayJob,
         way: &Way,
         open: &[usize],
         unread: Option<StoreError>,
@@ -95,7 +95,7 @@ impl Worker {
 
     fn one_sender(
         &mut self,
-        job: &Job,
+        job: &RelayJob,
         way: &Way,
         (message, content): (Edited<'_>, WireForm),
         sender: Sender,
@@ -120,7 +120,7 @@ impl Worker {
     }
 
     /// Gives what stood in the way of finding a host.
-    fn ask_hosts(&mut self, job: &Job, way: &Way, round: &mut Round<'_>) -> Option<Obstacle> {
+    fn ask_hosts(&mut self, job: &RelayJob, way: &Way, round: &mut Round<'_>) -> Option<Obstacle> {
         let latest = Instant::now() + RELAY_TIME;
         if let Some(mut kept) = self.take_kept(job) {
             let mut talk = talk(job, kept.connection.hop());
@@ -256,7 +256,7 @@ impl Round<'_> {
 }
 
 /// What MAIL says for this recipient; computed anew at each attempt.
-fn sender(job: &Job, index: usize) -> Sender {
+fn sender(job: &RelayJob, index: usize) -> Sender {
     let entry = &job.claimed.message.entry;
     let via = entry.recipients[index].via.as_ref();
     let rewritten = via.and_then(|via| job.setting.site.rewritten(&entry.sender.from, via));
@@ -266,7 +266,7 @@ fn sender(job: &Job, index: usize) -> Sender {
 
 /// The field on top of a message that an alias sends on to this recipient; empty for others, and for a
 /// bounce on its way back, which nobody sends on again.
-fn mark(job: &Job, index: usize) -> String {
+fn mark(job: &RelayJob, index: usize) -> String {
     let via = job.claimed.message.entry.recipients[index].via.as_ref();
     let alias = via.filter(|via| !srs::is_tagged(&via.local));
     let mark = alias.map(|via| trace_fields::sent_on_by(&route::mark(&job.setting.site, via)));
@@ -305,7 +305,7 @@ fn blocked(recipient: usize, obstacle: &Obstacle) -> Verdict {
 }
 
 /// An obstacle in words for who has taken a domain out of the configuration while mail for it waited.
-fn unrouted(job: &Job, open: &[usize], obstacle: Obstacle) -> Obstacle {
+fn unrouted(job: &RelayJob, open: &[usize], obstacle: Obstacle) -> Obstacle {
     let entry = &job.claimed.message.entry;
     let was_here = |index: &usize| {
         let last = job.claimed.progress(*index).last;
@@ -331,7 +331,7 @@ fn unrouted(job: &Job, open: &[usize], obstacle: Obstacle) -> Obstacle {
 }
 
 /// For what is said with this host about this message.
-fn talk(job: &Job, hop: &Hop) -> Talk {
+fn talk(job: &RelayJob, hop: &Hop) -> Talk {
     let mut talk = Talk::new();
     let id = job.claimed.message.entry.id.clone();
     talk.about = About { id, host: host(hop), ..About::default() };

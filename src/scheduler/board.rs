@@ -32,7 +32,7 @@ pub enum Order {
 
 /// How many at once; from the configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct Shares {
     /// Workers, beside those that are slow; of these there are as many again at most.
     pub threads: usize,
     pub per_destination: usize,
@@ -75,7 +75,7 @@ struct Slot {
 }
 
 /// One part under way.
-struct Job {
+struct Underway {
     id: Id,
     goal: Goal,
     since: Timestamp,
@@ -106,22 +106,22 @@ pub struct Board {
     /// Jobs under way that are not slow, by the class of their goal.
     running: [usize; 3],
     /// All jobs under way, the oldest first.
-    jobs: Vec<Job>,
+    jobs: Vec<Underway>,
     /// Where the parts of each message are.
     messages: HashMap<Id, Vec<(Goal, Timestamp)>>,
-    bounds: Bounds,
+    bounds: Shares,
     retry: Vec<Duration>,
 }
 
 impl Board {
     /// `retry`: how long a goal is left alone after its first failure, its second, and so on.
-    pub fn new(bounds: Bounds, retry: Vec<Duration>) -> Board {
+    pub fn new(bounds: Shares, retry: Vec<Duration>) -> Board {
         let (slots, agendas, running, messages) = Default::default();
         Board { slots, agendas, running, jobs: Vec::new(), messages, bounds, retry }
     }
 
     /// A reload; what is left alone stays so until its time.
-    pub fn configure(&mut self, bounds: Bounds, retry: Vec<Duration>) {
+    pub fn configure(&mut self, bounds: Shares, retry: Vec<Duration>) {
         (self.bounds, self.retry) = (bounds, retry);
         let goals: Vec<Goal> = self.slots.keys().cloned().collect();
         goals.iter().for_each(|goal| self.enter(goal));
@@ -235,7 +235,13 @@ impl Board {
         };
         self.running[slot.class() as usize] += 1;
         let (is_slow, is_asked) = (false, false);
-        self.jobs.push(Job { id: id.clone(), goal: goal.clone(), since: now, is_slow, is_asked });
+        self.jobs.push(Underway {
+            id: id.clone(),
+            goal: goal.clone(),
+            since: now,
+            is_slow,
+            is_asked,
+        });
         if let Some(parts) = self.messages.get_mut(&id) {
             parts.retain(|(other, _)| *other != goal);
         }
@@ -393,7 +399,7 @@ impl Board {
     }
 
     /// Those at failing goals are few, and keep to their share however long they take.
-    fn may_be_slow(&self, job: &Job) -> bool {
+    fn may_be_slow(&self, job: &Underway) -> bool {
         let slot = self.slots.get(&job.goal);
         !job.is_slow && slot.is_some_and(|slot| slot.class() != Class::Failing)
     }

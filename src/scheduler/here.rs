@@ -2,7 +2,7 @@
 //! ours, and mail whose domain has become ours since.
 
 use super::board::Reach;
-use super::worker::{Job, Worker};
+use super::worker::{RelayJob, RelayWorker};
 use crate::limits::COPY_CHUNK;
 use crate::mail::address::{ForwardPath, Mailbox};
 use crate::mail::edits::Edits;
@@ -15,9 +15,9 @@ use crate::store::disk::{Doing, StoreError};
 use crate::store::entry::{Entry, What};
 use crate::verdict::Verdict;
 
-impl Worker {
+impl RelayWorker {
     /// Delivers to these recipients, who are one mailbox here.
-    pub(super) fn here(&mut self, job: &Job, open: &[usize]) -> (Vec<Verdict>, Reach) {
+    pub(super) fn here(&mut self, job: &RelayJob, open: &[usize]) -> (Vec<Verdict>, Reach) {
         let mut verdicts = Vec::new();
         for index in open {
             let to = &job.claimed.message.entry.recipients[*index].mailbox;
@@ -29,8 +29,8 @@ impl Worker {
         (verdicts, reach)
     }
 
-    fn deliver(&self, job: &Job, index: usize, to: &Mailbox) -> Result<Verdict, StoreError> {
-        let (site, disk) = (&*job.setting.site, &*self.house.disk);
+    fn deliver(&self, job: &RelayJob, index: usize, to: &Mailbox) -> Result<Verdict, StoreError> {
+        let (site, disk) = (&*job.setting.site, &*self.shared.disk);
         // An alias too, which may have a mailbox of its name.
         if policy::was_sent_on(site, &self.summary(job)?, to) {
             let words = format!("<{to}>: the message loops: it was there before");
@@ -68,7 +68,7 @@ impl Worker {
     }
 
     /// One copy, with what is put on top of it, and without what no copy contains.
-    fn copy(&self, job: &Job, index: usize, to: Destination) -> Result<Verdict, StoreError> {
+    fn copy(&self, job: &RelayJob, index: usize, to: Destination) -> Result<Verdict, StoreError> {
         let entry = &job.claimed.message.entry;
         let mut summary = self.summary(job)?;
         // One of them is ours, and was not there when the message was let pass.
@@ -81,18 +81,18 @@ impl Worker {
         let return_path = trace_fields::return_path(&entry.sender.from);
         let prefix = return_path + &trace_fields::delivered_to(&to.mailbox);
         let edits = Edits::default().without(&summary.return_paths).on_top(prefix);
-        self.house.writer.deliver_one(&to.maildir, edits.size(entry.size), |file, path| {
+        self.shared.writer.deliver_one(&to.maildir, edits.size(entry.size), |file, path| {
             job.claimed.part(&job.claimed.path()).copy_to(&edits, file, path)
         })?;
         // Only a hint, for what looks through tmp/.
-        let _ = self.house.delivered.try_send(to.maildir.clone());
+        let _ = self.shared.delivered.try_send(to.maildir.clone());
         let mut verdict = Verdict::own(index, What::Delivered, "2.0.0", "delivered");
         verdict.maildir = Some(to.maildir);
         Ok(verdict)
     }
 
     /// What the header says.
-    fn summary(&self, job: &Job) -> Result<Summary, StoreError> {
+    fn summary(&self, job: &RelayJob) -> Result<Summary, StoreError> {
         let entry = &job.claimed.message.entry;
         let (mut reader, mut at) = (Reader::new(Summarizer::default()), 0);
         while at < entry.size && reader.end().is_none() {
@@ -105,7 +105,12 @@ impl Worker {
     }
 
     /// The message in the queue anew, for those an alias leads to; it is theirs from then on.
-    fn send_on(&self, job: &Job, index: usize, to: &[Delivery]) -> Result<Verdict, StoreError> {
+    fn send_on(
+        &self,
+        job: &RelayJob,
+        index: usize,
+        to: &[Delivery],
+    ) -> Result<Verdict, StoreError> {
         let old = &job.claimed.message.entry;
         let asked = &old.recipients[index];
         let recipients = to.iter().map(|to| to.addressee(asked.notify, asked.orcpt.clone()));
@@ -113,9 +118,9 @@ impl Worker {
             Entry { id: crate::id::message(), recipients: recipients.collect(), ..old.clone() };
         let path = job.claimed.path();
         let part = job.claimed.part(&path);
-        self.house.queue.insert(&entry, |file, to| part.copy_to(&Edits::default(), file, to))?;
+        self.shared.queue.insert(&entry, |file, to| part.copy_to(&Edits::default(), file, to))?;
         let words = format!("sent on to what the alias leads to, as {}", entry.id);
-        self.house.hints.send(crate::handoff::Hint::New(Box::new(entry)));
+        self.shared.hints.send(crate::handoff::Hint::New(Box::new(entry)));
         let verdict = Verdict::own(index, What::Delivered, "2.0.0", words);
         Ok(Verdict { is_passed_on: true, ..verdict })
     }

@@ -1,10 +1,10 @@
 //! The relay pool: workers made when there is work, kept for a moment after it, each with a channel of
 //! its own, so that a job goes to the one whose connection it can use.
 
-use super::House;
+use super::RelayShared;
 use super::guard::Guard;
 use super::plan::Goal;
-use super::worker::{Job, Report, Worker};
+use super::worker::{RelayJob, RelayWorker, Report};
 use crate::limits::{CALL_PATIENCE, RELAY_STACK, RELAY_THREADS_MAX, THREAD_KEEP};
 use crate::net::pool::spawn_vital;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// All workers.
-pub struct Pool {
-    house: Arc<House>,
-    members: Vec<Member>,
+pub struct RelayPool {
+    shared: Arc<RelayShared>,
+    members: Vec<PoolMember>,
     /// Most of them, beside those at slow hosts, of whom there may be as many again.
     threads: usize,
     next: usize,
@@ -23,9 +23,9 @@ pub struct Pool {
 }
 
 /// One worker as the scheduler knows it.
-struct Member {
+struct PoolMember {
     number: usize,
-    jobs: Sender<Job>,
+    jobs: Sender<RelayJob>,
     guard: Arc<Guard>,
     /// Since when it waits; none: it works.
     idle: Option<Instant>,
@@ -35,11 +35,11 @@ struct Member {
     kept: Option<Goal>,
 }
 
-impl Pool {
-    pub fn new(house: Arc<House>) -> Pool {
+impl RelayPool {
+    pub fn new(shared: Arc<RelayShared>) -> RelayPool {
         // Room for a report of each worker there can be.
         let reports = bounded(2 * RELAY_THREADS_MAX);
-        Pool { house, members: Vec::new(), threads: 0, next: 0, reports }
+        RelayPool { shared, members: Vec::new(), threads: 0, next: 0, reports }
     }
 
     /// Where reports come in.
@@ -58,9 +58,9 @@ impl Pool {
     }
 
     /// To the worker with a connection to that goal, else one without any, else a new one, else one
-    /// whose connection is to be given up. The caller has asked [`Pool::has_room`].
-    pub fn give(&mut self, job: Job) -> io::Result<()> {
-        let fit = |member: &Member| match &member.kept {
+    /// whose connection is to be given up. The caller has asked [`RelayPool::has_room`].
+    pub fn give(&mut self, job: RelayJob) -> io::Result<()> {
+        let fit = |member: &PoolMember| match &member.kept {
             Some(goal) if *goal == job.goal => 0,
             None => 1,
             Some(_) => 2,
@@ -96,14 +96,15 @@ impl Pool {
 
     /// Lets those go that have waited long enough.
     pub fn trim(&mut self) {
-        let waits = |member: &Member| member.idle.is_none_or(|since| since.elapsed() < THREAD_KEEP);
+        let waits =
+            |member: &PoolMember| member.idle.is_none_or(|since| since.elapsed() < THREAD_KEEP);
         self.members.retain(waits);
     }
 
     /// Other mail needs a thread: the worker that has longest called a host in vain is called back, once
     /// it has had [`CALL_PATIENCE`]. Gives when to ask again, if anybody calls.
     pub fn make_room(&self) -> Option<Instant> {
-        let calls = |member: &&Member| member.idle.is_none() && member.guard.is_calling();
+        let calls = |member: &&PoolMember| member.idle.is_none() && member.guard.is_calling();
         let longest = self.members.iter().filter(calls).min_by_key(|member| member.given)?;
         let when = longest.given + CALL_PATIENCE;
         match when <= Instant::now() {
@@ -129,13 +130,13 @@ impl Pool {
     fn hire(&mut self) -> io::Result<usize> {
         let (jobs, receiver) = bounded(1);
         let (guard, number) = (Arc::new(Guard::default()), self.next);
-        let worker = Worker::new(number, self.house.clone(), guard.clone());
+        let worker = RelayWorker::new(number, self.shared.clone(), guard.clone());
         let reports = self.reports.0.clone();
         spawn_vital("relay", Some(RELAY_STACK), move || worker.run(&receiver, &reports))?;
         self.next += 1;
         let idle = Some(Instant::now());
         let given = Instant::now();
-        self.members.push(Member { number, jobs, guard, idle, given, kept: None });
+        self.members.push(PoolMember { number, jobs, guard, idle, given, kept: None });
         Ok(self.members.len() - 1)
     }
 }

@@ -19,7 +19,7 @@ fn scheduler(messages: usize) -> (Place, Scheduler) {
     }
     place.disk.remove(Path::new("/spool/queue/m1")).unwrap();
     let current = Current::new((*place.setting.site).clone());
-    let scheduler = Scheduler::new(place.worker.house.clone(), current);
+    let scheduler = Scheduler::new(place.worker.shared.clone(), current);
     (place, scheduler)
 }
 

@@ -4,8 +4,8 @@
 //! Only tests use it; the server never does. What is looked at, claimed, attempted, journalled and
 //! removed is done by the scheduler's and the worker's own functions.
 
-use super::worker::Worker;
-use super::{House, Scheduler, Setting};
+use super::worker::RelayWorker;
+use super::{RelayShared, Scheduler, Setting};
 use crate::handoff::Hint;
 use crate::relay::{Caller, Dial};
 use crate::site::Current;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// A scheduler and its one worker.
 pub struct Turns {
     scheduler: Scheduler,
-    worker: Worker,
+    worker: RelayWorker,
 }
 
 /// What one attempt has left behind.
@@ -32,13 +32,13 @@ pub struct Turn {
 
 impl Turns {
     /// Begins with all that lies in the queue; `dial` is how next hops are called.
-    pub fn new(house: Arc<House>, setting: Arc<Setting>, dial: Dial) -> Turns {
+    pub fn new(shared: Arc<RelayShared>, setting: Arc<Setting>, dial: Dial) -> Turns {
         let site = setting.site.clone();
         let caller = Caller { dial, connector: site.connector(), ..Caller::new(&site.config) };
-        let mut worker = Worker::new(0, house.clone(), Arc::default());
+        let mut worker = RelayWorker::new(0, shared.clone(), Arc::default());
         worker.caller = Some((site.clone(), Arc::new(caller)));
         let current = Current::new((*site).clone());
-        Turns { scheduler: Scheduler::with(house, current, setting), worker }
+        Turns { scheduler: Scheduler::with(shared, current, setting), worker }
     }
 
     /// As if the scheduler heard of it.

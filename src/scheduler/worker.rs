@@ -11,7 +11,7 @@ pub(super) mod tests;
 use super::board::{Id, Order, Reach};
 use super::guard::Guard;
 use super::plan::Goal;
-use super::{House, Setting, reason};
+use super::{RelayShared, Setting, reason};
 use crate::due;
 use crate::event::{Event, tell};
 use crate::limits::{PANIC_WAIT, RELAY_KEEP, TROUBLE_WAIT};
@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// One message to be brought to one goal.
-pub struct Job {
+pub struct RelayJob {
     pub id: Id,
     pub goal: Goal,
     pub order: Order,
@@ -84,29 +84,29 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    pub(super) fn new(connection: Connection, job: &Job) -> Kept {
+    pub(super) fn new(connection: Connection, job: &RelayJob) -> Kept {
         let (goal, setting) = (job.goal.clone(), job.setting.clone());
         Kept { connection, goal, setting, since: Instant::now() }
     }
 }
 
 /// One worker.
-pub struct Worker {
+pub struct RelayWorker {
     pub number: usize,
-    pub house: Arc<House>,
+    pub shared: Arc<RelayShared>,
     pub guard: Arc<Guard>,
     pub(super) kept: Option<Kept>,
     /// For the site it was made for.
     pub(super) caller: Option<(Arc<Site>, Arc<Caller>)>,
 }
 
-impl Worker {
-    pub fn new(number: usize, house: Arc<House>, guard: Arc<Guard>) -> Worker {
-        Worker { number, house, guard, kept: None, caller: None }
+impl RelayWorker {
+    pub fn new(number: usize, shared: Arc<RelayShared>, guard: Arc<Guard>) -> RelayWorker {
+        RelayWorker { number, shared, guard, kept: None, caller: None }
     }
 
     /// Works until the scheduler lets it go.
-    pub fn run(mut self, jobs: &Receiver<Job>, reports: &Sender<Box<Report>>) {
+    pub fn run(mut self, jobs: &Receiver<RelayJob>, reports: &Sender<Box<Report>>) {
         loop {
             let wait = if self.kept.is_some() { RELAY_KEEP } else { Duration::MAX };
             match jobs.recv_timeout(wait) {
@@ -140,7 +140,7 @@ impl Worker {
     }
 
     /// One job; `news`: what the log is to be told of it.
-    pub(super) fn work(&mut self, job: &Job, news: &mut Vec<News>) -> Report {
+    pub(super) fn work(&mut self, job: &RelayJob, news: &mut Vec<News>) -> Report {
         let entry = &job.claimed.message.entry;
         let site = &job.setting.site;
         let is_its = |index: usize| Goal::of(site, &entry.recipients[index].mailbox) == job.goal;
@@ -193,7 +193,7 @@ impl Worker {
     /// None: the server stops, and nothing was begun.
     fn attempt(
         &mut self,
-        job: &Job,
+        job: &RelayJob,
         open: &[usize],
         unread: Option<StoreError>,
     ) -> Option<(Vec<Verdict>, Reach)> {
@@ -205,12 +205,12 @@ impl Worker {
     }
 
     /// When the time of the first of these is over.
-    fn expires(&self, job: &Job, open: &[usize], now: Timestamp) -> Timestamp {
+    fn expires(&self, job: &RelayJob, open: &[usize], now: Timestamp) -> Timestamp {
         self.ends(job, open, now).min().unwrap_or(now)
     }
 
     /// When the time of the last of these is over, once that of the first is.
-    fn over(&self, job: &Job, open: &[usize]) -> Option<Timestamp> {
+    fn over(&self, job: &RelayJob, open: &[usize]) -> Option<Timestamp> {
         let now = Timestamp::now();
         let is_over = self.expires(job, open, now) <= now;
         self.ends(job, open, now).max().filter(|_| is_over)
@@ -218,7 +218,7 @@ impl Worker {
 
     fn ends<'a>(
         &self,
-        job: &'a Job,
+        job: &'a RelayJob,
         open: &'a [usize],
         now: Timestamp,
     ) -> impl Iterator<Item = Timestamp> + 'a {
@@ -230,7 +230,7 @@ impl Worker {
     }
 
     /// As it is before anything was done.
-    fn report(&self, job: &Job) -> Report {
+    fn report(&self, job: &RelayJob) -> Report {
         Report {
             worker: self.number,
             id: job.id.clone(),
@@ -246,8 +246,8 @@ impl Worker {
 
     /// The message is damaged: it leaves the queue as it is, for somebody to look at. Nobody is told but the
     /// log: what is on the disk may be mended, or come from a backup, and go on.
-    fn put_aside(&self, job: &Job, error: &StoreError, mut report: Report) -> Report {
-        match self.house.queue.put_aside(OsStr::new(&job.claimed.message.entry.id)) {
+    fn put_aside(&self, job: &RelayJob, error: &StoreError, mut report: Report) -> Report {
+        match self.shared.queue.put_aside(OsStr::new(&job.claimed.message.entry.id)) {
             Ok(to) => {
                 let to = to.display();
                 let what = format!("{to} is damaged and is sent to nobody ({error}): moved there");
@@ -269,7 +269,7 @@ impl Worker {
     /// the log is to be told.
     fn settle(
         &self,
-        job: &Job,
+        job: &RelayJob,
         verdicts: Vec<Verdict>,
         open: &[usize],
         report: &mut Report,
@@ -328,7 +328,7 @@ impl Worker {
     /// Writes down that nothing is tried until then, and gives when it is due.
     fn hold(
         &self,
-        job: &Job,
+        job: &RelayJob,
         open: &[usize],
         (until, because): (Timestamp, &str),
         report: &mut Report,
@@ -362,7 +362,7 @@ impl Worker {
     }
 
     /// Given up without another attempt of its own: its next hop was asked by another message.
-    fn expire(&self, job: &Job, open: &[usize]) -> Vec<Verdict> {
+    fn expire(&self, job: &RelayJob, open: &[usize]) -> Vec<Verdict> {
         let expired = |index: &usize| {
             let progress = job.claimed.progress(*index);
             Verdict::expired(*index, progress.last.as_ref(), &progress.error())
@@ -370,14 +370,14 @@ impl Worker {
         open.iter().map(expired).collect()
     }
 
-    fn notice_context<'a>(&'a self, job: &'a Job) -> NoticeContext<'a> {
-        let (disk, queue) = (&*self.house.disk, &self.house.queue);
-        let reports = Some(&self.house.reports);
+    fn notice_context<'a>(&'a self, job: &'a RelayJob) -> NoticeContext<'a> {
+        let (disk, queue) = (&*self.shared.disk, &self.shared.queue);
+        let reports = Some(&self.shared.reports);
         NoticeContext { site: &job.setting.site, disk, queue, reports }
     }
 
     /// The connection to this goal, if there is one; any other is given up.
-    pub(super) fn take_kept(&mut self, job: &Job) -> Option<Kept> {
+    pub(super) fn take_kept(&mut self, job: &RelayJob) -> Option<Kept> {
         let kept = self.kept.take()?;
         let is_fit = kept.goal == job.goal
             && Arc::ptr_eq(&kept.setting, &job.setting)

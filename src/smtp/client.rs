@@ -25,7 +25,7 @@ mod turns;
 
 pub use fate::{Aside, Cause, Fate, Lack, Reason, Step};
 pub use offers::Offers;
-pub use turns::Turn;
+pub use turns::Spoken;
 
 use super::answer::{Answer, AnswerBuffer, Flaw, Kind};
 use super::auth::client::Login;
@@ -125,7 +125,7 @@ pub struct Client {
     begun: usize,
     /// Messages that came to their last reply.
     carried: usize,
-    turns: Vec<Turn>,
+    turns: Vec<Spoken>,
 }
 
 impl Client {

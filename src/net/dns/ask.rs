@@ -4,7 +4,7 @@
 //! of other names are dropped, nonsense is an error.
 
 use super::answer::{alias, tidy, too_far};
-use super::server::Server;
+use super::server::DnsServer;
 use super::{DnsFault, Trouble};
 use crate::config::NameServer;
 use crate::limits::{DNS_ALIASES_MAX, DNS_CACHED_MAX, DNS_TOLD, DNS_TRIES};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// The servers in the order in which they are asked.
 pub struct Servers {
-    list: Vec<Server>,
+    list: Vec<DnsServer>,
     /// For one try at one server, UDP and TCP together.
     timeout: Duration,
     /// A question says that its answer's AD bit means something to us (RFC 6840 §5.7).
@@ -23,7 +23,7 @@ pub struct Servers {
 
 impl Servers {
     pub fn new(servers: Vec<NameServer>, timeout: Duration, asks_ad: bool) -> Servers {
-        Servers { list: servers.into_iter().map(Server::new).collect(), timeout, asks_ad }
+        Servers { list: servers.into_iter().map(DnsServer::new).collect(), timeout, asks_ad }
     }
 
     /// The answer, with the aliases that led to it; without them when it is that there is nothing. Its AD bit
@@ -87,7 +87,7 @@ impl Servers {
     /// followed by the next; silent ones are asked again, unless another one has said something.
     fn ask_in_turn(&self, question: &Message) -> Result<DnsResponse, Trouble> {
         let began = Instant::now();
-        let mut open: Vec<Asked> = self.list.iter().map(Asked::new).collect();
+        let mut open: Vec<AskedServer> = self.list.iter().map(AskedServer::new).collect();
         // Stable: else as they were given.
         open.sort_by_key(|asked| asked.server.is_resting(began));
         let mut said: Option<DnsFault> = None;
@@ -112,22 +112,22 @@ impl Servers {
             }
         }
         let what = said.unwrap_or(DnsFault::Timeout(began.elapsed()));
-        let servers = few(open.iter().map(Asked::told).collect(), ", ");
+        let servers = few(open.iter().map(AskedServer::told).collect(), ", ");
         Err(Trouble { what, servers })
     }
 }
 
 /// A server that is asked one question, until it says something.
-struct Asked<'a> {
-    server: &'a Server,
+struct AskedServer<'a> {
+    server: &'a DnsServer,
     said: Option<DnsFault>,
     /// In vain, all tries together.
     waited: Duration,
 }
 
-impl Asked<'_> {
-    fn new(server: &Server) -> Asked<'_> {
-        Asked { server, said: None, waited: Duration::ZERO }
+impl AskedServer<'_> {
+    fn new(server: &DnsServer) -> AskedServer<'_> {
+        AskedServer { server, said: None, waited: Duration::ZERO }
     }
 
     fn is_silent(&self) -> bool {

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A server, and what it was like lately.
-pub struct Server {
+pub struct DnsServer {
     server: NameServer,
     lately: Mutex<Lately>,
 }
@@ -46,14 +46,14 @@ struct Outgoing {
 }
 
 /// What came of a question, and whether that which was answered had no EDNS.
-struct Incoming {
+struct Heard {
     answer: DnsResponse,
     is_plain: bool,
 }
 
-impl Server {
-    pub fn new(server: NameServer) -> Server {
-        Server { server, lately: Mutex::default() }
+impl DnsServer {
+    pub fn new(server: NameServer) -> DnsServer {
+        DnsServer { server, lately: Mutex::default() }
     }
 
     /// As the configuration has it.
@@ -95,11 +95,11 @@ impl Server {
         }
         let first = self.exchange(question, Some(&plain), deadline);
         let is_suspect = match &first {
-            Ok(Incoming { is_plain: true, .. }) => {
+            Ok(Heard { is_plain: true, .. }) => {
                 self.lately().edns = Edns::Fails { until: Instant::now() + DNS_PLAIN };
                 false
             }
-            Ok(Incoming { answer, .. }) => match answer.response_code {
+            Ok(Heard { answer, .. }) => match answer.response_code {
                 ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS => true,
                 // Mostly the truth, and then the question is not worth a second one.
                 ResponseCode::ServFail => !matches!(edns, Edns::Works),
@@ -131,7 +131,7 @@ impl Server {
         question: &Message,
         plain: Option<&Message>,
         deadline: Instant,
-    ) -> Result<Incoming, DnsFault> {
+    ) -> Result<Heard, DnsFault> {
         let address = locate(&self.server).map_err(failed)?;
         let questions = [Some(question), plain];
         let outgoing = questions.into_iter().flatten().map(Outgoing::new);
@@ -141,7 +141,7 @@ impl Server {
             Some(answer) => answer,
             None => over_tcp(address, &outgoing[usize::from(is_plain)], deadline)?,
         };
-        Ok(Incoming { answer, is_plain })
+        Ok(Heard { answer, is_plain })
     }
 }
 

@@ -32,11 +32,11 @@ pub struct Setup {
     /// `dns.trust_ad`.
     pub trusts_ad: bool,
     hosts: Hosts,
-    stamps: [Stamp; 2],
+    stamps: [FileStamp; 2],
 }
 
 /// By what a changed file is known: device, file, size and time.
-type Stamp = Option<(u64, u64, i64, i64, i64)>;
+type FileStamp = Option<(u64, u64, i64, i64, i64)>;
 
 impl System {
     pub fn new(config: &config::Dns) -> System {
@@ -64,7 +64,7 @@ impl System {
 }
 
 impl Setup {
-    fn new(config: &config::Dns, stamps: [Stamp; 2]) -> Result<Setup, DnsFault> {
+    fn new(config: &config::Dns, stamps: [FileStamp; 2]) -> Result<Setup, DnsFault> {
         let servers = match config.servers.is_empty() {
             true => resolv::read().asked(),
             false => config.servers.clone(),
@@ -113,12 +113,12 @@ fn options() -> ResolverOpts {
 
 /// Stamps of the files that matter; a look costs two system calls, next to nothing beside a
 /// question over the network.
-fn stamps(config: &config::Dns) -> [Stamp; 2] {
+fn stamps(config: &config::Dns) -> [FileStamp; 2] {
     let resolv = config.servers.is_empty().then(|| stamp(RESOLV_CONF)).flatten();
     [resolv, stamp("/etc/hosts")]
 }
 
-fn stamp(path: &str) -> Stamp {
+fn stamp(path: &str) -> FileStamp {
     let stat = stat(path).ok()?;
     Some((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec))
 }

@@ -40,7 +40,7 @@ pub struct NextHops<'a> {
 }
 
 /// What a host name leads to.
-enum Found {
+enum HostFound {
     /// IPv4 as IPv4.
     Addresses(Vec<SocketAddr>),
     Absent(&'static str),
@@ -198,13 +198,13 @@ impl<'a> NextHops<'a> {
                 break;
             }
             let found = match self.look_up(&mx.host) {
-                Found::Addresses(found) => found,
-                Found::Absent(why) => {
+                HostFound::Addresses(found) => found,
+                HostFound::Absent(why) => {
                     self.say_of(mx, why);
                     self.absent.push(format!("{}: {why}", mx.host));
                     continue;
                 }
-                Found::Unsure(why) => {
+                HostFound::Unsure(why) => {
                     self.say_of(mx, &why);
                     self.unsure.push(why);
                     continue;
@@ -249,12 +249,12 @@ impl<'a> NextHops<'a> {
         self.unsure.push(words);
     }
 
-    fn look_up(&mut self, host: &str) -> Found {
+    fn look_up(&mut self, host: &str) -> HostFound {
         if let Ok(address) = host.parse() {
             return match self.way {
                 // An MX record names a host; digits are a name that nobody has (RFC 5321 §5.1).
-                Way::Mx(_) => Found::Absent("an address where a name should stand"),
-                _ => Found::Addresses(vec![SocketAddr::new(address, self.port)]),
+                Way::Mx(_) => HostFound::Absent("an address where a name should stand"),
+                _ => HostFound::Addresses(vec![SocketAddr::new(address, self.port)]),
             };
         }
         self.asked += 1;
@@ -264,11 +264,11 @@ impl<'a> NextHops<'a> {
         match answer {
             Ok(Addresses::Found(addresses)) => {
                 let at = |ip: IpAddr| SocketAddr::new(ip.to_canonical(), self.port);
-                Found::Addresses(addresses.into_iter().map(at).collect())
+                HostFound::Addresses(addresses.into_iter().map(at).collect())
             }
-            Ok(Addresses::None) => Found::Absent("no address"),
-            Ok(Addresses::NoDomain) => Found::Absent("no such name"),
-            Err(error) => Found::Unsure(error.to_string()),
+            Ok(Addresses::None) => HostFound::Absent("no address"),
+            Ok(Addresses::NoDomain) => HostFound::Absent("no such name"),
+            Err(error) => HostFound::Unsure(error.to_string()),
         }
     }
 

@@ -55,7 +55,7 @@ struct Game {
 
 impl Game {
     fn new(seed: u64) -> Game {
-        let bounds = Bounds { threads: 8, per_destination: 3 };
+        let bounds = Shares { threads: 8, per_destination: 3 };
         let board = Board::new(bounds, seconds(&[300, 900]));
         Game { board, dice: Dice(seed), now: 0, parts: BTreeMap::new() }
     }
@@ -82,7 +82,7 @@ impl Game {
                 self.board.flush(|goal| *goal == chosen);
             }
             10 if self.dice.one_in(4) => {
-                let bounds = Bounds {
+                let bounds = Shares {
                     threads: 1 + self.dice.below(10),
                     per_destination: 1 + self.dice.below(4),
                 };
@@ -278,7 +278,7 @@ fn nothing_is_forgotten_given_twice_or_miscounted() {
 }
 
 fn board(parts: usize) -> Board {
-    let bounds = Bounds { threads: 8, per_destination: 4 };
+    let bounds = Shares { threads: 8, per_destination: 4 };
     let mut board = Board::new(bounds, seconds(&[300, 3600]));
     for number in 0..parts {
         board.put(&id(number), [part(goal(0), at(0))]);

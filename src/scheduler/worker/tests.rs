@@ -18,7 +18,7 @@ const MESSAGE: &str = "Subject: x\n\nbody\n";
 pub struct Place {
     pub disk: MemoryDisk,
     pub queue: Queue,
-    pub worker: Worker,
+    pub worker: RelayWorker,
     pub setting: Arc<Setting>,
 }
 
@@ -54,7 +54,7 @@ impl Place {
         };
         let octets = entry.header() + MESSAGE;
         disk.put(Path::new("/spool/queue/m1"), octets.as_bytes(), SystemTime::now());
-        let house = House {
+        let shared = RelayShared {
             disk: Arc::new(disk.clone()),
             queue: queue.clone(),
             writer: Arc::new(Writer::new(Arc::new(disk.clone()), queue.clone(), "mx.test")),
@@ -62,7 +62,7 @@ impl Place {
             hints: Hints::new(9).0,
             reports: Default::default(),
         };
-        let worker = Worker::new(0, Arc::new(house), Arc::default());
+        let worker = RelayWorker::new(0, Arc::new(shared), Arc::default());
         Place {
             disk,
             queue,
@@ -71,10 +71,10 @@ impl Place {
         }
     }
 
-    fn job(&self, claimed: &Arc<Claimed>, to: &str, order: Order) -> Job {
+    fn job(&self, claimed: &Arc<Claimed>, to: &str, order: Order) -> RelayJob {
         let goal = Goal::of(&self.setting.site, &Mailbox::parse(to).unwrap());
         let (claimed, setting) = (claimed.clone(), self.setting.clone());
-        Job { id: "m1".into(), goal, order, claimed, setting }
+        RelayJob { id: "m1".into(), goal, order, claimed, setting }
     }
 
     fn claim(&self) -> Arc<Claimed> {

@@ -5,14 +5,14 @@ use crate::smtp::answer::{Answer, Kind};
 
 /// One command or reply, without its last line end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Spoken {
     Said(String),
     Heard(String),
 }
 
 impl Client {
     /// What was said since this was last asked. To be asked after each step, as all of it is kept.
-    pub fn turns(&mut self) -> Vec<Turn> {
+    pub fn turns(&mut self) -> Vec<Spoken> {
         std::mem::take(&mut self.turns)
     }
 
@@ -28,12 +28,12 @@ impl Client {
             (Step::Auth, _) => "(an answer of AUTH)".to_owned(),
             _ => line.to_owned(),
         };
-        self.turns.push(Turn::Said(text));
+        self.turns.push(Spoken::Said(text));
     }
 
     pub(super) fn note_heard(&mut self, answer: &Answer) {
         let is_auth = matches!(self.awaited.front(), Some((Step::Auth, _)));
-        self.turns.push(Turn::Heard(match is_auth && answer.kind() == Kind::More {
+        self.turns.push(Spoken::Heard(match is_auth && answer.kind() == Kind::More {
             true => format!("{} (a question of AUTH)", answer.code()),
             // The last word of SCRAM may come with it.
             false if is_auth && answer.kind() == Kind::Good => {

@@ -369,7 +369,7 @@ fn done(site: &Arc<Site>, disk: &Arc<dyn Disk>) -> Ends {
     let ids = queue.list().unwrap();
     let [id] = &ids[..] else { panic!("{ids:?}") };
     let entry = queue.read(id).unwrap().entry;
-    let office = scheduler::House {
+    let office = scheduler::RelayShared {
         disk: disk.clone(),
         queue: queue.clone(),
         writer: Arc::new(Writer::new(disk.clone(), queue.clone(), "test")),

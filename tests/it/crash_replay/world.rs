@@ -256,7 +256,7 @@ impl World {
     }
 
     fn turns(&self) -> Turns {
-        let office = scheduler::House {
+        let office = scheduler::RelayShared {
             disk: Arc::new(self.disk.clone()),
             queue: self.queue.clone(),
             writer: self.writer.clone(),
