@@ -1,5 +1,5 @@
-//! When a recipient that waits is due. Computed from the journal, never stored: who changes
-//! `relay.retry` changes what waits already.
+//! When a recipient that waits is due, and when its time is over. Computed from the journal, never stored: a
+//! changed `relay.retry` holds for mail that waits already.
 
 use crate::config::Relay;
 use crate::store::entry::{Entry, RecipientProgress};

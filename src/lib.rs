@@ -15,7 +15,7 @@
 //!                                          ▼ store::maildir   ▼ store::queue
 //! signals, commands ─ Hint ─► scheduler × 1 ◄─ Hint ──────────┘
 //!   net::control                │ ▲ scheduler::board: what is due, for where
-//!                          Job  ▼ │ Report
+//!                     RelayJob  ▼ │ Report
 //!                  relay pool × ≤ relay.threads   scheduler::worker
 //!                     │ away: route::next_hop (net::dns) ► relay ↔ smtp::client ► journal, or unlink
 //!                     │ here: Maildir                       └ notices ► mail::dsn ► spool/queue/
@@ -108,7 +108,8 @@
 //!    What it reads was first read after privileges were dropped; what the sandbox or the user cannot
 //!    reach is named and keeps its old value.
 //! 7. Temporary or permanent is decided in one place for each kind of failure
-//!    ([`delivery::reply_to`], [`policy`]: a [`smtp::reply::Reply`]; [`smtp::client`]: a
+//!    ([`store::disk::StoreError::status`] for a disk; [`delivery::reply_to`], [`policy`]: a
+//!    [`smtp::reply::Reply`]; [`smtp::client`]: a
 //!    [`smtp::client::Fate`]; [`route::next_hop`]: an [`route::next_hop::Obstacle`]).
 //! 8. No `unsafe`, and no async runtime anywhere in the dependency graph.
 //! 9. A panic in a session ends that session, one in an attempt that attempt, one in an answer of

@@ -36,7 +36,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How a connection is made, within that time.
+/// Makes a connection to an address, within a time.
 pub type Dial = Box<dyn Fn(SocketAddr, Duration) -> io::Result<Box<dyn Wire>> + Send + Sync>;
 
 /// Who we are to every next hop, and how long we wait.

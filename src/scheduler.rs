@@ -144,7 +144,8 @@ impl Scheduler {
                 recv(hints) -> hint => match hint {
                     Ok(Hint::Stop(done)) => return self.stop(&reports, &done),
                     Ok(hint) => {
-                        // What was reported before it was said is older than it.
+                        // Reports first: a retry asked for now must not be undone by a failure that happened
+                        // before it.
                         reports.try_iter().for_each(|report| self.take(*report));
                         self.hear(hint);
                     }
@@ -201,17 +202,17 @@ impl Scheduler {
                 self.board.flush_for_client(fits, Timestamp::now());
             }
             Hint::FlushAll => {
-                // What could not be read before is meant as well.
+                // Files that could not be read before are looked at again, too.
                 self.look_all(false);
                 self.look_at_rest();
                 self.board.flush(|_| true);
             }
             Hint::Count(asked) => {
                 let unread = self.looks.len();
-                // Who asked may have gone.
+                // The thread that asked may no longer wait.
                 let _ = asked.try_send(Census { unread, ..self.board.census(Timestamp::now()) });
             }
-            // What has changed is seen at each turn.
+            // A reload is noticed in `follow_site`, and `run` has handled the stop.
             Hint::Reload | Hint::Stop(_) => {}
         }
     }
@@ -293,7 +294,7 @@ impl Scheduler {
         }
     }
 
-    /// What was not looked at yet is meant as well.
+    /// Looks at all that waits to be looked at, before something is asked of every message.
     fn look_at_rest(&mut self) {
         while !self.looks.is_empty() {
             self.look_at_some();
@@ -324,7 +325,7 @@ impl Scheduler {
         }
     }
 
-    /// Its file is gone, and not by us: what was known is told, as its story ends here.
+    /// A message whose file is gone, and not by us: tells that, as its story ends here.
     fn lose(&mut self, id: &Id) {
         if self.board.knows(id) {
             tell(&Event::Removed { id });

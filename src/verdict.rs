@@ -1,4 +1,5 @@
-//! What one attempt decided about one recipient: a journal line, an event, and what a notice says.
+//! What one attempt decided about one recipient: a journal line, an event, and what a notice says. Decides
+//! nothing itself: an attempt gives the [`Fate`], and the words come from there.
 
 use crate::event::{Event, tell};
 use crate::net::tls::Protection;

@@ -88,7 +88,7 @@ impl RelayWorker {
             verdicts.extend(some);
             reaches.push(reach);
         }
-        // Whoever answered one of them is there.
+        // A host that answered for one of the groups was reached.
         let reached = reaches.iter().position(|reach| *reach == Reach::Reached);
         (verdicts, reaches.swap_remove(reached.unwrap_or(0)))
     }
@@ -273,7 +273,7 @@ fn mark(job: &RelayJob, index: usize) -> String {
     mark.unwrap_or_default()
 }
 
-/// Others waited for the thread, and this host had not even greeted.
+/// The call was ended because other mail waited for the thread, and this host had not even greeted.
 fn recalled(recipient: usize, host: &str) -> Verdict {
     let words = "had not answered when other mail needed the thread";
     let own = Verdict::own(recipient, What::Deferred, "4.4.1", words);

@@ -120,7 +120,7 @@ impl Board {
         Board { slots, agendas, running, jobs: Vec::new(), messages, bounds, retry }
     }
 
-    /// A reload; what is left alone stays so until its time.
+    /// Takes a reloaded configuration. A goal that is left alone stays so until its time.
     pub fn configure(&mut self, bounds: Shares, retry: Vec<Duration>) {
         (self.bounds, self.retry) = (bounds, retry);
         let goals: Vec<Goal> = self.slots.keys().cloned().collect();
