@@ -75,6 +75,46 @@
 //! `facteur route` and `facteur check` know beforehand what would become of mail: they play the same
 //! session and the same delivery on a disk where nothing happens ([`store::rehearsal`]).
 //!
+//! # A reading path
+//!
+//! The way of a message, file by file: 9,797 lines in all, with comments and without unit tests. That is a
+//! weekend, and after it the rest of the sources is what these files call. A test compares the sizes.
+//!
+//! ```text
+//! socket → new/
+//!   184  net/listener.rs           sockets; who is let in
+//!    99  net/stream.rs             octets of a connection, in the clear or by TLS
+//!    90  smtp/line.rs              lines
+//!   344  smtp/command.rs           commands
+//!   109  smtp/reply.rs             replies
+//!   522  smtp/session.rs           a session as a machine: what comes in, what to do
+//!   180  smtp/session/message.rs   the transaction
+//!   122  smtp/data.rs              dot-stuffing, and the end of a message
+//!   522  conversation.rs           the machine at a connection
+//!   417  conversation/message.rs   the message on its way in
+//!   323  policy.rs                 who may send what, and what is refused
+//!   528  route.rs                  where mail for an address goes
+//!   351  store/body.rs             the message in memory, or in a file
+//!   194  handoff.rs                what a session hands to delivery, and what comes back
+//!   390  delivery.rs               a batch: written, synced, named, synced; then 250
+//!   153  store/durable.rs          syncs of a batch
+//!   152  store/maildir.rs          tmp/, new/, and names
+//!   442  store/disk.rs             every operation on mail files
+//! queue → next hop
+//!   456  store/entry.rs            what a queue file says
+//!   532  store/queue.rs            claims, journal, removal
+//!   510  scheduler.rs              what is due
+//!   490  scheduler/board.rs        what waits, for where, until when
+//!   431  scheduler/worker.rs       one attempt: journal and removal around it
+//!   333  scheduler/away.rs         a message brought to its next hop
+//!    93  route/next_hop.rs         who takes mail for a domain
+//!   329  route/next_hop/hosts.rs   their addresses, in order
+//!   511  relay.rs                  a connection to one of them
+//!   522  smtp/client.rs            the other end of the language
+//!   264  smtp/client/fate.rs       what became of a recipient
+//!   204  scheduler/verdict.rs      what that means for the queue
+//! ```
+//!
 //! # Layers
 //!
 //! Four words: what mail **is** ([`mail`]), how it is **spoken** ([`smtp`]), what touches the
@@ -94,27 +134,34 @@
 //!
 //! # Invariants
 //!
-//! 1. `mail/` and `smtp/` use no `std::fs`, `std::thread`, socket, clock or log.
+//! Each names its exceptions; there are no others.
+//!
+//! 1. `mail/` and `smtp/` use no `std::fs`, `std::thread`, socket, clock or log. Of `std::net` they use
+//!    addresses alone.
 //! 2. All operations on mail files go through [`store::disk`], so that tests can record them, let
-//!    them fail, and replay them.
-//! 3. Everything has a bound, with a name in [`limits`] or a key in the configuration.
-//! 4. No lock in memory is held across I/O. Every channel is bounded, the trace's by what may
-//!    be put into it.
+//!    them fail, and replay them. What is no mail is read with `std::fs` by [`config`], `store::table` (users,
+//!    aliases, passwords), `net::peer` and `net::dns` (the kernel's tables, resolv.conf), [`reach`] and the
+//!    commands; `check --disk` also writes files of its own, which it removes.
+//! 3. Everything has a bound, with a name in [`limits`] or a key in the configuration. What bounds the
+//!    configuration itself stands in [`config`], the longest name of an interface among it.
+//! 4. No lock in memory is held across I/O. Excepted are three that no mail waits for: of the log's writer
+//!    (`cli::serve`), of the kernel's tables of sockets (`net::peer`), and of what the scheduler said last
+//!    (`metrics`). Every channel is bounded, the trace's by what may be put into it ([`event::sink`]).
 //! 5. Text from a peer reaches a log, a header, a path or a terminal only escaped or checked; a user
-//!    is one path segment without `/`, NUL, controls or a leading dot.
+//!    is one path segment without `/`, NUL, controls or a leading dot. Excepted is a message that is written to
+//!    a file or a pipe, or read as `/mail/.../raw`: it is shown as it lies there.
 //! 6. A reload, by SIGHUP or because a users or aliases file or the certificate has changed, makes a new
 //!    [`site::Site`] and swaps an `Arc`; a session keeps the one with which a transaction began to its end,
 //!    and holds no users and aliases while it waits outside of one.
 //!    What it reads was first read after privileges were dropped; what the sandbox or the user cannot
-//!    reach is named and keeps its old value.
+//!    reach is named and keeps its old value, and so do `listen`, `run_as` and `spool`, until a restart.
 //! 7. Temporary or permanent is decided in one place for each kind of failure
 //!    ([`store::disk::StoreError::status`] for a disk; [`delivery::reply_to`], [`policy`]: a
 //!    [`smtp::reply::Reply`]; [`smtp::client`]: a
 //!    [`smtp::client::Fate`]; [`route::next_hop`]: an [`route::next_hop::Obstacle`]).
 //! 8. No `unsafe`, and no async runtime anywhere in the dependency graph.
 //! 9. A panic in a session ends that session, one in an attempt that attempt, one in an answer of
-//!    `listen.metrics` that answer; in any other thread it
-//!    ends the process.
+//!    `listen.metrics` that answer; in any other thread it ends the process.
 //! 10. A queue file has one claimant at a time, an attempt at it is recorded before it is forgotten, and
 //!     who must hear of a failure has been told, durably, before a journal says that anything failed.
 //!

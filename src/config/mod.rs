@@ -307,7 +307,7 @@ impl Config {
             .and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut text))
             .map_err(|error| fail(None, format!("cannot be read: {error}")))?;
         if text.len() as u64 > FILE_MAX {
-            return Err(fail(None, format!("is longer than {}", value::show_size(FILE_MAX))));
+            return Err(fail(None, format!("is longer than {}", show_size(FILE_MAX))));
         }
         let text = String::from_utf8(text).map_err(|error| {
             let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];

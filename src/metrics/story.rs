@@ -61,7 +61,7 @@ pub(super) fn page(site: &Site, disk: &dyn Disk, queue: &Queue, handle: &str) ->
     if ids.is_empty() && is_id(handle) {
         ids.push(handle.to_owned());
     }
-    let waiting = waiting::rows_of(site, queue, ids.iter().map(String::as_str));
+    let waiting = waiting::rows_of(site, queue, &ids);
     if found.is_ok_and(|found| found.stories.is_empty()) && waiting.is_empty() {
         return None;
     }

@@ -9,7 +9,7 @@ use crate::store::queue::{Queue, QueuedMessage};
 use jiff::Timestamp;
 
 /// One message.
-pub(super) struct Columns {
+pub(super) struct Row {
     pub id: String,
     pub from: String,
     /// For whom it waits so.
@@ -21,7 +21,7 @@ pub(super) struct Columns {
 
 /// The oldest ones, and how many more there are. What is due is counted among these alone. Fails with the
 /// words for a queue that cannot be read.
-pub(super) fn rows(site: &Site, queue: &Queue) -> Result<(Vec<Columns>, usize), String> {
+pub(super) fn rows(site: &Site, queue: &Queue) -> Result<(Vec<Row>, usize), String> {
     let ids = queue.list().map_err(|error| error.to_string())?;
     let more = ids.len().saturating_sub(WAITING_SHOWN);
     // What has gone meanwhile waits no more.
@@ -33,12 +33,13 @@ pub(super) fn rows(site: &Site, queue: &Queue) -> Result<(Vec<Columns>, usize), 
 }
 
 /// Of these messages those that wait; a few of them.
-pub(super) fn rows_of<'a>(
+pub(super) fn rows_of(
     site: &Site,
     queue: &Queue,
-    ids: impl Iterator<Item = &'a str>,
-) -> Vec<Columns> {
-    let read = ids.filter(|id| is_id(id)).take(WAITING_SHOWN).filter_map(|id| queue.read(id).ok());
+    ids: &[String],
+) -> Vec<Row> {
+    let ids = ids.iter().filter(|id| is_id(id)).take(WAITING_SHOWN);
+    let read = ids.filter_map(|id| queue.read(id).ok());
     let all: Vec<QueuedMessage> = read.collect();
     let now = Timestamp::now();
     all.iter().map(|waiting| row(site, queue, waiting, now, &all)).collect()
@@ -51,7 +52,7 @@ fn row(
     waiting: &QueuedMessage,
     now: Timestamp,
     all: &[QueuedMessage],
-) -> Columns {
+) -> Row {
     let id = waiting.entry.id.clone();
     let mut why =
         why(site, waiting, now, |is_before| all.iter().filter(|other| is_before(other)).count());
@@ -66,7 +67,7 @@ fn row(
     }
     let release = why.reason.release(&id, &site.config.relay);
     let (from, reason) = (waiting.entry.sender.from.to_string(), why.reason.to_string());
-    Columns { id, from, to: to.join(", "), reason, release }
+    Row { id, from, to: to.join(", "), reason, release }
 }
 
 /// Recipients of one message that are named.

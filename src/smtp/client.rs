@@ -348,7 +348,7 @@ impl Client {
         self.awaited.pop_front();
         match (step, answer.kind()) {
             (Step::Greeting, Kind::Good) => {
-                self.say((Step::Ehlo, 0), &format!("EHLO {}", self.name))
+                self.say((Step::Ehlo, 0), &format!("EHLO {}", self.name));
             }
             (Step::Ehlo, Kind::Good) => {
                 self.offers = Offers::of(&answer);

@@ -142,7 +142,7 @@ impl Command {
             b"BDAT" => bdat(argument),
             b"DATA" => alone("DATA", argument, Command::Data),
             b"STARTTLS" => alone("STARTTLS", argument, Command::StartTls),
-            b"AUTH" => Ok(self::auth(argument)),
+            b"AUTH" => Ok(auth(argument)),
             b"RSET" => alone("RSET", argument, Command::Rset),
             b"QUIT" => alone("QUIT", argument, Command::Quit),
             b"NOOP" => Ok(Command::Noop),

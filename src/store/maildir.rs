@@ -172,7 +172,7 @@ mod tests {
         let memory = MemoryDisk::new();
         let disk: Arc<dyn Disk> = Arc::new(memory.clone());
         let maildir = Path::new("/mail/mx.test/ann");
-        let (draft, file) = self::draft(&disk, &Names::new("mx"), maildir, 2).unwrap();
+        let (draft, file) = draft(&disk, &Names::new("mx"), maildir, 2).unwrap();
         file.append(b"x\n").unwrap();
         let published = draft.publish().unwrap();
         let name = || published.path.file_name().unwrap().to_str().unwrap().to_owned();

@@ -184,7 +184,7 @@ fn check_of_the_password_for_a_smarthost() {
         assert_eq!((status == 0, !named), (is_good, is_good), "{octets:?}: {err}");
     }
     // Who only asks for the way needs no password.
-    std::fs::remove_file(place.at("secret")).unwrap();
+    fs::remove_file(place.at("secret")).unwrap();
     assert_eq!(run_clean(&place, &["route", "eve@far.test"]).0, 0);
 }
 
@@ -196,14 +196,14 @@ fn check_of_the_files_that_it_names() {
     assert_eq!(status, 1, "{out}{err}");
     assert!(["users:2: ", "users:4: ", "users:5: "].iter().all(|line| err.contains(line)), "{err}");
     assert!(out.contains("domain mx.test: 1 users"), "{out}");
-    std::fs::remove_file(place.at("users")).unwrap();
+    fs::remove_file(place.at("users")).unwrap();
     let (status, _, err) = run_clean(&place, &["check"]);
     assert!(status == 1 && err.contains("users: No such file"), "{err}");
     let (status, _, err) = run_clean(&place, &["-c", "gone.toml", "check"]);
     assert!(status == 1 && err.contains("gone.toml"), "{err}");
     // A configuration that is there and cannot be read is not passed over for the demo.
-    std::fs::remove_file(place.at("facteur.toml")).unwrap();
-    std::fs::create_dir(place.at("facteur.toml")).unwrap();
+    fs::remove_file(place.at("facteur.toml")).unwrap();
+    fs::create_dir(place.at("facteur.toml")).unwrap();
     let (status, _, err) = run_clean(&place, &["check"]);
     assert!(status == 1 && err.contains("facteur.toml"), "{err}");
 }
@@ -265,12 +265,12 @@ fn mail_list_and_show() {
         for key in ["key", "date", "from", "subject", "size", "flags"] {
             assert!(keys.contains(&key), "no {key} in {line}");
         }
-        let size = std::fs::metadata(&path).unwrap().len();
+        let size = fs::metadata(&path).unwrap().len();
         assert_eq!((object["size"].as_u64(), object["flags"].as_str()), (Some(size), Some("")));
         let key = object["key"].as_str().unwrap();
         assert!(object["date"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{line}");
         let (status, shown, _) = run_clean(&place, &["mail", "show", "ann@mx.test", key]);
-        assert_eq!((status, shown), (0, text(&std::fs::read(&path).unwrap())));
+        assert_eq!((status, shown), (0, text(&fs::read(&path).unwrap())));
     }
 
     let (status, out, err) = run_clean(&place, &["mail", "list", "bob@mx.test"]);
@@ -293,8 +293,8 @@ fn nothing_in_a_list_acts_on_a_terminal() {
     let hostile =
         b"From: \x1b]0;title\x07 \xc2\x9b31m <a@b>\nSubject: =?utf-8?q?=1B[2J=E2=80=AE=0D=0A?= \
         \xe2\x80\xaex\x9b\n\n\x1b[2J\n";
-    std::fs::write(maildir.join("new/1795439147.M1.x\x1b[2J"), hostile).unwrap();
-    std::fs::write(maildir.join("cur/1795439148.M1.\u{202e}x:2,S\u{9b}"), b"no\x1b header\n")
+    fs::write(maildir.join("new/1795439147.M1.x\x1b[2J"), hostile).unwrap();
+    fs::write(maildir.join("cur/1795439148.M1.\u{202e}x:2,S\u{9b}"), b"no\x1b header\n")
         .unwrap();
     for arguments in
         [&["mail", "list", "ann@mx.test"][..], &["mail", "list", "ann@mx.test", "--json"]]

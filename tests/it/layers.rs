@@ -151,6 +151,35 @@ fn every_module_has_a_place_in_the_map() {
     }
 }
 
+/// The reading path of the map: the lines it states for each file, and in all.
+fn reading_path() -> (Vec<(usize, String)>, usize) {
+    let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let (_, path) = lib.split_once("//! # A reading path\n").unwrap();
+    let (path, _) = path.split_once("//! # ").unwrap();
+    let file = |line: &str| {
+        let mut words = line.trim_start_matches("//!").split_whitespace();
+        let (lines, file) = (words.next()?.parse().ok()?, words.next()?);
+        file.ends_with(".rs").then(|| (lines, file.to_owned()))
+    };
+    let (all, _) = path.split_once(" lines in all").unwrap();
+    let all = all.rsplit(' ').next().unwrap().replace(',', "");
+    (path.lines().filter_map(file).collect(), all.parse().unwrap())
+}
+
+#[test]
+fn the_reading_path_is_as_long_as_it_says() {
+    let (files, all) = reading_path();
+    assert!(files.len() > 20, "{files:?}");
+    assert_eq!(files.iter().map(|(lines, _)| lines).sum::<usize>(), all, "lines in all");
+    for (stated, file) in files {
+        let source = fs::read_to_string(root().join("src").join(&file));
+        let source = source.unwrap_or_else(|error| panic!("src/{file}: {error}"));
+        let end = source.find("#[cfg(test)]\nmod tests {").unwrap_or(source.len());
+        let lines = source[..end].lines().count();
+        assert!(lines.abs_diff(stated) * 10 <= lines, "src/{file} has {lines} lines, not {stated}");
+    }
+}
+
 #[test]
 fn only_the_disk_touches_mail_and_only_net_opens_sockets() {
     for (path, source) in sources() {

@@ -139,7 +139,7 @@ pub fn within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
 pub fn skip(why: &str) {
     assert!(std::env::var_os("FACTEUR_REQUIRE_ALL").is_none_or(|v| v != "1"), "skipped: {why}");
     say(&format!("skipped: {why}"));
-    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    let test = thread::current().name().unwrap_or("?").to_owned();
     let file = skipped_in(std::os::unix::process::parent_id());
     // Another user may not write there; the line above stands in any case.
     if let Ok(mut file) = fs::File::options().create(true).append(true).open(file) {

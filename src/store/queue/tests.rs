@@ -54,7 +54,7 @@ fn line(recipient: usize, what: What) -> JournalLine {
 fn what_the_disk_does_not_take_is_not_forgotten() {
     let (disk, queue, _) = queue();
     let claimed = queue.claim("m1").unwrap();
-    disk.set_fault(|o| (o.name == "append").then(|| io::ErrorKind::StorageFull.into()));
+    disk.set_fault(|o| (o.name == "append").then(|| ErrorKind::StorageFull.into()));
     assert!(claimed.settle(vec![line(0, What::Relayed)]).is_err());
     assert_eq!((claimed.open(), claimed.is_ahead()), (vec![1], true));
     disk.clear_fault();
