@@ -8,12 +8,12 @@
 //! Read only, and never in the way of mail: few connections at once, each with its own thread and its
 //! bounds ([`crate::net::http`]); what waits in the queue is asked of the scheduler once a second at most.
 
+mod connections;
 mod html;
-mod letters;
 mod mailboxes;
+mod messages;
 mod numbers;
 mod page;
-mod places;
 mod story;
 mod text;
 mod waiting;
@@ -28,13 +28,14 @@ use crate::site::{Current, Site};
 use crate::store::disk::Disk;
 use crate::store::locked;
 use crate::store::queue::Queue;
+use connections::HttpConnections;
 use html::Html;
 use jiff::Timestamp;
 use mailboxes::MAIL;
+use messages::MailboxPages;
 use nix::unistd::geteuid;
 use page::{TRACE, View};
 use percent_encoding::percent_decode_str;
-use places::Places;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -50,13 +51,13 @@ pub struct Metrics {
     queue: Queue,
     started: SystemTime,
     /// Connections at this moment.
-    places: Arc<Places>,
+    connections: Arc<HttpConnections>,
     /// What the scheduler said last, and when it was asked.
     census: Mutex<Option<(Instant, Option<Census>)>>,
 }
 
 /// What is asked for.
-struct Target {
+struct PagePath {
     /// The segments of the path, decoded.
     path: Vec<String>,
     /// Of a list that has several pages, which; from 1.
@@ -75,9 +76,9 @@ impl Metrics {
         hints: Hints,
         queue: Queue,
     ) -> Metrics {
-        let (places, census) = (Arc::default(), Mutex::new(None));
+        let (connections, census) = (Arc::default(), Mutex::new(None));
         let started = SystemTime::now();
-        Metrics { disk, current, registry, hints, queue, started, places, census }
+        Metrics { disk, current, registry, hints, queue, started, connections, census }
     }
 
     /// Somebody may ask from now on.
@@ -91,7 +92,8 @@ impl Metrics {
         let ends = stream.peer_addr().ok().zip(stream.local_addr().ok());
         let stream = Arc::new(stream);
         let client = ends.map(|(peer, _)| peer.ip().to_canonical());
-        let Some(place) = Places::enter(&self.places, client, &stream, Instant::now()) else {
+        let now = Instant::now();
+        let Some(own) = HttpConnections::enter(&self.connections, client, &stream, now) else {
             return http::turn_away(stream);
         };
         let (metrics, builder) = (self.clone(), thread::Builder::new().name("metrics".to_owned()));
@@ -103,14 +105,14 @@ impl Metrics {
             let site = metrics.current.get();
             let page = |request: &Request| {
                 // What has been asked is answered; the client's own time begins again with the answer.
-                place.set_working(true);
+                own.set_working(true);
                 let answer = metrics.answer(&site, request, is_trusted);
-                place.set_working(false);
+                own.set_working(false);
                 answer
             };
             // Who is gone or too slow has no log of its own: nothing came of it.
             let _ = http::answer(stream, site.config.hostname.as_str(), page);
-            drop(place);
+            drop(own);
         };
         if let Err(error) = builder.spawn(serve) {
             tell(&Event::Warning { what: &format!("no thread for listen.metrics: {error}") });
@@ -119,7 +121,7 @@ impl Metrics {
 
     /// `is_trusted`: whether who asks may read stories and mail. A proxy of root's is not who asks.
     fn answer(&self, site: &Site, asked: &Request, is_trusted: impl FnOnce() -> bool) -> Answer {
-        let Some(Target { path, page }) = Target::parse(&asked.target) else {
+        let Some(PagePath { path, page }) = PagePath::parse(&asked.target) else {
             return Answer::Missing;
         };
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -128,7 +130,7 @@ impl Metrics {
             return Answer::Forbidden(Page { kind: HTML, body: forbidden(site) });
         }
         let disk = &*self.disk;
-        let mailbox = |address| letters::Letters::find(site, disk, address);
+        let mailbox = |address| MailboxPages::find(site, disk, address);
         let (kind, body) = match path[..] {
             [""] => (HTML, Some(self.first(site))),
             ["metrics"] => {
@@ -140,7 +142,7 @@ impl Metrics {
             [MAIL] => (HTML, Some(mailboxes::page(site, disk, page))),
             [MAIL, address] => (HTML, mailbox(address).map(|mailbox| mailbox.page(page))),
             [MAIL, address, key] => {
-                (HTML, mailbox(address).and_then(|mailbox| mailbox.letter(key)))
+                (HTML, mailbox(address).and_then(|mailbox| mailbox.message(key)))
             }
             [MAIL, address, key, "raw"] => {
                 (PLAIN, mailbox(address).and_then(|mailbox| mailbox.octets(key)))
@@ -198,9 +200,9 @@ fn disks(site: &Site, disk: &dyn Disk) -> Vec<(PathBuf, Option<u64>)> {
     dirs.into_iter().map(|dir| (dir.clone(), room(&dir))).collect()
 }
 
-impl Target {
+impl PagePath {
     /// None where it cannot be one of ours.
-    fn parse(target: &str) -> Option<Target> {
+    fn parse(target: &str) -> Option<PagePath> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let decoded = |segment: &str| {
             let text = percent_decode_str(segment).decode_utf8().ok()?;
@@ -208,7 +210,7 @@ impl Target {
         };
         let path = path.strip_prefix('/')?.split('/').map(decoded).collect::<Option<_>>()?;
         let page = query.split('&').find_map(|part| part.strip_prefix("page=")?.parse().ok());
-        Some(Target { path, page: page.filter(|page| *page > 0).unwrap_or(1) })
+        Some(PagePath { path, page: page.filter(|page| *page > 0).unwrap_or(1) })
     }
 }
 
@@ -234,7 +236,7 @@ mod tests {
     #[test]
     fn targets() {
         let parse =
-            |target| Target::parse(target).map(|target| (target.path.join("|"), target.page));
+            |target| PagePath::parse(target).map(|target| (target.path.join("|"), target.page));
         for (target, path, page) in [
             ("/", "", 1),
             ("/mail/a%40b?page=3", "mail|a@b", 3),

@@ -41,14 +41,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     outlive_file_limit();
     let mut arguments = arguments.into_iter();
     let program = arguments.next().unwrap_or_default();
-    if let Some(name) = sendmail::Name::of(Path::new(&program)) {
+    if let Some(name) = sendmail::ProgramName::of(Path::new(&program)) {
         return sendmail::run(name, None, arguments.collect());
     }
     let result = parse(lexopt::Parser::from_args(arguments)).and_then(|asked| match asked {
-        Asked::Words => Ok(ExitCode::SUCCESS),
-        Asked::Command(request) => command(&request).map(|()| ExitCode::SUCCESS),
-        Asked::Sendmail(config, arguments) => {
-            Ok(sendmail::run(sendmail::Name::Sendmail, config, arguments))
+        Parsed::Words => Ok(ExitCode::SUCCESS),
+        Parsed::Command(request) => command(&request).map(|()| ExitCode::SUCCESS),
+        Parsed::Sendmail(config, arguments) => {
+            Ok(sendmail::run(sendmail::ProgramName::Sendmail, config, arguments))
         }
     });
     match result {
@@ -73,7 +73,7 @@ fn outlive_file_limit() {
 }
 
 /// What arguments can ask for.
-enum Asked {
+enum Parsed {
     /// Only for words, which have been said.
     Words,
     Command(Request),
@@ -81,8 +81,7 @@ enum Asked {
     Sendmail(Option<PathBuf>, Vec<OsString>),
 }
 
-fn parse(mut parser: lexopt::Parser) -> Result<Asked, Failure> {
-    let usage = |error: lexopt::Error| Failure::Usage(error.to_string());
+fn parse(mut parser: lexopt::Parser) -> Result<Parsed, Failure> {
     let mut request = Request::default();
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
@@ -93,45 +92,42 @@ fn parse(mut parser: lexopt::Parser) -> Result<Asked, Failure> {
                 // The words so far choose: `facteur serve --help` is about serve.
                 let command = request.words.first().and_then(|word| help(word));
                 print(command.unwrap_or(HELP))?;
-                return Ok(Asked::Words);
+                return Ok(Parsed::Words);
             }
             Short('V') | Long("version") => {
                 print(&format!("facteur {}\n", env!("CARGO_PKG_VERSION")))?;
-                return Ok(Asked::Words);
+                return Ok(Parsed::Words);
             }
             Long("json") => request.json = true,
             Long("all") => request.all = true,
             Long("follow") => request.follow = true,
-            Long("since") => {
-                let when = parser.value().and_then(|when| when.string()).map_err(usage)?;
-                request.since = Some(when);
-            }
+            Long("since") => request.since = Some(text(&mut parser)?),
             Long("bounce") => request.bounce = true,
             Long("disk") => request.disk = true,
-            Long("from") => {
-                let from = parser.value().and_then(|from| from.string()).map_err(usage)?;
-                request.from = Some(from);
-            }
-            Long("client") => {
-                let client = parser.value().and_then(|client| client.string()).map_err(usage)?;
-                request.client = Some(client);
-            }
-            Long("scheme") => {
-                let name = parser.value().and_then(|name| name.string()).map_err(usage)?;
-                request.scheme = Some(name);
-            }
+            Long("from") => request.from = Some(text(&mut parser)?),
+            Long("client") => request.client = Some(text(&mut parser)?),
+            Long("scheme") => request.scheme = Some(text(&mut parser)?),
             Value(word) => {
                 let word = word.string().map_err(usage)?;
                 if request.words.is_empty() && word == "sendmail" {
                     let rest = parser.raw_args().map_err(usage)?.collect();
-                    return Ok(Asked::Sendmail(request.config, rest));
+                    return Ok(Parsed::Sendmail(request.config, rest));
                 }
                 request.words.push(word);
             }
             other => return Err(usage(other.unexpected())),
         }
     }
-    Ok(Asked::Command(request))
+    Ok(Parsed::Command(request))
+}
+
+/// The value of an option.
+fn text(parser: &mut lexopt::Parser) -> Result<String, Failure> {
+    parser.value().and_then(ValueExt::string).map_err(usage)
+}
+
+fn usage(error: lexopt::Error) -> Failure {
+    Failure::Usage(error.to_string())
 }
 
 /// Wrong words are told before any file is read.
@@ -139,7 +135,7 @@ fn command(request: &Request) -> Result<(), Failure> {
     let words: Vec<&str> = request.words.iter().map(String::as_str).collect();
     check_options(request, &words)?;
     match words[..] {
-        ["serve"] => serve::run(request.config.as_deref()).map_err(Failure::Failed),
+        ["serve"] => Ok(serve::run(request.config.as_deref())?),
         ["check"] => check::run(request),
         ["route", _, ..] => route::run(request, &words[1..]),
         ["mail", "list", address] => mail::list(request, address),

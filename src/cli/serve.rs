@@ -118,7 +118,7 @@ fn start_trace(config: &Config) -> std::io::Result<Limits> {
 }
 
 /// Each step finds what can be wrong while nothing has begun; after it, mail is taken.
-fn start(named: Option<&Path>, log: &log::Handle) -> Result<(Server, Sandbox, Limits), String> {
+fn start(named: Option<&Path>, log: &log::LogHandle) -> Result<(Server, Sandbox, Limits), String> {
     let handed = Handed::from_environment()?;
     let config = reach::config(named)?;
     // Mail is private, whatever the shell that started us thinks (contract: 0700, 0600).
@@ -230,7 +230,7 @@ fn raise_descriptors() {
 }
 
 /// One line an event on stderr, level by RUST_LOG, and panics as lines as well.
-fn start_log() -> log::Handle {
+fn start_log() -> log::LogHandle {
     let mut log = env_logger::Builder::new();
     // What TLS has to say of a session stands in the events of that session.
     log.filter_level(LevelFilter::Info).filter_module("rustls", LevelFilter::Off);

@@ -3,7 +3,7 @@
 //!
 //! Never asks the system for anything but its host name, and opens no file that a key names.
 
-use super::reader::{Item, Read, Table};
+use super::reader::{KeyValue, Read, Section};
 use super::{
     Config, Dns, DomainConfig, HostPort, Limit, Listen, Relay, SmarthostAuth, Timeout, Tls, Trace,
     value,
@@ -45,7 +45,7 @@ const RETRY: [Duration; 5] = [
 ];
 
 /// The whole file. Fails with its first error, as others may only follow from that.
-pub fn config(file: &mut Table) -> Read<Config> {
+pub fn config(file: &mut Section) -> Read<Config> {
     let config = Config {
         file: Some(file.file().to_owned()),
         lines: Default::default(),
@@ -88,7 +88,7 @@ pub fn config(file: &mut Table) -> Read<Config> {
 
 /// The system's name may be no domain, or a bare word that other hosts refuse in EHLO (RFC 5321
 /// §2.3.5); only the first is found here.
-fn hostname(file: &mut Table) -> Read<Domain> {
+fn hostname(file: &mut Section) -> Read<Domain> {
     if let Some(name) = file.parse("hostname", value::DOMAIN, value::domain)? {
         return Ok(name);
     }
@@ -101,9 +101,9 @@ fn hostname(file: &mut Table) -> Read<Domain> {
 
 /// An address counts once over all services: no second socket could be bound to it. `metrics` alone
 /// is no server for mail.
-fn listen(table: &mut Table) -> Read<Listen> {
+fn listen(table: &mut Section) -> Read<Listen> {
     let mut seen = HashSet::new();
-    let mut service = |item: Item| {
+    let mut service = |item: KeyValue| {
         let address = item.parse(value::SOCKET, value::socket)?;
         // Port 0 is another one each time.
         match address.port() > 0 && !seen.insert(address) {
@@ -126,7 +126,7 @@ fn listen(table: &mut Table) -> Read<Listen> {
 }
 
 /// Both or none; whether they fit each other is not looked at here.
-fn tls(table: &mut Table) -> Read<Tls> {
+fn tls(table: &mut Section) -> Read<Tls> {
     Ok(Tls {
         certificate: table.require("certificate")?.path()?,
         key: table.require("key")?.path()?,
@@ -135,7 +135,7 @@ fn tls(table: &mut Table) -> Read<Tls> {
 
 /// Their keys are their names, in the order of the file: the first one's postmaster is everybody's.
 /// A domain that is spelt in two ways is given twice.
-fn domains(table: &mut Table) -> Read<Vec<DomainConfig>> {
+fn domains(table: &mut Section) -> Read<Vec<DomainConfig>> {
     let mut seen = HashSet::new();
     let mut domains = Vec::new();
     for (name, item) in table.take_rest() {
@@ -150,7 +150,7 @@ fn domains(table: &mut Table) -> Read<Vec<DomainConfig>> {
 }
 
 /// Neither `users` nor `any_user`: users are those who have a Maildir.
-fn domain(table: &mut Table, name: Domain) -> Read<DomainConfig> {
+fn domain(table: &mut Section, name: Domain) -> Read<DomainConfig> {
     let maildir = table.parse("maildir", value::MAILDIR, value::maildir)?;
     let maildir = maildir.as_deref().unwrap_or("facteur-data/mail/{domain}/{user}");
     let maildir = table.path_of(maildir).into_os_string().into_string().map_err(|_| {
@@ -171,7 +171,7 @@ fn domain(table: &mut Table, name: Domain) -> Read<DomainConfig> {
     })
 }
 
-fn relay(table: &mut Table) -> Read<Relay> {
+fn relay(table: &mut Section) -> Read<Relay> {
     let smarthost = table.parse("smarthost", value::HOST_PORT, value::host_port)?;
     // A password for nobody is a slip, and best told before it matters.
     let smarthost_auth = match table.take("smarthost_auth") {
@@ -201,7 +201,7 @@ fn relay(table: &mut Table) -> Read<Relay> {
     })
 }
 
-fn network(item: &Item) -> Read<super::Network> {
+fn network(item: &KeyValue) -> Read<super::Network> {
     let network = item.parse(value::NETWORK, value::network)?;
     let masked = network.masked();
     // 10.1.0.0/8 may mean 10.1.0.0/16: we do not open a relay on a guess.
@@ -211,7 +211,7 @@ fn network(item: &Item) -> Read<super::Network> {
     }
 }
 
-fn smarthost_auth(table: &mut Table) -> Read<SmarthostAuth> {
+fn smarthost_auth(table: &mut Section) -> Read<SmarthostAuth> {
     Ok(SmarthostAuth {
         user: table.require("user")?.parse(value::USER, value::user)?,
         password_file: table.require("password_file")?.path()?,
@@ -219,7 +219,7 @@ fn smarthost_auth(table: &mut Table) -> Read<SmarthostAuth> {
 }
 
 /// Never empty: the last wait is the one that repeats.
-fn retry(item: Item) -> Read<Vec<Duration>> {
+fn retry(item: KeyValue) -> Read<Vec<Duration>> {
     // Made first, as the list takes the item with its place.
     let whole = item.error(&format!("expected 1 to {RETRY_MAX} waits"));
     let waits = item.list()?;
@@ -230,7 +230,7 @@ fn retry(item: Item) -> Read<Vec<Duration>> {
 }
 
 /// In the order of the file; which name wins is not decided here.
-fn routes(table: &mut Table) -> Read<Vec<(String, HostPort)>> {
+fn routes(table: &mut Section) -> Read<Vec<(String, HostPort)>> {
     let mut seen = HashSet::new();
     let mut routes = Vec::new();
     for (name, item) in table.take_rest() {
@@ -244,7 +244,7 @@ fn routes(table: &mut Table) -> Read<Vec<(String, HostPort)>> {
     Ok(routes)
 }
 
-fn dns(table: &mut Table) -> Read<Dns> {
+fn dns(table: &mut Section) -> Read<Dns> {
     // None: those of /etc/resolv.conf, which are looked up by whoever asks.
     let servers = table.list("servers")?;
     Ok(Dns {
@@ -257,7 +257,7 @@ fn dns(table: &mut Table) -> Read<Dns> {
     })
 }
 
-fn limit(table: &mut Table) -> Read<Limit> {
+fn limit(table: &mut Section) -> Read<Limit> {
     Ok(Limit {
         message_size: table.size("message_size", MESSAGE_SIZE_MIN, 50 * MIB)?,
         // Fewer than 100 would break RFC 5321 §4.5.3.1.8.
@@ -272,14 +272,14 @@ fn limit(table: &mut Table) -> Read<Limit> {
     })
 }
 
-fn trace(table: &mut Table) -> Read<Trace> {
+fn trace(table: &mut Section) -> Read<Trace> {
     Ok(Trace {
         keep: table.duration("keep", SECOND..=DURATION_MAX, 30 * DAY)?,
         size: table.size("size", TRACE_SIZE_MIN, 256 * MIB)?,
     })
 }
 
-fn timeout(table: &mut Table) -> Read<Timeout> {
+fn timeout(table: &mut Section) -> Read<Timeout> {
     // Zero would end every step before it began. The three defaults behind the first are those of RFC 5321
     // §4.5.3.2.7, §4.5.3.2.5 and §4.5.3.2.6.
     let mut read = |key, default| table.duration(key, SECOND..=DURATION_MAX, default);

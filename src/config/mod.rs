@@ -16,7 +16,7 @@ pub use name_server::NameServer;
 pub use value::{duration as parse_duration, show_duration, show_size};
 
 use crate::mail::address::{Domain, Mailbox};
-use reader::Source;
+use reader::ConfigText;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -259,7 +259,7 @@ impl Config {
     /// `file`, which need not exist.
     pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
         let lines = RefCell::default();
-        let mut config = Source { file, text, lines: &lines }.read(keys::config)?;
+        let mut config = ConfigText { file, text, lines: &lines }.read(keys::config)?;
         config.lines = lines.into_inner();
         Ok(config)
     }

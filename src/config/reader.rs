@@ -17,7 +17,7 @@ pub type Read<T> = Result<T, ConfigError>;
 
 /// The file whose text is read; every error names it.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub struct ConfigText<'a> {
     pub file: &'a Path,
     pub text: &'a str,
     /// Where the line of every key that was there is noted.
@@ -25,8 +25,8 @@ pub struct Source<'a> {
 }
 
 /// A section and the keys in it that nobody has taken yet.
-pub struct Table<'a> {
-    source: Source<'a>,
+pub struct Section<'a> {
+    source: ConfigText<'a>,
     /// Its whole name, empty for the file itself.
     name: String,
     /// Where it begins in the text, in octets.
@@ -37,8 +37,8 @@ pub struct Table<'a> {
 }
 
 /// A value with its key and its place.
-pub struct Item<'a> {
-    source: Source<'a>,
+pub struct KeyValue<'a> {
+    source: ConfigText<'a>,
     /// Its whole name, `relay.threads`.
     key: String,
     /// Where the key begins in the text, in octets; of an element of a list, the element.
@@ -46,9 +46,9 @@ pub struct Item<'a> {
     value: DeValue<'a>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> ConfigText<'a> {
     /// Reads the whole file with `read`, which takes its keys; whatever is left is an error.
-    pub fn read<T>(self, read: impl FnOnce(&mut Table<'a>) -> Read<T>) -> Read<T> {
+    pub fn read<T>(self, read: impl FnOnce(&mut Section<'a>) -> Read<T>) -> Read<T> {
         let table = DeTable::parse(self.text).map_err(|error| {
             // At the end of the text the error would be on a line that no editor shows.
             let at = error.span().map(|span| span.start.min(self.text.trim_end().len()));
@@ -58,7 +58,7 @@ impl<'a> Source<'a> {
             let key = twice.and_then(|span| self.text.get(span)).map(str::trim).unwrap_or_default();
             self.error(at, format!("{message} {key}").trim_end().to_owned())
         })?;
-        Table::new(self, String::new(), 0, table.into_inner()).finish(read)
+        Section::new(self, String::new(), 0, table.into_inner()).finish(read)
     }
 
     /// An error at an offset in the text, or about the file as a whole.
@@ -84,13 +84,13 @@ impl<'a> Source<'a> {
     }
 }
 
-impl<'a> Table<'a> {
-    fn new(source: Source<'a>, name: String, at: usize, rest: DeTable<'a>) -> Table<'a> {
-        Table { source, name, at, rest, known: Vec::new() }
+impl<'a> Section<'a> {
+    fn new(source: ConfigText<'a>, name: String, at: usize, rest: DeTable<'a>) -> Section<'a> {
+        Section { source, name, at, rest, known: Vec::new() }
     }
 
     /// Lets `read` take its keys. An error of a value comes before that of an unknown key.
-    fn finish<T>(mut self, read: impl FnOnce(&mut Table<'a>) -> Read<T>) -> Read<T> {
+    fn finish<T>(mut self, read: impl FnOnce(&mut Section<'a>) -> Read<T>) -> Read<T> {
         let value = read(&mut self)?;
         match self.unknown() {
             Some(error) => Err(error),
@@ -121,20 +121,20 @@ impl<'a> Table<'a> {
         self.source.file
     }
 
-    /// As [`Source::path`], for a path that is a default.
+    /// As [`ConfigText::path`], for a path that is a default.
     pub fn path_of(&self, text: &str) -> PathBuf {
         self.source.path(text)
     }
 
     /// None when the file does not have it; the caller's default holds then.
-    pub fn take(&mut self, key: &'static str) -> Option<Item<'a>> {
+    pub fn take(&mut self, key: &'static str) -> Option<KeyValue<'a>> {
         self.known.push(key);
         let (name, value) = self.rest.remove_entry(key)?;
         Some(self.item(key, name.span().start, value.into_inner()))
     }
 
-    /// Like [`Table::take`], for a key that has no default.
-    pub fn require(&mut self, key: &'static str) -> Read<Item<'a>> {
+    /// Like [`Section::take`], for a key that has no default.
+    pub fn require(&mut self, key: &'static str) -> Read<KeyValue<'a>> {
         if let Some(item) = self.take(key) {
             return Ok(item);
         }
@@ -147,7 +147,7 @@ impl<'a> Table<'a> {
     }
 
     /// All keys that are left, whatever their names, in the order of the file.
-    pub fn take_rest(&mut self) -> Vec<(String, Item<'a>)> {
+    pub fn take_rest(&mut self) -> Vec<(String, KeyValue<'a>)> {
         let rest = std::mem::take(&mut self.rest);
         let mut items: Vec<_> = rest
             .into_iter()
@@ -165,12 +165,12 @@ impl<'a> Table<'a> {
     pub fn section<T>(
         &mut self,
         key: &'static str,
-        read: impl FnOnce(&mut Table<'a>) -> Read<T>,
+        read: impl FnOnce(&mut Section<'a>) -> Read<T>,
     ) -> Read<T> {
         let name = self.name_of(key);
         match self.take(key) {
             Some(item) => item.table(read),
-            None => Table::new(self.source, name, self.at, DeTable::new()).finish(read),
+            None => Section::new(self.source, name, self.at, DeTable::new()).finish(read),
         }
     }
 
@@ -185,8 +185,8 @@ impl<'a> Table<'a> {
     }
 
     /// The elements of a list; none when the key is missing.
-    pub fn list(&mut self, key: &'static str) -> Read<Vec<Item<'a>>> {
-        self.take(key).map_or(Ok(Vec::new()), Item::list)
+    pub fn list(&mut self, key: &'static str) -> Read<Vec<KeyValue<'a>>> {
+        self.take(key).map_or(Ok(Vec::new()), KeyValue::list)
     }
 
     /// Relative paths are made relative to the file's folder.
@@ -239,10 +239,10 @@ impl<'a> Table<'a> {
     }
 
     /// Notes the line as well: what is wrong later (a file that is not there) names it too.
-    fn item(&self, key: &str, at: usize, value: DeValue<'a>) -> Item<'a> {
+    fn item(&self, key: &str, at: usize, value: DeValue<'a>) -> KeyValue<'a> {
         let key = self.name_of(key);
         self.source.lines.borrow_mut().insert(key.clone(), self.source.line(at));
-        Item { source: self.source, key, at, value }
+        KeyValue { source: self.source, key, at, value }
     }
 
     /// The first key of the section that nobody has taken.
@@ -270,7 +270,7 @@ impl<'a> Table<'a> {
     }
 }
 
-impl<'a> Item<'a> {
+impl<'a> KeyValue<'a> {
     /// "file:line: key: what"
     pub fn error(&self, what: &str) -> ConfigError {
         self.source.error(Some(self.at), format!("{}: {what}", self.key))
@@ -354,11 +354,11 @@ impl<'a> Item<'a> {
     }
 
     /// Its elements keep the key's name and have lines of their own.
-    pub fn list(self) -> Read<Vec<Item<'a>>> {
+    pub fn list(self) -> Read<Vec<KeyValue<'a>>> {
         let DeValue::Array(elements) = self.value else {
             return Err(self.wrong_type("a list in brackets"));
         };
-        let item = |element: toml::Spanned<DeValue<'a>>| Item {
+        let item = |element: toml::Spanned<DeValue<'a>>| KeyValue {
             source: self.source,
             key: self.key.clone(),
             at: element.span().start,
@@ -368,11 +368,11 @@ impl<'a> Item<'a> {
     }
 
     /// Fails as well when `read` leaves a key.
-    pub fn table<T>(self, read: impl FnOnce(&mut Table<'a>) -> Read<T>) -> Read<T> {
+    pub fn table<T>(self, read: impl FnOnce(&mut Section<'a>) -> Read<T>) -> Read<T> {
         let DeValue::Table(table) = self.value else {
             return Err(self.wrong_type("a table"));
         };
-        Table::new(self.source, self.key, self.at, table).finish(read)
+        Section::new(self.source, self.key, self.at, table).finish(read)
     }
 
     /// None for another type, `Some(None)` for a negative number or one past 64 bits.
@@ -432,7 +432,7 @@ mod tests {
             ("conf/facteur.toml", "/var/spool", "/var/spool"),
         ] {
             let lines = RefCell::default();
-            let source = Source { file: Path::new(file), text: "", lines: &lines };
+            let source = ConfigText { file: Path::new(file), text: "", lines: &lines };
             assert_eq!(source.path(path), Path::new(meant));
         }
     }

@@ -18,7 +18,7 @@ pub(super) const MAIL: &str = "mail";
 #[derive(Default)]
 pub(super) struct Listing {
     /// By domain as it stands in the configuration, then by name.
-    pub rows: Vec<Row>,
+    pub rows: Vec<MailboxRow>,
     /// There are others behind these.
     pub has_more: bool,
     /// Why it ends early, if it does.
@@ -26,7 +26,7 @@ pub(super) struct Listing {
 }
 
 /// One mailbox.
-pub(super) struct Row {
+pub(super) struct MailboxRow {
     pub address: String,
     /// Or why it cannot be counted; none where that would take too long.
     pub count: Option<Result<Count, String>>,
@@ -57,7 +57,7 @@ fn list_within(
         };
         for (name, is_named) in names {
             let (path, is_late) = (local.maildir(&name), Instant::now() >= deadline);
-            // Who is late takes a name for a mailbox rather than look whether it is one.
+            // Past the deadline a name is listed without a look whether it is a Maildir.
             if !is_named && !is_late && !maildir::exists(disk, &path).unwrap_or(false) {
                 continue;
             }
@@ -74,7 +74,9 @@ fn list_within(
                 left = left.saturating_sub(count.as_ref().map_or(1, |count| count.all + 1));
             }
             let count = count.map(|count| count.map_err(|error| error.to_string()));
-            listing.rows.push(Row { address: format!("{name}@{}", local.config.name), count });
+            listing
+                .rows
+                .push(MailboxRow { address: format!("{name}@{}", local.config.name), count });
         }
     }
     listing
@@ -144,7 +146,7 @@ mod tests {
         let later = Instant::now() + COUNT_TIME * 100;
         let listed = |skip, take, deadline, left| {
             let listing = list_within(&site, &RealDisk, skip, take, deadline, left);
-            let row = |row: Row| {
+            let row = |row: MailboxRow| {
                 let all = row.count.map(|count| count.unwrap().all);
                 (row.address.split('@').next().unwrap().to_owned(), all)
             };

@@ -4,7 +4,7 @@
 use super::html::{Html, size, text};
 use super::mailboxes::{Listing, MAIL};
 use super::numbers::{Family, Sample, Values};
-use super::waiting::Row;
+use super::waiting::WaitingRow;
 use crate::event::line::values;
 use crate::event::present::Present;
 use crate::limits::SESSIONS_SHOWN;
@@ -22,7 +22,7 @@ pub(super) struct View<'a> {
     /// Each with its id.
     pub sessions: Vec<(String, Present)>,
     /// With how many more there are; or why they cannot be shown.
-    pub waiting: Result<(Vec<Row>, usize), String>,
+    pub waiting: Result<(Vec<WaitingRow>, usize), String>,
     /// What happened, the last first, in the words of the log.
     pub last: Vec<(Timestamp, String)>,
     pub mailboxes: Listing,
@@ -77,7 +77,7 @@ fn tiles(view: &View<'_>) -> Html {
     html.raw("</ul>\n")
 }
 
-fn waiting(waiting: &Result<(Vec<Row>, usize), String>) -> Html {
+fn waiting(waiting: &Result<(Vec<WaitingRow>, usize), String>) -> Html {
     let (rows, more) = match waiting {
         Ok((rows, more)) => (rows, *more),
         Err(words) => return section("Queue", "", text(words)),
@@ -86,7 +86,7 @@ fn waiting(waiting: &Result<(Vec<Row>, usize), String>) -> Html {
         return section("Queue", 0, text("Nothing waits."));
     }
     let count = rows.len() + more;
-    let rows = rows.iter().map(|Row { id, from, to, reason, release, .. }| {
+    let rows = rows.iter().map(|WaitingRow { id, from, to, reason, release, .. }| {
         let why = Html::default().element("span", "wait", reason);
         let why = why.raw("<br>").element("span", "dim", format!("released by: {release}"));
         [story(id), address(from), address(to), why]
@@ -290,7 +290,7 @@ mod tests {
     fn nothing_a_peer_says_is_markup() {
         let bad = || "<script>alert('1')</script>&\u{202e}".to_owned();
         let (id, from, to, reason, release) = (bad(), bad(), bad(), bad(), bad());
-        let row = Row { id, from, to, reason, release };
+        let row = WaitingRow { id, from, to, reason, release };
         let (since, client) = (Timestamp::UNIX_EPOCH, IpAddr::from([192, 0, 2, 1]));
         let present = Present { since, client, service: bad(), tls: bad(), user: bad() };
         let line = format!("rejected session=s1 command=\"{}\"", bad());

@@ -9,7 +9,7 @@ use crate::store::queue::{Queue, QueuedMessage};
 use jiff::Timestamp;
 
 /// One message.
-pub(super) struct Row {
+pub(super) struct WaitingRow {
     pub id: String,
     pub from: String,
     /// For whom it waits so.
@@ -21,7 +21,7 @@ pub(super) struct Row {
 
 /// The oldest ones, and how many more there are. What is due is counted among these alone. Fails with the
 /// words for a queue that cannot be read.
-pub(super) fn rows(site: &Site, queue: &Queue) -> Result<(Vec<Row>, usize), String> {
+pub(super) fn rows(site: &Site, queue: &Queue) -> Result<(Vec<WaitingRow>, usize), String> {
     let ids = queue.list().map_err(|error| error.to_string())?;
     let more = ids.len().saturating_sub(WAITING_SHOWN);
     // What has gone meanwhile waits no more.
@@ -33,11 +33,7 @@ pub(super) fn rows(site: &Site, queue: &Queue) -> Result<(Vec<Row>, usize), Stri
 }
 
 /// Of these messages those that wait; a few of them.
-pub(super) fn rows_of(
-    site: &Site,
-    queue: &Queue,
-    ids: &[String],
-) -> Vec<Row> {
+pub(super) fn rows_of(site: &Site, queue: &Queue, ids: &[String]) -> Vec<WaitingRow> {
     let ids = ids.iter().filter(|id| is_id(id)).take(WAITING_SHOWN);
     let read = ids.filter_map(|id| queue.read(id).ok());
     let all: Vec<QueuedMessage> = read.collect();
@@ -52,7 +48,7 @@ fn row(
     waiting: &QueuedMessage,
     now: Timestamp,
     all: &[QueuedMessage],
-) -> Row {
+) -> WaitingRow {
     let id = waiting.entry.id.clone();
     let mut why =
         why(site, waiting, now, |is_before| all.iter().filter(|other| is_before(other)).count());
@@ -67,7 +63,7 @@ fn row(
     }
     let release = why.reason.release(&id, &site.config.relay);
     let (from, reason) = (waiting.entry.sender.from.to_string(), why.reason.to_string());
-    Row { id, from, to: to.join(", "), reason, release }
+    WaitingRow { id, from, to: to.join(", "), reason, release }
 }
 
 /// Recipients of one message that are named.

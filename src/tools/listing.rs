@@ -35,10 +35,49 @@ pub fn shown(text: &str) -> String {
 }
 
 /// Ends a column. By columns, not characters; two spaces stand between two columns.
-pub fn pad(line: &mut String, text: &str, columns: usize) {
+fn pad(line: &mut String, text: &str, columns: usize) {
     line.push_str(text);
     let spaces = columns.saturating_sub(width(text)) + 2;
     line.extend(std::iter::repeat_n(' ', spaces));
+}
+
+/// ListingColumns of a listing. Their widths only grow, so that lines written before stay aligned with most that
+/// follow.
+pub struct ListingColumns<const N: usize> {
+    widths: [usize; N],
+    /// Widest that each is made for alignment's sake; a longer text shifts the rest of its line.
+    most: [usize; N],
+}
+
+impl<const N: usize> ListingColumns<N> {
+    pub fn new(most: [usize; N]) -> ListingColumns<N> {
+        ListingColumns { widths: [0; N], most }
+    }
+
+    /// The same, the first one as wide as this from the start.
+    pub fn with_first(mut self, width: usize) -> ListingColumns<N> {
+        self.widths[0] = width.min(self.most[0]);
+        self
+    }
+
+    /// A line for each row, of which the second part stands at the end, whole.
+    pub fn lines(&mut self, rows: &[([String; N], String)]) -> String {
+        // Widths before lines, so that at least a block is aligned as a whole.
+        for (columns, _) in rows {
+            for (at, column) in columns.iter().enumerate() {
+                self.widths[at] = self.widths[at].max(width(column).min(self.most[at]));
+            }
+        }
+        let mut lines = String::new();
+        for (columns, last) in rows {
+            for (column, width) in columns.iter().zip(self.widths) {
+                pad(&mut lines, column, width);
+            }
+            lines.push_str(last);
+            lines.push('\n');
+        }
+        lines
+    }
 }
 
 /// One object a line. JSON itself lets DEL, C1 and direction marks stand; they are escaped too, for

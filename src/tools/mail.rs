@@ -3,14 +3,14 @@
 //! Changes nothing: no flag is set, and new mail stays new. Whose Maildir it is was decided before.
 //! A reader that goes away early (`| head`) is no error.
 
-use super::listing::{BLOCK, CopyError, copy, end, json_lines, pad, shown};
+use super::listing::{BLOCK, CopyError, ListingColumns, copy, end, json_lines, shown};
 use super::terminal::{self, Screen};
 use super::{Failure, Request, route, site};
 use crate::mail::{fields::Fields, words};
 use crate::store::disk::{Disk, RealDisk, StoreError};
 use crate::store::mailbox::{self, MailboxError, MailboxMessage};
 use serde::Serialize;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::SystemTime;
@@ -57,7 +57,7 @@ fn write_list(
     out: &mut dyn Write,
 ) -> Result<(), MailFailure> {
     let messages = mailbox::list(disk, maildir)?;
-    let mut table = Table::new(&messages);
+    let mut table = MessageTable::new(&messages);
     // One file that cannot be read must not hide the others.
     let mut failure = None;
     for block in messages.chunks(BLOCK) {
@@ -106,7 +106,7 @@ const SUBJECT_WIDTH: usize = 60;
 
 /// One message of a listing; its fields and their order are those of the contract.
 #[derive(Serialize)]
-struct Row {
+struct MessageRow {
     key: String,
     /// When it was delivered, in RFC 3339.
     date: String,
@@ -120,11 +120,11 @@ struct Row {
     is_new: bool,
 }
 
-impl Row {
-    fn new(message: &MailboxMessage, fields: &Fields) -> Row {
+impl MessageRow {
+    fn new(message: &MailboxMessage, fields: &Fields) -> MessageRow {
         // Encoded words (RFC 2047) are decoded; a broken one stays as it is.
         let text = |value: &Option<Vec<u8>>| words::decode(value.as_deref().unwrap_or_default());
-        Row {
+        MessageRow {
             key: message.key.clone(),
             date: date(message.delivered),
             from: text(&fields.from),
@@ -152,54 +152,46 @@ fn read_rows(
     maildir: &Path,
     messages: &[MailboxMessage],
     failure: &mut Option<MailboxError>,
-) -> Result<Vec<Row>, MailboxError> {
+) -> Result<Vec<MessageRow>, MailboxError> {
     let rows = mailbox::read_each(disk, maildir, messages, |message, file| {
         match file.and_then(|file| mailbox::read_head(&*file)) {
-            Ok(head) => Row::new(message, &Fields::read(&head)),
+            Ok(head) => MessageRow::new(message, &Fields::read(&head)),
             Err(source) => {
                 failure.get_or_insert_with(|| cannot_read(message, source));
-                Row::new(message, &Fields::default())
+                MessageRow::new(message, &Fields::default())
             }
         }
     })?;
     Ok(rows.into_iter().flatten().collect())
 }
 
-/// Widths of the columns. They only grow, so that lines written before stay aligned with most that
-/// follow.
-struct Table {
-    key: usize,
-    from: usize,
-    subject: usize,
+/// The listing for people: key, date, from, subject, and at the end size and flags.
+struct MessageTable {
+    columns: ListingColumns<4>,
+    /// Digits of the largest size so far.
     size: usize,
 }
 
-impl Table {
+impl MessageTable {
     /// Keys are known from the start, and the one column that is always whole.
-    fn new(messages: &[MailboxMessage]) -> Table {
-        let widths = messages.iter().map(|m| terminal::width(&terminal::escape(&m.key)));
-        Table { key: widths.max().unwrap_or(0), from: 0, subject: 0, size: 0 }
+    fn new(messages: &[MailboxMessage]) -> MessageTable {
+        let keys = messages.iter().map(|m| terminal::width(&terminal::escape(&m.key)));
+        let most = [usize::MAX, usize::MAX, FROM_WIDTH, SUBJECT_WIDTH];
+        MessageTable {
+            columns: ListingColumns::new(most).with_first(keys.max().unwrap_or(0)),
+            size: 0,
+        }
     }
 
-    fn lines(&mut self, rows: &[Row]) -> String {
-        let shown: Vec<_> =
-            rows.iter().map(|row| (shown(&row.from), shown(&row.subject))).collect();
-        // Widths before lines, so that at least a block is aligned as a whole.
-        for (row, (from, subject)) in rows.iter().zip(&shown) {
-            self.from = self.from.max(terminal::width(from).min(FROM_WIDTH));
-            self.subject = self.subject.max(terminal::width(subject).min(SUBJECT_WIDTH));
-            self.size = self.size.max(row.size.to_string().len());
-        }
-        let mut lines = String::new();
-        for (row, (from, subject)) in rows.iter().zip(&shown) {
-            pad(&mut lines, &terminal::escape(&row.key), self.key);
-            pad(&mut lines, &row.date, 0);
-            pad(&mut lines, from, self.from);
-            pad(&mut lines, subject, self.subject);
-            // Writing to a String cannot fail.
-            let _ = writeln!(lines, "{:>2$}  {}", row.size, row.flags_shown(), self.size);
-        }
-        lines
+    fn lines(&mut self, rows: &[MessageRow]) -> String {
+        let digits = rows.iter().map(|row| row.size.to_string().len());
+        self.size = digits.fold(self.size, usize::max);
+        let line = |row: &MessageRow| {
+            let key = terminal::escape(&row.key).into_owned();
+            let last = format!("{:>2$}  {}", row.size, row.flags_shown(), self.size);
+            ([key, row.date.clone(), shown(&row.from), shown(&row.subject)], last)
+        };
+        self.columns.lines(&rows.iter().map(line).collect::<Vec<_>>())
     }
 }
 
@@ -242,15 +234,6 @@ impl fmt::Display for MailFailure {
             // Names of files are whatever their owner chose.
             MailFailure::Mailbox(error) => f.write_str(&terminal::escape(&error.to_string())),
             MailFailure::Output(error) => write!(f, "cannot write the output: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for MailFailure {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            MailFailure::Mailbox(error) => Some(error),
-            MailFailure::Output(error) => Some(error),
         }
     }
 }

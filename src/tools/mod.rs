@@ -48,6 +48,12 @@ pub struct Request {
     pub words: Vec<String>,
 }
 
+impl From<String> for Failure {
+    fn from(why: String) -> Failure {
+        Failure::Failed(why)
+    }
+}
+
 /// Why a command ended without success; the text goes to stderr.
 pub enum Failure {
     /// The command line makes no sense: status 2.
@@ -60,13 +66,13 @@ pub enum Failure {
 
 /// An error names the file, mostly the line, and what was expected.
 pub fn config(request: &Request) -> Result<Config, Failure> {
-    reach::config(request.config.as_deref()).map_err(Failure::Failed)
+    Ok(reach::config(request.config.as_deref())?)
 }
 
 /// The site as commands beside the server see it; bad lines in its files are `check`'s business.
 fn site(request: &Request) -> Result<Site, Failure> {
     let read = Site::read_names(config(request)?);
-    read.map(|(site, _)| site).map_err(|error| Failure::Failed(error.to_string()))
+    Ok(read.map_err(|error| error.to_string())?.0)
 }
 
 /// An address as a person gives it: `user@domain`, or `postmaster` alone (RFC 5321 §4.1.1.3). The
@@ -77,19 +83,18 @@ fn address(text: &str) -> Result<ForwardPath, Failure> {
     }
     let mailbox = Mailbox::parse(text);
     let why = |why| format!("{}: {why}", terminal::escape(text));
-    mailbox.map(ForwardPath::Mailbox).map_err(|bad| Failure::Failed(why(bad)))
+    Ok(ForwardPath::Mailbox(mailbox.map_err(why)?))
 }
 
-/// To stdout; a reader that went away is no failure. Flushed here: nobody hears of an error at
-/// exit.
+/// To stdout. Flushed here: nobody hears of an error at exit.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Failed(format!("cannot write: {error}")))
-        }
-        _ => Ok(()),
-    }
+    printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// What came of writing to stdout; a reader that went away is no failure.
+fn printed(result: io::Result<()>) -> Result<(), Failure> {
+    listing::end(result).map_err(|error| Failure::Failed(format!("cannot write: {error}")))
 }
 
 /// To stderr: one thing that is wrong, while the command goes on. Names and lines of files may be

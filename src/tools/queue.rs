@@ -79,8 +79,8 @@ pub fn remove(request: &Request, ids: &[&str]) -> Result<(), Failure> {
     let (config, queue) = open(request)?;
     // Root's notice would be a file that the server cannot read.
     if let Some(name) = config.run_as.as_deref().filter(|_| request.bounce && geteuid().is_root()) {
-        let user = privileges::find(name).map_err(Failure::Failed)?;
-        privileges::become_user(Some(&user)).map_err(Failure::Failed)?;
+        let user = privileges::find(name)?;
+        privileges::become_user(Some(&user))?;
     }
     let site = if request.bounce { Some(site(request)?) } else { None };
     let (mut removed, mut notices, mut all_done) = (Vec::new(), Vec::new(), true);

@@ -44,10 +44,10 @@ pub fn run(request: &Request, addresses: &[&str]) -> Result<(), Failure> {
         Err(why) => return Err(Failure::Failed(why)),
     };
     // Nothing below is done as root, unless the server is root; whoever is not looks as himself.
-    let server = reach::server(&config, user.as_ref()).map_err(Failure::Failed)?;
-    privileges::become_user(server.as_ref()).map_err(Failure::Failed)?;
+    let server = reach::server(&config, user.as_ref())?;
+    privileges::become_user(server.as_ref())?;
     let is_judge = is_known && reach::is_as_server(&config, user.as_ref());
-    let (site, _) = Site::read_names(config).map_err(|error| Failure::Failed(error.to_string()))?;
+    let (site, _) = Site::read_names(config).map_err(|error| error.to_string())?;
     let (site, gap) = with_keys(site);
     let asker = Asker::new(Arc::new(site), gap, is_judge, from, client);
     let mut good = true;
@@ -61,7 +61,7 @@ pub fn run(request: &Request, addresses: &[&str]) -> Result<(), Failure> {
             }
             Err(other) => return Err(other),
         };
-        let told = asker.ask(&path).map_err(Failure::Failed)?;
+        let told = asker.ask(&path)?;
         good &= told.is_good;
         // Names come from arguments, aliases and DNS; none may steer a terminal.
         let mut shown = format!("{}\n", escape(&path.to_string()));

@@ -30,37 +30,37 @@ use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::entry::{Addressee, Entry};
 use crate::store::queue::Queue;
-use caller::{Caller, choose, drop_setuid, load};
+use caller::{Submitter, choose, drop_setuid, load};
 use jiff::{Timestamp, ZonedDateTime};
-use lines::Lines;
-use message::Message;
+use lines::InputLines;
+use message::InputMessage;
 use options::{Mode, Options};
-use status::{Refusal, Status, of_reply};
+use status::{ExitStatus, NotSent, of_reply};
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use unsent::Call;
+use unsent::SendmailCall;
 
 const HELP: &str = include_str!("../help/sendmail.txt");
 
 /// By which name it was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Name {
+pub enum ProgramName {
     Sendmail,
     Mailq,
     Newaliases,
 }
 
-impl Name {
+impl ProgramName {
     /// None: it is facteur.
-    pub fn of(program: &Path) -> Option<Name> {
+    pub fn of(program: &Path) -> Option<ProgramName> {
         match program.file_name()?.to_str()? {
-            "sendmail" => Some(Name::Sendmail),
-            "mailq" => Some(Name::Mailq),
-            "newaliases" => Some(Name::Newaliases),
+            "sendmail" => Some(ProgramName::Sendmail),
+            "mailq" => Some(ProgramName::Mailq),
+            "newaliases" => Some(ProgramName::Newaliases),
             _ => None,
         }
     }
@@ -68,13 +68,13 @@ impl Name {
 
 /// Does what the arguments say, behind the name of the program or the command. `config`: by facteur's
 /// own `-c`.
-pub fn run(name: Name, config: Option<PathBuf>, arguments: Vec<OsString>) -> ExitCode {
+pub fn run(name: ProgramName, config: Option<PathBuf>, arguments: Vec<OsString>) -> ExitCode {
     let mode = match name {
-        Name::Sendmail => Mode::Send,
-        Name::Mailq => Mode::List,
-        Name::Newaliases => Mode::Aliases,
+        ProgramName::Sendmail => Mode::Send,
+        ProgramName::Mailq => Mode::List,
+        ProgramName::Newaliases => Mode::Aliases,
     };
-    let (mut options, mut call) = (Options { mode, ..Options::default() }, Call::new());
+    let (mut options, mut call) = (Options { mode, ..Options::default() }, SendmailCall::new());
     let done = drop_setuid().and_then(|()| {
         let parsed = options::parse(arguments, &mut options);
         let config = choose(options.config.clone().or(config));
@@ -87,7 +87,7 @@ pub fn run(name: Name, config: Option<PathBuf>, arguments: Vec<OsString>) -> Exi
         Mode::Send | Mode::Smtp => call.tell(&refusal),
         _ => None,
     };
-    let Refusal { status, text } = refusal;
+    let NotSent { status, text } = refusal;
     if !text.is_empty() {
         let id = id.map(|id| format!(" [{id}]")).unwrap_or_default();
         let _ = writeln!(io::stderr(), "sendmail: {}{id}", escape(&text));
@@ -95,7 +95,7 @@ pub fn run(name: Name, config: Option<PathBuf>, arguments: Vec<OsString>) -> Exi
     ExitCode::from(status as u8)
 }
 
-fn act(config: Option<PathBuf>, options: &Options, call: &mut Call) -> Result<(), Refusal> {
+fn act(config: Option<PathBuf>, options: &Options, call: &mut SendmailCall) -> Result<(), NotSent> {
     let request = Request { config: config.clone(), ..Request::default() };
     match &options.mode {
         Mode::Help => Ok(print(HELP)?),
@@ -120,14 +120,18 @@ fn act(config: Option<PathBuf>, options: &Options, call: &mut Call) -> Result<()
 }
 
 /// Who calls; where anything fails from here on, the server of this configuration is told.
-fn caller(config: Option<&Path>, options: &Options, call: &mut Call) -> Result<Caller, Refusal> {
+fn caller(
+    config: Option<&Path>,
+    options: &Options,
+    call: &mut SendmailCall,
+) -> Result<Submitter, NotSent> {
     let config = load(config)?;
     know(call, options, config.clone());
-    Caller::find(config)
+    Submitter::find(config)
 }
 
 /// Notes what the arguments say, however many recipients that are and whatever is wrong with the rest.
-fn know(call: &mut Call, options: &Options, config: Config) {
+fn know(call: &mut SendmailCall, options: &Options, config: Config) {
     let words = options.recipients.iter();
     let read = |word: &String| addresses(word, config.home(), usize::MAX).unwrap_or_default();
     call.to = words.flat_map(read).collect();
@@ -137,23 +141,23 @@ fn know(call: &mut Call, options: &Options, config: Config) {
 }
 
 /// One message, to all or to nobody.
-fn send(caller: &Caller, options: &Options, call: &mut Call) -> Result<(), Refusal> {
+fn send(caller: &Submitter, options: &Options, call: &mut SendmailCall) -> Result<(), NotSent> {
     let (config, home) = (&caller.config, caller.config.home().clone());
     let mut to = Vec::new();
     for word in &options.recipients {
         to.extend(addresses(word, &home, config.limit.recipients)?);
     }
     if to.is_empty() && !options.by_header {
-        return Err(Refusal::usage("no recipient, and no -t"));
+        return Err(NotSent::usage("no recipient, and no -t"));
     }
     let site = caller.site(false)?;
     let own = caller.author.address(&site, &*caller.disk);
-    let own = own.map_err(|why| Refusal::new(Status::System, why))?;
+    let own = own.map_err(|why| NotSent::new(ExitStatus::System, why))?;
     let from = sender(options, &own, &site, caller)?;
     call.from = Some(from.clone());
-    let lines = Lines::new(!options.ignores_dots);
+    let lines = InputLines::new(!options.ignores_dots);
     let (spill, most) = (caller.scratch(), config.limit.message_size);
-    let Message { head, body, summary, wire, is_eight_bit } =
+    let InputMessage { head, body, summary, wire, is_eight_bit } =
         message::read(&mut io::stdin().lock(), lines, &caller.disk, &spill, most)?;
     // It was read whole before, so there is one.
     let header = SubmittedHeader::read(&head, true)?.ok_or(HeaderTooLong)?;
@@ -161,14 +165,16 @@ fn send(caller: &Caller, options: &Options, call: &mut Call) -> Result<(), Refus
         let found = header.recipients(&home, config.limit.recipients);
         call.to.extend(header.recipients(&home, usize::MAX).unwrap_or_default());
         to.extend(
-            found.map_err(|bad| Refusal::new(of_flaw(bad.flaw, Status::Data), bad.to_string()))?,
+            found.map_err(|bad| {
+                NotSent::new(of_flaw(bad.flaw, ExitStatus::Data), bad.to_string())
+            })?,
         );
     }
     let asked = asked(options, to, config.limit.recipients)?;
     let to = resolved(caller, &site, asked, (&from, &summary), call)?;
     let mut entry = entry(options, from, to, is_eight_bit);
     if entry.is_too_long() {
-        return Err(Refusal::new(Status::Unavailable, "too many recipients"));
+        return Err(NotSent::new(ExitStatus::Unavailable, "too many recipients"));
     }
     let date = ZonedDateTime::now();
     let head = completed(caller, options, &header, &entry, &own);
@@ -214,7 +220,7 @@ fn entry(options: &Options, from: ReversePath, to: Vec<Addressee>, is_eight_bit:
 
 /// The header as it is sent. `own`: who it is from when that is nobody.
 fn completed(
-    caller: &Caller,
+    caller: &Submitter,
     options: &Options,
     header: &SubmittedHeader<'_>,
     entry: &Entry,
@@ -231,17 +237,17 @@ fn completed(
 }
 
 /// Each once, with what was asked for all of them.
-fn asked(options: &Options, to: Vec<Mailbox>, most: usize) -> Result<Vec<Addressee>, Refusal> {
+fn asked(options: &Options, to: Vec<Mailbox>, most: usize) -> Result<Vec<Addressee>, NotSent> {
     let mut known = HashSet::new();
     let to = to.into_iter().filter(|mailbox| known.insert(mailbox.clone()));
     let notify = options.notify;
     let to = to.map(|mailbox| Addressee { mailbox, notify, orcpt: None, via: None });
     let to: Vec<Addressee> = to.collect();
     match to.len() {
-        0 => Err(Refusal::usage("no recipient in the header")),
+        0 => Err(NotSent::usage("no recipient in the header")),
         count if count > most => {
             let text = format!("{count} recipients, and limit.recipients is {most}");
-            Err(Refusal::new(Status::Unavailable, text))
+            Err(NotSent::new(ExitStatus::Unavailable, text))
         }
         _ => Ok(to),
     }
@@ -250,12 +256,12 @@ fn asked(options: &Options, to: Vec<Mailbox>, most: usize) -> Result<Vec<Address
 /// Where the mail goes, when nobody is refused. What will be dropped is left as it is, for the server
 /// looks at it again.
 fn resolved(
-    caller: &Caller,
+    caller: &Submitter,
     site: &Site,
     asked: Vec<Addressee>,
     about: (&ReversePath, &Summary),
-    call: &mut Call,
-) -> Result<Vec<Addressee>, Refusal> {
+    call: &mut SendmailCall,
+) -> Result<Vec<Addressee>, NotSent> {
     let Resolved { to, here, mut refused } = resolve(site, &*caller.disk, "", &asked, about);
     if caller.drops() {
         // What this user cannot find out the server can.
@@ -267,38 +273,38 @@ fn resolved(
             let _ = writeln!(io::stderr(), "sendmail: {}", escape(&reply.to_string()));
         }
         call.refused = refused.into_iter().map(|(to, reply)| (to.mailbox, reply)).collect();
-        return Err(Refusal::new(status, "nothing was sent"));
+        return Err(NotSent::new(status, "nothing was sent"));
     }
     let fits = policy::message(site, about.1, here.iter()).or_refusal();
-    fits.map_err(|reply| Refusal::new(of_reply(&reply), reply.to_string()))?;
+    fits.map_err(|reply| NotSent::new(of_reply(&reply), reply.to_string()))?;
     Ok(if caller.drops() { asked } else { to })
 }
 
 /// The addresses of one word of a command line, which may be a list as in a header: some programs write
 /// it so.
-fn addresses(word: &str, home: &Domain, most: usize) -> Result<Vec<Mailbox>, Refusal> {
+fn addresses(word: &str, home: &Domain, most: usize) -> Result<Vec<Mailbox>, NotSent> {
     let field = format!("To: {}\n\n", word.replace(['\r', '\n'], " "));
     // A list of a thousand would hide what is wrong.
     let shown = match word.len() > QUOTED_MAX {
         true => format!("{}...", &word[..word.floor_char_boundary(QUOTED_MAX)]),
         false => word.to_owned(),
     };
-    let bad = |status: Status, why: String| Refusal::new(status, format!("{shown}: {why}"));
+    let bad = |status: ExitStatus, why: String| NotSent::new(status, format!("{shown}: {why}"));
     let header = SubmittedHeader::read(field.as_bytes(), true);
-    let header = header.map_err(|error| bad(Status::Unavailable, error.to_string()))?;
+    let header = header.map_err(|error| bad(ExitStatus::Unavailable, error.to_string()))?;
     let found = header.map(|header| header.recipients(home, most)).transpose();
-    let found =
-        found.map_err(|error| bad(of_flaw(error.flaw, Status::Usage), error.flaw.to_string()))?;
+    let found = found
+        .map_err(|error| bad(of_flaw(error.flaw, ExitStatus::Usage), error.flaw.to_string()))?;
     match found.unwrap_or_default() {
-        found if found.is_empty() => Err(bad(Status::Usage, "no address".to_owned())),
+        found if found.is_empty() => Err(bad(ExitStatus::Usage, "no address".to_owned())),
         found => Ok(found),
     }
 }
 
 /// More addresses than a message may have are refused as by every other way; what does not read is
 /// `otherwise`.
-fn of_flaw(flaw: ListFlaw, otherwise: Status) -> Status {
-    if matches!(flaw, ListFlaw::TooMany(_)) { Status::Unavailable } else { otherwise }
+fn of_flaw(flaw: ListFlaw, otherwise: ExitStatus) -> ExitStatus {
+    if matches!(flaw, ListFlaw::TooMany(_)) { ExitStatus::Unavailable } else { otherwise }
 }
 
 /// Who is told when it fails. A name without a domain is where it is read, as the caller's own: `-f ann` by
@@ -307,8 +313,8 @@ fn sender(
     options: &Options,
     own: &Mailbox,
     site: &Site,
-    caller: &Caller,
-) -> Result<ReversePath, Refusal> {
+    caller: &Submitter,
+) -> Result<ReversePath, NotSent> {
     let Some(word) = &options.sender else { return Ok(ReversePath::Mailbox(own.clone())) };
     if matches!(word.trim(), "" | "<>") {
         return Ok(ReversePath::Null);
@@ -316,7 +322,7 @@ fn sender(
     let hostname = &site.config.hostname;
     let one = |mut found: Vec<Mailbox>| match found.len() {
         1 => Ok(found.remove(0)),
-        _ => Err(Refusal::usage(format!("{word}: -f takes one address"))),
+        _ => Err(NotSent::usage(format!("{word}: -f takes one address"))),
     };
     let found = one(addresses(word, hostname, AUTHORS_MAX)?)?;
     let is_bare = !word.contains('@');
@@ -331,20 +337,21 @@ fn sender(
 }
 
 /// newaliases: there is no database to build; what a server would find wrong is told.
-fn check_aliases(request: &Request) -> Result<(), Refusal> {
+fn check_aliases(request: &Request) -> Result<(), NotSent> {
     let config = super::config(request).map_err(unconfigured)?;
     let read = Site::read_names(config);
-    let (site, mut bad) = read.map_err(|error| Refusal::new(Status::Config, error.to_string()))?;
+    let (site, mut bad) =
+        read.map_err(|error| NotSent::new(ExitStatus::Config, error.to_string()))?;
     bad.extend(bad_aliases(&site, &RealDisk));
     bad.iter().for_each(|line| complain(&line.to_string()));
     match bad.is_empty() {
         true => Ok(()),
-        false => Err(Refusal::new(Status::Data, "")),
+        false => Err(NotSent::new(ExitStatus::Data, "")),
     }
 }
 
 /// What `facteur route` says, which knows no names without a domain.
-fn verify(request: &Request, recipients: &[String]) -> Result<(), Refusal> {
+fn verify(request: &Request, recipients: &[String]) -> Result<(), NotSent> {
     let config = super::config(request).map_err(unconfigured)?;
     let mut to = Vec::new();
     for word in recipients {
@@ -352,19 +359,19 @@ fn verify(request: &Request, recipients: &[String]) -> Result<(), Refusal> {
     }
     let to: Vec<String> = to.iter().map(ToString::to_string).collect();
     match to.is_empty() {
-        true => Err(Refusal::usage("-bv takes recipients")),
+        true => Err(NotSent::usage("-bv takes recipients")),
         false => Ok(route::run(request, &to.iter().map(String::as_str).collect::<Vec<_>>())?),
     }
 }
 
 /// The queue, for those who may look at it.
-fn owned(request: &Request) -> Result<Queue, Refusal> {
+fn owned(request: &Request) -> Result<Queue, NotSent> {
     let config = super::config(request).map_err(unconfigured)?;
     let queue = Queue::new(Arc::new(RealDisk), &config.spool);
     match queue.list() {
         Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {
             let text = format!("{error}: the queue is for root and the server's user");
-            Err(Refusal::new(Status::NoPermission, text))
+            Err(NotSent::new(ExitStatus::NoPermission, text))
         }
         Err(error) => Err(error.into()),
         Ok(_) => Ok(queue),
@@ -372,8 +379,8 @@ fn owned(request: &Request) -> Result<Queue, Refusal> {
 }
 
 /// Messages with an open recipient at a domain.
-fn waiting_for(queue: &Queue, domain: &str) -> Result<Vec<String>, Refusal> {
-    let domain = Domain::parse(domain).map_err(|why| Refusal::usage(format!("-qR: {why}")))?;
+fn waiting_for(queue: &Queue, domain: &str) -> Result<Vec<String>, NotSent> {
+    let domain = Domain::parse(domain).map_err(|why| NotSent::usage(format!("-qR: {why}")))?;
     let waits = |id: &String| {
         let Ok(waiting) = queue.read(id) else { return false };
         let mut hosts = waiting.open().map(|index| &waiting.entry.recipients[index].mailbox.host);
@@ -382,6 +389,6 @@ fn waiting_for(queue: &Queue, domain: &str) -> Result<Vec<String>, Refusal> {
     Ok(queue.list()?.into_iter().filter(waits).collect())
 }
 
-fn unconfigured(failure: super::Failure) -> Refusal {
-    Refusal { status: Status::Config, ..failure.into() }
+fn unconfigured(failure: super::Failure) -> NotSent {
+    NotSent { status: ExitStatus::Config, ..failure.into() }
 }

@@ -3,10 +3,10 @@
 //! Reads the files that a server writes ([`crate::trace`]), whether one runs or not, and of a message
 //! that still waits also its queue file. Changes nothing. All that peers said is escaped.
 
-use super::listing::{end, json_lines};
+use super::listing::json_lines;
 use super::queue::state;
 use super::terminal::escape;
-use super::{Failure, Request, complain, config};
+use super::{Failure, Request, complain, config, printed};
 use crate::config::{Config, parse_duration, show_duration, show_size};
 use crate::id::is_id;
 use crate::limits::{FOLLOW_LOOK, STORIES_SINCE};
@@ -47,31 +47,30 @@ pub fn run(request: &Request, handles: &[&str]) -> Result<(), Failure> {
             found.stories.push(Story { ids, is_whole: true, ..Story::default() });
         }
     }
-    let mut out = io::stdout().lock();
     // Scripts get all lines in any case.
-    let is_whole = |story: &&Story| story.is_whole || request.json;
-    for (index, story) in found.stories.iter().filter(is_whole).enumerate() {
-        let waiting = waiting(&queue, &config, story, now);
-        let rows = story.lines.iter().chain(&waiting);
-        let text = match request.json {
-            true => json_lines(&rows.map(Columns).collect::<Vec<_>>()).map_err(cannot)?,
-            false => {
-                let gap = if index > 0 { "\n" } else { "" };
-                format!("{gap}{}", Telling::new(story).tell(rows))
-            }
-        };
-        if let Err(error) = out.write_all(text.as_bytes()) {
-            return end(Err(error)).map_err(cannot);
+    let (whole, short): (Vec<&Story>, Vec<&Story>) =
+        found.stories.iter().partition(|story| story.is_whole || request.json);
+    let mut out = io::stdout().lock();
+    let write = || -> io::Result<()> {
+        for (index, story) in whole.into_iter().enumerate() {
+            let waiting = waiting(&queue, &config, story, now);
+            let rows = story.lines.iter().chain(&waiting);
+            let text = match request.json {
+                true => json_lines(&rows.map(Columns).collect::<Vec<_>>())?,
+                false => {
+                    let gap = if index > 0 { "\n" } else { "" };
+                    format!("{gap}{}", Telling::new(story).tell(rows))
+                }
+            };
+            out.write_all(text.as_bytes())?;
         }
-    }
-    let short = found.stories.iter().filter(|story| !is_whole(story));
-    let mut short: Vec<Digest> = short.flat_map(|story| digests(story, &own)).collect();
-    short.sort_by_key(|digest| digest.when);
-    let text: String = short.iter().map(Digest::line).collect();
-    if let Err(error) = out.write_all(text.as_bytes()) {
-        return end(Err(error)).map_err(cannot);
-    }
-    end(out.flush()).map_err(cannot)?;
+        let mut short: Vec<Digest> = short.iter().flat_map(|story| digests(story, &own)).collect();
+        short.sort_by_key(|digest| digest.when);
+        let text: String = short.iter().map(Digest::line).collect();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    };
+    printed(write())?;
     tell_missing(&config, handles, &found)
 }
 
@@ -85,17 +84,15 @@ pub fn follow(request: &Request) -> Result<(), Failure> {
     loop {
         while let Some(record) = follower.poll().map_err(failed)? {
             let text = match request.json {
-                true => json_lines(&[Columns(&record)]).map_err(cannot)?,
+                true => json_lines(&[Columns(&record)]).map_err(|error| error.to_string())?,
                 false => one_line(&record),
             };
-            match out.write_all(text.as_bytes()) {
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-                written => written.map_err(cannot)?,
+            if !is_read(out.write_all(text.as_bytes()))? {
+                return Ok(());
             }
         }
-        match out.flush() {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-            flushed => flushed.map_err(cannot)?,
+        if !is_read(out.flush())? {
+            return Ok(());
         }
         thread::sleep(FOLLOW_LOOK);
     }
@@ -183,8 +180,10 @@ fn unreadable(config: &Config, dir: &Path, error: StoreError) -> Failure {
     })
 }
 
-fn cannot(error: io::Error) -> Failure {
-    Failure::Failed(format!("cannot write: {error}"))
+/// Whether somebody still reads stdout, by what came of writing to it.
+fn is_read(written: io::Result<()>) -> Result<bool, Failure> {
+    let is_read = !matches!(&written, Err(error) if error.kind() == ErrorKind::BrokenPipe);
+    printed(written).map(|()| is_read)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A file is replaced as a whole or not at all, and only the one line changes. No Maildir is made or
 //! removed: the first mail makes one, and what lies in one is not ours to throw away.
 
-use super::listing::{end, json_lines};
+use super::listing::json_lines;
 use super::{Failure, Request, complain, config, print, terminal};
 use crate::config::{Config, DomainConfig};
 use crate::limits::PASSWORD_MAX;
@@ -35,10 +35,10 @@ pub fn add(request: &Request, address: &str) -> Result<(), Failure> {
         })?,
     };
     let config = config(request)?;
-    let Account { domain, user, file } = account(&config, address)?;
+    let PasswordPlace { domain, user, file } = account(&config, address)?;
     // Everything that can be wrong is found before a person types a password.
     let password = password(address)?;
-    let field = make(scheme, &password).map_err(|why| Failure::Failed(why.to_string()))?;
+    let field = make(scheme, &password).map_err(|why| why.to_string())?;
     let mut is_new = true;
     table::change(file, owner(&config)?, |text| {
         let (before, _) = Users::parse(text, file, &domain.name);
@@ -60,7 +60,7 @@ pub fn add(request: &Request, address: &str) -> Result<(), Failure> {
 /// Takes a user out of his file.
 pub fn remove(request: &Request, address: &str) -> Result<(), Failure> {
     let config = config(request)?;
-    let Account { domain, user, file } = account(&config, address)?;
+    let PasswordPlace { domain, user, file } = account(&config, address)?;
     table::change(file, None, |text| match edit::remove(text, &domain.name, &user) {
         Some(changed) => Ok(Some(changed)),
         None => {
@@ -72,7 +72,7 @@ pub fn remove(request: &Request, address: &str) -> Result<(), Failure> {
 
 /// One line of `list`.
 #[derive(Serialize)]
-struct Row {
+struct UserRow {
     address: String,
     /// Empty where nobody can log in with it.
     scheme: &'static str,
@@ -98,24 +98,23 @@ pub fn list(request: &Request) -> Result<(), Failure> {
         }
     }
     let lines = match request.json {
-        true => json_lines(&rows).map_err(|error| Failure::Failed(error.to_string()))?,
+        true => json_lines(&rows).map_err(|error| error.to_string())?,
         false => {
-            let line = |row: &Row| {
+            let line = |row: &UserRow| {
                 let scheme = if row.scheme.is_empty() { "-" } else { row.scheme };
                 format!("{}  {scheme}\n", terminal::escape(&row.address))
             };
             rows.iter().map(line).collect()
         }
     };
-    let written = end(io::stdout().lock().write_all(lines.as_bytes()));
-    written.map_err(|error| Failure::Failed(format!("cannot write: {error}")))?;
+    print(&lines)?;
     if failed { Err(Failure::Told) } else { Ok(()) }
 }
 
-fn rows_of(users: &Users, domain: &Domain) -> Vec<Row> {
+fn rows_of(users: &Users, domain: &Domain) -> Vec<UserRow> {
     let mut names: Vec<&str> = users.names().collect();
     names.sort_unstable();
-    let row = |name: &str| Row {
+    let row = |name: &str| UserRow {
         address: format!("{name}@{domain}"),
         scheme: users.password(name).map_or("", |stored| stored.scheme().name()),
     };
@@ -123,16 +122,16 @@ fn rows_of(users: &Users, domain: &Domain) -> Vec<Row> {
 }
 
 /// Where the password of an address is kept, whether there is one or not.
-struct Account<'a> {
+struct PasswordPlace<'a> {
     domain: &'a DomainConfig,
     user: String,
     file: &'a Path,
 }
 
-fn account<'a>(config: &'a Config, address: &str) -> Result<Account<'a>, Failure> {
+fn account<'a>(config: &'a Config, address: &str) -> Result<PasswordPlace<'a>, Failure> {
     let shown = terminal::escape(address);
     let mailbox = Mailbox::parse(address);
-    let mailbox = mailbox.map_err(|why| Failure::Failed(format!("{shown}: {why}")))?;
+    let mailbox = mailbox.map_err(|why| format!("{shown}: {why}"))?;
     let domain = config.domains.iter().find(|domain| match &mailbox.host {
         Host::Domain(name) => *name == domain.name,
         Host::Literal(_) => false,
@@ -141,7 +140,7 @@ fn account<'a>(config: &'a Config, address: &str) -> Result<Account<'a>, Failure
         return Err(Failure::Failed(format!("{shown}: {} is not delivered here", mailbox.host)));
     };
     match &domain.users {
-        Some(file) => Ok(Account { domain, user: mailbox.local.as_str().to_owned(), file }),
+        Some(file) => Ok(PasswordPlace { domain, user: mailbox.local.as_str().to_owned(), file }),
         None => {
             let place = config.place(&domain.key);
             Err(Failure::Failed(format!(
@@ -168,9 +167,8 @@ fn password(address: &str) -> Result<String, Failure> {
     let read = match io::stdin().is_terminal() {
         true => {
             let quiet = terminal::Quiet::begin();
-            let quiet = quiet.map_err(|error| {
-                Failure::Failed(format!("the terminal does not hide a password: {error}"))
-            })?;
+            let quiet =
+                quiet.map_err(|error| format!("the terminal does not hide a password: {error}"))?;
             let first = ask(&format!("password for {}: ", terminal::escape(address)))?;
             let second = ask("the same again: ")?;
             drop(quiet);
@@ -201,7 +199,7 @@ fn line() -> Result<String, Failure> {
     // One octet more than may be, so that too long is seen.
     let most = PASSWORD_MAX as u64 + 3;
     let read = io::stdin().lock().take(most).read_until(b'\n', &mut line);
-    read.map_err(|error| Failure::Failed(format!("cannot read the password: {error}")))?;
+    read.map_err(|error| format!("cannot read the password: {error}"))?;
     let text = line.strip_suffix(b"\n").unwrap_or(&line);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
     let text = str::from_utf8(text);

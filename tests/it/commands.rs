@@ -294,8 +294,7 @@ fn nothing_in_a_list_acts_on_a_terminal() {
         b"From: \x1b]0;title\x07 \xc2\x9b31m <a@b>\nSubject: =?utf-8?q?=1B[2J=E2=80=AE=0D=0A?= \
         \xe2\x80\xaex\x9b\n\n\x1b[2J\n";
     fs::write(maildir.join("new/1795439147.M1.x\x1b[2J"), hostile).unwrap();
-    fs::write(maildir.join("cur/1795439148.M1.\u{202e}x:2,S\u{9b}"), b"no\x1b header\n")
-        .unwrap();
+    fs::write(maildir.join("cur/1795439148.M1.\u{202e}x:2,S\u{9b}"), b"no\x1b header\n").unwrap();
     for arguments in
         [&["mail", "list", "ann@mx.test"][..], &["mail", "list", "ann@mx.test", "--json"]]
     {

@@ -24,18 +24,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The log of the process, for whoever starts the thread that writes it.
-pub struct Handle(Arc<Lines>);
+pub struct LogHandle(Arc<LogLines>);
 
 /// Makes this the log of the process. There is one; a second changes nothing.
-pub fn start(mut builder: Builder) -> Handle {
-    let lines = Arc::new(Lines::to(Box::new(Stderr)));
-    let logger = builder.target(Target::Pipe(Box::new(Tray(lines.clone())))).build();
+pub fn start(mut builder: Builder) -> LogHandle {
+    let lines = Arc::new(LogLines::to(Box::new(Stderr)));
+    let logger = builder.target(Target::Pipe(Box::new(LogInput(lines.clone())))).build();
     log::set_max_level(logger.filter());
     let _ = log::set_boxed_logger(Box::new(Together { logger, lines: lines.clone() }));
-    Handle(lines)
+    LogHandle(lines)
 }
 
-impl Handle {
+impl LogHandle {
     /// From now on a thread writes, and nobody else waits. Fails when the system grants no thread.
     pub fn write_beside(&self) -> io::Result<()> {
         locked(&self.0.state).has_writer = true;
@@ -47,13 +47,13 @@ impl Handle {
 
 struct Together {
     logger: Logger,
-    lines: Arc<Lines>,
+    lines: Arc<LogLines>,
 }
 
-/// Lines on their way. `state` is never locked while something is written; `out` is locked first where both
+/// LogLines on their way. `state` is never locked while something is written; `out` is locked first where both
 /// are.
-struct Lines {
-    state: Mutex<State>,
+struct LogLines {
+    state: Mutex<LogState>,
     /// Something was put down.
     arrived: Condvar,
     /// Something was taken away, or written.
@@ -62,12 +62,12 @@ struct Lines {
 }
 
 #[derive(Default)]
-struct State {
+struct LogState {
     /// Whole lines, not yet taken to be written.
     waiting: Vec<u8>,
     /// Since when lines find no room; none while they do.
     full_since: Option<Instant>,
-    /// Lines that found no room, or could not be written, and were not told of yet.
+    /// LogLines that found no room, or could not be written, and were not told of yet.
     lost: u64,
     /// Somebody is writing what was taken from here.
     is_writing: bool,
@@ -77,7 +77,7 @@ struct State {
 
 /// Held by whoever writes.
 struct Out {
-    to: Box<dyn Paper>,
+    to: Box<dyn LogOutput>,
     /// A line was begun and not ended.
     is_torn: bool,
     /// The last try was given up after [`LOG_WAIT`]: the next one does not wait.
@@ -85,7 +85,7 @@ struct Out {
 }
 
 /// What lines are written to.
-trait Paper: Send {
+trait LogOutput: Send {
     /// Writes some of it. With a deadline: fails with `TimedOut` where nothing can be written before it.
     fn write(&mut self, octets: &[u8], deadline: Option<Instant>) -> io::Result<usize>;
 }
@@ -93,7 +93,7 @@ trait Paper: Send {
 /// std's lock on stderr is passed by: a panic message may hold it.
 struct Stderr;
 
-impl Paper for Stderr {
+impl LogOutput for Stderr {
     fn write(&mut self, octets: &[u8], deadline: Option<Instant>) -> io::Result<usize> {
         let stderr = io::stderr();
         let Some(deadline) = deadline else {
@@ -126,9 +126,9 @@ fn wait(stderr: &io::Stderr, time: PollTimeout) -> io::Result<bool> {
 }
 
 /// Where env_logger puts lines down.
-struct Tray(Arc<Lines>);
+struct LogInput(Arc<LogLines>);
 
-impl Write for Tray {
+impl Write for LogInput {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.put(line);
         Ok(line.len())
@@ -139,11 +139,11 @@ impl Write for Tray {
     }
 }
 
-impl Lines {
-    fn to(to: Box<dyn Paper>) -> Lines {
+impl LogLines {
+    fn to(to: Box<dyn LogOutput>) -> LogLines {
         let out = Mutex::new(Out { to, is_torn: false, is_stuck: false });
         let (state, arrived, moved) = Default::default();
-        Lines { state, arrived, moved, out }
+        LogLines { state, arrived, moved, out }
     }
 
     /// Takes a line, or loses it.
@@ -222,7 +222,7 @@ impl Lines {
     }
 }
 
-impl State {
+impl LogState {
     fn lose(&mut self, lines: u64) {
         self.lost += lines;
         OTHERS.add_some("log_lost", lines);
@@ -260,9 +260,9 @@ impl Out {
 
 fn wait_for<'a>(
     condition: &Condvar,
-    state: MutexGuard<'a, State>,
+    state: MutexGuard<'a, LogState>,
     time: Duration,
-) -> MutexGuard<'a, State> {
+) -> MutexGuard<'a, LogState> {
     condition.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
 }
 
@@ -295,7 +295,7 @@ mod tests {
     /// waits for leave.
     struct Sheet(Sender<Vec<u8>>, Option<(Sender<()>, Receiver<()>)>);
 
-    impl Paper for Sheet {
+    impl LogOutput for Sheet {
         fn write(&mut self, octets: &[u8], deadline: Option<Instant>) -> io::Result<usize> {
             if let Some((entered, gate)) = &self.1 {
                 let _ = entered.send(());
@@ -312,7 +312,7 @@ mod tests {
     /// Takes what it is told to, one write after the other; none: the disk is full.
     struct Script(Sender<Vec<u8>>, Receiver<Option<usize>>);
 
-    impl Paper for Script {
+    impl LogOutput for Script {
         fn write(&mut self, octets: &[u8], _: Option<Instant>) -> io::Result<usize> {
             let Ok(Some(most)) = self.1.recv() else { return Err(Errno::ENOSPC.into()) };
             let taken = &octets[..octets.len().min(most)];
@@ -321,14 +321,14 @@ mod tests {
         }
     }
 
-    fn with_writer(to: impl Paper + 'static) -> Arc<Lines> {
-        let lines = Arc::new(Lines::to(Box::new(to)));
-        Handle(lines.clone()).write_beside().unwrap();
+    fn with_writer(to: impl LogOutput + 'static) -> Arc<LogLines> {
+        let lines = Arc::new(LogLines::to(Box::new(to)));
+        LogHandle(lines.clone()).write_beside().unwrap();
         lines
     }
 
-    fn put(lines: &Arc<Lines>, line: &str) {
-        Tray(lines.clone()).write_all(line.as_bytes()).unwrap();
+    fn put(lines: &Arc<LogLines>, line: &str) {
+        LogInput(lines.clone()).write_all(line.as_bytes()).unwrap();
     }
 
     fn all(written: &Receiver<Vec<u8>>) -> String {
@@ -391,7 +391,7 @@ mod tests {
         let (sender, written) = unbounded();
         let (leave, gate) = unbounded();
         let (entered, _at_the_gate) = unbounded();
-        let lines = Arc::new(Lines::to(Box::new(Sheet(sender, Some((entered, gate))))));
+        let lines = Arc::new(LogLines::to(Box::new(Sheet(sender, Some((entered, gate))))));
         put(&lines, "first\n");
         lines.write_waiting(Some(Instant::now()));
         put(&lines, "second\n");
@@ -405,7 +405,7 @@ mod tests {
     fn a_line_that_a_full_disk_has_torn_spoils_no_other() {
         let (sender, written) = unbounded();
         let (script, steps) = unbounded();
-        let lines = Arc::new(Lines::to(Box::new(Script(sender, steps))));
+        let lines = Arc::new(LogLines::to(Box::new(Script(sender, steps))));
         for step in [Some(9), None, Some(1), Some(1000), Some(1000)] {
             script.send(step).unwrap();
         }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// What was found.
 #[derive(Default)]
-pub struct Found {
+pub struct MailboxFaults {
     /// Mail would wait or be refused: a line each, with the place in the configuration.
     pub bad: Vec<String>,
     /// What was not looked at.
@@ -28,8 +28,8 @@ pub struct Found {
 }
 
 /// Tries all of them, as whoever this process is.
-pub fn look(site: &Site) -> Found {
-    let (mut found, mut bad) = (Found::default(), 0);
+pub fn look(site: &Site) -> MailboxFaults {
+    let (mut found, mut bad) = (MailboxFaults::default(), 0);
     let sandbox = Reach::of(&site.config).rehearse();
     for local in site.domains() {
         let template = &local.config.maildir;
@@ -72,7 +72,7 @@ fn maildirs(
     site: &Site,
     local: Local<'_>,
     place: &str,
-    found: &mut Found,
+    found: &mut MailboxFaults,
 ) -> BTreeMap<PathBuf, Mailbox> {
     let name = &local.config.name;
     let mailbox =

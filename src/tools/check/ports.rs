@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 /// An address that could not be bound.
-pub struct Refused {
+pub struct UnboundAddress {
     /// Its key in the configuration, with file and line.
     place: String,
     address: SocketAddr,
@@ -24,7 +24,7 @@ pub struct Refused {
 }
 
 /// Tries all of them, as root where we are: low ports need that.
-pub fn try_out(config: &Config) -> Vec<Refused> {
+pub fn try_out(config: &Config) -> Vec<UnboundAddress> {
     let Listen { smtp, submission, submissions, metrics } = &config.listen;
     let services = [
         ("smtp", smtp),
@@ -45,19 +45,19 @@ pub fn try_out(config: &Config) -> Vec<Refused> {
                 _ => Vec::new(),
             };
             let place = config.place(&format!("listen.{service}"));
-            refused.push(Refused { place, address: *address, error, holders, by_root });
+            refused.push(UnboundAddress { place, address: *address, error, holders, by_root });
         }
     }
     refused
 }
 
 /// What of that `serve` would end by, and words for it.
-pub fn judge(config: &Config, refused: &[Refused]) -> Vec<(Weight, String)> {
+pub fn judge(config: &Config, refused: &[UnboundAddress]) -> Vec<(Weight, String)> {
     let own = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
     let mut known = None;
     let mut is_served = || *known.get_or_insert_with(|| may_be_served(config));
     let each = refused.iter().filter_map(|refused| {
-        let Refused { place, address, error, holders, by_root } = refused;
+        let UnboundAddress { place, address, error, holders, by_root } = refused;
         let weight = match error.kind() {
             ErrorKind::AddrInUse if is_served() => return None,
             ErrorKind::AddrInUse => weight_of(holders, own.trim_end(), *by_root)?,

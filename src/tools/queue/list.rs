@@ -9,13 +9,12 @@ use crate::id::is_id;
 use crate::limits::{QUEUE_READERS, QUOTED_MAX};
 use crate::store::entry::What;
 use crate::store::queue::{Queue, QueueError, QueuedMessage};
-use crate::tools::listing::{BLOCK, json_lines, pad, shown};
-use crate::tools::terminal::width;
-use crate::tools::{Failure, Request, complain};
+use crate::tools::listing::{BLOCK, ListingColumns, json_lines, shown};
+use crate::tools::{Failure, Request, complain, printed};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
 /// Lists the queue, oldest first. What is no whole queue file is named on stderr and hides no other;
@@ -25,7 +24,7 @@ pub fn list(request: &Request) -> Result<(), Failure> {
     let ids = listed(&queue)?;
     let (now, mut out) = (Timestamp::now(), io::stdout().lock());
     // For people alone: a script counts lines.
-    let (mut table, mut all_read) = (Table::new(out.is_terminal()), true);
+    let (mut table, mut all_read) = (QueueTable::new(out.is_terminal()), true);
     let read = |id: &String| read_row(&queue, &config.relay, id, now);
     let written = thread::scope(|scope| {
         let mut blocks = ids.chunks(BLOCK).map(|block| begin(scope, block, &read)).peekable();
@@ -50,17 +49,13 @@ pub fn list(request: &Request) -> Result<(), Failure> {
         }
         out.flush()
     });
-    match written {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-        Err(error) => return Err(Failure::Failed(format!("cannot write: {error}"))),
-        Ok(()) => {}
-    }
+    printed(written)?;
     if all_read { Ok(()) } else { Err(Failure::Told) }
 }
 
 /// One message of the listing; its fields and their order are those of the contract.
 #[derive(Serialize)]
-struct Row {
+struct QueueRow {
     id: String,
     #[serde(serialize_with = "rfc3339")]
     queued: Timestamp,
@@ -79,12 +74,12 @@ struct Row {
     now: Timestamp,
 }
 
-impl Row {
-    fn new(message: &QueuedMessage, relay: &Relay, now: Timestamp) -> Row {
+impl QueueRow {
+    fn new(message: &QueuedMessage, relay: &Relay, now: Timestamp) -> QueueRow {
         let QueuedMessage { entry, progress, .. } = message;
         let next = message.open().map(|index| due::next(entry, &progress[index], relay, now)).min();
         let recipients = message.open().map(|index| entry.recipients[index].mailbox.to_string());
-        Row {
+        QueueRow {
             id: entry.id.clone(),
             queued: entry.queued,
             size: entry.size,
@@ -108,17 +103,17 @@ fn last_error(message: &QueuedMessage) -> String {
 }
 
 /// What is found of one message: none where it is not there any more.
-type Found = Option<Result<Row, String>>;
+type RowRead = Option<Result<QueueRow, String>>;
 
 /// A part of a block: being read by a thread, or read already where none could be had.
-type Part<'a> = Result<ScopedJoinHandle<'a, Vec<Found>>, Vec<Found>>;
+type BlockPart<'a> = Result<ScopedJoinHandle<'a, Vec<RowRead>>, Vec<RowRead>>;
 
 /// Begins to read a block.
 fn begin<'a>(
     scope: &'a Scope<'a, '_>,
     ids: &'a [String],
-    read: &'a (impl Fn(&String) -> Found + Sync),
-) -> Vec<Part<'a>> {
+    read: &'a (impl Fn(&String) -> RowRead + Sync),
+) -> Vec<BlockPart<'a>> {
     let spawn = |part: &'a [String]| {
         let thread = thread::Builder::new().name("list".to_owned());
         let all = move || part.iter().map(read).collect();
@@ -129,8 +124,8 @@ fn begin<'a>(
 }
 
 /// What was read, in its order.
-fn join(block: Vec<Part<'_>>) -> impl Iterator<Item = Result<Row, String>> {
-    let join = |part: Part<'_>| match part.map(ScopedJoinHandle::join) {
+fn join(block: Vec<BlockPart<'_>>) -> impl Iterator<Item = Result<QueueRow, String>> {
+    let join = |part: BlockPart<'_>| match part.map(ScopedJoinHandle::join) {
         Ok(Ok(rows)) | Err(rows) => rows,
         Ok(Err(panic)) => std::panic::resume_unwind(panic),
     };
@@ -138,18 +133,17 @@ fn join(block: Vec<Part<'_>>) -> impl Iterator<Item = Result<Row, String>> {
 }
 
 /// None when it was sent since the directory was read.
-fn read_row(queue: &Queue, relay: &Relay, id: &str, now: Timestamp) -> Found {
+fn read_row(queue: &Queue, relay: &Relay, id: &str, now: Timestamp) -> RowRead {
     match queue.read(id) {
-        Ok(message) => Some(Ok(Row::new(&message, relay, now))),
+        Ok(message) => Some(Ok(QueueRow::new(&message, relay, now))),
         Err(QueueError::Gone) if is_id(id) => None,
         Err(error) => Some(Err(why_not(queue, id, error))),
     }
 }
 
-/// Widths of the columns. They only grow, so that lines written before stay aligned with most that
-/// follow.
-struct Table {
-    widths: [usize; 6],
+/// The listing for people.
+struct QueueTable {
+    columns: ListingColumns<6>,
     /// The line with the columns' names is still to be written.
     is_headed: bool,
 }
@@ -157,41 +151,26 @@ struct Table {
 /// What the columns are; the error stands last.
 const NAMES: [&str; 6] = ["ID", "AGE", "SIZE", "NEXT", "SENDER", "RECIPIENTS"];
 
-/// Widest that each column is made for alignment's sake; a longer text shifts the rest of its line.
+/// See [`ListingColumns`].
 const WIDTHS: [usize; 6] = [20, 8, 12, 10, 40, 60];
 
-impl Table {
+impl QueueTable {
     /// `is_headed`: above the first line stand the names of the columns.
-    fn new(is_headed: bool) -> Table {
-        Table { widths: [0; 6], is_headed }
+    fn new(is_headed: bool) -> QueueTable {
+        QueueTable { columns: ListingColumns::new(WIDTHS), is_headed }
     }
 
     /// A line a row: id, age, size, next attempt, sender, recipients left, last error.
-    fn lines(&mut self, rows: &[Row]) -> String {
+    fn lines(&mut self, rows: &[QueueRow]) -> String {
         let is_headed = !rows.is_empty() && std::mem::take(&mut self.is_headed);
         let names = is_headed.then(|| (NAMES.map(str::to_owned), "ERROR".to_owned()));
         let rows = rows.iter().map(|row| (columns(row), error(row)));
-        let table: Vec<_> = names.into_iter().chain(rows).collect();
-        // Widths before lines, so that at least a block is aligned as a whole.
-        for (columns, _) in &table {
-            for (at, column) in columns.iter().enumerate() {
-                self.widths[at] = self.widths[at].max(width(column).min(WIDTHS[at]));
-            }
-        }
-        let mut lines = String::new();
-        for (columns, error) in &table {
-            for (column, width) in columns.iter().zip(self.widths) {
-                pad(&mut lines, column, width);
-            }
-            // Writing to a String cannot fail.
-            let _ = writeln!(lines, "{error}");
-        }
-        lines
+        self.columns.lines(&names.into_iter().chain(rows).collect::<Vec<_>>())
     }
 }
 
 /// All columns but the last, escaped.
-fn columns(row: &Row) -> [String; 6] {
+fn columns(row: &QueueRow) -> [String; 6] {
     let next = row.next.map_or("-".to_owned(), |next| due_in(next, row.now));
     let recipients = shown(&few(&row.recipients));
     let age = span(row.queued, row.now);
@@ -199,7 +178,7 @@ fn columns(row: &Row) -> [String; 6] {
 }
 
 /// On one line, whatever lines a reply had.
-fn error(row: &Row) -> String {
+fn error(row: &QueueRow) -> String {
     shown(&row.error.replace('\n', " / "))
 }
 
@@ -235,7 +214,7 @@ mod tests {
 
     #[test]
     fn columns_have_names_once() {
-        let row = || Row {
+        let row = || QueueRow {
             id: "m1".to_owned(),
             queued: Timestamp::UNIX_EPOCH,
             size: 12,
@@ -245,7 +224,7 @@ mod tests {
             error: String::new(),
             now: Timestamp::UNIX_EPOCH,
         };
-        let mut table = Table::new(true);
+        let mut table = QueueTable::new(true);
         assert_eq!(table.lines(&[]), "");
         let lines = table.lines(&[row()]);
         let lines: Vec<&str> = lines.lines().collect();
@@ -256,6 +235,6 @@ mod tests {
         );
         assert_eq!(lines[0].find("SENDER"), lines[1].find("<>"));
         assert_eq!(table.lines(&[row()]).lines().count(), 1);
-        assert_eq!(Table::new(false).lines(&[row()]).lines().count(), 1);
+        assert_eq!(QueueTable::new(false).lines(&[row()]).lines().count(), 1);
     }
 }

@@ -7,10 +7,10 @@ use crate::id::is_id;
 use crate::mail::address::ReversePath;
 use crate::store::queue::{QueueError, QueuedMessage};
 use crate::tools::terminal::escape;
-use crate::tools::{Failure, Request, complain};
+use crate::tools::{Failure, Request, complain, printed};
 use jiff::tz::TimeZone;
 use std::fmt::Write as _;
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, Write};
 
 /// Where a reason ends, which stands to the right of its line.
 const REASON_END: usize = 76;
@@ -42,12 +42,8 @@ pub fn mailq(request: &Request) -> Result<(), Failure> {
         out.write_all(total(count, size).as_bytes())?;
         out.flush()
     };
-    match write() {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(Failure::Failed(format!("cannot write: {error}"))),
-        Ok(()) if all_read => Ok(()),
-        Ok(()) => Err(Failure::Told),
-    }
+    printed(write())?;
+    if all_read { Ok(()) } else { Err(Failure::Told) }
 }
 
 fn line(id: &str, size: &str, time: &str, address: &str) -> String {

@@ -5,9 +5,9 @@ use crate::config::Relay;
 use crate::due;
 use crate::store::entry::{Entry, JournalLine, What};
 use crate::store::queue::{QueuedMessage, part_of};
-use crate::tools::listing::{CopyError, copy, end};
+use crate::tools::listing::{CopyError, copy};
 use crate::tools::terminal::{Screen, escape};
-use crate::tools::{Failure, Request};
+use crate::tools::{Failure, Request, printed};
 use jiff::Timestamp;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -22,8 +22,7 @@ pub fn show(request: &Request, id: &str) -> Result<(), Failure> {
     let (file, message) = read.map_err(|error| failed(why_not(&queue, id, error)))?;
     let mut stdout = io::stdout().lock();
     let text = envelope(&message, &config.relay, Timestamp::now()) + &attempts(&message) + "\n";
-    let cannot = |error: io::Error| Failure::Failed(format!("cannot write: {error}"));
-    end(stdout.write_all(text.as_bytes())).map_err(cannot)?;
+    printed(stdout.write_all(text.as_bytes()))?;
     let Entry { message_at, size, .. } = message.entry;
     let part = message_at..message_at + size;
     // A file or a pipe gets the octets as they are; only a terminal could be steered.
@@ -40,8 +39,8 @@ pub fn show(request: &Request, id: &str) -> Result<(), Failure> {
     match copied {
         Ok(()) if let Err(error) = verified => Err(failed(format!("{id}: damaged: {error}"))),
         Err(CopyError::Read(error)) => Err(failed(format!("{id}: cannot be read: {error}"))),
-        Err(CopyError::Write(error)) => end(Err(error)).map_err(cannot),
-        Ok(()) => end(stdout.flush()).map_err(cannot),
+        Err(CopyError::Write(error)) => printed(Err(error)),
+        Ok(()) => printed(stdout.flush()),
     }
 }
 

@@ -17,12 +17,12 @@ use std::time::Instant;
 /// Who greets; remembers whom it has greeted, as many addresses may have one next hop.
 pub struct Greeter {
     caller: Arc<Caller>,
-    known: RefCell<HashMap<String, Greeting>>,
+    known: RefCell<HashMap<String, HostGreeting>>,
 }
 
 /// What a host had to say.
 #[derive(Clone)]
-pub enum Greeting {
+pub enum HostGreeting {
     /// It waits for mail; the words are those of the log.
     Ready { tls: String, is_verified: bool },
     /// Another host is asked, or mail waits.
@@ -36,7 +36,7 @@ pub struct Greeted {
     /// In words, in order.
     pub steps: Vec<String>,
     /// Of the host that answered, if one did.
-    pub last: Option<Greeting>,
+    pub last: Option<HostGreeting>,
 }
 
 impl Greeter {
@@ -59,14 +59,14 @@ impl Greeter {
             }
             let greeting = self.one(hop);
             steps.push(match &greeting {
-                Greeting::Ready { tls, .. } => format!("greeted by {hop}, tls={tls}"),
-                Greeting::NotNow(why) => format!("not now: {hop}: {why}"),
-                Greeting::Never(why) => format!("refused by {hop}: {why}"),
+                HostGreeting::Ready { tls, .. } => format!("greeted by {hop}, tls={tls}"),
+                HostGreeting::NotNow(why) => format!("not now: {hop}: {why}"),
+                HostGreeting::Never(why) => format!("refused by {hop}: {why}"),
             });
             match greeting {
-                Greeting::Ready { .. } => return Greeted { steps, last: Some(greeting) },
-                Greeting::Never(_) => never = Some(greeting),
-                Greeting::NotNow(_) => is_never = false,
+                HostGreeting::Ready { .. } => return Greeted { steps, last: Some(greeting) },
+                HostGreeting::Never(_) => never = Some(greeting),
+                HostGreeting::NotNow(_) => is_never = false,
             }
         }
         let asked = steps.len();
@@ -81,7 +81,7 @@ impl Greeter {
         Greeted { steps, last: None }
     }
 
-    fn one(&self, hop: &Hop) -> Greeting {
+    fn one(&self, hop: &Hop) -> HostGreeting {
         let key = hop.to_string();
         if let Some(known) = self.known.borrow().get(&key) {
             return known.clone();
@@ -101,13 +101,13 @@ impl Greeter {
                 let is_sure = |protection: &Protection| protection.is_verified == Some(true);
                 let is_verified = connection.protection().is_some_and(is_sure);
                 connection.quit();
-                Greeting::Ready { tls, is_verified }
+                HostGreeting::Ready { tls, is_verified }
             }
             Err(fate) => {
                 let why = fate.reason().map(Reason::to_string).unwrap_or_default();
                 match fate.reason().is_some_and(Reason::is_no_mail_host) {
-                    true => Greeting::Never(why),
-                    false => Greeting::NotNow(why),
+                    true => HostGreeting::Never(why),
+                    false => HostGreeting::NotNow(why),
                 }
             }
         };

@@ -3,7 +3,7 @@
 //! a real disk, with next hops that nobody can reach.
 
 use super::onward::{Onward, onward};
-use super::trial::{Letter, Outcome, Stage, Taken, outcome};
+use super::trial::{TrialCopies, TrialMessage, TrialOutcome, TrialSession, outcome};
 use crate::config::Config;
 use crate::delivery::Writer;
 use crate::handoff::Hints;
@@ -241,7 +241,7 @@ impl Case {
         text
     }
 
-    fn letter(&self, keys: &SrsKeys) -> Option<Letter> {
+    fn letter(&self, keys: &SrsKeys) -> Option<TrialMessage> {
         let from = match &self.from {
             None => ReversePath::Null,
             Some(from) => ReversePath::Mailbox(Mailbox::parse(from).ok()?),
@@ -255,7 +255,7 @@ impl Case {
             let days = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() / (24 * 3600);
             to = ForwardPath::Mailbox(keys.rewrite(&from, &alias, |_| false, days).ok()?);
         }
-        Some(Letter { client: self.client.parse().unwrap(), from, to })
+        Some(TrialMessage { client: self.client.parse().unwrap(), from, to })
     }
 }
 
@@ -343,7 +343,7 @@ enum Ending {
 }
 
 /// What `route` says of everybody in the queue.
-fn said(site: &Site, taken: &Taken) -> Ends {
+fn said(site: &Site, taken: &TrialCopies) -> Ends {
     let site = &site.clone().with_resolver(Arc::new(Names));
     let ourselves = Ourselves::of(&site.config);
     let ending = |host| match onward(site, &ourselves, host).2 {
@@ -419,10 +419,10 @@ fn together(ends: &Ends) -> (BTreeMap<&str, bool>, BTreeSet<SocketAddr>) {
 }
 
 /// What came of a case, for the proof that all kinds of ends were met.
-fn kind(outcome: &Outcome, ends: &Ends) -> String {
+fn kind(outcome: &TrialOutcome, ends: &Ends) -> String {
     match outcome {
-        Outcome::Refused(no) => format!("{} {} {}", no.command, no.code, &no.text[..5]),
-        Outcome::Taken(Taken { copies, queued }) => {
+        TrialOutcome::Refused(no) => format!("{} {} {}", no.command, no.code, &no.text[..5]),
+        TrialOutcome::Taken(TrialCopies { copies, queued }) => {
             let returned = ends.values().any(|end| *end == Ending::Returned);
             let called = ends.values().any(|end| matches!(end, Ending::Open(to) if !to.is_empty()));
             let how = match (queued.is_empty(), returned, called) {
@@ -462,12 +462,12 @@ fn the_last_step_is_what_a_delivery_does() {
         let told = letter.rehearse(&site).unwrap();
         prop_assert_eq!(files(&dir), before, "something was left behind");
         let ends = match &told {
-            Outcome::Taken(taken) => said(&site, taken),
-            Outcome::Refused(_) => Ends::new(),
+            TrialOutcome::Taken(taken) => said(&site, taken),
+            TrialOutcome::Refused(_) => Ends::new(),
         };
 
         let (disk, spool): (Arc<dyn Disk>, _) = (Arc::new(RealDisk), &site.config.spool);
-        let refusal = Stage::on(disk.clone(), spool).unwrap().play(&letter, &site);
+        let refusal = TrialSession::on(disk.clone(), spool).unwrap().play(&letter, &site);
         let found = outcome(refusal, files(&dir), spool);
         prop_assert_eq!(&told, &found);
         if !ends.is_empty() {

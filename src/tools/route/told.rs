@@ -1,9 +1,11 @@
 //! All steps of one address, in words.
 
-use super::greet::{Greeter, Greeting};
+use super::greet::{Greeter, HostGreeting};
 use super::onward::{Onward, onward};
 use super::place::describe;
-use super::trial::{Letter, Outcome, Refusal, Taken, obstacle, queue_obstacle};
+use super::trial::{
+    TrialCopies, TrialMessage, TrialOutcome, TrialRefusal, obstacle, queue_obstacle,
+};
 use crate::config::Network;
 use crate::mail::address::{ForwardPath, Host, ReversePath};
 use crate::net::listener::Service;
@@ -36,7 +38,7 @@ pub struct Asker {
 }
 
 /// What there is to say of one address.
-pub struct Told {
+pub struct AddressSteps {
     pub steps: Vec<String>,
     /// Mail for it would be neither refused nor returned.
     pub is_good: bool,
@@ -62,10 +64,10 @@ impl Asker {
     }
 
     /// Fails when the system grants no thread.
-    pub fn ask(&self, path: &ForwardPath) -> Result<Told, String> {
-        let mut told = Told { steps: self.who(), is_good: true };
+    pub fn ask(&self, path: &ForwardPath) -> Result<AddressSteps, String> {
+        let mut told = AddressSteps { steps: self.who(), is_good: true };
         let end = self.way(path, &mut told.steps);
-        let letter = Letter {
+        let letter = TrialMessage {
             client: self.client.unwrap_or(ANYBODY),
             from: self.from.clone().unwrap_or(ReversePath::Null),
             to: path.clone(),
@@ -75,8 +77,8 @@ impl Asker {
             false => self.allowed(&letter, &mut told.steps),
         };
         match outcome {
-            Outcome::Refused(no) => told.refuse(&no, &end, &self.site.config.spool),
-            Outcome::Taken(taken) => self.follow(taken, &end, &mut told),
+            TrialOutcome::Refused(no) => told.refuse(&no, &end, &self.site.config.spool),
+            TrialOutcome::Taken(taken) => self.follow(taken, &end, &mut told),
         }
         Ok(told)
     }
@@ -121,7 +123,7 @@ impl Asker {
     }
 
     /// What is decided without a disk: all that one can say who is not the server.
-    fn allowed(&self, letter: &Letter, steps: &mut Vec<String>) -> Outcome {
+    fn allowed(&self, letter: &TrialMessage, steps: &mut Vec<String>) -> TrialOutcome {
         let (server, us) = (&self.site.config.run_as, name_of(geteuid().as_raw()));
         let server = server.clone().unwrap_or_else(|| "the owner of the spool".to_owned());
         steps.push(format!("no delivery is tried: the server is {server}, and this is {us}"));
@@ -140,19 +142,19 @@ impl Asker {
                 let copies = here.map(|to| to.maildir.clone()).collect();
                 let onward = deliveries.iter().filter(|to| to.here().is_none());
                 let queued = onward.map(|to| to.addressee(None, None)).collect();
-                Outcome::Taken(Taken { copies, queued })
+                TrialOutcome::Taken(TrialCopies { copies, queued })
             }
             Err(reply) => {
                 let text = reply.to_string();
                 let text = text.split_once(' ').map(|(_, text)| text.to_owned());
                 let text = text.unwrap_or_default();
-                Outcome::Refused(Refusal { command: "RCPT", code: reply.code(), text })
+                TrialOutcome::Refused(TrialRefusal { command: "RCPT", code: reply.code(), text })
             }
         }
     }
 
     /// What lies where, and where it goes on from there.
-    fn follow(&self, taken: Taken, end: &End, told: &mut Told) {
+    fn follow(&self, taken: TrialCopies, end: &End, told: &mut AddressSteps) {
         let here: Vec<&Destination> = end.here().collect();
         let is_there = |to: &&Destination| taken.copies.contains(&to.maildir);
         let there: Vec<&Destination> = end.here().filter(is_there).collect();
@@ -209,17 +211,17 @@ impl Asker {
         steps.extend(greeted.steps.into_iter().map(own));
         let needs_proof = matches!(way, Way::Smarthost(_)) && config.relay.smarthost_auth.is_some();
         match greeted.last {
-            Some(Greeting::Ready { is_verified: false, .. }) if needs_proof => {
+            Some(HostGreeting::Ready { is_verified: false, .. }) if needs_proof => {
                 let step = "no password is given without verified TLS: mail waits".to_owned();
                 steps.push(own(step));
                 true
             }
             // Whoever says so for good gets nothing, and the sender hears of it.
-            Some(Greeting::Never(_)) => {
+            Some(HostGreeting::Never(_)) => {
                 steps.push(own("returned to its sender".to_owned()));
                 false
             }
-            Some(Greeting::Ready { .. } | Greeting::NotNow(_)) | None => true,
+            Some(HostGreeting::Ready { .. } | HostGreeting::NotNow(_)) | None => true,
         }
     }
 
@@ -232,12 +234,12 @@ impl Asker {
     }
 }
 
-impl Told {
+impl AddressSteps {
     /// The step that says no. Where the route itself ends there, its words are for people; else they are
     /// the reply's.
-    fn refuse(&mut self, no: &Refusal, end: &End, spool: &Path) {
+    fn refuse(&mut self, no: &TrialRefusal, end: &End, spool: &Path) {
         self.is_good = false;
-        let Refusal { command, code, text } = no;
+        let TrialRefusal { command, code, text } = no;
         let words = match (*command, end) {
             ("RCPT", End::Loop | End::Crowd | End::Unknown | End::Trouble(_)) => refusal(end),
             ("RCPT", _) => format!("refused with {code} {text}"),

@@ -33,7 +33,7 @@ use std::time::Instant;
 
 /// Who writes to whom.
 #[derive(Clone, Debug)]
-pub struct Letter {
+pub struct TrialMessage {
     pub client: IpAddr,
     pub from: ReversePath,
     pub to: ForwardPath,
@@ -41,14 +41,14 @@ pub struct Letter {
 
 /// What came of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Refused(Refusal),
-    Taken(Taken),
+pub enum TrialOutcome {
+    Refused(TrialRefusal),
+    Taken(TrialCopies),
 }
 
 /// The reply that says no.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct TrialRefusal {
     /// The command it answers: MAIL, RCPT, DATA, or `.` for the message itself.
     pub command: &'static str,
     pub code: u16,
@@ -58,7 +58,7 @@ pub struct Refusal {
 
 /// What lies where after 250.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct TrialCopies {
     /// Maildirs that have a copy in `new/`, in order.
     pub copies: Vec<PathBuf>,
     /// Those whose mail waits in a queue file, as they are elsewhere, or their copy is late.
@@ -66,7 +66,7 @@ pub struct Taken {
 }
 
 /// A session to talk to; its thread and channels end with it.
-pub struct Stage {
+pub struct TrialSession {
     shared: Shared,
     registry: Arc<Registry>,
     /// Where a scheduler would listen.
@@ -76,20 +76,20 @@ pub struct Stage {
 /// The session's id, which ends each refusal.
 const SESSION: &str = "route";
 
-impl Letter {
+impl TrialMessage {
     /// How this ends on the disk of this machine, which stays as it is. An error: the system grants no
     /// thread.
-    pub fn rehearse(&self, site: &Arc<Site>) -> io::Result<Outcome> {
+    pub fn rehearse(&self, site: &Arc<Site>) -> io::Result<TrialOutcome> {
         let rehearsal = Rehearsal::new();
-        let stage = Stage::on(Arc::new(rehearsal.clone()), &site.config.spool)?;
+        let stage = TrialSession::on(Arc::new(rehearsal.clone()), &site.config.spool)?;
         let refusal = stage.play(self, site);
         Ok(outcome(refusal, rehearsal.files(), &site.config.spool))
     }
 }
 
-impl Stage {
+impl TrialSession {
     /// On this disk. Its delivery thread ends with the last message to it.
-    pub fn on(disk: Arc<dyn Disk>, spool: &Path) -> io::Result<Stage> {
+    pub fn on(disk: Arc<dyn Disk>, spool: &Path) -> io::Result<TrialSession> {
         let queue = Queue::new(disk.clone(), spool);
         let writer = Arc::new(Writer::new(disk.clone(), queue.clone(), "rehearsal"));
         let ((delivery, accepted), (hints, heard)) = (bounded(1), Hints::new(1));
@@ -109,14 +109,18 @@ impl Stage {
             current: None,
             bounds: Bounds::default(),
         };
-        Ok(Stage { shared, registry: Arc::default(), _heard: heard })
+        Ok(TrialSession { shared, registry: Arc::default(), _heard: heard })
     }
 
     /// Says all that a client has to say; gives the first reply that is no.
-    pub fn play(&self, letter: &Letter, site: &Arc<Site>) -> Option<Refusal> {
-        let Letter { client, .. } = *letter;
+    pub fn play(&self, letter: &TrialMessage, site: &Arc<Site>) -> Option<TrialRefusal> {
+        let TrialMessage { client, .. } = *letter;
         let Ok(ticket) = self.registry.enter(None, client, Standing::Known, 1, 1) else {
-            return Some(Refusal { command: "", code: 421, text: "4.3.2 too many".to_owned() });
+            return Some(TrialRefusal {
+                command: "",
+                code: 421,
+                text: "4.3.2 too many".to_owned(),
+            });
         };
         let (id, service) = (SESSION.to_owned(), Service::Smtp);
         let facts = Facts::new(id, client, service);
@@ -127,11 +131,15 @@ impl Stage {
 }
 
 /// What was said, and what it left behind.
-pub fn outcome(refusal: Option<Refusal>, files: Vec<(PathBuf, Vec<u8>)>, spool: &Path) -> Outcome {
+pub fn outcome(
+    refusal: Option<TrialRefusal>,
+    files: Vec<(PathBuf, Vec<u8>)>,
+    spool: &Path,
+) -> TrialOutcome {
     if let Some(refusal) = refusal {
-        return Outcome::Refused(refusal);
+        return TrialOutcome::Refused(refusal);
     }
-    let mut taken = Taken::default();
+    let mut taken = TrialCopies::default();
     let queue = spool.join("queue");
     for (path, octets) in files {
         let (dir, text) = (path.parent(), String::from_utf8_lossy(&octets));
@@ -148,7 +156,7 @@ pub fn outcome(refusal: Option<Refusal>, files: Vec<(PathBuf, Vec<u8>)>, spool: 
         }
     }
     taken.copies.sort();
-    Outcome::Taken(taken)
+    TrialOutcome::Taken(taken)
 }
 
 /// Why no copy can be put into a Maildir; none: it can.
@@ -192,12 +200,12 @@ struct Script {
     /// What was said last.
     said: Option<(&'static str, &'static str)>,
     heard: String,
-    refusal: Option<Refusal>,
+    refusal: Option<TrialRefusal>,
 }
 
 impl Script {
-    fn new(letter: &Letter, site: &Site) -> Script {
-        let Letter { from, to, .. } = letter;
+    fn new(letter: &TrialMessage, site: &Site) -> Script {
+        let TrialMessage { from, to, .. } = letter;
         let from = match from {
             ReversePath::Null => String::new(),
             ReversePath::Mailbox(mailbox) => mailbox.to_string(),
@@ -226,7 +234,7 @@ impl Script {
         let (code, text) = last.split_at_checked(4).unwrap_or_default();
         let code = code.trim_end().parse().unwrap_or(0);
         let text = text.strip_suffix(&format!(" [{SESSION}]")).unwrap_or(text).to_owned();
-        self.refusal = Some(Refusal { command, code, text });
+        self.refusal = Some(TrialRefusal { command, code, text });
         self.lines.clear();
     }
 }

@@ -1,7 +1,7 @@
 //! Who calls sendmail, with which configuration, and where what he sends is put: into the queue by root
 //! and the server's user, into `spool/drop/` by all others.
 
-use super::status::{Refusal, Status};
+use super::status::{ExitStatus, NotSent};
 use crate::config::Config;
 use crate::mail::address::{Host, Mailbox};
 use crate::mail::edits::Edits;
@@ -25,14 +25,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Who calls, and what he may.
-pub struct Caller {
+pub struct Submitter {
     pub author: Author,
     pub config: Config,
     pub disk: Arc<dyn Disk>,
-    way: Way,
+    way: HandIn,
 }
 
-enum Way {
+enum HandIn {
     Queue(Queue),
     Drop(Drops),
 }
@@ -47,34 +47,35 @@ pub fn choose(named: Option<PathBuf>) -> Option<PathBuf> {
 }
 
 /// Reads it.
-pub fn load(config: Option<&Path>) -> Result<Config, Refusal> {
-    let unread = |error| Refusal::new(Status::Config, format!("configuration: {error}"));
+pub fn load(config: Option<&Path>) -> Result<Config, NotSent> {
+    let unread = |error| NotSent::new(ExitStatus::Config, format!("configuration: {error}"));
     Config::load(config).map_err(unread)
 }
 
 /// Gives up what the file's mode gave to anybody who calls it: he names the configuration, and with it
 /// files to write.
-pub fn drop_setuid() -> Result<(), Refusal> {
+pub fn drop_setuid() -> Result<(), NotSent> {
     if geteuid() != getuid() {
-        let failed = |error| Refusal::new(Status::System, format!("cannot become uid: {error}"));
+        let failed =
+            |error| NotSent::new(ExitStatus::System, format!("cannot become uid: {error}"));
         setuid(getuid()).map_err(failed)?;
     }
     Ok(())
 }
 
-impl Caller {
+impl Submitter {
     /// Root becomes the server's user, for good: what it puts into the spool has to be his.
-    pub fn find(config: Config) -> Result<Caller, Refusal> {
+    pub fn find(config: Config) -> Result<Submitter, NotSent> {
         let uid = getuid().as_raw();
         let author = Author::find(uid).map_err(|error| {
-            Refusal::new(Status::System, format!("cannot find the user of uid {uid}: {error}"))
+            NotSent::new(ExitStatus::System, format!("cannot find the user of uid {uid}: {error}"))
         })?;
         if getuid().is_root() {
             step_down(&config)?;
         }
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let way = Way::find(&disk, &config, &author)?;
-        Ok(Caller { author, config, disk, way })
+        let way = HandIn::find(&disk, &config, &author)?;
+        Ok(Submitter { author, config, disk, way })
     }
 
     /// The header as it is sent. `own`: the caller as a sender; `from`: the sender of this message, when
@@ -112,13 +113,13 @@ impl Caller {
 
     /// Whether the server has the last word.
     pub fn drops(&self) -> bool {
-        matches!(self.way, Way::Drop(_))
+        matches!(self.way, HandIn::Drop(_))
     }
 
     /// The site, as far as this user can see it: a domain that it cannot look into is as good as one
     /// elsewhere, and its recipients are judged by the server alone. `expanded`: recipients stand for
     /// themselves from now on, so that none may be an alias that is yet to be looked at.
-    pub fn site(&self, expanded: bool) -> Result<Site, Refusal> {
+    pub fn site(&self, expanded: bool) -> Result<Site, NotSent> {
         let mut config = self.config.clone();
         if self.drops() {
             let reads = |file: &Option<PathBuf>| {
@@ -135,14 +136,14 @@ impl Caller {
         // It may be mended by the time the server reads it, or it may not: we cannot say who exists.
         let site = Site::read_names(config);
         let site = site.map(|(site, _)| site.in_part_of(&self.config));
-        site.map_err(|error| Refusal::new(Status::Config, error.to_string()))
+        site.map_err(|error| NotSent::new(ExitStatus::Config, error.to_string()))
     }
 
     /// Where a large message may lie while it comes in; a file there has no name.
     pub fn scratch(&self) -> PathBuf {
         match &self.way {
-            Way::Queue(queue) => queue.tmp(),
-            Way::Drop(_) => std::env::temp_dir(),
+            HandIn::Queue(queue) => queue.tmp(),
+            HandIn::Drop(_) => std::env::temp_dir(),
         }
     }
 
@@ -160,12 +161,12 @@ impl Caller {
         entry.sum = Some(body.sum(&edits)?);
         let write = |file: &dyn DiskFile, path: &Path| body.copy_to(&edits, file, path);
         match &self.way {
-            Way::Queue(queue) => {
+            HandIn::Queue(queue) => {
                 queue.insert(&entry, write)?;
                 // A server that does not hear it finds the message when it looks at the queue next.
                 let _ = control::send(&self.config.spool, &[ControlHint::Look(entry.id.clone())]);
             }
-            Way::Drop(drops) => {
+            HandIn::Drop(drops) => {
                 entry.id = crate::id::secret(&entry.id);
                 drops.put(&entry, write)?;
             }
@@ -174,12 +175,12 @@ impl Caller {
     }
 }
 
-impl Way {
-    fn find(disk: &Arc<dyn Disk>, config: &Config, author: &Author) -> Result<Way, Refusal> {
+impl HandIn {
+    fn find(disk: &Arc<dyn Disk>, config: &Config, author: &Author) -> Result<HandIn, NotSent> {
         let queue = Queue::new(disk.clone(), &config.spool);
         let dir = queue.dir();
         match eaccess(&dir, AccessFlags::W_OK | AccessFlags::X_OK) {
-            Ok(()) => Ok(Way::Queue(queue)),
+            Ok(()) => Ok(HandIn::Queue(queue)),
             Err(Errno::ENOENT) => {
                 let is_its = config.run_as.as_ref().is_none_or(|user| *user == author.login)
                     || author.uid == 0;
@@ -188,14 +189,14 @@ impl Way {
                     // Mail would lie where nobody ever looks.
                     let text =
                         format!("there is no configuration, and no demo has run: no {spool}");
-                    return Err(Refusal::new(Status::Config, text));
+                    return Err(NotSent::new(ExitStatus::Config, text));
                 }
                 if !is_its {
                     let text = format!("{spool} is not there yet: start the server once");
-                    return Err(Refusal::new(Status::Later, text));
+                    return Err(NotSent::new(ExitStatus::Later, text));
                 }
                 queue.make()?;
-                Ok(Way::Queue(queue))
+                Ok(HandIn::Queue(queue))
             }
             Err(Errno::EACCES | Errno::EPERM) => {
                 let drops = Drops::new(disk.clone(), &config.spool);
@@ -203,29 +204,29 @@ impl Way {
                 let flags = AccessFlags::W_OK | AccessFlags::X_OK;
                 let may = eaccess(&drops.dir(), flags).map_err(std::io::Error::from);
                 may.doing("drop mail into", &drops.dir()).map_err(explain)?;
-                Ok(Way::Drop(drops))
+                Ok(HandIn::Drop(drops))
             }
             Err(error) => {
                 let source = Err(std::io::Error::from(error));
                 source.doing("write into", &dir)?;
-                Ok(Way::Queue(queue))
+                Ok(HandIn::Queue(queue))
             }
         }
     }
 }
 
-fn explain(error: StoreError) -> Refusal {
+fn explain(error: StoreError) -> NotSent {
     let why = match error.source.kind() {
         ErrorKind::NotFound => "; the server makes it when it starts",
         ErrorKind::PermissionDenied => "; users need x on every directory above it",
         _ => "",
     };
-    Refusal::new(Status::Later, error.to_string() + why)
+    NotSent::new(ExitStatus::Later, error.to_string() + why)
 }
 
 /// Root becomes the user of `run_as`, else whoever the spool belongs to.
-pub fn step_down(config: &Config) -> Result<(), Refusal> {
-    let config_error = |why: String| Refusal::new(Status::Config, why);
+pub fn step_down(config: &Config) -> Result<(), NotSent> {
+    let config_error = |why: String| NotSent::new(ExitStatus::Config, why);
     let user = match &config.run_as {
         Some(name) => privileges::find(name)
             .map(Some)
@@ -241,7 +242,7 @@ pub fn step_down(config: &Config) -> Result<(), Refusal> {
     match user {
         Some(user) if !user.uid.is_root() => {
             let became = privileges::become_user(Some(&user));
-            became.map(drop).map_err(|why| Refusal::new(Status::System, why))
+            became.map(drop).map_err(|why| NotSent::new(ExitStatus::System, why))
         }
         _ => Ok(()),
     }

@@ -6,7 +6,7 @@
 
 /// Where in a line the next octet stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
+enum InLine {
     Start,
     /// After a dot alone, which is held back.
     Dot,
@@ -15,19 +15,19 @@ enum At {
 
 /// Decodes one message.
 #[derive(Debug)]
-pub struct Lines {
+pub struct InputLines {
     dot_ends: bool,
-    at: At,
+    at: InLine,
     /// CRs that may belong to a line end.
     held: usize,
     in_header: bool,
     over: bool,
 }
 
-impl Lines {
+impl InputLines {
     /// `dot_ends`: a line of a dot is the end.
-    pub fn new(dot_ends: bool) -> Lines {
-        Lines { dot_ends, at: At::Start, held: 0, in_header: true, over: false }
+    pub fn new(dot_ends: bool) -> InputLines {
+        InputLines { dot_ends, at: InLine::Start, held: 0, in_header: true, over: false }
     }
 
     /// Appends what these octets mean; true at the end of the message.
@@ -38,8 +38,8 @@ impl Lines {
             match octet {
                 b'\r' => self.held += 1,
                 b'\n' => self.line_end(out),
-                b'.' if self.dot_ends && self.at == At::Start && self.held == 0 => {
-                    self.at = At::Dot;
+                b'.' if self.dot_ends && self.at == InLine::Start && self.held == 0 => {
+                    self.at = InLine::Dot;
                 }
                 octet => {
                     self.release(out);
@@ -55,7 +55,7 @@ impl Lines {
 
     /// The input is over; a last line without an end gets one.
     pub fn finish(mut self, out: &mut Vec<u8>) {
-        if !self.over && self.at != At::Start {
+        if !self.over && self.at != InLine::Start {
             self.line_end(out);
         }
     }
@@ -63,23 +63,23 @@ impl Lines {
     fn line_end(&mut self, out: &mut Vec<u8>) {
         // However many: some programs write two.
         self.held = 0;
-        if self.at == At::Dot {
+        if self.at == InLine::Dot {
             self.over = true;
             return;
         }
-        self.in_header &= self.at != At::Start;
+        self.in_header &= self.at != InLine::Start;
         out.push(b'\n');
-        self.at = At::Start;
+        self.at = InLine::Start;
     }
 
     /// What was held back is text.
     fn release(&mut self, out: &mut Vec<u8>) {
-        if self.at == At::Dot {
+        if self.at == InLine::Dot {
             out.push(b'.');
         }
         let instead = if self.in_header { b' ' } else { b'\n' };
         out.extend(std::iter::repeat_n(instead, self.held));
-        (self.held, self.at) = (0, At::Middle);
+        (self.held, self.at) = (0, InLine::Middle);
     }
 }
 
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn decode(input: &[u8], dot_ends: bool, step: usize) -> Vec<u8> {
-        let (mut lines, mut out) = (Lines::new(dot_ends), Vec::new());
+        let (mut lines, mut out) = (InputLines::new(dot_ends), Vec::new());
         for piece in input.chunks(step) {
             if lines.feed(piece, &mut out) {
                 break;

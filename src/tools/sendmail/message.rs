@@ -1,8 +1,8 @@
 //! A message from standard input: its header in memory, to be read and completed, the rest in memory or
 //! in a file without a name.
 
-use super::lines::Lines;
-use super::status::{Refusal, Status};
+use super::lines::InputLines;
+use super::status::{ExitStatus, NotSent};
 use crate::limits::{DATA_READ, MEMORY_BODY_MAX, SUBMITTED_HEADER_MAX};
 use crate::mail::header::{EndedBy, HeaderEnd, Reader};
 use crate::mail::repair::{HeaderTooLong, SubmittedHeader};
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// A whole message.
-pub struct Message {
+pub struct InputMessage {
     /// The octets of its header as they came.
     pub head: Vec<u8>,
     /// What comes behind the header.
@@ -30,13 +30,13 @@ pub struct Message {
 /// have.
 pub fn read(
     input: &mut dyn Read,
-    mut lines: Lines,
+    mut lines: InputLines,
     disk: &Arc<dyn Disk>,
     spill: &Path,
     most: u64,
-) -> Result<Message, Refusal> {
+) -> Result<InputMessage, NotSent> {
     let budget = Budget::new(MEMORY_BODY_MAX);
-    let mut reading = Reading {
+    let mut reading = InputReader {
         head: Vec::new(),
         in_body: false,
         writer: BodyWriter::new(disk.clone(), spill, budget),
@@ -51,7 +51,10 @@ pub fn read(
             Ok(read) => is_over = lines.feed(&octets[..read], &mut out),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => {
-                return Err(Refusal::new(Status::Io, format!("cannot read the message: {error}")));
+                return Err(NotSent::new(
+                    ExitStatus::Io,
+                    format!("cannot read the message: {error}"),
+                ));
             }
         }
         reading.take(&out, most)?;
@@ -62,7 +65,7 @@ pub fn read(
     reading.finish()
 }
 
-struct Reading {
+struct InputReader {
     /// All so far, while the end of the header has not come; then the header.
     head: Vec<u8>,
     in_body: bool,
@@ -70,12 +73,12 @@ struct Reading {
     reader: Reader<(Summarizer, Surveyor)>,
 }
 
-impl Reading {
-    fn take(&mut self, octets: &[u8], most: u64) -> Result<(), Refusal> {
+impl InputReader {
+    fn take(&mut self, octets: &[u8], most: u64) -> Result<(), NotSent> {
         self.reader.feed(octets);
         if self.reader.listener.1.whole().size > most {
             let text = format!("the message is larger than limit.message_size, {most} octets");
-            return Err(Refusal::new(Status::Unavailable, text));
+            return Err(NotSent::new(ExitStatus::Unavailable, text));
         }
         if self.in_body {
             return self.writer.write(octets).map_err(unwritten);
@@ -84,7 +87,7 @@ impl Reading {
         self.reader.end().map_or(Ok(()), |end| self.begin_body(end))
     }
 
-    fn begin_body(&mut self, end: HeaderEnd) -> Result<(), Refusal> {
+    fn begin_body(&mut self, end: HeaderEnd) -> Result<(), NotSent> {
         let body_at = match end.by {
             EndedBy::Bound => {
                 SubmittedHeader::read(&self.head, false)?.ok_or(HeaderTooLong)?.body_at()
@@ -96,16 +99,16 @@ impl Reading {
         self.writer.write(&rest).map_err(unwritten)
     }
 
-    fn finish(mut self) -> Result<Message, Refusal> {
+    fn finish(mut self) -> Result<InputMessage, NotSent> {
         let reader = std::mem::replace(&mut self.reader, new_reader());
         let ((Summarizer { summary, .. }, surveyor), end) = reader.finish();
         if !self.in_body {
             self.begin_body(end)?;
         }
-        let Reading { head, writer, .. } = self;
+        let InputReader { head, writer, .. } = self;
         let wire = (end.body_at == head.len() as u64).then(|| surveyor.body());
         let is_eight_bit = surveyor.whole().is_eight_bit;
-        Ok(Message { head, body: writer.finish(), summary, wire, is_eight_bit })
+        Ok(InputMessage { head, body: writer.finish(), summary, wire, is_eight_bit })
     }
 }
 
@@ -114,8 +117,8 @@ fn new_reader() -> Reader<(Summarizer, Surveyor)> {
 }
 
 /// Room in the folder of temporary files: never a fault of the message.
-fn unwritten(error: StoreError) -> Refusal {
-    Refusal::new(Status::Later, error.to_string())
+fn unwritten(error: StoreError) -> NotSent {
+    NotSent::new(ExitStatus::Later, error.to_string())
 }
 
 #[cfg(test)]
@@ -139,7 +142,7 @@ mod tests {
     fn read_by(text: &[u8], step: usize, most: u64) -> Result<(String, u64), u8> {
         let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
         let mut input = Drip(text, step);
-        let read = read(&mut input, Lines::new(true), &disk, Path::new("/x"), most);
+        let read = read(&mut input, InputLines::new(true), &disk, Path::new("/x"), most);
         let found = read.map_err(|refusal| refusal.status as u8)?;
         Ok((String::from_utf8_lossy(&found.head).into_owned(), found.body.size()))
     }

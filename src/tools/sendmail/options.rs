@@ -1,7 +1,7 @@
 //! The options of sendmail(1), as Postfix takes them: values attached or apart, options before, between
 //! and behind recipients. Those that mean nothing here are passed over, unknown ones refused.
 
-use super::status::Refusal;
+use super::status::NotSent;
 use crate::limits::ENVID_MAX;
 use crate::mail::envelope::{BodyType, Notify, Ret};
 use crate::mail::xtext;
@@ -59,7 +59,7 @@ pub struct Options {
 
 /// Reads them, behind the program's name; the mode is what that name means. What came before a wrong one
 /// is kept.
-pub fn parse(arguments: Vec<OsString>, options: &mut Options) -> Result<(), Refusal> {
+pub fn parse(arguments: Vec<OsString>, options: &mut Options) -> Result<(), NotSent> {
     let mut parser = lexopt::Parser::from_args(arguments);
     // As getopt(3): `-f=x` is the sender `=x`.
     parser.set_short_equals(false);
@@ -85,7 +85,7 @@ pub fn parse(arguments: Vec<OsString>, options: &mut Options) -> Result<(), Refu
     check(options)
 }
 
-fn option(options: &mut Options, letter: char, parser: &mut lexopt::Parser) -> Result<(), Refusal> {
+fn option(options: &mut Options, letter: char, parser: &mut lexopt::Parser) -> Result<(), NotSent> {
     let mut value = || parser.value().map_err(usage).and_then(text);
     match letter {
         't' => options.by_header = true,
@@ -103,7 +103,7 @@ fn option(options: &mut Options, letter: char, parser: &mut lexopt::Parser) -> R
         'b' => options.mode = mode(&value()?)?,
         'o' => match value()?.as_str() {
             "i" => options.ignores_dots = true,
-            "A" => return Err(Refusal::usage("-oA takes a file")),
+            "A" => return Err(NotSent::usage("-oA takes a file")),
             _ => {}
         },
         'q' => options.mode = flush(parser.optional_value().map(text).transpose()?)?,
@@ -111,24 +111,24 @@ fn option(options: &mut Options, letter: char, parser: &mut lexopt::Parser) -> R
         // The file of a log, or how to make senders that say whom a bounce is about.
         'A' | 'L' | 'h' | 'O' | 'p' | 'e' | 'X' => drop(value()?),
         'G' | 'U' | 'c' | 'm' | 'n' | 'x' => {}
-        other => return Err(Refusal::usage(format!("-{other}: no such option"))),
+        other => return Err(NotSent::usage(format!("-{other}: no such option"))),
     }
     Ok(())
 }
 
 /// What does not go together.
-fn check(options: &Options) -> Result<(), Refusal> {
+fn check(options: &Options) -> Result<(), NotSent> {
     let takes_names = matches!(options.mode, Mode::Send | Mode::Verify | Mode::Nothing);
     if !takes_names && !options.recipients.is_empty() {
-        return Err(Refusal::usage("recipients are for sending"));
+        return Err(NotSent::usage("recipients are for sending"));
     }
     if options.by_header && options.mode != Mode::Send {
-        return Err(Refusal::usage("-t is for sending"));
+        return Err(NotSent::usage("-t is for sending"));
     }
     Ok(())
 }
 
-fn mode(value: &str) -> Result<Mode, Refusal> {
+fn mode(value: &str) -> Result<Mode, NotSent> {
     Ok(match value {
         "m" => Mode::Send,
         "s" => Mode::Smtp,
@@ -136,27 +136,27 @@ fn mode(value: &str) -> Result<Mode, Refusal> {
         "i" => Mode::Aliases,
         "v" => Mode::Verify,
         "h" | "H" => Mode::Nothing,
-        "d" | "l" => return Err(Refusal::usage("-bd: the server is started by facteur serve")),
-        other => return Err(Refusal::usage(format!("-b{other}: no such mode"))),
+        "d" | "l" => return Err(NotSent::usage("-bd: the server is started by facteur serve")),
+        other => return Err(NotSent::usage(format!("-b{other}: no such mode"))),
     })
 }
 
-fn flush(value: Option<String>) -> Result<Mode, Refusal> {
+fn flush(value: Option<String>) -> Result<Mode, NotSent> {
     let Some(value) = value else { return Ok(Mode::Flush) };
     let rest: String = value.chars().skip(1).collect();
     match value.chars().next() {
         Some('0'..='9') => Ok(Mode::Nothing),
         Some('I') if !rest.is_empty() => Ok(Mode::FlushOne(rest)),
         Some('R') if !rest.is_empty() => Ok(Mode::FlushFor(rest)),
-        _ => Err(Refusal::usage("-q takes nothing, Iid or Rdomain")),
+        _ => Err(NotSent::usage("-q takes nothing, Iid or Rdomain")),
     }
 }
 
-fn body(value: &str) -> Result<BodyType, Refusal> {
+fn body(value: &str) -> Result<BodyType, NotSent> {
     match value.to_ascii_uppercase().as_str() {
         "7BIT" => Ok(BodyType::SevenBit),
         "8BITMIME" => Ok(BodyType::EightBitMime),
-        _ => Err(Refusal::usage("-B takes 7BIT or 8BITMIME")),
+        _ => Err(NotSent::usage("-B takes 7BIT or 8BITMIME")),
     }
 }
 
@@ -195,20 +195,20 @@ fn ignored<T>(option: &str) -> Option<T> {
     None
 }
 
-fn text(value: OsString) -> Result<String, Refusal> {
-    let bad = |value: OsString| Refusal::usage(format!("{}: is not UTF-8", value.display()));
+fn text(value: OsString) -> Result<String, NotSent> {
+    let bad = |value: OsString| NotSent::usage(format!("{}: is not UTF-8", value.display()));
     value.into_string().map_err(bad)
 }
 
-fn usage(error: lexopt::Error) -> Refusal {
-    Refusal::usage(error.to_string())
+fn usage(error: lexopt::Error) -> NotSent {
+    NotSent::usage(error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> Result<Options, Refusal> {
+    fn read(line: &str) -> Result<Options, NotSent> {
         let mut options = Options::default();
         let words = line.split_ascii_whitespace().map(OsString::from);
         parse(words.collect(), &mut options).map(|()| options)

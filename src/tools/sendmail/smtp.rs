@@ -1,8 +1,8 @@
 //! `sendmail -bs`: a whole session on standard input and output, with the user of this machine as a client
 //! that is trusted. What it takes goes the way of all mail by sendmail.
 
-use super::caller::Caller;
-use super::status::{Refusal, Status};
+use super::caller::Submitter;
+use super::status::{ExitStatus, NotSent};
 use crate::config::Network;
 use crate::conversation::bounds::Bounds;
 use crate::conversation::{Shared, converse};
@@ -30,10 +30,10 @@ use std::thread;
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Talks until one side closes.
-pub fn run(caller: &Caller) -> Result<(), Refusal> {
+pub fn run(caller: &Submitter) -> Result<(), NotSent> {
     let mut site = caller.site(true)?;
     let own = caller.author.address(&site, &*caller.disk);
-    let own = own.map_err(|why| Refusal::new(Status::System, why))?;
+    let own = own.map_err(|why| NotSent::new(ExitStatus::System, why))?;
     // Who calls us may send anywhere.
     site.config.relay.networks.push(Network { address: CLIENT, bits: 32 });
     let (delivery, accepted) = bounded(1);
@@ -48,20 +48,20 @@ pub fn run(caller: &Caller) -> Result<(), Refusal> {
         queue: Queue::new(caller.disk.clone(), &caller.config.spool),
         hints,
         login: Login::start()
-            .map_err(|error| Refusal::new(Status::System, format!("no thread: {error}")))?,
+            .map_err(|error| NotSent::new(ExitStatus::System, format!("no thread: {error}")))?,
         current: None,
         bounds: Bounds::default(),
     };
     let (id, service) = (crate::id::session(), Service::Smtp);
     let facts = Facts::new(id, CLIENT, service);
     let ticket = Arc::new(Registry::default()).enter(None, CLIENT, Standing::Known, 1, 1);
-    let full = |_| Refusal::new(Status::Later, "no session can begin");
+    let full = |_| NotSent::new(ExitStatus::Later, "no session can begin");
     let ticket = ticket.map_err(full)?;
     thread::scope(|scope| {
         let clerk = thread::Builder::new().name("clerk".to_owned());
         let work = || take(caller, &own, &accepted);
         let spawned = clerk.spawn_scoped(scope, work);
-        spawned.map_err(|error| Refusal::new(Status::System, format!("no thread: {error}")))?;
+        spawned.map_err(|error| NotSent::new(ExitStatus::System, format!("no thread: {error}")))?;
         converse(&shared, &Arc::new(site), &facts, &ticket, &mut Stdio);
         drop(shared); // ends the clerk
         Ok(())
@@ -69,7 +69,7 @@ pub fn run(caller: &Caller) -> Result<(), Refusal> {
 }
 
 /// Puts what the session has accepted into the queue, or drops it for the server.
-fn take(caller: &Caller, own: &Mailbox, accepted: &Receiver<Accepted>) {
+fn take(caller: &Submitter, own: &Mailbox, accepted: &Receiver<Accepted>) {
     for accepted in accepted {
         let Accepted { mut entry, queued_as, body, copies, claim, outcome, .. } = accepted;
         if !claim.publish() {
@@ -91,7 +91,7 @@ fn take(caller: &Caller, own: &Mailbox, accepted: &Receiver<Accepted>) {
 
 /// With its header completed as that of every message by sendmail.
 fn put(
-    caller: &Caller,
+    caller: &Submitter,
     own: &Mailbox,
     entry: Entry,
     received: &[u8],

@@ -7,7 +7,7 @@ use crate::tools::Failure;
 
 /// Why nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum ExitStatus {
     Usage = 64,
     Data = 65,
     NoUser = 67,
@@ -22,54 +22,54 @@ pub enum Status {
 
 /// A status, and what to say on stderr; nothing where all has been said.
 #[derive(Debug)]
-pub struct Refusal {
-    pub status: Status,
+pub struct NotSent {
+    pub status: ExitStatus,
     pub text: String,
 }
 
-impl Refusal {
-    pub fn new(status: Status, text: impl Into<String>) -> Refusal {
-        Refusal { status, text: text.into() }
+impl NotSent {
+    pub fn new(status: ExitStatus, text: impl Into<String>) -> NotSent {
+        NotSent { status, text: text.into() }
     }
 
-    pub fn usage(text: impl Into<String>) -> Refusal {
-        Refusal::new(Status::Usage, text)
+    pub fn usage(text: impl Into<String>) -> NotSent {
+        NotSent::new(ExitStatus::Usage, text)
     }
 }
 
 /// What a session would have said becomes the status that means the same.
-pub fn of_reply(reply: &Reply) -> Status {
+pub fn of_reply(reply: &Reply) -> ExitStatus {
     let text = reply.to_string();
     let enhanced = text.split(' ').nth(1).unwrap_or_default();
     match enhanced.split('.').collect::<Vec<_>>()[..] {
-        _ if !reply.is_permanent() => Status::Later,
-        ["5", "1", "1"] => Status::NoUser,
-        ["5", "7", _] => Status::NoPermission,
-        _ => Status::Unavailable,
+        _ if !reply.is_permanent() => ExitStatus::Later,
+        ["5", "1", "1"] => ExitStatus::NoUser,
+        ["5", "7", _] => ExitStatus::NoPermission,
+        _ => ExitStatus::Unavailable,
     }
 }
 
 /// A disk that is full or ill, or does not let us write, may be better later: an administrator's slip costs
 /// no mail of a program that tries again.
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Refusal {
-        Refusal::new(Status::Later, error.to_string())
+impl From<StoreError> for NotSent {
+    fn from(error: StoreError) -> NotSent {
+        NotSent::new(ExitStatus::Later, error.to_string())
     }
 }
 
 /// As every limit, by whichever way the message comes.
-impl From<HeaderTooLong> for Refusal {
-    fn from(long: HeaderTooLong) -> Refusal {
-        Refusal::new(Status::Unavailable, long.to_string())
+impl From<HeaderTooLong> for NotSent {
+    fn from(long: HeaderTooLong) -> NotSent {
+        NotSent::new(ExitStatus::Unavailable, long.to_string())
     }
 }
 
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Refusal {
+impl From<Failure> for NotSent {
+    fn from(failure: Failure) -> NotSent {
         match failure {
-            Failure::Usage(text) => Refusal::usage(text),
-            Failure::Failed(text) => Refusal::new(Status::Unavailable, text),
-            Failure::Told => Refusal::new(Status::Unavailable, ""),
+            Failure::Usage(text) => NotSent::usage(text),
+            Failure::Failed(text) => NotSent::new(ExitStatus::Unavailable, text),
+            Failure::Told => NotSent::new(ExitStatus::Unavailable, ""),
         }
     }
 }

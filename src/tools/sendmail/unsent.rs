@@ -4,7 +4,7 @@
 //! Never fails and never makes the caller wait for anybody.
 
 use super::caller::step_down;
-use super::status::Refusal;
+use super::status::NotSent;
 use crate::config::Config;
 use crate::event::Event;
 use crate::mail::address::{Mailbox, ReversePath};
@@ -20,7 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// What is known of a call, while it goes on.
-pub struct Call {
+pub struct SendmailCall {
     /// As it was called: root becomes another user later.
     uid: u32,
     pub config: Option<Config>,
@@ -30,14 +30,14 @@ pub struct Call {
     pub refused: Vec<(Mailbox, Reply)>,
 }
 
-impl Call {
-    pub fn new() -> Call {
+impl SendmailCall {
+    pub fn new() -> SendmailCall {
         let (config, from, to, refused) = Default::default();
-        Call { uid: getuid().as_raw(), config, from, to, refused }
+        SendmailCall { uid: getuid().as_raw(), config, from, to, refused }
     }
 
     /// Tells it, once; gives by which name `facteur trace` will find it, when it will.
-    pub fn tell(&self, refusal: &Refusal) -> Option<String> {
+    pub fn tell(&self, refusal: &NotSent) -> Option<String> {
         let unsent = self.unsent(refusal);
         let id = self.config.as_ref().and_then(|config| leave(config, &unsent));
         if id.is_none() {
@@ -46,7 +46,7 @@ impl Call {
         id
     }
 
-    fn unsent(&self, refusal: &Refusal) -> Unsent {
+    fn unsent(&self, refusal: &NotSent) -> Unsent {
         let said = |(to, reply): &(Mailbox, Reply)| (to.clone(), reply.to_string());
         let unsaid = |to: &Mailbox| (to.clone(), String::new());
         let to = match self.refused.is_empty() {

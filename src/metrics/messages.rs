@@ -22,20 +22,20 @@ use std::path::PathBuf;
 use std::slice;
 
 /// The messages of one mailbox of ours.
-pub(super) struct Letters<'a> {
+pub(super) struct MailboxPages<'a> {
     site: &'a Site,
     disk: &'a dyn Disk,
     address: String,
     maildir: PathBuf,
 }
 
-impl<'a> Letters<'a> {
+impl<'a> MailboxPages<'a> {
     /// None where nobody of ours has this address.
-    pub fn find(site: &'a Site, disk: &'a dyn Disk, address: &str) -> Option<Letters<'a>> {
+    pub fn find(site: &'a Site, disk: &'a dyn Disk, address: &str) -> Option<MailboxPages<'a>> {
         let mailbox = Mailbox::parse(address).ok()?;
         let found = mailbox_here(site, disk, &mailbox).ok().flatten()?;
         let (address, maildir) = (found.mailbox.to_string(), found.maildir);
-        Some(Letters { site, disk, address, maildir })
+        Some(MailboxPages { site, disk, address, maildir })
     }
 
     fn hostname(&self) -> &'a str {
@@ -98,7 +98,7 @@ impl<'a> Letters<'a> {
     }
 
     /// One message as its text; none when it is not there.
-    pub fn letter(&self, key: &str) -> Option<Vec<u8>> {
+    pub fn message(&self, key: &str) -> Option<Vec<u8>> {
         let (message, octets) = self.open(key)?;
         let way = Html::default().raw(" / ").link(&[MAIL], "mail").raw(" / ");
         let way = way.link(&[MAIL, &self.address], &self.address);

@@ -11,10 +11,10 @@ use std::time::Instant;
 
 /// All connections of all its listeners.
 #[derive(Default)]
-pub(super) struct Places(Mutex<Vec<Arc<Guest>>>);
+pub(super) struct HttpConnections(Mutex<Vec<Arc<HttpConnection>>>);
 
 /// A connection.
-struct Guest {
+struct HttpConnection {
     /// An IPv4 address, or a /64; none where the system did not tell.
     client: Option<IpAddr>,
     stream: Arc<TcpStream>,
@@ -24,53 +24,56 @@ struct Guest {
 }
 
 /// A connection that counts until this is dropped.
-pub(super) struct Place {
-    places: Arc<Places>,
-    guest: Arc<Guest>,
+pub(super) struct Admitted {
+    connections: Arc<HttpConnections>,
+    own: Arc<HttpConnection>,
 }
 
-impl Places {
+impl HttpConnections {
     /// A place for a connection; the oldest that waits for its client is closed where there is none
     /// otherwise. None where all are being answered.
     pub fn enter(
-        places: &Arc<Places>,
+        connections: &Arc<HttpConnections>,
         client: Option<IpAddr>,
         stream: &Arc<TcpStream>,
         now: Instant,
-    ) -> Option<Place> {
+    ) -> Option<Admitted> {
         let client = client.map(network);
         let is_working = AtomicBool::new(false);
-        let guest = Arc::new(Guest { client, stream: stream.clone(), since: now, is_working });
-        let mut guests = locked(&places.0);
-        let own = guests.iter().filter(|guest| guest.client == client).count();
+        let own =
+            Arc::new(HttpConnection { client, stream: stream.clone(), since: now, is_working });
+        let mut all = locked(&connections.0);
+        let of_client = all.iter().filter(|other| other.client == client).count();
         let mut closed = None;
-        if own >= HTTP_CONNECTIONS_CLIENT || guests.len() >= HTTP_CONNECTIONS {
-            let may_go = |guest: &Guest| own < HTTP_CONNECTIONS_CLIENT || guest.client == client;
-            let waiting = guests
+        if of_client >= HTTP_CONNECTIONS_CLIENT || all.len() >= HTTP_CONNECTIONS {
+            let may_go = |other: &HttpConnection| {
+                of_client < HTTP_CONNECTIONS_CLIENT || other.client == client
+            };
+            let waiting = all
                 .iter()
                 .enumerate()
-                .filter(|(_, guest)| may_go(guest) && !guest.is_working.load(SeqCst));
-            let (oldest, _) = waiting.min_by_key(|(_, guest)| guest.since)?;
-            closed = Some(guests.swap_remove(oldest));
+                .filter(|(_, other)| may_go(other) && !other.is_working.load(SeqCst));
+            let (oldest, _) = waiting.min_by_key(|(_, other)| other.since)?;
+            closed = Some(all.swap_remove(oldest));
         }
-        guests.push(guest.clone());
-        drop(guests);
+        all.push(own.clone());
+        drop(all);
         if let Some(closed) = closed {
             let _ = closed.stream.shutdown(Shutdown::Both);
         }
-        Some(Place { places: places.clone(), guest })
+        Some(Admitted { connections: connections.clone(), own })
     }
 }
 
-impl Place {
+impl Admitted {
     /// Its answer is being made, or no longer.
     pub fn set_working(&self, is_working: bool) {
-        self.guest.is_working.store(is_working, SeqCst);
+        self.own.is_working.store(is_working, SeqCst);
     }
 }
 
-impl Drop for Place {
+impl Drop for Admitted {
     fn drop(&mut self) {
-        locked(&self.places.0).retain(|guest| !Arc::ptr_eq(guest, &self.guest));
+        locked(&self.connections.0).retain(|other| !Arc::ptr_eq(other, &self.own));
     }
 }
