@@ -73,7 +73,7 @@
 //! at the other end of a connection, the kernel says ([`net::peer`]).
 //!
 //! `facteur route` and `facteur check` know beforehand what would become of mail: they play the same
-//! session and the same delivery on a disk where nothing happens ([`store::rehearsal`]).
+//! session and the same delivery on a disk where nothing happens (`tools::rehearsal`).
 //!
 //! # A reading path
 //!

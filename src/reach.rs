@@ -7,9 +7,8 @@ use crate::event::warn;
 use crate::privileges;
 use crate::sandbox::{Sandbox, maildir_root};
 use crate::site::Site;
-use crate::store::disk::{Disk, RealDisk};
+use crate::store::disk::RealDisk;
 use crate::store::maildir::{make_with_parents, sync_with_parents};
-use crate::store::rehearsal::Rehearsal;
 use crate::store::table::{self, BadLine};
 use nix::unistd::{AccessFlags, Uid, User, access, geteuid};
 use std::fs;
@@ -75,32 +74,6 @@ pub fn read(config: &Config, user: Option<&User>) -> Result<(Site, Vec<BadLine>)
         Some(user) => format!("{why} (as {}, the user of run_as)", user.name),
         None => why,
     })
-}
-
-/// Directories above Maildirs that are none, or are missing and that this user could not make; words for each, with their
-/// place. Where they are there, those of all users may be there already, and need nothing new above them.
-pub fn roots_out_of_reach(config: &Config) -> Vec<String> {
-    let roots = config.domains.iter().map(|domain| {
-        let place = config.place(&format!("{}.maildir", domain.key));
-        (place, maildir_root(&domain.maildir))
-    });
-    let blocked = roots.filter_map(|(place, root)| {
-        let disk = Rehearsal::new();
-        if disk.stat(&root).is_ok_and(|found| found.is_file) {
-            return Some(format!(
-                "{place}: no Maildir can be made there: {} is a file",
-                root.display()
-            ));
-        }
-        if !is_missing(&root) {
-            return None;
-        }
-        let made = make_with_parents(&disk, &root);
-        // A link that leads nowhere has the name, and is no directory.
-        let made = made.and_then(|()| sync_with_parents(&disk, &root, 0));
-        made.err().map(|error| format!("{place}: no Maildir can be made there: {error}"))
-    });
-    blocked.collect()
 }
 
 /// Makes the directories above all Maildirs, durably: the sandbox lets nothing be made above them. One

@@ -14,7 +14,6 @@ pub mod maildir;
 pub mod memory;
 pub mod password;
 pub mod queue;
-pub mod rehearsal;
 pub mod secret;
 pub mod sum;
 pub mod table;

@@ -89,7 +89,7 @@ fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
     let found = mailboxes::look(site);
     found.bad.iter().for_each(|line| say(Weight::Error, line));
     found.gaps.iter().for_each(|line| say(Weight::Warning, line));
-    let roots = reach::roots_out_of_reach(&site.config);
+    let roots = mailboxes::roots_out_of_reach(&site.config);
     roots.iter().for_each(|line| say(Weight::Error, line));
     damaged::told(&site.config.spool).iter().for_each(|line| say(Weight::Warning, line));
     let spool = spool::look(&site.config.spool);

@@ -8,6 +8,7 @@ pub mod check;
 mod listing;
 pub mod mail;
 pub mod queue;
+mod rehearsal;
 pub mod route;
 pub mod sendmail;
 mod terminal;

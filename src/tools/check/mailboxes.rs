@@ -1,17 +1,19 @@
 //! Every mailbox that the configuration names, tried: whether a copy could be delivered there, by the
 //! delivery's own steps on a disk where nothing happens.
 //!
-//! What can be made counts as good. Of a directory for all Maildirs that is not there yet nothing is
-//! said here: the server makes it, or whoever sets it up.
+//! What can be made counts as good. Where the directory above all Maildirs of a domain is not there yet, only
+//! that one is tried ([`roots_out_of_reach`]): the server makes it, or whoever sets it up.
 
-use crate::config::CatchAll;
+use crate::config::{CatchAll, Config};
 use crate::limits::{CHECK_MAILDIRS, CHECK_NAMED};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox};
 use crate::reach::is_missing;
 use crate::route::{POSTMASTER, existing_users, resolve};
 use crate::sandbox::{Reach, Sandbox, maildir_root};
 use crate::site::{Local, Site};
-use crate::store::disk::RealDisk;
+use crate::store::disk::{Disk, RealDisk};
+use crate::store::maildir::{make_with_parents, sync_with_parents};
+use crate::tools::rehearsal::Rehearsal;
 use crate::tools::route::obstacle;
 use nix::unistd::{AccessFlags, eaccess};
 use std::collections::BTreeMap;
@@ -116,4 +118,30 @@ fn maildirs(
         all.extend(end.here().cloned().map(|to| (to.maildir, to.mailbox)));
     }
     all
+}
+
+/// Directories above Maildirs that are none, or are missing and that this user could not make; words for each, with their
+/// place. Where they are there, those of all users may be there already, and need nothing new above them.
+pub fn roots_out_of_reach(config: &Config) -> Vec<String> {
+    let roots = config.domains.iter().map(|domain| {
+        let place = config.place(&format!("{}.maildir", domain.key));
+        (place, maildir_root(&domain.maildir))
+    });
+    let blocked = roots.filter_map(|(place, root)| {
+        let disk = Rehearsal::new();
+        if disk.stat(&root).is_ok_and(|found| found.is_file) {
+            return Some(format!(
+                "{place}: no Maildir can be made there: {} is a file",
+                root.display()
+            ));
+        }
+        if !is_missing(&root) {
+            return None;
+        }
+        let made = make_with_parents(&disk, &root);
+        // A link that leads nowhere has the name, and is no directory.
+        let made = made.and_then(|()| sync_with_parents(&disk, &root, 0));
+        made.err().map(|error| format!("{place}: no Maildir can be made there: {error}"))
+    });
+    blocked.collect()
 }

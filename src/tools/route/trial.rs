@@ -22,7 +22,7 @@ use crate::store::body::Budget;
 use crate::store::disk::{Disk, Doing, StoreError};
 use crate::store::entry::{Addressee, Entry};
 use crate::store::queue::Queue;
-use crate::store::rehearsal::Rehearsal;
+use crate::tools::rehearsal::Rehearsal;
 use crossbeam_channel::{Receiver, bounded};
 use std::io;
 use std::net::IpAddr;

@@ -4,8 +4,8 @@
 //! So the server's own functions can deliver a message that leaves nothing behind, and fail as they would
 //! fail. What only the deed itself shows is not seen: quotas, the sandbox, a disk that breaks.
 
-use super::disk::{Disk, DiskFile, Meta, RealDisk};
-use super::locked;
+use crate::store::disk::{Disk, DiskFile, Meta, RealDisk};
+use crate::store::locked;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
 use nix::sys::stat::{Mode, SFlag, stat};
