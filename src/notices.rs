@@ -322,7 +322,7 @@ fn write(
         file.append(written.head.as_bytes()).doing("write", path)?;
         match whole {
             Some(claimed) => {
-                claimed.part(&claimed.path()).copy_to(&Edits::default(), file, path)?
+                claimed.part(&claimed.path()).copy_to(&Edits::default(), file, path)?;
             }
             None => file.append(header).doing("write", path)?,
         }
