@@ -374,10 +374,13 @@ impl Entry {
                 _ => return Err(wrong()),
             }
         }
-        // Each version that knows more lines than the first one writes a sum as well, and by that they are whole.
-        // Without any it is a line of ours that was spoiled, a recipient perhaps.
-        if !is_checked && (wire.is_some() || !others.is_empty()) {
-            return Err("its header has lines that want a checksum, and none".to_owned());
+        if !is_checked {
+            // Without a checksum nothing shows that the line is whole; what it says is found out anew.
+            wire = None;
+            // A key of a newer version is kept. But a line with a path is a recipient whose key was spoiled.
+            if let Some(line) = others.iter().find(|line| line.contains('<')) {
+                return Err(format!("its header line {line:?} says nothing"));
+            }
         }
         let missing = |what: &str| format!("its header does not say its {what}");
         if !has_sender || recipients.is_empty() {
@@ -541,8 +544,16 @@ mod tests {
         assert_eq!(Entry::parse(text.trim_end(), entry.message_at), Ok(entry.clone()));
         for line in text.lines().filter(|line| !line.is_empty()) {
             let cut = text.replace(&format!("{line}\n"), "");
-            assert!(Entry::parse(cut.trim_end(), 0).is_err(), "without {line}");
+            let is_sum = line.starts_with("checksum");
+            assert_eq!(Entry::parse(cut.trim_end(), 0).is_ok(), is_sum, "without {line}");
         }
+        // Without one, what only a newer version knows is kept as well, but no recipient is lost by a spoiled key.
+        let bare: String =
+            text.split_inclusive('\n').filter(|l| !l.starts_with("checksum")).collect();
+        let read = Entry::parse(bare.trim_end(), 0).unwrap();
+        assert_eq!((read.others, read.wire, read.sum), (entry.others.clone(), None, None));
+        let spoiled = bare.replacen("to: <", "uo: <", 1);
+        assert!(Entry::parse(spoiled.trim_end(), 0).unwrap_err().contains("uo: <"), "{spoiled}");
         for at in 0..text.find("checksum").unwrap() {
             let mut octets = text.trim_end().as_bytes().to_vec();
             octets[at] ^= 1;
