@@ -170,8 +170,8 @@ fn failures() -> Vec<Case> {
             original: PLAIN,
             types: full,
             fields: "Final-Recipient: rfc822; eve@far.test\nAction: failed\nStatus: 5.0.0\n\
-                Remote-MTA: dns; mx.far.test?NoticeAction: delivered\n\
-                Diagnostic-Code: smtp; 550-5.7.1 no NoticeAction: delivered Status: 2.0.0 \
+                Remote-MTA: dns; mx.far.test?Action: delivered\n\
+                Diagnostic-Code: smtp; 550-5.7.1 no Action: delivered Status: 2.0.0 \
                 Final-Recipient: rfc822; bob@other.test --=_m0fk3v9q2d72xz_0123456789abcdef-- \
                 ?[2J?desrever??? D\\x{E9}j\\x{E0}?550 5.7.1 end\n\
                 Last-Attempt-Date: Mon, 23 Nov 2026 14:05:00 +0100\n",
@@ -223,7 +223,7 @@ fn failures() -> Vec<Case> {
             types: full,
             fields: "Original-Recipient: utf-8; \\x{4EAC}\\x{90FD}\\x{2B}x@mx.test\n\
                 Final-Recipient: utf-8; \\x{4EAC}\\x{90FD}@far.test\n\
-                NoticeAction: failed\nStatus: 5.1.1\nRemote-MTA: dns; mx.far.test\n\
+                Action: failed\nStatus: 5.1.1\nRemote-MTA: dns; mx.far.test\n\
                 Diagnostic-Code: smtp; 550 5.1.1 inconnu \\x{E0} cette adresse\n\
                 Last-Attempt-Date: Mon, 23 Nov 2026 14:05:00 +0100\n",
         },
