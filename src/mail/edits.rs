@@ -107,7 +107,7 @@ mod tests {
         let completed = queued.replaced(0..3, "ABC");
         assert_eq!(view(&completed, "abcdef"), "RABCdef");
         assert_eq!(
-            view(&Edits::default().replaced(3..3, "X").without(&[5..6]), "abcdef"),
+            view(&Edits::default().replaced(3..3, "X").replaced(5..6, ""), "abcdef"),
             "abcXde"
         );
         assert_eq!(view(&Edits::default(), ""), "");

@@ -414,7 +414,7 @@ mod tests {
             match event {
                 MessageEvent::Field { name, .. } => self.fields.push((name.to_vec(), Vec::new())),
                 MessageEvent::Value(octets) => {
-                    self.fields.last_mut().unwrap().1.extend_from_slice(octets)
+                    self.fields.last_mut().unwrap().1.extend_from_slice(octets);
                 }
                 MessageEvent::Header(octets) => self.header.extend_from_slice(octets),
                 MessageEvent::Body(octets) => self.body.extend_from_slice(octets),
@@ -432,9 +432,11 @@ mod tests {
         (heard, end)
     }
 
-    /// Fields as text and the body, the same however the octets come.
+    type NameAndValue = (Vec<u8>, Vec<u8>);
+
+    /// Fields and the end of the header, the same however the octets come.
     #[track_caller]
-    fn at_any_split(octets: &[u8], most: usize) -> (Vec<(Vec<u8>, Vec<u8>)>, HeaderEnd) {
+    fn at_any_split(octets: &[u8], most: usize) -> (Vec<NameAndValue>, HeaderEnd) {
         let header = Header::bounded(octets, true, most).unwrap();
         let fields = header.fields.iter().map(|field| {
             let lines = &octets[field.at..field.at + field.lines.len()];

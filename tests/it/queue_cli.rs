@@ -430,7 +430,7 @@ fn every_fixture_is_read_as_its_name_says() {
                 let header = message.entry.header();
                 assert!(octets.starts_with(header.as_bytes()), "{name} is not written like this");
                 let object: serde_json::Value = serde_json::from_str(&out).unwrap();
-                let left: Vec<_> = object["recipients"].as_array().unwrap().to_vec();
+                let left: Vec<_> = object["recipients"].as_array().unwrap().clone();
                 assert_eq!((status, left.len()), (0, message.open().count()), "{name}: {err}");
                 let done = if name == "good-all-done.queue" { 0 } else { 1 };
                 assert_eq!(message.open().count().min(1), done, "{name}");

@@ -51,10 +51,10 @@ impl Promises {
             Mark::Answered { tag, to } => self.answered.extend(each(tag, to)),
             Mark::Settled { tag, to } => self.settled.extend(each(tag, to)),
             Mark::Taken { tag, to } => {
-                each(tag, to).into_iter().for_each(|it| add(&mut self.taken, it))
+                each(tag, to).into_iter().for_each(|it| add(&mut self.taken, it));
             }
             Mark::Told { tag, to } => {
-                each(tag, to).into_iter().for_each(|it| add(&mut self.told, it))
+                each(tag, to).into_iter().for_each(|it| add(&mut self.told, it));
             }
             Mark::Signed(sender) => drop(self.signed.insert(sender.clone())),
         }
