@@ -25,7 +25,7 @@ pub fn run(disk: &dyn Disk, site: &Site, delivered: &Receiver<PathBuf>) {
     }
     let mut looked = Visits::default();
     while let Ok(maildir) = delivered.recv() {
-        if looked.is_due(&maildir) {
+        if looked.visit(&maildir) {
             look(disk, &maildir);
         }
     }

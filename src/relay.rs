@@ -21,12 +21,12 @@ use crate::limits::{
     RELAY_TIME, SUBMISSIONS_PORT, TRANSACTION_RECIPIENTS,
 };
 use crate::mail::address::Domain;
-use crate::mail::seven_bits::Plan;
+use crate::mail::seven_bits::ConversionPlan;
 use crate::net::stream::{self, TcpWire, Wire};
 use crate::net::tls::{Connector, Protection, Side};
 use crate::route::next_hop::Demand;
 use crate::smtp::client::{
-    self, Action, Aside, Cause, Client, Fate, Letter, Offers, Reason, Secrecy, Step,
+    self, Action, Aside, Cause, Client, Fate, Offers, OutgoingMessage, Reason, Secrecy, Step,
 };
 use crate::smtp::outgoing::Encoder;
 use jiff::Timestamp;
@@ -189,13 +189,13 @@ impl Connection {
     }
 
     /// Sends a message; one fate for each recipient of the envelope, in its order. `message` holds
-    /// what the letter's content was made of ([`survey`]).
+    /// what the outgoing's content was made of ([`survey`]).
     ///
     /// Takes as many transactions as are needed. A connection that has carried mail and is closed
     /// since is opened anew: many hosts take so many messages and hang up.
-    pub fn deliver(&mut self, letter: &Letter, message: &dyn Message) -> Vec<Fate> {
+    pub fn deliver(&mut self, outgoing: &OutgoingMessage, message: &dyn Message) -> Vec<Fate> {
         let latest = Instant::now() + RELAY_TIME;
-        let mut fates: Vec<Option<Fate>> = vec![None; letter.envelope.recipients.len()];
+        let mut fates: Vec<Option<Fate>> = vec![None; outgoing.envelope.recipients.len()];
         let mut rest = Fate::NextHost(Reason::new(Step::Mail, Cause::Silent));
         let mut converted = None;
         while Instant::now() < latest {
@@ -205,8 +205,8 @@ impl Connection {
             }
             self.hear_early();
             // Asked of each connection: the next one may reach a host that offers something else.
-            if self.offers().wants_seven_bits(letter) && converted.is_none() {
-                match in_seven_bits(letter, message) {
+            if self.offers().wants_seven_bits(outgoing) && converted.is_none() {
+                match in_seven_bits(outgoing, message) {
                     Ok(done) => converted = Some(done),
                     Err(error) => {
                         let cause = Cause::Unreadable(error.to_string());
@@ -215,13 +215,13 @@ impl Connection {
                     }
                 }
             }
-            let (letter, plan) = match &converted {
-                Some(Ok((plan, seven))) if self.offers().wants_seven_bits(letter) => {
+            let (outgoing, plan) = match &converted {
+                Some(Ok((plan, seven))) if self.offers().wants_seven_bits(outgoing) => {
                     (seven, Some(plan))
                 }
-                _ => (letter, None),
+                _ => (outgoing, None),
             };
-            if self.client.begin(letter, &left) {
+            if self.client.begin(outgoing, &left) {
                 self.until = Instant::now() + self.patience(left.len());
                 match (plan, &converted) {
                     (Some(_), _) => self.talk.note(Turn::Decided, TO_SEVEN_BITS),
@@ -302,7 +302,7 @@ impl Connection {
 
     /// Does what the machine says until it rests or the connection is over. `plan`: how the message is
     /// converted on its way.
-    fn run(&mut self, message: &dyn Message, plan: Option<&Plan>) {
+    fn run(&mut self, message: &dyn Message, plan: Option<&ConversionPlan>) {
         loop {
             self.hear_early();
             match self.client.action() {
@@ -408,7 +408,7 @@ impl Connection {
     }
 
     /// Sends the message and its end, in blocks that each have their time.
-    fn send(&mut self, message: &dyn Message, plan: Option<&Plan>) {
+    fn send(&mut self, message: &dyn Message, plan: Option<&ConversionPlan>) {
         if !(self.caller.may_send)() {
             return self.client.lost(Cause::Unreadable("this server stops".to_owned()));
         }

@@ -395,7 +395,7 @@ impl Current {
 
     /// Whether it is time to look at certificate and key, which then counts as done: of all who ask in
     /// [`PAIR_LOOK`] one hears yes.
-    pub fn is_time_for_the_pair(&self, now: Instant) -> bool {
+    pub fn take_turn_at_the_pair(&self, now: Instant) -> bool {
         let mut looked = locked(&self.looked);
         let is_time = now.saturating_duration_since(*looked) >= PAIR_LOOK;
         if is_time {

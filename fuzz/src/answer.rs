@@ -2,7 +2,7 @@
 
 use facteur::limits::{ANSWER_KEPT, ANSWER_LINE_MAX, ANSWER_MAX};
 use facteur::mail::visible::is_hidden;
-use facteur::smtp::answer::{Answer, AnswerBuffer, Flaw};
+use facteur::smtp::answer::{Answer, AnswerBuffer, BadAnswer};
 use facteur::smtp::client::Offers;
 
 pub fn run(data: &[u8]) {
@@ -19,7 +19,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-fn answers(pieces: &[&[u8]]) -> Vec<Result<Answer, Flaw>> {
+fn answers(pieces: &[&[u8]]) -> Vec<Result<Answer, BadAnswer>> {
     let (mut buffer, mut found) = (AnswerBuffer::default(), Vec::new());
     for piece in pieces {
         let mut rest = *piece;

@@ -5,8 +5,8 @@ use facteur::limits::COMMAND_LINE_MAX;
 use facteur::mail::address::{ForwardPath, ReversePath};
 use facteur::mail::envelope::{BodyType, Envelope, Notify, Recipient, Ret, Sender};
 use facteur::mail::survey::WireForm;
-use facteur::smtp::client::{Action, Cause, Client, Fate, Letter, Secrecy};
-use facteur::smtp::command::Command;
+use facteur::smtp::client::{Action, Cause, Client, Fate, OutgoingMessage, Secrecy};
+use facteur::smtp::command::{Command, Context};
 
 const RECIPIENTS: usize = 3;
 
@@ -29,7 +29,7 @@ pub fn run(data: &[u8]) {
 
 struct Play {
     client: Client,
-    letter: Letter,
+    letter: OutgoingMessage,
     fates: Vec<Option<Fate>>,
     /// Messages whose last octets went.
     sent: usize,
@@ -78,9 +78,10 @@ impl Play {
         let text = str::from_utf8(octets).unwrap();
         for line in text.split_inclusive('\n') {
             assert!(line.ends_with("\r\n") && line.len() <= COMMAND_LINE_MAX, "{line:?}");
+            let context = Context { smtputf8: true, auth: true, home: None };
             match line.trim_end() {
                 "." => {}
-                line => match Command::parse(line.as_bytes(), true, true) {
+                line => match Command::parse(line.as_bytes(), &context) {
                     Ok(Command::Rset | Command::Mail(_)) => self.said.clear(),
                     Ok(command) => self.said.push(command),
                     Err(reply) => panic!("{line:?}: {reply}"),
@@ -101,7 +102,7 @@ impl Play {
 }
 
 /// With all that a host may not be able to do.
-fn letter() -> Letter {
+fn letter() -> OutgoingMessage {
     let path = |text: &str| ForwardPath::parse(text.as_bytes()).unwrap().0;
     let (from, _) = ReversePath::parse(b"<ann@mx.test>").unwrap();
     let sender = Sender {
@@ -120,5 +121,5 @@ fn letter() -> Letter {
         Recipient { path: path("<\"e ve\"@far.test>"), notify: None, orcpt: None },
     ];
     let content = WireForm { size: 1000, is_eight_bit: false, has_eight_bit_header: false };
-    Letter { envelope: Envelope { sender, recipients }, content }
+    OutgoingMessage { envelope: Envelope { sender, recipients }, content }
 }

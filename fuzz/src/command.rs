@@ -3,11 +3,12 @@
 use facteur::limits::{PATH_MAX, QUOTED_MAX};
 use facteur::mail::address::{ForwardPath, ReversePath};
 use facteur::mail::envelope::{BodyType, Notify, Recipient, Ret, Sender};
-use facteur::smtp::command::Command;
+use facteur::smtp::command::{Command, Context};
 
 pub fn run(data: &[u8]) {
     for (smtputf8, auth) in [(false, false), (true, true)] {
-        let command = match Command::parse(data, smtputf8, auth) {
+        let context = Context { smtputf8, auth, home: None };
+        let command = match Command::parse(data, &context) {
             Ok(command) => command,
             Err(reply) => {
                 assert!((500..600).contains(&super::check_reply(&reply)), "{reply}");
@@ -16,7 +17,7 @@ pub fn run(data: &[u8]) {
         };
         check(&command, smtputf8);
         let Some(line) = line(&command) else { continue };
-        let again = Command::parse(line.as_bytes(), smtputf8, auth);
+        let again = Command::parse(line.as_bytes(), &context);
         assert_eq!(again.as_ref(), Ok(&command), "{line:?}");
     }
 }

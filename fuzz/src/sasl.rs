@@ -2,8 +2,8 @@
 //! he does not know, and what our client says our server understands.
 
 use facteur::limits::{LOGIN_NAME_MAX, PASSWORD_MAX};
-use facteur::smtp::auth::client::Login;
-use facteur::smtp::auth::{Bindings, Exchange, Keys, Mechanism, Step, decode, encode};
+use facteur::smtp::auth::client::ClientExchange;
+use facteur::smtp::auth::{Bindings, Exchange, ExchangeStep, Keys, Mechanism, decode, encode};
 
 const NONCE: &str = "rOprNGfwEbeRWgbNEkqO";
 
@@ -35,29 +35,31 @@ fn serve(mechanism: Mechanism, data: &[u8]) {
     let mut exchange = Exchange::new(mechanism, &bindings, true);
     let mut step = exchange.begin();
     for line in data.split(|&octet| octet == b'\n') {
-        if let Step::Keys(user) = &step {
+        if let ExchangeStep::Keys(user) = &step {
             assert!((1..=LOGIN_NAME_MAX).contains(&user.len()), "{user:?}");
             let (stored_key, server_key) = ([3; 32], [4; 32]);
             let keys = Keys { salt: vec![5; 16], iterations: 4096, stored_key, server_key };
             step = exchange.keys(keys, NONCE);
         }
         match &step {
-            Step::Challenge(_) => step = exchange.respond(line),
-            Step::Password(found) => {
+            ExchangeStep::Challenge(_) => step = exchange.respond(line),
+            ExchangeStep::Password(found) => {
                 assert!((1..=LOGIN_NAME_MAX).contains(&found.user.len()));
                 assert!((1..=PASSWORD_MAX).contains(&found.password.len()));
                 assert!(!found.user.contains('\0') && !found.password.contains('\0'));
                 return;
             }
-            Step::Proof { good, .. } => return assert!(!good, "a proof without a password"),
-            Step::Keys(_) | Step::Malformed(_) => return,
+            ExchangeStep::Proof { good, .. } => {
+                return assert!(!good, "a proof without a password");
+            }
+            ExchangeStep::Keys(_) | ExchangeStep::Malformed(_) => return,
         }
     }
 }
 
 /// Each line is a challenge.
 fn ask(offered: &str, data: &[u8]) {
-    let Some(mut login) = Login::choose(offered, "user", "pencil", NONCE) else { return };
+    let Some(mut login) = ClientExchange::choose(offered, "user", "pencil", NONCE) else { return };
     assert!(login.command().starts_with("AUTH "));
     for line in data.split(|&octet| octet == b'\n') {
         let challenge = encode(line);
@@ -75,20 +77,24 @@ fn ask(offered: &str, data: &[u8]) {
 
 fn both_sides(user: &str, password: &str) {
     for (offered, mechanism) in [("PLAIN", Mechanism::Plain), ("LOGIN", Mechanism::Login)] {
-        let Some(mut login) = Login::choose(offered, user, password, NONCE) else { return };
+        let Some(mut login) = ClientExchange::choose(offered, user, password, NONCE) else {
+            return;
+        };
         let mut exchange = Exchange::new(mechanism, &Bindings::default(), false);
         let command = login.command();
         let mut step = match command.strip_prefix("AUTH PLAIN ") {
             Some(initial) => exchange.respond(&decode(initial.as_bytes()).expect("base64")),
             None => exchange.begin(),
         };
-        while let Step::Challenge(challenge) = &step {
+        while let ExchangeStep::Challenge(challenge) = &step {
             let answer = login.answer(&encode(challenge)).expect("two challenges");
             step = exchange.respond(&decode(answer.as_bytes()).expect("base64"));
         }
         let good = |text: &str, most| (1..=most).contains(&text.len()) && !text.contains('\0');
         match &step {
-            Step::Password(found) => assert!(found.user == user && found.password == password),
+            ExchangeStep::Password(found) => {
+                assert!(found.user == user && found.password == password)
+            }
             _ => assert!(!good(user, LOGIN_NAME_MAX) || !good(password, PASSWORD_MAX), "{step:?}"),
         }
     }

@@ -9,7 +9,7 @@ use facteur::mail::address::{Domain, ForwardPath, ReversePath};
 use facteur::mail::envelope::Envelope;
 use facteur::smtp::auth::{Bindings, Keys, Mechanism};
 use facteur::smtp::chunk::Chunks;
-use facteur::smtp::command::Command;
+use facteur::smtp::command::{Command, Context};
 use facteur::smtp::data::Decoder;
 use facteur::smtp::reply::Reply;
 use facteur::smtp::session::{Question, Reaction, Session, Settings};
@@ -264,7 +264,7 @@ impl<'a> Model<'a> {
 
     fn line(&mut self, line: &[u8]) {
         let smtputf8 = matches!(self.at, At::Open { smtputf8: true, .. });
-        let command = match Command::parse(line, smtputf8, false) {
+        let command = match Command::parse(line, &Context { smtputf8, ..Context::default() }) {
             Ok(command) => command,
             Err(reply) => return self.say(reply.code()),
         };

@@ -29,7 +29,7 @@ impl Wakers {
         let mut told = locked(&self.told);
         for maildir in maildirs {
             // Only a hint: when the channel is full, the mail of another hour brings it again.
-            if told.is_due(&maildir) {
+            if told.visit(&maildir) {
                 let _ = self.delivered.try_send(maildir);
             }
         }
@@ -42,7 +42,7 @@ pub struct Visits(HashMap<PathBuf, Instant>);
 
 impl Visits {
     /// Whether this one was not; now it is.
-    pub fn is_due(&mut self, maildir: &Path) -> bool {
+    pub fn visit(&mut self, maildir: &Path) -> bool {
         if self.0.get(maildir).is_some_and(|when| when.elapsed() < TMP_LOOK) {
             return false;
         }

@@ -95,13 +95,13 @@ impl std::error::Error for BadAddress {}
 
 impl Domain {
     /// Fails on any octet or length that no domain has: labels of letters, digits, hyphens and
-    /// underscores, 1 to 63 octets each. The grammar has no underscores, no hyphens at the end of a
-    /// label and no dot at the end of all; domains in the field have. The last is left out.
+    /// underscores, 1 to 63 octets each. Domains in use have underscores, hyphens at the end of a label and
+    /// a dot at their end, though the grammar has none of these; the dot is left out.
     pub fn parse(text: &str) -> Result<Domain, BadAddress> {
         Domain::read(text.strip_suffix('.').unwrap_or(text), true)
     }
 
-    /// The same to the letter of the grammar: a name that this host or its domains are given.
+    /// A domain exactly as the grammar has it: for the names that this host and its domains are given.
     pub fn of_host(text: &str) -> Result<Domain, BadAddress> {
         Domain::read(text, false)
     }
@@ -111,7 +111,7 @@ impl Domain {
             return Err(BadAddress::DomainLong);
         }
         if !text.is_ascii() {
-            // Strict, so that what comes back is a name that DNS can hold.
+            // Strict, so that the result is a name that DNS can hold.
             let ascii = idna::domain_to_ascii_strict(text).map_err(|_| BadAddress::Domain)?;
             return Domain::read(&ascii, is_odd);
         }
@@ -128,26 +128,25 @@ impl Domain {
 }
 
 impl LocalPart {
-    /// From the text a person or a file means, not as SMTP writes it. Fails when it is empty, too
-    /// long, or holds what no quoting can express (controls).
+    /// From the plain text that a person or a file writes, without the quoting of SMTP. Fails when it is
+    /// empty, too long, or holds what no quoting can express (controls).
     pub fn from_plain(text: &str) -> Result<LocalPart, BadAddress> {
         match text {
             "" => Err(BadAddress::LocalPart),
             _ if text.len() > LOCAL_PART_MAX => Err(BadAddress::LocalPartLong),
-            // Nobody means what nobody sees: a mark of direction, a byte order mark.
+            // A character that nobody sees, such as a direction mark, was not meant.
             _ if text.contains(is_hidden) => Err(BadAddress::LocalPart),
             _ => Ok(LocalPart(text.to_owned())),
         }
     }
 
-    /// A user's name that was checked when it was read from a file or a path: unchecked text could
-    /// forge a header by way of Delivered-To.
+    /// From a user's name that was checked when it was read from a file or a path: unchecked text could
+    /// forge a header field by way of Delivered-To.
     pub fn of_user(name: &str) -> LocalPart {
         LocalPart(name.to_owned())
     }
 
-    /// Made of local parts and domains that were parsed already, or of pieces of them: what no
-    /// grammar forbids in either is allowed in what they make.
+    /// From pieces of local parts and domains that were parsed already: their characters are all allowed.
     pub(super) fn made_of(text: String) -> LocalPart {
         LocalPart(text)
     }
@@ -173,7 +172,7 @@ impl Mailbox {
     pub fn parse(text: &str) -> Result<Mailbox, BadAddress> {
         let (path, rest) = path(text.trim_matches([' ', '\t']).as_bytes())?;
         let mailbox = with_domain(path, None)?.ok_or(BadAddress::LocalPart)?;
-        // As long as a recipient may be: what is taken here is one, sooner or later.
+        // No longer than a recipient may be, because the result becomes one sooner or later.
         mailbox.check_length()?;
         match rest.is_empty() {
             true => Ok(mailbox),
@@ -181,7 +180,7 @@ impl Mailbox {
         }
     }
 
-    /// Whether it may be a recipient by the length of its local part; see [`LOCAL_PART_MAX`].
+    /// Fails where the local part is longer than a recipient's may be; see [`LOCAL_PART_MAX`].
     pub fn check_length(&self) -> Result<(), BadAddress> {
         match self.local.0.len() > LOCAL_PART_MAX && !srs::is_tagged(&self.local) {
             true => Err(BadAddress::LocalPartLong),
@@ -190,7 +189,7 @@ impl Mailbox {
     }
 }
 
-/// None: the null path. `home`: the domain of a local part that has none.
+/// The mailbox of a path; none for the null path. `home`: the domain of a local part without one.
 fn with_domain(path: Path, home: Option<&Domain>) -> Result<Option<Mailbox>, BadAddress> {
     match (path, home) {
         (Path::Null, _) => Ok(None),
@@ -203,13 +202,13 @@ fn with_domain(path: Path, home: Option<&Domain>) -> Result<Option<Mailbox>, Bad
 }
 
 impl ReversePath {
-    /// Reads a path at the start of `text`; gives it and what follows. A local part past 64 octets is
-    /// let pass; see [`LOCAL_PART_MAX`].
+    /// Reads a path at the start of `text`; gives it and what follows. A local part may be longer than 64
+    /// octets; see [`LOCAL_PART_MAX`].
     pub fn parse(text: &[u8]) -> Result<(ReversePath, &[u8]), BadAddress> {
         ReversePath::parse_at(text, None)
     }
 
-    /// The same where an address without a domain is at `home`.
+    /// As [`ReversePath::parse`]; an address without a domain is at `home`.
     pub fn parse_at<'a>(
         text: &'a [u8],
         home: Option<&Domain>,
@@ -226,8 +225,8 @@ impl ForwardPath {
         ForwardPath::parse_at(text, None)
     }
 
-    /// The same where an address without a domain is
-    /// at `home`, but for that of postmaster, in any case of letters (RFC 5321 §4.1.1.3).
+    /// As [`ForwardPath::parse`]; an address without a domain is at `home`, except `postmaster` in any case
+    /// of letters (RFC 5321 §4.1.1.3).
     pub fn parse_at<'a>(
         text: &'a [u8],
         home: Option<&Domain>,
@@ -245,9 +244,9 @@ impl ForwardPath {
 }
 
 impl ClientName {
-    /// Takes any text but none. A domain and an address literal are kept in their clean form; what is
-    /// neither goes only into Received and the greeting, with all that has a meaning there escaped. No
-    /// mail is refused for what its client calls itself (RFC 5321 §4.1.4).
+    /// Takes any text that is not empty. A domain and an address literal are kept in their clean form; of
+    /// any other text, what has a meaning in Received or the greeting is escaped. No mail is refused for
+    /// what its client calls itself (RFC 5321 §4.1.4).
     pub fn parse(text: &[u8]) -> Result<ClientName, BadAddress> {
         let text = text.trim_ascii();
         if text.is_empty() {
@@ -329,7 +328,7 @@ impl fmt::Display for Mailbox {
     }
 }
 
-/// Without angle brackets but for the empty one, which is `<>`.
+/// Without angle brackets, except the null path, which is `<>`.
 impl fmt::Display for ReversePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

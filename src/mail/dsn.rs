@@ -1,12 +1,11 @@
-//! Notices: what the mail system tells a sender about a message that failed, is late, or has arrived
+//! Notices: what the mail system tells a sender about a message that failed, is delayed, or has arrived
 //! (RFC 3461 §6, 3464, 6522; UTF-8: RFC 6533; RFC 5321 §3.6.3, §4.5.5, §6.1).
 //!
-//! A notice is a head and a tail, between which the caller puts what is returned of the original as
-//! it is, so that no message is ever held in memory for it. Its reverse-path is `<>`, and it asks for
-//! no notice itself (RFC 3461 §6.1). Pure: moments, names and random bits come in.
+//! A notice is a head and a tail. Between them the caller puts what is returned of the original, octet for
+//! octet, so that no message is ever held in memory. The notice's reverse-path is `<>`, and it asks for
+//! no notice itself (RFC 3461 §6.1). Pure: moments, names and random bits are passed in.
 //!
-//! What a next hop said stands here only as [`safe`] makes it: it can forge no field, part or
-//! boundary.
+//! The words of a next hop pass through [`safe`], so that they can forge no field, part or boundary.
 
 mod plain;
 mod safe;
@@ -25,18 +24,18 @@ use std::fmt;
 pub struct Notice<'a> {
     /// The notice's own id, of letters and digits.
     pub id: &'a str,
-    /// 64 bits that nobody can foresee: they keep its boundary out of all that it quotes.
+    /// 64 bits that nobody can foresee, so that nothing the notice quotes can hold its boundary.
     pub random: u64,
     /// Our name.
     pub reporting_mta: &'a Domain,
-    /// When it is written; its zone is that of all dates in it.
+    /// When the notice is written; all its dates are in this zone.
     pub date: &'a ZonedDateTime,
     /// The sender of the message, or a postmaster in the sender's place.
     pub to: &'a Mailbox,
     pub original: Original<'a>,
-    /// At least one; in this order they are told.
+    /// At least one; told in this order.
     pub recipients: Vec<ToldRecipient<'a>>,
-    /// Reports of ours that failed as this one, and that the reader was not told of.
+    /// Further reports of ours that failed, and that the reader has not been told of.
     pub others: u64,
 }
 
@@ -47,15 +46,15 @@ pub struct Original<'a> {
     pub id: &'a str,
     pub sender: &'a ReversePath,
     pub arrival: Timestamp,
-    /// ENVID= as it came, in xtext.
+    /// ENVID= of the original as it came, in xtext.
     pub envid: Option<&'a str>,
-    /// Decoded; whatever it holds is made safe here.
+    /// Its subject, decoded; made safe here.
     pub subject: Option<&'a str>,
     /// It came with SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
-    /// What stands between head and tail; see [`returned`].
+    /// What is returned between head and tail; see [`returned`].
     pub returned: Ret,
-    /// That has octets over 127.
+    /// What is returned has octets over 127.
     pub eight_bit: bool,
 }
 
@@ -70,17 +69,17 @@ pub struct ToldRecipient<'a> {
     pub action: NoticeAction,
     /// An enhanced status code (RFC 3463). One that does not suit the action becomes X.0.0.
     pub status: &'a str,
-    /// The next hop that was asked, by its name or its address.
+    /// The name or address of the next hop that was asked.
     pub host: Option<&'a str>,
-    /// Its whole reply with the code, of one line or more, whatever it holds.
+    /// The whole reply of that host with its code, of one line or more; it may hold any character.
     pub diagnostic: Option<&'a str>,
-    /// What that answered, with what has to be known beside it: "RCPT"; empty where nobody knows.
+    /// The step that the reply answers, with what has to be known about it: "RCPT"; empty where unknown.
     pub place: &'a str,
-    /// What we say ourselves; empty for nothing. It goes on from the name of `host` when that was asked
-    /// and gave no reply: "was silent too long".
+    /// Our own words; empty where there are none. They follow the name of a `host` that gave no reply: "was
+    /// silent too long".
     pub words: &'a str,
     pub last_attempt: Option<Timestamp>,
-    /// Only told while it is delayed (RFC 3464 §2.3.9).
+    /// Until when we try; told only of a recipient that is delayed (RFC 3464 §2.3.9).
     pub will_retry_until: Option<Timestamp>,
 }
 
@@ -90,26 +89,26 @@ pub enum NoticeAction {
     Failed,
     Delayed,
     Delivered,
-    /// To a host that sends no notices of success.
+    /// Handed to a host that sends no notices of success.
     Relayed,
-    /// To several, of whom no more will be told.
+    /// Sent on to several addresses, about which nothing more is told.
     Expanded,
 }
 
-/// A notice as octets, but for what it returns. Lines end in LF.
+/// A notice as octets, without what it returns. Lines end in LF.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoticeText {
-    /// Goes before the original, from the notice's own header on.
+    /// What goes before the original, from the notice's own header on.
     pub head: String,
-    /// Goes behind it, whether or not it ends in a line end.
+    /// What goes behind the original, whether or not that ends in a line end.
     pub tail: String,
-    /// What MAIL has to say of the notice.
+    /// BODY= for the notice's MAIL.
     pub body: BodyType,
-    /// The same: an address or a header in it holds UTF-8.
+    /// SMTPUTF8 for the notice's MAIL: an address or a header in it holds UTF-8.
     pub smtputf8: bool,
 }
 
-/// Whether a sender wants to hear of this end. Without NOTIFY it is told of failures and delays only, with
+/// Whether a sender wants a notice of this action. Without NOTIFY it is told of failures and delays, with
 /// NOTIFY of what that names and of nothing else (RFC 3461 §4.1).
 pub fn wants(notify: Option<Notify>, action: NoticeAction) -> bool {
     match action {
@@ -121,8 +120,8 @@ pub fn wants(notify: Option<Notify>, action: NoticeAction) -> bool {
     }
 }
 
-/// What is returned of the original: the whole message only to a sender that lost something and did not say
-/// RET=HDRS (RFC 3461 §4.3).
+/// What is returned of the original: the whole message when a recipient failed and the sender did not say
+/// RET=HDRS, else its header (RFC 3461 §4.3).
 pub fn returned(ret: Option<Ret>, told: &[ToldRecipient]) -> Ret {
     match ret {
         Some(Ret::Headers) => Ret::Headers,
@@ -132,7 +131,7 @@ pub fn returned(ret: Option<Ret>, told: &[ToldRecipient]) -> Ret {
 }
 
 impl NoticeAction {
-    /// In the order in which they are told.
+    /// All actions, in the order in which they are told.
     const ALL: [NoticeAction; 5] = [
         NoticeAction::Failed,
         NoticeAction::Delayed,
@@ -143,7 +142,7 @@ impl NoticeAction {
 }
 
 impl ToldRecipient<'_> {
-    /// Our own words, whole: with the name of the host that they speak of.
+    /// Our own words with the name of the host that they speak of.
     fn own_words(&self) -> String {
         let host = self.host.filter(|_| self.diagnostic.is_none()).unwrap_or_default();
         cut(format!("{host} {}", self.words).trim(), ANSWER_KEPT)
@@ -168,8 +167,8 @@ impl Notice<'_> {
     pub fn write(&self) -> NoticeText {
         let original = &self.original;
         let (text, status) = (plain::text(self), status::fields(self));
-        // A sender without SMTPUTF8 may sit behind hosts that know none, so only a message that came
-        // with it, and needs it, is called by the names of RFC 6533.
+        // Hosts on the way to a sender without SMTPUTF8 may not know the media types of RFC 6533, so they are
+        // used only for a message that came with SMTPUTF8 and needs it.
         let global = original.smtputf8 && original.eight_bit;
         let returned = match (original.returned, global) {
             (Ret::Full, false) => "message/rfc822",
@@ -181,7 +180,7 @@ impl Notice<'_> {
             true => "message/delivery-status",
             false => "message/global-delivery-status",
         };
-        // In 7 bits always: words of a next hop must not decide which hosts can take the notice.
+        // Always in 7 bits: the words of a next hop must not decide which hosts can take the notice.
         let (encoding, text) = match text.is_ascii() {
             true => ("7bit", text),
             false => ("quoted-printable", safe::quoted_printable(&text)),
@@ -214,11 +213,11 @@ impl Notice<'_> {
         NoticeText { head, tail: format!("\n--{boundary}--\n"), body, smtputf8 }
     }
 
-    /// The notice's own header, without the empty line. It comes from postmaster, not from the
-    /// MAILER-DAEMON of other systems: RFC 3464 §2 wants somebody there who can be asked.
+    /// The notice's own header, without the empty line. Its author is postmaster, not the MAILER-DAEMON of
+    /// other systems: RFC 3464 §2 wants an address where a person can be asked.
     fn header(&self, boundary: &str, encoding: &str) -> String {
         let host = self.reporting_mta;
-        // RFC 3834 §5: so that no program answers it.
+        // Auto-Submitted, so that no program answers the notice (RFC 3834 §5).
         format!(
             "From: Mail Delivery System <postmaster@{host}>\n\
              To: <{}>\n\
@@ -237,7 +236,7 @@ impl Notice<'_> {
         )
     }
 
-    /// The worst that is told, and of whom.
+    /// The subject names the worst action, and its recipient or how many there are.
     fn subject(&self) -> String {
         let worst = self.recipients.iter().map(|told| told.action).min();
         let what = match worst.unwrap_or(NoticeAction::Failed) {
@@ -261,8 +260,7 @@ impl Notice<'_> {
         }
     }
 
-    /// Whether fields may hold UTF-8: the reader has shown that it reads UTF-8, or cannot be written to
-    /// without.
+    /// Whether fields may hold UTF-8: the message came with SMTPUTF8, or the reader's address itself has UTF-8.
     fn may_be_utf8(&self) -> bool {
         self.original.smtputf8 || !self.to.to_string().is_ascii()
     }

@@ -1,6 +1,6 @@
-//! What is changed of a message on its way: octets put in, and octets left out, of those that were received,
-//! which stay where they are. A local copy, a queue file, a late copy and what an alias sends on are views of
-//! one value over the same octets. Pure.
+//! The changes of a message on its way: octets put in and octets left out. The octets that were received stay
+//! as they are: a local copy, a queue file, a late copy and what an alias sends on are views of them through
+//! edits. Pure.
 //!
 //! A view is read piece by piece, so that a large message needs no more memory than its changes do.
 
@@ -36,7 +36,7 @@ impl Piece<'_> {
 }
 
 impl Edits {
-    /// With these on top, above what was put there before.
+    /// With these fields on top, above what was put there before.
     pub fn on_top(self, fields: impl Into<Vec<u8>>) -> Edits {
         self.replaced(0..0, fields)
     }
@@ -46,8 +46,8 @@ impl Edits {
         ranges.iter().cloned().fold(self, |edits, range| edits.replaced(range, Vec::new()))
     }
 
-    /// With others in place of the octets of a range, which no other change touches; of an empty one they
-    /// stand at its place.
+    /// With `put` in place of the octets of a range, which no other change touches; an empty range is the place
+    /// where `put` is inserted.
     pub fn replaced(mut self, range: Range<u64>, put: impl Into<Vec<u8>>) -> Edits {
         let is_before =
             |other: &Change| (other.range.start, other.range.end) < (range.start, range.end);
@@ -56,22 +56,22 @@ impl Edits {
         self
     }
 
-    /// The topmost octets that are put in.
+    /// The octets of the topmost insertion.
     pub fn top(&self) -> &[u8] {
         self.0.first().map_or(&[], |first| &first.put)
     }
 
-    /// Octets of the view of a message of `received` octets.
+    /// The size of the view, in octets, where the message was received with `received` octets.
     pub fn size(&self, received: u64) -> u64 {
         self.pieces(received).map(|piece| piece.size()).sum()
     }
 
-    /// From this place on the message is as it was received.
+    /// The place from which on the message is as it was received.
     pub fn end(&self) -> u64 {
         self.0.iter().map(|change| change.range.end).max().unwrap_or_default()
     }
 
-    /// The view of a message of `received` octets.
+    /// The pieces of the view, in order, where the message was received with `received` octets.
     pub fn pieces(&self, received: u64) -> impl Iterator<Item = Piece<'_>> {
         let starts = std::iter::once(0).chain(self.0.iter().map(|change| change.range.end));
         let ends = self.0.iter().map(|change| change.range.start).chain([received]);

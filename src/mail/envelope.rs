@@ -1,4 +1,4 @@
-//! The envelope: who a message is from and for, and how, apart from what its header says
+//! The envelope: sender, recipients and their parameters, apart from what the header says
 //! (RFC 5321 §2.3.1; RFC 3461 for delivery status notifications). Pure.
 
 use super::address::{ForwardPath, ReversePath};
@@ -13,8 +13,8 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// One more recipient. ORCPT only serves reports, and a client may say any number of long ones: past
-    /// [`ORCPTS_MAX`] octets of them together this one's is dropped.
+    /// Adds a recipient. Its ORCPT is dropped when all ORCPTs together would pass [`ORCPTS_MAX`] octets:
+    /// they only serve notices, and a client may send any number of long ones.
     pub fn add(&mut self, mut recipient: Recipient) {
         let octets = |recipient: &Recipient| recipient.orcpt.as_ref().map_or(0, String::len);
         let kept: usize = self.recipients.iter().map(octets).sum();
@@ -43,7 +43,7 @@ pub struct Sender {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
     pub path: ForwardPath,
-    /// None: the client left it to us (RFC 3461 §4.1).
+    /// NOTIFY=; none where the client left it to us (RFC 3461 §4.1).
     pub notify: Option<Notify>,
     /// ORCPT= as it was written, `type;xtext` (RFC 3461 §4.2).
     pub orcpt: Option<String>,

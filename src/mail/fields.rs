@@ -1,7 +1,7 @@
 //! The few header fields that a listing shows, read from the head of a message.
 //!
-//! Values stay raw octets, unfolded; `words` decodes them. Never fails: whatever a message begins
-//! with, there is a field or there is none. What a field is says [`super::header`].
+//! Values stay raw octets, unfolded; [`super::words`] decodes them. Never fails: a message has a field or it
+//! has not. [`super::header`] decides what a field is.
 
 use super::header::{Header, below_folds};
 use super::words::VALUE_MAX;

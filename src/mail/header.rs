@@ -19,11 +19,11 @@ pub enum MessageEvent<'a> {
     Field { name: &'a [u8], at: u64, value_at: u64 },
     /// The next octets behind its colon, with line ends.
     Value(&'a [u8]),
-    /// It ends at this place, with the line end if there is one.
+    /// The field ends at this place, behind its line end if it has one.
     FieldEnd(u64),
     /// The next octets of the header, all of them: fields, `From ` of an mbox, the empty line.
     Header(&'a [u8]),
-    /// The header is over.
+    /// The header is over: where, and by what.
     End(HeaderEnd),
     /// The next octets of the body.
     Body(&'a [u8]),
@@ -45,15 +45,15 @@ pub enum EndedBy {
     EmptyLine,
     /// A line that is no field.
     Text,
-    /// A line that is folded under no field: put under one it would become a part of that.
+    /// A folded line with no field above it: below a field of ours it would become a part of that field.
     Fold,
     /// The end of the message.
     Message,
-    /// It is longer than it may be; the last field may be cut.
+    /// The header is longer than it may be; its last field may be cut.
     Bound,
 }
 
-/// Looks at a message as it comes. Two of them are one: each hears everything once.
+/// Hears what a [`Reader`] finds in a message. A pair of listeners is one: each hears every event.
 pub trait MessageListener {
     fn hear(&mut self, event: MessageEvent<'_>);
 }
@@ -65,7 +65,7 @@ impl<A: MessageListener, B: MessageListener> MessageListener for (A, B) {
     }
 }
 
-/// For whom only the end of the header matters.
+/// For a caller that only wants to know where the header ends.
 impl MessageListener for () {
     fn hear(&mut self, _: MessageEvent<'_>) {}
 }
@@ -78,9 +78,9 @@ pub struct Reader<L> {
     most: u64,
     /// Octets of the header up to now, without `line`.
     offset: u64,
-    /// The beginning of a line of which it is not sure yet what it is; at most [`FIELD_NAME_MAX`] octets.
+    /// The beginning of a line that cannot be told yet for a field or text; at most [`FIELD_NAME_MAX`] octets.
     line: Vec<u8>,
-    /// In what is left of a line that belongs to the header.
+    /// The next octets go on with a line that belongs to the header.
     in_rest: bool,
     /// No field has begun yet.
     on_top: bool,
@@ -147,7 +147,7 @@ impl<L: MessageListener> Reader<L> {
         (self.listener, end)
     }
 
-    /// All there is of a line up to now; `is_whole`: the message ends with it.
+    /// `line`: the octets of a line so far; `is_whole`: the message ends with them.
     fn line(&mut self, line: &[u8], is_whole: bool) {
         let at = self.offset;
         let Some(kind) = LineKind::of(line, self.on_top, is_whole) else {
@@ -160,7 +160,8 @@ impl<L: MessageListener> Reader<L> {
             LineKind::Field { value_at, .. } => value_at,
             LineKind::Empty | LineKind::Folded | LineKind::Mbox => 1,
         };
-        // Decided by as many octets as show what the line is, so that it does not matter how they come.
+        // The bound is checked at the end of the field's name, so that the pieces in which octets come do not
+        // matter.
         if at + value_at as u64 > self.most {
             return self.text(line, EndedBy::Bound);
         }
@@ -231,7 +232,7 @@ pub enum LineKind {
         name: usize,
         value_at: usize,
     },
-    /// More of what stands above.
+    /// It goes on with the field above.
     Folded,
     /// `From ` of an mbox.
     Mbox,
@@ -240,11 +241,11 @@ pub enum LineKind {
 }
 
 impl LineKind {
-    /// What a line is by its beginning; none: more of it is needed. `on_top`: no field came before it;
-    /// `is_whole`: no more of it comes.
+    /// What a line is, by its beginning; none where more octets are needed to tell. `on_top`: no field came
+    /// before it; `is_whole`: no more octets of it come.
     ///
-    /// A name longer than [`FIELD_NAME_MAX`] is taken for one before its colon has come: what others read as a
-    /// field must be one here too.
+    /// A line is taken for a field, though no colon has come, once its name is longer than [`FIELD_NAME_MAX`]:
+    /// what others read as a field must be one here too.
     pub fn of(line: &[u8], on_top: bool, is_whole: bool) -> Option<LineKind> {
         let begun = &line[..line.len().min(FIELD_NAME_MAX)];
         if is_space(*begun.first()?) {
@@ -278,7 +279,7 @@ fn is_space(octet: u8) -> bool {
     matches!(octet, b' ' | b'\t')
 }
 
-/// Octets of the first line, with its end; all, where none is there.
+/// Length of the first line with its line end; of all octets where there is no line end.
 fn line_length(octets: &[u8]) -> usize {
     memchr::memchr(b'\n', octets).map_or(octets.len(), |at| at + 1)
 }
@@ -326,19 +327,19 @@ pub struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    /// Reads the header at the start of `octets`, which are a whole message or all that matters of one.
+    /// Reads the header at the start of `octets`, which are a whole message or at least its header.
     pub fn read(octets: &'a [u8]) -> Header<'a> {
         Header::parse(octets, HEADER_MAX).0
     }
 
-    /// The same with a bound of its own; `is_whole` when nothing comes behind `octets`. None: more is needed to
-    /// see where the header ends.
+    /// The header at the start of `octets`, `most` octets at most; none where more are needed to see its end.
+    /// `is_whole`: nothing comes behind `octets`.
     pub fn bounded(octets: &'a [u8], is_whole: bool, most: usize) -> Option<Header<'a>> {
         let (header, is_over) = Header::parse(octets, most);
         (is_whole || is_over).then_some(header)
     }
 
-    /// With whether it ends within `octets`.
+    /// The header, and whether it ends within `octets`.
     fn parse(octets: &'a [u8], most: usize) -> (Header<'a>, bool) {
         let mut reader = Reader::bounded(FieldPlaces::default(), most);
         reader.feed(octets);
@@ -362,7 +363,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// Of each field where it begins, its name ends, its value begins, and it ends.
+/// Four places for each field: where it begins, its name ends, its value begins, and it ends.
 #[derive(Default)]
 struct FieldPlaces(Vec<[usize; 4]>);
 
@@ -386,8 +387,8 @@ impl MessageListener for FieldPlaces {
     }
 }
 
-/// The octets behind lines on top that are folded under no field: a person would rather see the
-/// fields below them than none.
+/// The octets below folded lines on top that have no field above them: a person would rather see the fields
+/// that follow than none.
 pub fn below_folds(mut octets: &[u8]) -> &[u8] {
     while octets.first().is_some_and(|first| is_space(*first)) {
         octets = &octets[line_length(octets)..];

@@ -1,9 +1,9 @@
-//! A message as a person reads it: a few fields, its text, and what else is attached. Text alone comes
-//! out: nothing is fetched, followed or executed, and what HTML says is left of HTML.
+//! A message as a person reads it: a few fields, its text, and what is attached. Only text comes out: nothing
+//! is fetched, followed or executed, and of HTML only its words are left.
 //!
 //! MIME (RFC 2045 to 2047, 2183) by the mail-parser crate: parameters and decodings are its. The walk
 //! through the parts is our own, because what that crate returns nests as deep as a message wishes, and a
-//! stack that overflows ends the whole process. Never fails: of broken octets there is some text, or none.
+//! stack that overflows ends the whole process. Never fails: broken octets give some text, or none.
 
 use crate::limits::{PARTS_DEPTH, PARTS_MAX, TEXT_SHOWN};
 use crate::mail::header::{Header, below_folds};
@@ -24,15 +24,15 @@ const SHOWN: [&str; 7] = ["Subject", "From", "To", "Cc", "Date", "Message-ID", "
 /// Fields that say what a part is.
 const MIME: [&str; 3] = ["Content-Type", "Content-Disposition", "Content-Transfer-Encoding"];
 
-/// What a person sees of a message. Any character may be in its texts; a page that shows them escapes them.
+/// What a person sees of a message. The texts may hold any character; a page that shows them escapes them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Readable {
-    /// Name and decoded value of those that there are, the first of each name.
+    /// Name and decoded value of each shown field that the message has, the first of each name.
     pub fields: Vec<(&'static str, String)>,
     pub text: String,
-    /// There was no plain text: tags were taken off HTML.
+    /// There was no plain text, so the text is HTML without its tags.
     pub is_of_html: bool,
-    /// What is not shown.
+    /// The parts whose content is not shown.
     pub attached: Vec<Attached>,
     /// There is more text, or there are more parts, than the bounds let through.
     pub is_cut: bool,
@@ -43,7 +43,7 @@ pub struct Readable {
 pub struct Attached {
     /// The media type, as written.
     pub kind: String,
-    /// What its sender calls the file; empty for nothing.
+    /// The file's name as its sender wrote it; empty where there is none.
     pub name: String,
     /// Octets as they lie in the message, encoded.
     pub octets: usize,
@@ -77,7 +77,7 @@ pub fn read(octets: &[u8]) -> Readable {
 
 /// One run of text.
 struct Text {
-    /// It was HTML.
+    /// The text comes from HTML.
     is_html: bool,
     text: String,
 }
@@ -90,7 +90,7 @@ struct PartHead<'a> {
 }
 
 impl<'a> PartHead<'a> {
-    /// What has no header begins with its text.
+    /// Reads a part; one without a header begins with its text.
     fn read(octets: &'a [u8]) -> PartHead<'a> {
         let octets = below_folds(octets);
         let header = Header::read(octets);
@@ -106,7 +106,7 @@ impl<'a> PartHead<'a> {
         self.fields.iter().find(|(own, _)| *own == name).map(|(_, value)| value.as_slice())
     }
 
-    /// Of a field with parameters: Content-Type, Content-Disposition.
+    /// The value of a field with parameters: Content-Type, Content-Disposition.
     fn kind(&self, name: &str) -> Option<ContentType<'static>> {
         let value = [self.value(name)?, b"\n"].concat();
         let parsed = MessageStream::new(&value).parse_content_type();
@@ -116,12 +116,13 @@ impl<'a> PartHead<'a> {
 
 struct PartReader {
     reading: Readable,
-    /// Looked at so far.
+    /// Parts looked at so far.
     parts: usize,
 }
 
 impl PartReader {
-    /// The text of a part; what is no text is attached. `depth`: multiparts that may still be opened.
+    /// The text of a part; a part that is no text goes to `attached`. `depth`: how many multiparts inside each
+    /// other may still be opened.
     fn part(&mut self, head: &PartHead<'_>, depth: usize) -> Vec<Text> {
         self.parts += 1;
         let (kind, disposition) = (head.kind("Content-Type"), head.kind("Content-Disposition"));
@@ -136,7 +137,7 @@ impl PartReader {
             }
         }
         let is_text = main == "text" && matches!(sub, "plain" | "html" | "");
-        // A multipart without its boundary, or none at all, shows what lies there.
+        // A multipart whose boundary is missing or never comes is shown as text.
         let is_broken = main == "multipart" && depth > 0;
         if (is_text || is_broken) && !disposition.is_some_and(ContentType::is_attachment) {
             let charset = kind.and_then(|kind| kind.attribute("charset"));
@@ -153,8 +154,8 @@ impl PartReader {
         Vec::new()
     }
 
-    /// Of alternatives the plain text, or else the first that has any: some programs write an empty plain
-    /// text beside their HTML.
+    /// The texts of several parts; of alternatives (`is_choice`) only one: the plain text, or where that is empty,
+    /// which some programs write beside their HTML, the first with words.
     fn parts(&mut self, parts: &[&[u8]], is_choice: bool, depth: usize) -> Vec<Text> {
         let mut found: Vec<Vec<Text>> = Vec::new();
         for octets in parts {
@@ -186,7 +187,7 @@ fn split<'a>(body: &'a [u8], boundary: &[u8]) -> Vec<&'a [u8]> {
         let rest = rest.map(<[u8]>::trim_ascii_end);
         if let Some(rest) = rest.filter(|rest| matches!(*rest, b"" | b"--")) {
             if let Some(begin) = begin.replace(end) {
-                // One more than is looked at shows that there are more.
+                // One part more than is looked at shows that there are more.
                 parts.push(without_line_end(&body[begin..at]));
             }
             if rest == b"--" || parts.len() > PARTS_MAX {
@@ -199,14 +200,14 @@ fn split<'a>(body: &'a [u8], boundary: &[u8]) -> Vec<&'a [u8]> {
     parts
 }
 
-/// The line end before a boundary belongs to that.
+/// Without the last line end, which belongs to the boundary behind it (RFC 2046 §5.1.1).
 fn without_line_end(octets: &[u8]) -> &[u8] {
     let octets = octets.strip_suffix(b"\n").unwrap_or(octets);
     octets.strip_suffix(b"\r").unwrap_or(octets)
 }
 
-/// The characters of a text part. A broken encoding is shown as it lies there; without a charset that is
-/// known, it is UTF-8 if it can be, else what old programs most likely meant.
+/// The characters of a text part. A part whose encoding is broken is shown undecoded; where the charset is
+/// unknown, the octets are read as UTF-8 if they can be, else as Windows-1252, which old programs mean.
 fn decoded(head: &PartHead<'_>, charset: Option<&str>) -> String {
     let encoding = head.value("Content-Transfer-Encoding").unwrap_or_default();
     let octets = match encoding.to_ascii_lowercase().as_slice() {
@@ -219,7 +220,7 @@ fn decoded(head: &PartHead<'_>, charset: Option<&str>) -> String {
         Some(encoding) => encoding.decode(&octets).0.into_owned(),
         None => match str::from_utf8(&octets) {
             Ok(text) => text.to_owned(),
-            // The end of what was read may lie within a character.
+            // The part may have been cut within a character.
             Err(error) if error.error_len().is_none() => {
                 String::from_utf8_lossy(&octets[..error.valid_up_to()]).into_owned()
             }

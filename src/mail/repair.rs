@@ -1,12 +1,12 @@
-//! The header of a message that one of our own users sends, by submission or by `sendmail`: what is
-//! missing is added (RFC 6409 §8), blind copies are hidden (RFC 5322 §3.6.3), and who it says it is
-//! from and for is read. Pure.
+//! The header of a message that one of our own users sends, by submission or by `sendmail`: missing fields
+//! are added (RFC 6409 §8), blind copies are hidden (RFC 5322 §3.6.3), and its authors and recipients are
+//! read. Pure.
 //!
-//! Line ends are LF: the caller has converted them. Whatever is not added or removed stays octet for
-//! octet, however broken; the body is not looked at.
+//! Line ends are LF: the caller has converted them. All other octets stay as they are, however broken; the
+//! body is not looked at.
 //!
 //! A message with a Resent- field is one that somebody sends on unchanged (RFC 5322 §3.6.6): it is for
-//! the Resent- recipients alone, and the Resent- fields are what is completed, as Postfix does.
+//! the Resent- recipients alone, and its Resent- fields are completed, as Postfix does.
 
 mod author;
 mod lexer;
@@ -27,7 +27,7 @@ use std::fmt;
 #[derive(Debug)]
 pub struct SubmittedHeader<'a>(Header<'a>);
 
-/// What a header is completed with.
+/// The values with which a header is completed.
 #[derive(Debug)]
 pub struct Completion<'a> {
     pub date: &'a ZonedDateTime,
@@ -37,18 +37,18 @@ pub struct Completion<'a> {
     pub name: Option<&'a str>,
     /// The address for From where the message has none, as it is written there.
     pub from: &'a str,
-    /// Stands in place of any Sender; none: that field stays as it is.
+    /// Replaces any Sender field; none where that field stays as it is.
     pub sender: Option<&'a Mailbox>,
     /// The domain of an address without one.
     pub domain: Domains<'a>,
 }
 
-/// Where addresses without a domain are.
+/// The domains of addresses that are written without one.
 #[derive(Clone, Copy, Debug)]
 pub enum Domains<'a> {
-    /// Those in From, Sender and Reply-To at the first, those of recipients at the second.
+    /// The first is for addresses in From, Sender and Reply-To, the second for recipients.
     Known(&'a Domain, &'a Domain),
-    /// Nobody can say yet, and they stay without.
+    /// Not known yet: the addresses stay without a domain.
     Later,
 }
 
@@ -93,7 +93,7 @@ impl<'a> SubmittedHeader<'a> {
             return Ok(None);
         };
         if header.end.by == EndedBy::Bound {
-            // A line as long as this in which no colon has come is text of somebody who writes no header.
+            // A line of this length without a colon is text: its author wrote no header.
             let is_text = |field: &Field<'_>| memchr::memchr2(b':', b'\n', field.lines).is_none();
             let at = header.fields.pop().filter(is_text).ok_or(HeaderTooLong)?.at as u64;
             header.end = HeaderEnd { at, body_at: at, by: EndedBy::Text };
@@ -112,7 +112,7 @@ impl<'a> SubmittedHeader<'a> {
     /// broken; an address without a domain gets one, in every field that reads.
     pub fn completed(&self, with: &Completion) -> Vec<u8> {
         let mut added = self.added(with);
-        // What was sent on keeps its own Sender, or none.
+        // A message that is sent on keeps the Sender that it has, or none.
         let sender = with.sender.filter(|_| !self.is_resent());
         if let Some(sender) = sender {
             added.push_str(&format!("Sender: {sender}\n"));
@@ -124,9 +124,9 @@ impl<'a> SubmittedHeader<'a> {
         })
     }
 
-    /// Whether a Sender field is needed: the authors are several (RFC 5322 §3.6.2), or one that
-    /// is not the submitter's, or cannot be read. What was sent on names its own author, and a From that
-    /// is missing will be the submitter's. `domain`: of an address without one.
+    /// Whether a Sender field is needed: From names several authors (RFC 5322 §3.6.2), or one that is not the
+    /// submitter, or does not read. Not in a message that is sent on, whose author is another, and not where From
+    /// is missing: the submitter is put there. `domain`: of an address without one.
     pub fn wants_sender(&self, domain: &Domain, is_own: impl Fn(&Mailbox) -> bool) -> bool {
         match self.authors(domain) {
             _ if self.is_resent() => false,
@@ -136,7 +136,8 @@ impl<'a> SubmittedHeader<'a> {
         }
     }
 
-    /// The same for a submitter that may write as anybody: only several authors without any Sender want one.
+    /// As [`SubmittedHeader::wants_sender`], for a submitter that may write as anybody: a Sender field is needed
+    /// only where there are several authors and no Sender.
     pub fn lacks_sender(&self, domain: &Domain) -> bool {
         let is_there = |field: &Field<'_>| field.is_any(&["Sender"]) && !is_empty(field);
         self.authors(domain).is_ok_and(|authors| authors.len() > 1)
@@ -144,7 +145,7 @@ impl<'a> SubmittedHeader<'a> {
             && !self.0.fields.iter().any(is_there)
     }
 
-    /// `write` gives a field as it is to be, or none.
+    /// The header with the `added` fields. `write` gives a field as it is to be; none leaves it out.
     fn written<'b>(
         &'b self,
         added: &str,
@@ -153,7 +154,7 @@ impl<'a> SubmittedHeader<'a> {
         let resent = self.is_resent();
         let length: usize = self.0.fields.iter().map(|field| field.lines.len()).sum();
         let mut header = Vec::with_capacity(added.len() + length + 2);
-        // A block of Resent- fields stands on top (RFC 5322 §3.6.6); the others do not mind.
+        // A block of Resent- fields stands on top (RFC 5322 §3.6.6); other fields may stand anywhere.
         if resent {
             header.extend_from_slice(added.as_bytes());
         }
@@ -171,8 +172,8 @@ impl<'a> SubmittedHeader<'a> {
         header
     }
 
-    /// Whom `sendmail -t` sends to: To, Cc and Bcc, or their Resent- fields when there is any Resent-
-    /// field; in the order of the message, one given twice stands here twice. An address without a
+    /// The recipients of `sendmail -t`: To, Cc and Bcc, or their Resent- fields when there is any Resent-
+    /// field; in the order of the message, repeated where the message repeats one. An address without a
     /// domain is at `default`. More than `most` are refused.
     pub fn recipients(&self, default: &Domain, most: usize) -> Result<Vec<Mailbox>, BadField> {
         let names = match self.is_resent() {
@@ -228,7 +229,7 @@ impl<'a> SubmittedHeader<'a> {
         added
     }
 
-    /// Whether somebody sends on what another has written (RFC 5322 §3.6.6).
+    /// Whether the message is sent on by another than its author (RFC 5322 §3.6.6).
     pub fn is_resent(&self) -> bool {
         const PREFIX: &[u8] = b"Resent-";
         let start = |field: &Field<'a>| field.name.get(..PREFIX.len());
@@ -237,7 +238,7 @@ impl<'a> SubmittedHeader<'a> {
     }
 }
 
-/// Whether nothing stands in it but what means nothing: `From: <>`, `Message-ID: (none)`.
+/// Whether a field holds nothing but comments and empty brackets: `From: <>`, `Message-ID: (none)`.
 fn is_empty(field: &Field<'_>) -> bool {
     let (mut lexer, mut marks) = (Lexer::new(field.value), Vec::new());
     while let Ok(token) = lexer.token() {
@@ -252,7 +253,7 @@ fn is_empty(field: &Field<'_>) -> bool {
     false
 }
 
-/// With a domain for every address that has none; as it came where it does not read.
+/// The field with a domain for every address without one; as it came where it does not read.
 fn qualified<'a>(field: &Field<'a>, domains: Domains<'_>) -> Cow<'a, [u8]> {
     let domain = match domains {
         Domains::Known(domain, _) if field.is_any(&WRITERS) => domain,
@@ -280,12 +281,12 @@ fn bad_field(field: &Field<'_>, bad: BadList) -> BadField {
     BadField { field: name, piece: shown(&field.value[bad.piece]), flaw: bad.flaw }
 }
 
-/// Fields that are lists of addresses (RFC 5322 §3.6.2, §3.6.3, §3.6.6), those of writers and those of
-/// readers; of Bcc nothing is left.
+/// Fields that are lists of addresses (RFC 5322 §3.6.2, §3.6.3, §3.6.6): of writers, and of readers. Bcc is
+/// not among them because it is removed.
 const WRITERS: [&str; 5] = ["From", "Sender", "Reply-To", "Resent-From", "Resent-Sender"];
 const READERS: [&str; 4] = ["To", "Cc", "Resent-To", "Resent-Cc"];
 
-/// Fields that are worse than none when they are empty.
+/// Fields that are removed when they are empty, because an empty one is worse than none.
 const COMPLETED: [&str; 8] = [
     "Date",
     "From",
@@ -297,8 +298,8 @@ const COMPLETED: [&str; 8] = [
     "Resent-Sender",
 ];
 
-/// A piece of a field for a message to people: on one line, no longer than they will read, and
-/// without what would move a cursor or turn text around.
+/// A piece of a field for people to read: on one line, short, and without characters that would move a
+/// cursor or turn text around.
 fn shown(piece: &[u8]) -> String {
     // A character has at most 4 octets.
     let cut = &piece[..piece.len().min(4 * QUOTED_MAX + 4)];

@@ -4,12 +4,12 @@
 //!
 //! Each text or file with 8 bits becomes quoted-printable, never base64: that would freeze line ends as CR LF
 //! inside a file, while quoted-printable leaves them to the transport, as 8 bits did, so that a reader gets
-//! what it would have got. What is around parts (RFC 2046 §5.1.1) nobody reads, and it becomes `?`. Header
-//! fields with 8 bits, which many programs write, become encoded words or parameters ([`words`]): other
-//! servers send them as they are, which a host without 8BITMIME need not take.
+//! what it would have got. In the text around parts (RFC 2046 §5.1.1), which nobody reads, such an octet becomes
+//! `?`. Header fields with 8 bits, which many programs write, become encoded words or parameters ([`words`]):
+//! other servers send them as they are, which a host without 8BITMIME need not take.
 //!
 //! Nothing is converted where a part is signed or encrypted (RFC 1847 §2.1: it must arrive as it is), nor
-//! where the structure has no end ([`NotConverted`]). A DKIM signature is broken by this, as RFC 6376 §5.3 knows.
+//! where the structure has no end ([`NotConverted`]). Conversion breaks a DKIM signature (RFC 6376 §5.3).
 
 mod head;
 mod parts;
@@ -24,19 +24,19 @@ use std::fmt;
 /// What becomes of one entity: a message, or a part of one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum EntityChange {
-    /// It has 7 bits, but perhaps for its header.
+    /// Its body stays; its header may have 8 bits.
     #[default]
     None,
     /// Its body becomes quoted-printable.
     Encode,
-    /// A multipart in which no part begins: nobody can take it apart, and it is shown as text.
+    /// A multipart in which no part begins becomes text, because it cannot be taken apart.
     AsText,
 }
 
 /// Why a message cannot be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotConverted {
-    /// By RFC 1847, or S/MIME (RFC 8551).
+    /// A part is signed or encrypted by RFC 1847 or S/MIME (RFC 8551).
     Signed,
     /// More parts, more of them inside each other, a longer header or boundary than [`crate::limits`] allow.
     Structure,
@@ -56,7 +56,7 @@ impl fmt::Display for NotConverted {
 
 /// What is to be changed of one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct ConversionPlan {
     changes: Vec<EntityChange>,
 }
 
@@ -70,7 +70,7 @@ pub struct FirstPass {
 #[derive(Debug, Default)]
 struct Findings {
     changes: Vec<EntityChange>,
-    /// Whose octets come at this moment.
+    /// The entity whose octets come at this moment, and whether it is a [`NotConverted::Fragment`].
     current: Option<(usize, bool)>,
     refusal: Option<NotConverted>,
 }
@@ -79,22 +79,22 @@ impl FirstPass {
     /// Takes the next octets, with LF line ends.
     pub fn feed(&mut self, octets: &[u8]) {
         let FirstPass { parts, findings } = self;
-        parts.feed(octets, &mut |piece| findings.take(&piece));
+        parts.feed(octets, &mut |piece| findings.note(&piece));
     }
 
     /// The message is over.
-    pub fn finish(mut self) -> Result<Plan, NotConverted> {
+    pub fn finish(mut self) -> Result<ConversionPlan, NotConverted> {
         let FirstPass { parts, findings } = &mut self;
-        parts.finish(&mut |piece| findings.take(&piece));
+        parts.finish(&mut |piece| findings.note(&piece));
         match self.parts.refusal().or(self.findings.refusal) {
             Some(refusal) => Err(refusal),
-            None => Ok(Plan { changes: self.findings.changes }),
+            None => Ok(ConversionPlan { changes: self.findings.changes }),
         }
     }
 }
 
 impl Findings {
-    fn take(&mut self, piece: &EntityPiece<'_>) {
+    fn note(&mut self, piece: &EntityPiece<'_>) {
         match piece {
             EntityPiece::Head(head) => {
                 self.changes.push(EntityChange::None);
@@ -110,7 +110,7 @@ impl Findings {
                 }
                 self.changes[index] = EntityChange::Encode;
             }
-            // Before the first part, or where there is none.
+            // The multipart is text unless a part begins behind this.
             EntityPiece::Preamble(index, octets) if !octets.is_ascii() => {
                 self.changes[*index] = EntityChange::AsText;
             }
@@ -123,13 +123,13 @@ impl Findings {
 /// The second pass.
 #[derive(Debug)]
 pub struct Converter<'a> {
-    plan: &'a Plan,
+    plan: &'a ConversionPlan,
     parts: Parts,
     body: BodyEncoder,
 }
 
 impl<'a> Converter<'a> {
-    pub fn new(plan: &'a Plan) -> Converter<'a> {
+    pub fn new(plan: &'a ConversionPlan) -> Converter<'a> {
         let as_text = (0..plan.changes.len()).filter(|i| plan.changes[*i] == EntityChange::AsText);
         let parts = Parts::with_text(as_text.collect());
         Converter { plan, parts, body: BodyEncoder::default() }
@@ -164,9 +164,10 @@ enum BodyCoding {
     #[default]
     AsItIs,
     Encode,
-    /// It says it is quoted-printable, but has 8 bits: only these are encoded.
+    /// The part says it is quoted-printable, but has 8 bits: only those octets are encoded.
     Mend,
-    /// It says it is base64: a reader passes over octets that are no digits of base64 (RFC 2045 §6.8).
+    /// The part says it is base64: octets over 127 are dropped, as a reader passes over all that are no digits
+    /// of base64 (RFC 2045 §6.8).
     Drop,
 }
 
@@ -174,7 +175,7 @@ enum BodyCoding {
 const LINE: usize = 75;
 
 impl BodyEncoder {
-    fn put(&mut self, plan: &Plan, piece: &EntityPiece<'_>, out: &mut Vec<u8>) {
+    fn put(&mut self, plan: &ConversionPlan, piece: &EntityPiece<'_>, out: &mut Vec<u8>) {
         match piece {
             EntityPiece::Head(head) => {
                 self.end(out);
@@ -208,7 +209,7 @@ impl BodyEncoder {
     fn encode(&mut self, octet: u8, out: &mut Vec<u8>) {
         if let Some(space) = self.held.take() {
             match octet {
-                // Some hosts cut off what ends a line in space.
+                // Some hosts cut off a space at the end of a line.
                 b'\n' => self.token(&escaped(space), out),
                 _ => self.token(&[space], out),
             }
@@ -225,7 +226,7 @@ impl BodyEncoder {
         }
     }
 
-    /// Writes what may not be parted, on a new line where this one is full.
+    /// Writes a token that may not be split, on a new line where this one is full.
     fn token(&mut self, token: &[u8], out: &mut Vec<u8>) {
         if self.column > 0 && self.column + token.len() > LINE {
             out.extend_from_slice(b"=\n");

@@ -10,19 +10,19 @@
 //! ```
 //!
 //! and a host that sends on an SRS1 replaces only its own part: a bounce goes from the last host to the
-//! first, and from there to the sender. What is ours to choose, because only we read it again:
+//! first, and from there to the sender. The rest is our choice, because only we read it again:
 //!
 //! - The hash is HMAC-SHA-256, cut to 40 bits. Guessing needs one RCPT a guess, for one address
 //!   that is good for [`SRS_VALID_DAYS`]: at 10,000 a second, kept up for all these days, the chance
 //!   is one in 60, and the prize is one bounce to one address. Longer hashes would take the room of
 //!   long local parts.
-//! - It is base32 in lower case, and covers the rest of the address in lower case: hosts that fold
-//!   the case of a local part do exist. The alias's domain is covered too.
-//! - It covers the day itself, of which `tt` shows only the last 10 bits: else every address would be
-//!   good again after 1,024 days.
+//! - The hash is base32 in lower case, and covers the rest of the address in lower case, because hosts exist
+//!   that change the case of a local part. The alias's domain is covered too.
+//! - The hash covers the whole number of the day, of which `tt` shows only the last 10 bits: else every address
+//!   would be good again after 1,024 days.
 //!
-//! The result may be longer than the 64 octets of RFC 5321 §4.5.3.1.1, as those of other hosts are:
-//! no host may refuse it for that as a sender only (§4.5.3.1), and we take it back ([`is_tagged`]).
+//! The result may be longer than the 64 octets of RFC 5321 §4.5.3.1.1, as with other hosts: no host may
+//! refuse a sender for that (§4.5.3.1), and as a recipient we take it back ([`is_tagged`]).
 
 use super::address::{Domain, Host, LocalPart, Mailbox, ReversePath};
 use crate::limits::{PATH_MAX, SRS_KEY_OCTETS, SRS_VALID_DAYS};
@@ -41,28 +41,28 @@ pub struct SrsKeys {
 /// Why a sender stays as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unchanged {
-    /// `<>`: nobody to bounce to.
+    /// `<>`: it takes no bounces.
     Null,
-    /// At a domain of ours, which may send it anyway; our own SRS addresses are at one.
+    /// It is at a domain of ours, which may send from here anyway; our own SRS addresses are too.
     Ours,
-    /// At an address literal, which no SPF record speaks of.
+    /// It is at an address literal, for which there is no SPF record.
     Literal,
-    /// Rewritten, it would pass [`PATH_MAX`]. The next hop may refuse it for SPF, but knows it.
+    /// Rewritten, it would be longer than [`PATH_MAX`]. As it is the next hop may refuse it, for SPF only.
     TooLong,
 }
 
 /// Why an address does not lead back to a sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoWayBack {
-    /// It does not begin with `SRS0=` or `SRS1=`: an address like others.
+    /// It does not begin with `SRS0=` or `SRS1=`.
     NotSrs,
-    /// It does, but the rest is nothing that SRS makes.
+    /// It begins so, but the rest is not made by SRS.
     Malformed,
-    /// We did not make it, or it was changed, or its secret is gone.
+    /// Its hash is wrong: we did not make it, it was changed, or its secret is gone.
     Forged,
     /// Made more than [`SRS_VALID_DAYS`] ago.
     Old,
-    /// Made by us on a day that is still to come: a clock was, or is, wrong.
+    /// We made it on a day that is still to come: a clock was, or is, wrong.
     Future,
 }
 
@@ -80,15 +80,15 @@ impl fmt::Display for NoWayBack {
 
 impl std::error::Error for NoWayBack {}
 
-/// Without anything of the secrets.
+/// Shows no secret.
 impl fmt::Debug for SrsKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keys({})", 1 + self.older.len())
     }
 }
 
-/// Whether a local part begins as SRS addresses do, `SRS0` or `SRS1` and one of the separators that
-/// are in use, in any case of letters. Whose it is, and whether it is good, is not looked at.
+/// Whether a local part begins as SRS addresses do: `SRS0` or `SRS1` in any case of letters, and one of the
+/// separators in use. Which host made it, and whether its hash is right, is not looked at.
 pub fn is_tagged(local: &LocalPart) -> bool {
     tag(local.as_str()).is_some()
 }
@@ -102,8 +102,8 @@ impl SrsKeys {
     /// The sender under which a message goes on by an alias at the domain `alias`. `is_ours` tells
     /// the domains that are delivered here; `today` is in days since 1970-01-01 UTC.
     ///
-    /// The same all day for one sender and domain, so that transactions can be grouped by it. A
-    /// quoted local part and one in UTF-8 are kept, and ask of the transaction what they asked before.
+    /// For one sender and domain the result is the same all day, so that transactions can be grouped by it. A
+    /// quoted local part stays quoted and one in UTF-8 stays in UTF-8, so the transaction needs no new extension.
     pub fn rewrite(
         &self,
         sender: &ReversePath,
@@ -138,17 +138,17 @@ impl SrsKeys {
         }
     }
 
-    /// The sender to whom a bounce to `recipient` goes on; that it is at a domain of ours, the
-    /// caller has seen. `today` is in days since 1970-01-01 UTC.
+    /// The sender to whom a bounce to `recipient` goes on. The caller has checked that `recipient` is at a
+    /// domain of ours; `today` is in days since 1970-01-01 UTC.
     ///
-    /// Of an SRS1 this is the SRS0 of the host that was first, with its tag in upper case. It may
-    /// be ours again, and is to be routed like any address.
+    /// For an SRS1 this is the SRS0 of the first host, with its tag in upper case. It may be at a domain of
+    /// ours again, and is routed like any address.
     pub fn restore(&self, recipient: &Mailbox, today: u64) -> Result<Mailbox, NoWayBack> {
         let Host::Domain(alias) = &recipient.host else {
             return Err(NoWayBack::NotSrs);
         };
         let (kind, rest) = tag(recipient.local.as_str()).ok_or(NoWayBack::NotSrs)?;
-        // The other separators are of other hosts; here they make a name like others.
+        // Only other hosts write the other separators; here such a local part is an ordinary name.
         let rest = rest.strip_prefix('=').ok_or(NoWayBack::NotSrs)?;
         let back = match kind {
             SrsKind::First => self.restore_first(alias, rest, today),
@@ -160,7 +160,7 @@ impl SrsKeys {
         })
     }
 
-    /// Of `hash=tt=host=local`.
+    /// The sender in `hash=tt=host=local`.
     fn restore_first(
         &self,
         alias: &Domain,
@@ -183,7 +183,7 @@ impl SrsKeys {
         }
     }
 
-    /// Of `hash=host=rest`. It bears no day: the first host's own part does.
+    /// The first host's address in `hash=host=rest`, which has no day of its own: `rest` has one.
     fn restore_later(&self, alias: &Domain, rest: &str) -> Result<(Domain, String), NoWayBack> {
         let (hash, covered) = rest.split_once('=').ok_or(NoWayBack::Malformed)?;
         let (host, rest) = covered.split_once('=').ok_or(NoWayBack::Malformed)?;
@@ -213,13 +213,13 @@ const STAMP_DIGITS: usize = 2;
 /// RFC 4648 §6, in lower case.
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// What an SRS0 of ours is hashed over; no two addresses share it, as neither a domain nor a day
-/// has a `=`.
+/// The text that the hash of an SRS0 of ours covers. No two addresses share it, because neither a domain nor
+/// a day has a `=`.
 fn dated(alias: &Domain, day: u64, covered: &str) -> String {
     format!("srs0={alias}={day}={covered}")
 }
 
-/// The same for an SRS1.
+/// The text that the hash of an SRS1 covers.
 fn once(alias: &Domain, covered: &str) -> String {
     format!("srs1={alias}={covered}")
 }
@@ -278,8 +278,8 @@ struct Foreign<'a> {
 }
 
 impl<'a> Foreign<'a> {
-    /// None for what only looks like SRS: as a plain local part it comes back as it was, whereas of
-    /// an SRS1 only what that should hold comes back.
+    /// None for a local part that only looks like SRS: it is wrapped as an ordinary one and comes back as it
+    /// was, which an SRS1 made of it would not.
     fn read(local: &'a str, host: &Domain) -> Option<Foreign<'a>> {
         let (kind, rest) = tag(local)?;
         let (first, rest) = match kind {

@@ -1,16 +1,16 @@
-//! What a header says about a message's way: how often it was received, where it was delivered, by what
-//! Message-ID it goes, and where older Return-Path fields lie (RFC 5321 §4.4, §6.3). Pure.
+//! What a header says about a message's way: how often it was received, where it was delivered, its
+//! Message-ID, and where older Return-Path fields lie (RFC 5321 §4.4, §6.3). Pure.
 //!
-//! A [`MessageListener`] of [`super::header`], which decides what a field is; what is kept of it is bounded.
+//! A [`MessageListener`] of [`super::header`], which decides what a field is; a summary is bounded.
 
 use super::header::{EndedBy, MessageEvent, MessageListener, Reader};
 use crate::limits::{CUTS_MAX, DELIVERED_TO_MAX, FIELD_VALUE_MAX};
 use std::ops::Range;
 
-/// What was found.
+/// What the header says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Received fields.
+    /// How many Received fields there are.
     pub received: usize,
     /// Values of the Delivered-To fields, trimmed, in ASCII lower case.
     pub delivered_to: Vec<String>,
@@ -19,7 +19,7 @@ pub struct Summary {
     pub return_paths: Vec<Range<u64>>,
     /// The value of the first Message-ID, trimmed.
     pub message_id: Option<String>,
-    /// The message begins with white space: put under a field it would become a part of that.
+    /// The message begins with white space: below a field of ours it would become a part of that field.
     pub begins_folded: bool,
 }
 
@@ -27,11 +27,11 @@ pub struct Summary {
 #[derive(Debug, Default)]
 pub struct Summarizer {
     pub summary: Summary,
-    /// What becomes of the field at hand.
+    /// What kind of field is at hand.
     field: Known,
-    /// Where it begins.
+    /// Where that field begins.
     at: u64,
-    /// The beginning of its line at hand.
+    /// The beginning of its current line.
     line: Vec<u8>,
 }
 
@@ -46,7 +46,7 @@ enum Known {
 }
 
 impl Summary {
-    /// Of a message, or its header, that lies in memory.
+    /// The summary of a message, or of its header, that lies in memory.
     pub fn of(octets: &[u8]) -> Summary {
         let mut reader = Reader::new(Summarizer::default());
         reader.feed(octets);
@@ -104,7 +104,7 @@ impl Summarizer {
         }
     }
 
-    /// Adds a line to the value that it belongs to.
+    /// Adds the line to the value of its field.
     fn line_ended(&mut self) {
         let words = String::from_utf8_lossy(&self.line);
         let words = words.trim();
@@ -127,7 +127,7 @@ impl Summarizer {
         let full = cuts.len() >= CUTS_MAX;
         match cuts.last_mut() {
             Some(last) if last.end == lines.start => last.end = lines.end,
-            // Past the bound, which only a hostile header reaches, the rest stays where it is.
+            // Only a hostile header passes the bound; its further Return-Path fields are not cut.
             _ if full => {}
             _ => cuts.push(lines),
         }

@@ -1,5 +1,5 @@
-//! What a next hop has to be told of a message, or has to be able to do: found while the message comes, kept in
-//! its queue file, and found again where that does not say it. Pure.
+//! What a next hop has to know about a message, or must be able to take: size and 8 bits. Found while the message
+//! comes, and kept in its queue file; found again where an older file does not say it. Pure.
 
 use super::header::{EndedBy, MessageEvent, MessageListener};
 use std::fmt;
@@ -9,14 +9,14 @@ use std::fmt;
 pub struct WireForm {
     /// Octets with CR LF, without doubled dots: what SIZE counts (RFC 1870 §5).
     pub size: u64,
-    /// There are octets over 127.
+    /// Header or body has octets over 127.
     pub is_eight_bit: bool,
     /// The header has octets over 127.
     pub has_eight_bit_header: bool,
 }
 
 impl WireForm {
-    /// That of the message below these fields, which have LF line ends.
+    /// The form of the message with these fields on top, which have LF line ends.
     pub fn below(self, fields: &[u8]) -> WireForm {
         let is_eight_bit = !fields.is_ascii();
         WireForm {
@@ -58,7 +58,7 @@ impl fmt::Display for WireForm {
 pub struct Surveyor {
     header: WireForm,
     body: WireForm,
-    /// Within a line that ended the header without an empty line: a next hop may take it for a part of that.
+    /// Within the line that ended the header without an empty line: a next hop may count it to the header.
     in_text: bool,
     /// The last octet ended no line.
     inside_line: bool,
@@ -93,7 +93,7 @@ impl Surveyor {
         self.inside_line = octets.last().is_some_and(|last| *last != b'\n');
     }
 
-    /// Of what came up to now.
+    /// The form of all octets so far.
     pub fn whole(&self) -> WireForm {
         let WireForm { size, is_eight_bit, has_eight_bit_header } = self.body();
         WireForm {
@@ -103,7 +103,7 @@ impl Surveyor {
         }
     }
 
-    /// Without the header, for one that gets another.
+    /// The form of the body alone, for a message that gets another header.
     pub fn body(&self) -> WireForm {
         // The final dot stands on a line of its own.
         let end = if self.inside_line { 2 } else { 0 };

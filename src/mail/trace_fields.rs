@@ -16,10 +16,10 @@ pub struct Received<'a> {
     pub by: &'a Domain,
     /// The protocol, by the names of RFC 3848: `ESMTP`, `SMTP`.
     pub with: &'static str,
-    /// The cipher suite (RFC 8314 §4.3), where it came by TLS.
+    /// The cipher suite (RFC 8314 §4.3); none where the message came in the clear.
     pub tls: Option<&'a str>,
     pub id: &'a str,
-    /// Only when the message has a single recipient, so that no other recipient is told of it.
+    /// The recipient; none where there are several, so that they are not told of each other.
     pub recipient: Option<&'a ForwardPath>,
     pub date: &'a ZonedDateTime,
 }
@@ -59,10 +59,10 @@ pub struct Submitted<'a> {
 }
 
 impl Submitted<'_> {
-    /// The whole field, folded, with LF line ends. There was no client to be named behind `from`, so
-    /// that clause is missing, as it is with other servers.
+    /// The whole field, folded, with LF line ends. Its `from` clause is missing, as with other servers,
+    /// because there was no client to be named in it.
     pub fn field(&self) -> String {
-        // Inside a comment only what cannot end it, nor the field.
+        // Only characters that cannot end the comment or the field.
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '$');
         let login = match self.login.chars().all(is_plain) {
             true => format!(" {}", self.login),
@@ -87,13 +87,13 @@ pub fn delivered_to(mailbox: &Mailbox) -> String {
     format!("Delivered-To: {mailbox}\n")
 }
 
-/// The same for what an alias sends on, by which the alias knows it again.
+/// `Delivered-To: alias` on mail that an alias sends on, by which the alias knows it again.
 pub fn sent_on_by(alias: &Mailbox) -> String {
     format!("Delivered-To: {}\n", in_ascii(alias))
 }
 
-/// An address all in ASCII, other characters as RFC 6533 §3 writes them: the field of an alias must not
-/// ask of a next hop what the message did not.
+/// An address in ASCII, other characters escaped (RFC 6533 §3): the field of an alias must not make a
+/// message need SMTPUTF8 that did not need it before.
 pub fn in_ascii(mailbox: &Mailbox) -> String {
     let ascii = |c: char| if c.is_ascii() { c.to_string() } else { xtext::escape(c) };
     mailbox.to_string().chars().map(ascii).collect()

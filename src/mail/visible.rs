@@ -31,7 +31,7 @@ pub fn push(shown: &mut String, c: char) {
 /// Whether a character may not reach a terminal as it is: controls (C0, DEL, C1), line and paragraph
 /// separators, direction marks, and what has no shape of its own.
 pub fn is_hidden(c: char) -> bool {
-    // Nearly all that is ever looked at is ASCII.
+    // Nearly all text is ASCII.
     if c.is_ascii() {
         return c.is_ascii_control();
     }

@@ -5,7 +5,7 @@
 
 use encoding_rs::{Encoding, ISO_2022_JP, WINDOWS_1252};
 
-/// Most octets of one value that are looked at; the rest is left out.
+/// Most octets of one value that are decoded; the rest is left out.
 pub const VALUE_MAX: usize = 8 * 1024;
 
 /// Longest charset name looked up; the longest label that encoding_rs knows has 19 octets.
@@ -37,8 +37,8 @@ pub fn decode(value: &[u8]) -> String {
     decoded.finish()
 }
 
-/// The value as characters: UTF-8 (RFC 6532) if it is that, else what old programs most likely
-/// meant. Each octet has a character in Windows-1252 as encoding_rs reads it.
+/// The value as characters: UTF-8 (RFC 6532) if it can be, else Windows-1252, which old programs mean, and
+/// in which encoding_rs has a character for every octet.
 fn raw_text(value: &[u8]) -> String {
     let cut = &value[..value.len().min(VALUE_MAX)];
     match std::str::from_utf8(cut) {

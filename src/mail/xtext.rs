@@ -27,7 +27,7 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-/// The same the other way.
+/// Text as xtext; see [`decode`].
 pub fn encode(text: &[u8]) -> String {
     let plain = |b: u8| (33..=126).contains(&b) && !matches!(b, b'+' | b'=');
     let write = |&b: &u8| if plain(b) { char::from(b).to_string() } else { format!("+{b:02X}") };
@@ -55,7 +55,7 @@ pub fn decode_unicode(address: &str) -> Option<String> {
     Some(decoded)
 }
 
-/// The same the other way, all in ASCII: `utf-8-addr-xtext` of RFC 6533 §3.
+/// An address as `utf-8-addr-xtext`, all in ASCII (RFC 6533 §3); see [`decode_unicode`].
 pub fn encode_unicode(address: &str) -> String {
     let escaped = |c: char| match c {
         '\\' | '+' | '=' => escape(c),

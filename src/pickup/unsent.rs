@@ -26,7 +26,7 @@ pub(super) struct RecentlyTold {
 
 impl RecentlyTold {
     /// Whether one more of this user is told; counts it, one way or the other.
-    fn may(&mut self, uid: u32, now: Instant) -> bool {
+    fn admit(&mut self, uid: u32, now: Instant) -> bool {
         self.since.get_or_insert(now);
         let may = self.all < UNSENT_OF_ALL && {
             let count = self.of.entry(uid).or_default();
@@ -60,7 +60,7 @@ impl Pickup {
         let author = author.map_err(NotTaken::Disk)?;
         // First of all, or one that stays would be told again.
         self.drops.remove(name).map_err(NotTaken::Disk)?;
-        if self.unsent.may(uid, now) {
+        if self.unsent.admit(uid, now) {
             let own = author.address(site, &*self.disk).ok().map(ReversePath::Mailbox);
             let is_its = |from: &ReversePath| is_ours || author.may_be(site, &*self.disk, from);
             let from = unsent.from.clone().filter(is_its).or(own);
@@ -112,14 +112,14 @@ mod tests {
         let mut told = RecentlyTold::default();
         let now = Instant::now();
         let of =
-            |told: &mut RecentlyTold, uid: u32| (0..1000).filter(|_| told.may(uid, now)).count();
+            |told: &mut RecentlyTold, uid: u32| (0..1000).filter(|_| told.admit(uid, now)).count();
         assert_eq!(of(&mut told, 1), UNSENT_OF_USER as usize);
         assert_eq!(of(&mut told, 2), UNSENT_OF_USER as usize, "another's share is its own");
-        let all = 200 + (3..100_000).filter(|uid| told.may(*uid, now)).count();
+        let all = 200 + (3..100_000).filter(|uid| told.admit(*uid, now)).count();
         assert_eq!(all, UNSENT_OF_ALL as usize);
         assert!(told.of.len() <= UNSENT_OF_ALL as usize);
         assert_eq!(told.end(now), 0);
         assert_eq!(told.end(now + UNSENT_TIME), 1800 + 99_997 - 800);
-        assert!(told.may(1, now) && told.end(now + UNSENT_TIME) == 0);
+        assert!(told.admit(1, now) && told.end(now + UNSENT_TIME) == 0);
     }
 }

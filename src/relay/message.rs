@@ -5,9 +5,9 @@ use crate::limits::RELAY_BLOCK;
 use crate::mail::edits::{Edits, Piece};
 use crate::mail::envelope::BodyType;
 use crate::mail::header::Reader;
-use crate::mail::seven_bits::{self, Converter, NotConverted, Plan};
+use crate::mail::seven_bits::{self, ConversionPlan, Converter, NotConverted};
 use crate::mail::survey::{Surveyor, WireForm};
-use crate::smtp::client::Letter;
+use crate::smtp::client::OutgoingMessage;
 use crate::store::body::StoredMessage;
 use crate::store::sum::Sum;
 use std::io::{self, ErrorKind};
@@ -150,12 +150,12 @@ pub fn survey(message: &dyn Message) -> io::Result<WireForm> {
     Ok(survey.finish().0.whole())
 }
 
-/// The message as a next hop without 8BITMIME gets it: how it is converted, and the letter that tells of
+/// The message as a next hop without 8BITMIME gets it: how it is converted, and the outgoing that tells of
 /// it. A refusal: it must arrive as it is.
 pub(super) fn in_seven_bits(
-    letter: &Letter,
+    outgoing: &OutgoingMessage,
     message: &dyn Message,
-) -> io::Result<Result<(Plan, Letter), NotConverted>> {
+) -> io::Result<Result<(ConversionPlan, OutgoingMessage), NotConverted>> {
     let (mut first, mut blocks) = (seven_bits::FirstPass::default(), Blocks::new(message));
     while !blocks.is_done() {
         first.feed(blocks.read()?);
@@ -169,10 +169,10 @@ pub(super) fn in_seven_bits(
     while !blocks.is_done() {
         survey.feed(blocks.read()?);
     }
-    let mut letter = letter.clone();
-    letter.content = survey.finish().0.whole();
-    letter.envelope.sender.body = BodyType::SevenBit;
-    Ok(Ok((plan, letter)))
+    let mut outgoing = outgoing.clone();
+    outgoing.content = survey.finish().0.whole();
+    outgoing.envelope.sender.body = BodyType::SevenBit;
+    Ok(Ok((plan, outgoing)))
 }
 
 /// Reads a message, and converts it where there is a plan for that.
@@ -184,7 +184,7 @@ pub(super) struct Converted<'a> {
 }
 
 impl<'a> Converted<'a> {
-    pub(super) fn new(message: &'a dyn Message, plan: Option<&'a Plan>) -> Converted<'a> {
+    pub(super) fn new(message: &'a dyn Message, plan: Option<&'a ConversionPlan>) -> Converted<'a> {
         let converter = plan.map(Converter::new);
         Converted { blocks: Blocks::new(message), converter, octets: Vec::new() }
     }

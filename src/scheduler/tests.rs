@@ -107,12 +107,12 @@ fn what_the_disk_does_not_know_yet_is_not_left_lying() {
     let id: Id = "m000".into();
     let claimed = scheduler.claim(&id).unwrap();
     place.disk.set_fault(|o| (o.name == "append").then(|| ErrorKind::StorageFull.into()));
-    assert!(claimed.settle(vec![line(0, What::Relayed)]).is_err());
+    assert!(claimed.record_results(vec![line(0, What::Relayed)]).is_err());
     place.disk.clear_fault();
     scheduler.board.forget(&id);
     scheduler.release(&id);
     assert!(scheduler.board.knows(&id), "claimed for ever, and nobody comes back to it");
-    assert!(!claimed.settle(Vec::new()).unwrap());
+    assert!(!claimed.record_results(Vec::new()).unwrap());
     scheduler.release(&id);
     assert!(scheduler.active.is_empty());
 }

@@ -300,7 +300,7 @@ impl RelayWorker {
         let mut lines: Vec<JournalLine> =
             verdicts.iter().map(|verdict| verdict.line(now)).collect();
         lines.extend(sent.announced.into_iter().map(|recipient| announcement(now, recipient)));
-        let settled = match job.claimed.settle(lines) {
+        let settled = match job.claimed.record_results(lines) {
             Ok(true) => job.claimed.remove().map(|()| report.is_gone = true),
             Ok(false) => Ok(()),
             Err(error) => Err(error),

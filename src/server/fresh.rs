@@ -14,7 +14,7 @@ use std::time::{Instant, SystemTime};
 /// [`crate::limits::PAIR_LOOK`].
 pub fn fresh(current: &Current, disk: &dyn Disk) -> Arc<Site> {
     let site = fresh_tables(current, disk);
-    match current.is_time_for_the_pair(Instant::now()) {
+    match current.take_turn_at_the_pair(Instant::now()) {
         true => fresh_pair(current, site, SystemTime::now()),
         false => site,
     }
@@ -137,7 +137,7 @@ mod tests {
         let (current, second) = (files.open(), Duration::from_secs(1));
         let opened = Instant::now();
         let all = |moments: [Duration; 5]| {
-            moments.map(|since| current.is_time_for_the_pair(opened + since))
+            moments.map(|since| current.take_turn_at_the_pair(opened + since))
         };
         let later = PAIR_LOOK + second;
         let asked = all([Duration::ZERO, PAIR_LOOK - second, later, later, later + PAIR_LOOK]);

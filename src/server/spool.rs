@@ -45,7 +45,7 @@ impl Spool {
         let dir = queue.dir();
         disk.list_some(&dir, 1, &|_| true).doing("list", &dir).map_err(failed)?;
         queue.clean_tmp(SystemTime::now()).map_err(failed)?;
-        queue.settle().map_err(failed)?;
+        queue.sync().map_err(failed)?;
         let spill = spill(&*disk, path).map_err(failed)?;
         let drops = drops(&disk, path, &queue).map_err(failed)?;
         let keys = secret::load_or_make(&*disk, path).map_err(|error| error.to_string())?;
@@ -70,14 +70,14 @@ impl Spool {
 /// taken in and sent once more by the next start.
 fn drops(disk: &Arc<dyn Disk>, spool: &Path, queue: &Queue) -> Result<Option<Drops>, StoreError> {
     let drops = Drops::new(disk.clone(), spool);
-    let error = match drops.make().map(|()| drops.settle(queue)) {
+    let error = match drops.make().map(|()| drops.remove_taken(queue)) {
         Ok(Ok(())) => return Ok(Some(drops)),
         // Something else has its name, and nothing lies in it.
         Ok(Err(error)) if error.source.kind() == NotADirectory => error,
         Ok(Err(error)) => return Err(error),
         Err(error) => {
             // As far as we may, for a later start that can make it.
-            let _ = drops.settle(queue);
+            let _ = drops.remove_taken(queue);
             error
         }
     };

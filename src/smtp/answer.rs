@@ -1,8 +1,8 @@
 //! A next hop's replies out of a stream of octets, at any split (RFC 5321 §4.2, §4.2.1).
 //!
-//! Takes what hosts really send: codes nobody knows, no text at all, lines that end in LF alone. What
-//! is no reply, or has no end, is a [`Flaw`]: the host is broken, and nothing it said counts. The text
-//! of an [`Answer`] holds no control or hidden character, so it may go anywhere.
+//! Takes what hosts really send: unknown codes, no text at all, lines that end in LF alone. Octets that are
+//! no reply, or have no end, are a [`BadAnswer`]: the host is broken, and nothing it said counts. The text of an
+//! [`Answer`] holds no control or hidden character, so it may be shown anywhere.
 
 use super::reply::quoted;
 use crate::limits::{ANSWER_KEPT, ANSWER_LINE_MAX, ANSWER_MAX};
@@ -18,7 +18,7 @@ pub struct Answer {
     lines: Vec<String>,
 }
 
-/// What a reply means by its first digit, which is all that counts (RFC 5321 §4.2).
+/// The first digit of a reply, which alone decides its meaning (RFC 5321 §4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// 2yz: done.
@@ -33,36 +33,36 @@ pub enum Kind {
 
 /// Why octets are no reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Flaw {
+pub enum BadAnswer {
     /// The line, escaped and shortened.
     NoReply(String),
     LineTooLong,
-    /// All lines together.
+    /// All lines together are too long.
     TooLong,
     /// Lines that contradict each other, such as 250 and 550.
     Mixed,
-    /// Octets before anything was asked.
+    /// Octets that came before a command asked for them.
     Early,
 }
 
-impl fmt::Display for Flaw {
+impl fmt::Display for BadAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Flaw::NoReply(line) => write!(f, "\"{line}\" is no reply"),
-            Flaw::LineTooLong => f.write_str("a reply with a line that is too long"),
-            Flaw::TooLong => f.write_str("a reply without end"),
-            Flaw::Mixed => f.write_str("a reply whose lines have different codes"),
-            Flaw::Early => f.write_str("octets before their time"),
+            BadAnswer::NoReply(line) => write!(f, "\"{line}\" is no reply"),
+            BadAnswer::LineTooLong => f.write_str("a reply with a line that is too long"),
+            BadAnswer::TooLong => f.write_str("a reply without end"),
+            BadAnswer::Mixed => f.write_str("a reply whose lines have different codes"),
+            BadAnswer::Early => f.write_str("octets before their time"),
         }
     }
 }
 
 impl Answer {
     /// Reads one whole reply with its line ends, and nothing behind it.
-    pub fn parse(octets: &[u8]) -> Result<Answer, Flaw> {
+    pub fn parse(octets: &[u8]) -> Result<Answer, BadAnswer> {
         match AnswerBuffer::default().feed(octets) {
             (used, Some(answer)) if used == octets.len() => answer,
-            _ => Err(Flaw::NoReply(quoted(octets))),
+            _ => Err(BadAnswer::NoReply(quoted(octets))),
         }
     }
 
@@ -106,7 +106,7 @@ impl Answer {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// As much of it as is kept: a journal and a notice repeat it for each recipient.
+    /// Cut to [`ANSWER_KEPT`], because a journal and a notice repeat it for each recipient.
     pub fn shortened(mut self) -> Answer {
         let mut room = ANSWER_KEPT;
         for index in 0..self.lines.len() {
@@ -137,14 +137,14 @@ pub struct AnswerBuffer {
     line: Vec<u8>,
     /// The lines so far.
     answer: Option<Answer>,
-    /// In those.
+    /// Octets in those lines.
     octets: usize,
 }
 
 impl AnswerBuffer {
-    /// Takes octets up to the end of one reply; gives how many it took. After a flaw there is no way
-    /// to know where the next reply begins: the connection is of no more use.
-    pub fn feed(&mut self, input: &[u8]) -> (usize, Option<Result<Answer, Flaw>>) {
+    /// Takes octets up to the end of one reply; gives how many it took. After a [`BadAnswer`] the connection is
+    /// of no more use, because nobody knows where the next reply begins.
+    pub fn feed(&mut self, input: &[u8]) -> (usize, Option<Result<Answer, BadAnswer>>) {
         let mut used = 0;
         while used < input.len() {
             let rest = &input[used..];
@@ -154,7 +154,7 @@ impl AnswerBuffer {
             let piece = &rest[..end.unwrap_or(rest.len())];
             used += piece.len();
             if self.line.len() + piece.len() > ANSWER_LINE_MAX {
-                return (used, Some(Err(Flaw::LineTooLong)));
+                return (used, Some(Err(BadAnswer::LineTooLong)));
             }
             self.line.extend_from_slice(piece);
             if end.is_some()
@@ -167,21 +167,21 @@ impl AnswerBuffer {
     }
 
     /// Gives the answer when this was its last line.
-    fn line_ended(&mut self) -> Result<Option<Answer>, Flaw> {
+    fn line_ended(&mut self) -> Result<Option<Answer>, BadAnswer> {
         let line = std::mem::take(&mut self.line);
         self.octets += line.len();
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
-        let (code, more, words) = read(text).ok_or_else(|| Flaw::NoReply(quoted(text)))?;
+        let (code, more, words) = read(text).ok_or_else(|| BadAnswer::NoReply(quoted(text)))?;
         let answer = self.answer.get_or_insert(Answer { code, lines: Vec::new() });
-        // Within one digit the last line speaks; across digits nobody knows what is meant.
+        // Codes with one first digit may differ, and the last line's counts; others contradict each other.
         if answer.code / 100 != code / 100 {
-            return Err(Flaw::Mixed);
+            return Err(BadAnswer::Mixed);
         }
         answer.code = code;
         answer.lines.push(shown(words));
         if self.octets > ANSWER_MAX {
-            return Err(Flaw::TooLong);
+            return Err(BadAnswer::TooLong);
         }
         if more {
             return Ok(None);
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     /// All that these octets say up to the first flaw, fed in pieces of `step`.
-    fn answers(input: &[u8], step: usize) -> Vec<Result<String, Flaw>> {
+    fn answers(input: &[u8], step: usize) -> Vec<Result<String, BadAnswer>> {
         let (mut buffer, mut found) = (AnswerBuffer::default(), Vec::new());
         for mut piece in input.chunks(step) {
             while !piece.is_empty() {
@@ -238,8 +238,8 @@ mod tests {
 
     #[test]
     fn replies_of_any_shape_at_any_split() {
-        let none = |line: &str| Err(Flaw::NoReply(line.to_owned()));
-        type Case<'a> = (&'a [u8], &'a [Result<&'a str, Flaw>]);
+        let none = |line: &str| Err(BadAnswer::NoReply(line.to_owned()));
+        type Case<'a> = (&'a [u8], &'a [Result<&'a str, BadAnswer>]);
         let cases: [Case<'_>; 17] = [
             (b"220 mx.test hi\r\n", &[Ok("220 mx.test hi")]),
             (b"250-a\r\n250-\r\n250 c\r\n250 d\r\n", &[Ok("250 a /  / c"), Ok("250 d")]),
@@ -251,7 +251,7 @@ mod tests {
             (b"250 a\rb\r\n", &[Ok("250 a?b")]),
             (b"250-a\r\n", &[]),
             (b"250 a", &[]),
-            (b"250-a\r\n550 b\r\n", &[Err(Flaw::Mixed)]),
+            (b"250-a\r\n550 b\r\n", &[Err(BadAnswer::Mixed)]),
             (b"150 a\r\n", &[none("150 a")]),
             (b"650 a\r\n", &[none("650 a")]),
             (b"250x\r\n", &[none("250x")]),
@@ -275,8 +275,8 @@ mod tests {
         let lines = b"250-x\r\n".repeat(ANSWER_MAX);
         let fits = [&line[..ANSWER_LINE_MAX - 2], b"\r\n250 end\r\n"].concat();
         for step in [1, 1000, 1 << 20] {
-            assert_eq!(answers(&line, step), [Err(Flaw::LineTooLong)]);
-            assert_eq!(answers(&lines, step), [Err(Flaw::TooLong)]);
+            assert_eq!(answers(&line, step), [Err(BadAnswer::LineTooLong)]);
+            assert_eq!(answers(&lines, step), [Err(BadAnswer::TooLong)]);
             assert!(answers(&fits, step)[0].is_ok());
         }
     }

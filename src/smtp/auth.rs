@@ -1,9 +1,10 @@
 //! SASL as a server speaks it inside AUTH: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 and
 //! SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677). The framing of RFC 4954 is [`super::session`]'s.
 //!
-//! Pure: who knows passwords is asked by a [`Step`]. An authorization identity is taken where it is
-//! the name itself; whether it is the same user written otherwise is asked too ([`Exchange::acts_for`]). Names and passwords are UTF-8 and compared as they come, without SASLprep: what
-//! is stored was made by Dovecot or by us, and neither prepares it.
+//! Pure: an [`ExchangeStep`] asks the caller, who knows the passwords. An authorization identity is taken where
+//! it equals the name; the caller decides whether another text means the same user ([`Exchange::acts_for`]).
+//! Names and passwords are UTF-8 and compared as they come, without SASLprep: stored hashes were made by
+//! Dovecot or by us, and neither applies it.
 
 pub mod client;
 pub mod scram;
@@ -36,7 +37,7 @@ impl Mechanism {
         }
     }
 
-    /// By its name in any case of letters.
+    /// The mechanism of this name, in any case of letters.
     pub fn parse(name: &str) -> Option<Mechanism> {
         Mechanism::ALL.into_iter().find(|mechanism| name.eq_ignore_ascii_case(mechanism.name()))
     }
@@ -48,7 +49,7 @@ impl fmt::Display for Mechanism {
     }
 }
 
-/// What ties a login to the TLS connection it comes over; each is empty where it is not known.
+/// What ties a login to the TLS connection it comes over; each field is empty where it is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bindings {
     /// `tls-exporter` (RFC 9266): 32 octets, TLS 1.3 only.
@@ -58,7 +59,7 @@ pub struct Bindings {
 }
 
 impl Bindings {
-    /// Whether there is none, so that SCRAM-SHA-256-PLUS cannot be spoken.
+    /// Whether no binding is known, so that SCRAM-SHA-256-PLUS cannot be spoken.
     pub fn is_empty(&self) -> bool {
         self.exporter.is_empty() && self.end_point.is_empty()
     }
@@ -73,7 +74,7 @@ impl Bindings {
     }
 }
 
-/// A name with its password, as a client gave them.
+/// A name and its password, as a client gave them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub user: String,
@@ -89,16 +90,16 @@ impl fmt::Debug for Credentials {
 
 /// What comes next in an exchange.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum ExchangeStep {
     /// Send this, in base64; the client answers.
     Challenge(Vec<u8>),
-    /// Is this right? The exchange is over with the answer.
+    /// Is this the right password? The exchange is over with the answer.
     Password(Credentials),
-    /// What is stored of this user? The answer goes to [`Exchange::keys`].
+    /// Which SCRAM keys are stored for this user? The answer goes to [`Exchange::keys`].
     Keys(String),
     /// The exchange is over: whether the client has shown that it knows the user's password.
     Proof { user: String, good: bool },
-    /// What came is no message of this mechanism, for this reason.
+    /// The response is no message of this mechanism, for this reason.
     Malformed(&'static str),
 }
 
@@ -106,7 +107,7 @@ pub enum Step {
 pub struct Exchange {
     mechanism: Mechanism,
     state: ExchangeState,
-    /// Of PLAIN: see [`Exchange::acts_for`].
+    /// Of PLAIN, see [`Exchange::acts_for`]; a SCRAM exchange keeps its own.
     acts_for: Option<String>,
 }
 
@@ -117,7 +118,7 @@ enum ExchangeState {
     Scram(Box<Scram>),
 }
 
-/// Of secrets nothing is shown.
+/// Shows no secret.
 impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Exchange({})", self.mechanism)
@@ -125,8 +126,8 @@ impl fmt::Debug for Exchange {
 }
 
 impl Exchange {
-    /// `offers_plus`: SCRAM-SHA-256-PLUS was among what we offered, which a client that was made to
-    /// believe otherwise gives away (RFC 5802 §6).
+    /// `offers_plus`: we offered SCRAM-SHA-256-PLUS. A client that says we did not was deceived by somebody in
+    /// between (RFC 5802 §6).
     pub fn new(mechanism: Mechanism, bindings: &Bindings, offers_plus: bool) -> Exchange {
         let scram = |plus| Box::new(Scram::new(bindings.clone(), plus, offers_plus));
         let state = match mechanism {
@@ -142,8 +143,8 @@ impl Exchange {
         self.mechanism
     }
 
-    /// For whom the client wants to act, where it gave a name that is not its own to the letter: it has to
-    /// be the same user (RFC 4616 §2).
+    /// The authorization identity, where it is not the same text as the name: it has to mean the same user
+    /// (RFC 4616 §2).
     pub fn acts_for(&self) -> Option<&str> {
         match &self.state {
             ExchangeState::Scram(scram) => scram.acts_for(),
@@ -153,10 +154,10 @@ impl Exchange {
         }
     }
 
-    /// Without an initial response.
-    pub fn begin(&mut self) -> Step {
-        Step::Challenge(match self.state {
-            // In no RFC, and what every client looks for.
+    /// Begins an exchange without an initial response.
+    pub fn begin(&mut self) -> ExchangeStep {
+        ExchangeStep::Challenge(match self.state {
+            // In no RFC, but every client looks for it.
             ExchangeState::LoginUser => b"Username:".to_vec(),
             ExchangeState::Plain | ExchangeState::LoginPassword(_) | ExchangeState::Scram(_) => {
                 Vec::new()
@@ -165,38 +166,38 @@ impl Exchange {
     }
 
     /// Takes one response of the client, decoded.
-    pub fn respond(&mut self, response: &[u8]) -> Step {
+    pub fn respond(&mut self, response: &[u8]) -> ExchangeStep {
         match &mut self.state {
             ExchangeState::Plain => match plain(response) {
                 Ok((acts_for, credentials)) => {
                     self.acts_for = acts_for;
-                    Step::Password(credentials)
+                    ExchangeStep::Password(credentials)
                 }
-                Err(why) => Step::Malformed(why),
+                Err(why) => ExchangeStep::Malformed(why),
             },
             ExchangeState::LoginUser => match text(response, LOGIN_NAME_MAX) {
                 Some(user) => {
                     self.state = ExchangeState::LoginPassword(user);
-                    Step::Challenge(b"Password:".to_vec())
+                    ExchangeStep::Challenge(b"Password:".to_vec())
                 }
-                None => Step::Malformed("no login name"),
+                None => ExchangeStep::Malformed("no login name"),
             },
             ExchangeState::LoginPassword(user) => match text(response, PASSWORD_MAX) {
                 Some(password) => {
-                    Step::Password(Credentials { user: std::mem::take(user), password })
+                    ExchangeStep::Password(Credentials { user: std::mem::take(user), password })
                 }
-                None => Step::Malformed("no password"),
+                None => ExchangeStep::Malformed("no password"),
             },
             ExchangeState::Scram(scram) => scram.respond(response),
         }
     }
 
-    /// The answer to [`Step::Keys`]; `nonce`: new and random, 18 octets or more in base64.
-    pub fn keys(&mut self, keys: Keys, nonce: &str) -> Step {
+    /// The answer to [`ExchangeStep::Keys`]; `nonce`: new and random, 18 octets or more in base64.
+    pub fn keys(&mut self, keys: Keys, nonce: &str) -> ExchangeStep {
         match &mut self.state {
             ExchangeState::Scram(scram) => scram.keys(keys, nonce),
             ExchangeState::Plain | ExchangeState::LoginUser | ExchangeState::LoginPassword(_) => {
-                Step::Malformed("out of order")
+                ExchangeStep::Malformed("out of order")
             }
         }
     }
@@ -219,13 +220,13 @@ fn plain(response: &[u8]) -> Result<(Option<String>, Credentials), &'static str>
     Ok((acts_for.filter(|other| *other != user), Credentials { user, password }))
 }
 
-/// Text of 1 to `most` octets, without controls that no name or password holds.
+/// Text of 1 to `most` octets without NUL, which no name or password holds.
 fn text(octets: &[u8], most: usize) -> Option<String> {
     let good = !octets.is_empty() && octets.len() <= most && !octets.contains(&0);
     str::from_utf8(octets).ok().filter(|_| good).map(str::to_owned)
 }
 
-/// A response as it stands on its line (RFC 4954 §4): base64 with its padding, or none.
+/// A response as it stands on its line, base64 with its padding (RFC 4954 §4); none where it is not that.
 pub fn decode(line: &[u8]) -> Option<Vec<u8>> {
     Base64::decode_vec(str::from_utf8(line).ok()?).ok()
 }
@@ -248,25 +249,25 @@ mod tests {
         Exchange::new(mechanism, &Bindings::default(), false)
     }
 
-    fn asks(user: &str, password: &str) -> Step {
-        Step::Password(Credentials { user: user.to_owned(), password: password.to_owned() })
+    fn asks(user: &str, password: &str) -> ExchangeStep {
+        ExchangeStep::Password(Credentials { user: user.to_owned(), password: password.to_owned() })
     }
 
     #[test]
     fn plain() {
         let answer = |octets: &[u8]| exchange(Mechanism::Plain).respond(octets);
-        assert_eq!(exchange(Mechanism::Plain).begin(), Step::Challenge(Vec::new()));
+        assert_eq!(exchange(Mechanism::Plain).begin(), ExchangeStep::Challenge(Vec::new()));
         assert_eq!(answer(b"\0ann\0secret"), asks("ann", "secret"));
         assert_eq!(answer(b"ann\0ann\0secret"), asks("ann", "secret"));
         assert_eq!(answer("\0ann\0p\u{e4}ss".as_bytes()), asks("ann", "p\u{e4}ss"));
         let mut exchange = Exchange::new(Mechanism::Plain, &Bindings::default(), false);
-        assert!(matches!(exchange.respond(b"bob\0ann\0secret"), Step::Password(_)));
+        assert!(matches!(exchange.respond(b"bob\0ann\0secret"), ExchangeStep::Password(_)));
         assert_eq!(exchange.acts_for(), Some("bob"));
         let mut exchange = Exchange::new(Mechanism::Plain, &Bindings::default(), false);
-        assert!(matches!(exchange.respond(b"ann\0ann\0secret"), Step::Password(_)));
+        assert!(matches!(exchange.respond(b"ann\0ann\0secret"), ExchangeStep::Password(_)));
         assert_eq!(exchange.acts_for(), None);
         let long = format!("\0ann\0{}", "x".repeat(PASSWORD_MAX));
-        assert!(matches!(answer(long.as_bytes()), Step::Password(_)));
+        assert!(matches!(answer(long.as_bytes()), ExchangeStep::Password(_)));
         for bad in [
             &b""[..],
             b"\0",
@@ -279,18 +280,18 @@ mod tests {
             format!("{long}x").as_bytes(),
             format!("\0{}\0x", "x".repeat(LOGIN_NAME_MAX + 1)).as_bytes(),
         ] {
-            assert!(matches!(answer(bad), Step::Malformed(_)), "{bad:?}");
+            assert!(matches!(answer(bad), ExchangeStep::Malformed(_)), "{bad:?}");
         }
     }
 
     #[test]
     fn login() {
         let mut asked = exchange(Mechanism::Login);
-        assert_eq!(asked.begin(), Step::Challenge(b"Username:".to_vec()));
-        assert_eq!(asked.respond(b"ann"), Step::Challenge(b"Password:".to_vec()));
+        assert_eq!(asked.begin(), ExchangeStep::Challenge(b"Username:".to_vec()));
+        assert_eq!(asked.respond(b"ann"), ExchangeStep::Challenge(b"Password:".to_vec()));
         assert_eq!(asked.respond(b"secret"), asks("ann", "secret"));
-        assert!(matches!(exchange(Mechanism::Login).respond(b""), Step::Malformed(_)));
-        assert!(matches!(exchange(Mechanism::Login).respond(b"a\0b"), Step::Malformed(_)));
+        assert!(matches!(exchange(Mechanism::Login).respond(b""), ExchangeStep::Malformed(_)));
+        assert!(matches!(exchange(Mechanism::Login).respond(b"a\0b"), ExchangeStep::Malformed(_)));
     }
 
     #[test]

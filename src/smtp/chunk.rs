@@ -12,12 +12,12 @@ pub struct Chunks {
 }
 
 impl Chunks {
-    /// Takes all of `input`; appends what it means to `body`.
+    /// Takes all of `input`; appends its decoded form to `body`.
     pub fn feed(&mut self, mut input: &[u8], body: &mut Vec<u8>) {
         self.wire_size += input.len() as u64;
         while let [first, rest @ ..] = input {
             if self.after_cr || *first == b'\n' {
-                // A CR LF, or one of the two without the other.
+                // A CR LF, or a bare CR or LF.
                 self.bare |= !(self.after_cr && *first == b'\n');
                 body.push(b'\n');
                 self.after_cr = false;

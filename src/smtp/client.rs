@@ -1,5 +1,5 @@
-//! The client's side of SMTP, as a machine: what a next hop says goes in, what to do comes out, and
-//! in the end a [`Fate`] for each recipient (RFC 5321 §3.3, §4.3.2; PIPELINING: RFC 2920).
+//! The client's side of SMTP, as a machine: a next hop's octets go in, an [`Action`] comes out, and in the
+//! end a [`Fate`] for each recipient (RFC 5321 §3.3, §4.3.2; PIPELINING: RFC 2920).
 //!
 //! ```text
 //! new → greeting → EHLO (HELO) → rest ─ begin ─► RSET? MAIL RCPT… DATA → message → reply ─► rest
@@ -7,13 +7,16 @@
 //!                   └── STARTTLS, where it is offered and wanted; then AUTH         decided ◄┘
 //! ```
 //!
-//! What the replies mean is decided here and nowhere else. A host that closes, is silent, talks
-//! nonsense, or says 4xx as greeting, to EHLO or MAIL, or 5xx as greeting, has decided nothing:
-//! [`Fate::NextHost`]. To EHLO 5xx makes us try HELO. A 4xx to RCPT, DATA or the message defers. A 5xx to
-//! MAIL, RCPT, DATA or the message is final, in the middle of the octets too; but not where it follows from
-//! what we did ourselves: we speak in the clear because TLS failed ([`Aside::InTheClear`]), or keep a
-//! connection that the host is tired of, where MAIL of a later transaction decides nothing. After the final dot the host may have the message: whatever goes wrong from there on only defers (RFC 5321
-//! §6.1 would rather have two copies than none), and no other host is asked in this attempt.
+//! What the replies mean is decided here and nowhere else:
+//!
+//! - A host that closes, is silent, talks nonsense, says 4xx as greeting, to EHLO or to MAIL, or says 5xx as
+//!   greeting, has decided nothing: [`Fate::NextHost`]. After 5xx to EHLO we try HELO.
+//! - A 4xx to RCPT, DATA or the message defers.
+//! - A 5xx to MAIL, RCPT, DATA or the message is final, in the middle of the octets too. But not where it may
+//!   follow from what we did: spoke in the clear because TLS failed ([`Aside::InTheClear`]), or began a further
+//!   transaction on a kept connection, where a 5xx to MAIL decides nothing.
+//! - After the final dot the host may have the message: any failure from there on only defers (RFC 5321 §6.1
+//!   would rather have two copies than none), and no other host is asked in this attempt.
 
 mod fate;
 mod login;
@@ -27,18 +30,18 @@ pub use fate::{Aside, Cause, Fate, Lack, Reason, Step};
 pub use offers::Offers;
 pub use turns::Spoken;
 
-use super::answer::{Answer, AnswerBuffer, Flaw, Kind};
-use super::auth::client::Login;
+use super::answer::{Answer, AnswerBuffer, BadAnswer, Kind};
+use super::auth::client::ClientExchange;
 use crate::limits::{PIPELINE_OCTETS, TRANSACTION_RECIPIENTS};
 use crate::mail::envelope::Envelope;
 use crate::mail::survey::WireForm;
 use fate::NO_MAIL;
-use login::Account;
+use login::PendingLogin;
 use std::collections::VecDeque;
 
-/// A message to be sent, but for its octets.
+/// A message to be sent, without its octets.
 #[derive(Clone, Debug)]
-pub struct Letter {
+pub struct OutgoingMessage {
     /// As MAIL and RCPT will say it; only recipients of this next hop.
     pub envelope: Envelope,
     pub content: WireForm,
@@ -47,9 +50,9 @@ pub struct Letter {
 /// What the caller does next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send these octets.
+    /// Send these octets to the host.
     Send(Vec<u8>),
-    /// Wait for octets and feed them; the reply to this step comes next.
+    /// Wait for octets of the host and feed them; the reply to this step comes next.
     Await(Step),
     /// Send the message by [`super::outgoing::Encoder`], and call [`Client::message_ends`] before its
     /// last octets go.
@@ -64,30 +67,30 @@ pub enum Action {
 
 #[derive(Debug)]
 enum Phase {
-    /// Something is to be said or heard, or nothing.
+    /// Commands and replies, or rest between transactions.
     Talking,
     /// 354 was said.
     Sending,
     /// STARTTLS was answered with 220; nothing may be said in the clear any more.
     Securing,
-    /// With what that means for all that is not decided.
+    /// The connection is of no more use; the fate of all recipients that are not decided.
     Over(Fate),
 }
 
 /// Whether a connection goes on by TLS (RFC 3207).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Secrecy {
-    /// No: it was tried and failed, or TLS is there already.
+    /// No TLS: it was tried and failed, or has begun already.
     #[default]
     Never,
-    /// Where the host offers it.
+    /// TLS where the host offers it, else in the clear.
     Offered,
-    /// Or not at all.
+    /// TLS or nothing.
     Required,
 }
 
-/// A command, or what is waited for without one: the step, and in RCPT whose it is.
-type Asked = (Step, usize);
+/// The step of a command, or of a reply that comes without one; and the recipient's index, for RCPT.
+type RecipientStep = (Step, usize);
 
 /// One connection from its greeting on.
 #[derive(Debug)]
@@ -97,24 +100,24 @@ pub struct Client {
     answers: AnswerBuffer,
     offers: Offers,
     secrecy: Secrecy,
-    /// TLS has begun, and nothing was heard by it yet.
+    /// TLS has begun, but the host has said nothing by it yet.
     is_unproven: bool,
-    /// Why we speak in the clear to a host that offers TLS.
+    /// Why we speak in the clear to a host that offers TLS; none where that is not so.
     in_the_clear: Option<String>,
-    /// Whose login it is, for who has to mend it.
+    /// As whom we log in and where the password stands, for the person who has to correct it.
     whose: Option<String>,
-    /// Before its time has come.
-    account: Option<Account>,
-    /// AUTH is under way.
-    login: Option<Login>,
+    /// The login that has not begun yet.
+    account: Option<PendingLogin>,
+    /// The AUTH exchange that is under way.
+    login: Option<ClientExchange>,
     phase: Phase,
-    /// Commands that wait for their turn, with their lines.
-    unsaid: VecDeque<(Asked, String)>,
-    /// Their replies have not come yet.
-    awaited: VecDeque<Asked>,
+    /// Commands that have not been sent, with their lines.
+    unsaid: VecDeque<(RecipientStep, String)>,
+    /// Commands whose replies have not come yet.
+    awaited: VecDeque<RecipientStep>,
     /// Replies so far.
     heard: u64,
-    /// The recipients this letter still has to reach.
+    /// The recipients that the message still has to reach.
     left: Vec<usize>,
     /// Those that the host has accepted in this transaction.
     accepted: Vec<usize>,
@@ -155,13 +158,13 @@ impl Client {
         }
     }
 
-    /// The same, to go on by TLS.
+    /// The client with this use of TLS.
     pub fn wanting(self, secrecy: Secrecy) -> Client {
         Client { secrecy, ..self }
     }
 
-    /// TLS begins here. What was heard in the clear may be somebody else's words, so it is forgotten,
-    /// and the host is asked anew what it offers (RFC 3207 §4.2).
+    /// TLS begins here. All that was heard in the clear is forgotten, because it may come from somebody in
+    /// between, and the host is asked anew what it offers (RFC 3207 §4.2).
     pub fn secured(&mut self) {
         if matches!(self.phase, Phase::Securing) {
             self.phase = Phase::Talking;
@@ -173,7 +176,7 @@ impl Client {
         }
     }
 
-    /// What to do now; to be asked again after it is done.
+    /// What to do now; to be asked again once that is done.
     pub fn action(&mut self) -> Action {
         match (&self.phase, self.awaited.front()) {
             (Phase::Over(_), _) => Action::Close,
@@ -181,7 +184,7 @@ impl Client {
             (Phase::Securing, _) => Action::StartTls,
             (Phase::Talking, Some((step, _))) => Action::Await(*step),
             (Phase::Talking, None) => {
-                // Nobody was accepted and nobody more will be: there is nothing to send to anybody.
+                // All recipients were refused, so there is nothing to send.
                 if matches!(self.unsaid.front(), Some(((Step::Data, _), _)))
                     && self.accepted.is_empty()
                 {
@@ -198,7 +201,7 @@ impl Client {
     /// Takes what the host said, in any pieces.
     pub fn feed(&mut self, mut input: &[u8]) {
         while !input.is_empty() && !matches!(self.phase, Phase::Over(_)) {
-            // Who speaks inside the message gives it up, and is heard to the end of its reply.
+            // A reply inside the message ends the sending; it is read to its end.
             if matches!(self.phase, Phase::Sending) {
                 self.phase = Phase::Talking;
                 self.awaited.push_back((Step::Message, 0));
@@ -210,11 +213,11 @@ impl Client {
                 self.note_heard(answer);
             }
             match found {
-                // Replies would be taken for those of the next commands.
+                // A reply that nobody asked for would be taken for that of the next command.
                 Some(Ok(answer)) if is_early => self.lost(Cause::Said(answer)),
-                None if is_early => self.lost(Cause::Garbled(Flaw::Early)),
+                None if is_early => self.lost(Cause::Garbled(BadAnswer::Early)),
                 None => {}
-                Some(Ok(answer)) => self.take(answer),
+                Some(Ok(answer)) => self.take_answer(answer),
                 Some(Err(flaw)) => self.lost(Cause::Garbled(flaw)),
             }
         }
@@ -228,17 +231,17 @@ impl Client {
             Phase::Over(_) => return,
             Phase::Sending => Step::Message,
             Phase::Securing => Step::StartTls,
-            // In TLS 1.3 the host may find fault with the handshake when we are through with it.
+            // In TLS 1.3 the host may reject the handshake after it is complete on our side.
             Phase::Talking if self.is_unproven => Step::StartTls,
             Phase::Talking => asked.unwrap_or(Step::Mail),
         };
         self.end(step, cause);
     }
 
-    /// Begins a transaction for as many of these recipients of the letter as one may have; each that
-    /// it decides is told by [`Client::decided`], at least the first unless the connection is lost.
-    /// False when no transaction can begin on this connection.
-    pub fn begin(&mut self, letter: &Letter, left: &[usize]) -> bool {
+    /// Begins a transaction for the first of the recipients `left`, as many as one may have; false when no
+    /// transaction can begin on this connection. [`Client::decided`] tells the fates, at least the first
+    /// recipient's unless the connection is lost.
+    pub fn begin(&mut self, outgoing: &OutgoingMessage, left: &[usize]) -> bool {
         if self.action() != Action::Rest {
             return false;
         }
@@ -247,32 +250,32 @@ impl Client {
             return false;
         }
         self.left = left.to_vec();
-        if let Some(lack) = self.offers.lack(letter) {
+        if let Some(lack) = self.offers.lack(outgoing) {
             self.decide_left(&Fate::Failed(lacks(lack)));
             return true;
         }
         let most = self.offers.recipients.unwrap_or(TRANSACTION_RECIPIENTS);
         let batch = &left[..left.len().min(most).min(TRANSACTION_RECIPIENTS)];
         for &index in batch {
-            if let Some(lack) = self.offers.lack_for(&letter.envelope.recipients[index]) {
+            if let Some(lack) = self.offers.lack_for(&outgoing.envelope.recipients[index]) {
                 self.decide(index, Fate::Failed(lacks(lack)));
             }
         }
         let batch: Vec<usize> = batch.iter().copied().filter(|i| self.left.contains(i)).collect();
         if !batch.is_empty() {
-            self.say_transaction(letter, &batch);
+            self.say_transaction(outgoing, &batch);
         }
         true
     }
 
-    fn say_transaction(&mut self, letter: &Letter, batch: &[usize]) {
+    fn say_transaction(&mut self, outgoing: &OutgoingMessage, batch: &[usize]) {
         if std::mem::replace(&mut self.is_open, true) {
             self.say((Step::Rset, 0), "RSET");
         }
         self.begun += 1;
-        self.say((Step::Mail, 0), &self.offers.mail(letter));
+        self.say((Step::Mail, 0), &self.offers.mail(outgoing));
         for &index in batch {
-            let line = self.offers.rcpt(&letter.envelope.recipients[index]);
+            let line = self.offers.rcpt(&outgoing.envelope.recipients[index]);
             self.say((Step::Rcpt, index), &line);
         }
         self.say((Step::Data, 0), "DATA");
@@ -293,12 +296,12 @@ impl Client {
         }
     }
 
-    /// What was decided since this was last asked, each recipient of the letter by its index.
+    /// The fates decided since this was last called, each with the recipient's index in the message.
     pub fn decided(&mut self) -> Vec<(usize, Fate)> {
         std::mem::take(&mut self.decided)
     }
 
-    /// Once the connection is of no more use: what that means for whom is not decided.
+    /// The fate of all undecided recipients once the connection is of no more use; none before.
     pub fn over(&self) -> Option<&Fate> {
         match &self.phase {
             Phase::Over(fate) => Some(fate),
@@ -306,13 +309,13 @@ impl Client {
         }
     }
 
-    /// Whether the host has nothing to say before we do.
+    /// Whether the host waits for us: no reply is outstanding.
     pub fn is_our_turn(&self) -> bool {
         self.awaited.is_empty() && self.over().is_none()
     }
 
-    /// Whether QUIT may be said: the host talks sense, waits for a command and has not closed. To one
-    /// that does not, or inside a message, it would be anything but a command.
+    /// Whether QUIT may be said: the host speaks SMTP, waits for a command and has not closed. Inside a
+    /// message QUIT would be no command.
     pub fn may_quit(&self) -> bool {
         self.awaited.is_empty()
             && match &self.phase {
@@ -322,12 +325,12 @@ impl Client {
             }
     }
 
-    /// Replies so far: each has its own time.
+    /// The number of replies so far: each has a timeout of its own.
     pub fn heard(&self) -> u64 {
         self.heard
     }
 
-    /// Whether another connection may do better: this one has had transactions before.
+    /// Whether a new connection may do better, because this one has had transactions before.
     pub fn is_worn(&self) -> bool {
         self.carried > 0 || self.begun > 1
     }
@@ -336,9 +339,9 @@ impl Client {
         &self.offers
     }
 
-    /// What one reply means at its step; a row for each, and none for "anything else" but where all
-    /// kinds mean the same.
-    fn take(&mut self, answer: Answer) {
+    /// Decides what a reply means at its step. Each pair has a row; `_` stands only where all kinds mean the
+    /// same.
+    fn take_answer(&mut self, answer: Answer) {
         self.heard += 1;
         self.is_unproven = false;
         let Some(&(step, index)) = self.awaited.front() else { return };
@@ -365,7 +368,7 @@ impl Client {
             (Step::Auth, Kind::Later | Kind::Never) => self.unwelcome(answer),
             (Step::Rset | Step::Mail, Kind::Good) => {}
             (Step::Mail, Kind::Later) => self.refuse_mail(&Fate::NextHost(self.said(step, answer))),
-            // Perhaps it is tired of this connection, and not of this sender.
+            // Perhaps the host refuses a further transaction, and not this sender.
             (Step::Mail, Kind::Never) if self.begun > 1 => self.end(step, Cause::Said(answer)),
             (Step::Mail, Kind::Never) => self.refuse_mail(&self.refused(step, answer)),
             (Step::Rcpt, Kind::Good) if self.left.contains(&index) => self.accepted.push(index),
@@ -377,7 +380,7 @@ impl Client {
             }
             (Step::Rcpt, Kind::Never) => self.decide(index, self.refused(step, answer)),
             (Step::Rcpt, Kind::Good) => {} // MAIL was refused before
-            // RFC 2920 §3.1: 354 without a recipient wants an empty message, which goes nowhere.
+            // 354 without a recipient is answered with an empty message, which goes nowhere (RFC 2920 §3.1).
             (Step::Data, Kind::More) if self.accepted.is_empty() => {
                 self.say((Step::Final, 0), ".");
             }
@@ -388,13 +391,13 @@ impl Client {
             (Step::Data | Step::Final, Kind::Never) => {
                 self.conclude(step, &self.refused(step, answer));
             }
-            // It is not to be read on: what we have sent of the message would be commands.
+            // The connection must not be used again: the octets sent so far would be read as commands.
             (Step::Message, Kind::Never) => {
                 self.conclude(step, &self.refused(step, answer.clone()));
                 self.end(step, Cause::Said(answer));
             }
             (Step::Final, Kind::Good) => self.conclude(step, &Fate::Relayed(answer.shortened())),
-            // A 4xx before any mail was spoken of, or no answer to this at all.
+            // A 4xx before MAIL, or a reply that makes no sense at this step.
             (Step::Greeting, Kind::Later | Kind::Never | Kind::More)
             | (Step::Ehlo, Kind::Later | Kind::More)
             | (Step::Helo | Step::StartTls | Step::Rset, Kind::Later | Kind::Never | Kind::More)
@@ -405,7 +408,7 @@ impl Client {
         }
     }
 
-    /// The host has told what it offers: TLS begins, or must not, or cannot. Behind it we log in.
+    /// The host has told what it offers: TLS begins, or we log in, or the host lacks the TLS that it has to have.
     fn want_tls(&mut self) {
         match (self.secrecy, self.offers.starttls) {
             (Secrecy::Offered | Secrecy::Required, true) => {
@@ -416,16 +419,16 @@ impl Client {
         }
     }
 
-    /// MAIL was refused: this is the fate of all the letter still has to reach. Replies to commands
-    /// that went out with it are heard and mean nothing.
+    /// MAIL was refused: this is the fate of all recipients left. Replies to commands that went out with it are
+    /// read and mean nothing.
     fn refuse_mail(&mut self, fate: &Fate) {
         self.unsaid.clear();
         self.decide_left(fate);
     }
 
-    /// Whether this answer to RCPT speaks of the transaction, not of the recipient: too many, who is
-    /// asked for again in a further one (RFC 5321 §4.5.3.1.10, which also knows a 552). The first
-    /// recipient of a transaction is never too many: else there would be no end of them.
+    /// Whether this answer to RCPT means too many recipients for one transaction (RFC 5321 §4.5.3.1.10, which
+    /// also allows 552): the recipient is tried again in a further one. Never for the first recipient of a
+    /// transaction, else there would be no end of transactions.
     fn is_full(&self, answer: &Answer) -> bool {
         let enhanced = answer.enhanced().map(|code| &code[1..]);
         !self.accepted.is_empty()
@@ -447,7 +450,7 @@ impl Client {
     }
 
     fn decide(&mut self, index: usize, fate: Fate) {
-        // Only once, whatever is said later.
+        // Only once: a later reply changes nothing.
         if self.left.contains(&index) {
             self.left.retain(|left| *left != index);
             self.decided.push((index, fate));
@@ -459,7 +462,7 @@ impl Client {
         self.decided.extend(left.into_iter().map(|index| (index, fate.clone())));
     }
 
-    /// No more on this connection.
+    /// The connection is of no more use from this step on.
     fn end(&mut self, step: Step, cause: Cause) {
         let cause = match cause {
             Cause::Said(answer) => Cause::Said(answer.shortened()),
@@ -469,7 +472,7 @@ impl Client {
         if step == Step::Final {
             self.conclude(step, &Fate::Deferred(reason.clone()));
         }
-        // What we cannot read ourselves no other host will get either.
+        // A message that we cannot read ourselves cannot go to another host either.
         if matches!(reason.cause, Cause::Unreadable(_)) {
             self.decide_left(&Fate::Deferred(reason.clone()));
         }
@@ -477,7 +480,7 @@ impl Client {
         self.phase = Phase::Over(Fate::NextHost(reason));
     }
 
-    fn say(&mut self, asked: Asked, line: &str) {
+    fn say(&mut self, asked: RecipientStep, line: &str) {
         self.unsaid.push_back((asked, format!("{line}\r\n")));
     }
 
@@ -503,8 +506,8 @@ impl Client {
 /// The host closes the connection after this, at whatever step (RFC 5321 §3.8).
 const CLOSING: u16 = 421;
 
-/// Whether the host has said in good order that it takes no mail (RFC 5321 §3.1: it then waits for
-/// QUIT).
+/// Whether the host has refused in an orderly way before MAIL was accepted, and waits for QUIT (RFC 5321
+/// §3.1).
 fn is_polite(reason: &Reason) -> bool {
     let before_mail = reason.step.is_greeting() || reason.step == Step::Mail;
     match &reason.cause {

@@ -16,33 +16,33 @@ pub enum Command {
     Helo(ClientName),
     Mail(Sender),
     Rcpt(Recipient),
-    /// Takes nothing; the message follows after 354.
+    /// The message follows after 354.
     Data,
-    /// So many octets of the message follow; whether they are the last (RFC 3030).
+    /// `size` octets of the message follow; `last`: the message ends with them (RFC 3030).
     Bdat {
         size: u64,
         last: bool,
     },
     /// Go on by TLS (RFC 3207).
     StartTls,
-    /// Log in (RFC 4954 §4). The initial response is as it was written, and may be none.
+    /// Log in (RFC 4954 §4). The initial response is as it was written; none where there is none.
     Auth {
         mechanism: String,
         initial: Option<InitialResponse>,
     },
     Rset,
-    /// Whatever stands behind it is ignored (RFC 5321 §4.1.1.9).
+    /// An argument is ignored (RFC 5321 §4.1.1.9).
     Noop,
     Quit,
     Vrfy(NameArgument),
     Expn(NameArgument),
-    /// Start what waits for this node (RFC 1985).
+    /// Start sending the mail that waits for this node (RFC 1985).
     Etrn(EtrnNode),
     /// The command asked about, in upper case; empty for all.
     Help(String),
 }
 
-/// What no log may hold.
+/// A secret, which no log may hold.
 #[derive(PartialEq, Eq)]
 pub struct InitialResponse(pub Vec<u8>);
 
@@ -88,14 +88,14 @@ pub const VERBS: [(&str, &str); 15] = [
     ("HELP", "HELP [command]"),
 ];
 
-/// What a line means depends on.
+/// What the meaning of a line depends on.
 #[derive(Debug, Default)]
 pub struct Context<'a> {
     /// The transaction's MAIL said SMTPUTF8.
     pub smtputf8: bool,
     /// AUTH is offered, and MAIL may have its parameter.
     pub auth: bool,
-    /// Where addresses without a domain are; none: they are no addresses.
+    /// The domain of addresses without one; none where such addresses are refused.
     pub home: Option<&'a Domain>,
 }
 
@@ -108,15 +108,9 @@ enum Liberal {
 }
 
 impl Command {
-    /// Reads a line without its CR LF, where an address has a domain. `smtputf8`, `auth`: see
-    /// [`Context`].
-    pub fn parse(line: &[u8], smtputf8: bool, auth: bool) -> Result<Command, Reply> {
-        Command::parse_in(line, &Context { smtputf8, auth, home: None })
-    }
-
     /// Reads a line without its CR LF. An `Err` is the whole reply, and the session is as it was before
     /// (RFC 5321 §4.1.4).
-    pub fn parse_in(line: &[u8], context: &Context<'_>) -> Result<Command, Reply> {
+    pub fn parse(line: &[u8], context: &Context<'_>) -> Result<Command, Reply> {
         // §4.1.1: white space before the CR LF should be tolerated.
         let end = line.iter().rposition(|&b| !is_blank(b)).map_or(0, |at| at + 1);
         let line = &line[..end];
@@ -128,14 +122,14 @@ impl Command {
                 Liberal::Rcpt => rcpt(argument, context).map(Command::Rcpt),
             };
         }
-        // No mailbox name may hold one (§4.1.2), and a bare CR or LF must not pass for a line end.
-        // HT is one as well: only a space separates.
+        // No mailbox name may hold a control octet (§4.1.2), and a bare CR or LF must not pass for a line
+        // end. HT is one as well: only a space separates.
         if line.iter().any(u8::is_ascii_control) {
             return Err(control());
         }
         let verb_end = line.iter().position(|&b| b == b' ').unwrap_or(line.len());
         let (verb, rest) = line.split_at(verb_end);
-        // Without the one space that separates them; None when there is nothing but the verb.
+        // Without the one space that separates them; none when there is nothing but the verb.
         let argument = rest.get(1..);
         // Verbs are in any case of letters (§2.4).
         match verb.to_ascii_uppercase().as_slice() {
@@ -159,8 +153,8 @@ impl Command {
     }
 }
 
-/// Such a command and what stands behind its verb; none where it is another, or holds a control octet
-/// besides tabs.
+/// A [`Liberal`] command and what stands behind its verb; none for another command, or where the line holds
+/// a control octet besides tabs.
 fn liberal(line: &[u8]) -> Option<(Liberal, &[u8])> {
     let line = trim_blanks(line);
     let end = line.iter().position(|&b| is_blank(b)).unwrap_or(line.len());
@@ -205,8 +199,7 @@ pub fn help(topic: &str, tls: bool, auth: bool) -> Reply {
     Reply::new(214, "2.0.0", commands).line("HELP and a command tells its form")
 }
 
-/// RSET, DATA and QUIT take nothing, and what comes with something is refused (§4.1.1); so is STARTTLS
-/// (RFC 3207 §4).
+/// DATA, RSET, QUIT (§4.1.1) and STARTTLS (RFC 3207 §4) are refused with an argument.
 fn alone(verb: &str, argument: Option<&[u8]>, command: Command) -> Result<Command, Reply> {
     match argument {
         None => Ok(command),
@@ -214,7 +207,7 @@ fn alone(verb: &str, argument: Option<&[u8]>, command: Command) -> Result<Comman
     }
 }
 
-/// EHLO and HELO alike: any text is taken, as it is only printed.
+/// The name in EHLO and HELO: any text is taken, because it is only printed.
 fn client_name(verb: &str, argument: &[u8]) -> Result<ClientName, Reply> {
     let wanted = || bad(format!("{verb} needs your host name, or your address in brackets"));
     ClientName::parse(argument).map_err(|_| wanted())
@@ -232,7 +225,7 @@ fn string(verb: &str, argument: Option<&[u8]>) -> Result<NameArgument, Reply> {
     }
 }
 
-/// `domain` or `@domain`. Queues with names of their own (`#name`) there are none (RFC 1985 §5.1).
+/// `domain` or `@domain`. There are no queues with names of their own, `#name` (RFC 1985 §5.1).
 fn node(text: &[u8]) -> Result<EtrnNode, Reply> {
     if text.starts_with(b"#") {
         return Err(bad("there are no queues with names here; give a domain"));
@@ -263,7 +256,7 @@ fn mail(argument: &[u8], context: &Context<'_>) -> Result<Sender, Reply> {
     let text = after_keyword(argument, "FROM:", "MAIL FROM:<user@domain>")?;
     let (from, rest) = ReversePath::parse_at(text, context.home)
         .map_err(|why| bad_path("5.1.7", "sender", why))?;
-    // Kept for later: SMTPUTF8 stands behind the address that needs it.
+    // Checked at the end, because SMTPUTF8 stands behind the address that needs it.
     let is_ascii = text[..text.len() - rest.len()].is_ascii();
     let (size, body, smtputf8, ret, envid) = Default::default();
     let mut sender = Sender { from, size, body, smtputf8, ret, envid };
@@ -274,7 +267,7 @@ fn mail(argument: &[u8], context: &Context<'_>) -> Result<Sender, Reply> {
             "SMTPUTF8" => sender.smtputf8 = parameter.smtputf8()?,
             "RET" => sender.ret = Some(parameter.ret()?),
             "ENVID" => sender.envid = parameter.envid(),
-            // Read and dropped: nobody we relay to takes our word for it (RFC 4954 §5).
+            // Checked and dropped: a next hop would not trust us with it (RFC 4954 §5).
             "AUTH" if context.auth => parameter.auth()?,
             _ => return Err(parameter.unknown()),
         }
@@ -319,8 +312,8 @@ fn bad_path(enhanced: &'static str, whose: &str, why: BadAddress) -> Reply {
 /// `size [LAST]` (RFC 3030 §2).
 fn bdat(argument: Option<&[u8]>) -> Result<Command, Reply> {
     let wrong = || bad("the form is BDAT octets [LAST]");
-    // More than one space and zeros in front are let pass: a BDAT that is refused leaves its octets
-    // to be read as commands.
+    // Several spaces, and zeros in front, are allowed: the octets behind a refused BDAT would be read as
+    // commands.
     let text = argument.unwrap_or_default();
     let mut words = text.split(|&b| b == b' ').filter(|word| !word.is_empty());
     let (size, last) = match (words.next(), words.next(), words.next()) {
@@ -333,8 +326,7 @@ fn bdat(argument: Option<&[u8]>) -> Result<Command, Reply> {
     Ok(Command::Bdat { size, last })
 }
 
-/// What stands behind `FROM:` or `TO:`. Blanks behind the colon, which §3.3 forbids, are the path's to
-/// skip.
+/// What stands behind `FROM:` or `TO:`. The path's parser skips blanks behind the colon, which §3.3 forbids.
 fn after_keyword<'a>(argument: &'a [u8], keyword: &str, form: &str) -> Result<&'a [u8], Reply> {
     match argument.split_at_checked(keyword.len()) {
         Some((word, rest)) if word.eq_ignore_ascii_case(keyword.as_bytes()) => Ok(rest),
@@ -368,7 +360,11 @@ mod tests {
             ("VRFY \u{e9} smtputf8", "Vrfy(NameArgument { text: \"\u{e9}\", smtputf8: true })"),
         ] {
             assert_eq!(
-                format!("{:?}", Command::parse(line.as_bytes(), false, true).unwrap()),
+                format!(
+                    "{:?}",
+                    Command::parse(line.as_bytes(), &Context { auth: true, ..Context::default() })
+                        .unwrap()
+                ),
                 debug,
                 "{line}"
             );
@@ -389,7 +385,7 @@ mod tests {
             ("MAIL FROM: printer", "printer@mx.test"),
             ("MAIL FROM:< > SIZE=1", "<>"),
         ] {
-            let Ok(Command::Mail(sender)) = Command::parse_in(line.as_bytes(), &context) else {
+            let Ok(Command::Mail(sender)) = Command::parse(line.as_bytes(), &context) else {
                 panic!("{line}")
             };
             assert_eq!(sender.from.to_string(), from, "{line}");
@@ -397,7 +393,7 @@ mod tests {
         }
         // No sender is forgotten for a parameter that stands in its place.
         for line in ["MAIL FROM: SIZE=10", "MAIL FROM:\"a@b.test\"", "MAIL FROM:<printer"] {
-            assert!(Command::parse_in(line.as_bytes(), &context).is_err(), "{line}");
+            assert!(Command::parse(line.as_bytes(), &context).is_err(), "{line}");
         }
     }
 
@@ -444,7 +440,8 @@ mod tests {
             ("RCPT TO:<ann>", "501 5.1.3"),
             ("RCPT TO:<ann@b> SIZE=1", "555 5.5.4"),
         ] {
-            let found = Command::parse(line.as_bytes(), false, false).unwrap_err().to_string();
+            let found =
+                Command::parse(line.as_bytes(), &Context::default()).unwrap_err().to_string();
             assert!(found.starts_with(reply), "{line}: {found}");
         }
     }

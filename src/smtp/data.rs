@@ -6,7 +6,7 @@
 
 /// Where in a line the next octet stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
+enum LinePlace {
     /// After CR LF, or at the very beginning.
     LineStart,
     Middle,
@@ -21,35 +21,35 @@ enum At {
 /// Decodes one message.
 #[derive(Debug)]
 pub struct Decoder {
-    at: At,
+    at: LinePlace,
     wire_size: u64,
     bare: bool,
 }
 
 impl Default for Decoder {
     fn default() -> Decoder {
-        Decoder { at: At::LineStart, wire_size: 0, bare: false }
+        Decoder { at: LinePlace::LineStart, wire_size: 0, bare: false }
     }
 }
 
 impl Decoder {
-    /// Takes octets up to the end of the message, appends what they mean to `body`; gives how many
-    /// it took and whether the message ended with them.
+    /// Takes octets up to the end of the message and appends their decoded form to `body`; gives how many
+    /// it took, and whether the message ended with them.
     pub fn feed(&mut self, input: &[u8], body: &mut Vec<u8>) -> (usize, bool) {
         let mut used = 0;
         while let Some(&octet) = input.get(used) {
             match self.at {
-                At::Middle | At::LineStart if octet != b'\r' && octet != b'\n' => {
-                    if self.at == At::LineStart && octet == b'.' {
-                        self.at = At::Dot;
+                LinePlace::Middle | LinePlace::LineStart if octet != b'\r' && octet != b'\n' => {
+                    if self.at == LinePlace::LineStart && octet == b'.' {
+                        self.at = LinePlace::Dot;
                         used += 1;
                     } else {
                         used += self.run(&input[used..], body);
                     }
                     continue;
                 }
-                At::Dot if octet != b'\r' && octet != b'\n' => {
-                    self.at = At::Middle; // a stuffed dot: it is gone, what follows is text
+                LinePlace::Dot if octet != b'\r' && octet != b'\n' => {
+                    self.at = LinePlace::Middle; // a stuffed dot: it is gone, what follows is text
                     continue;
                 }
                 _ => {}
@@ -77,33 +77,33 @@ impl Decoder {
         let length = memchr::memchr2(b'\r', b'\n', input).unwrap_or(input.len());
         body.extend_from_slice(&input[..length]);
         self.wire_size += length as u64;
-        self.at = At::Middle;
+        self.at = LinePlace::Middle;
         length
     }
 
     /// A CR or LF, or what follows a CR; true at the end of the message.
     fn line_end(&mut self, octet: u8, body: &mut Vec<u8>) -> bool {
         match (self.at, octet) {
-            (At::DotCr, b'\n') => return true,
-            (At::Cr, b'\n') => {
+            (LinePlace::DotCr, b'\n') => return true,
+            (LinePlace::Cr, b'\n') => {
                 body.push(b'\n');
                 self.wire_size += 2;
-                self.at = At::LineStart;
+                self.at = LinePlace::LineStart;
             }
-            (At::Dot, b'\r') => self.at = At::DotCr,
-            (At::LineStart | At::Middle, b'\r') => self.at = At::Cr,
-            // From here on something stands alone; the message will be refused, and what is kept of
-            // it counts only towards its size.
-            (At::Cr | At::DotCr, other) => {
+            (LinePlace::Dot, b'\r') => self.at = LinePlace::DotCr,
+            (LinePlace::LineStart | LinePlace::Middle, b'\r') => self.at = LinePlace::Cr,
+            // A CR stands alone here: the message will be refused, and its octets count only towards its
+            // size.
+            (LinePlace::Cr | LinePlace::DotCr, other) => {
                 self.stray(b'\r', body);
-                self.at = if other == b'\r' { At::Cr } else { At::Middle };
+                self.at = if other == b'\r' { LinePlace::Cr } else { LinePlace::Middle };
                 if other != b'\r' {
                     self.keep(other, body);
                 }
             }
-            (At::LineStart | At::Middle | At::Dot, other) => {
+            (LinePlace::LineStart | LinePlace::Middle | LinePlace::Dot, other) => {
                 self.stray(other, body);
-                self.at = At::Middle;
+                self.at = LinePlace::Middle;
             }
         }
         false

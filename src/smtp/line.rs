@@ -16,9 +16,9 @@ pub struct LineBuffer {
     after_lf: bool,
 }
 
-/// What [`LineBuffer::feed`] found.
+/// How far [`LineBuffer::feed`] came with a line.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Line {
+pub enum LineProgress {
     Partial,
     /// A whole line; [`LineBuffer::text`] has it without its CR LF.
     Complete,
@@ -26,9 +26,9 @@ pub enum Line {
 }
 
 impl LineBuffer {
-    /// Takes octets up to the end of one line; gives how many it took. `most`: octets that the line
-    /// may have, with CR LF.
-    pub fn feed(&mut self, input: &[u8], most: usize) -> (usize, Line) {
+    /// Takes octets up to the end of one line; gives how many it took. `most`: the longest line in octets,
+    /// with CR LF.
+    pub fn feed(&mut self, input: &[u8], most: usize) -> (usize, LineProgress) {
         if self.complete {
             *self = LineBuffer { octets: std::mem::take(&mut self.octets), ..Default::default() };
             self.octets.clear();
@@ -39,14 +39,14 @@ impl LineBuffer {
             if self.after_cr && rest[0] == b'\n' {
                 return (used + 1, self.finish());
             }
-            // Up to and with the next CR: it may be half of a CR LF.
+            // Up to and including the next CR, because it may be half of a CR LF.
             let length = memchr::memchr(b'\r', rest).map_or(rest.len(), |at| at + 1);
             self.keep(&rest[..length], most);
             self.after_cr = rest[length - 1] == b'\r';
             self.after_lf = rest[length - 1] == b'\n';
             used += length;
         }
-        (used, Line::Partial)
+        (used, LineProgress::Partial)
     }
 
     /// The line, or as much of it as was kept.
@@ -78,13 +78,13 @@ impl LineBuffer {
         self.too_long |= octets.len() > room;
     }
 
-    fn finish(&mut self) -> Line {
+    fn finish(&mut self) -> LineProgress {
         self.complete = true;
         if self.too_long {
-            return Line::TooLong;
+            return LineProgress::TooLong;
         }
         self.octets.pop(); // the CR
-        Line::Complete
+        LineProgress::Complete
     }
 }
 
@@ -102,9 +102,9 @@ mod tests {
                 let (used, line) = buffer.feed(piece, COMMAND_LINE_MAX);
                 piece = &piece[used..];
                 match line {
-                    Line::Partial => {}
-                    Line::Complete => found.push(Some(buffer.text().to_vec())),
-                    Line::TooLong => found.push(None),
+                    LineProgress::Partial => {}
+                    LineProgress::Complete => found.push(Some(buffer.text().to_vec())),
+                    LineProgress::TooLong => found.push(None),
                 }
             }
         }
@@ -146,7 +146,7 @@ mod tests {
         buffer.end();
         assert_eq!(buffer.text(), b"NOOP\nx\ry\n");
         assert!(!buffer.ends_in_bare_lf() && !buffer.is_partial());
-        assert_eq!(buffer.feed(b"RSET\r\n", COMMAND_LINE_MAX), (6, Line::Complete));
+        assert_eq!(buffer.feed(b"RSET\r\n", COMMAND_LINE_MAX), (6, LineProgress::Complete));
         assert_eq!(buffer.text(), b"RSET");
     }
 
@@ -154,7 +154,7 @@ mod tests {
     fn a_line_without_end_is_not_kept() {
         let mut buffer = LineBuffer::default();
         for _ in 0..1000 {
-            assert_eq!(buffer.feed(&[b'x'; 1000], COMMAND_LINE_MAX), (1000, Line::Partial));
+            assert_eq!(buffer.feed(&[b'x'; 1000], COMMAND_LINE_MAX), (1000, LineProgress::Partial));
         }
         assert!(buffer.text().len() < COMMAND_LINE_MAX && buffer.is_partial());
     }

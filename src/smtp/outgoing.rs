@@ -1,8 +1,8 @@
 //! A message on its way out: LF becomes CR LF, dots are doubled, and the end is marked
 //! (RFC 5321 §4.5.2).
 //!
-//! The other way round is [`super::data`]. Octets are exact: nothing is added but the line end that
-//! the final dot needs when the message has none.
+//! The reverse of [`super::data`]. Octets are exact: nothing is added but the line end that the final dot
+//! needs when the message does not end in one.
 
 /// Turns a message into what goes over the wire, in any pieces.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use crate::mail::xtext;
 pub struct Parameter<'a> {
     /// In upper case.
     pub name: String,
-    /// None without `=`; empty only where it serves reports.
+    /// What stands behind `=`; none without it, empty only in ENVID and ORCPT.
     value: Option<&'a [u8]>,
 }
 
@@ -32,7 +32,7 @@ pub fn parse(rest: &[u8]) -> Result<Vec<Parameter<'_>>, Reply> {
     // More than one space is tolerated, as Postfix and others do.
     for word in rest.split(is_blank).filter(|word| !word.is_empty()) {
         let parameter = Parameter::parse(word)?;
-        // RFC 1870 §6 says so of SIZE; of the others nobody could say which one counts.
+        // RFC 1870 §6 forbids it for SIZE; for the others it would be unclear which one counts.
         if found.iter().any(|other| other.name == parameter.name) {
             return Err(bad(format!("{} is given twice", parameter.name)));
         }
@@ -54,11 +54,11 @@ impl<'a> Parameter<'a> {
         };
         let good_name = name.first().is_some_and(u8::is_ascii_alphanumeric)
             && name.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'-');
-        // Octets above 127 are only for an address in ORCPT; it looks at them itself.
+        // Octets over 127 are allowed only in ORCPT, whose own parser checks them.
         let good_value = value
             .is_none_or(|v| !v.is_empty() && v.iter().all(|&b| b > 32 && b != 127 && b != b'='));
         let name = upper(name);
-        // What only serves reports is judged, and dropped, by itself.
+        // ENVID and ORCPT only serve notices: a malformed value is dropped later, and refuses no mail.
         let serves_reports = matches!(name.as_str(), "ENVID" | "ORCPT");
         match good_name && (good_value || serves_reports) {
             true => Ok(Parameter { name, value }),
@@ -71,7 +71,7 @@ impl<'a> Parameter<'a> {
         Reply::new(555, "5.5.4", format!("parameter {} is not known here", self.name))
     }
 
-    /// SIZE=: 1 to 20 digits (RFC 1870 §3); what no number of ours holds is over any limit.
+    /// SIZE=: 1 to 20 digits (RFC 1870 §3); a number too large for u64 is over any limit.
     pub fn size(&self) -> Result<u64, Reply> {
         decimal(self.value()).ok_or_else(|| bad("SIZE= takes a number of octets"))
     }
@@ -104,7 +104,7 @@ impl<'a> Parameter<'a> {
     }
 
     /// ENVID=: printable text in xtext, at most 100 octets (RFC 3461 §4.4). Kept as it was written,
-    /// the form in which it is handed on; none: it is no such text, and no reason to refuse mail.
+    /// the form in which it is handed on. None where it is malformed, which is no reason to refuse mail.
     pub fn envid(&self) -> Option<String> {
         let value = self.value();
         xtext::is_envid(value).then(|| String::from_utf8_lossy(value).into_owned())
@@ -139,8 +139,8 @@ impl<'a> Parameter<'a> {
     }
 
     /// ORCPT=: a type, a semicolon, an address in xtext, at most 500 octets (RFC 3461 §4.2). The
-    /// type `utf-8` may hold UTF-8 as it is when the transaction does (RFC 6533 §3). None: it is no such
-    /// text, and no reason to refuse mail.
+    /// type `utf-8` may hold UTF-8 as it is when the transaction does (RFC 6533 §3). None where it is
+    /// malformed, which is no reason to refuse mail.
     pub fn orcpt(&self, smtputf8: bool) -> Option<String> {
         let value = self.value();
         let text = str::from_utf8(value).ok()?;
@@ -163,7 +163,7 @@ impl<'a> Parameter<'a> {
     }
 }
 
-/// 1 to 20 decimal digits; more than a number of ours can hold is its largest.
+/// 1 to 20 decimal digits; a number too large for u64 becomes its maximum.
 pub fn decimal(digits: &[u8]) -> Option<u64> {
     let good = (1..=20).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
     good.then(|| String::from_utf8_lossy(digits).parse().unwrap_or(u64::MAX))

@@ -25,17 +25,17 @@ impl Reply {
         Reply::new(code, "", text)
     }
 
-    /// The same with one more line.
+    /// The reply with one more line.
     pub fn line(mut self, text: impl Into<String>) -> Reply {
         self.lines.push(text.into());
         self
     }
 
-    /// The same, ending in ` [SESSION]`: what refuses a client, a sender, a recipient or a message
-    /// names the session, so that who was refused can ask about it.
+    /// The reply ending in ` [SESSION]`: a refusal of a client, sender, recipient or message names the session,
+    /// so that a person can ask about it.
     pub fn about(mut self, session: &str) -> Reply {
         if let Some(last) = self.lines.last_mut() {
-            // Cut before the mark is added, so that it is never the part that a long line loses.
+            // Cut before the mark is added, so that a long line never loses the mark.
             truncate(last, REPLY_LINE_MAX - 12 - 3 - session.len());
             last.push_str(&format!(" [{session}]"));
         }
@@ -65,7 +65,7 @@ impl Reply {
                 enhanced => format!("{}{more}{enhanced} {text}", self.code),
             };
             truncate(&mut line, REPLY_LINE_MAX - 2);
-            // Only text of ours and checked addresses get here; this is the second lock on the door.
+            // Only our own text and checked addresses get here; this is a second safeguard.
             out.extend(line.bytes().map(|b| if b.is_ascii_control() { b'?' } else { b }));
             out.extend_from_slice(b"\r\n");
         }
@@ -83,8 +83,7 @@ impl fmt::Display for Reply {
     }
 }
 
-/// What a peer wrote, shortened and with everything but printable ASCII escaped, fit to be repeated
-/// in a reply.
+/// A peer's text as a reply may repeat it: shortened, with everything but printable ASCII escaped.
 pub fn quoted(text: &[u8]) -> String {
     let mut shown = String::new();
     for &b in text {

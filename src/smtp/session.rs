@@ -12,7 +12,7 @@ use super::auth::{Bindings, Credentials, Exchange, Mechanism};
 use super::chunk::Chunks;
 use super::command::{Command, Context, EtrnNode, NameArgument, help};
 use super::data::Decoder;
-use super::line::{Line, LineBuffer};
+use super::line::{LineBuffer, LineProgress};
 use super::reply::Reply;
 use crate::limits::{AUTH_LINE_MAX, COMMAND_LINE_MAX};
 use crate::mail::address::{ClientName, Domain, ForwardPath, ReversePath};
@@ -28,7 +28,7 @@ pub enum Reaction {
     /// Send this and all before it now (RFC 2920 §3.2: some replies must not be held back).
     SendNow(Reply),
     Ask(Question),
-    /// Nothing is said; octets of a message follow.
+    /// Say nothing; octets of a message follow.
     Listen,
     /// Send this and all before it now, then go on by TLS and call [`Session::secured`]; or, where
     /// octets are there already, do what [`Session::injected`] says.
@@ -40,15 +40,15 @@ pub enum Reaction {
 /// What the session cannot know by itself.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Question {
-    /// May this sender begin a transaction, with a message of about so many octets (SIZE=)?
+    /// May this sender begin a transaction, with a message of about this size in octets (SIZE=)?
     Sender(ReversePath, Option<u64>),
     /// Does this recipient get mail here?
     Recipient(ForwardPath),
-    /// All octets of the message are there: take it? Its transaction is over whatever the answer.
+    /// Take the message, whose octets have all come? Its transaction is over with either answer.
     Message(Envelope),
     /// AUTH: is this the password of this user?
     Password(Credentials),
-    /// AUTH by SCRAM: what is stored of this user? Told by [`Session::keys`].
+    /// AUTH by SCRAM: which keys are stored for this user? Answered by [`Session::keys`].
     Keys(String),
     /// AUTH by SCRAM is over: whether the client knows this user's password.
     Proof { user: String, good: bool },
@@ -56,7 +56,7 @@ pub enum Question {
     Verify(NameArgument),
     /// Who is on this list (EXPN)?
     Expand(NameArgument),
-    /// Start what waits for this node (ETRN)?
+    /// Start sending the mail that waits for this node (ETRN)?
     Start(EtrnNode),
 }
 
@@ -73,27 +73,27 @@ pub struct Settings {
     pub recipients: usize,
     /// 5xx replies before 421.
     pub errors: usize,
-    /// TLS can be had here.
+    /// STARTTLS is offered.
     pub tls: bool,
-    /// Ways to log in that are offered by TLS; SCRAM-SHA-256 brings SCRAM-SHA-256-PLUS along. Empty:
-    /// there is no AUTH.
+    /// Mechanisms that are offered once TLS has begun; SCRAM-SHA-256 brings SCRAM-SHA-256-PLUS along. Empty
+    /// where there is no AUTH.
     pub auth: Vec<Mechanism>,
     /// Wrong passwords before 421.
     pub auth_failures: usize,
 }
 
-/// Who the client says it is, and in which language it speaks.
+/// The client's name for itself, and whether it said EHLO or HELO.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     pub name: ClientName,
-    /// By EHLO, so that the message comes `with ESMTP` (RFC 5321 §4.4, RFC 3848).
+    /// It said EHLO, so that the message comes `with ESMTP` (RFC 5321 §4.4, RFC 3848).
     pub extended: bool,
 }
 
 #[derive(Debug)]
 enum SessionState {
     Idle,
-    /// MAIL was accepted, no RCPT yet; whether one was refused.
+    /// MAIL was accepted, but no RCPT yet.
     Mail(Envelope, AnyRefused),
     Rcpt(Envelope),
     Data(Envelope, Decoder),
@@ -101,11 +101,11 @@ enum SessionState {
     Chunk(Chunk),
     /// After a chunk that was not the last.
     Between(Envelope, Chunks),
-    /// A question is open about this.
+    /// A question about the sender is open.
     AskedSender(Sender),
     AskedRecipient(Envelope, Recipient),
     AskedMessage,
-    /// VRFY, EXPN or ETRN, which change nothing here.
+    /// A question of VRFY, EXPN or ETRN is open; this state comes back with its answer.
     AskedName(Box<SessionState>),
     /// Inside AUTH: the next line is the client's answer.
     Auth(Box<Exchange>),
@@ -121,18 +121,18 @@ pub struct Session {
     lines: LineBuffer,
     state: SessionState,
     greeting: Option<Hello>,
-    /// What is said goes by TLS.
+    /// TLS has begun.
     is_secured: bool,
     bindings: Bindings,
     is_authenticated: bool,
     patience: Patience,
-    /// AUTH was the last command, and what follows is none: perhaps the password.
+    /// AUTH was the last command that could be read, so a line that cannot be may be a password.
     after_auth: bool,
-    /// The last line belongs to an exchange of this mechanism.
+    /// The mechanism of the AUTH exchange that the last line belongs to; none for a command.
     exchange: Option<Mechanism>,
-    /// Where addresses without a domain are; none: such addresses are refused.
+    /// The domain of addresses without one; none where such addresses are refused.
     home: Option<Domain>,
-    /// Where there is AUTH, in words, for who asks where there is none.
+    /// Where users can log in, in words, for a client that tries AUTH where there is none.
     logins: String,
 }
 
@@ -154,13 +154,12 @@ impl Session {
         }
     }
 
-    /// From now on the client is somebody whose addresses without a domain are at this one, as those in
-    /// the header of what it sends.
+    /// From now on the client's addresses without a domain are at this one.
     pub fn complete_at(&mut self, home: Domain) {
         self.home = Some(home);
     }
 
-    /// Where users log in, when it is not here: "port 587 (submission)"; empty: nowhere.
+    /// Says where users log in when it is not here: "port 587 (submission)"; empty where nowhere.
     pub fn log_in_at(&mut self, logins: String) {
         self.logins = logins;
     }
@@ -176,16 +175,16 @@ impl Session {
         Reply::new(421, "4.7.0", "you spoke before the greeting, closing").about(&self.settings.id)
     }
 
-    /// Whether the line that has begun ends in a bare LF: perhaps its sender takes that for its end, and
-    /// waits for a reply (RFC 5321 §2.3.8 wants CR LF).
+    /// Whether the line so far ends in a bare LF: perhaps the client takes that for the line's end and waits
+    /// for a reply (RFC 5321 §2.3.8 wants CR LF).
     pub fn ends_in_bare_lf(&self) -> bool {
         self.lines.ends_in_bare_lf()
     }
 
-    /// Nothing came behind that LF for a while: the line is refused, never run, and over.
+    /// Nothing came behind that LF for a while: the line ends here and is refused, never run.
     pub fn bare_lf(&mut self) -> Reaction {
         self.lines.end();
-        // Inside AUTH it was an answer, and what follows may be its rest.
+        // Inside AUTH the line was an answer, and the next one may be its rest.
         if let SessionState::Auth(_) = self.state {
             self.state = SessionState::Idle;
             self.after_auth = true;
@@ -202,7 +201,10 @@ impl Session {
             _ => {}
         }
         if !self.lines.is_partial() && is_tls(input) {
-            return (input.len(), Some(self.stranger("this port speaks SMTP in the clear first")));
+            return (
+                input.len(),
+                Some(self.close_on_attack("this port speaks SMTP in the clear first")),
+            );
         }
         if let SessionState::Auth(exchange) = &self.state {
             self.exchange = Some(exchange.mechanism());
@@ -211,20 +213,20 @@ impl Session {
         }
         self.exchange = None;
         let (used, line) = self.lines.feed(input, COMMAND_LINE_MAX);
-        // Also while a line is on its way, or too long: a URL may be.
+        // Also before the line is whole: a URL may make it too long.
         if is_http(self.lines.text()) {
-            return (used, Some(self.stranger("this is SMTP, not HTTP")));
+            return (used, Some(self.close_on_attack("this is SMTP, not HTTP")));
         }
         let action = match line {
-            Line::Partial => return (used, None),
-            Line::TooLong => self.send(Reply::new(500, "5.5.2", "line too long")),
-            Line::Complete => {
+            LineProgress::Partial => return (used, None),
+            LineProgress::TooLong => self.send(Reply::new(500, "5.5.2", "line too long")),
+            LineProgress::Complete => {
                 let context = Context {
                     smtputf8: self.is_smtputf8(),
                     auth: !self.settings.auth.is_empty(),
                     home: self.home.as_ref(),
                 };
-                let parsed = Command::parse_in(self.lines.text(), &context);
+                let parsed = Command::parse(self.lines.text(), &context);
                 let is_auth = self.command_text().get(..5).is_some_and(|verb| {
                     verb.eq_ignore_ascii_case(b"AUTH ") // its mechanism follows
                 });
@@ -241,8 +243,8 @@ impl Session {
         (used, Some(self.prompt(action)))
     }
 
-    /// Only replies to MAIL, RCPT, RSET and BDAT may wait for those of the commands behind them;
-    /// all others, and those to words nobody knows, go out at once (RFC 2920 §3.2).
+    /// Only replies to MAIL, RCPT, RSET and BDAT may wait for the replies to the commands behind them; all
+    /// others, and those to unknown commands, go out at once (RFC 2920 §3.2).
     fn prompt(&self, action: Reaction) -> Reaction {
         const MAY_WAIT: [&[u8]; 4] = [b"MAIL", b"RCPT", b"RSET", b"BDAT"];
         let verb = self.lines.text().get(..4).unwrap_or_default();
@@ -277,7 +279,7 @@ impl Session {
         self.send(Reply::new(250, "2.0.0", format!("Ok: queued as {id}")))
     }
 
-    /// What [`Question::Verify`], [`Question::Expand`] or [`Question::Start`] led to.
+    /// The answer to [`Question::Verify`], [`Question::Expand`] or [`Question::Start`].
     pub fn tell(&mut self, reply: Reply) -> Reaction {
         match std::mem::replace(&mut self.state, SessionState::Idle) {
             SessionState::AskedName(state) => self.stay(*state, reply),
@@ -307,8 +309,8 @@ impl Session {
         self.prompt(action)
     }
 
-    /// TLS begins here: all that was said in the clear may be somebody else's, and is forgotten
-    /// (RFC 3207 §4.2). But errors still count, and what brought no message.
+    /// TLS begins here: all that was said in the clear may have come from somebody in between, and is
+    /// forgotten (RFC 3207 §4.2). But the counts of errors and idle commands go on.
     pub fn secured(&mut self) {
         *self = Session {
             is_secured: true,
@@ -317,14 +319,14 @@ impl Session {
         };
     }
 
-    /// What to say instead of 220 when octets came behind STARTTLS before TLS did: perhaps somebody put
-    /// them there to be taken for the client's own, once TLS seems to vouch for them (RFC 3207 §6,
+    /// Says this instead of 220 when octets came behind STARTTLS before TLS did: perhaps somebody in between
+    /// put them there, and once TLS has begun they would pass for the client's own (RFC 3207 §6,
     /// CVE-2011-0411).
     pub fn injected(&mut self) -> Reaction {
-        self.stranger("octets behind STARTTLS came before TLS did, closing")
+        self.close_on_attack("octets behind STARTTLS came before TLS did, closing")
     }
 
-    /// Whether what is said goes by TLS.
+    /// Whether TLS has begun.
     pub fn is_secured(&self) -> bool {
         self.is_secured
     }
@@ -357,8 +359,8 @@ impl Session {
         }
     }
 
-    /// The last command, as much of it as was kept: what a reply is about. Never a password, even
-    /// of a client that tries AUTH where there is none.
+    /// The last command, as much of it as was kept, which a reply is about. Never a password, even when a
+    /// client tries AUTH where there is none.
     pub fn command_text(&self) -> std::borrow::Cow<'_, [u8]> {
         if let Some(mechanism) = self.exchange {
             return format!("AUTH {mechanism}").into_bytes().into();
@@ -378,13 +380,13 @@ impl Session {
         self.exchange.is_some()
     }
 
-    /// By the last EHLO or HELO that was good; none before it.
+    /// The last EHLO or HELO that was accepted; none before it.
     pub fn greeting(&self) -> Option<&Hello> {
         self.greeting.as_ref()
     }
 
-    /// The protocol that a message comes by: names of RFC 3848, and of RFC 6531 §4.3 for internationalized mail; for HELO by TLS there is
-    /// none.
+    /// The protocol that a message comes by: names of RFC 3848, and of RFC 6531 §4.3 for internationalized
+    /// mail; for HELO by TLS there is no name.
     pub fn protocol(&self, utf8: bool) -> &'static str {
         let is_extended = self.greeting.as_ref().is_some_and(|greeting| greeting.extended);
         match (utf8, self.is_secured, self.is_authenticated) {
@@ -402,8 +404,8 @@ impl Session {
 
     /// The order rules of RFC 5321 §4.1.4, and of RFC 3030 §2 for BDAT.
     fn command(&mut self, command: Command) -> Reaction {
-        // Idle stands in its place: what puts no state back ends the transaction, as EHLO, HELO,
-        // RSET and QUIT must.
+        // Idle is put in its place: an arm that puts no state back ends the transaction, as EHLO, HELO, RSET
+        // and QUIT must.
         let state = std::mem::replace(&mut self.state, SessionState::Idle);
         match (state, command) {
             (_, Command::Quit) => Reaction::Close(Reply::new(221, "2.0.0", self.farewell())),
@@ -473,7 +475,7 @@ impl Session {
         }
     }
 
-    /// Nothing may stand here that would get 500 or 502 (RFC 5321 §4.2.4). ENHANCEDSTATUSCODES: RFC
+    /// Only commands that never get 500 or 502 may be offered (RFC 5321 §4.2.4). ENHANCEDSTATUSCODES: RFC
     /// 2034; LIMITS: RFC 9422.
     fn greet(&mut self, name: ClientName, extended: bool) -> Reaction {
         let hello = format!("{} greets {}", self.settings.hostname, name.as_str());
@@ -529,7 +531,7 @@ impl Session {
         Reaction::Ask(question)
     }
 
-    /// RFC 3207 §4. Inside a transaction too: nobody forbids it, and it ends there.
+    /// STARTTLS (RFC 3207 §4). It is allowed inside a transaction too, and ends it.
     fn start_tls(&mut self, state: SessionState) -> Reaction {
         let refusal = match (self.is_secured, self.settings.tls) {
             (true, _) => order("TLS has begun already"),
@@ -544,15 +546,15 @@ impl Session {
         self.settings.tls && !self.is_secured
     }
 
-    /// Octets up to the final dot (RFC 5321 §4.1.1.4, §4.5.2). As of [`Session::feed`].
+    /// Takes octets up to the final dot (RFC 5321 §4.1.1.4, §4.5.2); see [`Session::feed`].
     fn feed_data(&mut self, input: &[u8], body: &mut Vec<u8>) -> (usize, Option<Reaction>) {
         let SessionState::Data(_, decoder) = &mut self.state else { return (0, None) };
-        // Up to there its header may tell which message it was.
+        // Octets before the bare CR or LF are kept, because the header in them tells which message it was.
         let was_bare = decoder.has_bare();
         let (used, end) = decoder.feed(input, body);
         let (size, bare) = (decoder.wire_size(), decoder.has_bare());
         if size > self.settings.message_size || was_bare {
-            body.clear(); // it will be refused; reading on only finds its end
+            body.clear(); // it will be refused; reading on only finds the message's end
         }
         if self.is_far_too_large(size) {
             return (used, Some(self.give_up()));
@@ -569,7 +571,7 @@ impl Session {
         self.begin_chunk(Chunk { left: size, last, of: ChunkOf::Message(envelope, chunks) })
     }
 
-    /// A chunk of no message. RFC 3030 §2: its octets are taken before it is refused; read as
+    /// A chunk that belongs to no message. Its octets are read away before it is refused (RFC 3030 §2): read as
     /// commands they would be another session inside this one.
     fn discard(&mut self, size: u64, last: bool, reply: Reply, then: SessionState) -> Reaction {
         self.begin_chunk(Chunk { left: size, last, of: ChunkOf::Nothing(reply, Box::new(then), 0) })
@@ -622,9 +624,8 @@ impl Session {
         }
     }
 
-    /// A whole message: what the language itself says about it. A bare CR or LF is refused and not
-    /// mended (RFC 5321 §2.3.8, §4.1.1.4): hosts that take it for a line end would find a second
-    /// message inside.
+    /// The message is whole: its size and line ends are checked. A bare CR or LF is refused and not repaired
+    /// (RFC 5321 §2.3.8, §4.1.1.4): hosts that take it for a line end would find a second message inside.
     fn message(&mut self, envelope: Envelope, size: u64, bare: bool) -> Reaction {
         self.patience.brought();
         if size > self.settings.message_size {
@@ -641,8 +642,8 @@ impl Session {
         }
     }
 
-    /// Past its limit a message is read away for as much again, then no more. Who comes here has
-    /// not looked at SIZE, and RFC 5321 §7.8 lets a server defend itself.
+    /// Whether a message is larger than twice the limit: up to there it is read away. Such a client did not
+    /// look at SIZE, and RFC 5321 §7.8 lets a server defend itself.
     fn is_far_too_large(&self, size: u64) -> bool {
         size > self.settings.message_size.saturating_mul(2)
     }
@@ -652,7 +653,7 @@ impl Session {
         Reply::new(552, "5.3.4", text).about(&self.settings.id)
     }
 
-    /// 421 and not 552: in the middle of a message only a close can be understood.
+    /// 421 and not 552, because in the middle of a message a client understands nothing but a close.
     fn give_up(&mut self) -> Reaction {
         let reply = Reply::new(421, "4.3.4", "message far too large, closing");
         Reaction::Close(reply.about(&self.settings.id))
@@ -663,13 +664,14 @@ impl Session {
         Reaction::Ask(question)
     }
 
-    /// Something that is no mail client at all: to close for one unknown command is forbidden (RFC
-    /// 5321 §3.8), to close on an attack is not (§7.8).
-    fn stranger(&mut self, text: &str) -> Reaction {
+    /// Closes on something that is no mail client: to close for an unknown command is forbidden (RFC 5321
+    /// §3.8), to close on an attack is not (§7.8).
+    fn close_on_attack(&mut self, text: &str) -> Reaction {
         Reaction::Close(Reply::new(421, "4.7.0", text).about(&self.settings.id))
     }
 
-    /// Counts errors: one past the limit ends the session, as RFC 5321 §7.8 allows.
+    /// Sends a reply, and counts it as an error when it is 5xx: past the limit it ends the session, as RFC
+    /// 5321 §7.8 allows.
     fn send(&mut self, reply: Reply) -> Reaction {
         match reply.is_permanent().then(|| self.patience.error(&self.settings)) {
             Some(Err(last)) => Reaction::Close(last),
@@ -684,7 +686,7 @@ impl Session {
         }
     }
 
-    /// Says no to a recipient; past the limit that is the end of the session.
+    /// Refuses a recipient; past the limit of refused recipients the session ends.
     fn refuse_recipient(&mut self, reply: Reply) -> Reaction {
         match self.patience.refused_recipient(&self.settings) {
             Ok(()) => self.send(reply.about(&self.settings.id)),
@@ -692,7 +694,7 @@ impl Session {
         }
     }
 
-    /// A command that changes nothing, and whose reply a pipelining client waits for.
+    /// Answers a command that changes nothing, and whose reply a pipelining client waits for.
     fn stay(&mut self, state: SessionState, reply: Reply) -> Reaction {
         self.state = state;
         self.send_now(reply)
@@ -713,7 +715,7 @@ impl Session {
     }
 }
 
-/// A limit is told in six digits at most (RFC 9422); a larger one is none that anybody meets.
+/// The largest limit that EHLO tells: RFC 9422 allows six digits, and no client meets a larger one.
 const RCPTMAX_MOST: usize = 999_999;
 
 fn order(text: &str) -> Reply {
@@ -731,12 +733,12 @@ fn no_recipients(refused: AnyRefused) -> Reply {
 /// First octet of a TLS handshake record; no command begins so.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// TLS where SMTP is spoken.
+/// Whether the client begins TLS where SMTP is spoken.
 fn is_tls(input: &[u8]) -> bool {
     input.first() == Some(&TLS_HANDSHAKE)
 }
 
-/// A browser, or somebody who lets one speak to mail servers.
+/// Whether the line is HTTP: a browser, perhaps made to speak to mail servers by an attacker.
 fn is_http(line: &[u8]) -> bool {
     const VERBS: [&[u8]; 11] = [
         b"GET ",

@@ -259,7 +259,7 @@ impl Drops {
 
     /// Removes what lies in the queue already, since a crash came between the two; to be called before
     /// anything leaves the queue, or it would be sent twice.
-    pub fn settle(&self, queue: &Queue) -> Result<(), StoreError> {
+    pub fn remove_taken(&self, queue: &Queue) -> Result<(), StoreError> {
         let is_taken = |name: &OsStr| name.to_str().is_some_and(|name| queue.has(name));
         loop {
             let taken = self.list(&is_taken)?;

@@ -315,14 +315,14 @@ impl Queue {
     }
 
     /// Makes durable what an earlier server has removed, and was killed before it could sync that.
-    pub fn settle(&self) -> Result<(), StoreError> {
+    pub fn sync(&self) -> Result<(), StoreError> {
         self.disk.sync_dir(&self.dir()).doing("sync", &self.dir())
     }
 
     /// Makes removals durable, if there were any; until then a power cut may bring them back.
     pub fn sync_removals(&self) -> Result<(), StoreError> {
         match self.removed.swap(false, Ordering::AcqRel) {
-            true => self.settle().inspect_err(|_| {
+            true => self.sync().inspect_err(|_| {
                 self.removed.store(true, Ordering::Release); // to be tried again
             }),
             false => Ok(()),
@@ -393,7 +393,7 @@ impl Claimed {
     /// Takes what an attempt has decided, after its notices lie in the queue, durably. True:
     /// nothing is open any more; the file can go, and has no need of these lines. Otherwise they are
     /// durable; lines that the disk does not take are not forgotten as long as this lives.
-    pub fn settle(&self, lines: Vec<JournalLine>) -> Result<bool, StoreError> {
+    pub fn record_results(&self, lines: Vec<JournalLine>) -> Result<bool, StoreError> {
         let is_over = {
             let mut now = locked(&self.now);
             lines.iter().for_each(|line| apply(&mut now, line));

@@ -10,7 +10,7 @@ use facteur::net::listener::Service;
 use facteur::net::stream::Wire;
 use facteur::net::tls::{Protection, Side};
 use facteur::site::{Current, Site};
-use facteur::smtp::auth::client::Login;
+use facteur::smtp::auth::client::ClientExchange;
 use facteur::smtp::auth::{Bindings, Mechanism, decode, encode};
 use facteur::smtp::session::{Session, Settings};
 use facteur::store::password::{Scheme, make};
@@ -32,7 +32,7 @@ fn room(place: &Place, users: &str, more: &str) -> Room {
 struct Client {
     /// What it says next, by turns; `AUTH` lets the login speak until its verdict.
     says: VecDeque<String>,
-    login: Option<Login>,
+    login: Option<ClientExchange>,
     bindings: Bindings,
     out: Vec<u8>,
     /// How much of `out` was answered.
@@ -40,7 +40,7 @@ struct Client {
 }
 
 impl Client {
-    fn new(says: &[&str], login: Option<Login>) -> Client {
+    fn new(says: &[&str], login: Option<ClientExchange>) -> Client {
         let says = says.iter().map(|&line| line.to_owned()).collect();
         Client { says, login, bindings: Bindings::default(), out: Vec::new(), seen: 0 }
     }
@@ -96,7 +96,8 @@ fn talk(room: &Room, client: &mut Client) -> (Vec<String>, String) {
 }
 
 fn log_in(room: &Room, mechanisms: &str, user: &str, password: &str) -> Vec<String> {
-    let login = Login::choose(mechanisms, user, password, "fyko+d2lbbFgONRv9qkxdawL").unwrap();
+    let login =
+        ClientExchange::choose(mechanisms, user, password, "fyko+d2lbbFgONRv9qkxdawL").unwrap();
     talk(room, &mut Client::new(&["EHLO c", "AUTH"], Some(login))).0
 }
 
@@ -105,7 +106,8 @@ fn scram_from_end_to_end() {
     let place = Place::new();
     let keys = make(Scheme::ScramSha256, "pencil").unwrap();
     let room = room(&place, &format!("ann:{keys}:::::\nbob:{{PLAIN}}p\u{e4}ss:::::\n"), "");
-    let login = Login::choose("SCRAM-SHA-256", "ann@mx.test", "pencil", "fyko+d2").unwrap();
+    let login =
+        ClientExchange::choose("SCRAM-SHA-256", "ann@mx.test", "pencil", "fyko+d2").unwrap();
     let message = ["MAIL FROM:<ann@mx.test>", "RCPT TO:<bob@mx.test>", "DATA", "To: bob", "", "."];
     let mut client = Client::new(&[&["EHLO c", "AUTH"][..], &message].concat(), Some(login));
     let (codes, told) = talk(&room, &mut client);

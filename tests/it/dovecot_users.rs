@@ -9,7 +9,7 @@ use crate::servers::{Binary, FACTEUR};
 use crate::support::{PATIENCE, Place, skip};
 use crate::tls::site;
 use crate::tls::submission::{log_in, secured};
-use facteur::smtp::auth::client::Login;
+use facteur::smtp::auth::client::ClientExchange;
 use nix::unistd::{User, geteuid};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
@@ -112,7 +112,7 @@ impl Imap {
     /// Logs in by SASL, as the mechanism wants it; whether that went well.
     fn log_in(&mut self, mechanism: &str, user: &str, password: &str) -> bool {
         let mut login =
-            Login::choose(mechanism, user, password, "fyko+d2lbbFgONRv9qkxdawL").unwrap();
+            ClientExchange::choose(mechanism, user, password, "fyko+d2lbbFgONRv9qkxdawL").unwrap();
         self.say(&format!("a {}", login.command().replacen("AUTH ", "AUTHENTICATE ", 1)));
         loop {
             let line = self.line();

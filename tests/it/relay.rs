@@ -10,7 +10,7 @@ use facteur::mail::address::{ForwardPath, ReversePath};
 use facteur::mail::envelope::{BodyType, Envelope, Notify, Recipient, Ret, Sender};
 use facteur::relay::{Caller, Connection, Hop, Message, survey};
 use facteur::route::next_hop::Demand;
-use facteur::smtp::client::{Fate, Letter};
+use facteur::smtp::client::{Fate, OutgoingMessage};
 use facteur::store::body::StoredMessage;
 use facteur::store::disk::Disk;
 use facteur::store::sum::Sum;
@@ -50,7 +50,7 @@ fn hop(host: &Host) -> Hop {
     Hop { name: "host.test".to_owned(), address: host.address, demand: Demand::Offered }
 }
 
-pub fn letter(to: &[&str], message: &dyn Message) -> Letter {
+pub fn letter(to: &[&str], message: &dyn Message) -> OutgoingMessage {
     let (from, _) = ReversePath::parse(b"<a@mx.test>").unwrap();
     let (size, body, smtputf8, ret, envid) = Default::default();
     let sender = Sender { from, size, body, smtputf8, ret, envid };
@@ -59,7 +59,7 @@ pub fn letter(to: &[&str], message: &dyn Message) -> Letter {
         Recipient { path, notify: None, orcpt: None }
     });
     let envelope = Envelope { sender, recipients: recipients.collect() };
-    Letter { envelope, content: survey(message).unwrap() }
+    OutgoingMessage { envelope, content: survey(message).unwrap() }
 }
 
 pub const MESSAGE: &[u8] = b"Subject: hi\n\n.dot\n..\n.\nend";
@@ -136,7 +136,8 @@ fn a_large_message_out_of_a_file() {
         size: message.len() as u64 + 100,
         sum: None,
     };
-    let long = Letter { content: Default::default(), ..letter(&["ann@host.test"], &MESSAGE) };
+    let long =
+        OutgoingMessage { content: Default::default(), ..letter(&["ann@host.test"], &MESSAGE) };
     let fates = connection.deliver(&long, &part);
     let told = words(&fates[0]);
     assert!(told.starts_with("deferred was not told all: ") && !connection.is_open(), "{told}");

@@ -6,7 +6,7 @@ use crate::samples::{COMMANDS, HEADER, message, text};
 use facteur::mail::fields::Fields;
 use facteur::mail::summary::Summary;
 use facteur::smtp::chunk::Chunks;
-use facteur::smtp::command::Command;
+use facteur::smtp::command::{Command, Context};
 use facteur::smtp::data::Decoder;
 use std::hint::black_box;
 
@@ -27,14 +27,14 @@ pub fn cases<'a>() -> Outcome<Vec<Case<'a>>> {
 fn commands<'a>() -> Outcome<Case<'a>> {
     for line in COMMANDS {
         // What is refused is cheap, and would be measured unnoticed.
-        Command::parse(line.trim_end().as_bytes(), false, false)
+        Command::parse(line.trim_end().as_bytes(), &Context::default())
             .map_err(|reply| format!("{line:?} is refused: {reply}"))?;
     }
     let octets = COMMANDS.iter().map(|line| line.len()).sum();
     Ok(Case::new("commands, seven lines", octets, || {
         for line in COMMANDS {
             let line = &line.as_bytes()[..line.len() - 2];
-            let _ = black_box(Command::parse(black_box(line), false, false));
+            let _ = black_box(Command::parse(black_box(line), &Context::default()));
         }
     }))
 }

@@ -43,8 +43,8 @@ pub fn path(text: &[u8]) -> Result<(Path, &[u8]), BadAddress> {
     let mut cursor = Cursor { rest: text };
     cursor.blanks();
     let begun = cursor.rest.len();
-    // Only the path has to be UTF-8, not what stands behind it: octets that are not are its own
-    // when no `>` comes before them.
+    // Only the path has to be UTF-8, not what stands behind it: octets that are not UTF-8 belong to the
+    // path when no `>` comes before them.
     if cursor
         .rest
         .utf8_chunks()
@@ -78,7 +78,7 @@ pub fn path(text: &[u8]) -> Result<(Path, &[u8]), BadAddress> {
     }
     let path = match host {
         Some(host) => Path::Mailbox(Mailbox { local, host }),
-        // A whole address in quotes: its host may be meant, or not.
+        // A whole address in quotes: whether its domain is meant as one, nobody can tell.
         None if local.0.contains('@') => return Err(BadAddress::NoDomain),
         // Cut off, or a parameter whose address is missing.
         None if opened > 0 && !is_closed || opened == 0 && local.0.contains('=') => {
@@ -228,8 +228,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// "Local-part" of RFC 5321 §4.1.2, of any length here: its bound depends on whose it is. Dots
-    /// stand where they like, and words in quotes beside others, as RFC 5322 §4.4 has them; but two
+    /// "Local-part" of RFC 5321 §4.1.2, of any length here: its bound is another for senders than for
+    /// recipients. Dots may stand anywhere, and quoted words beside others, as in RFC 5322 §4.4; but two
     /// words have a dot between them.
     fn local(&mut self) -> Result<String, BadAddress> {
         let (mut text, mut after_word, begun) = (Vec::new(), false, self.rest.len());
@@ -293,7 +293,7 @@ impl<'a> Cursor<'a> {
         Ok(text)
     }
 
-    /// Takes all that could belong to a domain, and lets [`Domain::parse`] judge it.
+    /// Takes all octets that could belong to a domain; [`Domain::parse`] decides whether they are one.
     fn host(&mut self) -> Result<Host, BadAddress> {
         if self.rest.first() == Some(&b'[') {
             return self.literal().map(Host::Literal);

@@ -34,8 +34,8 @@ pub fn text(notice: &Notice) -> String {
     text
 }
 
-/// Whether the reader has sent the message. Else the reader is a postmaster, told in the place of a
-/// sender that we cannot or must not tell.
+/// Whether the reader is the sender of the message. Else it is a postmaster, told in place of a sender that
+/// we cannot or must not tell.
 fn is_own(notice: &Notice) -> bool {
     matches!(notice.original.sender, ReversePath::Mailbox(mailbox) if mailbox == notice.to)
 }
@@ -84,7 +84,7 @@ fn story(notice: &Notice, told: &ToldRecipient) -> String {
         };
         text.push_str(&wrap("    ", "    ", &format!("{host} said{place}:")));
         for line in lines(&cut(reply, ANSWER_KEPT)) {
-            // Nothing but what was said stands at this indent.
+            // Only words of the host stand at this indent.
             text.push_str(&wrap("      ", "      ", &line));
         }
     }
@@ -98,7 +98,7 @@ fn story(notice: &Notice, told: &ToldRecipient) -> String {
     text
 }
 
-/// What follows from it for the reader.
+/// What the reader can do.
 fn advice(action: NoticeAction, is_own: bool) -> &'static str {
     match action {
         NoticeAction::Failed if is_own => {
@@ -115,7 +115,7 @@ fn advice(action: NoticeAction, is_own: bool) -> &'static str {
     }
 }
 
-/// Whom to ask, and what is attached.
+/// The postmaster to ask, and what is attached.
 fn closing(notice: &Notice) -> String {
     let ask = format!(
         "Who asks postmaster@{} about it should give this name: {}.",

@@ -1,5 +1,5 @@
-//! What makes any text fit for a notice: no control or hidden character, no line that is too long, no
-//! octet over 127 where none may be. Pure.
+//! Makes any text fit for a notice: no control or hidden character, no line that is too long, no octet over
+//! 127 where none is allowed. Pure.
 
 use crate::limits::{LINE_WIDTH, WORD_MAX};
 use crate::mail::visible::is_hidden;
@@ -15,7 +15,7 @@ pub fn shown(text: &str) -> String {
     text.chars().map(one).collect()
 }
 
-/// The same in ASCII; other characters are written as RFC 6533 §3 writes them in addresses.
+/// As [`shown`], in ASCII: other characters are written as in addresses (RFC 6533 §3).
 pub fn ascii(text: &str) -> String {
     let one = |c: char| if c.is_ascii() { c.to_string() } else { escape(c) };
     shown(text).chars().map(one).collect()
@@ -35,8 +35,8 @@ pub fn lines(text: &str) -> impl Iterator<Item = String> {
 }
 
 /// A text on lines of at most [`LINE_WIDTH`] characters: the first begins with `first`, the others
-/// with `indent`. Its words are parted by one space each; one that fits on no line is cut only past
-/// [`WORD_MAX`]. When `indent` is a space, this is a folded field (RFC 5322 §2.2.3).
+/// with `indent`. One space stands between words; a word longer than a line is cut only past [`WORD_MAX`].
+/// When `indent` is a space, this is a folded field (RFC 5322 §2.2.3).
 pub fn wrap(first: &str, indent: &str, text: &str) -> String {
     let mut wrapped = first.to_owned();
     let mut width = first.chars().count();
@@ -57,7 +57,7 @@ pub fn wrap(first: &str, indent: &str, text: &str) -> String {
     wrapped + "\n"
 }
 
-/// A word in pieces of at most [`WORD_MAX`] octets; none of an empty one.
+/// A word in pieces of at most [`WORD_MAX`] octets; an empty word has none.
 fn pieces(word: &str) -> Vec<&str> {
     let (mut pieces, mut rest) = (Vec::new(), word);
     while !rest.is_empty() {

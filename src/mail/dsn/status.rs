@@ -1,5 +1,5 @@
-//! The part of a notice that programs read: message/delivery-status (RFC 3464 §2), or what RFC 6533
-//! §4 made of it where an address is in UTF-8. Pure.
+//! The part of a notice that programs read: message/delivery-status (RFC 3464 §2), or its form for
+//! addresses in UTF-8 (RFC 6533 §4). Pure.
 
 use super::safe::{ascii, cut, lines, shown, wrap};
 use super::{Notice, NoticeAction, ToldRecipient};
@@ -30,15 +30,15 @@ pub fn fields(notice: &Notice) -> String {
 /// The fields of one recipient (RFC 3464 §2.3).
 fn recipient(text: &mut String, notice: &Notice, told: &ToldRecipient) {
     let utf8 = notice.may_be_utf8();
-    // Only from ORCPT, and never made up: without it the field must not appear (RFC 3461 §6.3), so
-    // that an alias is told in the text for people alone.
+    // Only where ORCPT came, because without it the field must not appear (RFC 3461 §6.3); so the address of
+    // an alias stands only in the text for people.
     if let Some(orcpt) = told.orcpt {
         put(text, "Original-Recipient", &original_recipient(orcpt, utf8), utf8);
     }
     put(text, "Final-Recipient", &final_recipient(told.recipient, utf8), utf8);
     put(text, "Action", &told.action.to_string(), utf8);
     put(text, "Status", &status(told), utf8);
-    // Only a host that has spoken: one that could not be reached has reported nothing (RFC 3464 §2.3.5).
+    // Only a host that replied: a host that could not be reached has reported nothing (RFC 3464 §2.3.5).
     if let Some(host) = told.host.filter(|_| told.diagnostic.is_some()) {
         fold(text, "Remote-MTA", &format!("dns; {}", mta(host)), utf8);
     }
@@ -62,7 +62,7 @@ fn recipient(text: &mut String, notice: &Notice, told: &ToldRecipient) {
     }
 }
 
-/// A host that a route names by its address has no other name (RFC 5321 §4.1.3 says how to write it).
+/// The name of a host; its address as a literal where a route gives no name (RFC 5321 §4.1.3).
 fn mta(host: &str) -> String {
     host.parse().map_or_else(|_| host.to_owned(), literal)
 }
@@ -95,8 +95,8 @@ fn typed(kind: &str, address: &str, utf8: bool) -> String {
     }
 }
 
-/// The status, when it is one and does not contradict the action; a recipient fails with 4.x.x when
-/// time is up.
+/// The status of the recipient; X.0.0 where it is malformed or contradicts the action. A recipient may fail
+/// with 4.x.x, when time is up.
 fn status(told: &ToldRecipient) -> String {
     let (classes, general) = match told.action {
         NoticeAction::Failed => ("54", "5.0.0"),

@@ -1,6 +1,6 @@
 //! What a person reads of HTML: its words, and where its lines end.
 //!
-//! Entities and white space are the mail-parser crate's. It makes lines of `<br>` and `</p>` alone, and
+//! The mail-parser crate decodes entities and white space. But it ends lines only at `<br>` and `</p>`, and
 //! shows a stylesheet whose tag has attributes, so all tags are taken off before it sees the text.
 
 use mail_parser::decoders::html::html_to_text;
@@ -32,7 +32,7 @@ const BLOCKS: [&str; 22] = [
     "ul",
 ];
 
-/// Tags between which nothing is for people; nothing but their end is a tag there.
+/// Tags whose content people do not read; inside, only their closing tag is a tag.
 const UNSEEN: [&str; 3] = ["script", "style", "title"];
 
 /// The text of HTML, however broken. One pass: each octet is looked at a few times at most.
@@ -42,7 +42,7 @@ pub(super) fn text(html: &str) -> String {
     while let Some(at) = memchr(b'<', rest.as_bytes()) {
         let (words, tag) = rest.split_at(at);
         marked.words(words);
-        // What is never closed hides the rest, as in a browser.
+        // A tag that is never closed hides the rest, as in a browser.
         rest = match tag.as_bytes().get(1) {
             Some(b'!') if tag.starts_with("<!--") => behind(tag, tag[2..].find("-->"), 5),
             Some(b'a'..=b'z' | b'A'..=b'Z' | b'/' | b'!' | b'?') => {
@@ -63,12 +63,12 @@ pub(super) fn text(html: &str) -> String {
     html_to_text(&marked.html)
 }
 
-/// What follows `length` octets at a place; nothing where there is no such place.
+/// The text from `length` octets behind a place on; empty where there is no place.
 fn behind(text: &str, at: Option<usize>, length: usize) -> &str {
     at.and_then(|at| text.get(at + length..)).unwrap_or_default()
 }
 
-/// From the closing tag of this name on.
+/// The text from the closing tag of this name on.
 fn end_of<'a>(text: &'a str, name: &str) -> &'a str {
     let is_end = |at: &usize| {
         let found = text.as_bytes().get(at + 2..at + 2 + name.len());
@@ -82,7 +82,7 @@ fn end_of<'a>(text: &'a str, name: &str) -> &'a str {
 /// HTML that has no tag but `<br>`.
 struct Marked {
     html: String,
-    /// On this line.
+    /// The line at hand has words.
     has_words: bool,
 }
 
@@ -97,7 +97,7 @@ impl Marked {
     fn tag(&mut self, name: &str) {
         match name {
             "td" | "th" => self.words(" "),
-            // Several that begin or end at one place are one end of a line.
+            // Several blocks that begin or end at one place end the line once.
             "br" => self.end_line(),
             _ if BLOCKS.contains(&name) && self.has_words => self.end_line(),
             _ => {}

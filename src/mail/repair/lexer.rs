@@ -55,7 +55,7 @@ impl<'a> Lexer<'a> {
 
     /// White space, folds and comments, which may be nested.
     pub fn skip_space(&mut self) -> Result<(), ListFlaw> {
-        // A count, not a recursion: nobody's parentheses are too deep.
+        // A count, not a recursion: no depth of parentheses is too much.
         let mut depth = 0_usize;
         while let Some(octet) = self.text.get(self.at) {
             match octet {

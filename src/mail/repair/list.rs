@@ -1,9 +1,9 @@
 //! A list of addresses in a header field (RFC 5322 §3.4, with the obsolete forms of §4.4): display
 //! names, groups, routes and comments are read and dropped, mailboxes are kept.
 //!
-//! Lenient where everybody knows what is meant and programs do write it: an empty group that the end
-//! of the field closes, an `@` or a dot in a display name without quotes, empty places between commas. What
-//! stands where the address stands follows the grammar that RCPT follows.
+//! Lenient where the meaning is clear and programs do write it: an empty group that the end of the field
+//! closes, an `@` or a dot in a display name without quotes, nothing between two commas. The address itself
+//! follows the grammar of RCPT.
 
 use super::lexer::{Lexer, Token};
 use crate::limits::ADDRESS_WORDS_MAX;
@@ -11,7 +11,7 @@ use crate::mail::address::{BadAddress, Domain, Mailbox, ReversePath};
 use std::fmt;
 use std::ops::Range;
 
-/// Where in a value, and what is wrong there.
+/// What is wrong in a list of addresses, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadList {
     /// Octets of the value, from the start of the address to where it went wrong.
@@ -60,7 +60,7 @@ impl fmt::Display for ListFlaw {
     }
 }
 
-/// Shows every mailbox of the list to `take`, in order; one without a domain is at `default`. Ends at
+/// Gives every mailbox of the list to `take`, in order; one without a domain is at `default`. Ends at
 /// the first that does not read, or that `take` refuses.
 pub fn read(
     value: &[u8],
@@ -70,7 +70,7 @@ pub fn read(
     List::new(value, default, take).all().map(drop)
 }
 
-/// Where an address ends that has no domain: there `@` and one can be put. Fails like [`read`].
+/// The places where addresses without a domain end, and where `@domain` can be put. Fails like [`read`].
 pub fn unqualified(value: &[u8], default: &Domain) -> Result<Vec<usize>, BadList> {
     List::new(value, default, |_| Ok(())).all()
 }
@@ -135,7 +135,7 @@ impl<'a, F: FnMut(Mailbox) -> Result<(), ListFlaw>> List<'a, F> {
         }
     }
 
-    /// An address, or none, ended with this mark, or with the field; false then.
+    /// An address, or nothing, was ended by this mark; false where the field ended it.
     fn ended(&mut self, mark: Option<u8>) -> Result<bool, ListFlaw> {
         match (mark, self.group) {
             (Some(b';'), None) => Err(ListFlaw::Stray(b';')),
@@ -159,7 +159,7 @@ impl<'a, F: FnMut(Mailbox) -> Result<(), ListFlaw>> List<'a, F> {
         (self.take)(mailbox(words, self.default)?)
     }
 
-    /// Tokens up to one of these marks, and which it was.
+    /// The tokens up to one of these marks, and that mark; none where the field ends before one.
     fn words(&mut self, ends: &[u8]) -> Result<(Vec<Token<'a>>, Option<u8>), ListFlaw> {
         let mut words = Vec::new();
         while let Some(token) = self.lexer.token()? {

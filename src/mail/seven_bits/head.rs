@@ -8,11 +8,11 @@ use mail_parser::{MessageParser, MimeHeaders};
 /// A header with the empty line behind it, where there is one.
 #[derive(Debug)]
 pub struct EntityHead {
-    /// Headers before it in the whole message.
+    /// How many headers come before it in the whole message.
     pub index: usize,
     octets: Vec<u8>,
     has_empty_line: bool,
-    /// Of a message, not of a part.
+    /// It is the header of a message, not of a part.
     is_message: bool,
     kind: EntityKind,
     encoding: Encoding,
@@ -26,12 +26,12 @@ enum EntityKind {
         boundary: Vec<u8>,
         is_digest: bool,
     },
-    /// It says so, but has no boundary.
+    /// A multipart without a boundary.
     BrokenMultipart,
     Signed,
     /// message/rfc822: what follows is a header again.
     Envelope,
-    /// A message that may have no encoding.
+    /// A kind of message that may have no encoding (RFC 2046 §5.2.2, §5.2.3).
     Fragment,
     Leaf,
 }
@@ -113,7 +113,7 @@ fn kind(main: &str, sub: &str, boundary: Option<&str>, encoding: Encoding) -> En
             }
             None => EntityKind::BrokenMultipart,
         },
-        // Against RFC 2046 §5.2.1 some encode it: then there is nothing to take apart.
+        // Some programs encode it against RFC 2046 §5.2.1: then there is nothing to take apart.
         ("message", "rfc822" | "news") if encoding == Encoding::Identity => EntityKind::Envelope,
         ("message", "partial" | "external-body") => EntityKind::Fragment,
         _ => EntityKind::Leaf,
@@ -122,16 +122,16 @@ fn kind(main: &str, sub: &str, boundary: Option<&str>, encoding: Encoding) -> En
 
 /// Appends the header as it reads above the changed body.
 pub fn rewrite(head: &EntityHead, change: EntityChange, out: &mut Vec<u8>) {
-    // What has parts or a message inside, but none that can be found, is shown as text (RFC 2045 §5.2).
+    // An entity whose parts or inner message cannot be found becomes text (RFC 2045 §5.2).
     let is_broken =
         !matches!(head.kind, EntityKind::Leaf | EntityKind::Fragment | EntityKind::Signed);
     let is_encoded = match change {
         EntityChange::None => false,
-        // Those have their label already.
+        // Other encodings have their label already.
         EntityChange::Encode => head.encoding == Encoding::Identity,
         EntityChange::AsText => true,
     };
-    // RFC 2045 §6.4: what has parts has no encoding but these, and its parts have 7 bits now.
+    // RFC 2045 §6.4: an entity with parts is 7bit, 8bit or binary, and these parts have 7 bits now.
     let is_whole =
         matches!(head.kind, EntityKind::Multipart { .. } | EntityKind::Envelope) && !is_encoded;
     let header = Header::read(&head.octets);
@@ -183,7 +183,7 @@ pub fn rewrite(head: &EntityHead, change: EntityChange, out: &mut Vec<u8>) {
     }
     match head.has_empty_line {
         true => out.extend_from_slice(&head.octets[end..]),
-        // The body begins without one; the fields that were added need it.
+        // The body began without an empty line, but the added fields need one.
         false if is_encoded => out.push(b'\n'),
         false => {}
     }
@@ -191,5 +191,5 @@ pub fn rewrite(head: &EntityHead, change: EntityChange, out: &mut Vec<u8>) {
 
 const ENCODING: &[u8] = b"Content-Transfer-Encoding: quoted-printable\n";
 
-/// Of text that does not say what it is (RFC 1428 §3).
+/// Content-Type for text that does not say what it is (RFC 1428 §3).
 const TYPE: &[u8] = b"Content-Type: text/plain; charset=unknown-8bit\n";

@@ -11,13 +11,13 @@ use crate::mail::header::LineKind;
 pub enum EntityPiece<'a> {
     /// The header of a message or part, with the empty line behind it.
     Head(&'a EntityHead),
-    /// Of the body that belongs to the last header.
+    /// Octets of the body that belongs to the last header.
     Body(&'a [u8]),
-    /// Before the first part of this multipart.
+    /// Octets before the first part of this multipart.
     Preamble(usize, &'a [u8]),
     /// The first part of this multipart begins.
     FirstPart(usize),
-    /// A boundary, or what stands behind the last.
+    /// A boundary, or octets behind the last one.
     Around(&'a [u8]),
 }
 
@@ -29,16 +29,16 @@ pub struct Parts {
     state: PartsState,
     /// The multiparts that are open, the outermost first.
     open: Vec<Multipart>,
-    /// Messages inside messages, on this way.
+    /// How many multiparts and messages the entity at hand lies in.
     depth: usize,
     /// Headers so far.
     count: usize,
     head: Vec<u8>,
-    /// A field has begun in it.
+    /// A field has begun in `head`.
     has_field: bool,
     /// The beginning of a line that may be a boundary, or a line of a header.
     line: Vec<u8>,
-    /// The line at hand is neither, as its beginning has shown.
+    /// The line at hand is neither, as its first octets have shown.
     is_plain: bool,
     is_message: bool,
     is_in_digest: bool,
@@ -61,7 +61,7 @@ struct Multipart {
     boundary: Vec<u8>,
     is_digest: bool,
     has_part: bool,
-    /// How deep it is, to go on from there.
+    /// How deep it lies: its parts begin at this depth.
     depth: usize,
 }
 
@@ -179,7 +179,7 @@ impl Parts {
         }
     }
 
-    /// The open multipart of which this line is a boundary, and whether it is its last: the innermost.
+    /// The innermost open multipart of which this line is a boundary, and whether it is the last boundary.
     fn boundary(&self, line: &[u8]) -> Option<(usize, bool)> {
         let text = line.trim_ascii_end().strip_prefix(b"--")?;
         let bare = text.strip_suffix(b"--");

@@ -3,7 +3,7 @@ use crate::mail::header::Header;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
 use proptest::prelude::*;
 
-fn plan(message: &[u8], step: usize) -> Result<Plan, NotConverted> {
+fn plan(message: &[u8], step: usize) -> Result<ConversionPlan, NotConverted> {
     let mut survey = FirstPass::default();
     message.chunks(step).for_each(|piece| survey.feed(piece));
     survey.finish()

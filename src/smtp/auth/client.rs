@@ -1,6 +1,6 @@
-//! SASL as a client speaks it: what a smarthost that wants a password is answered. Pure.
+//! SASL as a client speaks it, to a smarthost that wants a password. Pure.
 //!
-//! Of SCRAM only the form without channel binding; the server is known by its certificate.
+//! SCRAM only without channel binding: the certificate says who the server is.
 
 use super::scram::xor;
 use super::{Mechanism, decode, encode};
@@ -12,51 +12,56 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 /// One AUTH from the client's side.
-pub struct Login {
+pub struct ClientExchange {
     mechanism: Mechanism,
     user: String,
     password: String,
     state: ClientState,
 }
 
-/// Of secrets nothing is shown.
-impl fmt::Debug for Login {
+/// Shows no secret.
+impl fmt::Debug for ClientExchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Login({})", self.mechanism)
+        write!(f, "ClientExchange({})", self.mechanism)
     }
 }
 
 enum ClientState {
     Begun,
-    /// By LOGIN: the name was sent.
+    /// LOGIN: the name was sent.
     Named,
-    /// What the client's first message was, without its header, and its nonce.
+    /// SCRAM: the client's first message was sent, `bare` without its header.
     First {
         bare: String,
         nonce: String,
     },
-    /// What the server has to say to prove that it knows the user.
+    /// SCRAM: the proof was sent, and this is what the server has to answer to prove that it knows the user.
     Last(Vec<u8>),
     Over,
 }
 
-/// Why an exchange cannot go on; it is to be cancelled with `*`.
+/// The host's challenge cannot be answered; the exchange has to be cancelled with `*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadChallenge;
 
-impl Login {
-    /// The best of the mechanisms that a host offers: what AUTH is followed by in its EHLO. None: we
-    /// speak none of them. `nonce`: new and random, printable, without a comma.
-    pub fn choose(offered: &str, user: &str, password: &str, nonce: &str) -> Option<Login> {
+impl ClientExchange {
+    /// Begins with the best mechanism that a host offers; none where we speak none of them. `offered`: the words
+    /// behind AUTH in its reply to EHLO; `nonce`: new and random, printable, without a comma.
+    pub fn choose(
+        offered: &str,
+        user: &str,
+        password: &str,
+        nonce: &str,
+    ) -> Option<ClientExchange> {
         let can = [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
         let offers = |mechanism: &Mechanism| {
             offered.split_ascii_whitespace().any(|name| Mechanism::parse(name) == Some(*mechanism))
         };
         let mechanism = can.into_iter().find(offers)?;
-        Some(Login::new(mechanism, user, password, nonce))
+        Some(ClientExchange::new(mechanism, user, password, nonce))
     }
 
-    fn new(mechanism: Mechanism, user: &str, password: &str, nonce: &str) -> Login {
+    fn new(mechanism: Mechanism, user: &str, password: &str, nonce: &str) -> ClientExchange {
         let name = user.replace('=', "=3D").replace(',', "=2C");
         let state = match mechanism {
             Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => {
@@ -64,7 +69,7 @@ impl Login {
             }
             Mechanism::Plain | Mechanism::Login => ClientState::Begun,
         };
-        Login { mechanism, user: user.to_owned(), password: password.to_owned(), state }
+        ClientExchange { mechanism, user: user.to_owned(), password: password.to_owned(), state }
     }
 
     /// `AUTH mechanism initial-response`, without CR LF. LOGIN gets no initial response: some hosts
@@ -84,7 +89,7 @@ impl Login {
     pub fn answer(&mut self, challenge: &str) -> Result<String, BadChallenge> {
         let challenge = decode(challenge.trim().as_bytes()).ok_or(BadChallenge)?;
         let (answer, next) = match (&self.state, self.mechanism) {
-            // By order, not by its words, which are in any language.
+            // By their order, because the words of the questions may be in any language.
             (ClientState::Begun, Mechanism::Login) => (self.user.clone(), ClientState::Named),
             (ClientState::Named, _) => (self.password.clone(), ClientState::Over),
             (ClientState::First { bare, nonce }, _) => self.prove(bare, nonce, &challenge)?,
@@ -103,7 +108,7 @@ impl Login {
         Ok(encode(answer.as_bytes()))
     }
 
-    /// Whether the host has shown that it knows the password; true where the mechanism asks for none.
+    /// Whether the host has proved that it knows the password; true where the mechanism has no such proof.
     pub fn is_mutual(&self) -> bool {
         self.mechanism != Mechanism::ScramSha256 || matches!(self.state, ClientState::Over)
     }
@@ -146,13 +151,14 @@ impl Login {
 mod tests {
     use super::*;
 
-    fn login(offered: &str) -> Login {
-        Login::choose(offered, "user", "pencil", "rOprNGfwEbeRWgbNEkqO").unwrap()
+    fn login(offered: &str) -> ClientExchange {
+        ClientExchange::choose(offered, "user", "pencil", "rOprNGfwEbeRWgbNEkqO").unwrap()
     }
 
     #[test]
     fn the_best_is_chosen() {
-        let chosen = |offered| Login::choose(offered, "a", "b", "c").map(|login| login.mechanism);
+        let chosen =
+            |offered| ClientExchange::choose(offered, "a", "b", "c").map(|login| login.mechanism);
         assert_eq!(chosen("LOGIN PLAIN"), Some(Mechanism::Plain));
         assert_eq!(chosen("login"), Some(Mechanism::Login));
         assert_eq!(chosen("PLAIN SCRAM-SHA-256-PLUS SCRAM-SHA-256"), Some(Mechanism::ScramSha256));

@@ -1,13 +1,13 @@
 //! SCRAM-SHA-256 as a server speaks it (RFC 5802 §5, RFC 7677), with channel binding as
 //! SCRAM-SHA-256-PLUS. The password is never seen; keys that were made from it suffice.
 
-use super::{Bindings, Step, text};
+use super::{Bindings, ExchangeStep, text};
 use crate::limits::{LOGIN_NAME_MAX, SCRAM_NONCE_MAX};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, hmac};
 use base64ct::{Base64, Encoding};
 
-/// What is stored of a user, or made up for one who is not there.
+/// The keys that are stored for a user, or made up for a name that is no user.
 #[derive(Clone)]
 pub struct Keys {
     pub salt: Vec<u8>,
@@ -19,7 +19,7 @@ pub struct Keys {
 /// One exchange.
 pub(super) struct Scram {
     bindings: Bindings,
-    /// By SCRAM-SHA-256-PLUS.
+    /// The mechanism is SCRAM-SHA-256-PLUS.
     plus: bool,
     offers_plus: bool,
     state: ScramState,
@@ -38,13 +38,13 @@ enum ScramState {
     Over,
 }
 
-/// Of the client's first message.
+/// The client's first message.
 struct First {
     /// Its gs2-header: what the client says about channel binding.
     header: String,
-    /// What the channel binding has to be.
+    /// The channel binding that the client has to send.
     binding: Vec<u8>,
-    /// Without that header.
+    /// The message without that header.
     bare: String,
     user: String,
     nonce: String,
@@ -52,7 +52,7 @@ struct First {
 
 struct Challenged {
     first: First,
-    /// Of both sides.
+    /// The nonces of both sides, the client's first.
     nonce: String,
     /// The server's first message.
     challenge: String,
@@ -68,41 +68,43 @@ impl Scram {
         self.acts_for.as_deref()
     }
 
-    pub fn respond(&mut self, response: &[u8]) -> Step {
-        // What puts no state back has ended the exchange.
+    pub fn respond(&mut self, response: &[u8]) -> ExchangeStep {
+        // An arm that puts no state back ends the exchange.
         match std::mem::replace(&mut self.state, ScramState::Over) {
             ScramState::Begun => match self.first(response) {
                 Ok((acts_for, first)) => {
                     self.acts_for = acts_for;
                     let user = first.user.clone();
                     self.state = ScramState::Asked(first);
-                    Step::Keys(user)
+                    ExchangeStep::Keys(user)
                 }
-                Err(why) => Step::Malformed(why),
+                Err(why) => ExchangeStep::Malformed(why),
             },
             ScramState::Challenged(challenged) => match challenged.last(response) {
                 Ok(Some(verdict)) => {
                     self.state = ScramState::Proven(challenged.first.user);
-                    Step::Challenge(verdict.into_bytes())
+                    ExchangeStep::Challenge(verdict.into_bytes())
                 }
-                Ok(None) => Step::Proof { user: challenged.first.user, good: false },
-                Err(why) => Step::Malformed(why),
+                Ok(None) => ExchangeStep::Proof { user: challenged.first.user, good: false },
+                Err(why) => ExchangeStep::Malformed(why),
             },
-            ScramState::Proven(user) if response.is_empty() => Step::Proof { user, good: true },
-            ScramState::Proven(_) => Step::Malformed("nothing was left to be said"),
-            ScramState::Asked(_) | ScramState::Over => Step::Malformed("out of order"),
+            ScramState::Proven(user) if response.is_empty() => {
+                ExchangeStep::Proof { user, good: true }
+            }
+            ScramState::Proven(_) => ExchangeStep::Malformed("nothing was left to be said"),
+            ScramState::Asked(_) | ScramState::Over => ExchangeStep::Malformed("out of order"),
         }
     }
 
     /// `r=nonce,s=salt,i=iterations` (RFC 5802 §5.1).
-    pub fn keys(&mut self, keys: Keys, nonce: &str) -> Step {
+    pub fn keys(&mut self, keys: Keys, nonce: &str) -> ExchangeStep {
         let ScramState::Asked(first) = std::mem::replace(&mut self.state, ScramState::Over) else {
-            return Step::Malformed("out of order");
+            return ExchangeStep::Malformed("out of order");
         };
         let nonce = format!("{}{nonce}", first.nonce);
         let salt = Base64::encode_string(&keys.salt);
         let challenge = format!("r={nonce},s={salt},i={}", keys.iterations);
-        let step = Step::Challenge(challenge.clone().into_bytes());
+        let step = ExchangeStep::Challenge(challenge.clone().into_bytes());
         self.state = ScramState::Challenged(Challenged { first, nonce, challenge, keys });
         step
     }
@@ -116,7 +118,7 @@ impl Scram {
         let (flag, authzid, bare) = (next()?, next()?, next()?);
         let mut fields = bare.split(',');
         let mut field = |name| fields.next().and_then(|field| field.strip_prefix(name)).ok_or(FORM);
-        // An extension before the name would be one that we must know (§5.1, m=).
+        // An extension before the name is mandatory (§5.1, m=), and we know none.
         let (name, nonce) = (field("n=")?, field("r=")?);
         let user = unescape(name).ok_or(FORM)?;
         let user = text(user.as_bytes(), LOGIN_NAME_MAX).ok_or(FORM)?;
@@ -139,12 +141,12 @@ impl Scram {
         Ok((acts_for, First { header, binding, bare, user, nonce }))
     }
 
-    /// The data that the flag speaks of.
+    /// The channel binding that the flag names.
     fn binding(&self, flag: &str) -> Result<&[u8], &'static str> {
         match (flag.strip_prefix("p="), flag, self.plus) {
             (Some(name), _, true) => self.bindings.get(name).ok_or("no such channel binding here"),
             (None, "n", false) => Ok(&[]),
-            // Somebody in between has hidden what we offered (§6).
+            // Somebody in between has hidden our offer (§6).
             (None, "y", false) if self.offers_plus => Err("SCRAM-SHA-256-PLUS is offered here"),
             (None, "y", false) => Ok(&[]),
             _ => Err("the channel binding flag does not fit the mechanism"),
@@ -164,7 +166,7 @@ impl Challenged {
         let binding = Base64::decode_vec(binding).map_err(|_| FORM)?;
         let proof = Base64::decode_vec(proof).map_err(|_| FORM)?;
         let expected = [self.first.header.as_bytes(), &self.first.binding].concat();
-        // Told like a wrong password: it is one, or somebody sits in between.
+        // Refused like a wrong password: it may be somebody in between.
         if nonce != self.nonce || binding != expected {
             return Ok(None);
         }

@@ -1,7 +1,7 @@
-//! What becomes of one recipient at one next hop, and why: whether to bounce, to wait or to ask
-//! another host is decided in [`super`] and carried as [`Fate`] from there on.
+//! What becomes of one recipient at one next hop, and why. [`super`] decides whether to bounce, to wait or to
+//! ask another host; a [`Fate`] carries that decision.
 
-use crate::smtp::answer::{Answer, Flaw, Kind};
+use crate::smtp::answer::{Answer, BadAnswer, Kind};
 use std::fmt;
 
 /// What one attempt at one host decided about one recipient.
@@ -21,19 +21,19 @@ pub enum Fate {
 /// Why a recipient did not get the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
-    /// Where in the dialog.
+    /// The step of the dialog.
     pub step: Step,
     pub cause: Cause,
-    /// What has to be known beside it.
+    /// What we did ourselves that the failure may follow from.
     pub aside: Option<Aside>,
 }
 
-/// What of our own doing a refusal may follow from.
+/// Something that we did ourselves, and that a refusal may follow from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Aside {
-    /// The host was spoken to in the clear, because its TLS had failed: how.
+    /// We spoke in the clear because TLS with the host had failed, in this way.
     InTheClear(String),
-    /// We logged in: as whom, and where the password stands.
+    /// We logged in; the words say as whom, and where the password stands.
     Login(String),
 }
 
@@ -58,50 +58,50 @@ pub enum Step {
     Final,
 }
 
-/// What happened there.
+/// What happened at a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The host refused, or said what is no answer to this step.
+    /// The host refused, or gave a reply that makes no sense at this step.
     Said(Answer),
-    /// No whole reply in time, or it does not read.
+    /// No whole reply came in time, or the host reads nothing.
     Silent,
     Closed,
-    /// The host cannot be reached, or the connection broke: what the system said.
+    /// The host cannot be reached, or the connection broke; the words are the system's.
     Broke(String),
-    /// What it sends is no SMTP.
-    Garbled(Flaw),
-    /// There is no TLS with it, or none that we may use: what rustls said.
+    /// The host sends something that is no SMTP.
+    Garbled(BadAnswer),
+    /// TLS failed, or is not the one that it has to be; the words are rustls's.
     Tls(String),
     /// The host cannot do what the message needs; it was not asked.
     Lacks(Lack),
-    /// It takes no more transactions on this connection (RFC 9422 §4.1).
+    /// The host takes no more transactions on this connection (RFC 9422 §4.1).
     Enough,
     /// We cannot read our own message.
     Unreadable(String),
 }
 
-/// The host takes no mail (RFC 7504).
+/// The code of a host that takes no mail at all (RFC 7504).
 pub(super) const NO_MAIL: u16 = 521;
 
 /// What a message needs and a next hop does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lack {
-    /// RFC 3207, where nothing may go in the clear.
+    /// STARTTLS (RFC 3207), where nothing may go in the clear.
     StartTls,
-    /// RFC 4954, or a mechanism that we know as well.
+    /// AUTH (RFC 4954) with a mechanism that we know.
     Auth,
-    /// That it knows our password, which SCRAM asks of both sides.
+    /// A proof that the host knows our password, which SCRAM asks of both sides.
     Proof,
-    /// RFC 6152: octets over 127 must not be sent.
+    /// 8BITMIME (RFC 6152), without which octets over 127 must not be sent.
     EightBitMime,
-    /// RFC 6531: neither may such an address or header.
+    /// SMTPUTF8 (RFC 6531), without which UTF-8 must not stand in an address or header.
     Smtputf8,
-    /// RFC 1870: in octets, as SIZE counts them.
+    /// A SIZE limit (RFC 1870) that is large enough; in octets.
     Room { limit: u64, size: u64 },
 }
 
 impl Fate {
-    /// The enhanced status code (RFC 3463): the host's own when it gave one that fits.
+    /// The enhanced status code (RFC 3463): the host's own where it gave one that fits.
     pub fn status(&self) -> &str {
         match self {
             Fate::Relayed(answer) => answer.enhanced().unwrap_or("2.0.0"),
@@ -124,7 +124,7 @@ impl Reason {
         Reason { step, cause, aside: None }
     }
 
-    /// What was answered, and what has to be known beside it, on one line: "RCPT", or "MAIL, in the clear
+    /// The step and what we did ourselves, on one line: "RCPT", or "MAIL, in the clear
     /// because TLS failed: was silent too long (STARTTLS)".
     pub fn place(&self) -> String {
         let step = self.step;
@@ -137,7 +137,7 @@ impl Reason {
         }
     }
 
-    /// Whether the host wants TLS, which we have just given up there.
+    /// Whether the host refuses because it wants TLS, which we gave up there after it had failed.
     pub(super) fn follows_from_fall_back(&self) -> bool {
         let Some(answer) = self.answer().filter(|answer| answer.kind() == Kind::Never) else {
             return false;
@@ -159,7 +159,7 @@ impl Reason {
         self.step.is_greeting() && self.answer().is_some_and(|answer| answer.code() == NO_MAIL)
     }
 
-    /// The host's reply, when it gave one.
+    /// The host's reply; none where it gave none.
     pub fn answer(&self) -> Option<&Answer> {
         match &self.cause {
             Cause::Said(answer) => Some(answer),
@@ -167,7 +167,7 @@ impl Reason {
         }
     }
 
-    /// `class`: what was made of it. A 5xx that only defers must not be told as 5.x.x.
+    /// `class`: permanent or temporary, as we decided: a 5xx that only defers must not be told as 5.x.x.
     fn status(&self, class: Kind) -> &str {
         match (&self.cause, class) {
             (Cause::Said(answer), class) if answer.kind() == class => {
@@ -181,7 +181,7 @@ impl Reason {
             }
             (Cause::Said(_), Kind::Never) => "5.5.0",
             (Cause::Said(_), _) if self.follows_from_fall_back() => "4.7.5",
-            // RFC 4954 §6, as it is for now.
+            // RFC 4954 §6, but temporary.
             (Cause::Said(_), _) if self.step == Step::Auth => "4.7.8",
             (Cause::Said(_) | Cause::Garbled(_), _) => "4.5.0",
             (Cause::Silent | Cause::Closed | Cause::Broke(_), _) if self.step == Step::Connect => {
@@ -201,7 +201,7 @@ impl Reason {
     }
 }
 
-/// Goes on from the host's name: "mx.test said 550 5.1.1 nobody (RCPT)".
+/// Words that follow the host's name: "mx.test said 550 5.1.1 nobody (RCPT)".
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {
@@ -236,7 +236,7 @@ impl fmt::Display for Lack {
 }
 
 impl Step {
-    /// Before any message was spoken of.
+    /// Whether the step comes before any MAIL.
     pub fn is_greeting(self) -> bool {
         use Step::{Auth, Connect, Ehlo, Greeting, Helo, StartTls};
         matches!(self, Connect | Greeting | Ehlo | Helo | StartTls | Auth)
@@ -288,7 +288,7 @@ mod tests {
             (
                 deferred,
                 Step::Data,
-                Cause::Garbled(Flaw::Early),
+                Cause::Garbled(BadAnswer::Early),
                 "4.5.0",
                 "is no sound mail server, it sent octets before their time (DATA)",
             ),

@@ -1,7 +1,7 @@
 //! What a next hop offers in its reply to EHLO, and what MAIL and RCPT say to a host that offers it
 //! (RFC 1870 SIZE, 2920 PIPELINING, 3461 DSN, 6152 8BITMIME, 6531 SMTPUTF8, 9422 LIMITS).
 
-use super::Letter;
+use super::OutgoingMessage;
 use super::fate::Lack;
 use crate::mail::address::{ForwardPath, ReversePath};
 use crate::mail::envelope::{BodyType, Notify, Recipient, Ret};
@@ -15,11 +15,11 @@ pub struct Offers {
     pub eight_bit_mime: bool,
     pub smtputf8: bool,
     pub dsn: bool,
-    /// RFC 3207.
+    /// STARTTLS (RFC 3207).
     pub starttls: bool,
-    /// The names of mechanisms (RFC 4954 §3); none where there is no AUTH.
+    /// The names of mechanisms (RFC 4954 §3); empty where there is no AUTH.
     pub auth: String,
-    /// Offered; with 0, or without a number, for any size (RFC 1870 §4).
+    /// The largest message in octets, 0 for any size; none without SIZE (RFC 1870 §4).
     pub size: Option<u64>,
     /// Most recipients of a transaction (RFC 9422 §4.2).
     pub recipients: Option<usize>,
@@ -28,7 +28,7 @@ pub struct Offers {
 }
 
 impl Offers {
-    /// Reads a 250 to EHLO, whose first line names the host; what it does not know it passes over.
+    /// Reads a 250 to EHLO, whose first line names the host; unknown keywords are passed over.
     pub fn of(answer: &Answer) -> Offers {
         let mut offers = Offers::default();
         for line in answer.lines().iter().skip(1) {
@@ -40,7 +40,7 @@ impl Offers {
                 "DSN" => offers.dsn = true,
                 "STARTTLS" => offers.starttls = true,
                 "AUTH" => offers.auth = words.collect::<Vec<_>>().join(" "),
-                // A limit nobody can read is none: the host will refuse what is too large.
+                // A limit that cannot be read is none: the host will refuse a message that is too large.
                 "SIZE" => {
                     let limit = words.next().and_then(|word| decimal(word.as_bytes()));
                     offers.size = Some(limit.unwrap_or(0));
@@ -62,29 +62,29 @@ impl Offers {
         }
     }
 
-    /// What stands in the way of the whole message, whoever gets it.
-    pub fn lack(&self, letter: &Letter) -> Option<Lack> {
-        let size = letter.content.size;
+    /// What the host lacks for the message, for all recipients.
+    pub fn lack(&self, outgoing: &OutgoingMessage) -> Option<Lack> {
+        let size = outgoing.content.size;
         let limit = self.size.filter(|limit| *limit > 0 && *limit < size);
         if let Some(limit) = limit {
             return Some(Lack::Room { limit, size });
         }
-        // An 8-bit header that never said it is UTF-8 goes as it came, as 8-bit text: many send such.
-        let header = letter.envelope.sender.smtputf8 && letter.content.has_eight_bit_header;
-        if !self.smtputf8 && (header || !is_ascii(&letter.envelope.sender.from)) {
+        // An 8-bit header without SMTPUTF8 goes as it came, as 8-bit text: many programs send such headers.
+        let header = outgoing.envelope.sender.smtputf8 && outgoing.content.has_eight_bit_header;
+        if !self.smtputf8 && (header || !is_ascii(&outgoing.envelope.sender.from)) {
             return Some(Lack::Smtputf8);
         }
-        (letter.content.is_eight_bit && !self.eight_bit_mime).then_some(Lack::EightBitMime)
+        (outgoing.content.is_eight_bit && !self.eight_bit_mime).then_some(Lack::EightBitMime)
     }
 
-    /// Whether the message would have to be converted to 7 bits first (RFC 6152 §3). Mail that may say
-    /// addresses in UTF-8 has no such form (RFC 6531 §3.6).
-    pub fn wants_seven_bits(&self, letter: &Letter) -> bool {
-        let header = letter.envelope.sender.smtputf8 && letter.content.has_eight_bit_header;
-        letter.content.is_eight_bit && !self.eight_bit_mime && !header
+    /// Whether the message has to be converted to 7 bits first (RFC 6152 §3). Internationalized mail cannot be
+    /// (RFC 6531 §3.6).
+    pub fn wants_seven_bits(&self, outgoing: &OutgoingMessage) -> bool {
+        let header = outgoing.envelope.sender.smtputf8 && outgoing.content.has_eight_bit_header;
+        outgoing.content.is_eight_bit && !self.eight_bit_mime && !header
     }
 
-    /// What stands in the way of one recipient.
+    /// What the host lacks for one recipient.
     pub fn lack_for(&self, recipient: &Recipient) -> Option<Lack> {
         let utf8 = matches!(&recipient.path, ForwardPath::Mailbox(mailbox)
             if !mailbox.local.as_str().is_ascii());
@@ -92,20 +92,20 @@ impl Offers {
     }
 
     /// The MAIL command, without its line end.
-    pub fn mail(&self, letter: &Letter) -> String {
-        let sender = &letter.envelope.sender;
+    pub fn mail(&self, outgoing: &OutgoingMessage) -> String {
+        let sender = &outgoing.envelope.sender;
         let mut line = match &sender.from {
             ReversePath::Null => "MAIL FROM:<>".to_owned(),
             ReversePath::Mailbox(mailbox) => format!("MAIL FROM:<{mailbox}>"),
         };
         if self.size.is_some() {
-            line.push_str(&format!(" SIZE={}", letter.content.size));
+            line.push_str(&format!(" SIZE={}", outgoing.content.size));
         }
-        let eight_bit = letter.content.is_eight_bit || sender.body == BodyType::EightBitMime;
+        let eight_bit = outgoing.content.is_eight_bit || sender.body == BodyType::EightBitMime;
         if self.eight_bit_mime && eight_bit {
             line.push_str(" BODY=8BITMIME");
         }
-        let mut recipients = letter.envelope.recipients.iter();
+        let mut recipients = outgoing.envelope.recipients.iter();
         let without = Offers::default();
         let utf8 = sender.smtputf8
             || !is_ascii(&sender.from)
@@ -170,7 +170,7 @@ fn ascii_orcpt(orcpt: &str) -> String {
 mod tests {
     use super::*;
     use crate::mail::survey::WireForm;
-    use crate::smtp::client::tests::letter;
+    use crate::smtp::client::tests::outgoing;
 
     fn offers(lines: &str) -> Offers {
         let text = format!("250-mx.test\r\n{lines}250 HELP\r\n");
@@ -205,12 +205,12 @@ mod tests {
 
     #[test]
     fn parameters_only_where_they_are_offered() {
-        let mut letter = letter("a@b.test", &["c@d.test"]);
-        let sender = &mut letter.envelope.sender;
+        let mut outgoing = outgoing("a@b.test", &["c@d.test"]);
+        let sender = &mut outgoing.envelope.sender;
         (sender.ret, sender.envid) = (Some(Ret::Headers), Some("Q+20".to_owned()));
         sender.smtputf8 = true;
-        letter.content = WireForm { size: 9, is_eight_bit: true, has_eight_bit_header: false };
-        let recipient = &mut letter.envelope.recipients[0];
+        outgoing.content = WireForm { size: 9, is_eight_bit: true, has_eight_bit_header: false };
+        let recipient = &mut outgoing.envelope.recipients[0];
         recipient.notify = Some(Notify { success: true, failure: false, delay: true });
         recipient.orcpt = Some("utf-8;\u{e9}@d.test".to_owned());
         for (lines, mail, rcpt) in [
@@ -230,16 +230,16 @@ mod tests {
             ),
         ] {
             let offers = offers(lines);
-            assert_eq!(offers.mail(&letter), format!("MAIL FROM:<a@b.test>{mail}"));
-            let recipient = &letter.envelope.recipients[0];
+            assert_eq!(offers.mail(&outgoing), format!("MAIL FROM:<a@b.test>{mail}"));
+            let recipient = &outgoing.envelope.recipients[0];
             assert_eq!(offers.rcpt(recipient), format!("RCPT TO:<c@d.test>{rcpt}"));
         }
-        letter.envelope.recipients[0].notify = Some(Notify::default());
-        letter.envelope.recipients[0].orcpt = None;
-        letter.envelope.sender.from = ReversePath::Null;
+        outgoing.envelope.recipients[0].notify = Some(Notify::default());
+        outgoing.envelope.recipients[0].orcpt = None;
+        outgoing.envelope.sender.from = ReversePath::Null;
         let dsn = offers("250-DSN\r\n");
-        assert_eq!(dsn.rcpt(&letter.envelope.recipients[0]), "RCPT TO:<c@d.test> NOTIFY=NEVER");
-        assert!(dsn.mail(&letter).starts_with("MAIL FROM:<> "));
+        assert_eq!(dsn.rcpt(&outgoing.envelope.recipients[0]), "RCPT TO:<c@d.test> NOTIFY=NEVER");
+        assert!(dsn.mail(&outgoing).starts_with("MAIL FROM:<> "));
     }
 
     #[test]
@@ -265,16 +265,16 @@ mod tests {
             ("\u{e9}@b.test", true, content(1, false, false), "250-8BITMIME\r\n", utf8),
             ("\u{e9}@b.test", true, content(1, false, false), both, None),
         ] {
-            let mut letter = letter(from, &["c@d.test"]);
-            (letter.envelope.sender.smtputf8, letter.content) = (declared, content);
-            assert_eq!(offers(lines).lack(&letter), expected, "{from} {content:?} {lines}");
+            let mut outgoing = outgoing(from, &["c@d.test"]);
+            (outgoing.envelope.sender.smtputf8, outgoing.content) = (declared, content);
+            assert_eq!(offers(lines).lack(&outgoing), expected, "{from} {content:?} {lines}");
         }
-        let letter = letter("a@b.test", &["\u{e9}@d.test", "e@d.test"]);
+        let outgoing = outgoing("a@b.test", &["\u{e9}@d.test", "e@d.test"]);
         let lacks = |lines| {
-            letter.envelope.recipients.iter().map(|to| offers(lines).lack_for(to)).collect()
+            outgoing.envelope.recipients.iter().map(|to| offers(lines).lack_for(to)).collect()
         };
         let (without, with): (Vec<_>, Vec<_>) = (lacks(""), lacks(both));
         assert_eq!((without, with), (vec![utf8, None], vec![None, None]));
-        assert!(offers(both).mail(&letter).ends_with(" SMTPUTF8"));
+        assert!(offers(both).mail(&outgoing).ends_with(" SMTPUTF8"));
     }
 }

@@ -1,17 +1,17 @@
-//! What a refusal means, by what of our own doing it may follow from.
+//! What a refusal means where it may follow from something that we did ourselves.
 
 use super::Client;
 use super::fate::{Aside, Cause, Fate, Reason, Step};
 use crate::smtp::answer::Answer;
 
 impl Client {
-    /// One that is in the clear because TLS with this host has failed: how.
+    /// The client with the reason why it speaks in the clear to a host that offers TLS: how TLS failed.
     pub fn in_the_clear(self, why: Option<String>) -> Client {
         Client { in_the_clear: why, ..self }
     }
 
-    /// What a 5xx to MAIL, RCPT, DATA or the message means: the end, unless the host only wants the TLS that
-    /// has failed before. Behind the final dot no other host is asked.
+    /// What a 5xx to MAIL, RCPT, DATA or the message means: failed for good, unless the host only wants the TLS
+    /// that failed before. Behind the final dot no other host is asked.
     pub(super) fn refused(&self, step: Step, answer: Answer) -> Fate {
         let reason = self.said(step, answer);
         match (reason.follows_from_fall_back(), step) {

@@ -12,7 +12,7 @@ use crate::mail::envelope::{Recipient, Sender};
 use crate::smtp::auth::Credentials;
 
 /// A small message of seven bits.
-pub(super) fn letter(from: &str, to: &[&str]) -> Letter {
+pub(super) fn outgoing(from: &str, to: &[&str]) -> OutgoingMessage {
     let path = format!("<{from}>");
     let (from, _) = ReversePath::parse(path.as_bytes()).unwrap();
     let (size, body, smtputf8, ret, envid) = Default::default();
@@ -23,12 +23,12 @@ pub(super) fn letter(from: &str, to: &[&str]) -> Letter {
     });
     let envelope = Envelope { sender, recipients: recipients.collect() };
     let content = WireForm { size: 10, is_eight_bit: false, has_eight_bit_header: false };
-    Letter { envelope, content }
+    OutgoingMessage { envelope, content }
 }
 
 struct Play<'a> {
     client: Client,
-    letter: &'a Letter,
+    outgoing: &'a OutgoingMessage,
     sent: Vec<u8>,
     fates: Vec<Option<Fate>>,
 }
@@ -42,7 +42,7 @@ impl Play<'_> {
                 Action::Rest => {
                     let left: Vec<usize> =
                         (0..self.fates.len()).filter(|i| self.fates[*i].is_none()).collect();
-                    if left.is_empty() || !self.client.begin(self.letter, &left) {
+                    if left.is_empty() || !self.client.begin(self.outgoing, &left) {
                         return;
                     }
                 }
@@ -116,9 +116,9 @@ fn words(fate: &Fate) -> String {
 }
 
 /// Plays a dialog with octets in pieces of `step`; gives the machine as it is then.
-fn play_in(letter: &Letter, dialog: &str, step: usize) -> Client {
-    let fates = vec![None; letter.envelope.recipients.len()];
-    let mut play = Play { client: Client::new("me.test"), letter, sent: Vec::new(), fates };
+fn play_in(outgoing: &OutgoingMessage, dialog: &str, step: usize) -> Client {
+    let fates = vec![None; outgoing.envelope.recipients.len()];
+    let mut play = Play { client: Client::new("me.test"), outgoing, sent: Vec::new(), fates };
     let lines = dialog.lines().map(str::trim).filter(|line| !line.is_empty());
     let (expected, steps): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with('>'));
     steps.iter().for_each(|line| play.line(line, step));
@@ -134,19 +134,19 @@ fn play_in(letter: &Letter, dialog: &str, step: usize) -> Client {
 }
 
 /// The same at every split.
-fn play(letter: &Letter, dialog: &str) {
+fn play(outgoing: &OutgoingMessage, dialog: &str) {
     for step in (1..40).chain([1 << 20]) {
-        play_in(letter, dialog, step);
+        play_in(outgoing, dialog, step);
     }
 }
 
-/// A letter to ann, bob and cat.
-fn three() -> Letter {
-    letter("a@b.test", &["ann@d.test", "bob@d.test", "cat@d.test"])
+/// A outgoing to ann, bob and cat.
+fn three() -> OutgoingMessage {
+    outgoing("a@b.test", &["ann@d.test", "bob@d.test", "cat@d.test"])
 }
 
-fn one() -> Letter {
-    letter("a@b.test", &["ann@d.test"])
+fn one() -> OutgoingMessage {
+    outgoing("a@b.test", &["ann@d.test"])
 }
 
 const HELLO: &str = "S: 220 mx\nC: EHLO me.test\nS: 250 mx\n";
@@ -320,12 +320,12 @@ fn nothing_is_sent_that_the_host_cannot_take() {
     assert!(client.may_quit() && client.over().is_none());
     // Only those whose address needs it.
     let utf8 = "failed takes no internationalized mail (SMTPUTF8), as this is (EHLO)";
-    let letter = letter("a@b.test", &["\u{e9}@d.test", "ann@d.test"]);
+    let outgoing = outgoing("a@b.test", &["\u{e9}@d.test", "ann@d.test"]);
     let sent = "C: MAIL FROM:<a@b.test>\nC: RCPT TO:<ann@d.test>\nC: DATA\n";
     let rest = format!("S: 250 a\nS: 250 b\nS: 354 c\nM\nS: 250 d\n> {utf8}\n> relayed 250 d");
-    play(&letter, &format!("{PIPED}{sent}{rest}"));
-    let letter = super::tests::letter("a@b.test", &["\u{e9}@d.test"]);
-    play(&letter, &format!("{PIPED}> {utf8}"));
+    play(&outgoing, &format!("{PIPED}{sent}{rest}"));
+    let outgoing = super::tests::outgoing("a@b.test", &["\u{e9}@d.test"]);
+    play(&outgoing, &format!("{PIPED}> {utf8}"));
 }
 
 #[test]
@@ -357,9 +357,9 @@ fn too_many_recipients_come_in_further_transactions() {
     }
     for other in ["452 4.2.2 full", "552 5.2.2 full"] {
         let kind = if other.starts_with('4') { "deferred" } else { "failed" };
-        let letter = letter("a@b.test", &["ann@d.test", "bob@d.test"]);
+        let outgoing = outgoing("a@b.test", &["ann@d.test", "bob@d.test"]);
         play(
-            &letter,
+            &outgoing,
             &format!(
                 "{HELLO}C: MAIL FROM:<a@b.test>\nS: 250 a\nC: RCPT TO:<ann@d.test>\nS: 250 b\n\
                  C: RCPT TO:<bob@d.test>\nS: {other}\nC: DATA\nS: 354 c\nM\nS: 250 one\n\
@@ -398,7 +398,7 @@ fn a_transaction_without_an_end_is_reset() {
 fn groups_are_bounded() {
     let to: Vec<String> = (0..250).map(|n| format!("{n:060}@{}.test", "d".repeat(60))).collect();
     let to: Vec<&str> = to.iter().map(String::as_str).collect();
-    let letter = letter("a@b.test", &to);
+    let outgoing = outgoing("a@b.test", &to);
     let mut client = Client::new("me.test");
     client.feed(b"220 mx\r\n");
     let Action::Send(_) = client.action() else { panic!("no EHLO") };
@@ -406,7 +406,7 @@ fn groups_are_bounded() {
     let mut left: Vec<usize> = (0..250).collect();
     let mut transactions = Vec::new();
     while !left.is_empty() {
-        assert!(client.begin(&letter, &left));
+        assert!(client.begin(&outgoing, &left));
         loop {
             match client.action() {
                 Action::Send(octets) => {

@@ -1,4 +1,4 @@
-//! What was said on a connection, to be told to people: word for word, but for what AUTH keeps secret.
+//! What was said on a connection, for people to read: word for word, without the secrets of AUTH.
 
 use super::{Client, Step};
 use crate::smtp::answer::{Answer, Kind};
@@ -11,7 +11,8 @@ pub enum Spoken {
 }
 
 impl Client {
-    /// What was said since this was last asked. To be asked after each step, as all of it is kept.
+    /// What was said since this was last called. To be called after each step, because all lines are kept
+    /// until then.
     pub fn turns(&mut self) -> Vec<Spoken> {
         std::mem::take(&mut self.turns)
     }
@@ -35,7 +36,7 @@ impl Client {
         let is_auth = matches!(self.awaited.front(), Some((Step::Auth, _)));
         self.turns.push(Spoken::Heard(match is_auth && answer.kind() == Kind::More {
             true => format!("{} (a question of AUTH)", answer.code()),
-            // The last word of SCRAM may come with it.
+            // 235 may carry the server's proof of SCRAM.
             false if is_auth && answer.kind() == Kind::Good => {
                 format!("{} (hidden)", answer.code())
             }

@@ -1,21 +1,21 @@
 //! AUTH inside a session (RFC 4954 §4): when it may come, its lines, and what its verdict means.
 //!
-//! What the lines mean is [`crate::smtp::auth`]'s, who knows passwords is asked.
+//! [`crate::smtp::auth`] reads the lines; the caller is asked about passwords.
 
 use super::{Question, Reaction, Session, SessionState, order};
-use crate::smtp::auth::{self, Bindings, Exchange, Keys, Mechanism, Step};
+use crate::smtp::auth::{self, Bindings, Exchange, ExchangeStep, Keys, Mechanism};
 use crate::smtp::command::InitialResponse;
-use crate::smtp::line::Line;
+use crate::smtp::line::LineProgress;
 use crate::smtp::parameter::bad;
 use crate::smtp::reply::Reply;
 
 impl Session {
-    /// What ties logins to this TLS connection; said behind [`Session::secured`].
+    /// What ties logins to this TLS connection; to be called after [`Session::secured`].
     pub fn bind(&mut self, bindings: Bindings) {
         self.bindings = bindings;
     }
 
-    /// For whom the client wants to act, while a question of AUTH is open; see [`Exchange::acts_for`].
+    /// The authorization identity while a question of AUTH is open; see [`Exchange::acts_for`].
     pub fn acts_for(&self) -> Option<&str> {
         match &self.state {
             SessionState::AskedAuth(exchange) => exchange.acts_for(),
@@ -34,7 +34,7 @@ impl Session {
         }
     }
 
-    /// Yes to [`Question::Password`] or [`Question::Proof`]: who it is was shown.
+    /// Yes to [`Question::Password`] or [`Question::Proof`]: the client is the user.
     pub fn authenticated(&mut self) -> Reaction {
         match std::mem::replace(&mut self.state, SessionState::Idle) {
             SessionState::AskedAuth(_) => {
@@ -45,13 +45,13 @@ impl Session {
         }
     }
 
-    /// No to them. One reply for all reasons, so that nobody learns which users there are; past the
+    /// No to these questions. One reply for all reasons, so that nobody learns which users exist; past the
     /// limit it ends the session.
     pub fn denied(&mut self) -> Reaction {
         self.failed_login(Reply::new(535, "5.7.8", "wrong name or password"))
     }
 
-    /// Nobody could look whether it is right; the reply says why. Counts as a wrong one.
+    /// The password could not be checked; the reply says why. Counts as a wrong password.
     pub fn not_looked_at(&mut self, reply: Reply) -> Reaction {
         self.failed_login(reply)
     }
@@ -94,8 +94,8 @@ impl Session {
     }
 
     /// The client's answer inside an exchange.
-    pub(super) fn answered(&mut self, line: &Line) -> Option<Reaction> {
-        if *line == Line::Partial {
+    pub(super) fn answered(&mut self, line: &LineProgress) -> Option<Reaction> {
+        if *line == LineProgress::Partial {
             return None;
         }
         let SessionState::Auth(mut exchange) =
@@ -103,9 +103,9 @@ impl Session {
         else {
             return None;
         };
-        // Whatever is wrong with it, the exchange is over, and what follows may be its rest.
+        // If anything is wrong with the line, the exchange is over, and the next line may be its rest.
         self.after_auth = true;
-        if *line == Line::TooLong {
+        if *line == LineProgress::TooLong {
             let reply = Reply::new(500, "5.5.6", "this line of AUTH is too long");
             return Some(self.send_now(reply));
         }
@@ -121,7 +121,7 @@ impl Session {
         })
     }
 
-    /// Tells in the reply to EHLO what there is; nothing in the clear, where it could not be used.
+    /// Offers the mechanisms in the reply to EHLO; none in the clear, where they could not be used.
     pub(super) fn offer_auth(&self, reply: Reply) -> Reply {
         let names: Vec<&str> = self.mechanisms().iter().map(|known| known.name()).collect();
         match names.is_empty() {
@@ -161,7 +161,7 @@ impl Session {
         }
     }
 
-    /// What can be used now, the best first.
+    /// The mechanisms that can be used now, the best first.
     fn mechanisms(&self) -> Vec<Mechanism> {
         let offered = if self.is_secured { &self.settings.auth[..] } else { &[] };
         let plus = offered.contains(&Mechanism::ScramSha256) && !self.bindings.is_empty();
@@ -169,16 +169,16 @@ impl Session {
         plus.into_iter().chain(offered.iter().copied()).collect()
     }
 
-    fn step(&mut self, exchange: Box<Exchange>, step: Step) -> Reaction {
+    fn step(&mut self, exchange: Box<Exchange>, step: ExchangeStep) -> Reaction {
         let question = match step {
-            Step::Challenge(message) => {
+            ExchangeStep::Challenge(message) => {
                 self.state = SessionState::Auth(exchange);
                 return Reaction::SendNow(Reply::plain(334, auth::encode(&message)));
             }
-            Step::Malformed(why) => return self.send_now(Reply::new(501, "5.5.2", why)),
-            Step::Password(credentials) => Question::Password(credentials),
-            Step::Keys(user) => Question::Keys(user),
-            Step::Proof { user, good } => Question::Proof { user, good },
+            ExchangeStep::Malformed(why) => return self.send_now(Reply::new(501, "5.5.2", why)),
+            ExchangeStep::Password(credentials) => Question::Password(credentials),
+            ExchangeStep::Keys(user) => Question::Keys(user),
+            ExchangeStep::Proof { user, good } => Question::Proof { user, good },
         };
         self.state = SessionState::AskedAuth(exchange);
         Reaction::Ask(question)

@@ -8,7 +8,7 @@ use crate::smtp::reply::Reply;
 /// A chunk that comes in.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    /// Octets to come, of as many as the client announced.
+    /// Octets still to come.
     pub left: u64,
     /// The message ends with this chunk.
     pub last: bool,
@@ -18,14 +18,14 @@ pub(super) struct Chunk {
 #[derive(Debug)]
 pub(super) enum ChunkOf {
     Message(Envelope, Chunks),
-    /// Of no message: its octets are read away, then this is said and that state goes on. The number:
-    /// octets read so far.
+    /// It belongs to no message: its octets are read away, then this reply is sent and this state goes on. The
+    /// number: octets read so far.
     Nothing(Reply, Box<SessionState>, u64),
 }
 
 impl Chunk {
-    /// Takes what of the input belongs to it; gives how much that is, and the size of the message so far.
-    /// Octets of a message, with LF line ends, are appended to `body`.
+    /// Takes the octets of the input that belong to the chunk; gives how many, and the size of the message so
+    /// far. Octets of a message, with LF line ends, are appended to `body`.
     pub fn feed(&mut self, input: &[u8], body: &mut Vec<u8>) -> (usize, u64) {
         // Never more than the length of the input, so the cast loses nothing.
         let used = self.left.min(input.len() as u64) as usize;

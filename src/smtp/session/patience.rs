@@ -5,30 +5,30 @@ use crate::limits::{IDLE_COMMANDS_MAX, RECIPIENTS_REFUSED_MAX};
 use crate::smtp::command::Command;
 use crate::smtp::reply::Reply;
 
-/// Counts of one connection; TLS does not begin them anew.
+/// The counts of one connection; they go on when TLS begins.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Patience {
     errors: usize,
-    /// Commands since the last message that brought none nearer.
+    /// Commands since the last message that bring no message nearer.
     idled: usize,
-    /// Recipients that were refused since then.
+    /// Recipients refused since the last message.
     recipients_refused: usize,
     /// Wrong passwords.
     auth_failures: usize,
 }
 
-/// The last reply, where patience is at its end.
+/// `Err`: the last reply, because a limit is passed.
 type Enough = Result<(), Reply>;
 
 impl Patience {
-    /// A reply that says no for good.
+    /// Counts a 5xx reply.
     pub fn error(&mut self, settings: &Settings) -> Enough {
         self.errors += 1;
         within(self.errors, settings.errors, "too many errors, closing", settings)
     }
 
-    /// A command after which no message is nearer counts, and so does MAIL, which RSET may follow for ever.
-    /// RCPT and the message itself have bounds of their own, and what is wrong counts as an error.
+    /// Counts a command that brings no message nearer, and MAIL, which RSET may follow for ever. RCPT and the
+    /// message itself have bounds of their own, and a bad command counts as an error.
     pub fn command(&mut self, command: &Command, settings: &Settings) -> Enough {
         let is_idle = match command {
             Command::Noop
@@ -62,7 +62,7 @@ impl Patience {
         within(self.auth_failures, settings.auth_failures, text, settings)
     }
 
-    /// A message has come to its end, whatever becomes of it.
+    /// A message has come to its end, taken or refused.
     pub fn brought(&mut self) {
         (self.idled, self.recipients_refused) = (0, 0);
     }

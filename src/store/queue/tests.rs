@@ -55,14 +55,14 @@ fn what_the_disk_does_not_take_is_not_forgotten() {
     let (disk, queue, _) = queue();
     let claimed = queue.claim("m1").unwrap();
     disk.set_fault(|o| (o.name == "append").then(|| ErrorKind::StorageFull.into()));
-    assert!(claimed.settle(vec![line(0, What::Relayed)]).is_err());
+    assert!(claimed.record_results(vec![line(0, What::Relayed)]).is_err());
     assert_eq!((claimed.open(), claimed.is_ahead()), (vec![1], true));
     disk.clear_fault();
-    assert!(!claimed.settle(vec![line(1, What::Deferred)]).unwrap());
+    assert!(!claimed.record_results(vec![line(1, What::Deferred)]).unwrap());
     assert!(!claimed.is_ahead());
     drop(claimed);
     assert_eq!(queue.read("m1").unwrap().open().collect::<Vec<_>>(), [1]);
-    assert!(queue.claim("m1").unwrap().settle(vec![line(1, What::Relayed)]).unwrap());
+    assert!(queue.claim("m1").unwrap().record_results(vec![line(1, What::Relayed)]).unwrap());
 }
 
 #[test]
@@ -115,8 +115,10 @@ fn what_is_recorded_is_read_again() {
     assert_eq!(queue.list().unwrap(), ["m1"]);
     let claimed = queue.claim("m1").unwrap();
     assert!(matches!(queue.claim("m1"), Err(QueueError::Busy)));
-    assert!(!claimed.settle(vec![line(0, What::Relayed), line(1, What::Deferred)]).unwrap());
-    assert!(!claimed.settle(vec![line(1, What::Deferred)]).unwrap());
+    assert!(
+        !claimed.record_results(vec![line(0, What::Relayed), line(1, What::Deferred)]).unwrap()
+    );
+    assert!(!claimed.record_results(vec![line(1, What::Deferred)]).unwrap());
     assert_eq!((claimed.open(), claimed.progress(1).attempts), (vec![1], 2));
     drop(claimed);
     let read = queue.read("m1").unwrap();
@@ -217,7 +219,7 @@ fn nobody_attempts_what_another_attempts() {
     assert_eq!(second.recipients, [0]);
     assert!(claimed.take(|_| true).recipients.is_empty());
     drop(first);
-    assert!(!claimed.settle(vec![line(0, What::Relayed)]).unwrap());
+    assert!(!claimed.record_results(vec![line(0, What::Relayed)]).unwrap());
     drop(second);
     assert_eq!(claimed.take(|_| true).recipients, [1]);
 }

@@ -384,7 +384,7 @@ fn two_attempts(scene: &mut Scene) -> Result<(), String> {
         let when = jiff::Timestamp::now();
         let (host, words) = ("host.test".to_owned(), "250 2.0.0 taken".to_owned());
         let line = JournalLine { when, recipient, what: What::Relayed, host, words };
-        if matches!(claimed.settle(vec![line]), Ok(false)) && !claimed.is_ahead() {
+        if matches!(claimed.record_results(vec![line]), Ok(false)) && !claimed.is_ahead() {
             disk.mark(Mark::Settled { tag, to });
         }
     };

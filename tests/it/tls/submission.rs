@@ -9,7 +9,7 @@ use crate::servers::{Binary, value};
 use crate::support::{PATIENCE, Place, text, until, within};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::{hmac, pbkdf2};
-use facteur::smtp::auth::client::Login;
+use facteur::smtp::auth::client::ClientExchange;
 use facteur::smtp::auth::{decode, encode};
 use facteur::store::password::{Scheme, make};
 use rustls::version;
@@ -50,7 +50,8 @@ pub fn secured(server: &Binary, service: &str) -> Client {
 
 /// The last reply of AUTH.
 pub fn log_in(client: &mut Client, mechanism: &str, user: &str, password: &str) -> String {
-    let mut login = Login::choose(mechanism, user, password, "fyko+d2lbbFgONRv9qkxdawL").unwrap();
+    let mut login =
+        ClientExchange::choose(mechanism, user, password, "fyko+d2lbbFgONRv9qkxdawL").unwrap();
     let mut reply = client.ask(&login.command());
     while let Some(challenge) = reply.strip_prefix("334") {
         let answer = login.answer(challenge).unwrap_or("*".to_owned());

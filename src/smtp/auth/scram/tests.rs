@@ -24,34 +24,34 @@ fn scram(mechanism: Mechanism, offers_plus: bool) -> Exchange {
 }
 
 /// What comes of a whole exchange with these two messages.
-fn outcome(mechanism: Mechanism, first: &str, last: &str) -> Step {
+fn outcome(mechanism: Mechanism, first: &str, last: &str) -> ExchangeStep {
     let mut exchange = scram(mechanism, false);
     match exchange.respond(first.as_bytes()) {
-        Step::Keys(_) => {}
+        ExchangeStep::Keys(_) => {}
         other => return other,
     }
-    assert!(matches!(exchange.keys(keys(), NONCE), Step::Challenge(_)));
+    assert!(matches!(exchange.keys(keys(), NONCE), ExchangeStep::Challenge(_)));
     match exchange.respond(last.as_bytes()) {
-        Step::Challenge(_) => exchange.respond(b""),
+        ExchangeStep::Challenge(_) => exchange.respond(b""),
         other => other,
     }
 }
 
-fn proof(good: bool) -> Step {
-    Step::Proof { user: "user".to_owned(), good }
+fn proof(good: bool) -> ExchangeStep {
+    ExchangeStep::Proof { user: "user".to_owned(), good }
 }
 
 #[test]
 fn the_example_of_the_rfc() {
     let mut exchange = scram(Mechanism::ScramSha256, false);
-    assert_eq!(exchange.begin(), Step::Challenge(Vec::new()));
-    assert_eq!(exchange.respond(FIRST.as_bytes()), Step::Keys("user".to_owned()));
+    assert_eq!(exchange.begin(), ExchangeStep::Challenge(Vec::new()));
+    assert_eq!(exchange.respond(FIRST.as_bytes()), ExchangeStep::Keys("user".to_owned()));
     let challenge = format!("r=rOprNGfwEbeRWgbNEkqO{NONCE},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
-    assert_eq!(exchange.keys(keys(), NONCE), Step::Challenge(challenge.into_bytes()));
+    assert_eq!(exchange.keys(keys(), NONCE), ExchangeStep::Challenge(challenge.into_bytes()));
     let verdict = b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=".to_vec();
-    assert_eq!(exchange.respond(LAST.as_bytes()), Step::Challenge(verdict));
+    assert_eq!(exchange.respond(LAST.as_bytes()), ExchangeStep::Challenge(verdict));
     assert_eq!(exchange.respond(b""), proof(true));
-    assert!(matches!(exchange.respond(b""), Step::Malformed(_)));
+    assert!(matches!(exchange.respond(b""), ExchangeStep::Malformed(_)));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_wrong_proof_nonce_or_binding_proves_nothing() {
         assert_eq!(with(&format!("{without}p={short}")), proof(false), "{short}");
     }
     for bad in ["", "c=biws", "p=AAAA", "r=x,c=biws,p=AAAA", &without.replace(",p=", ""), "\u{0}"] {
-        assert!(matches!(with(bad), Step::Malformed(_)), "{bad}");
+        assert!(matches!(with(bad), ExchangeStep::Malformed(_)), "{bad}");
     }
 }
 
@@ -74,7 +74,7 @@ fn a_wrong_proof_nonce_or_binding_proves_nothing() {
 fn first_messages() {
     let with = |first: &str| outcome(Mechanism::ScramSha256, first, LAST);
     let user = |first: &str| match scram(Mechanism::ScramSha256, false).respond(first.as_bytes()) {
-        Step::Keys(user) => user,
+        ExchangeStep::Keys(user) => user,
         other => panic!("{first}: {other:?}"),
     };
     assert_eq!(user("n,,n=a=2Cb=3Dc,r=x"), "a,b=c");
@@ -97,7 +97,7 @@ fn first_messages() {
         &format!("n,,n=user,r={}", "x".repeat(SCRAM_NONCE_MAX + 1)),
         &format!("n,,n={},r=x", "x".repeat(LOGIN_NAME_MAX + 1)),
     ] {
-        assert!(matches!(with(bad), Step::Malformed(_)), "{bad}");
+        assert!(matches!(with(bad), ExchangeStep::Malformed(_)), "{bad}");
     }
 }
 
@@ -136,9 +136,9 @@ fn channel_binding() {
         // Not known of this connection.
         "p=tls-server-end-point,,n=user,r=x",
     ] {
-        assert!(matches!(outcome(plus, bad, LAST), Step::Malformed(_)), "{bad}");
+        assert!(matches!(outcome(plus, bad, LAST), ExchangeStep::Malformed(_)), "{bad}");
     }
     // A client that could bind, and was told that we cannot.
     let told = scram(Mechanism::ScramSha256, true).respond(b"y,,n=user,r=x");
-    assert!(matches!(told, Step::Malformed(_)));
+    assert!(matches!(told, ExchangeStep::Malformed(_)));
 }

@@ -36,13 +36,13 @@ fn a_refusal_after_a_fall_back_is_not_final() {
 fn a_refusal_of_a_later_mail_decides_nothing() {
     let hello = "S: 220 mx\nC: EHLO me.test\nS: 250-mx\nS: 250 LIMITS RCPTMAX=1\n";
     let mail = "C: MAIL FROM:<a@b.test>\n";
-    let letter = letter("a@b.test", &["ann@d.test", "bob@d.test"]);
+    let outgoing = outgoing("a@b.test", &["ann@d.test", "bob@d.test"]);
     for (first, rset, fate) in [
         ("S: 250 a\nC: DATA\nS: 354 go\nM\nS: 250 yes\n", "", "relayed 250 yes"),
         ("S: 550 nobody\n", "C: RSET\nS: 250 ok\n", "failed said 550 nobody (RCPT)"),
     ] {
         let client = play_in(
-            &letter,
+            &outgoing,
             &format!(
                 "{hello}{mail}S: 250 ok\nC: RCPT TO:<ann@d.test>\n{first}{rset}{mail}\
                  S: 554 tired\n> {fate}\n> next said 554 tired (MAIL)"
