@@ -377,8 +377,10 @@ impl Entry {
         if !is_checked {
             // Without a checksum nothing shows that the line is whole; what it says is found out anew.
             wire = None;
-            // A key of a newer version is kept. But a line with a path is a recipient whose key was spoiled.
-            if let Some(line) = others.iter().find(|line| line.contains('<')) {
+            // A key of a newer version is kept. But a line with a path is a recipient whose key was spoiled, and one
+            // with a control character is two lines whose line end was spoiled.
+            let is_spoiled = |line: &&String| line.contains('<') || line.contains(char::is_control);
+            if let Some(line) = others.iter().find(is_spoiled) {
                 return Err(format!("its header line {line:?} says nothing"));
             }
         }
