@@ -380,9 +380,8 @@ pub const DESCRIPTORS_BESIDE: u64 = 128;
 const _: () = assert!(DESCRIPTORS_BESIDE >= 2 * OPEN_DRAFTS as u64);
 const _: () = assert!(DESCRIPTORS_BESIDE >= (OPEN_DRAFTS + SESSIONS_LEAVING) as u64);
 
-/// The same for each thread of the relay pool, which may have another beside it ([`RELAY_SLOW`]): a
-/// connection and a file each.
-pub const RELAY_DESCRIPTORS: u64 = 4;
+/// The same for each thread of the relay pool: a connection and a file.
+pub const RELAY_DESCRIPTORS: u64 = 2;
 
 /// First and longest wait after a failed accept (out of descriptors or memory).
 pub const ACCEPT_WAIT: Duration = Duration::from_millis(50);
@@ -510,9 +509,12 @@ pub const HINTS: usize = 1024;
 pub const RELAY_THREADS_MAX: usize = 1000;
 
 /// An attempt that takes longer than this may be at a silent host: another thread takes its place, until
-/// there are as many more as `relay.threads`. Most attempts are over by then.
+/// there are as many more as `relay.threads`, and at least [`RELAY_SLOW_LEAST`]. Most attempts are over
+/// by then.
 pub const RELAY_SLOW: Duration = Duration::from_millis(250);
-const _: () = assert!(RELAY_SLOW.as_millis() < CALL_PATIENCE.as_millis());
+
+/// Threads that may wait for silent hosts, however few `relay.threads` are.
+pub const RELAY_SLOW_LEAST: usize = 64;
 
 /// Stack of a relay thread, in octets.
 pub const RELAY_STACK: usize = 256 * 1024;
@@ -590,9 +592,6 @@ pub const ADDRESS_WORDS_MAX: usize = 512;
 
 /// Addresses in the From fields of one message.
 pub const AUTHORS_MAX: usize = 100;
-
-/// How long a relay thread may call a host that has not greeted when other mail needs the thread.
-pub const CALL_PATIENCE: Duration = Duration::from_millis(500);
 
 /// When a message is tried again at which an attempt panicked.
 pub const PANIC_WAIT: Duration = Duration::from_secs(3600);

@@ -22,7 +22,7 @@ use crate::limits::{
 };
 use crate::mail::address::Domain;
 use crate::mail::seven_bits::ConversionPlan;
-use crate::net::stream::{self, TcpWire, Wire};
+use crate::net::stream::{TcpWire, Wire};
 use crate::net::tls::{Connector, Protection, Side};
 use crate::route::next_hop::Demand;
 use crate::smtp::client::{
@@ -50,7 +50,7 @@ pub struct Caller {
     /// Asked before the octets of a message go out; no: the server stops, and what is begun now would
     /// be cut off.
     pub may_send: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Asked before a host is called a second time; no: the first call did not fail, it was ended here.
+    /// Asked before a host is called a second time; no: the server stops.
     pub may_call_again: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
@@ -76,8 +76,7 @@ impl Caller {
     /// One that dials by TCP.
     pub fn new(config: &Config) -> Caller {
         let dial = |address, time| {
-            let stream = stream::connect(address, time, &|| false)?;
-            Ok(Box::new(TcpWire::new(stream)) as Box<dyn Wire>)
+            TcpWire::connect(address, time).map(|wire| Box::new(wire) as Box<dyn Wire>)
         };
         Caller {
             hostname: config.hostname.clone(),

@@ -25,7 +25,6 @@ mod tests;
 pub mod turns;
 mod worker;
 
-use crate::config;
 use crate::delivery::Writer;
 use crate::due;
 use crate::event::{Event, tell};
@@ -113,8 +112,8 @@ impl Scheduler {
     fn with(shared: Arc<RelayShared>, current: Arc<Current>, setting: Arc<Setting>) -> Scheduler {
         let relay = &setting.site.config.relay;
         let mut scheduler = Scheduler {
-            pool: RelayPool::new(shared.clone()),
-            board: Board::new(bounds(relay), relay.retry.clone()),
+            pool: RelayPool::new(shared.clone(), Shares::of(relay)),
+            board: Board::new(Shares::of(relay), relay.retry.clone()),
             shared,
             current,
             active: HashMap::new(),
@@ -124,7 +123,6 @@ impl Scheduler {
             clocks: (Instant::now(), Timestamp::now()),
             setting,
         };
-        scheduler.pool.configure(scheduler.setting.site.config.relay.threads);
         scheduler.look_all(false);
         scheduler
     }
@@ -138,7 +136,7 @@ impl Scheduler {
             self.look_at_some();
             self.dispatch();
             self.sync_removals(false);
-            let wait = self.wait(self.make_room());
+            let wait = self.wait();
             select! {
                 recv(reports) -> report => report.into_iter().for_each(|r| self.take(*r)),
                 recv(hints) -> hint => match hint {
@@ -159,17 +157,8 @@ impl Scheduler {
         }
     }
 
-    /// Where every thread waits for a host that does not answer, one has to give way to mail that may go
-    /// through. Gives when to look again.
-    fn make_room(&self) -> Option<Instant> {
-        match self.board.is_starved(Timestamp::now()) {
-            true => self.pool.make_room(),
-            false => None,
-        }
-    }
-
-    /// How long nothing has to be done; `room`: when to look for room again.
-    fn wait(&self, room: Option<Instant>) -> Duration {
+    /// How long nothing has to be done.
+    fn wait(&self) -> Duration {
         if !self.looks.is_empty() {
             return Duration::ZERO;
         }
@@ -181,7 +170,6 @@ impl Scheduler {
             wait = wait.min(until.try_into().unwrap_or_default());
         }
         let moments = [
-            room,
             self.look_again,
             self.unsynced.map(|since| since + REMOVALS_SYNC),
             self.pool.trims(),
@@ -251,8 +239,8 @@ impl Scheduler {
         }
         let (old, new) = (&self.setting.site.config, &site.config);
         let is_other = old != new;
-        self.board.configure(bounds(&new.relay), new.relay.retry.clone());
-        self.pool.configure(new.relay.threads);
+        self.board.configure(Shares::of(&new.relay), new.relay.retry.clone());
+        self.pool.configure(Shares::of(&new.relay));
         self.setting = Arc::new(Setting::new(site, self.setting.broken_tls.clone()));
         if is_other {
             self.look_all(true);
@@ -492,8 +480,4 @@ impl Scheduler {
 fn clock_words(off: SignedDuration) -> String {
     let way = if off.is_negative() { "back" } else { "ahead" };
     format!("the clock was set {way} by {}", due::span(off.unsigned_abs()))
-}
-
-fn bounds(relay: &config::Relay) -> Shares {
-    Shares { threads: relay.threads, per_destination: relay.per_destination }
 }

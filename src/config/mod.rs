@@ -15,6 +15,7 @@ mod value;
 pub use name_server::NameServer;
 pub use value::{duration as parse_duration, show_duration, show_size};
 
+use crate::limits::RELAY_SLOW_LEAST;
 use crate::mail::address::{Domain, Mailbox};
 use reader::ConfigText;
 use std::cell::RefCell;
@@ -144,6 +145,13 @@ pub struct Relay {
     pub per_destination: usize,
     /// `example.net` or `.example.net` (its subdomains) → next hop.
     pub route: Vec<(String, HostPort)>,
+}
+
+impl Relay {
+    /// Threads beside `threads` for attempts at hosts that are slow or silent.
+    pub fn slow(&self) -> usize {
+        self.threads.max(RELAY_SLOW_LEAST)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

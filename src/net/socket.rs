@@ -1,18 +1,12 @@
 //! A TCP connection whose every step ends by a moment, whatever drips in until then.
 
 use crate::limits::{LINGER, LINGER_OCTETS};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{MsgFlags, recv};
-use socket2::{Domain, Protocol, Type};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// How long a connection that is being made is not asked whether it is still wanted, in milliseconds.
-const CONNECT_SLICE: u16 = 100;
 
 /// One connection, blocking.
 pub struct Socket {
@@ -20,36 +14,6 @@ pub struct Socket {
     /// What the socket's timeouts are set to; setting them again costs a system call.
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
-}
-
-/// Connects to a host within a time, unless `gives_up` says so before; that is asked ten times a second.
-/// What is sent goes out at once: every write is a whole group of commands or a block of a message.
-pub fn connect(
-    address: SocketAddr,
-    timeout: Duration,
-    gives_up: &dyn Fn() -> bool,
-) -> io::Result<Arc<TcpStream>> {
-    let deadline = Instant::now() + timeout;
-    let socket =
-        socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    match socket.connect(&address.into()) {
-        Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => {}
-        connected => connected?,
-    }
-    let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-    // A timeout of std's would begin a new connection each time.
-    while matches!(poll(&mut ready, CONNECT_SLICE), Ok(0) | Err(Errno::EINTR)) {
-        if gives_up() || Instant::now() >= deadline {
-            return Err(ErrorKind::TimedOut.into());
-        }
-    }
-    if let Some(error) = socket.take_error()? {
-        return Err(error);
-    }
-    socket.set_nonblocking(false)?;
-    socket.set_tcp_nodelay(true)?;
-    Ok(Arc::new(socket.into()))
 }
 
 impl Socket {

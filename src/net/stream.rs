@@ -4,15 +4,13 @@
 //! A deadline, not a timeout: octets that drip one by one do not prolong a step
 //! (RFC 5321 §4.5.3.2).
 
-pub use super::socket::connect;
-
 use super::socket::Socket;
 use super::tls::{Layer, Protection, Side};
 use crate::smtp::auth::Bindings;
 use std::io;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A two-way stream of octets; a TCP connection, or a script in a test.
 pub trait Wire: Send {
@@ -46,6 +44,14 @@ impl TcpWire {
     /// In the clear. The stream may be shut down by others who hold it ([`super::registry`]).
     pub fn new(stream: Arc<TcpStream>) -> TcpWire {
         TcpWire { socket: Socket::new(stream), tls: None }
+    }
+
+    /// To a host, within a time. What is sent goes out at once: every write is a whole group of commands or
+    /// a block of a message.
+    pub fn connect(address: SocketAddr, timeout: Duration) -> io::Result<TcpWire> {
+        let stream = TcpStream::connect_timeout(&address, timeout)?;
+        stream.set_nodelay(true)?;
+        Ok(TcpWire::new(Arc::new(stream)))
     }
 }
 

@@ -3,7 +3,6 @@
 
 use super::Setting;
 use super::board::Reach;
-use super::guard::Guard;
 use super::reason::is_of_disk;
 use super::worker::{Kept, RelayJob, RelayWorker};
 use crate::event::{About, Talk, Turn, tell_talk};
@@ -116,7 +115,7 @@ impl RelayWorker {
         };
         let obstacle = self.ask_hosts(job, way, &mut round);
         let obstacle = obstacle.map(|obstacle| unrouted(job, open, obstacle));
-        round.verdicts(obstacle, &self.guard)
+        round.verdicts(obstacle, self.guard.is_stopping())
     }
 
     /// Gives what stood in the way of finding a host.
@@ -140,15 +139,13 @@ impl RelayWorker {
         };
         // Whether each host that was asked takes no mail at all, and whether there is no other.
         let (mut is_closed, mut is_last) = (Vec::new(), false);
-        let is_over = |guard: &Guard| guard.is_stopping() || guard.is_recalled();
-        while !round.left().is_empty() && Instant::now() < latest && !is_over(&self.guard) {
+        while !round.left().is_empty() && Instant::now() < latest && !self.guard.is_stopping() {
             let Some(hop) = hops.next() else {
                 is_last = true;
                 break;
             };
             let mut talk = talk(job, &hop);
             let opened = Connection::open(&self.caller(setting), &hop, &mut talk);
-            self.guard.met();
             match opened {
                 Err(fate) => {
                     tell_talk(talk);
@@ -216,8 +213,7 @@ impl Round<'_> {
     }
 
     /// Without those of whom nothing is decided because the server stops.
-    fn verdicts(self, obstacle: Option<Obstacle>, guard: &Guard) -> (Vec<Verdict>, Reach) {
-        let is_stopping = guard.is_stopping();
+    fn verdicts(self, obstacle: Option<Obstacle>, is_stopping: bool) -> (Vec<Verdict>, Reach) {
         let is_missed = self.fates.iter().flatten().all(|outcome| is_missed(&outcome.fate));
         let is_asked = self.fates.iter().any(Option::is_some);
         let mut verdicts = Vec::new();
@@ -225,11 +221,6 @@ impl Round<'_> {
             match (fate, &obstacle) {
                 (None, _) if is_stopping => {}
                 (Some(HostOutcome { fate, .. }), _) if is_stopping && is_cut_off(fate) => {}
-                (Some(HostOutcome { host, fate: Fate::NextHost(_), .. }), _)
-                    if guard.is_recalled() =>
-                {
-                    verdicts.push(recalled(*index, host));
-                }
                 (Some(HostOutcome { host, fate, dsn, tls }), _) => {
                     let verdict = Verdict::of_fate(*index, host, fate, *dsn);
                     verdicts.push(Verdict { tls: tls.clone(), ..verdict });
@@ -271,13 +262,6 @@ fn mark(job: &RelayJob, index: usize) -> String {
     let alias = via.filter(|via| !srs::is_tagged(&via.local));
     let mark = alias.map(|via| trace_fields::sent_on_by(&route::mark(&job.setting.site, via)));
     mark.unwrap_or_default()
-}
-
-/// The call was ended because other mail waited for the thread, and this host had not even greeted.
-fn recalled(recipient: usize, host: &str) -> Verdict {
-    let words = "had not answered when other mail needed the thread";
-    let own = Verdict::own(recipient, What::Deferred, "4.4.1", words);
-    Verdict { host: host.to_owned(), ..own }
 }
 
 /// Whether an attempt may have ended so only because the server stops: then it is none, or mail would
@@ -394,9 +378,7 @@ mod tests {
             let (verdicts, reach) = round(fates.clone()).verdicts(None, is_stopping);
             (verdicts.iter().map(|verdict| verdict.recipient).collect::<Vec<_>>(), reach)
         };
-        let stopping = Guard::default();
-        stopping.stop();
-        assert_eq!(decided(&stopping), (vec![2, 3, 4], Reach::Untried));
-        assert_eq!(decided(&Guard::default()), (vec![0, 1, 2, 3, 4], Reach::Reached));
+        assert_eq!(decided(true), (vec![2, 3, 4], Reach::Untried));
+        assert_eq!(decided(false), (vec![0, 1, 2, 3, 4], Reach::Reached));
     }
 }

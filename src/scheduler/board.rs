@@ -9,6 +9,7 @@
 mod tests;
 
 use super::plan::{Goal, Part, Seen};
+use crate::config::Relay;
 use crate::due::{AT_ONCE, later, wait};
 use crate::handoff::Census;
 use crate::limits::{ETRN_AGAIN, RELAY_SLOW};
@@ -33,9 +34,23 @@ pub enum Order {
 /// How many at once; from the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Shares {
-    /// Workers, beside those that are slow; of these there are as many again at most.
+    /// Workers, beside those that are slow.
     pub threads: usize,
+    /// Workers that are slow.
+    pub slow: usize,
     pub per_destination: usize,
+}
+
+impl Shares {
+    pub fn of(relay: &Relay) -> Shares {
+        let Relay { threads, per_destination, .. } = *relay;
+        Shares { threads, slow: relay.slow(), per_destination }
+    }
+
+    /// Most workers that there may be.
+    pub fn workers(&self) -> usize {
+        self.threads + self.slow
+    }
 }
 
 /// What became of an attempt, for the goal as a whole.
@@ -204,13 +219,6 @@ impl Board {
             }
         });
         wakes.min()
-    }
-
-    /// Whether something is due for a goal that is not known to be dead, and would have been given out
-    /// if there were a worker for it.
-    pub fn is_starved(&self, now: Timestamp) -> bool {
-        let alive = [Class::Sound, Class::New].map(|class| self.agendas[class as usize].first());
-        alive.into_iter().flatten().any(|(when, _)| *when <= now)
     }
 
     /// What to do now, while a worker is free: it counts as under way until [`Board::done`].
@@ -395,7 +403,7 @@ impl Board {
     fn next_slow(&self) -> Option<Timestamp> {
         let slow = self.jobs.iter().filter(|job| job.is_slow).count();
         let mut others = self.jobs.iter().filter(|job| self.may_be_slow(job));
-        others.next().filter(|_| slow < self.bounds.threads).map(|job| later(job.since, RELAY_SLOW))
+        others.next().filter(|_| slow < self.bounds.slow).map(|job| later(job.since, RELAY_SLOW))
     }
 
     /// Those at failing goals are few, and keep to their share however long they take.

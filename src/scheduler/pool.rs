@@ -2,10 +2,11 @@
 //! its own, so that a job goes to the one whose connection it can use.
 
 use super::RelayShared;
+use super::board::Shares;
 use super::guard::Guard;
 use super::plan::Goal;
 use super::worker::{RelayJob, RelayWorker, Report};
-use crate::limits::{CALL_PATIENCE, RELAY_STACK, RELAY_THREADS_MAX, THREAD_KEEP};
+use crate::limits::{RELAY_STACK, RELAY_THREADS_MAX, THREAD_KEEP};
 use crate::net::pool::spawn_vital;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
@@ -16,8 +17,7 @@ use std::time::Instant;
 pub struct RelayPool {
     shared: Arc<RelayShared>,
     members: Vec<PoolMember>,
-    /// Most of them, beside those at slow hosts, of whom there may be as many again.
-    threads: usize,
+    shares: Shares,
     next: usize,
     reports: (Sender<Box<Report>>, Receiver<Box<Report>>),
 }
@@ -29,17 +29,15 @@ struct PoolMember {
     guard: Arc<Guard>,
     /// Since when it waits; none: it works.
     idle: Option<Instant>,
-    /// When it got its last job.
-    given: Instant,
     /// Where it may still have a connection to.
     kept: Option<Goal>,
 }
 
 impl RelayPool {
-    pub fn new(shared: Arc<RelayShared>) -> RelayPool {
+    pub fn new(shared: Arc<RelayShared>, shares: Shares) -> RelayPool {
         // Room for a report of each worker there can be.
         let reports = bounded(2 * RELAY_THREADS_MAX);
-        RelayPool { shared, members: Vec::new(), threads: 0, next: 0, reports }
+        RelayPool { shared, members: Vec::new(), shares, next: 0, reports }
     }
 
     /// Where reports come in.
@@ -48,13 +46,13 @@ impl RelayPool {
     }
 
     /// How many there may be.
-    pub fn configure(&mut self, threads: usize) {
-        self.threads = threads.min(RELAY_THREADS_MAX);
+    pub fn configure(&mut self, shares: Shares) {
+        self.shares = shares;
     }
 
     /// Whether a job can be given.
     pub fn has_room(&self) -> bool {
-        self.members.len() < 2 * self.threads || self.members.iter().any(|m| m.idle.is_some())
+        self.members.len() < self.shares.workers() || self.members.iter().any(|m| m.idle.is_some())
     }
 
     /// To the worker with a connection to that goal, else one without any, else a new one, else one
@@ -68,7 +66,7 @@ impl RelayPool {
         let idle = self.members.iter().enumerate().filter(|(_, member)| member.idle.is_some());
         let best = idle.map(|(index, member)| (fit(member), index)).min();
         let index = match best {
-            Some((fit, index)) if fit < 2 || self.members.len() >= self.threads => index,
+            Some((fit, index)) if fit < 2 || self.members.len() >= self.shares.threads => index,
             // Without another thread one of those that wait must do.
             _ => match (self.hire(), best) {
                 (Err(_), Some((_, index))) => index,
@@ -76,7 +74,7 @@ impl RelayPool {
             },
         };
         let member = &mut self.members[index];
-        (member.idle, member.kept, member.given) = (None, None, Instant::now());
+        (member.idle, member.kept) = (None, None);
         // Has room: it waits.
         member.jobs.send(job).map_err(|_| io::Error::other("a worker is gone"))
     }
@@ -101,21 +99,6 @@ impl RelayPool {
         self.members.retain(waits);
     }
 
-    /// Other mail needs a thread: the worker that has longest called a host in vain is called back, once
-    /// it has had [`CALL_PATIENCE`]. Gives when to ask again, if anybody calls.
-    pub fn make_room(&self) -> Option<Instant> {
-        let calls = |member: &&PoolMember| member.idle.is_none() && member.guard.is_calling();
-        let longest = self.members.iter().filter(calls).min_by_key(|member| member.given)?;
-        let when = longest.given + CALL_PATIENCE;
-        match when <= Instant::now() {
-            true => {
-                longest.guard.recall();
-                None // its report comes
-            }
-            false => Some(when),
-        }
-    }
-
     /// Nothing is begun any more that should not be cut off.
     pub fn stop(&mut self) {
         self.members.iter().for_each(|member| member.guard.stop());
@@ -135,8 +118,7 @@ impl RelayPool {
         spawn_vital("relay", Some(RELAY_STACK), move || worker.run(&receiver, &reports))?;
         self.next += 1;
         let idle = Some(Instant::now());
-        let given = Instant::now();
-        self.members.push(PoolMember { number, jobs, guard, idle, given, kept: None });
+        self.members.push(PoolMember { number, jobs, guard, idle, kept: None });
         Ok(self.members.len() - 1)
     }
 }

@@ -111,7 +111,6 @@ impl RelayWorker {
             let wait = if self.kept.is_some() { RELAY_KEEP } else { Duration::MAX };
             match jobs.recv_timeout(wait) {
                 Ok(job) => {
-                    self.guard.begin();
                     let mut news = Vec::new();
                     // What one message does to us must not end all others, again at each start.
                     let work = AssertUnwindSafe(|| self.work(&job, &mut news));
@@ -414,14 +413,13 @@ impl RelayWorker {
         {
             return caller.clone();
         }
-        let (guard, dialer, caller) = (self.guard.clone(), self.guard.clone(), self.guard.clone());
+        let (guard, caller) = (self.guard.clone(), self.guard.clone());
         let may_send = Box::new(move || guard.commit());
-        let may_call_again = Box::new(move || !caller.is_recalled() && !caller.is_stopping());
-        let dial = Box::new(move |address, time| dialer.dial(address, time));
+        let may_call_again = Box::new(move || !caller.is_stopping());
         let (connector, new) = (site.connector(), Caller::new(&site.config));
         let broken_tls = setting.broken_tls.clone();
-        let new = Caller { may_send, may_call_again, dial, ..new };
-        let caller = Arc::new(Caller { connector, broken_tls, ..new });
+        let caller = Caller { may_send, may_call_again, connector, broken_tls, ..new };
+        let caller = Arc::new(caller);
         self.caller = Some((site.clone(), caller.clone()));
         caller
     }

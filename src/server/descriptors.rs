@@ -14,7 +14,8 @@ pub fn granted() -> u64 {
 /// Sessions at once: `limit.sessions`, or fewer where that leaves too few descriptors for the mail itself.
 /// Half of them are the sessions' own, however few there are.
 pub fn sessions(config: &Config, granted: u64) -> usize {
-    let beside = DESCRIPTORS_BESIDE + config.relay.threads as u64 * RELAY_DESCRIPTORS;
+    let workers = config.relay.threads + config.relay.slow();
+    let beside = DESCRIPTORS_BESIDE + workers as u64 * RELAY_DESCRIPTORS;
     let room = granted.saturating_sub(beside).max(granted / 2);
     config.limit.sessions.min(usize::try_from(room).unwrap_or(usize::MAX))
 }
@@ -42,7 +43,7 @@ mod tests {
                       [limit]\nsessions = 1000\n[relay]\nthreads = 16\n";
         let config = Config::parse(config, Path::new("facteur.toml")).unwrap();
         let left = |granted| sessions(&config, granted);
-        assert_eq!((left(u64::MAX), left(20_000), left(1024)), (1000, 1000, 832));
+        assert_eq!((left(u64::MAX), left(20_000), left(1024)), (1000, 1000, 736));
         assert_eq!((left(256), left(64)), (128, 32));
     }
 }

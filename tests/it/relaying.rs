@@ -125,7 +125,7 @@ fn silent_hosts_hold_up_nobody() {
 }
 
 #[test]
-fn many_silent_hosts_give_way_to_one_that_may_answer() {
+fn many_silent_hosts_hold_up_nobody() {
     let (place, far) = (Place::new(), Host::start(""));
     let silent = Host::start("greeting: (silent)");
     let port = silent.address.port();
@@ -149,6 +149,5 @@ fn many_silent_hosts_give_way_to_one_that_may_answer() {
     client.delivered(&["bob@far.test"], MESSAGE);
     server.wait_for(&["relayed ", "to=bob@far.test"]);
     assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
-    server.wait_for(&["deferred ", "had not answered when other mail needed the thread"]);
     server.stop();
 }
