@@ -15,7 +15,7 @@ mod incoming;
 mod newcomers;
 mod replies;
 mod submission;
-mod transaction;
+pub mod transaction;
 mod transcript;
 mod way_back;
 

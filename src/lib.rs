@@ -72,18 +72,18 @@
 //! `listen.metrics` shows stories and mail as pages, to those alone who can read their files: whose process is
 //! at the other end of a connection, the kernel says ([`net::peer`]).
 //!
-//! `facteur route` and `facteur check` know beforehand what would become of mail: they play the same
-//! session and the same delivery on a disk where nothing happens (`tools::rehearsal`).
+//! `facteur route` and `facteur check` know beforehand what would become of mail: they ask the functions
+//! that decide in a session, and try a delivery on a disk where nothing happens (`tools::rehearsal`).
 //!
 //! # A reading path
 //!
-//! The way of a message, file by file: 10,219 lines in all, with comments and without unit tests. That is a
+//! The way of a message, file by file: 10,195 lines in all, with comments and without unit tests. That is a
 //! weekend, and after it the rest of the sources is what these files call. A test compares the sizes.
 //!
 //! ```text
 //! socket → new/
 //!   184  net/listener.rs           sockets; who is let in
-//!    99  net/stream.rs             octets of a connection, in the clear or by TLS
+//!   105  net/stream.rs             octets of a connection, in the clear or by TLS
 //!    90  smtp/line.rs              lines
 //!   344  smtp/command.rs           commands
 //!   109  smtp/reply.rs             replies
@@ -104,14 +104,14 @@
 //! queue → next hop
 //!   482  store/entry.rs            what a queue file says
 //!   532  store/queue.rs            claims, journal, removal
-//!   499  scheduler.rs              what is due
-//!   496  scheduler/board.rs        what waits, for where, until when
-//!   438  scheduler/worker.rs       one attempt: journal and removal around it
+//!   480  scheduler.rs              what is due
+//!   504  scheduler/board.rs        what waits, for where, until when
+//!   436  scheduler/worker.rs       one attempt: journal and removal around it
 //!   119  due.rs                   when the next attempt is due
-//!   345  scheduler/away.rs         a message brought to its next hop
+//!   329  scheduler/away.rs         a message brought to its next hop
 //!   100  route/next_hop.rs         who takes mail for a domain
 //!   328  route/next_hop/hosts.rs   their addresses, in order
-//!   469  relay.rs                  a connection to one of them
+//!   468  relay.rs                  a connection to one of them
 //!   522  smtp/client.rs            the other end of the language
 //!   264  smtp/client/fate.rs       what became of a recipient
 //!   199  verdict.rs                what that means for the queue

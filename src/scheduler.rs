@@ -169,11 +169,8 @@ impl Scheduler {
             let until = when.duration_since(Timestamp::now());
             wait = wait.min(until.try_into().unwrap_or_default());
         }
-        let moments = [
-            self.look_again,
-            self.unsynced.map(|since| since + REMOVALS_SYNC),
-            self.pool.trims(),
-        ];
+        let moments =
+            [self.look_again, self.unsynced.map(|since| since + REMOVALS_SYNC), self.pool.trims()];
         let left = |when: Instant| when.saturating_duration_since(Instant::now());
         moments.into_iter().flatten().map(left).fold(wait, Duration::min)
     }

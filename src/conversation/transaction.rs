@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// What a session holds from MAIL to the end of its message.
-pub(super) struct Transaction<'a> {
+pub struct Transaction<'a> {
     disk: &'a dyn Disk,
     bounds: &'a Bounds,
     plan: Plan,

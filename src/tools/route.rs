@@ -1,8 +1,8 @@
 //! `facteur route`: where mail for an address would go, by the functions that decide at RCPT and
 //! before each attempt, up to the deed itself.
 //!
-//! A session is played to its end on a disk where nothing happens ([`trial`]), as the server's user, and
-//! the next hop is asked whether it answers ([`greet`]); no MAIL is ever said to it. So what it says is
+//! What a session decides is asked of the same functions, what only a delivery shows is tried on a disk where
+//! nothing happens ([`trial`]), as the server's user, and the next hop is asked whether it answers ([`greet`]); no MAIL is ever said to it. So what it says is
 //! what a client would hear and what would become of its mail.
 
 mod greet;
@@ -49,7 +49,7 @@ pub fn run(request: &Request, addresses: &[&str]) -> Result<(), Failure> {
     let is_judge = is_known && reach::is_as_server(&config, user.as_ref());
     let (site, _) = Site::read_names(config).map_err(|error| error.to_string())?;
     let (site, gap) = with_keys(site);
-    let asker = Asker::new(Arc::new(site), gap, is_judge, from, client);
+    let asker = Asker::new(site, gap, is_judge, from, client);
     let mut good = true;
     for text in addresses {
         let path = match address(&whole(text, &home)) {
@@ -61,7 +61,7 @@ pub fn run(request: &Request, addresses: &[&str]) -> Result<(), Failure> {
             }
             Err(other) => return Err(other),
         };
-        let told = asker.ask(&path)?;
+        let told = asker.ask(&path);
         good &= told.is_good;
         // Names come from arguments, aliases and DNS; none may steer a terminal.
         let mut shown = format!("{}\n", escape(&path.to_string()));

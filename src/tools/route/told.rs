@@ -8,11 +8,10 @@ use super::trial::{
 };
 use crate::config::Network;
 use crate::mail::address::{ForwardPath, Host, ReversePath};
-use crate::net::listener::Service;
-use crate::policy::{self, Facts, Targets, is_trusted};
+use crate::policy::is_trusted;
 use crate::privileges::name_of;
 use crate::route::next_hop::{Ourselves, Way};
-use crate::route::{Delivery, Destination, End, Route, route};
+use crate::route::{Destination, End, Route, route};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::entry::Addressee;
@@ -20,13 +19,12 @@ use nix::unistd::geteuid;
 use std::cell::OnceCell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::sync::Arc;
 
 /// Who asks: on behalf of whom.
 pub struct Asker {
-    site: Arc<Site>,
+    site: Site,
     /// The same, in which the client we stand for may send anywhere where none was named.
-    open: Arc<Site>,
+    open: Site,
     /// Why there are no secrets of SRS.
     gap: Option<String>,
     /// What this process may do is what the server may do.
@@ -49,22 +47,20 @@ const ANYBODY: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 impl Asker {
     pub fn new(
-        site: Arc<Site>,
+        site: Site,
         gap: Option<String>,
         is_judge: bool,
         from: Option<ReversePath>,
         client: Option<IpAddr>,
     ) -> Asker {
-        let mut open = (*site).clone();
+        let mut open = site.clone();
         if client.is_none() {
             open.config.relay.networks.push(Network { address: ANYBODY, bits: 32 });
         }
-        let (open, abroad) = (Arc::new(open), OnceCell::new());
-        Asker { site, open, gap, is_judge, from, client, abroad }
+        Asker { site, open, gap, is_judge, from, client, abroad: OnceCell::new() }
     }
 
-    /// Fails when the system grants no thread.
-    pub fn ask(&self, path: &ForwardPath) -> Result<AddressSteps, String> {
+    pub fn ask(&self, path: &ForwardPath) -> AddressSteps {
         let mut told = AddressSteps { steps: self.who(), is_good: true };
         let end = self.way(path, &mut told.steps);
         let letter = TrialMessage {
@@ -72,15 +68,12 @@ impl Asker {
             from: self.from.clone().unwrap_or(ReversePath::Null),
             to: path.clone(),
         };
-        let outcome = match self.is_judge {
-            true => letter.rehearse(&self.open).map_err(|error| error.to_string())?,
-            false => self.allowed(&letter, &mut told.steps),
-        };
-        match outcome {
+        told.steps.extend((!self.is_judge).then(|| self.untried()));
+        match letter.foresee(&self.open, self.is_judge) {
             TrialOutcome::Refused(no) => told.refuse(&no, &end, &self.site.config.spool),
             TrialOutcome::Taken(taken) => self.follow(taken, &end, &mut told),
         }
-        Ok(told)
+        told
     }
 
     /// For whom this is asked.
@@ -122,35 +115,11 @@ impl Asker {
         end
     }
 
-    /// What is decided without a disk: all that one can say who is not the server.
-    fn allowed(&self, letter: &TrialMessage, steps: &mut Vec<String>) -> TrialOutcome {
+    /// Why nothing is tried on the disk: who is not the server cannot know what the server may do.
+    fn untried(&self) -> String {
         let (server, us) = (&self.site.config.run_as, name_of(geteuid().as_raw()));
-        let server = server.clone().unwrap_or_else(|| "the owner of the spool".to_owned());
-        steps.push(format!("no delivery is tried: the server is {server}, and this is {us}"));
-        let (id, service) = ("route".to_owned(), Service::Smtp);
-        let facts = Facts::new(id, letter.client, service);
-        let (site, disk) = (&*self.open, &RealDisk);
-        let asked = policy::sender(site, disk, &facts, &letter.from).or_refusal();
-        let asked = asked.and_then(|()| policy::recipient(site, disk, &facts, &letter.to));
-        let is_null = letter.from == ReversePath::Null;
-        let fits = |targets: Targets| {
-            policy::bounce(&letter.to, &targets, is_null, true).or_refusal().map(|()| targets)
-        };
-        match asked.and_then(fits) {
-            Ok(Targets { deliveries, .. }) => {
-                let here = deliveries.iter().filter_map(Delivery::here);
-                let copies = here.map(|to| to.maildir.clone()).collect();
-                let onward = deliveries.iter().filter(|to| to.here().is_none());
-                let queued = onward.map(|to| to.addressee(None, None)).collect();
-                TrialOutcome::Taken(TrialCopies { copies, queued })
-            }
-            Err(reply) => {
-                let text = reply.to_string();
-                let text = text.split_once(' ').map(|(_, text)| text.to_owned());
-                let text = text.unwrap_or_default();
-                TrialOutcome::Refused(TrialRefusal { command: "RCPT", code: reply.code(), text })
-            }
-        }
+        let server = server.as_deref().unwrap_or("the owner of the spool");
+        format!("no delivery is tried: the server is {server}, and this is {us}")
     }
 
     /// What lies where, and where it goes on from there.
@@ -243,8 +212,7 @@ impl AddressSteps {
         let words = match (*command, end) {
             ("RCPT", End::Loop | End::Crowd | End::Unknown | End::Trouble(_)) => refusal(end),
             ("RCPT", _) => format!("refused with {code} {text}"),
-            (".", _) => format!("refused at the end of the message with {code} {text}"),
-            (command, _) => format!("refused at {command} with {code} {text}"),
+            _ => format!("refused at the end of the message with {code} {text}"),
         };
         // The reply to the message tells its sender no paths.
         if *command == "." {

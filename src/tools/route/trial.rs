@@ -1,35 +1,26 @@
-//! One message, tried: the server's own session hears it and the server's own delivery takes it, on a disk
-//! that only says whether it could ([`Rehearsal`]). So what `facteur route` says at last is what a client
-//! would hear and what would lie where.
+//! One message, foreseen: a session's transaction says whether its recipient is taken and where the mail
+//! goes, and a disk on which nothing happens ([`Rehearsal`]) whether its copies and its queue file could be
+//! made. So what `facteur route` says at last is what a client would hear and what would lie where.
 //!
 //! Connects to nobody and leaves nothing behind. What other sessions have used up in this hour is not
 //! known here.
 
 use crate::conversation::bounds::Bounds;
-use crate::conversation::{Shared, converse};
-use crate::delivery::{Wakers, Writer};
-use crate::handoff::{Hint, Hints};
-use crate::limits::MEMORY_BODIES_MAX;
-use crate::login::Login;
+use crate::conversation::transaction::Transaction;
+use crate::delivery::{Writer, reply_to};
 use crate::mail::address::{ForwardPath, ReversePath};
 use crate::net::listener::Service;
-use crate::net::registry::{Registry, Standing};
-use crate::net::stream::Wire;
-use crate::net::tls::{Protection, Side};
 use crate::policy::Facts;
+use crate::route::Planned;
 use crate::site::Site;
-use crate::store::body::Budget;
-use crate::store::disk::{Disk, Doing, StoreError};
-use crate::store::entry::{Addressee, Entry};
+use crate::smtp::reply::Reply;
+use crate::store::disk::{Disk, Doing, RealDisk, StoreError};
+use crate::store::entry::Addressee;
 use crate::store::queue::Queue;
 use crate::tools::rehearsal::Rehearsal;
-use crossbeam_channel::{Receiver, bounded};
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
-use std::time::Instant;
 
 /// Who writes to whom.
 #[derive(Clone, Debug)]
@@ -39,7 +30,7 @@ pub struct TrialMessage {
     pub to: ForwardPath,
 }
 
-/// What came of a message.
+/// What comes of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrialOutcome {
     Refused(TrialRefusal),
@@ -49,7 +40,7 @@ pub enum TrialOutcome {
 /// The reply that says no.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrialRefusal {
-    /// The command it answers: MAIL, RCPT, DATA, or `.` for the message itself.
+    /// The command it answers: RCPT, or `.` for the message itself.
     pub command: &'static str,
     pub code: u16,
     /// Enhanced status code, then words for a person.
@@ -65,118 +56,104 @@ pub struct TrialCopies {
     pub queued: Vec<Addressee>,
 }
 
-/// A session to talk to; its thread and channels end with it.
-pub struct TrialSession {
-    shared: Shared,
-    registry: Arc<Registry>,
-    /// Where a scheduler would listen.
-    _heard: Receiver<Hint>,
-}
-
-/// The session's id, which ends each refusal.
-const SESSION: &str = "route";
+/// The id of the session, and of the queue file that is tried.
+pub const SESSION: &str = "route";
 
 impl TrialMessage {
-    /// How this ends on the disk of this machine, which stays as it is. An error: the system grants no
-    /// thread.
-    pub fn rehearse(&self, site: &Arc<Site>) -> io::Result<TrialOutcome> {
-        let rehearsal = Rehearsal::new();
-        let stage = TrialSession::on(Arc::new(rehearsal.clone()), &site.config.spool)?;
-        let refusal = stage.play(self, site);
-        Ok(outcome(refusal, rehearsal.files(), &site.config.spool))
-    }
-}
-
-impl TrialSession {
-    /// On this disk. Its delivery thread ends with the last message to it.
-    pub fn on(disk: Arc<dyn Disk>, spool: &Path) -> io::Result<TrialSession> {
-        let queue = Queue::new(disk.clone(), spool);
-        let writer = Arc::new(Writer::new(disk.clone(), queue.clone(), "rehearsal"));
-        let ((delivery, accepted), (hints, heard)) = (bounded(1), Hints::new(1));
-        let (worker, delivered) = (writer.clone(), bounded(1).0);
-        let wakers = Wakers::new(delivered, hints.clone());
-        let thread = thread::Builder::new().name("rehearsal".to_owned());
-        thread.spawn(move || worker.run(&accepted, &wakers))?;
-        let shared = Shared {
-            disk,
-            writer: Some(writer),
-            delivery,
-            budget: Budget::new(MEMORY_BODIES_MAX),
-            spill: spool.join("spill"),
-            queue,
-            hints,
-            login: Login::start()?,
-            current: None,
-            bounds: Bounds::default(),
-        };
-        Ok(TrialSession { shared, registry: Arc::default(), _heard: heard })
-    }
-
-    /// Says all that a client has to say; gives the first reply that is no.
-    pub fn play(&self, letter: &TrialMessage, site: &Arc<Site>) -> Option<TrialRefusal> {
-        let TrialMessage { client, .. } = *letter;
-        let Ok(ticket) = self.registry.enter(None, client, Standing::Known, 1, 1) else {
-            return Some(TrialRefusal {
-                command: "",
-                code: 421,
-                text: "4.3.2 too many".to_owned(),
-            });
-        };
-        let (id, service) = (SESSION.to_owned(), Service::Smtp);
-        let facts = Facts::new(id, client, service);
-        let mut script = Script::new(letter, site);
-        converse(&self.shared, site, &facts, &ticket, &mut script);
-        script.refusal
-    }
-}
-
-/// What was said, and what it left behind.
-pub fn outcome(
-    refusal: Option<TrialRefusal>,
-    files: Vec<(PathBuf, Vec<u8>)>,
-    spool: &Path,
-) -> TrialOutcome {
-    if let Some(refusal) = refusal {
-        return TrialOutcome::Refused(refusal);
-    }
-    let mut taken = TrialCopies::default();
-    let queue = spool.join("queue");
-    for (path, octets) in files {
-        let (dir, text) = (path.parent(), String::from_utf8_lossy(&octets));
-        match dir {
-            Some(dir) if dir == queue => {
-                let header = text.split_once("\n\n").map(|(header, _)| header);
-                let entry = header.and_then(|header| Entry::parse(header, 0).ok());
-                taken.queued.extend(entry.into_iter().flat_map(|entry| entry.recipients));
-            }
-            Some(dir) if dir.ends_with("new") => {
-                taken.copies.extend(dir.parent().map(Path::to_owned));
-            }
-            _ => {}
+    /// How this ends on the disk of this machine, which stays as it is. `is_tried`: this process may do
+    /// there what the server may do; else every copy is taken to succeed.
+    pub fn foresee(&self, site: &Site, is_tried: bool) -> TrialOutcome {
+        let bounds = Bounds::default();
+        let facts = Facts::new(SESSION.to_owned(), self.client, Service::Smtp);
+        let mut transaction = Transaction::new(&RealDisk, &bounds);
+        transaction.begin(&self.from);
+        let spool = is_tried.then_some(&*site.config.spool);
+        match transaction.recipient(site, &facts, &self.to, || true) {
+            Ok(planned) => match taken(planned, spool) {
+                Ok(taken) => TrialOutcome::Taken(taken),
+                Err(error) => TrialOutcome::Refused(TrialRefusal::new(".", &reply_to(&error))),
+            },
+            Err(reply) => TrialOutcome::Refused(TrialRefusal::new("RCPT", &reply)),
         }
     }
+}
+
+impl TrialRefusal {
+    fn new(command: &'static str, reply: &Reply) -> TrialRefusal {
+        let (code, text) = (reply.code(), reply.to_string());
+        let text = text.split_once(' ').map(|(_, text)| text.to_owned()).unwrap_or_default();
+        TrialRefusal { command, code, text }
+    }
+}
+
+/// What lies where when delivery has done what it can, as [`crate::delivery`] has it: a copy that cannot be
+/// written waits in the queue if anything else of its message succeeds, and what cannot be published fails the
+/// whole message. `spool`: where the queue is; none: nothing is tried.
+fn taken(planned: &[Planned], spool: Option<&Path>) -> Result<TrialCopies, StoreError> {
+    let (mut taken, mut late) = (TrialCopies::default(), Vec::new());
+    let (mut unwritten, mut unpublished) = (None, None);
+    for planned in planned {
+        let addressee = planned.addressee(&[]);
+        let Some(here) = planned.delivery.here() else {
+            taken.queued.push(addressee);
+            continue;
+        };
+        let tried = spool.map_or(Ok(()), |_| try_copy(&here.maildir));
+        if let Err(CopyFlaw { error, is_written: false }) = tried {
+            unwritten.get_or_insert(error);
+            late.push(addressee);
+            continue;
+        }
+        taken.copies.push(here.maildir.clone());
+        unpublished = unpublished.or(tried.err());
+    }
+    match unwritten {
+        Some(error) if taken.copies.is_empty() && taken.queued.is_empty() => return Err(error),
+        _ => taken.queued.extend(late),
+    }
+    if let Some(spool) = spool.filter(|_| !taken.queued.is_empty()) {
+        try_queue(spool)?;
+    }
     taken.copies.sort();
-    TrialOutcome::Taken(taken)
+    unpublished.map_or(Ok(taken), |flaw| Err(flaw.error))
+}
+
+/// Why a copy cannot be put into a Maildir.
+struct CopyFlaw {
+    error: StoreError,
+    /// Only its name could not be made.
+    is_written: bool,
+}
+
+fn try_copy(maildir: &Path) -> Result<(), CopyFlaw> {
+    let disk: Arc<dyn Disk> = Arc::new(Rehearsal::new());
+    // No queue is asked for one copy.
+    let writer = Writer::new(disk.clone(), Queue::new(disk, Path::new("/")), "rehearsal");
+    let mut is_written = false;
+    let delivered = writer.deliver_one(maildir, COPY_LEAST, |file, path| {
+        file.append(&[b'x'; COPY_LEAST as usize]).doing("write", path)?;
+        is_written = true;
+        Ok(())
+    });
+    delivered.map_err(|error| CopyFlaw { error, is_written })
+}
+
+fn try_queue(spool: &Path) -> Result<(), StoreError> {
+    let disk = Arc::new(Rehearsal::new());
+    let (draft, file) = Queue::new(disk.clone(), spool).draft(SESSION)?;
+    file.append(&[b'x'; COPY_LEAST as usize]).doing("write", &draft.path())?;
+    let dir = draft.publish()?.dir;
+    disk.sync_dir(&dir).doing("sync", &dir)
 }
 
 /// Why no copy can be put into a Maildir; none: it can.
 pub fn obstacle(maildir: &Path) -> Option<StoreError> {
-    let disk: Arc<dyn Disk> = Arc::new(Rehearsal::new());
-    // No queue is asked for one copy.
-    let writer = Writer::new(disk.clone(), Queue::new(disk, Path::new("/")), "rehearsal");
-    writer
-        .deliver_one(maildir, COPY_LEAST, |file, path| {
-            file.append(&[b'x'; COPY_LEAST as usize]).doing("write", path)
-        })
-        .err()
-        .map(without_name)
+    try_copy(maildir).err().map(|flaw| without_name(flaw.error))
 }
 
 /// Why no message can be put into the queue; none: it can.
 pub fn queue_obstacle(spool: &Path) -> Option<StoreError> {
-    let queue = Queue::new(Arc::new(Rehearsal::new()), spool);
-    let put = queue.draft(SESSION).and_then(|(draft, _)| draft.publish());
-    put.err().map(without_name)
+    try_queue(spool).err().map(without_name)
 }
 
 /// The name of a file that never was says nothing; its directory does.
@@ -192,77 +169,3 @@ fn without_name(error: StoreError) -> StoreError {
 
 /// What a message needs at least, in octets: a full disk has no room for it.
 const COPY_LEAST: u64 = 4096;
-
-/// The client: a command, its reply, and so on; QUIT after the first that is no.
-struct Script {
-    /// What is still to be said, the next one last: its name, its octets, and how a yes begins.
-    lines: Vec<(&'static str, String, &'static str)>,
-    /// What was said last.
-    said: Option<(&'static str, &'static str)>,
-    heard: String,
-    refusal: Option<TrialRefusal>,
-}
-
-impl Script {
-    fn new(letter: &TrialMessage, site: &Site) -> Script {
-        let TrialMessage { from, to, .. } = letter;
-        let from = match from {
-            ReversePath::Null => String::new(),
-            ReversePath::Mailbox(mailbox) => mailbox.to_string(),
-        };
-        // Asked for where it is needed: whoever has such an address knows how.
-        let utf8 = if format!("{from}{to}").is_ascii() { "" } else { " SMTPUTF8" };
-        let lines = [
-            ("EHLO", format!("EHLO {}\r\n", site.config.hostname), "250"),
-            ("MAIL", format!("MAIL FROM:<{from}>{utf8}\r\n"), "250"),
-            ("RCPT", format!("RCPT TO:<{to}>\r\n"), "250"),
-            ("DATA", "DATA\r\n".to_owned(), "354"),
-            (".", "Subject: rehearsal\r\n\r\n.\r\n".to_owned(), "250"),
-        ];
-        let lines = lines.into_iter().rev().collect();
-        Script { lines, said: None, heard: String::new(), refusal: None }
-    }
-
-    /// Judges the reply to what was said last.
-    fn hear(&mut self) {
-        let heard = std::mem::take(&mut self.heard);
-        let Some((command, yes)) = self.said.take() else { return }; // the greeting
-        if heard.starts_with(yes) {
-            return;
-        }
-        let last = heard.lines().last().unwrap_or_default();
-        let (code, text) = last.split_at_checked(4).unwrap_or_default();
-        let code = code.trim_end().parse().unwrap_or(0);
-        let text = text.strip_suffix(&format!(" [{SESSION}]")).unwrap_or(text).to_owned();
-        self.refusal = Some(TrialRefusal { command, code, text });
-        self.lines.clear();
-    }
-}
-
-impl Wire for Script {
-    fn read(&mut self, buffer: &mut [u8], _: Instant) -> io::Result<usize> {
-        self.hear();
-        let line = self.lines.pop();
-        let (name, octets, yes) = line.unwrap_or(("QUIT", "QUIT\r\n".to_owned(), "221"));
-        self.said = Some((name, yes));
-        // A line is shorter than what a session reads at once; what a client may not say is cut.
-        let length = octets.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&octets.as_bytes()[..length]);
-        Ok(length)
-    }
-
-    fn write_all(&mut self, octets: &[u8], _: Instant) -> io::Result<()> {
-        self.heard.push_str(&String::from_utf8_lossy(octets));
-        Ok(())
-    }
-
-    fn is_early(&mut self) -> bool {
-        false
-    }
-
-    fn secure(&mut self, _: Side<'_>, _: Instant) -> io::Result<Protection> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn finish(&mut self) {}
-}
