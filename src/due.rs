@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use std::hash::Hasher;
 use std::time::Duration;
 
-/// Before every other time: due at once, whatever backs off.
+/// Before every other time: due at once, even while its next hop is left alone.
 pub const AT_ONCE: Timestamp = Timestamp::MIN;
 
-/// When the next attempt for this recipient is due; [`AT_ONCE`] when somebody asked for it. Never
-/// later than the time it expires, nor than the longest wait from `now`: a journal that was written while
-/// the clock was wrong makes nothing wait for years.
+/// When the next attempt for this recipient is due; [`AT_ONCE`] when somebody asked for it. Never later
+/// than it expires, nor than the longest wait from `now`: otherwise a journal that was written while the
+/// clock was wrong could make it wait for years.
 pub fn next(
     entry: &Entry,
     progress: &RecipientProgress,
@@ -27,7 +27,8 @@ pub fn next(
         (Some((until, _)), _) => (*until).min(expires()),
         (None, Some(line)) => {
             let due = later(line.when, wait(&relay.retry, progress.attempts, &entry.id));
-            // One that should have ended, and could not, must not be tried again and again.
+            // A recipient past its time whose end could not be written waits as usual: it must not be tried
+            // without a pause.
             match waited(entry, progress, relay, line.when) < relay.expire {
                 true => due.min(expires()),
                 false => due,
@@ -38,14 +39,14 @@ pub fn next(
     due.min(later(now, longest(relay)))
 }
 
-/// The longest wait that there is.
+/// The longest wait that [`wait`] can give.
 fn longest(relay: &Relay) -> Duration {
     let longest = relay.retry.iter().max().copied().unwrap_or_default();
     longest.saturating_add(longest / 10)
 }
 
-/// When the time of this recipient is over, as it looks `now`: the first attempt from then on is the last
-/// one, and what it does not bring goes back to its sender.
+/// When the time of this recipient is over, as it looks `now`: the first attempt after that is the last
+/// one; if it fails, the message goes back to its sender.
 pub fn expires(
     entry: &Entry,
     progress: &RecipientProgress,
@@ -59,9 +60,9 @@ pub fn expires(
     }
 }
 
-/// How long this recipient has waited until `now`, as far as it counts: between two attempts at most twice
-/// what `relay.retry` says (contract, "What a reply means"). A clock that was wrong for a moment, or a
-/// server that did not run for a week, takes no attempt away from the mail.
+/// How long this recipient has waited until `now`. The time between two attempts counts at most twice what
+/// `relay.retry` says (contract, "What a reply means"). A clock that was wrong for a moment, or a server
+/// that did not run for a week, takes no attempt away from the mail.
 pub fn waited(
     entry: &Entry,
     progress: &RecipientProgress,
@@ -70,7 +71,7 @@ pub fn waited(
 ) -> Duration {
     let (mut waited, mut since, mut alone) = (progress.folded, entry.queued, Duration::ZERO);
     let mut attempts = 0;
-    // What was before the first that is remembered is in the sum already.
+    // The time before the first attempt that is remembered is in `folded` already.
     if let Some(first) = progress.moments.first().filter(|_| !waited.is_zero()) {
         since = first.when;
     }
@@ -87,9 +88,9 @@ pub fn waited(
     waited
 }
 
-/// The wait after so many failed attempts: the last one of the list repeats, and each is up to a tenth
-/// longer, so that what failed together does not come again together. The same `name` waits the same
-/// time, whoever computes it.
+/// The wait after this many failed attempts: the last one of the list repeats, and each is up to a tenth
+/// longer, so that messages that failed together are not all tried again together. The tenth is computed
+/// from `name` and `attempts`, so it is the same each time.
 pub fn wait(retry: &[Duration], attempts: usize, name: &str) -> Duration {
     let index = attempts.saturating_sub(1).min(retry.len().saturating_sub(1));
     let wait = retry.get(index).copied().unwrap_or_default();
@@ -100,12 +101,12 @@ pub fn wait(retry: &[Duration], attempts: usize, name: &str) -> Duration {
     wait + wait / 10_240 * (hasher.finish() % 1024) as u32
 }
 
-/// A moment so much later; the end of time when there is none.
+/// The moment `wait` after `when`; the largest timestamp where there is none.
 pub fn later(when: Timestamp, wait: Duration) -> Timestamp {
     when.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
 
-/// A span of time for people, to the second, by its two largest units: 45s, 12m, 3h05m, 2d4h.
+/// A span of time for people, by its one or two largest units: 45s, 12m, 3h05m, 2d4h.
 pub fn span(time: Duration) -> String {
     let seconds = time.saturating_add(Duration::from_millis(500)).as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
@@ -147,7 +148,7 @@ mod tests {
         (Entry::parse(text, 0).unwrap(), config.relay)
     }
 
-    /// After so many minutes.
+    /// A number of minutes after the epoch.
     fn at(minutes: i64) -> Timestamp {
         let start: Timestamp = "2026-11-23T14:00:00Z".parse().unwrap();
         start + jiff::SignedDuration::from_mins(minutes)
@@ -171,11 +172,11 @@ mod tests {
         let (entry, relay) = entry();
         let year = 525_960;
         for (lines, now, least, most) in [
-            // As long as attempts come in time, what counts is what has passed.
+            // While attempts come in time, all the time that has passed counts.
             (&[][..], 30, 30, 30),
             (&[(0, None), (65, None)], 200, 200, 200),
             (&[(0, None), (65, None), (190, Some(320))], 400, 400, 400),
-            // A week of being down, or a clock that is wrong: twice the wait, with its tenth.
+            // A week without the server, or a wrong clock, counts as twice the wait with its tenth.
             (&[], 7 * 1440, 120, 132),
             (&[(0, None)], 10 * year, 120, 132),
             (&[(0, None), (65, None)], 10 * year, 65 + 240, 65 + 264),

@@ -1,8 +1,7 @@
-//! Who is this? The users whose passwords we have, the one thread that computes hashes, addresses that
-//! guess, and how many recipients a user had in the last hour.
+//! Logins: users and their passwords, the one thread that computes hashes, addresses that guess passwords,
+//! and how many recipients a user had in the last hour.
 //!
-//! Speaks no SMTP and keeps no password: what it remembers is gone with the process, and costs
-//! nobody a message.
+//! Speaks no SMTP and stores no password. Its counters are lost with the process, which loses no mail.
 
 mod guesses;
 mod hasher;
@@ -27,17 +26,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// What all sessions share. Its locks are held for no longer than a look into a table.
+/// What all sessions share for logins. Its locks are held for no longer than a look into a table.
 pub struct Login {
     hasher: Hasher,
     guesses: Mutex<Guesses>,
     hours: Mutex<Hours>,
-    /// From which salts are made for users who have none.
+    /// Salts are made from it for users that do not exist.
     secret: [u8; 32],
 }
 
-/// Ways to log in to a service: none where nobody has a password, and SCRAM only while every password
-/// can do it, or some users could not log in with a client that prefers it.
+/// Ways to log in to a service: none where no user has a password. SCRAM is offered only while every stored
+/// password can do it: a client that prefers SCRAM would keep the other users from logging in.
 pub fn mechanisms(site: &Site, service: Service) -> Vec<Mechanism> {
     let users = || site.domains().filter_map(|local| local.users);
     if !service.is_submission() || users().all(|users| users.reference().is_none()) {
@@ -47,7 +46,7 @@ pub fn mechanisms(site: &Site, service: Service) -> Vec<Mechanism> {
     scram.into_iter().chain([Mechanism::Plain, Mechanism::Login]).collect()
 }
 
-/// Where users log in, in words: "port 587 (submission)"; empty where nobody can.
+/// Where users log in, in words: "port 587 (submission)"; empty where no user can.
 pub fn places(site: &Site) -> String {
     let listen = &site.config.listen;
     if mechanisms(site, Service::Submission).is_empty() {
@@ -61,7 +60,7 @@ pub fn places(site: &Site) -> String {
     places.into_iter().flatten().collect::<Vec<_>>().join(" or ")
 }
 
-/// Whether two login names mean one user, who need not exist: in any case of letters, with or without the
+/// Whether two login names mean the same user, existing or not: in any case of letters, with or without the
 /// domain.
 pub fn is_same(site: &Site, one: &str, other: &str) -> bool {
     let meant = |name| find(site, name).map(|found| found.mailbox.to_string().to_ascii_lowercase());
@@ -75,15 +74,15 @@ pub fn user(site: &Site, name: &str) -> Option<Mailbox> {
     found.password.is_some().then_some(found.mailbox)
 }
 
-/// A login name as the address that it means, whether there is such a user or not; as it came where it can
-/// mean none here.
+/// The address that a login name means, whether that user exists or not; the name unchanged where it can
+/// mean no address here.
 pub fn canonical(site: &Site, name: &str) -> String {
     find(site, name).map_or_else(|| name.to_owned(), |found| found.mailbox.to_string())
 }
 
 impl Login {
-    /// Starts the thread; it ends when this is dropped. Its secret is new. Fails when the system grants no
-    /// thread, or no random octets.
+    /// Starts the thread of hashes, which ends when this is dropped. The secret is a new one. Fails when
+    /// the system grants no thread, or no random octets.
     pub fn start() -> io::Result<Login> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|_| io::Error::other("no random octets"))?;
@@ -95,14 +94,15 @@ impl Login {
         })
     }
 
-    /// The same with a secret that is kept: salts of users that there are not stay as they are, as those of
-    /// others do.
+    /// The same with a secret that is kept over restarts: then the salt of a user that does not exist stays
+    /// the same, as the salt of a real one does.
     pub fn with_secret(self, secret: [u8; 32]) -> Login {
         Login { secret, ..self }
     }
 
-    /// The user whose password this is; none where there is no such user, or it is wrong, and both
-    /// take as long. Waits for the turn of the client's network, at most [`crate::limits::LOGIN_WAIT`].
+    /// The user whose password this is; none where the user does not exist or the password is wrong, and
+    /// both take the same time. Waits for the turn of the client's network, at most
+    /// [`crate::limits::LOGIN_WAIT`].
     pub fn verify(
         &self,
         site: &Site,
@@ -111,7 +111,7 @@ impl Login {
     ) -> Result<Option<Mailbox>, Busy> {
         let found = find(site, &credentials.user);
         let own = found.as_ref().and_then(|found| found.password.clone());
-        // Somebody else's hash takes as long as the one that is not there.
+        // Without a hash of this user another one's is computed, so that the time tells nothing.
         let Some(stored) = own.clone().or_else(|| reference(site, found.as_ref())) else {
             return Ok(None);
         };
@@ -119,11 +119,11 @@ impl Login {
         Ok(found.filter(|_| own.is_some() && is_right).map(|found| found.mailbox))
     }
 
-    /// What SCRAM needs of a user; for one who is not there, something that looks the same and that no
+    /// What SCRAM needs of a user; for a user that does not exist, keys that look the same and that no
     /// password fits.
     pub fn keys(&self, site: &Site, name: &str) -> Keys {
         let found = find(site, name);
-        // The same however the name is written.
+        // The made-up keys are the same in each spelling of the name.
         let canonical = canonical(site, name).to_ascii_lowercase();
         let secret = hmac::Key::new(hmac::HMAC_SHA256, &self.secret);
         let made_up = |what: &str| {
@@ -140,7 +140,7 @@ impl Login {
             let (stored_key, server_key) = (keys.stored_key, keys.server_key);
             return Keys { salt, iterations, stored_key, server_key };
         }
-        // Computed as well, since that takes time.
+        // Computed for users that do not exist as well, because the time would tell them apart.
         let other = reference(site, found.as_ref()).and_then(scram);
         Keys {
             salt: salt.to_owned(),
@@ -155,12 +155,12 @@ impl Login {
         locked(&self.guesses).guess(client, &canonical(site, name), is_trusted)
     }
 
-    /// How late it is answered.
+    /// How long its answer is delayed.
     pub fn delay(&self, site: &Site, guess: Guess) -> Duration {
         locked(&self.guesses).delay(guess, site.config.limit.auth_failures, Instant::now())
     }
 
-    /// The password was wrong, or could not be looked at for too many others.
+    /// The password was wrong, or was not verified because too many others wait.
     pub fn count(&self, guess: Guess) {
         locked(&self.guesses).add(guess, Instant::now());
     }
@@ -170,7 +170,7 @@ impl Login {
         locked(&self.guesses).forgive(guess);
     }
 
-    /// Counts a recipient; false, and not counted, when the user had `most` in this hour.
+    /// Counts a recipient of this user; false, and not counted, when the user had `most` in this hour.
     pub fn may_write(&self, user: &Mailbox, most: usize) -> bool {
         locked(&self.hours).take(user, most, Instant::now())
     }
@@ -183,11 +183,11 @@ pub fn nonce() -> Result<String, Busy> {
     Ok(Base64::encode_string(&octets))
 }
 
-/// Whom a login name speaks of, whether he is there or not.
+/// The user that a login name means, existing or not.
 struct Found {
     mailbox: Mailbox,
     password: Option<Arc<Stored>>,
-    /// The first password of his domain.
+    /// The first password of that domain.
     reference: Option<Arc<Stored>>,
 }
 
@@ -201,7 +201,7 @@ fn find(site: &Site, name: &str) -> Option<Found> {
         }
     };
     let user = local.users.and_then(|users| users.get(part.as_str()));
-    // As the users file writes it, so that all that is about him bears one name.
+    // As the users file writes it, so that counters and log lines of one user bear one name.
     let part = user.map_or(part.clone(), LocalPart::of_user);
     let host = Host::Domain(local.config.name.clone());
     let password = local.users.and_then(|users| users.password(part.as_str())).cloned();

@@ -1,10 +1,10 @@
-//! Who is told what has become of a message, and by a message of ours that lies in the queue, synced,
-//! before a journal says that anything failed (RFC 3461 §5.2, RFC 5321 §6.1).
+//! Notices: which address is told what became of a message. A notice is a message of ours; it lies in the
+//! queue, synced, before a journal says that anything failed (RFC 3461 §5.2, RFC 5321 §6.1).
 //!
-//! The sender, when we know who sent it. For mail from anybody the address may be forged, and a notice
-//! would hit who never wrote (RFC 5321 §7.8): its failures go to the postmaster of the domain here that
-//! it was for. A notice of ours that fails goes to a postmaster, and one to a postmaster nowhere: mail
-//! from `<>` never makes mail for the world.
+//! It goes to the sender when the client was trusted. The sender address of other mail may be forged, and a
+//! notice would hit a person that never wrote (RFC 5321 §7.8): those failures go to the postmaster of the
+//! domain here that the mail was for. When a notice of ours fails, a postmaster is told; when a notice to a
+//! postmaster fails, nobody is. So mail from `<>` never makes mail to other hosts.
 
 mod reports;
 
@@ -32,7 +32,7 @@ use jiff::{Timestamp, ZonedDateTime};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// One thing to tell, and about whom.
+/// What a notice says about one recipient.
 struct NoticeItem<'a> {
     verdict: &'a Verdict,
     action: NoticeAction,
@@ -40,23 +40,23 @@ struct NoticeItem<'a> {
     until: Timestamp,
 }
 
-/// Where notices are written.
+/// What is needed to write notices.
 pub struct NoticeContext<'a> {
     pub site: &'a Site,
     pub disk: &'a dyn Disk,
     pub queue: &'a Queue,
-    /// How often somebody hears of reports that failed; none: of each.
+    /// Limits how often a postmaster hears that notices of ours failed; without it, of each one.
     pub reports: Option<&'a Reports>,
 }
 
-/// What was told.
+/// The notices that were written, and what could not be told.
 #[derive(Default)]
 pub struct Sent {
-    /// As they lie in the queue.
+    /// The notices, as they lie in the queue.
     pub notices: Vec<Entry>,
     /// Recipients, by their place in the envelope, whose delay was announced.
     pub announced: Vec<usize>,
-    /// Recipients of whom nobody could be told what somebody must hear, and why.
+    /// Recipients whose notice could not be written, and why.
     pub untold: Vec<(usize, String)>,
 }
 
@@ -66,19 +66,19 @@ impl Sent {
     }
 }
 
-/// What a notice is about, and what it returns of it.
+/// The message that a notice is about, and how much of it the notice returns.
 struct NoticeSource<'a> {
     entry: &'a Entry,
     /// The header of the message, with its last line end.
     header: Vec<u8>,
-    /// All of it, where it lies in the queue.
+    /// The message as it lies in the queue; none where only the header is known.
     claimed: Option<&'a Claimed>,
-    /// Other reports of ours that failed, and that nobody was told of.
+    /// How many other notices of ours failed that nobody was told of.
     others: u64,
 }
 
-/// Writes what has to be told of these verdicts into the queue, durably. Each notice for itself: what
-/// was written is sent, whatever becomes of the others.
+/// Writes the notices that these verdicts ask for into the queue, durably. A notice that cannot be written
+/// keeps no other from being sent.
 pub fn send(context: &NoticeContext<'_>, claimed: &Claimed, verdicts: &[Verdict]) -> Sent {
     let progress = |recipient| claimed.progress(recipient);
     let entry = &claimed.message.entry;
@@ -108,13 +108,13 @@ pub fn send(context: &NoticeContext<'_>, claimed: &Claimed, verdicts: &[Verdict]
     sent
 }
 
-/// Whether a message is a notice of ours: they have no session.
+/// Whether a message is a notice of ours: these have no session.
 fn is_report(entry: &Entry) -> bool {
     entry.sender.from == ReversePath::Null && entry.session.is_empty()
 }
 
-/// The same for copies that were delivered at once: `entry` has these recipients, `header` is the
-/// message's.
+/// The same for copies that were delivered at once, without the queue: all recipients of `entry` are
+/// delivered; `header` is the message's.
 pub fn delivered(context: &NoticeContext<'_>, entry: &Entry, header: &[u8]) -> Sent {
     let delivered = |index| Verdict::own(index, What::Delivered, "2.0.0", "");
     let verdicts: Vec<Verdict> = (0..entry.recipients.len()).map(delivered).collect();
@@ -124,7 +124,7 @@ pub fn delivered(context: &NoticeContext<'_>, entry: &Entry, header: &[u8]) -> S
     write_all(context, &source, letters)
 }
 
-/// Whom each thing is to be told.
+/// What is to be told to each address.
 type Addressed<'a> = BTreeMap<String, (Mailbox, Vec<NoticeItem<'a>>)>;
 
 fn letters<'a>(
@@ -167,7 +167,7 @@ fn write_all(
     sent
 }
 
-/// What a verdict is worth telling, if anything.
+/// What a notice says about a verdict, if there is to be one.
 fn action(
     entry: &Entry,
     verdict: &Verdict,
@@ -180,7 +180,7 @@ fn action(
         What::Failed => Some(NoticeAction::Failed),
         What::Delivered if verdict.is_passed_on => None,
         What::Delivered => Some(NoticeAction::Delivered),
-        // The next hop tells it, but to nobody who asked for nothing.
+        // The next hop tells the sender, but only where NOTIFY was given.
         What::Relayed if verdict.is_passed_on && notify.is_some() => None,
         What::Relayed => Some(NoticeAction::Relayed),
         What::Deferred | What::Held => {
@@ -192,14 +192,14 @@ fn action(
         What::Asked | What::Announced => None,
     }
     .filter(|action| {
-        // Who was told that it is late also hears the end, unless NOTIFY says otherwise.
+        // A sender that was told of the delay is also told the end, unless NOTIFY says otherwise.
         *action == NoticeAction::Failed
             || wants(notify, *action)
             || progress.is_announced && notify.is_none()
     })
 }
 
-/// Whose business it is; nobody's: none.
+/// The address that is told; none when nobody is.
 fn audience(
     context: &NoticeContext<'_>,
     entry: &Entry,
@@ -212,11 +212,12 @@ fn audience(
         ReversePath::Null => None,
     };
     match sender {
-        // An alias here sends it on: its sender wrote to somebody else (contract, "What a reply means").
+        // An alias here sent it on, so the failure is about an address that the sender does not know
+        // (contract, "What a reply means").
         Some(_) if to.via.is_some() && action == NoticeAction::Failed => {
             to.via.as_ref().and_then(|via| postmaster(site, Some(via)))
         }
-        // Who would not hear of the end is not told that it is late.
+        // The sender would not be told of the end, so it is not told of the delay either.
         Some(_) if to.via.is_some() && action == NoticeAction::Delayed => None,
         Some(sender) if entry.is_trusted => {
             let is_wanted = action != NoticeAction::Failed || wants(to.notify, action);
@@ -240,7 +241,7 @@ fn postmaster(site: &Site, of: Option<&Mailbox>) -> Option<Mailbox> {
     Some(Mailbox { local: LocalPart::of_user("postmaster"), host })
 }
 
-/// The mailboxes an address of ours leads to; itself where that cannot be said.
+/// The mailboxes that an address of ours leads to; the address itself where that cannot be found out.
 fn leads_to(context: &NoticeContext<'_>, to: &Mailbox) -> Vec<Mailbox> {
     match resolve(context.site, context.disk, &ForwardPath::Mailbox(to.clone())) {
         End::Local(deliveries) => deliveries.iter().map(|to| to.mailbox().clone()).collect(),
@@ -257,7 +258,7 @@ fn write(
     let NoticeSource { entry, header, claimed, others } = source;
     let now = Timestamp::now();
     let told: Vec<ToldRecipient<'_>> = items.iter().map(|item| item.told(entry, now)).collect();
-    // Whole only where that was asked for, or costs little.
+    // The whole message only where that was asked for, or where it is small.
     let ret = match entry.sender.ret {
         None if entry.size > NOTICE_MESSAGE_MAX => Some(Ret::Headers),
         ret => ret,
@@ -355,7 +356,7 @@ impl<'a> NoticeItem<'a> {
     }
 }
 
-/// The header of a message with its empty line, as far as it is bounded.
+/// The header of a message with its empty line, at most [`NOTICE_HEADER_MAX`] octets.
 fn header(claimed: &Claimed) -> Result<Vec<u8>, StoreError> {
     let entry = &claimed.message.entry;
     let most = entry.size.min(NOTICE_HEADER_MAX as u64) as usize;

@@ -1,8 +1,7 @@
-//! From root to the user of `run_as`, for good: its ids, its groups, no capability, and nothing that a
-//! program could give back. Never gives anything back itself, but for [`as_user`], which says so.
+//! The way from root to the user of `run_as`, for good: the ids and groups of that user, no capability, and
+//! no way for a program to get them back. Only [`as_user`] returns to root.
 //!
-//! Works on the calling thread where the kernel knows threads only (capabilities), so it is for the time
-//! before the first other one.
+//! Capabilities belong to a thread, so this is for the time before a second thread is started.
 
 use caps::CapSet;
 use nix::sys::prctl::set_no_new_privs;
@@ -12,7 +11,7 @@ use nix::unistd::{
 };
 use std::ffi::CString;
 
-/// The user of that name. Looked for before any socket is bound, so that a slip stops the start.
+/// The user of that name. Called before any socket is bound, so that a misspelt name stops the start.
 pub fn find(name: &str) -> Result<User, String> {
     match User::from_name(name) {
         Ok(Some(user)) => Ok(user),
@@ -21,15 +20,15 @@ pub fn find(name: &str) -> Result<User, String> {
     }
 }
 
-/// The name of a user, or his number where he has none.
+/// The name of a user; the number where there is no name.
 pub fn name_of(uid: u32) -> String {
     let found = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     found.map_or_else(|| format!("uid {uid}"), |user| user.name)
 }
 
-/// Does something as that user would, then is root again: so that what root alone can read is found out
-/// before any socket is open. Whoever is not root does it as himself. An error says what could not be
-/// taken on or given back.
+/// Calls `act` with the ids of that user, then returns to root: it shows which files only root could read,
+/// before any socket is open. A process that is not root calls `act` as it is. Fails when the ids cannot be
+/// changed or changed back.
 pub fn as_user<T>(user: Option<&User>, act: impl FnOnce() -> T) -> Result<T, String> {
     let Some(user) = user.filter(|user| geteuid().is_root() && !user.uid.is_root()) else {
         return Ok(act());
@@ -46,11 +45,11 @@ pub fn as_user<T>(user: Option<&User>, act: impl FnOnce() -> T) -> Result<T, Str
     Ok(done)
 }
 
-/// When started as root: takes on that user with its groups, with no way back. Otherwise the process
-/// stays who it is; gives a warning where that is not what was asked for, or is root. Whoever it is
-/// then, unless root, has no capability any more.
+/// Takes on that user with its groups for good, when started as root. Otherwise the process keeps its user;
+/// returns a warning where that is root or not the user that was asked for. A process that is not root
+/// afterwards has no capability any more.
 pub fn become_user(user: Option<&User>) -> Result<Option<String>, String> {
-    // First: nothing that is started from here on gains anything, whatever its file says.
+    // First: from here on no program that is started gains rights by the mode of its file.
     set_no_new_privs().map_err(|error| format!("cannot set no_new_privs: {error}"))?;
     let now = geteuid();
     let warning = match user {
@@ -78,14 +77,14 @@ fn take_on(user: &User) -> Result<(), String> {
     let name = &user.name;
     let failed = |error| format!("run_as: cannot become {name}: {error}");
     if !user.uid.is_root() {
-        // As root, who alone may. Where a container does not let it, the other sets stand in for it.
+        // Only root may do this. Where a container forbids it, clearing the other sets is enough.
         let _ = caps::clear(None, CapSet::Bounding);
     }
-    // In this order: who is no longer root cannot change groups.
+    // In this order: without root, groups cannot be changed any more.
     initgroups(&c_name(user)?, user.gid).map_err(failed)?;
     setgid(user.gid).map_err(failed)?;
     setuid(user.uid).map_err(failed)?;
-    // Tried, not believed: everything a session may do rests on it.
+    // Tried out, because the safety of each session depends on it.
     let ids = getresuid().map_err(failed)?;
     let is_whole = [ids.real, ids.effective, ids.saved] == [user.uid; 3];
     let is_back = !user.uid.is_root()
@@ -97,12 +96,12 @@ fn take_on(user: &User) -> Result<(), String> {
     }
 }
 
-/// Those that a service manager, or the file of the program, gave for the ports below 1024. They are
-/// open now, and a session needs none.
+/// Gives up capabilities that a service manager, or the file of the program, gave for ports below 1024.
+/// These ports are open now, and a session needs no capability.
 fn give_up_capabilities() -> Result<(), String> {
     let failed = |error| format!("cannot give up capabilities: {error}");
     for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
-        // Asked first: a filter of system calls may forbid to change what needs no change.
+        // Read first: a filter of system calls may forbid clearing a set that is empty already.
         if caps::read(None, set).map_err(failed)?.is_empty() {
             continue;
         }

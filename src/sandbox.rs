@@ -1,12 +1,12 @@
-//! The sandbox of a running server (Landlock): once closed, only what the configuration names can be
-//! reached, and no program can be started, whoever has come to steer this process.
+//! The sandbox of a running server (Landlock): once it is closed, the process reaches only what the
+//! configuration names and starts no program, even when an attacker has come to control it.
 //!
-//! Closed before the first thread, as threads inherit it from whoever starts them, and never opened again:
-//! what a reload names outside of it needs a restart. A kernel without Landlock is no error; what is
-//! missing then is said in words.
+//! Closed before the first thread, because a thread inherits it from the one that starts it, and never
+//! opened again: a place that a reload names outside of it needs a restart. A kernel without Landlock is no
+//! error; [`Sandbox::gap`] says what is missing.
 //!
-//! Holds for files, for signals and abstract sockets (from ABI 6 on), and for binding TCP ports (4); not
-//! for connections to others, which a reload may send anywhere.
+//! Holds for files, for signals and abstract sockets (from ABI 6 on), and for binding TCP ports (from ABI 4
+//! on); not for outgoing connections, because a reload may name any host.
 
 use crate::config::Config;
 use landlock::{
@@ -18,8 +18,8 @@ use nix::errno::Errno;
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// What libraries read when they need it, which may be late: names of hosts and users, time zones,
-/// certificate authorities. No program keeps a secret there that others than root may read.
+/// What libraries read when they first need it, which may be after the start: names of hosts and users,
+/// time zones, certificate authorities. Secrets that lie there can be read by root only.
 const SYSTEM: [&str; 13] = [
     "/etc",
     "/usr",
@@ -36,21 +36,21 @@ const SYSTEM: [&str; 13] = [
     "/sys/devices/system/cpu",
 ];
 
-/// What stays in reach.
+/// The files and directories that stay in reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
     /// To read; a directory with all below it.
     pub read: Vec<PathBuf>,
     /// Directories to read and write, with all below them.
     pub write: Vec<PathBuf>,
-    /// The spool: the same, and what others put there may be moved aside whatever it is.
+    /// The spool: to read and write, and besides, anything that other users put there may be moved aside.
     pub spool: PathBuf,
 }
 
-/// The sandbox that holds.
+/// The sandbox of this process.
 #[derive(Debug)]
 pub struct Sandbox {
-    /// As they were found when it was closed; none where there is no sandbox.
+    /// Writable directories as they were when it was closed; none where there is no sandbox.
     write: Option<Vec<PathBuf>>,
     /// How far it holds: "Landlock V7".
     pub how: String,
@@ -118,7 +118,7 @@ impl Reach {
         Sandbox { write: Some(self.found()), how, gap }
     }
 
-    /// The sandbox as it would be closed, for those who only ask; nothing is.
+    /// The sandbox as [`Reach::close`] would make it, for `facteur check`; closes nothing.
     pub fn rehearse(&self) -> Sandbox {
         match usable() {
             Ok(_) => Sandbox { write: Some(self.found()), how: "rehearsed".to_owned(), gap: None },
@@ -137,7 +137,7 @@ impl Reach {
 
     fn restrict(&self, ruleset: Ruleset) -> Result<RestrictionStatus, RulesetError> {
         let mut created = ruleset
-            // Whatever is handled and not granted below is denied: to execute, above all.
+            // What is handled here and not granted below is denied: above all, to execute.
             .handle_access(AccessFs::from_all(ABI::V5))?
             // The listeners are open, and no other socket of ours is bound to a TCP port.
             .handle_access(AccessNet::BindTcp)?
@@ -147,7 +147,7 @@ impl Reach {
         let write = self.write.iter().map(|path| (path, write_access()));
         let spool = (&self.spool, write_access() | moved_access());
         for (path, access) in read.chain(write).chain([spool]) {
-            // What is not there cannot be reached either.
+            // A path that does not exist needs no rule.
             let Ok(opened) = PathFd::new(path) else { continue };
             let access = if path.is_dir() { access } else { access & AccessFs::from_file(ABI::V5) };
             created = created.add_rule(PathBeneath::new(opened, access))?;
@@ -156,17 +156,17 @@ impl Reach {
     }
 }
 
-/// What may stand between us and the kernel.
+/// Advice where a container may have denied the system calls.
 const CONTAINER: &str = "; in a container its seccomp profile has to let landlock_create_ruleset, \
      landlock_add_rule and landlock_restrict_self through";
 
-/// A ruleset with what is needed at least, or what is said where there is none.
+/// A ruleset with the least that is needed, or the words for [`Sandbox::gap`].
 fn usable() -> Result<Ruleset, String> {
     Errno::clear();
     let ruleset = Ruleset::default();
-    // Of the question for the version, which it has just asked.
+    // The answer to the question for the version, which `default` has just asked.
     let answered = Errno::last();
-    // Before it had this right (Linux 5.19), no file could be linked from tmp/ to new/.
+    // Without this right (before Linux 5.19), a sandbox would forbid links from tmp/ to new/.
     let needed =
         ruleset.set_compatibility(CompatLevel::HardRequirement).handle_access(AccessFs::Refer);
     needed.map_err(|_| gap_of(answered))
@@ -190,8 +190,8 @@ impl Sandbox {
         Sandbox { write: None, how: "none".to_owned(), gap: Some(gap) }
     }
 
-    /// Whether files may be made there: below a directory that the sandbox leaves open. What is not there
-    /// yet is where it would be made.
+    /// Whether files may be made at this path: below a directory that the sandbox leaves open. For a path
+    /// that does not exist, the nearest directory above it that does is looked at.
     pub fn may_write(&self, path: &Path) -> bool {
         let Some(write) = &self.write else { return true };
         let there = path.ancestors().find_map(|dir| dir.canonicalize().ok());
@@ -207,8 +207,8 @@ pub fn maildir_root(template: &str) -> PathBuf {
     PathBuf::from(if above.is_empty() { "/" } else { above })
 }
 
-/// The directories around a file and around what it is a link to: whoever renews it puts another file
-/// there. Of a file in the root directory only itself, as all else is below that.
+/// The directories of a file and of the file that it is a link to: to renew it, another file is put there.
+/// For a file in the root directory only the file itself, because everything is below that directory.
 fn places_of(file: &Path) -> Vec<PathBuf> {
     let real = file.canonicalize().ok();
     let both = [Some(file.to_owned()), real].into_iter().flatten();
@@ -231,7 +231,7 @@ fn write_access() -> BitFlags<AccessFs> {
     read_access() | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::Refer | names
 }
 
-/// To move what is no file of ours is, to the kernel, to make it where it goes.
+/// Symbolic links, pipes and sockets: to the kernel, moving one means making it in another directory.
 fn moved_access() -> BitFlags<AccessFs> {
     AccessFs::MakeSym | AccessFs::MakeFifo | AccessFs::MakeSock
 }
@@ -245,7 +245,7 @@ mod tests {
     use std::process::Command;
     use std::thread;
 
-    /// Only the thread that closes it is inside.
+    /// Only the thread that closes the sandbox is inside.
     #[test]
     fn inside_nothing_else_can_be_done() {
         let place = env::temp_dir().join(format!("facteur-sandbox-{}", std::process::id()));
@@ -292,7 +292,7 @@ mod tests {
             inside.join().unwrap()
         });
         let (how, is_closed, is_open, reaches) = inside;
-        // Out here all is as it was.
+        // The thread of the test is outside.
         assert!(fs::write(at("outside/new"), "x").is_ok());
         fs::remove_dir_all(&place).unwrap();
         if how == "none" {

@@ -10,7 +10,7 @@
 //!                                              └─ Job ─► relay pool (≤ relay.threads) ─ Report ─►
 //! ```
 //!
-//! Knows no command of SMTP: all it says itself is 421, to those it cannot serve.
+//! Knows no command of SMTP: its only reply is 421, to clients that it cannot serve.
 
 mod descriptors;
 mod entry;
@@ -62,16 +62,16 @@ use std::time::{Instant, SystemTime};
 pub struct Server {
     entrance: Arc<Entrance>,
     listeners: Vec<Arc<Listener>>,
-    /// Those that accept; all others end with the process.
+    /// The accepting threads; all others end with the process.
     threads: Vec<JoinHandle<()>>,
-    /// To the thread that takes in dropped mail; nobody hears them where there is none.
+    /// To the thread that takes in dropped mail; without a reader where there is no such thread.
     calls: Sender<PickupCall>,
-    /// Of the spool; given back when the last session that may write there is over.
+    /// The lock of the spool, released when the server is dropped.
     _lock: SpoolLock,
 }
 
 impl Server {
-    /// Starts all threads; with sessions as soon as the queue can be written, whatever lies in it.
+    /// Starts all threads. Sessions begin as soon as the queue can be written; it need not have been read.
     /// Fails when the system grants no more threads.
     pub fn start(listeners: Vec<Listener>, site: Site, spool: Spool) -> io::Result<Server> {
         let Spool { disk, queue, drops, spill, control, keys, login, lock } = spool;
@@ -102,7 +102,7 @@ impl Server {
             let called = calls.1;
             spawn_vital("pickup", None, move || pickup.run(&called))?;
         }
-        // Made in its thread: reading the queue must not hold up the first session.
+        // Made in its own thread, because reading the queue must not delay the first session.
         let site = current.clone();
         spawn_vital("scheduler", None, move || Scheduler::new(office, site).run(&heard))?;
         if let Some(control) = control {
@@ -146,34 +146,34 @@ impl Server {
         Ok(server)
     }
 
-    /// Where it listens, with the ports that were free.
+    /// Addresses it listens on; a port 0 of the configuration is the port that was found free.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(|listener| listener.address).collect()
     }
 
-    /// What new sessions begin with.
+    /// The site that new sessions begin with.
     pub fn site(&self) -> Arc<Site> {
         self.entrance.current.get()
     }
 
-    /// From now on new sessions and attempts begin with this; running ones keep theirs.
+    /// Lets new sessions and attempts begin with this site; running ones keep theirs.
     pub fn replace(&self, site: Site) {
         descriptors::tell_short(&site.config, self.entrance.descriptors);
         self.entrance.current.replace(site);
         self.entrance.hints.send(Hint::Reload);
     }
 
-    /// Attempts all that waits, at once.
+    /// Attempts all waiting mail at once.
     pub fn flush(&self) {
         self.entrance.hints.insist(Hint::FlushAll);
     }
 
-    /// Sessions at this moment.
+    /// How many sessions there are at this moment.
     pub fn sessions(&self) -> usize {
         self.entrance.registry.count()
     }
 
-    /// How a second signal says that nothing is to be waited for any more.
+    /// The sessions, for a second signal that ends them without waiting.
     pub fn registry(&self) -> Arc<Registry> {
         self.entrance.registry.clone()
     }
@@ -183,12 +183,13 @@ impl Server {
     pub fn stop(self) {
         let registry = &self.entrance.registry;
         tell(&Event::Stopping { sessions: registry.count() });
-        // First, so that nobody comes in after the others were told to go.
+        // First, so that no session begins after the others were told to end.
         self.listeners.iter().for_each(|listener| listener.close());
         for thread in self.threads {
             let _ = thread.join();
         }
-        // Beside the sessions: nothing more is begun, and what should not be cut off comes to its end.
+        // At the same time as the sessions: no attempt and no pickup is begun, and those that should not be
+        // cut off are finished.
         let deadline = Instant::now() + self.entrance.current.get().config.timeout.shutdown;
         let (done, relayed) = bounded(1);
         self.entrance.hints.insist(Hint::Stop(done));
@@ -199,7 +200,7 @@ impl Server {
             registry.stop_reading();
             registry.wait_empty(STOP_GRACE);
         }
-        // What is cut off now is delivered again, never lost.
+        // A message that is cut off now is delivered again, never lost.
         let deadline = deadline.max(Instant::now() + STOP_GRACE);
         let _ = relayed.recv_deadline(deadline);
         let _ = picked_up.recv_deadline(deadline);
@@ -225,11 +226,11 @@ impl Server {
     }
 }
 
-/// Passes on what commands drop.
+/// Passes on the hints that commands drop.
 fn listen_to(control: &Control, hints: &Hints, calls: &Sender<PickupCall>) {
     loop {
         for hint in control.receive() {
-            // Lost ones are made up for by looking at everything.
+            // A lost hint only delays: the queue is looked through from time to time.
             match hint {
                 control::ControlHint::Look(id) => hints.send(Hint::Look(id)),
                 control::ControlHint::LookAll => hints.send(Hint::LookAll),
@@ -239,7 +240,7 @@ fn listen_to(control: &Control, hints: &Hints, calls: &Sender<PickupCall>) {
     }
 }
 
-/// Names bad lines in the log, up to a bound: what people write can be wrong in every line.
+/// Names bad lines in the log, up to a bound, because a file can be wrong in every line.
 pub fn tell_bad_lines(bad: &[BadLine]) {
     for line in bad.iter().take(BAD_LINES_TOLD) {
         tell(&Event::Warning { what: &line.to_string() });
@@ -249,7 +250,8 @@ pub fn tell_bad_lines(bad: &[BadLine]) {
     }
 }
 
-/// Warns of a certificate that others may not believe; it is shown all the same, as most do not look.
+/// Warns of a certificate that clients may not believe; it is used all the same, because most of them do
+/// not verify it.
 pub fn tell_flaws(site: &Site) {
     for (_, words) in site.flaws(SystemTime::now()) {
         tell(&Event::Warning { what: &words });
@@ -262,18 +264,19 @@ struct Entrance {
     registry: Arc<Registry>,
     pool: Pool<Admitted>,
     hints: Hints,
-    /// Files that may be open.
+    /// How many files may be open.
     descriptors: u64,
-    /// Who answers at `listen.metrics`.
+    /// Answers at `listen.metrics`.
     metrics: Arc<Metrics>,
-    /// Connections that were turned away: a crowd of them fills no log.
+    /// Counts connections that were turned away, so that very many do not fill the log.
     turned_away: Repeats,
 }
 
 impl Entrance {
     /// Finds a place and a thread for a connection, or turns it away.
     fn admit(&self, stream: TcpStream, client: IpAddr, service: Service) {
-        // Files are read in the session's thread: nobody else waits for that.
+        // Without users and aliases: they are read in the session's thread, so that no other session waits
+        // for them.
         let site = self.current.bare();
         let id = crate::id::session();
         // Replies go out whole; waiting for more to send with them would only delay them.
@@ -288,7 +291,7 @@ impl Entrance {
             service if service.is_submission() => Standing::Unproven,
             _ => Standing::Stranger,
         };
-        // Taken here and not in the session: threads are bounded by it as well.
+        // A place is taken here and not in the session, because it also bounds the threads.
         let stream_there = Some(stream.clone());
         let place = self.registry.enter(stream_there, client, standing, sessions, per_client);
         let ticket = match place {
@@ -302,7 +305,7 @@ impl Entrance {
             }
         };
         let admitted = Admitted { facts, stream, ticket, site };
-        // The system's bound came before ours; the client need not know which.
+        // The system grants fewer threads than we would; the client gets the same reply.
         if let Err((admitted, error)) = self.pool.run(admitted) {
             tell(&Event::Warning { what: &format!("no thread for a session: {error}") });
             let Admitted { facts, stream, site, .. } = &admitted;
@@ -311,7 +314,7 @@ impl Entrance {
         }
     }
 
-    /// Says what was left out by [`Entrance::turn_away`].
+    /// Logs how many lines [`Entrance::turn_away`] left out.
     fn tell_left_out(&self) {
         let more = self.turned_away.unsaid(Instant::now());
         if more > 0 {
@@ -320,8 +323,9 @@ impl Entrance {
         }
     }
 
-    /// Says 421 and closes, without ever waiting: this is the accepting thread. Who expects TLS would not
-    /// understand it, and sees the close alone. Of very many only the first of each minute are told of.
+    /// Says 421 and closes, without ever waiting: this is the accepting thread. A client that begins with
+    /// TLS would not understand the reply, so there it only closes. Of very many connections only the first
+    /// of each minute are logged.
     fn turn_away(
         &self,
         stream: &TcpStream,
@@ -381,7 +385,7 @@ impl Admitted {
         let session = facts.id.as_str();
         let (client, service) = (facts.client, &facts.service.to_string());
         tell(&Event::Connected { session, client, service });
-        // Whatever a panic leaves half done belongs to this session and is dropped with it.
+        // What a panic leaves half done belongs to this session and is dropped with it.
         let mut wire = TcpWire::new(stream);
         let talk = || {
             if let Some(current) = &shared.current {

@@ -1,11 +1,11 @@
 //! The trace: the story of each message and session, as plain lines in files by day, which `facteur
 //! trace` reads and anybody may grep.
 //!
-//! One thread writes what [`crate::event`] was told, in batches; nobody waits for it. A line is `TIME
-//! event key=value ...` as in the log. It is synced when nothing new comes for a second, and at the end:
-//! a story may lose its last second at a power cut. [`files`] keeps them within `trace.keep` and
-//! `trace.size`; [`search`] finds in them, [`telling`] tells what was found. Decides nothing
-//! about mail.
+//! One thread writes what [`crate::event`] was told, in batches; no session waits for it. A line is `TIME
+//! event key=value ...` as in the log. It is synced when nothing new comes for a second, and when the
+//! server stops: a power cut may lose the last second. [`files`] keeps the files within `trace.keep` and
+//! `trace.size`; [`search`] finds stories in them, [`telling`] shows what was found. Decides nothing about
+//! mail.
 
 pub mod digest;
 pub mod files;
@@ -32,18 +32,18 @@ use std::thread;
 pub struct TraceWriter {
     writer: StoryWriter,
     records: Records,
-    /// What was gathered, and of how many records.
+    /// Lines that are not written yet, and of how many records.
     batch: String,
     count: u64,
-    /// Something was written that is not synced.
+    /// Whether something was written that is not synced.
     is_dirty: bool,
-    /// The last write failed; told once, not for each batch of a disk that is full all night.
+    /// Whether the last write failed; told once, not for each batch while a disk is full.
     is_failing: bool,
 }
 
 impl TraceWriter {
-    /// Writes into this directory, which is made when there is something to write. `limits`: those of
-    /// the configuration as it is now.
+    /// Writes into this directory, which is made when there is something to write. `limits` gives
+    /// `trace.keep` and `trace.size` as they are now.
     pub fn new(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
@@ -55,7 +55,7 @@ impl TraceWriter {
         TraceWriter { writer, records, batch, count: 0, is_dirty: false, is_failing: false }
     }
 
-    /// Works until it is told to stop, or nobody is left who tells anything.
+    /// Writes until it is told to stop, or no sender of records is left.
     pub fn run(mut self) {
         loop {
             match self.records.next(TRACE_IDLE) {
@@ -74,7 +74,8 @@ impl TraceWriter {
         }
     }
 
-    /// Writes this and all that wait behind it; gives who wants to know that it was the last.
+    /// Writes this record and all that wait behind it. Some after [`Record::Stop`]: there the end is
+    /// reported.
     fn write_all(&mut self, first: Record) -> Option<Sender<()>> {
         let mut next = Some(first);
         while let Some(record) = next {
@@ -106,7 +107,7 @@ impl TraceWriter {
         let written = self.writer.append(self.batch.as_bytes(), now);
         self.is_dirty |= written.is_ok();
         if written.is_err() {
-            // Those that found no room were counted when they found none.
+            // Records that found no room in the channel were counted before.
             OTHERS.add_some("lost", self.count);
             self.records.lose(self.count + lost);
         }
@@ -115,9 +116,9 @@ impl TraceWriter {
         self.batch.clear();
     }
 
-    /// Nothing new comes at this moment.
+    /// For a moment without new records: writes, syncs and removes old files.
     fn rest(&mut self) {
-        // What was lost is told also when nothing comes after it.
+        // Also tells what was lost when no record comes after it.
         self.flush();
         let synced = match std::mem::take(&mut self.is_dirty) {
             true => self.writer.sync(),

@@ -9,35 +9,35 @@ use crate::store::entry::{JournalLine, What};
 use jiff::Timestamp;
 use std::path::PathBuf;
 
-/// The outcome for one recipient.
+/// What one attempt decided about one recipient.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// Place in the envelope.
+    /// The recipient's place in the envelope.
     pub recipient: usize,
     pub what: What,
-    /// The next hop that spoke, or that did not; empty when none was asked.
+    /// The next hop that was tried; empty when there was none.
     pub host: String,
     /// Enhanced status code (RFC 3463).
     pub status: String,
     /// The next hop's whole reply, one line each.
     pub reply: Option<String>,
-    /// What that answered, and what has to be known beside it ([`Reason::place`]); empty without a reply.
+    /// The command that the reply answered, and further facts ([`Reason::place`]); empty without a reply.
     pub place: String,
     /// Our own words, when there is no reply.
     pub words: String,
-    /// The next hop sends the notices that were asked for (RFC 3461 §5.2.1), or the message to which it
-    /// went on here does.
+    /// The notices that were asked for are sent by the next hop (RFC 3461 §5.2.1), or come with the message
+    /// that an alias here made of it.
     pub is_passed_on: bool,
-    /// It failed only because it waited too long.
+    /// Whether it failed only because it waited too long.
     pub is_expired: bool,
-    /// How the connection to it was protected; none in the clear.
+    /// How the connection to the next hop was protected; none without TLS.
     pub tls: Option<Protection>,
-    /// Of a copy here.
+    /// The Maildir of a copy that was delivered here.
     pub maildir: Option<PathBuf>,
 }
 
 impl Verdict {
-    /// One in our own words.
+    /// A verdict in our own words.
     pub fn own(recipient: usize, what: What, status: &str, words: impl Into<String>) -> Verdict {
         Verdict {
             recipient,
@@ -54,7 +54,7 @@ impl Verdict {
         }
     }
 
-    /// What a next hop said, or failed to say.
+    /// The verdict for what a next hop said, or for its silence.
     pub fn of_fate(recipient: usize, host: &str, fate: &Fate, is_passed_on: bool) -> Verdict {
         let (what, answer) = match fate {
             Fate::Relayed(answer) => (What::Relayed, Some(answer)),
@@ -75,12 +75,12 @@ impl Verdict {
         }
     }
 
-    /// A Maildir that cannot be written for now.
+    /// The verdict for a Maildir that cannot be written for now.
     pub fn of_disk(recipient: usize, error: &StoreError) -> Verdict {
         Verdict::own(recipient, What::Deferred, error.status(), error.to_string())
     }
 
-    /// The last attempt, as the journal tells it, for one that is given up now.
+    /// The verdict for a recipient that is given up now, with what the journal says of the last attempt.
     pub fn expired(recipient: usize, last: Option<&JournalLine>, error: &str) -> Verdict {
         let mut verdict = Verdict::own(recipient, What::Failed, "4.4.7", error);
         verdict.is_expired = true;
@@ -97,18 +97,18 @@ impl Verdict {
         verdict
     }
 
-    /// The same, given up now.
+    /// The same verdict for a recipient that is given up now.
     pub fn into_expired(self) -> Verdict {
         // Delivery time expired (RFC 3463 §3.5), whatever was the last reason.
         Verdict { what: What::Failed, status: "4.4.7".to_owned(), is_expired: true, ..self }
     }
 
-    /// Our words without whose login it was and where its password stands: that is for the log.
+    /// Our words without the login of a smarthost and its password file, which only the log names.
     pub fn words_for_sender(&self) -> &str {
         self.words.split(" (AUTH, as ").next().unwrap_or_default()
     }
 
-    /// The same of what a reply answered.
+    /// The place of a reply without these.
     pub fn place_for_sender(&self) -> &str {
         match self.place.starts_with("AUTH,") {
             true => "AUTH",
@@ -116,7 +116,7 @@ impl Verdict {
         }
     }
 
-    /// For the journal.
+    /// The line for the journal.
     pub fn line(&self, when: Timestamp) -> JournalLine {
         let words = match &self.reply {
             Some(reply) if self.place.is_empty() => reply.clone(),
@@ -157,15 +157,15 @@ impl Verdict {
     }
 }
 
-/// Whether the words of a journal line are a next hop's: a code, then a space or a hyphen. Ours begin
-/// with a status of three numbers.
+/// Whether the words of a journal line are a next hop's reply: a code, then a space or a hyphen. Our own
+/// words begin with a status of three numbers.
 pub fn is_reply(words: &str) -> bool {
     let (code, rest) = words.split_at_checked(3).unwrap_or_default();
     code.bytes().all(|octet| octet.is_ascii_digit()) && rest.starts_with([' ', '-'])
 }
 
-/// The reply, and what it answered, of the words of a journal line that are a next hop's. Each line of a reply
-/// begins with its code, so the last line is surely ours.
+/// The two parts of a next hop's reply in a journal line: the reply, and what it answered. Each line of a
+/// reply begins with its code, so a last line in brackets is ours.
 fn parts<'a>(words: &'a str) -> (&'a str, &'a str) {
     let ours = |last: &'a str| last.strip_prefix('(')?.strip_suffix(')');
     match words.rsplit_once('\n').map(|(reply, last)| (reply, ours(last))) {
@@ -174,8 +174,8 @@ fn parts<'a>(words: &'a str) -> (&'a str, &'a str) {
     }
 }
 
-/// Whether the words of a journal line say that a host was there to speak about the message: not those of
-/// one that turned everybody away.
+/// Whether the words of a journal line are a reply about the message itself, not one that the host gives to
+/// every message.
 pub fn is_answer(words: &str) -> bool {
     let is_turned_away = |place: &str| {
         // As [`Step::is_greeting`] has it.
@@ -185,8 +185,8 @@ pub fn is_answer(words: &str) -> bool {
     is_reply(words) && !words.starts_with("421") && !is_turned_away(parts(words).1)
 }
 
-/// Whether this fate is about the host as a whole, whatever was to be sent: then all that waits for it
-/// is left alone for a while.
+/// Whether this fate is about the host as a whole and not about this message: then no mail is sent to the
+/// host for a while.
 pub fn is_missed(fate: &Fate) -> bool {
     let (Fate::Deferred(reason) | Fate::NextHost(reason)) = fate else { return false };
     match &reason.cause {

@@ -1,8 +1,8 @@
-//! Wrong passwords of each address over all its sessions: after the first few AUTH is answered late to it,
-//! later with each wrong one. Mail is never held up by it.
+//! Wrong passwords of each client address over all its sessions: after the first few, answers to AUTH are
+//! delayed, longer with each wrong one. Mail is never delayed.
 //!
-//! A client of `relay.networks` (webmail) speaks for many people, so its wrong ones count by user. What was
-//! typed as a name is kept as a number only.
+//! A client of `relay.networks` (webmail) speaks for many people, so its wrong passwords are counted by
+//! user. A typed name is kept as a hash only.
 
 use crate::limits::{
     AUTH_DELAY, AUTH_DELAY_KEPT, AUTH_DELAY_MAX, AUTH_DELAYED_MAX, AUTH_NAMES_COUNTED,
@@ -13,48 +13,50 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Who guesses, and whose password.
+/// An attempt to log in: where from, and as which user.
 #[derive(Clone, Copy, Debug)]
 pub struct Guess {
     who: Who,
     user: u64,
 }
 
-/// What wrong passwords are counted for.
+/// What wrong passwords are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Who {
     /// An IPv4 address, or the /64 of an IPv6 address.
     Network(IpAddr),
-    /// A user, whichever client of `relay.networks` asks for him.
+    /// A user, from any client of `relay.networks`.
     User(u64),
 }
 
-/// Bounded: of too many the one that was quiet longest is forgotten.
+/// The counters. Bounded: where there is no room, the one that did not change for the longest time is
+/// forgotten.
 #[derive(Default)]
 pub(super) struct Guesses {
     table: HashMap<Who, Wrong>,
-    /// Makes numbers of names.
+    /// The hash of names.
     names: RandomState,
 }
 
 /// Wrong passwords within an hour.
 struct Wrong {
-    /// For each user that was named, up to [`AUTH_NAMES_COUNTED`].
+    /// Wrong passwords for each user that was named, up to [`AUTH_NAMES_COUNTED`] users.
     users: Vec<(u64, u32)>,
-    /// For all users past those; no right password forgives them.
+    /// Wrong passwords for all further users; no right password forgives them.
     others: u32,
     last: Instant,
 }
 
 impl Guesses {
-    /// `user`: as [`super::canonical`] writes him. `is_trusted`: the client is one of `relay.networks`.
+    /// The counter for this attempt. `user`: as [`super::canonical`] writes it. `is_trusted`: the client is
+    /// one of `relay.networks`.
     pub fn guess(&self, client: IpAddr, user: &str, is_trusted: bool) -> Guess {
         let user = self.names.hash_one(user.to_ascii_lowercase());
         let who = if is_trusted { Who::User(user) } else { Who::Network(network(client)) };
         Guess { who, user }
     }
 
-    /// How late to answer, where `free` wrong ones cost nothing.
+    /// How long to delay the answer, where the first `free` wrong passwords cost nothing.
     pub fn delay(&mut self, guess: Guess, free: usize, now: Instant) -> Duration {
         let Some(wrong) = self.table.get(&guess.who) else { return Duration::ZERO };
         if wrong.is_over(now) {
@@ -94,7 +96,7 @@ impl Guesses {
         }
     }
 
-    /// Forgives the wrong ones of this user, who has shown the right one.
+    /// Forgets the wrong passwords for this user, because the right one came.
     pub fn forgive(&mut self, guess: Guess) {
         if let Some(wrong) = self.table.get_mut(&guess.who) {
             wrong.users.retain(|(user, _)| *user != guess.user);
@@ -148,11 +150,11 @@ mod tests {
         }
         assert_eq!(late, [0, 0, 0, 1, 2, 4, 8, 10, 10]);
         assert_eq!(seconds(&mut guesses, other, now), 0);
-        // To be answered late is no wrong password, and does not prolong it.
+        // A delayed answer is no wrong password, and does not prolong the delay.
         let nearly = now + AUTH_DELAY_KEPT - Duration::from_secs(1);
         assert_eq!(seconds(&mut guesses, one, nearly), 10);
         assert_eq!(seconds(&mut guesses, one, now + AUTH_DELAY_KEPT), 0);
-        // Any number of them.
+        // Users without number.
         for _ in 0..100 {
             guesses.add(one, now);
         }
@@ -203,7 +205,7 @@ mod tests {
         assert_eq!(guesses.table.len(), AUTH_DELAYED_MAX);
         let [first, second] = [0, 1].map(|n| guesses.guess(client(n), "ann@mx.test", false));
         assert_eq!([first, second].map(|it| seconds(&mut guesses, it, now)), [0, 1]);
-        // Names that are made up take no more room than so many.
+        // Made-up names take a bounded room.
         for n in 0..1000 {
             let guess = guesses.guess(client(1), &format!("user{n}@mx.test"), false);
             guesses.add(guess, now);

@@ -1,8 +1,8 @@
-//! One thread that verifies passwords, one after the other: a thousand logins at once take the memory
-//! of one, and one processor.
+//! The thread that verifies passwords, one after the other: a thousand logins at once take the memory of
+//! one, and one processor.
 //!
-//! Those who wait go in turns by network (an IPv4 address, or a /64): a network with many logins waits for
-//! its own, and takes no place from one with few.
+//! Networks (an IPv4 address, or a /64) take turns: a network with many logins waits for its own ones, and
+//! does not delay a network with few.
 
 use crate::limits::{LOGIN_WAIT, LOGINS_WAITING, LOGINS_WAITING_ALL};
 use crate::net::pool::spawn_vital;
@@ -16,27 +16,27 @@ use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-/// Nothing was decided: too many others wait, or there is no memory now.
+/// The password was not verified: too many others wait, or there is no memory now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
 
 struct HashJob {
     stored: Arc<Stored>,
     password: String,
-    /// Has room for the answer; nobody may wait for it any more.
+    /// Takes the answer without blocking, also when its reader is gone.
     answer: Sender<Result<bool, Busy>>,
-    /// From then on nobody does.
+    /// When its reader stops waiting.
     until: Instant,
 }
 
-/// Those who wait.
+/// Logins that wait.
 #[derive(Default)]
 struct WaitingJobs {
-    /// Of each network, in the order they came; none is kept empty.
+    /// The jobs of each network, in the order they came; no network is kept without jobs.
     networks: HashMap<IpAddr, VecDeque<HashJob>>,
-    /// Whose turn is next; each network once.
+    /// Networks in the order of their turns, each once.
     turns: VecDeque<IpAddr>,
-    /// Jobs of all networks.
+    /// How many jobs all networks have.
     count: usize,
     is_over: bool,
 }
@@ -64,7 +64,7 @@ impl Hasher {
         Ok(Hasher(queue))
     }
 
-    /// Waits for its turn.
+    /// Whether this password fits; waits for its turn.
     pub fn verify(
         &self,
         client: IpAddr,
@@ -105,8 +105,8 @@ impl HashQueue {
 }
 
 impl WaitingJobs {
-    /// A place for one more. Where there is none, the network with the most of them gives up its last
-    /// one, unless the newcomer's has as many.
+    /// Adds a job. Where there is no room, the network with the most jobs loses its last one, unless the
+    /// newcomer's network would then have as many.
     fn add(&mut self, network: IpAddr, job: HashJob) -> Result<(), Busy> {
         let own = self.networks.get(&network).map_or(0, VecDeque::len);
         if own >= LOGINS_WAITING {
@@ -114,7 +114,7 @@ impl WaitingJobs {
         }
         if self.count >= LOGINS_WAITING_ALL {
             let largest = self.networks.iter().max_by_key(|(_, jobs)| jobs.len());
-            // It would only have as many as this one afterwards.
+            // With only one more than this network, the two would only change places.
             let (largest, _) = largest.filter(|(_, jobs)| jobs.len() > own + 1).ok_or(Busy)?;
             self.turn_away(*largest);
         }
@@ -127,7 +127,7 @@ impl WaitingJobs {
         Ok(())
     }
 
-    /// Takes the last one of a network that has several.
+    /// Answers the last job of a network with [`Busy`].
     fn turn_away(&mut self, network: IpAddr) {
         if let Some(job) = self.networks.get_mut(&network).and_then(VecDeque::pop_back) {
             self.count -= 1;
@@ -159,7 +159,7 @@ mod tests {
         Ipv4Addr::new(192, 0, 2, n).into()
     }
 
-    /// A job with what will be answered, and its password as a name.
+    /// A job with the receiver of its answer; its password serves as a name.
     fn job(password: &str) -> (HashJob, Receiver<Result<bool, Busy>>) {
         let stored = Arc::new(Stored::parse("{PLAIN}x").unwrap());
         let (answer, told) = bounded(1);
@@ -204,12 +204,12 @@ mod tests {
             // No network has more than its share.
             assert_eq!(add(&mut waiting, network), Err(Busy));
         }
-        // Each of others takes the place of the last one of those that have the most.
+        // Each newcomer takes the place of the last job of the network with the most jobs.
         for network in 100..110 {
             assert_eq!(add(&mut waiting, network), Ok(()));
         }
         assert_eq!(waiting.count, LOGINS_WAITING_ALL);
-        // Only until all have as many, however late one comes.
+        // Only until all networks have as many.
         let added = (0..LOGINS_WAITING).filter(|_| add(&mut waiting, 100).is_ok()).count() + 1;
         let most = waiting.networks.values().map(VecDeque::len).max().unwrap();
         assert!(added.abs_diff(most) <= 1, "{added} {most}");

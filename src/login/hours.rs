@@ -1,6 +1,6 @@
 //! How many recipients a user had in the hour that began with the first of them
-//! (`limit.recipients_per_hour`): a stolen password sends no more than that. Bounded by the users that
-//! there are.
+//! (`limit.recipients_per_hour`): a stolen password sends no more than that. One entry for each user that
+//! exists.
 
 use crate::mail::address::Mailbox;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub(super) struct Hours(HashMap<Mailbox, (Instant, usize)>);
 
 impl Hours {
-    /// Counts one; false, and not counted, when there were `most`.
+    /// Counts a recipient; false, and not counted, when there were `most` in this hour.
     pub fn take(&mut self, user: &Mailbox, most: usize, now: Instant) -> bool {
         let (since, count) = self.0.entry(user.clone()).or_insert((now, 0));
         if now.saturating_duration_since(*since) >= HOUR {

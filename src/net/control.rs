@@ -1,9 +1,9 @@
 //! The hint socket, `spool/control`: how a command tells a running server that something has changed
 //! on the disk.
 //!
-//! Carries hints, never state: what a hint is about lies in the spool already, so that a lost one
-//! costs time and nothing else, and no command waits for an answer. One line a hint, some lines a
-//! datagram: `look m0fk3v9q2d71xz`, `look *`, `drop`. What does not read is ignored.
+//! Carries hints, never state: what a hint is about lies in the spool already, so a lost hint only costs
+//! time, and no command waits for an answer. A datagram holds some lines, one for each hint: `look
+//! m0fk3v9q2d71xz`, `look *`, `drop`. Any other line is ignored.
 
 use crate::id::is_id;
 use crate::limits::{ACCEPT_WAIT_MAX, HINT_DATAGRAM_MAX, HINT_WAIT, HINTS_MAX};
@@ -26,17 +26,17 @@ pub enum ControlHint {
     Look(String),
     /// The whole queue.
     LookAll,
-    /// What other users have put into `spool/drop/`.
+    /// The files that other users have put into `spool/drop/`.
     Drop,
 }
 
-/// The server's end of the socket. Its file stays when this is dropped: a command that finds nobody
-/// behind it knows that no server runs, and the next server removes it.
+/// The server's end of the socket. Its file stays when this is dropped: a command that cannot connect to it
+/// knows that no server runs, and the next server removes it.
 pub struct Control(UnixDatagram);
 
 impl Control {
-    /// Makes `spool/control`, mode 0600; what has that name is removed, so the caller holds the lock
-    /// of the spool.
+    /// Makes `spool/control`, mode 0600, in place of anything with that name; so the caller has to hold the
+    /// lock of the spool.
     pub fn bind(spool: &Path) -> io::Result<Control> {
         match unlink(&spool.join(NAME)) {
             Ok(()) | Err(Errno::ENOENT) => {}
@@ -51,23 +51,23 @@ impl Control {
         Ok(Control(socket.into()))
     }
 
-    /// Waits for the next datagram and gives the hints that it holds; none when nothing in it reads.
+    /// Waits for the next datagram and returns its hints; none when it has no line that is a hint.
     pub fn receive(&self) -> Vec<ControlHint> {
         let mut datagram = [0; HINT_DATAGRAM_MAX];
         loop {
             match self.0.recv(&mut datagram) {
                 Ok(size) => return parse(&datagram[..size]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Only a lack of memory is left, and asking again at once would not mend it.
+                // Only a lack of memory is left, which lasts for a moment.
                 Err(_) => thread::sleep(ACCEPT_WAIT_MAX),
             }
         }
     }
 }
 
-/// Tells the server of this spool, if one runs; false when none does. Waits for room at most
-/// [`HINT_WAIT`]: past it the server has more than enough to look at, and the rest is lost. More than
-/// [`HINTS_MAX`] messages become [`ControlHint::LookAll`]; without hints it only says whether a server runs.
+/// Tells the server of this spool, if one runs; false when none does. Waits for room at most [`HINT_WAIT`];
+/// after that the rest is lost, because the server has enough to look at. More than [`HINTS_MAX`] messages
+/// become [`ControlHint::LookAll`]; without hints this only says whether a server runs.
 pub fn send(spool: &Path, hints: &[ControlHint]) -> io::Result<bool> {
     let nobody = |error: &io::Error| {
         // No file, no spool at all, or the file of a server that has ended.
@@ -99,8 +99,8 @@ fn connect(spool: &Path) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The address of the socket, and what has to stay open while it is used. A socket's address holds
-/// no path over 107 octets; the directory of a longer one is opened and named by its descriptor.
+/// The address of the socket, and a descriptor that has to stay open while it is used. A socket's address
+/// holds no path over 107 octets; for a longer one the directory is opened and named by its descriptor.
 fn address(spool: &Path) -> io::Result<(SockAddr, Option<OwnedFd>)> {
     if let Ok(address) = SockAddr::unix(spool.join(NAME)) {
         return Ok((address, None));
@@ -111,9 +111,9 @@ fn address(spool: &Path) -> io::Result<(SockAddr, Option<OwnedFd>)> {
     Ok((address, Some(dir)))
 }
 
-/// As few as hold all lines.
+/// All hints in as few datagrams as possible.
 fn datagrams(hints: &[ControlHint]) -> Vec<String> {
-    // What would be read as something else, an id that is none, stays here.
+    // A hint that would not be read back as it is, because its id is none, is left out.
     let reads = |hint: &&ControlHint| parse(hint.to_string().as_bytes()) == [(*hint).clone()];
     let (looks, mut rest): (Vec<&ControlHint>, Vec<&ControlHint>) =
         hints.iter().filter(reads).partition(|hint| matches!(hint, ControlHint::Look(_)));
@@ -131,7 +131,7 @@ fn datagrams(hints: &[ControlHint]) -> Vec<String> {
     datagrams
 }
 
-/// Only whole lines count: of a datagram that is too long the end is lost.
+/// Only whole lines count, because the end of a datagram that is too long is lost.
 fn parse(datagram: &[u8]) -> Vec<ControlHint> {
     let lines = datagram.split_inclusive(|&b| b == b'\n');
     let whole = lines.filter_map(|line| str::from_utf8(line.strip_suffix(b"\n")?).ok());

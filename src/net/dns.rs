@@ -1,11 +1,11 @@
 //! Answers about names (RFC 1034, 1035): any record by [`Resolver::lookup`], and above it the MX of a domain
 //! and the addresses of a host (RFC 5321 §5.1, RFC 7505).
 //!
-//! What is sure (there is a name, there is none, it takes no mail) is a value; what is not sure is a
-//! [`DnsError`], and whoever gets one waits: DNS trouble never makes mail fail. [`ask`] talks to the
-//! servers, hickory-resolver keeps the cache and asks once for all who want to know the same, and
+//! What is sure (a name exists, does not exist, takes no mail) is a value; what is not sure is a
+//! [`DnsError`], after which mail waits: DNS trouble never makes mail fail. [`ask`] talks to the servers,
+//! hickory-resolver keeps the cache and asks a question once for all threads that wait for it, and
 //! [`driver`] lets it do so without an async runtime. A name is asked as it is, never with a search list.
-//! Nothing is validated here: `secure` is the word of the servers (AD), where the configuration trusts it.
+//! Nothing is validated here: `secure` is what the servers say (AD), where the configuration trusts them.
 
 mod answer;
 mod ask;
@@ -35,7 +35,7 @@ use system::{Setup, System};
 /// Answers about names: from DNS servers, or from a script in a test.
 pub trait Resolver: fmt::Debug + Send + Sync {
     /// The records of one kind that a name has, at the end of its aliases. The name is given as octets with
-    /// dots between its labels, and may have any: one that DNS cannot have does not exist.
+    /// dots between its labels. Any octets are allowed: a name that DNS cannot have does not exist.
     fn lookup(&self, name: &[u8], kind: RecordKind) -> Result<DnsAnswer, DnsError>;
 
     /// The addresses that this machine itself gives a mail host (hosts(5)); IPv6 first.
@@ -57,11 +57,11 @@ pub trait Resolver: fmt::Debug + Send + Sync {
     fn addresses(&self, host: &str) -> Result<Addresses, DnsError> {
         let name = named(host.strip_suffix('.').unwrap_or(host), RecordKind::A);
         let found = name.and_then(|name| {
-            // As everywhere: a host of /etc/hosts has the addresses that stand there, and no others.
+            // As for all programs: a host in /etc/hosts has the addresses that stand there, and no others.
             let listed = self.listed(name);
             match listed.is_empty() {
                 false => Ok(Addresses::Found(listed)),
-                // One after the other; a name server that trips over AAAA must not hide the A.
+                // One after the other; a name server that fails for AAAA must not hide the A.
                 true => Addresses::of(
                     [RecordKind::Aaaa, RecordKind::A]
                         .map(|kind| self.lookup(name.as_bytes(), kind)),
@@ -78,7 +78,7 @@ pub trait Resolver: fmt::Debug + Send + Sync {
 pub struct DnsAnswer {
     pub records: Records,
     /// Whether the servers have validated the records and each alias that led to them by DNSSEC, and
-    /// `dns.trust_ad` lets us believe it. Of records only: that there are none is never called secure.
+    /// `dns.trust_ad` lets us believe it. Always false where there are no records.
     pub secure: bool,
 }
 
@@ -89,8 +89,8 @@ pub enum Records {
     Found(Vec<Record>),
     /// The name exists and has no such record: its zone says so.
     Absent,
-    /// The same, without the zone's word (no SOA), as caches and forwarders often have it (RFC 2308 §2.2,
-    /// type 3). The error is for whoever needs to be sure.
+    /// The same, but the answer has no SOA of the zone, as is common with caches and forwarders (RFC 2308
+    /// §2.2, type 3). The error is for callers that need to be sure.
     Unsure(DnsError),
     /// There is no such name.
     NoName,
@@ -99,11 +99,12 @@ pub enum Records {
 /// Where a domain takes its mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mx {
-    /// Never empty; sorted by preference, equal ones as the answer had them: shuffle those.
+    /// Never empty; sorted by preference. Hosts of equal preference are in the order of the answer; the
+    /// caller shuffles them.
     Hosts(Vec<MxHost>),
-    /// It takes no mail at all (RFC 7505).
+    /// The domain takes no mail at all (RFC 7505).
     Null,
-    /// It has no MX, but perhaps addresses (RFC 5321 §5.1, the implicit MX).
+    /// The domain has no MX, but perhaps addresses (RFC 5321 §5.1, the implicit MX).
     None,
     /// There is no such name.
     NoDomain,
@@ -114,31 +115,31 @@ pub enum Mx {
 pub enum Addresses {
     /// Never empty, each address once; IPv6 first.
     Found(Vec<IpAddr>),
-    /// The name exists and has none.
+    /// The name exists and has no address.
     None,
     /// There is no such name.
     NoDomain,
 }
 
-/// Nothing is known for now. Never permanent: whoever gets it waits (RFC 5321 §5.1).
-/// "MX of example.net: no server answered in 10s; 127.0.0.53:53 was silent for 10s"
+/// DNS gave no sure answer. Never permanent: mail waits (RFC 5321 §5.1). "MX of example.net: no server
+/// answered in 10s; 127.0.0.53:53 was silent for 10s"
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsError {
     /// What was asked: `MX of example.net`, `addresses of mx.example.net`.
     pub name: String,
     pub what: DnsFault,
-    /// Who was asked and what each of them said; empty when nobody was.
+    /// The servers that were asked and what each of them said; empty when none was.
     pub servers: String,
 }
 
-/// Why nothing is known, of a question that is known to whoever asked.
+/// A [`DnsError`] without the question, which the caller knows.
 #[derive(Clone, Debug)]
 struct Trouble {
     what: DnsFault,
     servers: String,
 }
 
-/// Why nothing is known.
+/// Why there is no sure answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DnsFault {
     /// No server answered in this time, all tries together.
@@ -152,7 +153,7 @@ pub enum DnsFault {
 }
 
 impl DnsFault {
-    /// Words that may come from outside are made printable, and short.
+    /// Makes words printable and short, because they may come from outside.
     fn broken(text: impl fmt::Display) -> DnsFault {
         let text = text.to_string();
         let visible = text.chars().map(|c| if c.is_control() { '?' } else { c });
@@ -164,7 +165,7 @@ impl fmt::Display for DnsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.what, self.servers.as_str()) {
             (what, "") => write!(f, "{}: {what}", self.name),
-            // Whose nonsense it is stands before it.
+            // The name of the server stands before its fault.
             (DnsFault::Broken(_), servers) => write!(f, "{}: {servers}", self.name),
             (what, servers) => write!(f, "{}: {what}; {servers}", self.name),
         }
@@ -195,7 +196,7 @@ impl Trouble {
         DnsError { name, what: self.what, servers: self.servers }
     }
 
-    /// The servers were asked this, on the way of aliases from what is wanted.
+    /// Says that this alias of the wanted name was asked for.
     fn about(self, question: &Message) -> Trouble {
         let alias = question.queries.first().map(|query| query.name().to_ascii());
         let alias = alias.unwrap_or_default();
@@ -272,9 +273,9 @@ impl Mx {
                 hosts.sort_by_key(|mx| mx.preference); // stable, so equal ones stay as they came
                 if hosts.is_empty() { Mx::Null } else { Mx::Hosts(hosts) }
             }
-            // All hosts behind caches that leave the SOA out, and that have only addresses, must get their
-            // mail. Nothing permanent comes from it: the addresses, which are asked next, have to be there,
-            // or to be denied for sure.
+            // A domain that has only addresses must get its mail also behind a cache that leaves the SOA
+            // out. Nothing permanent follows from this: the addresses are asked next, and have to exist or
+            // be denied for sure.
             Records::Absent | Records::Unsure(_) => Mx::None,
             Records::NoName => Mx::NoDomain,
         }
@@ -319,7 +320,7 @@ fn count<T>(result: &Result<T, DnsError>, is_found: impl Fn(&T) -> bool) {
     });
 }
 
-/// What was asked, in words: `MX of example.net`.
+/// A question in words: `MX of example.net`.
 fn question(name: &[u8], kind: RecordKind) -> String {
     let shown: String = name.escape_ascii().map(char::from).take(DNS_NAME_MAX).collect();
     format!("{kind} of {shown}")
@@ -330,7 +331,7 @@ fn unsure(setup: &Setup, name: &[u8], kind: RecordKind) -> Records {
     Records::Unsure(setup.servers.blame(fault).of(question(name, kind)))
 }
 
-/// A name that a host can have; of any other nothing is asked, and mail waits.
+/// The name where a host can have it; fails for any other, so that mail waits.
 fn named(name: &str, kind: RecordKind) -> Result<&str, DnsError> {
     let bad = || {
         let trouble = Trouble::from(DnsFault::broken("this is no name that DNS could have"));
@@ -348,10 +349,10 @@ fn is_host(text: &str) -> bool {
     text.len() <= DNS_NAME_MAX && text.split('.').all(label)
 }
 
-/// Fully qualified, which keeps the search list of resolv.conf away; none where DNS has no such name: a label
-/// is empty or longer than 63 octets, or all are longer than 255 (RFC 1035 §2.3.4).
+/// The name fully qualified, so that no search list is used. None where DNS cannot have this name: a label
+/// is empty or longer than 63 octets, or the name is longer than 255 (RFC 1035 §2.3.4).
 fn name_of(name: &[u8]) -> Option<Name> {
-    // From octets: in the text form of a name a backslash would mean something.
+    // By labels, because in the text form of a name a backslash has a meaning.
     let labels = name.strip_suffix(b".").unwrap_or(name).split(|octet| *octet == b'.');
     Name::from_labels(labels).ok()
 }

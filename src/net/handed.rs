@@ -1,8 +1,8 @@
 //! Listening sockets that a service manager opened and handed over (sd_listen_fds(3)), so that ports
 //! below 1024 need no root here.
 //!
-//! Knows which ones there are and what they are called; which service each is for is decided by whoever
-//! asks for it. None is left open that nobody asked for.
+//! Knows the sockets and their names; the caller decides which service each is for. A socket that is not
+//! asked for stops the start.
 
 use crate::limits::HANDED_MAX;
 use listenfd::ListenFd;
@@ -10,30 +10,30 @@ use socket2::SockRef;
 use std::env;
 use std::net::{SocketAddr, TcpListener};
 
-/// All that was handed over and nobody has taken yet.
+/// The sockets that were handed over and not taken yet.
 #[derive(Debug, Default)]
 pub struct Handed(Vec<One>);
 
 #[derive(Debug)]
 struct One {
-    /// Counted from 3, as the manager counts.
+    /// The number of the descriptor; the first is 3.
     number: usize,
-    /// By `FileDescriptorName=`; the name of the socket's unit where there is none.
+    /// `FileDescriptorName=` of the unit; where there is none, the name of the unit.
     name: String,
     address: SocketAddr,
     socket: TcpListener,
 }
 
-/// The first one; those before it are stdin, stdout and stderr.
+/// The first descriptor that is handed over; before it come stdin, stdout and stderr.
 const FIRST: usize = 3;
 
 impl Handed {
-    /// Those of this process, by `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`; none when these are for
-    /// another. Each is taken for good: a second call finds none. Fails with what is wrong about one
-    /// that is no listening TCP socket.
+    /// The sockets by `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`; none when these are for another
+    /// process. The variables are removed, so a second call finds none. Fails with what is wrong when one
+    /// is no listening TCP socket.
     pub fn from_environment() -> Result<Handed, String> {
         let number = |name: &str| env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
-        // Without this the variables may be those of the shell that was started so.
+        // With another id the variables may have been meant for the shell that started us.
         if number("LISTEN_PID") != Some(std::process::id() as usize) {
             return Ok(Handed::default());
         }
@@ -44,7 +44,7 @@ impl Handed {
         }
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':').map(str::to_owned);
-        // It takes the variables away, so that no child believes them to be its own.
+        // Removes the variables, so that no child process takes them for its own.
         let mut all = ListenFd::from_env();
         let mut handed = Vec::new();
         for index in 0..all.len() {
@@ -63,19 +63,19 @@ impl Handed {
         Ok(Handed(handed))
     }
 
-    /// The one that listens on exactly that address.
+    /// Takes the socket that listens on exactly that address.
     pub fn at(&mut self, address: SocketAddr) -> Option<TcpListener> {
         let index = self.0.iter().position(|one| one.address == address)?;
         Some(self.0.remove(index).socket)
     }
 
-    /// All that are called so.
+    /// Takes all sockets of that name.
     pub fn called(&mut self, name: &str) -> Vec<(SocketAddr, TcpListener)> {
         let called = self.0.extract_if(.., |one| one.name == name);
         called.map(|one| (one.address, one.socket)).collect()
     }
 
-    /// Fails when something is left: whoever handed it over expects that somebody answers there.
+    /// Fails when a socket is left: the service manager expects that it is served.
     pub fn finish(self) -> Result<(), String> {
         match self.0.first() {
             None => Ok(()),

@@ -1,9 +1,9 @@
 //! As much of HTTP/1.1 (RFC 9112) as a scraper and a browser need to fetch a few pages: one GET or HEAD
 //! a connection, and nothing that changes anything.
 //!
-//! The Host field has to be an IP address, `localhost` or our own name: any other is a page of somebody
-//! else that has led a browser here (DNS rebinding). Whatever comes is bounded in octets and in time, and
-//! no octet of it is sent back.
+//! The Host field has to be an IP address, `localhost` or our own name: with any other, a foreign page has
+//! led a browser here (DNS rebinding). A request is bounded in octets and in time, and no octet of it is
+//! sent back.
 
 use super::socket::Socket;
 use crate::limits::{HTTP_HEAD_MAX, HTTP_LINE_MAX, HTTP_TIME};
@@ -18,11 +18,11 @@ pub enum Answer {
     Page(Page),
     /// There is no such page.
     Missing,
-    /// It is not for who asks; the page says for whom.
+    /// The client may not see this page; the one that is sent says why.
     Forbidden(Page),
 }
 
-/// What is sent back.
+/// A page that is sent.
 pub struct Page {
     /// The media type.
     pub kind: &'static str,
@@ -32,11 +32,11 @@ pub struct Page {
 /// A request that is well formed and for us.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Request {
-    /// A path as it came, with what follows a `?`.
+    /// The path as it came, with the query behind a `?`.
     pub target: String,
-    /// A proxy fetches it for somebody else, and says so.
+    /// Whether a proxy forwards it for another client.
     pub is_forwarded: bool,
-    /// HEAD: all but the page is wanted.
+    /// Whether it is HEAD: then the response has no body.
     is_head: bool,
 }
 
@@ -56,7 +56,8 @@ const OTHER_VERSION: Status = (505, "HTTP Version Not Supported");
 /// Fields by which a proxy says that it is one (RFC 7239, RFC 9110 §7.6.3).
 const FORWARDED: [&str; 3] = ["Forwarded", "X-Forwarded-For", "Via"];
 
-/// Answers one request and ends the connection. `page`: what a request leads to. Fails where the client is too slow or gone; nobody is left to tell then.
+/// Answers one request and ends the connection. `page` gives the page for a request. Fails where the client
+/// is too slow or gone.
 pub fn answer(
     stream: Arc<TcpStream>,
     hostname: &str,
@@ -78,7 +79,7 @@ pub fn answer(
     Ok(())
 }
 
-/// Why another name than ours is refused, and which are not.
+/// Says why another name than ours is refused, and which names are not.
 fn misdirected(hostname: &str) -> Page {
     let (code, words) = MISDIRECTED;
     let body = format!(
@@ -96,7 +97,7 @@ pub fn turn_away(stream: Arc<TcpStream>) {
 
 /// The head of a request, up to its empty line; what comes after it is of no interest.
 fn read(socket: &mut Socket) -> io::Result<Result<Vec<u8>, Status>> {
-    // For all of it: octets that drip do not prolong it.
+    // The deadline for the whole head: octets that drip do not prolong it.
     let deadline = Instant::now() + HTTP_TIME;
     let (mut head, mut buffer) = (Vec::new(), [0; 1024]);
     loop {
@@ -104,7 +105,7 @@ fn read(socket: &mut Socket) -> io::Result<Result<Vec<u8>, Status>> {
         if octets == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        // An end may lie across two reads.
+        // The empty line may lie across two reads.
         let from = head.len().saturating_sub(3);
         head.extend_from_slice(&buffer[..octets]);
         let end = head[from..].windows(4).position(|four| four == b"\r\n\r\n");
@@ -121,7 +122,8 @@ fn read(socket: &mut Socket) -> io::Result<Result<Vec<u8>, Status>> {
     }
 }
 
-/// RFC 9112 §3 and §5; what is doubtful is refused, as nobody who is meant sends it.
+/// Parses the head of a request (RFC 9112 §3, §5). What is doubtful is refused, because no browser or
+/// scraper sends it.
 fn parse(head: &[u8], hostname: &str) -> Result<Request, Status> {
     let text = str::from_utf8(head).map_err(|_| BAD)?;
     let mut lines = text.split("\r\n");
@@ -134,7 +136,7 @@ fn parse(head: &[u8], hostname: &str) -> Result<Request, Status> {
     let (mut hosts, mut is_forwarded) = (Vec::new(), false);
     for field in lines {
         let (name, value) = field.split_once(':').ok_or(BAD)?;
-        // A line that continues another one, or ends otherwise than lines do.
+        // Refuses folded lines and bare line ends.
         let is_name = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         if name.is_empty() || !name.chars().all(is_name) || value.contains(['\r', '\n', '\0']) {
             return Err(BAD);
@@ -147,7 +149,7 @@ fn parse(head: &[u8], hostname: &str) -> Result<Request, Status> {
     if !matches!(version, "HTTP/1.1" | "HTTP/1.0") {
         return Err(OTHER_VERSION);
     }
-    // One and no more, also of an older client: it is what shows who led it here.
+    // Exactly one Host field, also from HTTP/1.0, because it shows which site led the client here.
     let &[host] = &hosts[..] else { return Err(BAD) };
     if !is_ours(host, hostname) {
         return Err(MISDIRECTED);
@@ -163,7 +165,7 @@ fn parse(head: &[u8], hostname: &str) -> Result<Request, Status> {
     Ok(Request { target: target.to_owned(), is_forwarded, is_head })
 }
 
-/// Whether a Host field names us: no other site's name leads to an IP address as such.
+/// Whether a Host field names us. An IP address does, because no foreign page can have one as its name.
 fn is_ours(host: &str, hostname: &str) -> bool {
     let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|octet| octet.is_ascii_digit());
     if let Some((address, rest)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -175,8 +177,8 @@ fn is_ours(host: &str, hostname: &str) -> bool {
     is_port(port) && (is_name || name.parse::<Ipv4Addr>().is_ok())
 }
 
-/// A whole response. What a browser may do with it is as little as can be: no script, no frame, nothing
-/// from elsewhere, and nothing is kept. What is no page of ours, as a message, has a sandbox besides.
+/// A whole response. It allows a browser as little as possible: no script, no frame, nothing from other
+/// sites, and no cache. Plain text, for example a message, gets a sandbox as well.
 fn response((code, words): Status, page: Option<Page>, is_head: bool) -> Vec<u8> {
     let page = page.unwrap_or_else(|| Page {
         kind: "text/plain; charset=utf-8",

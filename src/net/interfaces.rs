@@ -4,7 +4,7 @@ use nix::ifaddrs::getifaddrs;
 use std::io;
 use std::net::IpAddr;
 
-/// The addresses of all interfaces that are there at this moment, loopback with them.
+/// The addresses of all interfaces at this moment, including loopback.
 pub fn addresses() -> io::Result<Vec<IpAddr>> {
     let interfaces = getifaddrs().map_err(io::Error::from)?;
     let addresses = interfaces.filter_map(|interface| interface.address);

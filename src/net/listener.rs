@@ -20,11 +20,11 @@ use std::thread;
 pub enum Service {
     /// Mail from other servers, RFC 5321.
     Smtp,
-    /// Mail from our users, RFC 6409.
+    /// Mail from users of this server, RFC 6409.
     Submission,
-    /// The same with TLS from the first octet, RFC 8314.
+    /// The same, with TLS from the first octet, RFC 8314.
     Submissions,
-    /// What people and Prometheus ask, by HTTP; no mail at all.
+    /// Pages for people and Prometheus, by HTTP; no mail.
     Metrics,
 }
 
@@ -33,7 +33,7 @@ impl Service {
     pub const ALL: [Service; 4] =
         [Service::Smtp, Service::Submission, Service::Submissions, Service::Metrics];
 
-    /// Whether it is for our own users, and for nobody else.
+    /// Whether it is for our own users only.
     pub fn is_submission(self) -> bool {
         match self {
             Service::Smtp | Service::Metrics => false,
@@ -57,16 +57,17 @@ impl fmt::Display for Service {
 pub struct Listener {
     pub service: Service,
     pub address: SocketAddr,
-    /// Where it matters who of this machine connects: the tables that tell.
+    /// For metrics: the tables that tell which user of this machine connects.
     pub peers: Option<Arc<Peers>>,
     socket: TcpListener,
     closed: AtomicBool,
-    /// Of a socket that somebody else holds too, and who waits at the second half hears of its end.
+    /// For a socket that the service manager holds too: shutting down the first half wakes the thread that
+    /// waits at the second.
     bell: Option<(UnixStream, UnixStream)>,
 }
 
 impl Listener {
-    /// Binds; port 0 takes a free one, which `address` then tells. `all`: the other addresses of
+    /// Binds an address; for port 0 a free port is found, which `address` then has. `all`: all addresses of
     /// this server, to find out whether an IPv6 socket may take IPv4 as well.
     pub fn bind(service: Service, wanted: SocketAddr, all: &[SocketAddr]) -> io::Result<Listener> {
         let socket = bound(wanted, all)?;
@@ -76,16 +77,16 @@ impl Listener {
         Ok(Listener::new(service, address, socket, None))
     }
 
-    /// Fails with what keeps [`Listener::bind`] from that address at this moment. Nobody can connect
-    /// meanwhile, and a server that starts beside it is not disturbed.
+    /// Fails with what keeps [`Listener::bind`] from that address at this moment. No client can connect
+    /// meanwhile, and a server that starts at the same time is not disturbed.
     pub fn try_out(wanted: SocketAddr, all: &[SocketAddr]) -> io::Result<()> {
         bound(wanted, all).map(drop)
     }
 
-    /// Takes a socket that listens already. It stays its giver's as well: when we end, clients wait there
-    /// for the next server.
+    /// Takes a socket that listens already. The service manager holds it too: when we end, clients wait
+    /// there for the next server.
     pub fn handed(service: Service, socket: TcpListener) -> io::Result<Listener> {
-        // Several may wait at it, and not all of them get the client.
+        // Several processes may wait at it, and only one of them gets the client.
         socket.set_nonblocking(true)?;
         let (address, bell) = (socket.local_addr()?, Some(UnixStream::pair()?));
         Ok(Listener::new(service, address, socket, bell))
@@ -102,8 +103,8 @@ impl Listener {
         Listener { service, address, peers, socket, closed: AtomicBool::new(false), bell }
     }
 
-    /// Gives every connection to `take` until [`Listener::close`]. What stands in the way of
-    /// accepting (no descriptors, no memory) is waited out.
+    /// Gives every connection to `take` until [`Listener::close`]. When accepting fails (no descriptors, no
+    /// memory), waits and tries again.
     pub fn accept_all(&self, take: impl Fn(TcpStream, IpAddr)) {
         let mut wait = ACCEPT_WAIT;
         while !self.closed.load(Ordering::SeqCst) {
@@ -113,10 +114,10 @@ impl Listener {
                     // An IPv4 client of an IPv6 socket is an IPv4 client.
                     take(stream, client.ip().to_canonical());
                 }
-                // The client went away before we came; or a signal.
+                // The client is gone already, or a signal came.
                 Err(e) if is_passing(&e) || self.closed.load(Ordering::SeqCst) => {}
                 Err(error) => {
-                    // Said once, not at each try.
+                    // Logged once, not at each try.
                     if wait == ACCEPT_WAIT {
                         let what = format!("cannot accept on {}: {error}; waiting", self.address);
                         tell(&Event::Warning { what: &what });
@@ -136,12 +137,12 @@ impl Listener {
         self.socket.accept()
     }
 
-    /// Ends [`Listener::accept_all`]. New clients are refused by the kernel, or wait where somebody else
-    /// holds the socket too.
+    /// Ends [`Listener::accept_all`]. New clients are refused by the kernel, or wait where the service
+    /// manager holds the socket too.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         let _ = match &self.bell {
-            // What is shut down is shut down for all who hold it.
+            // The socket itself must not be shut down, because that would end it for all processes.
             Some((rope, _)) => rope.shutdown(Shutdown::Both),
             // On Linux this wakes a blocked accept.
             None => SockRef::from(&self.socket).shutdown(Shutdown::Both),
@@ -149,10 +150,10 @@ impl Listener {
     }
 }
 
-/// A socket that has its address, and does not listen yet.
+/// A socket that is bound and does not listen yet.
 fn bound(wanted: SocketAddr, all: &[SocketAddr]) -> io::Result<Socket> {
     let socket = match Socket::new(Domain::for_address(wanted), Type::STREAM, None) {
-        // A kernel without IPv6: all addresses are then all that it has.
+        // A kernel without IPv6: then all addresses are those of IPv4.
         Err(error) if is_no_ipv6(&error) && wanted.ip() == Ipv6Addr::UNSPECIFIED => {
             return bound(SocketAddr::from((Ipv4Addr::UNSPECIFIED, wanted.port())), all);
         }
@@ -163,7 +164,7 @@ fn bound(wanted: SocketAddr, all: &[SocketAddr]) -> io::Result<Socket> {
         let shared = all.iter().any(|other| other.is_ipv4() && other.port() == wanted.port());
         socket.set_only_v6(shared)?;
     }
-    // Or a restart would wait for the last connections of the run before it.
+    // Otherwise a restart would have to wait for the last connections of the previous run.
     socket.set_reuse_address(true)?;
     socket.bind(&wanted.into())?;
     Ok(socket)

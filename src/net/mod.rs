@@ -1,4 +1,4 @@
-//! What touches the **network**: sockets, threads for connections, who is connected.
+//! All that touches the **network**: sockets, threads for connections, the list of sessions.
 
 pub mod control;
 pub mod dns;

@@ -1,9 +1,9 @@
-//! Whose process is at the other end of a connection within this machine, as the kernel's tables of TCP
-//! connections say (`/proc/net/tcp`, proc(5)): a client's own socket stands there with the user that made it.
-//! And whose process listens on a port.
+//! The user whose process is at the other end of a connection within this machine, and the processes that
+//! listen on a port. The kernel's tables of TCP connections (`/proc/net/tcp`, proc(5)) list a client's own
+//! socket with the user that made it.
 //!
-//! For a server the tables are opened once, before the sandbox closes, and read anew for each question. Where they say
-//! nothing certain, nobody is known, and who asks has to refuse.
+//! A server opens the tables once, before the sandbox closes, and reads them anew for each question. Where
+//! they say nothing certain, no user is returned, and the caller has to refuse.
 
 use crate::limits::PEERS_READ;
 use std::fs::{self, File};
@@ -13,45 +13,44 @@ use std::sync::{Mutex, PoisonError};
 
 /// The tables of this process's network.
 pub struct Peers {
-    /// Each file has one place where it is read.
+    /// Behind a lock, because a file has only one read position.
     tables: Mutex<Vec<File>>,
 }
 
-/// What a connection has to be for its row to name a user: what is closed shows as root's.
+/// The state in which a row names the user: a closed connection shows as root's.
 const ESTABLISHED: u8 = 1;
 
-/// What a socket is that listens.
+/// The state of a socket that listens.
 const LISTEN: u8 = 10;
 
-/// Whom the kernel names for a user that has no number here; may be anybody.
+/// The number that the kernel shows for a user of another user namespace: may be any user.
 const OVERFLOW: u32 = 65534;
 
-/// One connection, seen from one of its ends.
+/// A row of the table: one end of a connection.
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     here: SocketAddr,
     there: SocketAddr,
     state: u8,
     uid: u32,
-    /// 0 of a socket that no process holds any more.
+    /// 0 for a socket that no process holds any more.
     inode: u64,
 }
 
 impl Peers {
-    /// Never fails; of tables that cannot be opened, nobody is known later.
+    /// Opens the tables. Never fails; without a table no user is found later.
     pub fn open() -> Peers {
         Peers { tables: Mutex::new(tables().collect()) }
     }
 
-    /// The user whose process holds the client's end; none for clients of other machines, and where it
-    /// cannot be told.
+    /// The user whose process holds the client's end; none for clients of other machines, and where it is
+    /// not certain.
     pub fn uid(&self, client: SocketAddr, server: SocketAddr) -> Option<u32> {
         let (client, server) = (canonical(client), canonical(server));
         if !client.ip().is_loopback() {
             return None;
         }
-        // Locked while the kernel writes them out, as two readers would spoil each other's place; no disk
-        // is asked.
+        // Locked while reading, because two readers would move each other's position; this reads no disk.
         let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let found = tables.iter().find_map(|table| find(table, client, server).ok().flatten());
         found.map(|row| row.uid).filter(|uid| *uid != OVERFLOW)
@@ -59,7 +58,7 @@ impl Peers {
 }
 
 fn tables() -> impl Iterator<Item = File> {
-    // Not /proc/net, which a /proc that shows only processes does not have.
+    // Not /proc/net, which is missing where /proc is mounted with subset=pid.
     let files = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
     files.into_iter().filter_map(|file| File::open(file).ok())
 }
@@ -71,7 +70,7 @@ pub struct Process {
     pub name: String,
 }
 
-/// The processes that listen on a port, whatever the address; those that we are allowed to look at.
+/// The processes that listen on a port at any address, as far as we may look at them.
 pub fn listeners(port: u16) -> Vec<Process> {
     let mut sockets = Vec::new();
     for table in tables() {
@@ -95,7 +94,7 @@ pub fn listeners(port: u16) -> Vec<Process> {
         .collect()
 }
 
-/// The client's own row, if it says whose it is.
+/// The client's own row, if it names its user.
 fn find(mut table: &File, client: SocketAddr, server: SocketAddr) -> io::Result<Option<Row>> {
     table.rewind()?;
     let rows = BufReader::new(table.take(PEERS_READ)).lines();
@@ -111,7 +110,7 @@ fn find(mut table: &File, client: SocketAddr, server: SocketAddr) -> io::Result<
 }
 
 impl Row {
-    /// `sl local remote state queues timer retransmits uid timeout inode ...`; none of a heading.
+    /// Parses `sl local remote state queues timer retransmits uid timeout inode ...`; none for the heading.
     fn parse(line: &str) -> Option<Row> {
         let mut words = line.split_ascii_whitespace().skip(1);
         let (here, there) = (address(words.next()?)?, address(words.next()?)?);
@@ -122,7 +121,8 @@ impl Row {
     }
 }
 
-/// `0100007F:2329`, or four such words for IPv6: each in the order of this machine, the port as one reads.
+/// Parses `0100007F:2329`, or four words and a port for IPv6. Each word is in the byte order of this
+/// machine, the port is not.
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let word = |at: usize| {
@@ -141,7 +141,7 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(canonical(SocketAddr::new(ip, port)))
 }
 
-/// An IPv4 address is the same in both tables.
+/// The address with IPv4-mapped IPv6 as IPv4, so that both tables agree.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
@@ -164,7 +164,7 @@ mod tests {
             // Not the server's end, and not another connection.
             let other = SocketAddr::new(from.ip(), from.port() ^ 1);
             assert_eq!(peers.uid(other, here), None);
-            // A socket that nobody holds any more shows as root's, and counts as nobody's.
+            // A socket that no process holds shows as root's, and is not found.
             drop(client);
             assert_eq!(peers.uid(from, here), None);
         }

@@ -1,6 +1,6 @@
-//! Threads for connections: one for each, kept for a moment after, never more than are let in.
+//! Threads for connections: one for each, kept for a moment after its end. The caller bounds their number.
 //!
-//! A job goes only to a thread that is waiting for one or was made for it, so none waits in line.
+//! A job goes only to a thread that waits for one or was made for it, so no job waits for another.
 
 use crate::event::{self, Event, tell};
 use crate::limits::{SESSION_STACK, THREAD_KEEP};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// A pool whose threads all do the same with what they are given.
+/// A pool of threads that run the same function on each job.
 pub struct Pool<T> {
     jobs: Sender<T>,
     worker: Worker<T>,
@@ -33,7 +33,7 @@ impl<T: Send + 'static> Pool<T> {
         Pool { jobs: sender, worker: Worker { jobs, idle: Arc::default(), work: Arc::new(work) } }
     }
 
-    /// Runs a job in a thread; gives it back with the reason when there can be no more threads.
+    /// Runs a job in a thread. Fails with the job and the reason when the system grants no more threads.
     pub fn run(&self, job: T) -> Result<(), (T, io::Error)> {
         if !claim(&self.worker.idle) {
             let worker = self.worker.clone();
@@ -56,14 +56,14 @@ impl<T> Clone for Worker<T> {
 
 impl<T> Worker<T> {
     fn run(&self) {
-        // The first job was promised before this thread was made.
+        // The first job is for this thread.
         let mut next = self.jobs.recv().ok();
         while let Some(job) = next {
             (self.work)(job);
             self.idle.fetch_add(1, Ordering::AcqRel);
             next = match self.jobs.recv_timeout(THREAD_KEEP) {
                 Ok(job) => Some(job),
-                // Nothing to do: leave, unless a job has been promised in this very moment.
+                // Without work the thread ends, unless a job was promised to it in this moment.
                 Err(_) if claim(&self.idle) => None,
                 Err(_) => self.jobs.recv().ok(),
             };
@@ -75,8 +75,8 @@ fn claim(idle: &AtomicUsize) -> bool {
     idle.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1)).is_ok()
 }
 
-/// A thread that the server cannot do without: its panic ends the process, before anything can be
-/// promised that nobody keeps. `stack` in octets, else the system's.
+/// A thread that the server cannot do without: its panic ends the process, because the server could not
+/// keep its promises without it. `stack` is in octets; without it, the system's default.
 pub fn spawn_vital(
     name: &'static str,
     stack: Option<usize>,
@@ -97,7 +97,7 @@ pub fn spawn_vital(
     builder.spawn(work).map(drop)
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())

@@ -1,11 +1,11 @@
-//! Who is connected: bounds on sessions, how waiting ones are woken when the server stops, and which of them
+//! The list of sessions: their bounds, how waiting ones are woken when the server stops, and which one
 //! makes room when strangers have all the places that they may have.
 //!
-//! A tenth of the places is kept from strangers, so that a crowd of them keeps no user out.
+//! Strangers cannot have the last tenth of the places, so that users still find one.
 //!
-//! A session marks itself idle, looks whether the server is stopping, then reads. The stopper says
-//! that it is stopping, then ends the reading side of idle ones: whichever comes first, the session
-//! does not sleep through it.
+//! A session marks itself idle, looks whether the server is stopping, then reads. The stopper says that it
+//! is stopping, then ends the reading side of idle ones: whichever comes first, the session does not miss
+//! it.
 
 use crate::limits::{SESSIONS_KEPT, SESSIONS_LEAVING};
 use std::collections::HashMap;
@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 pub struct Registry {
     inner: Mutex<Inner>,
     left: Condvar,
-    /// With `idle` in one order for all (SeqCst): mark and stop cannot miss each other.
+    /// SeqCst like `idle`: of a session that marks itself idle and a thread that stops, one always sees the
+    /// other.
     stopping: AtomicBool,
     ending: AtomicBool,
 }
@@ -27,11 +28,11 @@ pub struct Registry {
 #[derive(Default)]
 struct Inner {
     sessions: HashMap<u64, Member>,
-    /// Sessions of each; none is kept at zero, so it is no larger than `sessions`.
+    /// How many sessions each client has; a client without any is removed.
     clients: HashMap<IpAddr, usize>,
-    /// Of `sessions`, without those that leave.
+    /// How many of `sessions` are strangers', without those that leave.
     strangers: usize,
-    /// Sessions that were told to go, and have not gone yet.
+    /// How many sessions were told to leave and are still there.
     leaving: usize,
     next: u64,
 }
@@ -43,31 +44,30 @@ struct Member {
     is_leaving: bool,
 }
 
-/// Whose session it is, as far as is known now.
+/// What is known about the client of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Of a host that sends mail, and of which nothing is known.
+    /// A host that sends mail, and of which nothing is known.
     Stranger,
-    /// Where users log in, and nobody has yet.
+    /// A client of a submission port that has not logged in yet.
     Unproven,
-    /// Of a user, or of a client of `relay.networks`.
+    /// A user that has logged in, or a client of `relay.networks`.
     Known,
 }
 
-/// One session, as others may touch it.
+/// The parts of a session that other threads may touch.
 #[derive(Default)]
 pub struct Presence {
     /// Shared with the session, not cloned: a clone would be one more descriptor.
     stream: Option<Arc<TcpStream>>,
     idle: AtomicBool,
-    /// It was told to go.
+    /// Whether it was told to leave.
     leaving: AtomicBool,
-    /// Since when it waits for a command, in milliseconds since the process began to count, and one more;
-    /// 0: it does not.
+    /// Since when it waits for a command: milliseconds since [`BEGAN`], plus one; 0 while it does not wait.
     waits_since: AtomicU64,
 }
 
-/// A place in the registry; dropping it leaves.
+/// A place in the registry; dropping it gives the place back.
 pub struct Ticket {
     registry: Arc<Registry>,
     key: u64,
@@ -85,9 +85,9 @@ pub enum Full {
 }
 
 impl Registry {
-    /// A place for a new session, within these bounds. `client` counts as itself (IPv4) or with its
-    /// /64 (IPv6). Where its kind has no place left, the stranger that has waited longest for a command is
-    /// told to go, and the newcomer has its place at once.
+    /// A place for a new session, within these bounds. `client` counts as itself (IPv4) or with its /64
+    /// (IPv6). Where there is no place for this standing, the stranger that has waited longest for a
+    /// command is told to leave, and the newcomer has its place at once.
     pub fn enter(
         self: &Arc<Registry>,
         stream: Option<Arc<TcpStream>>,
@@ -126,20 +126,19 @@ impl Registry {
         self.stopping.load(SeqCst)
     }
 
-    /// From now on sessions end after their transaction; idle ones are woken.
+    /// Lets sessions end after their transaction; wakes idle ones.
     pub fn stop(&self) {
         self.stopping.store(true, SeqCst);
         self.wake(|presence| presence.idle.load(SeqCst));
     }
 
-    /// Ends the reading side of all sessions, whatever they do: they hear the end of input, and can
-    /// still say 421.
+    /// Ends the reading side of all sessions: they read the end of input, and can still say 421.
     pub fn stop_reading(&self) {
         self.ending.store(true, SeqCst);
         self.wake(|_| true);
     }
 
-    /// Waits until all have left; false when the time is over first.
+    /// Waits until all sessions have left; false when the time is over first.
     pub fn wait_empty(&self, time: Duration) -> bool {
         let deadline = Instant::now() + time;
         let mut inner = self.inner();
@@ -173,7 +172,7 @@ impl Registry {
 }
 
 impl Inner {
-    /// Makes a place for one more, if there is none: gives the session that was told to go.
+    /// Makes room for one more session; returns the one that was told to leave, where that was needed.
     fn make_room(
         &mut self,
         standing: Standing,
@@ -189,7 +188,7 @@ impl Inner {
         if self.leaving >= SESSIONS_LEAVING {
             return Err(Full::Sessions);
         }
-        // For a user those who could be one make room too, where there is no stranger.
+        // For a user, clients that have not logged in make room too, after all strangers.
         let kinds = match standing {
             Standing::Stranger => &[Standing::Stranger][..],
             Standing::Unproven | Standing::Known => &[Standing::Stranger, Standing::Unproven],
@@ -205,7 +204,7 @@ impl Inner {
         Ok(Some(presence))
     }
 
-    /// Outside of a transaction, or else inside one, between two commands.
+    /// The session that has waited longest for a command: one outside of a transaction, else one inside.
     fn longest_waiting(&self, standing: Standing) -> Option<u64> {
         let waiting = self.sessions.iter().filter_map(|(key, member)| {
             let since = member.presence.waits_since.load(Relaxed);
@@ -218,12 +217,13 @@ impl Inner {
 }
 
 impl Ticket {
-    /// The session is about to wait for a command outside of a transaction (or no longer).
+    /// Marks the session as waiting for a command outside of a transaction, or not.
     pub fn set_idle(&self, idle: bool) {
         self.presence.idle.store(idle, SeqCst);
     }
 
-    /// The session waits for a command, since then; or it does not. Only one that waits is ever told to go.
+    /// Marks since when the session waits for a command; none: it does not. Only a waiting session is ever
+    /// told to leave.
     pub fn set_waiting(&self, since: Option<Instant>) {
         let milliseconds = since.map(|since| {
             let waited = since.saturating_duration_since(*BEGAN).as_millis();
@@ -232,7 +232,7 @@ impl Ticket {
         self.presence.waits_since.store(milliseconds.unwrap_or(0), Relaxed);
     }
 
-    /// Its client is known from now on.
+    /// Notes that the client is known from now on.
     pub fn set_known(&self) {
         let mut inner = self.registry.inner();
         if let Some(member) = inner.sessions.get_mut(&self.key) {
@@ -242,7 +242,7 @@ impl Ticket {
         }
     }
 
-    /// Whether its place is somebody else's.
+    /// Whether its place was given to another session.
     pub fn is_leaving(&self) -> bool {
         self.presence.leaving.load(SeqCst)
     }
@@ -257,7 +257,7 @@ impl Ticket {
     }
 }
 
-/// From when on sessions count how long they wait.
+/// The moment from which waiting times are counted.
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Drop for Ticket {
@@ -281,7 +281,7 @@ impl Drop for Ticket {
     }
 }
 
-/// One person's addresses: an IPv4 address, or the /64 that an IPv6 host can choose from.
+/// The addresses that one client can choose from: an IPv4 address, or a /64 of IPv6.
 pub fn network(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,
@@ -305,7 +305,7 @@ mod tests {
         let _two = enter("2001:db8::ffff:2").unwrap();
         assert_eq!(enter("2001:db8::3").err(), Some(Full::Client));
         let _other = enter("192.0.2.1").unwrap();
-        // None of them waits for a command, so none is told to go.
+        // None of them waits for a command, so none is told to leave.
         assert_eq!(enter("192.0.2.2").err(), Some(Full::Sessions));
         assert!(!registry.wait_empty(Duration::ZERO));
         drop(one);
@@ -322,10 +322,10 @@ mod tests {
         };
         let began = Instant::now();
         let waiting = |seconds| Some(began + Duration::from_secs(seconds));
-        // A tenth is kept from them.
+        // The last tenth is not for them.
         let strangers: Vec<Ticket> = (0..18).map(|_| enter(Standing::Stranger).unwrap()).collect();
         assert_eq!(enter(Standing::Stranger).err(), Some(Full::Sessions));
-        // The one that waits longest goes first, one inside a transaction after those that are not.
+        // The one that has waited longest leaves first; those inside a transaction leave last.
         strangers[3].set_waiting(waiting(1));
         for (index, seconds) in [(4, 5), (5, 4)] {
             strangers[index].set_idle(true);
@@ -336,13 +336,13 @@ mod tests {
         assert_eq!([3, 4, 5].map(gone), [false, false, true]);
         newcomers.push(enter(Standing::Stranger).unwrap());
         assert_eq!([3, 4, 5].map(gone), [false, true, true]);
-        // Users have the rest, and then what strangers have.
+        // Users get the rest, and then the places of strangers.
         newcomers.extend((0..2).map(|_| enter(Standing::Unproven).unwrap()));
         assert!(!gone(3));
         newcomers.push(enter(Standing::Unproven).unwrap());
         assert!(gone(3));
         assert_eq!(enter(Standing::Unproven).err(), Some(Full::Sessions));
-        // One that has not logged in makes room for another that may; one that has does not.
+        // A client that has not logged in makes room for another one; one that has does not.
         let [first, second] = [&newcomers[2], &newcomers[3]];
         first.set_waiting(waiting(0));
         second.set_waiting(waiting(0));

@@ -1,4 +1,4 @@
-//! A TCP connection whose every step ends by a moment, whatever drips in until then.
+//! A TCP connection. Each step ends by a deadline, which octets that drip do not prolong.
 
 use crate::limits::{LINGER, LINGER_OCTETS};
 use nix::sys::socket::{MsgFlags, recv};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// One connection, blocking.
 pub struct Socket {
     stream: Arc<TcpStream>,
-    /// What the socket's timeouts are set to; setting them again costs a system call.
+    /// The timeouts that are set on the socket, to save the system call that sets the same again.
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
 }
@@ -22,7 +22,7 @@ impl Socket {
         Socket { stream, read_timeout: None, write_timeout: None }
     }
 
-    /// Waits for some octets; 0 at their end, `TimedOut` past the deadline.
+    /// Waits for some octets; returns 0 at the end of input. Fails with `TimedOut` past the deadline.
     pub fn read(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<usize> {
         loop {
             self.arm_read(deadline)?;
@@ -33,7 +33,7 @@ impl Socket {
         }
     }
 
-    /// Sends some of it, at least one octet; `TimedOut` past the deadline.
+    /// Sends some of the octets, at least one. Fails with `TimedOut` past the deadline.
     pub fn write(&mut self, pieces: &[IoSlice<'_>], deadline: Instant) -> io::Result<usize> {
         loop {
             self.arm_write(deadline)?;
@@ -49,7 +49,7 @@ impl Socket {
         }
     }
 
-    /// Sends all of it, or fails with `TimedOut` past the deadline.
+    /// Sends all octets, or fails with `TimedOut` past the deadline.
     pub fn write_all(&mut self, mut octets: &[u8], deadline: Instant) -> io::Result<()> {
         while !octets.is_empty() {
             let written = self.write(&[IoSlice::new(octets)], deadline)?;
@@ -58,13 +58,13 @@ impl Socket {
         Ok(())
     }
 
-    /// Whether octets wait to be read; looked at without taking them or waiting for them.
+    /// Whether octets wait to be read. Neither takes them nor waits for them.
     pub fn has_octets(&self) -> bool {
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         recv(self.stream.as_raw_fd(), &mut [0], flags).is_ok_and(|octets| octets > 0)
     }
 
-    /// Sends as much of it as needs no waiting.
+    /// Sends as many octets as can be sent without waiting.
     pub fn write_now(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         self.stream.set_nonblocking(true)?;
         let written = (&*self.stream).write_vectored(pieces);
@@ -72,8 +72,8 @@ impl Socket {
         written
     }
 
-    /// Ends our side, and reads on for a moment: a close with octets unread resets the connection, and
-    /// what was said last may be lost.
+    /// Ends our side, and reads on for a moment: closing with unread octets would reset the connection, and
+    /// our last reply could be lost.
     pub fn finish(&mut self) {
         if self.stream.shutdown(Shutdown::Write).is_err() {
             return;
@@ -116,14 +116,15 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     }
 }
 
-/// Whether a socket's timeout may stand for another. The deadline is looked at again after it, so a
-/// shorter one only means to look more often, and a little longer does no harm.
+/// Whether the timeout that is set will do for the wanted one. A shorter one only means looking at the
+/// deadline more often, and one that is a little longer does no harm.
 fn is_near(set: Option<Duration>, wanted: Duration) -> bool {
     let shortest = wanted.min(Duration::from_secs(30));
     set.is_some_and(|set| set >= shortest && set <= wanted + Duration::from_millis(500))
 }
 
-/// A timeout shows as `WouldBlock`; a signal interrupts in spite of SA_RESTART when one is set.
+/// With a timeout set, a socket returns `WouldBlock` past it, and a signal interrupts in spite of
+/// SA_RESTART.
 fn is_retry(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
 }

@@ -1,4 +1,4 @@
-//! Standard input and output as one connection, as `sendmail -bs` has it.
+//! Standard input and output as one connection, for `sendmail -bs`.
 
 use super::stream::Wire;
 use super::tls::{Protection, Side};
@@ -9,13 +9,13 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// The two as one. std's own buffers are passed by: what waits in them nobody could poll for.
+/// Both as one connection. Not by std's buffers, because poll does not see what waits in them.
 pub struct Stdio;
 
 /// Longest wait between two looks at the clock.
 const SLICE: Duration = Duration::from_secs(10);
 
-/// What a pipe takes at once when it takes anything (POSIX's PIPE_BUF): more could wait for its reader.
+/// Octets that a writable pipe takes without blocking (POSIX's PIPE_BUF).
 const WRITE: usize = 4096;
 
 impl Wire for Stdio {
@@ -43,21 +43,21 @@ impl Wire for Stdio {
         Ok(())
     }
 
-    /// Whoever starts a program may write into its pipe before it has said a word.
+    /// A program may write into the pipe before our greeting.
     fn is_early(&mut self) -> bool {
         false
     }
 
-    /// What was written to a pipe is not lost when we end.
+    /// Nothing to do: what was written to a pipe is not lost when we end.
     fn finish(&mut self) {}
 
-    /// Never asked for: what a user of this machine pipes to us needs no TLS, and none is offered.
+    /// Never called: a pipe within this machine needs no TLS, and none is offered.
     fn secure(&mut self, _: Side<'_>, _: Instant) -> io::Result<Protection> {
         Err(ErrorKind::Unsupported.into())
     }
 }
 
-/// Waits until it can be read or written; an error or an end counts, and shows then.
+/// Waits until it can be read or written, or has an error or its end, which reading or writing then shows.
 fn ready(what: &impl AsFd, flags: PollFlags, deadline: Instant) -> io::Result<()> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

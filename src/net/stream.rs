@@ -1,5 +1,5 @@
-//! One connection as a session sees it: blocking reads and writes that end by a moment, in the clear
-//! or by TLS.
+//! One connection as a session sees it: blocking reads and writes that end by a deadline, in the clear or
+//! by TLS.
 //!
 //! A deadline, not a timeout: octets that drip one by one do not prolong a step
 //! (RFC 5321 §4.5.3.2).
@@ -14,16 +14,16 @@ use std::time::{Duration, Instant};
 
 /// A two-way stream of octets; a TCP connection, or a script in a test.
 pub trait Wire: Send {
-    /// Waits for some octets; 0 at their end, `TimedOut` past the deadline, `UnexpectedEof` where TLS
-    /// was cut off without its own end.
+    /// Waits for some octets; returns 0 at the end of input. Fails with `TimedOut` past the deadline, and
+    /// with `UnexpectedEof` where TLS was cut off without close_notify.
     fn read(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<usize>;
-    /// Sends all of it, or fails with `TimedOut` past the deadline.
+    /// Sends all octets, or fails with `TimedOut` past the deadline.
     fn write_all(&mut self, octets: &[u8], deadline: Instant) -> io::Result<()>;
-    /// Whether octets are there before anything was said.
+    /// Whether the other side has sent octets already, before our greeting.
     fn is_early(&mut self) -> bool;
-    /// Goes on by TLS: the whole handshake by the deadline. After a failure nothing more can be said,
-    /// and the error tells why; its kind is `TimedOut` or `UnexpectedEof` where the other side did not
-    /// come to the end of it.
+    /// Goes on by TLS; the whole handshake has to end by the deadline. After a failure the connection
+    /// cannot be used. The error says why; its kind is `TimedOut` or `UnexpectedEof` where the other side
+    /// did not finish the handshake.
     fn secure(&mut self, side: Side<'_>, deadline: Instant) -> io::Result<Protection>;
     /// What ties a login to this TLS connection; none in the clear.
     fn bindings(&self) -> Option<Bindings> {
@@ -33,15 +33,15 @@ pub trait Wire: Send {
     fn finish(&mut self);
 }
 
-/// A TCP connection. Dropping it closes it, and ends TLS before that where there is any.
+/// A TCP connection. Dropping it ends TLS where there is any, and closes it.
 pub struct TcpWire {
     socket: Socket,
-    /// Boxed, so that a session in the clear has no room for it.
+    /// Boxed, so that a session in the clear does not take the memory.
     tls: Option<Box<Layer>>,
 }
 
 impl TcpWire {
-    /// In the clear. The stream may be shut down by others who hold it ([`super::registry`]).
+    /// A connection in the clear. The stream may be shut down by others that hold it ([`super::registry`]).
     pub fn new(stream: Arc<TcpStream>) -> TcpWire {
         TcpWire { socket: Socket::new(stream), tls: None }
     }
@@ -78,7 +78,7 @@ impl Wire for TcpWire {
     }
 
     fn secure(&mut self, side: Side<'_>, deadline: Instant) -> io::Result<Protection> {
-        // Kept after a failure too: it has said the alert, and nothing may follow in the clear.
+        // Kept after a failure too: it has sent an alert, and nothing may follow in the clear.
         let tls = self.tls.insert(Box::new(Layer::new(&side)?));
         tls.handshake(&mut self.socket, deadline)?;
         side.protection(tls)

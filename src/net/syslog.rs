@@ -1,7 +1,7 @@
-//! The system's log, for what a command has to tell where our own server cannot be told: one datagram to the
-//! socket at which syslogd or systemd's journal listens (syslog(3), RFC 3164).
+//! The system's log, for what a command has to log without a running server: one datagram to the socket at
+//! which syslogd or systemd's journal listens (syslog(3), RFC 3164).
 //!
-//! Nobody waits for it: where nobody listens, or there is no room, the line is lost.
+//! Never waits: where there is no reader or no room, the line is lost.
 
 use crate::limits::SYSLOG_MAX;
 use jiff::ZonedDateTime;
@@ -9,10 +9,10 @@ use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-/// Where it listens.
+/// The socket of the system's log.
 pub const SOCKET: &str = "/dev/log";
 
-/// Facility mail, priority err: 2 and 3.
+/// Facility mail (2), severity err (3).
 const PRIORITY: u8 = 2 * 8 + 3;
 
 /// Sends a line from a program of this name, cut to [`SYSLOG_MAX`] octets.
@@ -42,7 +42,7 @@ mod tests {
         let pid = std::process::id();
         let begin = format!("<19>Nov  3 04:05:06 sendmail[{pid}]: rejected \u{e9}");
         assert!(line.starts_with(&begin) && size <= SYSLOG_MAX, "{line}");
-        // It reads no more.
+        // A full socket: its reader reads no more.
         let full = (0..100_000).find_map(|_| send(&path, "sendmail", "x", &now).err());
         std::fs::remove_file(&path).unwrap();
         assert_eq!(full.unwrap().kind(), io::ErrorKind::WouldBlock);

@@ -2,10 +2,10 @@
 //! (RFC 3207, RFC 8314, RFC 9325).
 //!
 //! Our own side shows one certificate ([`Acceptor`]); towards other hosts there are two ways, any
-//! certificate or a verified one ([`Connector`]). What is proved to whom is decided by who asks for a
-//! [`Side`]; here nothing is said in SMTP, and nobody is let in or refused for what TLS says.
+//! certificate or a verified one ([`Connector`]). The caller decides by a [`Side`] what has to be proved.
+//! Speaks no SMTP, and refuses no client for what TLS says.
 //!
-//! Reads no file but the certificate authorities of this system.
+//! Reads only the certificate authorities of this system.
 
 mod accept;
 mod binding;
@@ -31,9 +31,9 @@ pub enum Side<'a> {
     Server(&'a Acceptor),
     Client {
         connector: &'a Connector,
-        /// Whom we want to speak to: a host name, told to it (SNI) as well, or an address.
+        /// The host we want to speak to: a name, which is also sent (SNI), or an address.
         name: &'a str,
-        /// Only that host will do; otherwise any certificate is taken.
+        /// Whether the certificate has to be that host's; otherwise any is taken.
         must_verify: bool,
     },
 }
@@ -43,10 +43,10 @@ pub enum Side<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protection {
     pub version: &'static str,
-    /// By its name in IANA's list of TLS cipher suites.
+    /// The name in IANA's list of TLS cipher suites.
     pub suite: String,
-    /// How the keys were agreed upon, by its name in IANA's list of TLS supported groups; none where a
-    /// session of TLS 1.2 was resumed, as nothing was agreed upon anew.
+    /// The key exchange, by its name in IANA's list of TLS supported groups; none where a session of TLS
+    /// 1.2 was resumed, which exchanges no keys.
     pub group: Option<String>,
     /// Whether the other side proved to be the host that was asked for; none where we do not ask.
     pub is_verified: Option<bool>,
@@ -67,14 +67,14 @@ impl fmt::Display for Protection {
 }
 
 impl Side<'_> {
-    /// What a finished handshake has come to.
+    /// The protection after a finished handshake.
     pub(super) fn protection(&self, layer: &Layer) -> io::Result<Protection> {
         let (Some(version), Some(suite)) = (layer.version(), layer.suite()) else {
             return Err(ErrorKind::NotConnected.into());
         };
         let is_verified = match self {
             Side::Server(_) => None,
-            // Whoever is not who we want has not come to the end of the handshake.
+            // Any other host would have failed in the handshake.
             Side::Client { must_verify: true, .. } => Some(true),
             Side::Client { connector, name, .. } => {
                 Some(connector.is_verified(layer.certificates(), name))
@@ -85,7 +85,7 @@ impl Side<'_> {
     }
 }
 
-/// Which algorithms there are: those of AWS-LC, X25519MLKEM768 first.
+/// The algorithms: those of AWS-LC, X25519MLKEM768 first.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
@@ -107,7 +107,7 @@ fn suite_name(suite: CipherSuite) -> String {
     }
 }
 
-/// The same of a group.
+/// The same for a group.
 fn group_name(group: NamedGroup) -> String {
     let number = || format!("0x{:04X}", u16::from(group));
     group.as_str().map_or_else(number, str::to_owned)

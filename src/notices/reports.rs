@@ -1,26 +1,26 @@
-//! How often a postmaster hears that reports of ours failed. A forged sender, or a host that refuses
-//! reports, makes many fail at once, and each says the same: the first is told at once, then one in an
-//! [`REPORTS_WAIT`], with how many failed between the two. The log has them all.
+//! How often a postmaster hears that notices of ours failed. A forged sender, or a host that refuses
+//! notices, makes many fail at once, all for the same reason: the first failure is told at once, then one
+//! in each [`REPORTS_WAIT`], with the number that failed in between. The log has them all.
 
 use crate::limits::REPORTS_WAIT;
 use crate::store::locked;
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// Shared by all workers. Its lock is held to count.
+/// Shared by all workers. Its lock is held only to count.
 #[derive(Default)]
 pub struct Reports(Mutex<ReportsTold>);
 
 #[derive(Default)]
 struct ReportsTold {
-    /// When one was told last.
+    /// When a failure was told last.
     told: Option<Instant>,
-    /// Reports that failed since and were not told.
+    /// How many failed since and were not told.
     untold: u64,
 }
 
 impl Reports {
-    /// One more has failed. To be told: how many were not, since the last that was.
+    /// Counts a failure. Some when it is to be told, with how many were not told since the last that was.
     pub fn failed(&self, now: Instant) -> Option<u64> {
         let mut state = locked(&self.0);
         if state.told.is_some_and(|when| now.saturating_duration_since(when) < REPORTS_WAIT) {
@@ -31,7 +31,7 @@ impl Reports {
         Some(std::mem::take(&mut state.untold))
     }
 
-    /// It could not be told after all, with this many others: the next one is.
+    /// The failure could not be told after all, with these others: the next one will be.
     pub fn missed(&self, others: u64) {
         let mut state = locked(&self.0);
         state.told = None;

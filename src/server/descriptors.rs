@@ -1,4 +1,4 @@
-//! How many sessions there may be where the system lets us open few files: a crowd that takes the last
+//! How many sessions there may be where the system lets us open few files: sessions that take the last
 //! descriptor would keep all mail from being written.
 
 use crate::config::Config;
@@ -6,13 +6,13 @@ use crate::event::{Event, tell};
 use crate::limits::{DESCRIPTORS_BESIDE, RELAY_DESCRIPTORS};
 use nix::sys::resource::{Resource, getrlimit};
 
-/// Files that this process may have open; what the system does not say is enough.
+/// How many files this process may have open; without a bound where the system does not say.
 pub fn granted() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(now, _)| now)
 }
 
 /// Sessions at once: `limit.sessions`, or fewer where that leaves too few descriptors for the mail itself.
-/// Half of them are the sessions' own, however few there are.
+/// Half of the descriptors are for sessions in any case.
 pub fn sessions(config: &Config, granted: u64) -> usize {
     let workers = config.relay.threads + config.relay.slow();
     let beside = DESCRIPTORS_BESIDE + workers as u64 * RELAY_DESCRIPTORS;
@@ -20,7 +20,7 @@ pub fn sessions(config: &Config, granted: u64) -> usize {
     config.limit.sessions.min(usize::try_from(room).unwrap_or(usize::MAX))
 }
 
-/// Says so when there are fewer sessions than somebody wants.
+/// Warns when there are fewer sessions than the configuration asks for.
 pub fn tell_short(config: &Config, granted: u64) {
     let (wanted, sessions) = (config.limit.sessions, sessions(config, granted));
     if sessions < wanted {

@@ -7,10 +7,10 @@ use crate::net::listener::{Listener, Service};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
-/// Binds all listeners of a configuration, but those that a service manager has opened and `handed` over: one
-/// that listens on an address of the configuration is that one, another is what its name says. Nobody is
-/// answered before [`super::Server::start`]. Apart from the start, as low ports need root and sessions must
-/// not have it. Fails with the address and what the system said.
+/// Binds all listeners of a configuration that no service manager has opened and `handed` over. A socket
+/// that was handed over serves the address of the configuration that it listens on; any other one serves
+/// what its name says. No connection is answered before [`super::Server::start`]; the two are apart because
+/// low ports need root and sessions must not have it. Fails with the address and what the system said.
 pub fn open(config: &Config, mut handed: Handed) -> Result<Vec<Listener>, String> {
     let wanted = wanted(&config.listen);
     let all: Vec<SocketAddr> = wanted.iter().map(|(_, address)| *address).collect();
@@ -35,7 +35,8 @@ pub fn open(config: &Config, mut handed: Handed) -> Result<Vec<Listener>, String
                     format!("metrics: whoever reaches {address} can read who writes to whom");
                 tell(&Event::Warning { what: &what });
             }
-            // All addresses of a port were meant, and this is the part of them that we get.
+            // The configuration asks for all addresses of this port, and the socket that was handed over
+            // stands for them.
             let stands_for =
                 |other: &SocketAddr| other.port() == address.port() && other.ip().is_unspecified();
             missing.retain(|(asking, other)| *asking != service || !stands_for(other));

@@ -1,4 +1,4 @@
-//! The site as it is at this moment, for whoever begins something new.
+//! The site as it is at this moment, for a session or an attempt that begins.
 
 use super::{tell_bad_lines, tell_flaws};
 use crate::event::{Event, tell};
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Instant, SystemTime};
 
-/// The site, with its users and aliases as they are now, and its certificate as it was within the last
+/// The site, with users and aliases as they are now, and the certificate as it was within the last
 /// [`crate::limits::PAIR_LOOK`].
 pub fn fresh(current: &Current, disk: &dyn Disk) -> Arc<Site> {
     let site = fresh_tables(current, disk);
@@ -20,16 +20,16 @@ pub fn fresh(current: &Current, disk: &dyn Disk) -> Arc<Site> {
     }
 }
 
-/// The same for a session that begins. While another session does so this one goes on with what there is, and
-/// takes what comes of it for its next transaction: large tables take a second to read, and reading them twice
-/// at once takes twice the memory.
+/// Makes the site fresh for a session that begins. While another session does so, this one goes on with the
+/// old site and has the fresh one from its next transaction on: large tables take a second to read, and
+/// reading them twice at once takes twice the memory.
 pub fn fresh_for_session(current: &Current, disk: &dyn Disk) {
     if let Some(_turn) = current.turn_to_read() {
         fresh(current, disk);
     }
 }
 
-/// The site, with a certificate that somebody has renewed. One that cannot work is told once, and the
+/// The site, with the certificate that was renewed meanwhile. One that cannot be used is told once, and the
 /// old one stays until the files change again.
 fn fresh_pair(current: &Current, site: Arc<Site>, now: SystemTime) -> Arc<Site> {
     match site.renewed(now) {
@@ -39,7 +39,7 @@ fn fresh_pair(current: &Current, site: Arc<Site>, now: SystemTime) -> Arc<Site> 
             tell(&Event::Reloaded { config: "certificate and key" });
             current.exchange(&site, new)
         }
-        // Whoever connects is better served by the old one than by none.
+        // The old certificate serves clients better than none.
         Some(Err((error, old))) => {
             tell(&Event::ReloadFailed { reason: &error.to_string() });
             current.exchange(&site, old)
@@ -47,8 +47,8 @@ fn fresh_pair(current: &Current, site: Arc<Site>, now: SystemTime) -> Arc<Site> 
     }
 }
 
-/// The site, with users and aliases read anew when their files have changed. Looking costs a
-/// microsecond a file; what cannot be read stays as it was until it changes again.
+/// The site, with users and aliases read anew when their files have changed. Looking costs a microsecond a
+/// file; a table that cannot be read stays as it was until its file changes again.
 fn fresh_tables(current: &Current, disk: &dyn Disk) -> Arc<Site> {
     let site = current.get();
     let Some(seen) = site.changes() else { return site };
@@ -91,7 +91,7 @@ mod tests {
     use std::path::PathBuf;
     use std::time::Duration;
 
-    /// A directory with a pair and the site of it; removed when it is dropped.
+    /// A directory with a certificate and its key, and a site that uses them; removed when it is dropped.
     struct PairFiles(PathBuf);
 
     impl PairFiles {
@@ -102,7 +102,7 @@ mod tests {
             files
         }
 
-        /// A certificate that ends with that year, and its key.
+        /// Writes a certificate that ends with that year, and its key.
         fn renew(&self, year: i32) {
             let mut params = CertificateParams::new(vec!["mx.test".to_owned()]).unwrap();
             params.not_after = date_time_ymd(year, 1, 1);
@@ -149,7 +149,7 @@ mod tests {
         let files = PairFiles::new();
         files.renew(2098);
         let current = files.open();
-        // When nobody can be writing the files any more.
+        // A moment when the files cannot be half written any more.
         let later = SystemTime::now() + PAIR_LOOK;
         assert!(current.get().renewed(later).is_none());
         fs::write(files.0.join("mx.key"), "no key").unwrap();

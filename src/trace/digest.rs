@@ -1,5 +1,5 @@
-//! What became of a message on one line, for who asks by an address and may have had many: its id leads
-//! to the whole story.
+//! What became of a message, on one line. Shown when an address was asked for, which may have many
+//! messages; the id leads to the whole story.
 
 use super::line::TraceLine;
 use super::search::{Handle, Story};
@@ -8,26 +8,27 @@ use crate::mail::visible::escape;
 use jiff::Timestamp;
 use std::collections::HashMap;
 
-/// Recipients that a line names.
+/// How many recipients a line names.
 const NAMED: usize = 3;
 
-/// A message, or an attempt to bring one.
+/// A message, or a transaction that brought none.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Digest {
     /// When the story first speaks of it.
     pub when: Timestamp,
-    /// Its id; of what was not taken the session's.
+    /// The id of the message; where none was accepted, the session's.
     pub id: String,
-    /// What became of it last, for whom was asked if it was for them: `delivered`, `refused`.
+    /// What became of it last: `delivered`, `refused`. Where it was for an address that was asked for, only
+    /// what became of that copy.
     pub fate: String,
     /// Empty where the story does not say it.
     pub from: String,
     pub to: String,
-    /// Why it waits, was refused or returned; empty for others.
+    /// Why it waits, was refused or returned; otherwise empty.
     pub reason: String,
 }
 
-/// All of a story, in their order.
+/// All digests of a story, in their order.
 pub fn digests(story: &Story, handles: &[Handle]) -> Vec<Digest> {
     let mut of_transaction: HashMap<u32, &str> = HashMap::new();
     for line in &story.lines {
@@ -62,7 +63,7 @@ pub fn digests(story: &Story, handles: &[Handle]) -> Vec<Digest> {
         });
         parts[place].add(line);
     }
-    // Such as a failed login, of a session that brought nothing else.
+    // A session without a transaction, for example with a failed login only.
     if parts.is_empty() && has_rest {
         parts.push(rest);
     }
@@ -73,17 +74,17 @@ pub fn digests(story: &Story, handles: &[Handle]) -> Vec<Digest> {
     parts.into_iter().map(|part| part.digest(handles)).collect()
 }
 
-/// One of them while its lines are read.
+/// A digest while its lines are read.
 struct DigestPart {
     id: String,
     when: Timestamp,
     from: String,
     is_taken: bool,
-    /// Recipients that were taken.
+    /// Recipients that were accepted.
     asked: Vec<String>,
-    /// Whose RCPT is not answered yet.
+    /// The recipient whose RCPT is not answered yet.
     open: Option<String>,
-    /// What was said to all of it.
+    /// A refusal of the whole transaction.
     refusal: Option<String>,
     ends: Vec<DigestEnd>,
 }
@@ -195,7 +196,7 @@ fn path(command: &str) -> Option<&str> {
 }
 
 impl Digest {
-    /// On one line, with its end.
+    /// The digest as one line, with its line end.
     pub fn line(&self) -> String {
         let mut line = format!("{:.3} {} {}", self.when, self.id, self.fate);
         for (key, value) in [("from", &self.from), ("to", &self.to), ("reason", &self.reason)] {

@@ -1,8 +1,8 @@
 //! The files of a trace: `2026-11-23`, then `2026-11-23.2` and so on when a day needs more than its part
 //! of `trace.size`; mode 0600 in a directory of mode 0700, in UTC.
 //!
-//! Nothing is rewritten: a file is appended to, and goes as a whole when it is too old or there is no
-//! room. A torn line that a crash left is ended, and no later line suffers.
+//! Nothing is rewritten: lines are appended to a file, and a whole file is removed when it is too old or
+//! there is no room. A torn line that a crash left gets a line end, so that no later line is part of it.
 
 use crate::config::Trace;
 use crate::limits::{TRACE_FILES_MAX, TRACE_LINE_MAX, TRACE_LOOK, TRACE_PARTS};
@@ -22,7 +22,7 @@ pub fn dir(spool: &Path) -> PathBuf {
     spool.join("trace")
 }
 
-/// Which file: its day and, counted from 1, its part of that.
+/// The name of a file: its day and, counted from 1, its number in that day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileName {
     pub day: Date,
@@ -30,7 +30,7 @@ pub struct FileName {
 }
 
 impl FileName {
-    /// None where it is no file of a trace.
+    /// None where this is no name of a trace file.
     pub fn parse(text: &str) -> Option<FileName> {
         let (day, part) = match text.split_once('.') {
             Some((day, part)) => (day, part.parse().ok().filter(|part| *part > 1)?),
@@ -64,13 +64,13 @@ pub fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<FileName>, StoreError> {
     Ok(names)
 }
 
-/// Writes the files and keeps them within their bounds. One for a directory.
+/// Writes the files and keeps them within their bounds. There is one for a directory.
 pub struct StoryWriter {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     limits: Box<dyn Fn() -> Trace + Send>,
     open: Option<Open>,
-    /// Octets of all files, as far as is known.
+    /// Octets of all files, as of the last look.
     total: u64,
     looked: Option<Timestamp>,
 }
@@ -90,7 +90,7 @@ impl StoryWriter {
         StoryWriter { disk, dir, limits, open: None, total: 0, looked: None }
     }
 
-    /// Appends whole lines to the file of this moment. After a failure the next ones go to a new file.
+    /// Appends whole lines to the current file. After a failure the file is opened anew.
     pub fn append(&mut self, lines: &[u8], now: Timestamp) -> Result<(), StoreError> {
         let result = self.try_append(lines, now);
         if result.is_err() {
@@ -118,7 +118,7 @@ impl StoryWriter {
         Ok(())
     }
 
-    /// Makes what was written durable, as far as one can: its name may need more.
+    /// Syncs the data of the current file; its name in the directory is not synced.
     pub fn sync(&self) -> Result<(), StoreError> {
         match &self.open {
             Some(open) => open.file.sync().doing("sync", &self.dir.join(open.name.to_string())),
@@ -126,7 +126,7 @@ impl StoryWriter {
         }
     }
 
-    /// Removes what is too old, from time to time.
+    /// Removes old files, once in a [`TRACE_LOOK`].
     pub fn look(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let is_due =
             self.looked.is_none_or(|looked| now.duration_since(looked).unsigned_abs() > TRACE_LOOK);
@@ -136,7 +136,7 @@ impl StoryWriter {
         }
     }
 
-    /// The last file of the day if there is room in it and nobody else has it, else a new one.
+    /// The last file of the day if there is room in it and no other process has it, else a new one.
     fn next_file(
         &self,
         day: Date,
@@ -145,7 +145,7 @@ impl StoryWriter {
     ) -> Result<Open, StoreError> {
         self.make_dir()?;
         let names = list(&*self.disk, &self.dir)?;
-        // After the clock was set back the names go on from the last, and no file is written twice.
+        // After the clock was set back, numbers go on from the last one.
         let last = names.iter().rev().find(|name| name.day == day).copied();
         if let Some(name) = last.filter(|name| before != Some(*name))
             && let Some(open) = self.resume(name, room)
@@ -155,13 +155,14 @@ impl StoryWriter {
         let name = FileName { day, part: last.map_or(1, |last| last.part + 1) };
         let path = self.dir.join(name.to_string());
         drop(self.disk.create(&path).doing("create", &path)?);
-        // Opened anew to append, and to be known as taken.
+        // Opened anew, to append and to lock it.
         let open = self.resume(name, u64::MAX);
         open.ok_or_else(|| io::Error::other("it is not the file that was made"))
             .doing("open", &path)
     }
 
-    /// None: another file does as well.
+    /// The existing file, to append to; none where it has no room or cannot be used: another file does as
+    /// well.
     fn resume(&self, name: FileName, room: u64) -> Option<Open> {
         let file = self.disk.claim(&self.dir.join(name.to_string())).ok().flatten()?;
         let size = file.size().ok().filter(|size| *size <= room)?;
@@ -180,15 +181,15 @@ impl StoryWriter {
             Err(error) if error.kind() == AlreadyExists => {}
             made => return made.doing("create", &self.dir),
         }
-        // What was said in private stays so, whoever made the directory.
+        // Transcripts are private, also when the operator made the directory.
         match self.disk.stat(&self.dir).doing("look at", &self.dir)? {
             found if found.mode & 0o077 == 0 => Ok(()),
             _ => self.disk.set_mode(&self.dir, 0o700).doing("set the mode of", &self.dir),
         }
     }
 
-    /// Removes files that are too old, then the oldest until there is room for so much more; never the
-    /// one that is written.
+    /// Removes files that are too old, then the oldest ones until there is room for `room` more octets;
+    /// never the current file.
     fn prune(&mut self, now: Timestamp, room: u64) -> Result<(), StoreError> {
         self.looked = Some(now);
         let Trace { keep, size } = (self.limits)();
@@ -220,17 +221,17 @@ impl StoryWriter {
     }
 }
 
-/// Reads the lines of a file one after the other, however long it is: a bounded piece at a time.
+/// Reads the lines of a file, a bounded piece at a time.
 pub struct LineReader {
     file: Box<dyn DiskFile>,
     /// Where the next read begins.
     offset: u64,
     buffer: Vec<u8>,
-    /// Of the buffer, what was given out.
+    /// How much of the buffer was given out.
     used: usize,
 }
 
-/// What one read takes, in octets.
+/// Octets of one read.
 const READ: usize = 256 * 1024;
 const _: () = assert!(READ >= TRACE_LINE_MAX);
 
@@ -240,14 +241,14 @@ impl LineReader {
         Ok(LineReader { file, offset: 0, buffer: Vec::new(), used: 0 })
     }
 
-    /// From the end of the file on.
+    /// Goes on from the end of the file.
     pub fn skip_all(&mut self) -> io::Result<()> {
         self.offset = self.file.size()?;
         Ok(())
     }
 
-    /// The next whole line, without its LF; none at the end, which may be in the middle of one: asked
-    /// again later, it goes on. What is too long for a line of ours is passed over.
+    /// The next whole line, without its LF; none at the end of the file. There the last line may be half
+    /// written: a later call returns it when it is whole. A line longer than [`TRACE_LINE_MAX`] is skipped.
     pub fn read(&mut self) -> io::Result<Option<&[u8]>> {
         loop {
             if let Some(length) = memchr::memchr(b'\n', &self.buffer[self.used..]) {

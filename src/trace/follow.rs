@@ -6,7 +6,7 @@ use crate::store::disk::{Disk, Doing, StoreError};
 use std::io::ErrorKind::NotFound;
 use std::path::{Path, PathBuf};
 
-/// Reads what is added from now on.
+/// Reads the lines that are added from now on.
 pub struct Follower<'a> {
     disk: &'a dyn Disk,
     dir: PathBuf,
@@ -14,7 +14,7 @@ pub struct Follower<'a> {
 }
 
 impl<'a> Follower<'a> {
-    /// From the end of the newest file on. There need not be one yet.
+    /// Begins at the end of the newest file. There need not be one yet.
     pub fn new(disk: &'a dyn Disk, dir: &Path) -> Result<Follower<'a>, StoreError> {
         let mut follower = Follower { disk, dir: dir.to_owned(), current: None };
         if let Some(newest) = follower.names()?.last() {
@@ -37,13 +37,13 @@ impl<'a> Follower<'a> {
             let Some(later) = names.into_iter().find(|name| after < Some(*name)) else {
                 return Ok(None);
             };
-            // Once more: from when there is another file on, nothing is added to this one.
+            // Once more: this file may have grown before the other was made, and does not grow any more.
             if let Some(record) = self.read()? {
                 return Ok(Some(record));
             }
             match LineReader::open(self.disk, &self.dir.join(later.to_string())) {
                 Ok(lines) => self.current = Some((later, lines)),
-                // It was removed in this moment: more is written than can be followed.
+                // It was removed meanwhile: lines come faster than they are read.
                 Err(error) if error.source.kind() == NotFound => return Ok(None),
                 Err(error) => return Err(error),
             }

@@ -3,19 +3,19 @@
 use crate::event::line::values;
 use jiff::Timestamp;
 
-/// A line, with what is asked of it again and again.
+/// A line of a trace in its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceLine {
     pub when: Timestamp,
     pub event: String,
-    /// In their order.
+    /// Keys and values, in their order.
     pub values: Vec<(String, String)>,
-    /// Without its time.
+    /// The line without its time.
     pub text: String,
 }
 
 impl TraceLine {
-    /// None where it is no line of a trace, such as one that a crash tore.
+    /// None where this is no line of a trace, for example one that a crash tore.
     pub fn parse(line: &[u8]) -> Option<TraceLine> {
         let line = std::str::from_utf8(line).ok()?;
         let (when, text) = line.split_once(' ')?;
@@ -29,7 +29,7 @@ impl TraceLine {
         self.values.iter().find(|(own, _)| own == key).map(|(_, value)| value.as_str())
     }
 
-    /// Which transaction of which session it belongs to.
+    /// The session and the transaction in it that the line belongs to.
     pub fn transaction(&self) -> Option<(&str, u32)> {
         Some((self.get("session")?, self.get("transaction")?.parse().ok()?))
     }

@@ -1,8 +1,8 @@
-//! From a handle to the stories it belongs to. Three passes over the files, each a line at a time: which
-//! lines speak of the handle, what belongs together with those, and then all of that.
+//! From a handle to the stories it belongs to. Three passes over the files, each a line at a time: lines
+//! that name the handle; messages and transactions that belong together with those; all lines of these.
 //!
-//! A story is a session and what became of the messages that came by it; of a session with many, only
-//! those that were asked for. What has no session, as our own notices, is a story by itself.
+//! A story is a session and what became of the messages that came by it; of a session with many messages,
+//! only those that were asked for. A message without a session, as a notice of ours, is a story by itself.
 
 use super::files::{self, FileName, LineReader, day};
 use super::line::TraceLine;
@@ -14,19 +14,20 @@ use memchr::memmem::Finder;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-/// What somebody has in hand: an id of ours, a session's, a Message-ID, an address, or what a next hop
-/// calls it.
+/// What is looked for: the id of a message or a session, a Message-ID, an address, or the id that a next
+/// hop gave a message.
 pub struct Handle {
     /// Without brackets.
     text: String,
-    /// The same in ASCII lower case.
+    /// The text in ASCII lower case.
     lower: String,
 }
 
-/// What is asked.
+/// A question to the trace.
 pub struct Search<'a> {
     pub handles: &'a [Handle],
-    /// From then on; none: as far back as there are stories, but for addresses [`STORIES_SINCE`].
+    /// Lines from this moment on. Without it, all there are; for addresses, only those of the last
+    /// [`STORIES_SINCE`].
     pub since: Option<Timestamp>,
     pub now: Timestamp,
 }
@@ -36,11 +37,11 @@ pub struct Search<'a> {
 pub struct Stories {
     /// By their first moment.
     pub stories: Vec<Story>,
-    /// There are more, which were left out: older ones, or later lines of these.
+    /// Whether something was left out: older stories, or later lines of these.
     pub is_cut: bool,
-    /// Of each handle, whether anything speaks of it.
+    /// For each handle, whether any line names it.
     pub known: Vec<bool>,
-    /// What was found by more than an address.
+    /// What was found by an id, not only by an address.
     whole: HashSet<Key>,
 }
 
@@ -48,15 +49,15 @@ pub struct Stories {
 #[derive(Default)]
 pub struct Story {
     pub session: Option<String>,
-    /// Messages in it, in their order.
+    /// Messages in this story, in their order.
     pub ids: Vec<String>,
     /// By time.
     pub lines: Vec<TraceLine>,
-    /// It was asked for by more than an address, which many others share.
+    /// Whether it was found by an id, not only by an address, which many stories share.
     pub is_whole: bool,
 }
 
-/// What a line that speaks of a handle leads to.
+/// What a line that names a handle belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Message(String),
@@ -69,11 +70,11 @@ enum Key {
 struct Wanted {
     ids: HashSet<String>,
     transactions: HashSet<(String, u32)>,
-    /// Of these everything.
+    /// Sessions of which all lines are wanted.
     sessions: HashSet<String>,
-    /// Of these what belongs to no transaction.
+    /// Sessions of which the lines outside of transactions are wanted.
     around: HashSet<String>,
-    /// By which session a message came.
+    /// The session by which each message came.
     session_of: HashMap<String, String>,
 }
 
@@ -84,12 +85,12 @@ impl Handle {
         Handle { lower: text.to_ascii_lowercase(), text }
     }
 
-    /// Whether it is this address.
+    /// Whether the handle is this address.
     pub fn is(&self, address: &str) -> bool {
         self.text.eq_ignore_ascii_case(address)
     }
 
-    /// Whether a line speaks of it, and if so, only as of an address.
+    /// Some where a line names the handle: whether only as an address.
     fn is_in(&self, record: &TraceLine) -> Option<IsAddress> {
         let is = |key: &str| record.get(key).is_some_and(|value| value == self.text);
         if is("id") || is("session") || is("notice") {
@@ -118,7 +119,7 @@ impl Handle {
             })
     }
 
-    /// A next hop's own id, in what it said at the end; such have digits.
+    /// Whether it is a word of a next hop's last reply that may be an id: these have digits.
     fn is_word_of_a_host(&self, record: &TraceLine) -> bool {
         let said = match record.event.as_str() {
             "relayed" => record.get("reply"),
@@ -130,13 +131,13 @@ impl Handle {
     }
 }
 
-/// More names than these are not looked for one by one in each line.
+/// Up to this many names are looked for before a line is parsed; with more, each line is parsed.
 const NEEDLES: usize = 16;
 
 /// Whether a handle was found as an address: then older stories do not count.
 type IsAddress = bool;
 
-/// Words of a text, without the marks around them.
+/// Words of a text, without punctuation around them.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let is_mark = |c: char| ".,;:()[]<>\"'".contains(c);
     let parts = text.split(|c: char| c.is_whitespace() || "=,;".contains(c));
@@ -147,7 +148,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 pub fn find(disk: &dyn Disk, dir: &Path, question: &Search<'_>) -> Result<Stories, StoreError> {
     let names = files::list(disk, dir)?;
     let mut found = Stories { known: vec![false; question.handles.len()], ..Stories::default() };
-    // Nothing is written before its day; but what a newer line belongs to may have begun long ago.
+    // A line is never in the file of an earlier day; but the story of a newer line may have begun long ago.
     let first = question.since.map_or(Date::MIN, day);
     let newer: Vec<FileName> = names.iter().copied().filter(|name| name.day >= first).collect();
     let keys = matching(disk, dir, &newer, question, &mut found)?;
@@ -183,7 +184,7 @@ pub fn find(disk: &dyn Disk, dir: &Path, question: &Search<'_>) -> Result<Storie
     Ok(found)
 }
 
-/// The newest keys that lines which speak of a handle lead to.
+/// The newest keys of lines that name a handle.
 fn matching(
     disk: &dyn Disk,
     dir: &Path,
@@ -230,9 +231,9 @@ fn matching(
     Ok(keys)
 }
 
-/// Calls with each line of these files in which one of the needles is, or with all when there are none;
-/// a file that was removed meanwhile is none. To look for needles first is what makes it fast: nearly
-/// all lines are about other mail.
+/// Calls `call` with each line of these files that has one of the needles, or with each line when there are
+/// no needles. Skips a file that was removed meanwhile. Looking for needles first makes it fast, because
+/// nearly all lines are about other mail.
 fn each(
     disk: &dyn Disk,
     dir: &Path,
@@ -261,7 +262,7 @@ fn each(
     Ok(())
 }
 
-/// Whether a text stands in a line as it is.
+/// Whether a text stands in a line without quotes and escapes.
 fn is_plain(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|octet| octet.is_ascii_graphic() && !b"\"\\".contains(&octet))
@@ -300,7 +301,7 @@ impl Wanted {
         wanted
     }
 
-    /// Every line that is wanted holds one of these, in lower case; none: they are too many to look for.
+    /// Names in lower case of which each wanted line has one; empty when they are too many to look for.
     fn needles(&self) -> Vec<String> {
         let sessions = self.sessions.iter().chain(&self.around);
         let sessions = sessions.chain(self.transactions.iter().map(|(session, _)| session));
@@ -342,14 +343,15 @@ impl Wanted {
         }
     }
 
-    /// Puts lines to their stories.
+    /// Sorts lines into their stories.
     fn stories(&self, mut lines: Vec<TraceLine>) -> Vec<Story> {
-        // A dialog is written when it is over, so lines lie apart that belong behind each other.
+        // A dialog is written when it is over, so the lines are not in the order of time.
         lines.sort_by_key(|record| record.when);
         let mut places: HashMap<String, usize> = HashMap::new();
         let mut stories: Vec<Story> = Vec::new();
         for line in lines {
-            // Of a message of theirs that a notice of ours speaks of, that notice's story has this line.
+            // A line that names both a message that was not asked for and its notice belongs to the
+            // notice's story.
             let id = line.get("id").filter(|id| self.ids.contains(*id)).or(line.get("notice"));
             let session = line.get("session");
             let session = session.or_else(|| self.session_of.get(id?).map(String::as_str));

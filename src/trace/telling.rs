@@ -1,5 +1,5 @@
-//! How a story is told: to people a line a record with the dialogs as `C:` and `S:`, to scripts an
-//! object a line.
+//! How a story is shown: to people as lines, with dialogs as `C:` and `S:`; to scripts as one JSON object a
+//! line.
 
 use crate::event::line::push_value;
 use crate::mail::visible::escape;
@@ -9,7 +9,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::fmt::Write as _;
 
-/// Ids that a heading names.
+/// How many ids a heading names.
 const NAMED: usize = 5;
 
 /// Keys whose values are numbers.
@@ -19,9 +19,9 @@ const NUMBERS: [&str; 8] =
 /// Tells one story to people.
 pub struct Telling<'a> {
     text: String,
-    /// Of one message the id stands in the heading, and not on each line.
+    /// The id of the only message of the story: it stands in the heading and not on each line.
     only: Option<String>,
-    /// Whom the dialog of the last lines was with, and about which message.
+    /// The host of the dialog that the last lines belong to, and the message it is about.
     host: Option<(&'a str, &'a str)>,
 }
 
@@ -85,7 +85,7 @@ impl<'a> Telling<'a> {
     }
 }
 
-/// One record by itself, on one line, or as many as a reply has.
+/// A record outside of a story: one line, or as many as a reply has.
 pub fn one_line(record: &TraceLine) -> String {
     let key = |key| record.get(key).map(|value| escape(value).into_owned());
     let about = key("id").or_else(|| key("session")).unwrap_or_default();
@@ -95,7 +95,7 @@ pub fn one_line(record: &TraceLine) -> String {
     lines.iter().map(|line| format!("{head} {}\n", escape(line))).collect()
 }
 
-/// What was said, as its lines; none where the record is of something else.
+/// The lines of a dialog; none where the record is no part of one.
 fn dialog(record: &TraceLine) -> Option<Vec<String>> {
     let is_host = record.get("host").is_some();
     let text = record.get("text").unwrap_or_default();
@@ -103,7 +103,7 @@ fn dialog(record: &TraceLine) -> Option<Vec<String>> {
         // A client's command is one line, whatever is in it.
         ("heard", false) => vec![format!("C: {text}")],
         ("said", true) => vec![format!("C: {text}")],
-        // Replies: ours, and those that were read as one; the rest of their lines are marked alike.
+        // Replies, ours and those of next hops; all their lines get the same mark.
         ("said", false) | ("heard", true) => {
             let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
             match lines.first_mut() {
@@ -130,7 +130,7 @@ fn dialog(record: &TraceLine) -> Option<Vec<String>> {
     })
 }
 
-/// An event as the log has it, without what stands in a heading: session, and this id.
+/// An event as the log writes it, without what stands in a heading: the session, and this id.
 fn sentence(record: &TraceLine, id: Option<&str>) -> String {
     let mut text = record.event.clone();
     let is_said = |key: &str, value: &str| match key {
@@ -156,7 +156,7 @@ fn grouped(digits: &str) -> String {
     text
 }
 
-/// A record for scripts: time, event, session and id come first.
+/// A record as a JSON object: time, event, session and id come first.
 pub struct Columns<'a>(pub &'a TraceLine);
 
 impl Serialize for Columns<'_> {

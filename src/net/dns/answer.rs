@@ -1,6 +1,6 @@
 //! The octets of one answer, and what in them belongs to the question (RFC 1035 §4.1, RFC 2308).
 //!
-//! Knows no socket: whoever sent the octets, they mean the same.
+//! Knows no socket.
 
 use super::DnsFault;
 use crate::limits::{DNS_ALIASES_MAX, DNS_RECORDS_MAX};
@@ -8,7 +8,7 @@ use hickory_resolver::proto::op::{DnsResponse, Message, OpCode, Query, ResponseC
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use std::mem;
 
-/// First octets of a message: id, then flags, of which these two count.
+/// Length of the header of a message: id, flags, counts. Two of the flags are read here.
 const HEADER: usize = 12;
 const IS_ANSWER: u8 = 0x80;
 const IS_TRUNCATED: u8 = 0x02;
@@ -20,12 +20,12 @@ pub fn has_id(octets: &[u8], question: &Message) -> bool {
         && octets[2] & IS_ANSWER != 0
 }
 
-/// Whether something was cut off; of octets with an id.
+/// Whether the answer was cut off. The octets have to have passed [`has_id`].
 pub fn is_truncated(octets: &[u8]) -> bool {
     octets.get(2).is_some_and(|flags| flags & IS_TRUNCATED != 0)
 }
 
-/// None when it answers another question; the error says why it cannot be read.
+/// The answer; none when it answers another question. The error says why it cannot be read.
 pub fn read(octets: &[u8], question: &Message) -> Result<Option<DnsResponse>, String> {
     let answer = DnsResponse::from_buffer(octets.to_vec());
     let answer = answer.map_err(|error| format!("answer that cannot be read: {error}"))?;
@@ -35,8 +35,8 @@ pub fn read(octets: &[u8], question: &Message) -> Result<Option<DnsResponse>, St
     Ok((asked && answer.op_code == OpCode::Query).then_some(answer))
 }
 
-/// Keeps of an answer what belongs to the question: the aliases from its name on, one after the
-/// other, the records at their end, and the SOA when there is nothing.
+/// Keeps the parts of an answer that belong to the question: the chain of aliases from its name, the
+/// records at its end, and the SOA when there are none.
 pub fn tidy(mut answer: DnsResponse, queries: &[Query]) -> Result<DnsResponse, DnsFault> {
     let Some(query) = queries.first() else { return Err(DnsFault::broken("no question")) };
     let mut records = mem::take(&mut answer.answers);
@@ -81,8 +81,8 @@ pub fn too_far() -> DnsFault {
     DnsFault::broken("aliases (CNAME) that go in a circle or too far")
 }
 
-/// Puts these records in the place of all others, and decides what the rest of the answer says of
-/// the name at the end of the aliases.
+/// Puts the kept records in place of all others, and decides whether an answer without records is to be
+/// believed.
 fn settle(mut answer: DnsResponse, name: Name, kept: Vec<Record>) -> Result<DnsResponse, DnsFault> {
     answer.authorities.retain(|record| match record.record_type() {
         RecordType::SOA => record.name.zone_of(&name), // a zone speaks for its own names only
@@ -90,7 +90,7 @@ fn settle(mut answer: DnsResponse, name: Name, kept: Vec<Record>) -> Result<DnsR
     });
     let has = |kind| answer.authorities.iter().any(|record| record.record_type() == kind);
     let denied = answer.response_code == ResponseCode::NXDomain || has(RecordType::SOA);
-    // Nothing, and a pointer to others or no right to say so: a lame server (RFC 2308 §2.2).
+    // No records, and either a pointer to other servers or no authority: a lame server (RFC 2308 §2.2).
     let knows = answer.recursion_available || answer.authoritative;
     if kept.is_empty() && !denied && (has(RecordType::NS) || !knows) {
         return Err(DnsFault::broken("an answer from a server that does not know (lame)"));

@@ -1,7 +1,7 @@
-//! One question to the servers: at the next one when one fails, along the aliases to their end.
+//! One question to the servers: to the next one when one fails, along the aliases to their end.
 //!
-//! What is given back is an answer to the question that was asked, and nothing beside it: records
-//! of other names are dropped, nonsense is an error.
+//! The result answers the question and holds nothing else: records of other names are dropped, nonsense is
+//! an error.
 
 use super::answer::{alias, tidy, too_far};
 use super::server::DnsServer;
@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 /// The servers in the order in which they are asked.
 pub struct Servers {
     list: Vec<DnsServer>,
-    /// For one try at one server, UDP and TCP together.
+    /// The time for one try at one server, UDP and TCP together.
     timeout: Duration,
-    /// A question says that its answer's AD bit means something to us (RFC 6840 §5.7).
+    /// Whether questions ask for the AD bit (RFC 6840 §5.7).
     asks_ad: bool,
 }
 
@@ -26,10 +26,9 @@ impl Servers {
         Servers { list: servers.into_iter().map(DnsServer::new).collect(), timeout, asks_ad }
     }
 
-    /// The answer, with the aliases that led to it; without them when it is that there is nothing. Its AD bit
-    /// is set when that of each step was.
-    /// Aliases are followed here and not by hickory, for which a circle of them is an answer like
-    /// "no such record", and the TTL of an alias nothing when its target is known already.
+    /// The answer, with the aliases that led to it where it has records. Its AD bit is set when that of
+    /// each step was. Aliases are followed here because hickory takes a circle of them for "no such
+    /// record", and ignores the TTL of an alias when it knows the target already.
     pub fn ask(&self, question: &Message) -> Result<DnsResponse, Trouble> {
         let began = Instant::now();
         let mut step = question.clone();
@@ -66,13 +65,13 @@ impl Servers {
         }
     }
 
-    /// How long silent servers can keep one question, and slow ones a chain of them.
+    /// How long silent servers can take for one question; also the bound for a chain of aliases.
     fn longest(&self) -> Duration {
         let tries = self.list.len().saturating_mul(DNS_TRIES);
         self.timeout.saturating_mul(u32::try_from(tries).unwrap_or(u32::MAX))
     }
 
-    /// A fault in what was answered, by one of these or from the cache.
+    /// A fault in an answer, from one of these servers or from the cache.
     pub fn blame(&self, what: DnsFault) -> Trouble {
         let names = self.list.iter().map(|server| server.name().to_string());
         let names = few(names.collect(), " or ");
@@ -83,12 +82,12 @@ impl Servers {
         Trouble { what, servers: told }
     }
 
-    /// The first answer that makes sense. Servers that fail (SERVFAIL, REFUSED, nonsense) are
-    /// followed by the next; silent ones are asked again, unless another one has said something.
+    /// The first answer that makes sense. Servers that fail (SERVFAIL, REFUSED, nonsense) are followed by
+    /// the next; silent ones are asked again, unless another server has answered.
     fn ask_in_turn(&self, question: &Message) -> Result<DnsResponse, Trouble> {
         let began = Instant::now();
         let mut open: Vec<AskedServer> = self.list.iter().map(AskedServer::new).collect();
-        // Stable: else as they were given.
+        // A stable sort: otherwise the order is that of the configuration.
         open.sort_by_key(|asked| asked.server.is_resting(began));
         let mut said: Option<DnsFault> = None;
         for _ in 0..DNS_TRIES {
@@ -99,7 +98,7 @@ impl Servers {
                     Ok(answer) => return Ok(answer),
                     Err(DnsFault::Timeout(_)) => asked.waited += start.elapsed(),
                     Err(fault) => {
-                        // A clear word says more than a closed port.
+                        // A clear answer says more than a closed port.
                         if matches!(said, None | Some(DnsFault::Broken(_))) {
                             said = Some(fault.clone());
                         }
@@ -117,11 +116,11 @@ impl Servers {
     }
 }
 
-/// A server that is asked one question, until it says something.
+/// A server while one question is asked.
 struct AskedServer<'a> {
     server: &'a DnsServer,
     said: Option<DnsFault>,
-    /// In vain, all tries together.
+    /// How long it was waited for without an answer, all tries together.
     waited: Duration,
 }
 
@@ -145,7 +144,7 @@ impl AskedServer<'_> {
     }
 }
 
-/// The first of them, and how many more there are.
+/// The first [`DNS_TOLD`] of these names, and how many more there are.
 fn few(mut all: Vec<String>, between: &str) -> String {
     let more = all.len().saturating_sub(DNS_TOLD);
     all.truncate(DNS_TOLD);

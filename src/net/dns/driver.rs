@@ -1,8 +1,8 @@
-//! Lets hickory-resolver run without an async runtime: one whole exchange with the servers happens
-//! inside a single poll, so nothing is ever pending but on another thread that asks the same, and
-//! no reactor, timer or thread is needed.
+//! Lets hickory-resolver run without an async runtime: one whole exchange with the servers happens inside a
+//! single poll. A future is pending only while another thread asks the same question, so no reactor, timer
+//! or thread is needed.
 //!
-//! hickory wants a runtime by type all the same; [`NoRuntime`] is one of which nothing is called.
+//! hickory asks for the type of a runtime all the same: [`NoRuntime`], which is never called.
 
 use super::ask::Servers;
 use super::{DnsFault, Trouble};
@@ -67,9 +67,9 @@ impl ConnectionProvider for Driver {
     }
 }
 
-/// Trouble on its way through hickory, which neither changes a text nor tries again on one, and gives it to
-/// all who asked the same. Lines: the kind, what more there is to it, the servers. All are printable, so none
-/// has a line end inside. See [`from_hickory`] for the way back.
+/// Packs trouble into a text that hickory passes on unchanged, without another try, to all threads that
+/// asked the same question. Its lines are the kind, details, and the servers; all are printable, so none
+/// has a line end inside. [`from_hickory`] unpacks it.
 fn as_hickory(trouble: Trouble) -> NetError {
     let (kind, more) = match trouble.what {
         DnsFault::Timeout(time) => (TIMEOUT, time.as_millis().to_string()),
@@ -85,7 +85,7 @@ const SERVFAIL: &str = "servfail";
 const REFUSED: &str = "refused";
 const BROKEN: &str = "broken";
 
-/// What hickory calls an error and is not an answer; most of them are ours, passed through it.
+/// The trouble in an error of hickory: mostly our own, packed by [`as_hickory`].
 pub fn from_hickory(error: &NetError) -> Trouble {
     let NetError::Msg(text) = error else { return DnsFault::broken(error).into() };
     let mut lines = text.splitn(3, '\n');
@@ -100,7 +100,7 @@ pub fn from_hickory(error: &NetError) -> Trouble {
     Trouble { what, servers: servers.to_owned() }
 }
 
-/// A runtime that can do nothing.
+/// A runtime without functions.
 #[derive(Clone, Copy)]
 pub struct NoRuntime;
 

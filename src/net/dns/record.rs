@@ -1,4 +1,4 @@
-//! Records in the form in which we use them, and what of an answer's records is left out.
+//! Records in the form in which we use them, and the choice of those in an answer that can be used.
 
 use super::answer::{has_id, is_truncated, read as read_answer, tidy};
 use super::{DnsFault, is_host, name_of};
@@ -21,15 +21,15 @@ pub enum RecordKind {
 /// One record, by its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// The host is empty in a null MX (RFC 7505), and else one that can be.
+    /// The host is empty in a null MX (RFC 7505), and otherwise a possible host name.
     Mx(MxHost),
-    /// Of A and AAAA.
+    /// An A or AAAA record.
     Address(IpAddr),
     /// The strings of one record as one (RFC 7208 §3.3, RFC 6376 §3.6.2.2).
     Txt(Vec<u8>),
-    /// A host name, as that of [`MxHost`].
+    /// A host name, written as in [`MxHost`].
     Ptr(String),
-    /// RFC 6698 §2.1.
+    /// The fields of RFC 6698 §2.1.
     Tlsa { usage: u8, selector: u8, matching: u8, data: Vec<u8> },
 }
 
@@ -55,7 +55,7 @@ impl RecordKind {
     }
 }
 
-/// As an error names what was asked for: people ask for the addresses of a host, and not for one kind.
+/// The kind as errors name it: A and AAAA are both "addresses".
 impl fmt::Display for RecordKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -73,7 +73,7 @@ impl Record {
         }
     }
 
-    /// None where it names a host that cannot be.
+    /// None where it names an impossible host.
     fn of(data: &RData) -> Option<Record> {
         Some(match data {
             RData::MX(mx) => {
@@ -96,8 +96,8 @@ impl Record {
     }
 }
 
-/// Those of one kind that can be used, beside the aliases that led to them; none where there is no record of
-/// that kind. That all mail hosts of a domain are impossible is a mistake that gets mended, or not.
+/// The usable records of one kind; none where there is no record of that kind. Fails when all MX records
+/// name impossible hosts: this may be mended, so mail waits.
 pub(super) fn read(
     records: &[Resource],
     kind: RecordKind,
@@ -113,14 +113,14 @@ pub(super) fn read(
     }
 }
 
-/// In lower case, without the last dot.
+/// A host name in lower case, without the last dot.
 fn host(name: &Name) -> Option<String> {
     let host = name.to_ascii().trim_end_matches('.').to_ascii_lowercase();
     is_host(&host).then_some(host)
 }
 
-/// The records that the octets of one answer give a name, taken as those of a server are; none when they
-/// answer another question. Nobody is asked: an alias that leads out of the answer leads to no record.
+/// The records that the octets of one answer give a name; none when they answer another question. Asks no
+/// server: an alias that leads out of the answer leads to no record.
 pub fn records_in(
     octets: &[u8],
     name: &[u8],

@@ -1,8 +1,7 @@
-//! The name servers of `/etc/resolv.conf`, as resolv.conf(5) has them, a line at a time: a line that makes
-//! no sense costs that line and not the file.
+//! The name servers of `/etc/resolv.conf` (resolv.conf(5)). A line that cannot be read is skipped alone.
 //!
-//! Only `nameserver` is used. Names are never completed, so `search` and `domain` mean nothing; how long and
-//! how often a server is asked says `dns.timeout`, so that `options` do not count.
+//! Only `nameserver` is used. Names are never completed, so `search` and `domain` have no effect;
+//! `dns.timeout` says how long a server is asked, so `options` have none either.
 
 use crate::config::NameServer;
 use crate::limits::{QUOTED_MAX, RESOLV_CONF_MAX};
@@ -11,16 +10,16 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// Where they stand.
+/// The path of the file.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Who is asked when the file names nobody, as it says itself: the server on this machine.
+/// The server on this machine, which is asked when the file names none (resolv.conf(5)).
 const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
 
-/// The file has no way to name another.
+/// The port of each server, because the file cannot name another.
 const PORT: u16 = 53;
 
-/// What a file names: who can be asked, and each line that cannot be used, with its number.
+/// What a file names: servers, and each line that cannot be used, with its number.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Named {
     pub servers: Vec<NameServer>,
@@ -28,7 +27,7 @@ pub struct Named {
 }
 
 impl Named {
-    /// Who is asked: never nobody.
+    /// The servers to ask; never empty.
     pub fn asked(self) -> Vec<NameServer> {
         match self.servers.is_empty() {
             true => vec![LOCAL.into()],
@@ -37,7 +36,7 @@ impl Named {
     }
 }
 
-/// The file as it is now; one that cannot be read names nobody.
+/// The file as it is now; one that cannot be read names no server.
 pub fn read() -> Named {
     let mut octets = Vec::new();
     let file = File::open(RESOLV_CONF).map(|file| file.take(RESOLV_CONF_MAX));
@@ -54,7 +53,7 @@ fn parse(text: &str) -> Named {
         if words.next() != Some("nameserver") {
             continue;
         }
-        // What stands behind the address is passed over, as the C library does; comments among it.
+        // Anything behind the address is ignored, comments too, as the C library does.
         let word = words.next().unwrap_or_default();
         match server(word) {
             Ok(server) if named.servers.contains(&server) => {}
@@ -82,7 +81,7 @@ fn server(word: &str) -> Result<NameServer, &'static str> {
     }
 }
 
-/// Where a server is at this moment. Fails while there is no such interface.
+/// The address of a server with the index of its interface. Fails while there is no such interface.
 pub fn locate(server: &NameServer) -> io::Result<SocketAddr> {
     let mut address = server.address;
     if let (SocketAddr::V6(v6), Some(zone)) = (&mut address, &server.zone) {
@@ -94,8 +93,8 @@ pub fn locate(server: &NameServer) -> io::Result<SocketAddr> {
     Ok(address)
 }
 
-/// What of the name servers cannot be used: a line each, for `check`. `given` are those of the
-/// configuration; without any the file counts.
+/// Name servers and lines that cannot be used, one text for each, for `check`. `given` are those of the
+/// configuration; where it is empty, the file is read.
 pub fn doubts(given: &[NameServer]) -> Vec<String> {
     match given.is_empty() {
         true => doubts_of(read()),

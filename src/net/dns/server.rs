@@ -1,6 +1,5 @@
-//! One question to one server: over UDP, over TCP when the answer does not fit (RFC 1035 §4.2,
-//! RFC 5452, RFC 7766). What is given back answers this question; whether it makes sense is for
-//! [`super::ask`] to see.
+//! One question to one server: over UDP, over TCP when the answer does not fit (RFC 1035 §4.2, RFC 5452,
+//! RFC 7766). The result answers this question; [`super::ask`] finds out whether it makes sense.
 
 use super::DnsFault;
 use super::answer::{self, has_id, is_truncated};
@@ -14,7 +13,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A server, and what it was like lately.
+/// A server, and how it behaved lately.
 pub struct DnsServer {
     server: NameServer,
     lately: Mutex<Lately>,
@@ -22,20 +21,21 @@ pub struct DnsServer {
 
 #[derive(Clone, Copy, Default)]
 struct Lately {
-    /// Until when it is asked last, because it was silent.
+    /// Until then it is asked after the other servers, because it was silent.
     resting: Option<Instant>,
     edns: Edns,
 }
 
-/// Whether a server copes with EDNS (RFC 6891 §7: a server from before says FORMERR or NOTIMP; others say
-/// SERVFAIL, send something unreadable, or drop the question, and so does many a router).
+/// Whether a server copes with EDNS (RFC 6891 §7). An old server says FORMERR or NOTIMP; others say
+/// SERVFAIL, send something unreadable, or drop the question, as many routers do.
 #[derive(Clone, Copy, Default)]
 enum Edns {
     #[default]
     Unknown,
     /// A question with EDNS had its answer.
     Works,
-    /// One without had its answer when the same with EDNS had none; until then none is sent.
+    /// A question without EDNS was answered, and the same with EDNS was not. Until this moment no EDNS is
+    /// sent.
     Fails { until: Instant },
 }
 
@@ -45,7 +45,7 @@ struct Outgoing {
     octets: Vec<u8>,
 }
 
-/// What came of a question, and whether that which was answered had no EDNS.
+/// An answer, and whether its question had no EDNS.
 struct Heard {
     answer: DnsResponse,
     is_plain: bool,
@@ -56,7 +56,7 @@ impl DnsServer {
         DnsServer { server, lately: Mutex::default() }
     }
 
-    /// As the configuration has it.
+    /// The server as the configuration names it.
     pub fn name(&self) -> &NameServer {
         &self.server
     }
@@ -65,7 +65,7 @@ impl DnsServer {
         self.lately().resting.is_some_and(|until| until > now)
     }
 
-    /// One try, over UDP and TCP, with EDNS and without, that is over by the deadline.
+    /// One try, over UDP and TCP, with EDNS and without, which ends by the deadline.
     pub fn ask(&self, question: &Message, deadline: Instant) -> Result<DnsResponse, DnsFault> {
         let answer = self.ask_as_it_can(question, deadline);
         self.lately().resting = match answer {
@@ -101,7 +101,7 @@ impl DnsServer {
             }
             Ok(Heard { answer, .. }) => match answer.response_code {
                 ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS => true,
-                // Mostly the truth, and then the question is not worth a second one.
+                // Once EDNS worked, this is the server's true answer, and is not asked for again.
                 ResponseCode::ServFail => !matches!(edns, Edns::Works),
                 ResponseCode::NoError | ResponseCode::NXDomain => {
                     self.lately().edns = Edns::Works;
@@ -109,7 +109,7 @@ impl DnsServer {
                 }
                 _ => false,
             },
-            // Unreachable it is with or without, and who was silent has been asked both.
+            // A silent server was asked both ways already.
             Err(DnsFault::Broken(_)) => !matches!(edns, Edns::Works),
             Err(_) => false,
         };
@@ -125,7 +125,7 @@ impl DnsServer {
         first
     }
 
-    /// Sends the question, and the other one, too, when nothing comes for a part of the time.
+    /// Sends the question; when nothing comes for a part of the time, also the plain one.
     fn exchange(
         &self,
         question: &Message,
@@ -145,7 +145,7 @@ impl DnsServer {
     }
 }
 
-/// Tells an answer from the codes that are none.
+/// Turns the response codes that are no answer into faults.
 fn judge(answer: DnsResponse) -> Result<DnsResponse, DnsFault> {
     match answer.response_code {
         ResponseCode::NoError | ResponseCode::NXDomain => Ok(answer),
@@ -156,8 +156,8 @@ fn judge(answer: DnsResponse) -> Result<DnsResponse, DnsFault> {
 }
 
 impl Outgoing {
-    /// With a new id and, with the new socket, a new port each time: both have to be guessed by who
-    /// wants to answer in the server's place (RFC 5452 §9).
+    /// Each question has a new id and, with its new socket, a new port: an attacker that wants to answer in
+    /// the server's place has to guess both (RFC 5452 §9).
     fn new(question: &Message) -> Result<Outgoing, DnsFault> {
         let mut question = question.clone();
         question.metadata.id = Message::query().metadata.id;
@@ -166,8 +166,8 @@ impl Outgoing {
     }
 }
 
-/// Which of the questions was answered (whether it is the second), and the answer: none when TCP should
-/// be asked, because the answer is truncated, or somebody is guessing.
+/// Whether the second of the questions was answered, and the answer. None when TCP should be used, because
+/// the answer is truncated or many wrong ones came, which may be an attack.
 fn over_udp(
     address: SocketAddr,
     outgoing: &[Outgoing],
@@ -178,9 +178,9 @@ fn over_udp(
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
     };
     let socket = UdpSocket::bind(local).map_err(failed)?;
-    // Connected, it takes datagrams of this server only, and hears when nobody listens there.
+    // A connected socket takes datagrams of this server only, and reports a closed port.
     socket.connect(address).map_err(failed)?;
-    // Some servers send more than we asked for; what they cut off cannot be read.
+    // Larger than what we ask for, because some servers send more, and a cut answer cannot be read.
     let mut buffer = vec![0; 4 * usize::from(DNS_PAYLOAD)];
     let (mut sent, mut strays) = (0, 0);
     let mut until = Instant::now();
@@ -194,7 +194,7 @@ fn over_udp(
             };
         }
         let time = match left(until) {
-            Err(_) if until < deadline => continue, // the next question's turn
+            Err(_) if until < deadline => continue, // time for the next question
             time => time.map_err(failed)?,
         };
         socket.set_read_timeout(Some(time)).map_err(failed)?;
@@ -235,7 +235,7 @@ fn over_tcp(
     fill(&mut wire, &mut length, deadline).map_err(failed)?;
     let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
     fill(&mut wire, &mut answer, deadline).map_err(failed)?;
-    // Nobody else writes into a connection: what does not fit here is the server's own doing.
+    // Only the server writes into a connection, so another answer is the server's fault.
     match has_id(&answer, question) {
         false => Err(broken("another answer")),
         true if is_truncated(&answer) => Err(broken("truncated answer")),
@@ -250,7 +250,7 @@ fn read(octets: &[u8], question: &Message) -> Result<Option<DnsResponse>, DnsFau
 
 fn failed(error: io::Error) -> DnsFault {
     match error.kind() {
-        // How long that was is told by whoever asks one server after the other.
+        // `Servers::ask_in_turn` adds how long that was.
         ErrorKind::TimedOut | ErrorKind::WouldBlock => DnsFault::Timeout(Duration::ZERO),
         _ => DnsFault::broken(format!("cannot be reached: {error}")),
     }
@@ -267,8 +267,8 @@ fn fill(wire: &mut TcpWire, buffer: &mut [u8], deadline: Instant) -> io::Result<
     Ok(())
 }
 
-/// Time to the deadline, or `TimedOut` when there is none left; never so short that a socket takes
-/// it for "no timeout".
+/// Time to the deadline, or `TimedOut` when there is none left; never zero, which a socket takes for "no
+/// timeout".
 fn left(deadline: Instant) -> io::Result<Duration> {
     match deadline.saturating_duration_since(Instant::now()) {
         Duration::ZERO => Err(ErrorKind::TimedOut.into()),
@@ -276,7 +276,8 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     }
 }
 
-/// A timeout shows as `WouldBlock`; a signal interrupts in spite of SA_RESTART when one is set.
+/// With a timeout set, a socket returns `WouldBlock` past it, and a signal interrupts in spite of
+/// SA_RESTART.
 fn is_retry(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }

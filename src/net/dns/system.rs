@@ -1,4 +1,4 @@
-//! What the machine says about DNS: its servers ([`super::resolv`]) and its hosts (hosts(5)).
+//! The machine's own settings for DNS: its servers ([`super::resolv`]) and its hosts (hosts(5)).
 
 use super::DnsFault;
 use super::ask::Servers;
@@ -15,17 +15,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-/// hickory's own deadline, which starts before ours and must not come first: an hour is longer than
-/// any number of servers that somebody could write down takes.
+/// hickory's own deadline, which must never come before ours: an hour is longer than any list of servers
+/// takes.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// The setup that is in force, from the first question on; a new one follows each change of the files.
+/// The current setup, made at the first question and again after each change of the files.
 pub struct System {
     config: config::Dns,
     setup: RwLock<Option<Arc<Setup>>>,
 }
 
-/// Everything a question needs; who began with one ends with it.
+/// What a question needs; it is kept until the question is answered.
 pub struct Setup {
     pub hickory: Resolver<Driver>,
     pub servers: Arc<Servers>,
@@ -35,7 +35,7 @@ pub struct Setup {
     stamps: [FileStamp; 2],
 }
 
-/// By what a changed file is known: device, file, size and time.
+/// What shows that a file has changed: device, inode, size and time.
 type FileStamp = Option<(u64, u64, i64, i64, i64)>;
 
 impl System {
@@ -43,8 +43,8 @@ impl System {
         System { config: config.clone(), setup: RwLock::default() }
     }
 
-    /// The setup for one question; the files are looked at, and read when they have changed. Fails
-    /// only where there was none before.
+    /// The setup for one question; files that have changed are read again. Fails only where there was no
+    /// setup before.
     pub fn setup(&self) -> Result<Arc<Setup>, DnsFault> {
         let now = stamps(&self.config);
         let old = self.setup.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -71,8 +71,8 @@ impl Setup {
         };
         let servers = Arc::new(Servers::new(servers, config.timeout, config.trust_ad));
         let driver = Driver::new(servers.clone());
-        // To hickory all of them are one server, so that fail-over is ours (see `ask`), and so is
-        // every try. Its address is never used.
+        // hickory sees one server, because tries and fail-over are ours (see `ask`). This address is never
+        // used.
         let one = NameServerConfig::udp(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let parts = ResolverConfig::from_parts(None, Vec::new(), vec![one]);
         let mut builder = Resolver::builder_with_config(parts, driver);
@@ -107,12 +107,12 @@ fn options() -> ResolverOpts {
     options.edns_payload_len = DNS_PAYLOAD;
     options.cache_size = DNS_CACHE;
     options.negative_max_ttl = Some(DNS_NEGATIVE_TTL);
-    options.use_hosts_file = ResolveHosts::Never; // `Setup::listed` looks there
+    options.use_hosts_file = ResolveHosts::Never; // `Setup::listed` reads it
     options
 }
 
-/// Stamps of the files that matter; a look costs two system calls, next to nothing beside a
-/// question over the network.
+/// Stamps of the files that are read. This costs two system calls, little against a question over the
+/// network.
 fn stamps(config: &config::Dns) -> [FileStamp; 2] {
     let resolv = config.servers.is_empty().then(|| stamp(RESOLV_CONF)).flatten();
     [resolv, stamp("/etc/hosts")]

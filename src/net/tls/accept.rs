@@ -13,47 +13,46 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use x509_cert::der::Decode;
 
-/// How we show ourselves to clients; a renewed certificate is a new one, and sessions that run keep
+/// Our certificate, ready for handshakes. A renewed certificate makes a new one; running sessions keep
 /// theirs.
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     config: Arc<ServerConfig>,
-    /// Our own first, then those that vouch for it.
+    /// Our own certificate first, then those that sign it.
     chain: Vec<CertificateDer<'static>>,
-    /// From when until when each is good; none of one that does not say so in good order.
+    /// From when until when each certificate is valid; none where that cannot be read.
     times: Vec<Option<(SystemTime, SystemTime)>>,
-    /// The hash of our own by which logins are tied to it; empty where there is none.
+    /// `tls-server-end-point` of our own certificate, for channel binding; empty where it is not defined.
     end_point: Arc<[u8]>,
 }
 
-/// Which of the two files.
+/// One of the two files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
     Certificate,
     Key,
 }
 
-/// Why a certificate and a key cannot be used at all, and which of them is to be mended.
+/// Why a certificate and a key cannot be used, and which of them is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadPair {
     pub half: Half,
     pub what: String,
 }
 
-/// Why others may not believe our certificate, good as it is for those who do not ask.
+/// Why clients that verify may not accept our certificate; others do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// Since then; which one of the file, counted from 1.
+    /// The place in the file, counted from 1, and since when.
     Expired(usize, SystemTime),
     NotYetValid(usize, SystemTime),
-    /// It is not for this name.
+    /// The certificate is not for this name.
     OtherName(String),
 }
 
 impl Acceptor {
-    /// Of the octets of both files, in PEM: a chain that begins with our own certificate, and its key
-    /// as PKCS #8, SEC 1 or PKCS #1. Other PEM sections in them are passed over, so one file with
-    /// both may be named twice.
+    /// Reads the octets of both files, in PEM: a chain that begins with our own certificate, and its key as
+    /// PKCS #8, SEC 1 or PKCS #1. Other PEM sections are skipped, so one file with both may be named twice.
     pub fn new(certificate: &[u8], key: &[u8]) -> Result<Acceptor, BadPair> {
         let chain = chain(certificate)?;
         let key = private_key(key)?;
@@ -62,18 +61,18 @@ impl Acceptor {
             .map(|config| config.with_no_client_auth())
             .and_then(|config| config.with_single_cert(chain.clone(), key));
         let mut config = config.map_err(|error| unfit(&error))?;
-        // All of them are good; that nobody else chooses is what scanners look for.
+        // Scanners ask for this, though each of our ciphers is good.
         config.ignore_client_order = true;
-        // What a client brings back saves both sides a handshake, and us the memory.
+        // Tickets let clients resume without a state of ours.
         config.ticketer = Ticketer::new().map_err(|error| unfit(&error))?;
-        // For those of TLS 1.2 who take no tickets.
+        // For clients of TLS 1.2 that take no tickets.
         config.session_storage = ServerSessionMemoryCache::new(TLS_SESSIONS);
         let times = chain.iter().map(|certificate| times(certificate)).collect();
         let end_point = chain.first().map(binding::end_point).unwrap_or_default().into();
         Ok(Acceptor { config: Arc::new(config), chain, times, end_point })
     }
 
-    /// `tls-server-end-point` (RFC 5929 §4); empty where it is not defined.
+    /// See the field.
     pub(super) fn end_point(&self) -> Arc<[u8]> {
         self.end_point.clone()
     }
@@ -82,7 +81,7 @@ impl Acceptor {
         self.config.clone()
     }
 
-    /// What is wrong with it, though it works; the worst first.
+    /// What is wrong with a certificate that works; the worst first.
     pub fn flaws(&self, hostname: &str, now: SystemTime) -> Vec<Flaw> {
         let times = (1..).zip(&self.times).filter_map(|(place, times)| Some((place, (*times)?)));
         let mut flaws: Vec<Flaw> = times
@@ -99,7 +98,7 @@ impl Acceptor {
         flaws
     }
 
-    /// Up to when it is good.
+    /// The end of the first certificate in the chain to expire.
     pub fn expires(&self) -> Option<SystemTime> {
         self.times.iter().flatten().map(|(_, until)| *until).min()
     }
@@ -112,7 +111,7 @@ impl Acceptor {
 }
 
 impl Flaw {
-    /// Whether nobody who looks can believe it; another name may be wanted.
+    /// Whether no client that verifies accepts it. Another name may be on purpose.
     pub fn is_fatal(&self) -> bool {
         !matches!(self, Flaw::OtherName(_))
     }
@@ -160,7 +159,7 @@ fn chain(octets: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadPair> {
 
 fn private_key(octets: &[u8]) -> Result<PrivateKeyDer<'static>, BadPair> {
     let bad = |what: &str| BadPair { half: Half::Key, what: what.to_owned() };
-    // Nobody is there to type when a server starts at night.
+    // A server cannot ask for a passphrase when it starts.
     let encrypted: [&[u8]; 2] = [b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED"];
     let has = |mark: &[u8]| octets.windows(mark.len()).any(|part| part == mark);
     match PrivateKeyDer::from_pem_slice(octets) {
@@ -175,7 +174,7 @@ fn private_key(octets: &[u8]) -> Result<PrivateKeyDer<'static>, BadPair> {
     }
 }
 
-/// What rustls says against a pair.
+/// The error of rustls about a certificate and its key.
 fn unfit(error: &Error) -> BadPair {
     match error {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => BadPair {

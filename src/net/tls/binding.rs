@@ -1,17 +1,18 @@
-//! What ties a login to the TLS connection it comes over, so that nobody between the two ends can carry
-//! it from one connection to another (RFC 5056).
+//! Channel bindings: they tie a login to its TLS connection, so that an attacker in the middle cannot use
+//! it on another connection (RFC 5056).
 
 use aws_lc_rs::digest::{Algorithm, SHA256, SHA384, SHA512, digest};
 use rustls::pki_types::CertificateDer;
 use rustls::{Connection, ProtocolVersion};
 use x509_cert::der::Decode;
 
-/// `tls-exporter` (RFC 9266); empty before TLS 1.3, where it would need what rustls does not tell.
+/// `tls-exporter` (RFC 9266); empty before TLS 1.3, where it is safe only with an extended master secret,
+/// of which rustls says nothing.
 pub(super) fn exporter(connection: &Connection) -> Vec<u8> {
     if connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
         return Vec::new();
     }
-    // The length is part of what is computed.
+    // The length goes into the result.
     let output = [0; 32];
     let exported = connection.export_keying_material(output, b"EXPORTER-Channel-Binding", None);
     exported.map(Vec::from).unwrap_or_default()
@@ -33,7 +34,7 @@ fn hash_of(algorithm: &str) -> Option<&'static Algorithm> {
         "1.2.840.113549.1.1.11" | "1.2.840.10045.4.3.2" => Some(&SHA256),
         "1.2.840.113549.1.1.12" | "1.2.840.10045.4.3.3" => Some(&SHA384),
         "1.2.840.113549.1.1.13" | "1.2.840.10045.4.3.4" => Some(&SHA512),
-        // Ed25519, for which nothing is defined, and RSA-PSS, where a parameter would tell.
+        // Ed25519, for which nothing is defined, and RSA-PSS, whose hash is a parameter.
         _ => None,
     }
 }

@@ -1,8 +1,8 @@
-//! TLS towards other hosts: with anybody who speaks it, or with one that proves to be who we want.
+//! TLS towards other hosts: with any certificate, or with one that proves the host's name.
 //!
 //! Mail between servers goes over whatever TLS there is: a certificate that cannot be verified is still
-//! better than none (RFC 7435 §1.2, RFC 3207 §4.1), and whoever could show us a false one could as well
-//! hide the offer of TLS. A password goes only to a host that proved its name.
+//! better than none (RFC 7435 §1.2, RFC 3207 §4.1), and an attacker that could show us a false one could as
+//! well hide the offer of TLS. A password goes only to a host that proved its name.
 
 use super::provider;
 use super::words::{self, of_signature};
@@ -20,20 +20,20 @@ use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
-/// How we speak to other hosts; remembers sessions with them, so that the next handshake is short.
+/// The settings for TLS to other hosts; remembers sessions, so that the next handshake is short.
 #[derive(Debug, Default)]
 pub struct Connector {
-    /// Takes any certificate.
+    /// The configuration that takes any certificate.
     open: OnceLock<Result<Arc<ClientConfig>, String>>,
-    /// Only that of the host that was asked for.
+    /// The configuration that takes only a certificate of the host that was asked for.
     strict: OnceLock<Result<Arc<ClientConfig>, String>>,
-    /// By the certificate authorities of this system: read when first needed, as most of the commands
-    /// never do.
+    /// Verifies by the certificate authorities of this system; read when first needed, because most
+    /// commands never need them.
     authorities: OnceLock<Result<Arc<WebPkiServerVerifier>, String>>,
 }
 
 impl Connector {
-    /// What to begin a connection to that host with.
+    /// The configuration and the name for a connection to that host.
     pub(super) fn config(
         &self,
         name: &str,
@@ -54,7 +54,7 @@ impl Connector {
         }
     }
 
-    /// Whether these certificates are good for that host, by the authorities of this system.
+    /// Whether these certificates are valid for that host, by the authorities of this system.
     pub(super) fn is_verified(&self, certificates: &[CertificateDer<'_>], name: &str) -> bool {
         let (Some((own, others)), Some(name)) = (certificates.split_first(), server_name(name))
         else {
@@ -71,7 +71,7 @@ impl Connector {
     }
 }
 
-/// A host name without its brackets where it is an address, as an address literal has them.
+/// The name for TLS; an address literal loses its brackets.
 fn server_name(name: &str) -> Option<ServerName<'static>> {
     let inside = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     let address = inside.strip_prefix("IPv6:").unwrap_or(inside);
@@ -95,7 +95,7 @@ fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConf
 fn read_authorities() -> Result<Arc<WebPkiServerVerifier>, String> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // Some systems carry one or two that no library reads.
+    // Some systems have one or two that no library can read.
     let (good, _) = roots.add_parsable_certificates(found.certs);
     if good == 0 {
         let why = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
@@ -105,8 +105,8 @@ fn read_authorities() -> Result<Arc<WebPkiServerVerifier>, String> {
     verifier.build().map_err(|error| error.to_string())
 }
 
-/// Takes any certificate, but only from who has its key: so what [`Connector::is_verified`] says of it
-/// afterwards is said of the host we speak to.
+/// Takes any certificate, but only from a host that has its key: so [`Connector::is_verified`] holds for
+/// the host we speak to.
 struct Anybody(Arc<CryptoProvider>);
 
 /// How rustls verifies a signature, in either version of TLS.
@@ -118,8 +118,8 @@ type Verify = fn(
 ) -> Result<HandshakeSignatureValid, Error>;
 
 impl Anybody {
-    /// Old mail servers show certificates of X.509's first version, which rustls cannot read. Such a one
-    /// is never found to be verified, so nothing rests on its signature.
+    /// Old mail servers show certificates of X.509 version 1, which rustls cannot read. Such a certificate
+    /// never counts as verified, so its signature need not be checked.
     fn signed(
         &self,
         verify: Verify,

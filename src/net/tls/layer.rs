@@ -1,7 +1,7 @@
-//! One TLS connection on a socket: octets in the clear on this side, records on the other.
+//! One TLS connection on a socket: plain octets for the session, records on the socket.
 //!
-//! Nothing is held that need not be: what was read is given away before more is read, and what is
-//! written goes out at once. An idle connection has a buffer of 4 KiB and the keys.
+//! Holds as little as possible: octets that were read are taken before more are read, and what is written
+//! is sent at once. An idle connection has a buffer of 4 KiB and the keys.
 
 use super::words::{HELLO, trouble};
 use super::{Side, binding};
@@ -15,22 +15,22 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What is said of one that has not sent a single octet of TLS in time.
+/// The error for a peer that sent no octet of TLS in time.
 pub const SILENT: &str = "the other side was silent and sent no ClientHello";
 
 /// The state of one connection, over a [`Socket`] that is passed in.
 pub struct Layer {
     connection: Connection,
-    /// What the other side sent was no TLS; told after all that came before it.
+    /// The error in what the other side sent; reported after the octets that came before it.
     broken: Option<rustls::Error>,
-    /// The first octets that came, up to the end of the handshake.
+    /// The first octets that came; empty after the handshake.
     hello: Vec<u8>,
-    /// Of our own certificate; none on a client's side.
+    /// `tls-server-end-point` of our own certificate; none on a client's side.
     end_point: Option<Arc<[u8]>>,
 }
 
 impl Layer {
-    /// Before the first octet.
+    /// A connection before its first octet.
     pub(in crate::net) fn new(side: &Side<'_>) -> io::Result<Layer> {
         let connection = match side {
             Side::Server(acceptor) => {
@@ -49,7 +49,7 @@ impl Layer {
         Ok(Layer { connection, broken: None, hello: Vec::with_capacity(HELLO), end_point })
     }
 
-    /// From the first octet to the last of the handshake.
+    /// Does the whole handshake.
     pub(in crate::net) fn handshake(
         &mut self,
         socket: &mut Socket,
@@ -91,7 +91,7 @@ impl Layer {
             }
             self.told(socket)?;
             self.take(socket, deadline)?;
-            // Tickets, new keys and alerts ask for answers.
+            // Tickets, new keys and alerts have to be answered.
             self.flush(socket, deadline)?;
         }
     }
@@ -104,7 +104,7 @@ impl Layer {
         deadline: Instant,
     ) -> io::Result<()> {
         while !octets.is_empty() {
-            // Takes as much as its buffer holds, which is empty again after each turn.
+            // Takes as much as its buffer holds; the flush empties it.
             let written = self.connection.writer().write(octets)?;
             octets = &octets[written..];
             self.flush(socket, deadline)?;
@@ -112,8 +112,8 @@ impl Layer {
         Ok(())
     }
 
-    /// Whether octets of the other side's words are there. Records that hold none, such as the tickets
-    /// after a handshake, are no words.
+    /// Whether the other side has sent data already. Records without data, as tickets after a handshake, do
+    /// not count.
     pub(in crate::net) fn is_early(&mut self, socket: &mut Socket) -> bool {
         loop {
             match self.connection.process_new_packets() {
@@ -122,20 +122,20 @@ impl Layer {
                 Ok(_) if socket.has_octets() => {}
                 Ok(_) | Err(_) => return false,
             }
-            // They are there, so nobody waits for them.
+            // The octets are there, so this does not wait.
             if !matches!(self.take(socket, Instant::now() + crate::limits::LINGER), Ok(1..)) {
                 return false;
             }
         }
     }
 
-    /// Says that no more will come (close_notify), without waiting for room to say it.
+    /// Sends close_notify, without waiting for room.
     pub(in crate::net) fn end(&mut self, socket: &mut Socket) {
         self.connection.send_close_notify();
         self.flush_now(socket);
     }
 
-    /// What ties a login to this connection.
+    /// The channel bindings of this connection.
     pub(in crate::net) fn bindings(&self) -> Bindings {
         let end_point = self.end_point.as_deref().unwrap_or_default().to_vec();
         Bindings { exporter: binding::exporter(&self.connection), end_point }
@@ -153,13 +153,12 @@ impl Layer {
         self.connection.negotiated_key_exchange_group().map(|group| group.name())
     }
 
-    /// The other side's, its own first; none where it did not show any.
+    /// The other side's certificates, its own first; empty where it showed none.
     pub(super) fn certificates(&self) -> &[CertificateDer<'static>] {
         self.connection.peer_certificates().unwrap_or_default()
     }
 
-    /// Takes what comes next from the socket, at most some records; gives how many octets, 0 at their
-    /// end.
+    /// Reads some records from the socket; returns the number of octets, 0 at the end of input.
     fn take(&mut self, socket: &mut Socket, deadline: Instant) -> io::Result<usize> {
         let mut from = Until(socket, deadline);
         let taken = match self.connection.is_handshaking() {
@@ -172,7 +171,7 @@ impl Layer {
         Ok(taken)
     }
 
-    /// Fails when what came was no TLS; the other side is told why as far as it listens.
+    /// Fails when what came was no TLS; an alert is sent, as far as that needs no waiting.
     fn told(&mut self, socket: &mut Socket) -> io::Result<()> {
         let Some(error) = &self.broken else { return Ok(()) };
         let trouble = trouble(error, &self.hello);
@@ -187,7 +186,7 @@ impl Layer {
         Ok(())
     }
 
-    /// The same for last words, which are worth no waiting.
+    /// The same without waiting, for the last alert.
     fn flush_now(&mut self, socket: &mut Socket) {
         while self.connection.wants_write() {
             if !matches!(self.connection.write_tls(&mut Now(socket)), Ok(1..)) {
@@ -197,7 +196,7 @@ impl Layer {
     }
 }
 
-/// A socket as rustls wants it, up to a moment.
+/// A socket with a deadline, as rustls reads and writes it.
 struct Until<'a>(&'a mut Socket, Instant);
 
 impl Read for Until<'_> {
@@ -220,7 +219,7 @@ impl Write for Until<'_> {
     }
 }
 
-/// The same for reading, and its first octets are kept.
+/// The same for reading; keeps the first octets.
 struct Noting<'a>(Until<'a>, &'a mut Vec<u8>);
 
 impl Read for Noting<'_> {

@@ -1,5 +1,5 @@
-//! What went wrong with TLS, in plain words: one table for both sides, in place of the names that a library
-//! gives its errors.
+//! What went wrong with TLS, in plain words: one table for both sides, in place of the library's names of
+//! errors.
 
 use rustls::AlertDescription as Alert;
 use rustls::pki_types::CertificateDer;
@@ -10,7 +10,7 @@ use x509_cert::der::Decode;
 /// Least bits of an RSA key that rustls verifies by (NIST SP 800-131A).
 const RSA_BITS_MIN: usize = 2048;
 
-/// How much of the other side's first octets tells which version it offers at most.
+/// How many of the first octets show the highest version that the other side offers.
 pub(super) const HELLO: usize = 11;
 
 /// An error for the log; `hello`: the first octets that came.
@@ -18,7 +18,7 @@ pub(super) fn trouble(error: &Error, hello: &[u8]) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, words(error, hello))
 }
 
-/// What is wrong, as a sentence without its end.
+/// What is wrong, as a sentence without its full stop.
 pub(super) fn words(error: &Error, hello: &[u8]) -> String {
     match error {
         Error::InvalidMessage(
@@ -44,14 +44,14 @@ pub(super) fn words(error: &Error, hello: &[u8]) -> String {
         | Error::FailedToGetCurrentTime
         | Error::FailedToGetRandomBytes
         | Error::BadMaxFragmentSize => "TLS has trouble on this machine".to_owned(),
-        // What is said below, or by AWS-LC of a key.
+        // The words of `of_signature` below, or of AWS-LC about a key.
         Error::General(words) => words.clone(),
-        // None of these comes of a handshake as we configure it.
+        // No other error comes from a handshake as we configure it.
         _ => "TLS failed".to_owned(),
     }
 }
 
-/// What another side's last words mean (RFC 8446 §6.2).
+/// What an alert of the other side means (RFC 8446 §6.2).
 fn alert_words(alert: Alert) -> String {
     let words = match alert {
         Alert::ProtocolVersion => "it speaks neither TLS 1.2 nor 1.3",
@@ -87,7 +87,7 @@ fn alert_words(alert: Alert) -> String {
 
 fn incompatible(what: &PeerIncompatible, hello: &[u8]) -> String {
     use PeerIncompatible as Not;
-    // Before rustls looks at an old version it misses what such a one does not have.
+    // First, because rustls reports a missing extension before the old version.
     if let Some(offered) = old_version(hello) {
         return format!("the other side offers {offered} at most, {LEAST}");
     }
@@ -116,8 +116,8 @@ fn incompatible(what: &PeerIncompatible, hello: &[u8]) -> String {
 
 const LEAST: &str = "TLS 1.2 is the least here";
 
-/// What a first message offers at most, or chose, where that is older than TLS 1.2: behind the record's header
-/// of 5 octets and that of the message of 4 (RFC 5246 §7.4.1.2).
+/// The version that a first message offers or chose, where that is older than TLS 1.2: it stands behind the
+/// headers of the record (5 octets) and the message (4; RFC 5246 §7.4.1.2).
 fn old_version(hello: &[u8]) -> Option<&'static str> {
     match hello {
         [22, _, _, _, _, 1 | 2, _, _, _, 3, minor] => match minor {
@@ -159,8 +159,8 @@ pub(super) fn certificate(what: &CertificateError) -> String {
     words.to_owned()
 }
 
-/// The error that verifying a signature of this certificate ended in, with the reason that rustls does not
-/// give: an RSA key that is too short for it.
+/// The error of verifying a signature of this certificate, with a reason that rustls does not give: an RSA
+/// key that is too short.
 pub(super) fn of_signature(error: Error, certificate: &CertificateDer<'_>) -> Error {
     match (&error, rsa_bits(certificate)) {
         (Error::InvalidCertificate(CertificateError::BadSignature), Some(bits))
@@ -174,7 +174,7 @@ pub(super) fn of_signature(error: Error, certificate: &CertificateDer<'_>) -> Er
     }
 }
 
-/// None for a key of another kind.
+/// The size of an RSA key; none for a key of another kind.
 fn rsa_bits(certificate: &CertificateDer<'_>) -> Option<usize> {
     let parsed = x509_cert::Certificate::from_der(certificate).ok()?;
     let key = parsed.tbs_certificate.subject_public_key_info;
@@ -189,7 +189,7 @@ fn rsa_bits(certificate: &CertificateDer<'_>) -> Option<usize> {
     Some((modulus.len() - zeros) * 8 - first.leading_zeros() as usize)
 }
 
-/// The first element of some DER, if it has this tag: what follows it, and what it holds.
+/// The first element of some DER, if it has this tag: the octets behind it, and its content.
 fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&length, rest) = der.strip_prefix(&[tag])?.split_first()?;
     let (length, rest) = match length {
@@ -288,7 +288,7 @@ mod tests {
         }
     }
 
-    /// Its key has 1,024 bits; nobody has its other half any more.
+    /// A certificate with a key of 1,024 bits, whose private half is gone.
     const SHORT: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIB9jCCAV+gAwIBAgIUF7/8g9ouiBlhJVptv5xSF42/8KMwDQYJKoZIhvcNAQEL
