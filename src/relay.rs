@@ -1,9 +1,9 @@
 //! One attempt at one next hop: Wire ↔ [`smtp::client`](crate::smtp::client) → a [`Fate`] for each
 //! recipient (RFC 5321 §4.5.4.1).
 //!
-//! What a reply means is decided there; here octets are carried and the clock is looked at. Every
-//! step has a deadline, however the host drips (§4.5.3.2), so that a hostile one costs its worker a
-//! few timeouts and no more. Nothing here chooses a host, waits to try again, or touches the queue.
+//! `smtp::client` decides what a reply means; this file moves octets and looks at the clock. Each step has
+//! a deadline that dripping octets do not prolong (§4.5.3.2), so a hostile host costs its worker only a few
+//! timeouts. Nothing here chooses a host, waits to try again, or touches the queue.
 
 mod message;
 mod remembered;
@@ -39,16 +39,16 @@ use std::time::{Duration, Instant};
 /// Makes a connection to an address, within a time.
 pub type Dial = Box<dyn Fn(SocketAddr, Duration) -> io::Result<Box<dyn Wire>> + Send + Sync>;
 
-/// Who we are to every next hop, and how long we wait.
+/// What all connections to next hops share: our name, timeouts, TLS.
 pub struct Caller {
     pub hostname: Domain,
     pub timeout: Timeout,
     pub dial: Dial,
     pub connector: Arc<Connector>,
-    /// Hosts that are spoken to in the clear for a while, because their TLS hung or broke.
+    /// Hosts that get no TLS for a while, because theirs hung or broke.
     pub broken_tls: Arc<BrokenTls>,
-    /// Asked before the octets of a message go out; no: the server stops, and what is begun now would
-    /// be cut off.
+    /// Asked before the octets of a message are sent; false while the server stops, because it would cut
+    /// them off.
     pub may_send: Box<dyn Fn() -> bool + Send + Sync>,
     /// Asked before a host is called a second time; no: the server stops.
     pub may_call_again: Box<dyn Fn() -> bool + Send + Sync>,
@@ -60,20 +60,20 @@ pub struct Connection {
     hop: Hop,
     wire: Box<dyn Wire>,
     client: Client,
-    /// None in the clear.
+    /// How the connection is protected; none in the clear.
     protection: Option<Protection>,
-    /// Why there is none with a host that offers it.
+    /// Why there is no TLS with a host that offers it.
     in_the_clear: Option<String>,
-    /// When the reply that is waited for has to be whole, and which one that is.
+    /// The number of the reply that is waited for, and when it has to be whole.
     deadline: Option<(u64, Instant)>,
-    /// When all replies of a transaction but its last have to be there.
+    /// When all replies of a transaction except the last have to be there.
     until: Instant,
-    /// What was said and not yet taken by [`Connection::take_talk`].
+    /// The transcript that [`Connection::take_talk`] has not taken yet.
     talk: Talk,
 }
 
 impl Caller {
-    /// One that dials by TCP.
+    /// A caller that connects by TCP.
     pub fn new(config: &Config) -> Caller {
         let dial = |address, time| {
             TcpWire::connect(address, time).map(|wire| Box::new(wire) as Box<dyn Wire>)
@@ -91,14 +91,13 @@ impl Caller {
 }
 
 impl Connection {
-    /// Connects, is greeted, says EHLO, goes on by TLS where that is offered. Otherwise gives the fate
-    /// of everybody who was to get mail there.
+    /// Connects, waits for the greeting, says EHLO and goes on by TLS where that is offered. Fails with the
+    /// fate of all recipients there.
     ///
-    /// A host whose TLS is broken is asked once more in the clear: mail that anybody may carry in the
-    /// clear is not to wait for a certificate that somebody forgot. For an hour it is not asked for TLS
-    /// again.
+    /// A host whose TLS is broken is called once more in the clear: mail that may go in the clear must not
+    /// wait until a certificate is mended. For an hour no TLS is tried with it.
     ///
-    /// What was said is in `talk`, whatever came of it.
+    /// The transcript is in `talk`, after a failure too.
     pub fn open(caller: &Arc<Caller>, hop: &Hop, talk: &mut Talk) -> Result<Connection, Fate> {
         let may_fall_back = hop.demand == Demand::Offered;
         let known = caller.broken_tls.recall(hop, Instant::now());
@@ -122,7 +121,7 @@ impl Connection {
             tell(&Event::InTheClear { host: &hop.to_string(), reason: &reason });
             in_the_clear = Some(match fate.reason().is_some_and(|it| it.answer().is_none()) {
                 true => caller.broken_tls.note(hop, &reason, Instant::now(), Timestamp::now()),
-                // Asking again costs a line.
+                // A host that refused STARTTLS in a reply is asked again next time, which costs little.
                 false => reason,
             });
         };
@@ -130,7 +129,7 @@ impl Connection {
         opened
     }
 
-    /// One call, to where the host waits for mail. `in_the_clear`: why nothing is demanded of it.
+    /// One call, until the host waits for mail. `in_the_clear`: why no TLS is tried.
     fn greeted(
         caller: &Arc<Caller>,
         hop: Hop,
@@ -174,7 +173,7 @@ impl Connection {
         }
     }
 
-    /// From the first octet to where it rests or is over.
+    /// From the first octet until the host waits for mail or the connection is over.
     fn greet(&mut self) -> Result<(), Fate> {
         // IANA's port for TLS from the first octet: in the clear both sides would wait for ever.
         if self.hop.address.port() == SUBMISSIONS_PORT {
@@ -188,10 +187,10 @@ impl Connection {
     }
 
     /// Sends a message; one fate for each recipient of the envelope, in its order. `message` holds
-    /// what the outgoing's content was made of ([`survey`]).
+    /// what its content was made of ([`survey`]).
     ///
-    /// Takes as many transactions as are needed. A connection that has carried mail and is closed
-    /// since is opened anew: many hosts take so many messages and hang up.
+    /// Takes as many transactions as needed. A connection that has carried mail and was closed then is
+    /// opened anew, because many hosts hang up after a number of messages.
     pub fn deliver(&mut self, outgoing: &OutgoingMessage, message: &dyn Message) -> Vec<Fate> {
         let latest = Instant::now() + RELAY_TIME;
         let mut fates: Vec<Option<Fate>> = vec![None; outgoing.envelope.recipients.len()];
@@ -203,7 +202,7 @@ impl Connection {
                 break;
             }
             self.hear_early();
-            // Asked of each connection: the next one may reach a host that offers something else.
+            // Looked at for each connection, because the next one may reach a host with other offers.
             if self.offers().wants_seven_bits(outgoing) && converted.is_none() {
                 match in_seven_bits(outgoing, message) {
                     Ok(done) => converted = Some(done),
@@ -241,7 +240,7 @@ impl Connection {
         fates.into_iter().map(|fate| fate.unwrap_or_else(|| rest.clone())).collect()
     }
 
-    /// What was said since this was last asked.
+    /// Takes the transcript since the last call.
     pub fn take_talk(&mut self) -> Talk {
         self.talk.take()
     }
@@ -250,7 +249,7 @@ impl Connection {
         &self.hop
     }
 
-    /// What the host offers; whether it takes over notices (`dsn`), among others.
+    /// What the host offers, for example to send notices itself (`dsn`).
     pub fn offers(&self) -> &Offers {
         self.client.offers()
     }
@@ -260,7 +259,7 @@ impl Connection {
         self.protection.as_ref()
     }
 
-    /// Why it is not, with a host whose TLS has failed.
+    /// Why it is not protected, with a host whose TLS has failed.
     pub fn in_the_clear(&self) -> Option<&str> {
         self.in_the_clear.as_deref()
     }
@@ -270,7 +269,7 @@ impl Connection {
         self.client.over().is_none()
     }
 
-    /// Says QUIT where that makes sense, and closes. Without it the connection is just closed.
+    /// Says QUIT where that makes sense, and closes. Dropping a connection only closes it.
     pub fn quit(mut self) {
         let sent = self.client.may_quit()
             && self.wire.write_all(b"QUIT\r\n", Instant::now() + QUIT_WAIT).is_ok();
@@ -279,8 +278,8 @@ impl Connection {
         }
     }
 
-    /// Another connection in place of one that has served and is over. Each one decides something in its
-    /// first transaction before it is replaced, so this comes to an end too.
+    /// Another connection in place of one that has carried mail and is over. Each one decides some fate
+    /// before it is replaced, so this ends.
     fn reopen(&mut self) -> Result<(), Fate> {
         if let Some(fate) = self.client.over().filter(|_| !self.client.is_worn()) {
             return Err(fate.clone());
@@ -299,8 +298,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Does what the machine says until it rests or the connection is over. `plan`: how the message is
-    /// converted on its way.
+    /// Does what [`Client::action`] says until it rests or the connection is over. `plan`: how the message
+    /// is converted.
     fn run(&mut self, message: &dyn Message, plan: Option<&ConversionPlan>) {
         loop {
             self.hear_early();
@@ -325,7 +324,7 @@ impl Connection {
         }
     }
 
-    /// Keeps what was said, with its time.
+    /// Adds the new turns of the dialog to the transcript.
     fn note(&mut self) {
         for turn in self.client.turns() {
             match turn {
@@ -335,7 +334,7 @@ impl Connection {
         }
     }
 
-    /// The handshake, as one more step with its time.
+    /// The TLS handshake, with a deadline like that of a command.
     fn secure(&mut self) -> Result<(), Cause> {
         let deadline = self.until.min(Instant::now() + self.caller.timeout.command);
         let must_verify = matches!(self.hop.demand, Demand::Login(_));
@@ -350,7 +349,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Behind a handshake: where the host gets a password, it has just proved its name.
+    /// Logs in where the host demands it; the handshake has just proved the host's name.
     fn log_in(&mut self) {
         if let Demand::Login(password) = &self.hop.demand {
             let nonce = format!("{:016x}{:016x}", random(), random());
@@ -359,7 +358,7 @@ impl Connection {
         }
     }
 
-    /// Octets of a host that does not wait to be asked must not be taken for the next reply.
+    /// Reads octets that the host sent without being asked: they must not be taken for the next reply.
     fn hear_early(&mut self) {
         if self.client.is_our_turn() && self.wire.is_early() {
             self.feed(Instant::now() + QUIT_WAIT);
@@ -373,7 +372,7 @@ impl Connection {
                 let command = self.caller.timeout.command;
                 let (patience, until) = match step {
                     Step::Data => (command.min(DATA_ANSWER_WAIT), Some(self.until)),
-                    // §4.5.3.2.6: to give up here is to send everything twice.
+                    // §4.5.3.2.6: giving up here means sending everything twice.
                     Step::Final => (self.caller.timeout.r#final, None),
                     _ => (command, Some(self.until)),
                 };
@@ -397,7 +396,7 @@ impl Connection {
 
     fn write(&mut self, octets: &[u8], deadline: Instant) {
         if let Err(error) = self.wire.write_all(octets, deadline) {
-            // Who gives up inside a message may have said why.
+            // A host that gives up inside a message may have said why.
             self.client.cut_short();
             if self.wire.is_early() {
                 self.feed(Instant::now() + QUIT_WAIT);
@@ -406,7 +405,7 @@ impl Connection {
         }
     }
 
-    /// Sends the message and its end, in blocks that each have their time.
+    /// Sends the message and its final dot, in blocks that each have a deadline.
     fn send(&mut self, message: &dyn Message, plan: Option<&ConversionPlan>) {
         if !(self.caller.may_send)() {
             return self.client.lost(Cause::Unreadable("this server stops".to_owned()));
@@ -418,10 +417,10 @@ impl Connection {
         loop {
             match blocks.read() {
                 Ok(block) => encoder.feed(block, &mut wire),
-                // Without its end the message is nothing to the host (§4.1.1.4).
+                // Without its final dot the host must not take the message (§4.1.1.4).
                 Err(error) => return self.client.lost(Cause::Unreadable(error.to_string())),
             }
-            // A host that speaks inside the message gives up; its words are the reason.
+            // A host that speaks inside the message gives up, and says why.
             self.hear_early();
             if self.client.action() != Action::SendMessage {
                 return;
@@ -444,14 +443,14 @@ impl Connection {
         }
     }
 
-    /// The time for all replies of a transaction but its last.
+    /// The time for all replies of a transaction except the last.
     fn patience(&self, recipients: usize) -> Duration {
         let recipients = recipients.min(TRANSACTION_RECIPIENTS) as u32;
         self.caller.timeout.command * (2 + recipients.div_ceil(RECIPIENTS_PER_WAIT))
     }
 }
 
-/// What the story of a message says for a host that takes no 8 bits.
+/// What the transcript says when a host takes no 8 bits.
 const TO_SEVEN_BITS: &str = "converted to 7 bits (the host has no 8BITMIME)";
 fn cause(error: &io::Error) -> Cause {
     match error.kind() {
@@ -461,7 +460,7 @@ fn cause(error: &io::Error) -> Cause {
         | ErrorKind::BrokenPipe
         | ErrorKind::UnexpectedEof
         | ErrorKind::WriteZero => Cause::Closed,
-        // What is no TLS any more.
+        // What came is no TLS.
         ErrorKind::InvalidData => Cause::Tls(error.to_string()),
         _ => Cause::Broke(error.to_string()),
     }

@@ -1,10 +1,10 @@
-//! Address → where its mail goes, step by step. The steps are what `facteur route` prints, and the
-//! same function decides at RCPT, so the two cannot differ.
+//! From an address to where its mail goes, step by step. `facteur route` prints the steps, and the same
+//! function decides at RCPT, so the two cannot differ.
 //!
 //! Reads the site and looks whether Maildirs exist; sends nothing, changes nothing.
 //!
-//! Of all this RFC 5321 asks for postmaster alone (§4.5.1); aliases it allows (§3.9.1), and users,
-//! tags and `catch_all` are the contract's ("Files").
+//! RFC 5321 requires only postmaster (§4.5.1) and allows aliases (§3.9.1); users, tags and `catch_all` are
+//! the contract's ("Files").
 
 mod faults;
 pub mod next_hop;
@@ -36,27 +36,26 @@ pub struct Route {
     pub end: End,
 }
 
-/// Where it ends.
+/// Where the mail of an address ends.
 #[derive(Debug)]
 pub enum End {
-    /// At mailboxes here, and then at others elsewhere that aliases lead to; each once, at least one.
+    /// At mailboxes here, followed by mailboxes elsewhere that aliases lead to; each once, at least one.
     Local(Vec<Delivery>),
     /// At a domain that is delivered elsewhere.
     Remote(Host),
-    /// At one of our domains, and nobody is there.
+    /// At one of our domains, where no such user exists.
     Unknown,
-    /// An alias leads back to itself. Refused for good: waiting does not mend it.
+    /// An alias leads back to itself. Refused for good, because waiting does not mend it.
     Loop,
-    /// Aliases lead to more addresses elsewhere than one message may be sent on to
-    /// (`limit.recipients`). Refused for good as well.
+    /// Aliases lead to more addresses elsewhere than one message may be sent on to (`limit.recipients`).
+    /// Also refused for good.
     Crowd,
-    /// We could not look. Never taken for `Unknown`: that would return mail for a disk that is slow
-    /// today.
+    /// The disk failed. Never taken for `Unknown`, which would return mail for a passing trouble.
     Trouble(StoreError),
 }
 
 impl End {
-    /// Where in the Maildirs of this host.
+    /// The Maildirs of this host among them.
     pub fn here(&self) -> impl Iterator<Item = &Destination> {
         let deliveries = if let End::Local(deliveries) = self { &deliveries[..] } else { &[] };
         deliveries.iter().filter_map(Delivery::here)
@@ -68,7 +67,7 @@ impl End {
 pub struct Destination {
     /// The user at the domain, without a tag; what Delivered-To says.
     pub mailbox: Mailbox,
-    /// Where it has to be; delivery makes it when it is missing.
+    /// The path of the Maildir; delivery makes it when it is missing.
     pub maildir: PathBuf,
 }
 
@@ -77,8 +76,8 @@ pub struct Destination {
 pub enum Delivery {
     /// A copy in a Maildir here.
     Maildir(Destination),
-    /// By another host, which is looked for at each attempt ([`next_hop`]). `via`: the address of ours that
-    /// led there by an alias, or a `catch_all`.
+    /// At another host, which is looked up at each attempt ([`next_hop`]). `via`: the address of ours that
+    /// led there by an alias or a `catch_all`.
     NextHop { mailbox: Mailbox, via: Option<Mailbox> },
 }
 
@@ -105,27 +104,27 @@ impl Delivery {
         }
     }
 
-    /// How it stands in the queue, with what its recipient's RCPT asked for.
+    /// The recipient in a queue file, with what its RCPT asked for.
     pub fn addressee(&self, notify: Option<Notify>, orcpt: Option<String>) -> Addressee {
         let (mailbox, via) = (self.mailbox().clone(), self.via().cloned());
         Addressee { mailbox, notify, orcpt, via }
     }
 }
 
-/// The way of one address. The site and the disk as they are at this moment; nothing is remembered
-/// for the next call but a domain's first user.
+/// The route of one address, by the site and the disk as they are at this moment. Only a domain's first
+/// user is remembered for the next call.
 pub fn route(site: &Site, disk: &dyn Disk, path: &ForwardPath) -> Route {
     let mut router = Router { steps: Some(Vec::new()), ..Router::new(site, disk) };
     let end = router.path(path);
     Route { steps: router.steps.unwrap_or_default(), end }
 }
 
-/// Where it ends, without the words: what RCPT asks.
+/// Where the route ends, without its steps: for RCPT.
 pub fn resolve(site: &Site, disk: &dyn Disk, path: &ForwardPath) -> End {
     Router::new(site, disk).path(path)
 }
 
-/// The mailbox of a user here, whatever aliases say; none when there is none.
+/// The mailbox of a user here, without regard to aliases; none when there is no such user.
 pub fn mailbox_here(
     site: &Site,
     disk: &dyn Disk,
@@ -138,7 +137,7 @@ pub fn mailbox_here(
     }
 }
 
-/// Whether an address is somebody by an alias of its name or as postmaster: not by `catch_all` alone.
+/// Whether an address exists by an alias of its name or as postmaster, not only by `catch_all`.
 pub fn is_named(site: &Site, disk: &dyn Disk, mailbox: &Mailbox) -> bool {
     let Some(local) = Router::new(site, disk).domain_of(mailbox) else { return false };
     let name = mailbox.local.as_str();
@@ -146,7 +145,7 @@ pub fn is_named(site: &Site, disk: &dyn Disk, mailbox: &Mailbox) -> bool {
     alias_of(local, name).is_some() || name[..tag].eq_ignore_ascii_case(POSTMASTER)
 }
 
-/// The name by which mail that was sent on for `via` is known when it comes back: the alias without a
+/// The name that marks mail that was sent on for `via`, to know it when it comes back: the alias without a
 /// tag; for a name that `catch_all` sent on, that name.
 pub fn mark(site: &Site, via: &Mailbox) -> Mailbox {
     let local = match &via.host {
@@ -164,7 +163,7 @@ pub fn mark(site: &Site, via: &Mailbox) -> Mailbox {
 }
 
 /// A recipient as other hosts may see it. `Postmaster` without a domain is that of our first domain, and so
-/// is a recipient at this host: a name that means another host elsewhere does not get out.
+/// is a recipient at this host, because elsewhere a name as localhost means another host.
 pub fn as_mailbox(site: &Site, path: &ForwardPath) -> Option<Mailbox> {
     match path {
         ForwardPath::Mailbox(mailbox) => Some(site.canonical(mailbox)),
@@ -175,32 +174,32 @@ pub fn as_mailbox(site: &Site, path: &ForwardPath) -> Option<Mailbox> {
     }
 }
 
-/// One search; a new one for each address, as `open` and `done` speak of one expansion only.
+/// The search for one address: `open` and `done` belong to one expansion.
 struct Router<'a> {
     site: &'a Site,
     disk: &'a dyn Disk,
-    /// None: nobody reads them, so they are not written.
+    /// The steps in words; none where no caller reads them.
     steps: Option<Vec<String>>,
     found: Vec<Destination>,
     elsewhere: Vec<Mailbox>,
-    /// All that was found already, here or elsewhere.
+    /// All mailboxes that were found already, here or elsewhere.
     known: HashSet<Mailbox>,
-    /// Aliases on the way from the address to here, by domain and name in lower case; one that
-    /// comes again is a loop.
+    /// Aliases that are being expanded, by domain and name in lower case; one that comes again is a loop.
     open: Vec<(String, String)>,
-    /// Aliases that have been expanded, and whether that led to anybody; they need not be again.
+    /// Aliases that have been expanded, and whether that led to a mailbox; they are not expanded again.
     done: HashMap<(String, String), bool>,
-    /// Aliases of postmasters that led to nobody; they need not be tried again either.
+    /// Aliases of postmasters that led to no mailbox; they are not tried again.
     failed: HashSet<(String, String)>,
-    /// Targets of the first alias that are nobody.
+    /// Targets of the first alias that lead to no mailbox.
     dead: Vec<String>,
-    /// The first alias leads back to itself: that alias is refused, whoever else it reaches.
+    /// Whether the first alias leads back to itself: then it is refused, even if it also reaches a mailbox.
     looped: bool,
-    /// Another alias on the way does, or there are too many; then that one is nobody.
+    /// Whether another alias on the way does, or there are too many of them; that alias leads to no
+    /// mailbox.
     circled: bool,
 }
 
-/// Who has to be somebody at every domain (RFC 5321 §4.5.1).
+/// The name that has to exist at each domain (RFC 5321 §4.5.1).
 pub const POSTMASTER: &str = "postmaster";
 
 impl<'a> Router<'a> {
@@ -248,14 +247,14 @@ impl<'a> Router<'a> {
                     });
                     self.local(local, mailbox.local.as_str(), false, true)
                 }
-                // It would come back to us, and be found out then.
+                // Mail for it would only come back to us.
                 None if self.is_nowhere(&mailbox.host) => {
                     self.say(|| format!("{} is this host, which has no domain", mailbox.host));
                     Ok(false)
                 }
                 None => {
                     self.say(|| format!("{} is not delivered here", mailbox.host));
-                    // What a local part means is for its own host to say (RFC 5321 §2.3.11).
+                    // Only its own host knows what a local part means (RFC 5321 §2.3.11).
                     return End::Remote(mailbox.host.clone());
                 }
             },
@@ -263,7 +262,7 @@ impl<'a> Router<'a> {
         way.map_or_else(End::Trouble, |_| self.end(Some(path)))
     }
 
-    /// `asked`: the address that all this was found for.
+    /// The end of the search. `asked`: the address that it was for.
     fn end(&mut self, asked: Option<&ForwardPath>) -> End {
         match (self.looped, self.known.is_empty()) {
             (true, _) => End::Loop,
@@ -284,8 +283,8 @@ impl<'a> Router<'a> {
         self.site.local(&mailbox.host)
     }
 
-    /// This host, where no domain is delivered here: its name may be known to a next hop of ours, and
-    /// nobody else knows what localhost and its addresses are.
+    /// Whether this is a name of this host while no domain is delivered here. Our host name may be known to
+    /// a next hop of ours; localhost and our addresses are not.
     fn is_nowhere(&self, host: &Host) -> bool {
         let is_known = |name: &Domain| {
             *name == self.site.config.hostname
@@ -296,7 +295,8 @@ impl<'a> Router<'a> {
             && !matches!(host, Host::Domain(name) if is_known(name))
     }
 
-    /// One copy for a mailbox, by however many ways it is reached. True: the way leads to somebody.
+    /// Adds one copy for a mailbox, also when it is reached by several ways. Always true, for the callers:
+    /// this way leads to a mailbox.
     fn take(&mut self, destination: Destination) -> bool {
         if self.known.insert(destination.mailbox.clone()) {
             self.found.push(destination);
@@ -304,7 +304,7 @@ impl<'a> Router<'a> {
         true
     }
 
-    /// The same for a mailbox elsewhere; of too many none is kept but the first.
+    /// The same for a mailbox elsewhere; past the limit no more are added.
     fn send_on(&mut self, mailbox: &Mailbox) -> bool {
         if !self.is_crowd() && self.known.insert(mailbox.clone()) {
             self.elsewhere.push(mailbox.clone());
@@ -312,13 +312,13 @@ impl<'a> Router<'a> {
         true
     }
 
-    /// Whether these are more than one message is sent on to.
+    /// Whether there are more addresses elsewhere than one message may be sent on to.
     fn is_crowd(&self) -> bool {
         self.elsewhere.len() > self.site.config.limit.recipients
     }
 
-    /// A name at a domain of ours; gives whether it leads to anybody. `user_only`: no alias; `catch`:
-    /// unknown users go to `catch_all`.
+    /// Follows a name at a domain of ours; returns whether it leads to a mailbox. `user_only`: aliases do
+    /// not count; `catch`: unknown users go to `catch_all`.
     fn local(
         &mut self,
         local: Local<'a>,
@@ -326,19 +326,19 @@ impl<'a> Router<'a> {
         user_only: bool,
         catch: bool,
     ) -> Result<bool, StoreError> {
-        // postmaster with a tag must be taken like postmaster.
+        // postmaster with a tag is treated like postmaster.
         let tag = tag_of(local, name).unwrap_or(name.len());
         let is_postmaster = name[..tag].eq_ignore_ascii_case(POSTMASTER);
         let alias = alias_of(local, name).filter(|_| !user_only);
         if let Some(alias) = alias {
             let key = key(local, alias);
-            // Where `catch_all` leads back into an alias, that one's unknown target is just nobody.
+            // Where `catch_all` leads back into an alias, the unknown target that led here does not exist.
             if !catch && self.open.contains(&key) {
                 self.circled = true;
                 return Ok(false);
             }
-            // Inside its own expansion it loops like any other; elsewhere postmaster is somebody
-            // whatever becomes of the alias (RFC 5321 §4.5.1).
+            // Inside its own expansion an alias of postmaster loops like any other; otherwise postmaster
+            // exists even if its alias leads nowhere (RFC 5321 §4.5.1).
             if !is_postmaster || self.open.contains(&key) {
                 return self.expand(local, alias);
             }
@@ -362,10 +362,10 @@ impl<'a> Router<'a> {
         }
     }
 
-    /// All targets of an alias.
+    /// Follows all targets of an alias.
     fn expand(&mut self, local: Local<'a>, alias: &Alias) -> Result<bool, StoreError> {
         let key = key(local, alias);
-        // A chain that long is nobody's wish, and the stack ends somewhere.
+        // This is recursive, so `ALIAS_DEPTH` below bounds the stack.
         if self.open.contains(&key) {
             self.say(|| format!("alias {} comes again: a loop", alias.name));
             self.looped |= self.open.first() == Some(&key);
@@ -377,7 +377,7 @@ impl<'a> Router<'a> {
             self.circled = true;
             return Ok(false);
         }
-        // Reached by a second way, which is no loop: all its targets are known.
+        // An alias that is reached by a second way is no loop; its targets are known already.
         if let Some(somebody) = self.done.get(&key) {
             return Ok(*somebody);
         }
@@ -405,18 +405,18 @@ impl<'a> Router<'a> {
             return Ok(self.send_on(mailbox));
         };
         let name = mailbox.local.as_str();
-        // An alias that names itself, with a tag or without, means the user of its name.
+        // An alias that has itself as a target, with a tag or without, means the user of that name.
         let own = alias_of(local, name).map(|alias| key(local, alias));
         let user_only = target.user_only || own.is_some() && own.as_ref() == self.open.last();
         let somebody = self.local(local, name, user_only, true)?;
-        // Deeper ones are named in the line of their own alias.
+        // Deeper targets are reported for their own alias.
         if !somebody && self.open.len() == 1 {
             self.dead.push(mailbox.to_string());
         }
         Ok(somebody)
     }
 
-    /// A way that may turn out to lead to nobody or in a circle: then it never was taken.
+    /// Tries a way, and undoes all of its effects when it leads to no mailbox or in a circle.
     fn attempt(
         &mut self,
         way: impl FnOnce(&mut Self) -> Result<bool, StoreError>,
@@ -434,8 +434,8 @@ impl<'a> Router<'a> {
         Ok(false)
     }
 
-    /// Always somebody (RFC 5321 §4.5.1): its mailbox, else `catch_all`, else the first user, else
-    /// a Maildir of that name. Its alias was looked for before.
+    /// Finds a mailbox for postmaster, which always exists (RFC 5321 §4.5.1): its own, else `catch_all`,
+    /// else the first user's, else a Maildir of that name. Its alias was tried before.
     fn postmaster(&mut self, local: Local<'a>, catch: bool) -> Result<bool, StoreError> {
         if let Some(found) = self.user(local, POSTMASTER)? {
             return Ok(self.take(found));
@@ -474,8 +474,8 @@ impl<'a> Router<'a> {
         }
     }
 
-    /// The user of that name, or the one before the tag: a user of the whole name goes first, but
-    /// where any name is a user the tag is cut first, or it would never be one.
+    /// The user of that name, or of the part before the tag. A user of the whole name comes first; but
+    /// where any name is a user the tag is always cut, because otherwise no name would ever have one.
     fn user_or_tagged(
         &mut self,
         local: Local<'a>,
@@ -500,9 +500,9 @@ impl<'a> Router<'a> {
             self.say(|| format!("{listed} is in the users file"));
             return Ok(Some(destination(local, listed)));
         }
-        // Ann and ann are one mailbox with one path; RFC 5321 §2.4 discourages telling them apart.
+        // Ann and ann are the same mailbox; RFC 5321 §2.4 discourages telling them apart.
         let name = name.to_ascii_lowercase();
-        // A peer chose this name, and it becomes a segment of a path.
+        // Checked because a client chose this name, and it becomes part of a path.
         if !is_file_name(&name) {
             self.say(|| format!("{name:?} cannot be a file name, so it is no user"));
             return Ok(None);
@@ -522,7 +522,7 @@ impl<'a> Router<'a> {
         Ok(there.then(|| destination(local, &name)))
     }
 
-    /// By the users file, or else by the Maildirs that are there, in order of their names.
+    /// The first user of the users file, else the first existing Maildir by name.
     fn first_user(&mut self, local: Local<'a>) -> Result<Option<String>, StoreError> {
         if let Some(first) = local.users.and_then(|users| users.first()) {
             return Ok(Some(first.to_owned()));
@@ -534,13 +534,12 @@ impl<'a> Router<'a> {
     }
 }
 
-/// One alias among those of all domains.
+/// The key of an alias among those of all domains.
 fn key(local: Local<'_>, alias: &Alias) -> (String, String) {
     (local.config.name.to_string(), alias.name.to_ascii_lowercase())
 }
 
-/// An alias of that name, or of the name before the tag; a user with a name that looks tagged goes
-/// before the latter.
+/// The alias of that name, else of the name before the tag, unless a user has the whole name.
 pub fn alias_of<'a>(local: Local<'a>, name: &str) -> Option<&'a Alias> {
     let aliases = local.aliases?;
     if let Some(alias) = aliases.get(name) {
@@ -568,14 +567,15 @@ pub fn existing_users<'a>(
     disk: &'a dyn Disk,
     local: Local<'a>,
 ) -> Result<impl Iterator<Item = String> + 'a, StoreError> {
-    // Looked at one by one, so that who wants the first need not look at all.
+    // Lazily, so that a caller that wants the first user does not look at all Maildirs.
     let exists = move |name: &String| maildir::exists(disk, &local.maildir(name)).unwrap_or(false);
     Ok(possible_users(disk, local)?.into_iter().filter(exists))
 }
 
-/// Who may have a Maildir by what lies where Maildirs are, in order; whether each has one is not looked at.
+/// Names of users by the entries of the directory for Maildirs, in order; whether each is a Maildir is not
+/// checked.
 pub fn possible_users(disk: &dyn Disk, local: Local<'_>) -> Result<Vec<String>, StoreError> {
-    // The segment of the path that holds the name, what stands around it there, and what is above.
+    // The path above the segment that holds the name, and what stands before and behind the name in it.
     let template = local.maildir("{user}").to_string_lossy().into_owned();
     let (before, after) = template.split_once("{user}").unwrap_or((&template, ""));
     let (above, prefix) = before.rsplit_once('/').unwrap_or((".", before));
@@ -587,7 +587,7 @@ pub fn possible_users(disk: &dyn Disk, local: Local<'_>) -> Result<Vec<String>, 
     };
     let names = listed.into_iter().filter_map(|name| name.into_string().ok());
     let user = |name: String| Some(name.strip_prefix(prefix)?.strip_suffix(suffix)?.to_owned());
-    // Only names that `Router::user` finds, which looks for lower case.
+    // Only names that `Router::user` would find: it looks for lower case.
     let mut users: Vec<String> = names
         .filter_map(user)
         .filter(|name| is_file_name(name) && name.to_ascii_lowercase() == *name)

@@ -1,5 +1,5 @@
-//! The scheduler: what waits in the queue, when each of it is due, and which worker of the relay pool
-//! brings it where.
+//! The scheduler: which messages wait in the queue, when each is due, and which worker of the relay pool
+//! attempts it.
 //!
 //! ```text
 //! delivery, commands, signals ─ Hint ─► scheduler × 1 ─ RelayJob ─► worker × (≤ relay.threads)
@@ -7,11 +7,10 @@
 //!                                          └──────── Report ────────┘ here: Maildir
 //! ```
 //!
-//! The disk is the truth: hints may be lost, and what this thread knows is read again after a kill.
-//! A job goes only to a worker known to be idle, and a report always has room, so nobody waits for
-//! anybody in a circle. A queue file is claimed here while any worker has to do with it; the claim is
-//! shared, so that a recipient at a dead host does not hold up one at a living host. Nothing here
-//! speaks to a network.
+//! The disk is the truth: hints may be lost, and what this thread knows is read again after a kill. A job
+//! goes only to a worker known to be idle, and a report always has room, so no two threads ever wait for
+//! each other. The scheduler claims a queue file while any worker has a job for it; the workers share the
+//! claim, so that a recipient at a dead host does not delay one at another host. Opens no socket.
 
 mod away;
 mod board;
@@ -54,18 +53,18 @@ pub struct RelayShared {
     pub queue: Queue,
     /// Writes into Maildirs.
     pub writer: Arc<Writer>,
-    /// Maildirs that got mail; may lose some.
+    /// Takes the Takes the Maildirs that got mail; may lose some.
     pub delivered: Sender<PathBuf>,
     pub hints: Hints,
-    /// Reports of ours that failed.
+    /// How many of our notices failed.
     pub reports: Reports,
 }
 
-/// The site as an attempt sees it, with what is made once for it.
+/// The site of an attempt, with what is made once for each site.
 pub struct Setting {
     pub site: Arc<Site>,
     pub ourselves: Ourselves,
-    /// Survives a reload.
+    /// Kept over a reload.
     pub broken_tls: Arc<BrokenTls>,
 }
 
@@ -75,12 +74,12 @@ impl Setting {
     }
 }
 
-/// A message that workers have to do with at this moment.
+/// A message that workers have jobs for.
 struct Active {
     claimed: Arc<Claimed>,
-    /// Where it is being brought.
+    /// The goals of these jobs.
     goals: Vec<Goal>,
-    /// To be read anew when they are done.
+    /// Whether it is to be read anew when the jobs are done.
     look: bool,
 }
 
@@ -92,13 +91,13 @@ pub struct Scheduler {
     board: Board,
     pool: RelayPool,
     active: HashMap<Id, Active>,
-    /// Messages that are to be looked at, some at a time.
+    /// Messages whose files are to be read, some at a time.
     looks: VecDeque<String>,
-    /// When everything is to be looked at again, as something could not be read.
+    /// When the queue is to be looked through again, because something could not be read.
     look_again: Option<Instant>,
-    /// Since when a removal is not synced.
+    /// When the first removal that is not synced was made.
     unsynced: Option<Instant>,
-    /// One moment by both clocks.
+    /// The same moment by both clocks.
     clocks: (Instant, Timestamp),
 }
 
@@ -127,7 +126,7 @@ impl Scheduler {
         scheduler
     }
 
-    /// Works until it is told to stop, and then until nothing is under way that should not be cut off.
+    /// Works until it is told to stop, and then until no worker does what should not be cut off.
     pub fn run(mut self, hints: &Receiver<Hint>) {
         let reports = self.pool.reports();
         loop {
@@ -202,10 +201,10 @@ impl Scheduler {
         }
     }
 
-    /// A message that was put into the queue just now, without reading it again.
+    /// Takes in a message that was put into the queue just now, without reading its file.
     fn welcome(&mut self, entry: Entry) {
         let id: Id = entry.id.as_str().into();
-        // Found on the disk already.
+        // Its file was found already.
         if self.active.contains_key(&id) || self.board.knows(&id) {
             return;
         }
@@ -214,7 +213,7 @@ impl Scheduler {
         self.board.put(&id, parts(&self.setting.site, &waiting));
     }
 
-    /// Due times are by the clock on the wall, which somebody may set.
+    /// Notices when the system's clock was set, because due times are by that clock.
     fn follow_clock(&mut self) {
         let now = (Instant::now(), Timestamp::now());
         let passed = now.0.saturating_duration_since(self.clocks.0);
@@ -228,7 +227,7 @@ impl Scheduler {
         }
     }
 
-    /// Follows a reload: everything is planned anew when that may say something else.
+    /// Follows a reload: all messages are planned anew when the configuration has changed.
     fn follow_site(&mut self) {
         let site = self.current.get();
         if Arc::ptr_eq(&site, &self.setting.site) {
@@ -244,7 +243,7 @@ impl Scheduler {
         }
     }
 
-    /// Looks through the queue; `anew`: also at what is known already.
+    /// Lists the queue. `anew`: messages that are known already are read again as well.
     fn look_all(&mut self, anew: bool) {
         self.look_again = None;
         let (ids, strangers) = match self.shared.queue.names() {
@@ -258,8 +257,8 @@ impl Scheduler {
         let is_gone = |id: &&Id| !there.contains(&***id) && !self.active.contains_key(*id);
         let gone: Vec<Id> = self.board.ids().filter(is_gone).cloned().collect();
         gone.iter().for_each(|id| self.lose(id));
-        // What waits to be looked at keeps its turn, or a stream of hints would never let the last ones
-        // have theirs; and some of them are known, and have changed.
+        // Messages that wait to be read keep their turn: otherwise many hints could delay the last ones for
+        // ever. Some of them are known already, and have changed.
         self.looks.retain(|id| there.contains(id.as_str()));
         let waits: HashSet<&str> = self.looks.iter().map(String::as_str).collect();
         let board = &self.board;
@@ -268,7 +267,7 @@ impl Scheduler {
         self.looks.extend(new);
     }
 
-    /// Some at a time, so that ten thousand files do not hold up what is due.
+    /// Reads some messages at a time, so that ten thousand files do not delay what is due.
     fn look_at_some(&mut self) {
         if self.look_again.is_some_and(|when| when <= Instant::now()) {
             self.look_all(false);
@@ -279,7 +278,7 @@ impl Scheduler {
         }
     }
 
-    /// Looks at all that waits to be looked at, before something is asked of every message.
+    /// Reads all messages that wait to be read, before something is asked of every message.
     fn look_at_rest(&mut self) {
         while !self.looks.is_empty() {
             self.look_at_some();
@@ -295,7 +294,7 @@ impl Scheduler {
             Ok(waiting) => {
                 let mut parts = parts(&self.setting.site, &waiting);
                 if parts.is_empty() {
-                    // All is done, and only its file has not gone.
+                    // No recipient is left, and only its file could not be removed.
                     let goal = Goal::of(&self.setting.site, &waiting.entry.recipients[0].mailbox);
                     let due = Timestamp::now();
                     parts.push(Part { goal, due, is_held: false, seen: None });
@@ -310,7 +309,7 @@ impl Scheduler {
         }
     }
 
-    /// A message whose file is gone, and not by us: tells that, as its story ends here.
+    /// Forgets a message whose file was removed by another process, and logs that.
     fn lose(&mut self, id: &Id) {
         if self.board.knows(id) {
             tell(&Event::Removed { id });
@@ -318,7 +317,7 @@ impl Scheduler {
         self.board.forget(id);
     }
 
-    /// A queue file that cannot be had.
+    /// Handles a queue file that cannot be read or claimed.
     fn miss(&mut self, id: &Id, error: &QueueError) {
         match error {
             QueueError::Gone | QueueError::Busy => {}
@@ -340,7 +339,7 @@ impl Scheduler {
         self.look_again.get_or_insert(Instant::now() + TROUBLE_WAIT);
     }
 
-    /// Gives what is due to workers, as far as there are any.
+    /// Gives due jobs to workers, while there is room.
     fn dispatch(&mut self) {
         let now = Timestamp::now();
         while self.pool.has_room() {
@@ -364,7 +363,7 @@ impl Scheduler {
         }
     }
 
-    /// The next one that is due and can be claimed.
+    /// The next job that is due and whose file can be claimed.
     fn next_job(&mut self, now: Timestamp) -> Option<RelayJob> {
         loop {
             let (id, goal, order) = self.board.next(now)?;
@@ -406,13 +405,13 @@ impl Scheduler {
         Ok(claimed)
     }
 
-    /// Lets a claim go when nobody works on its message, and it knows no more than its file says.
+    /// Lets a claim go when no worker has a job for its message, unless memory is ahead of the file.
     fn release(&mut self, id: &Id) {
         let Some(active) = self.active.get(id).filter(|active| active.goals.is_empty()) else {
             return;
         };
         if active.claimed.is_ahead() {
-            // Somebody has to tell the disk, or it would stay claimed for ever.
+            // One more job has to write the file, or the message would stay claimed for ever.
             if !self.board.knows(id) {
                 let first = &active.claimed.message.entry.recipients[0].mailbox;
                 let due = due::later(Timestamp::now(), TROUBLE_WAIT);
@@ -445,7 +444,7 @@ impl Scheduler {
         notices.into_iter().for_each(|entry| self.welcome(entry));
     }
 
-    /// A removal that is not synced could come back, and its mail go out twice.
+    /// Syncs removals: after a power cut an unsynced one could come back, and its mail be sent twice.
     fn sync_removals(&mut self, at_once: bool) {
         let is_due = |since: &Instant| at_once || since.elapsed() >= REMOVALS_SYNC;
         if self.unsynced.filter(is_due).is_some() {
@@ -473,7 +472,7 @@ impl Scheduler {
     }
 }
 
-/// A millisecond more or less says nothing to people.
+/// The change of the clock in words, to the second.
 fn clock_words(off: SignedDuration) -> String {
     let way = if off.is_negative() { "back" } else { "ahead" };
     format!("the clock was set {way} by {}", due::span(off.unsigned_abs()))

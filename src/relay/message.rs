@@ -1,5 +1,5 @@
-//! Where the octets of a message on its way out come from: memory, or a part of a file. Read in
-//! blocks, so that a large message needs no more memory than a small one.
+//! The source of an outgoing message's octets: memory, or a part of a file. Read in blocks, so that a large
+//! message needs no more memory than a small one.
 
 use crate::limits::RELAY_BLOCK;
 use crate::mail::edits::{Edits, Piece};
@@ -22,7 +22,7 @@ pub trait Message {
     fn sum(&self) -> Option<u32> {
         None
     }
-    /// Where the octets begin that the sum is of: a field that was put on top is not among them.
+    /// Where the octets of the sum begin: behind fields that were put on top.
     fn summed_from(&self) -> u64 {
         0
     }
@@ -48,7 +48,7 @@ impl Message for StoredMessage<'_> {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        // Never past its end: behind it stands something that is not the message.
+        // Never past its end, because the file goes on behind the message.
         let left = self.size.saturating_sub(offset);
         let length = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
         self.file.read_at(&mut buffer[..length], self.at + offset)
@@ -59,7 +59,7 @@ impl Message for StoredMessage<'_> {
     }
 }
 
-/// A message as edited. Its sum can be checked where all that the edits do is to put fields on top.
+/// A message with edits. Its sum can be checked where the edits only put fields on top.
 pub struct Edited<'a> {
     pub edits: Edits,
     pub part: StoredMessage<'a>,
@@ -111,8 +111,8 @@ impl<'a> Blocks<'a> {
         Blocks { message, offset: 0, block: vec![0; RELAY_BLOCK], sum: Sum::default() }
     }
 
-    /// The next octets; empty only at the end. A message that is shorter than it said fails, and the last
-    /// octets of one whose sum is another: it is never taken for a whole one.
+    /// The next octets; empty only at the end. Fails where the message is shorter than its size, and at its
+    /// last octets where the sum differs: so it is never sent as a whole message.
     pub(super) fn read(&mut self) -> io::Result<&[u8]> {
         let left = self.message.size().saturating_sub(self.offset);
         let wanted = usize::try_from(left).map_or(RELAY_BLOCK, |left| left.min(RELAY_BLOCK));
@@ -141,7 +141,7 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// Reads a whole message for what a next hop must be told of it.
+/// Reads a whole message to find out what a next hop has to be told about it.
 pub fn survey(message: &dyn Message) -> io::Result<WireForm> {
     let (mut survey, mut blocks) = (Reader::new(Surveyor::default()), Blocks::new(message));
     while !blocks.is_done() {
@@ -150,8 +150,8 @@ pub fn survey(message: &dyn Message) -> io::Result<WireForm> {
     Ok(survey.finish().0.whole())
 }
 
-/// The message as a next hop without 8BITMIME gets it: how it is converted, and the outgoing that tells of
-/// it. A refusal: it must arrive as it is.
+/// How a message is converted for a next hop without 8BITMIME, and what that hop is told about it. A
+/// refusal when it must not be changed.
 pub(super) fn in_seven_bits(
     outgoing: &OutgoingMessage,
     message: &dyn Message,
@@ -179,7 +179,7 @@ pub(super) fn in_seven_bits(
 pub(super) struct Converted<'a> {
     blocks: Blocks<'a>,
     converter: Option<Converter<'a>>,
-    /// What became of the last block.
+    /// The last block, converted.
     octets: Vec<u8>,
 }
 
@@ -189,8 +189,8 @@ impl<'a> Converted<'a> {
         Converted { blocks: Blocks::new(message), converter, octets: Vec::new() }
     }
 
-    /// The next octets, at most four times as many as were read and some of a header; none may be ready
-    /// before the end.
+    /// The next octets, at most four times as many as were read and a part of a header; may be empty before
+    /// the end.
     pub(super) fn read(&mut self) -> io::Result<&[u8]> {
         let Some(converter) = &mut self.converter else { return self.blocks.read() };
         self.octets.clear();

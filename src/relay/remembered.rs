@@ -1,5 +1,5 @@
-//! Hosts whose TLS hung or broke: for a while they are spoken to in the clear at once, where anybody may carry
-//! the mail in the clear. To try it each time would cost a timeout a message.
+//! Hosts whose TLS hung or broke: for a while mail that may go in the clear is sent to them without TLS.
+//! Trying it each time would cost a timeout for each message.
 
 use super::Hop;
 use crate::limits::{BROKEN_TLS_AGE, BROKEN_TLS_MAX};
@@ -12,20 +12,20 @@ use std::time::Instant;
 /// The table; bounded, and only in memory: after a restart TLS is tried again.
 #[derive(Default)]
 pub struct BrokenTls {
-    /// By name and address, until when and why.
+    /// Until when and why, by name and address.
     hosts: Mutex<HashMap<(String, SocketAddr), (Instant, String)>>,
 }
 
 impl BrokenTls {
-    /// What is to be said of a host whose TLS is not tried at this moment.
+    /// Why TLS is not tried with a host at this moment.
     pub fn recall(&self, hop: &Hop, now: Instant) -> Option<String> {
         let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let (until, why) = hosts.get(&(hop.name.clone(), hop.address))?;
         (*until > now).then(|| why.clone())
     }
 
-    /// TLS with this host has failed just now; gives what is to be said of it from now on. `clock`: the same
-    /// moment, for people.
+    /// Notes that TLS with this host has failed; returns the words for [`BrokenTls::recall`]. `clock`: the
+    /// same moment, for people.
     pub fn note(&self, hop: &Hop, reason: &str, now: Instant, clock: Timestamp) -> String {
         let until = clock.checked_add(BROKEN_TLS_AGE).unwrap_or(Timestamp::MAX);
         let why = format!("{reason}; TLS is tried again from {until:.0} on");
@@ -33,7 +33,7 @@ impl BrokenTls {
         if hosts.len() >= BROKEN_TLS_MAX {
             hosts.retain(|_, (until, _)| *until > now);
         }
-        // Whoever is forgotten is only asked for TLS again.
+        // With a host that is forgotten, TLS is only tried again.
         if hosts.len() >= BROKEN_TLS_MAX
             && let Some(oldest) = hosts.iter().min_by_key(|(_, (until, _))| *until)
         {

@@ -1,4 +1,4 @@
-//! What is wrong with the aliases and the `catch_all` of a site, before any mail finds out.
+//! Finds what is wrong with the aliases and the `catch_all` of a site, before mail arrives for them.
 
 use super::{End, Router};
 use crate::site::Site;
@@ -6,14 +6,14 @@ use crate::store::aliases::Alias;
 use crate::store::disk::Disk;
 use crate::store::table::BadLine;
 
-/// Aliases that loop or lead to nobody, with file and line. One that leads to somebody and to
-/// nobody is named too: its mail is taken, and a target misses it without a word.
+/// Aliases that loop or lead to no mailbox, with file and line. An alias of which only some targets exist
+/// is named too: its mail is accepted, and the other targets would silently miss it.
 pub fn bad_aliases(site: &Site, disk: &dyn Disk) -> Vec<BadLine> {
     let mut bad = Vec::new();
     for local in site.domains() {
         let aliases = local.aliases.into_iter().flat_map(|aliases| aliases.iter());
         let mut aliases: Vec<&Alias> = aliases.collect();
-        // As a person reads the file; the table has no order.
+        // In the order of the file, because the table has none.
         aliases.sort_by_key(|alias| alias.line);
         for alias in aliases {
             if alias.targets.is_empty() {

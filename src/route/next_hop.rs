@@ -1,12 +1,12 @@
-//! Where remote mail is handed to: a way, then its hosts and addresses one after the other
-//! (RFC 5321 §5, RFC 7505).
+//! The hosts that remote mail is given to: from a way to its hosts and addresses, one after the other (RFC
+//! 5321 §5, RFC 7505).
 //!
-//! Asked anew for each attempt, as DNS may say something else by then. Asks DNS for names and opens
-//! no connection. The steps are what `facteur route` prints, and the same function chooses for an
-//! attempt, so the two cannot differ.
+//! Looked up anew for each attempt, because DNS may have changed. Asks DNS and opens no connection.
+//! `facteur route` prints the steps, and the same function chooses for an attempt, so the two cannot
+//! differ.
 //!
-//! Only what DNS says for sure makes mail fail, and only by MX: where the administrator names the
-//! host, a host that does not exist is to be mended, and mail waits.
+//! Mail fails only by what DNS says for sure, and only on a way by MX: where the configuration names a host
+//! that does not exist, the administrator can mend that, and mail waits.
 
 mod hosts;
 mod obstacle;
@@ -27,34 +27,34 @@ pub use way::{Way, way};
 /// A host to speak to, at one of its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hop {
-    /// As MX, a route or the smarthost names it; for the log and for notices.
+    /// The name by MX, a route or the smarthost; for the log and for notices.
     pub name: String,
     pub address: SocketAddr,
     pub demand: Demand,
 }
 
-/// What a host owes us before it gets mail.
+/// What is demanded of a host before it gets mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Demand {
-    /// Nothing, TLS neither: with this host it has just failed.
+    /// Nothing, and no TLS is tried, because it has just failed with this host.
     Nothing,
-    /// TLS where the host offers it, whoever it proves to be (RFC 7435).
+    /// TLS where the host offers it, with any certificate (RFC 7435).
     Offered,
-    /// TLS, with a certificate for the name of the host: behind it, it gets our password.
+    /// TLS with a certificate for the name of the host, because it gets our password.
     Login(Arc<Password>),
 }
 
-/// All that an attempt would find.
+/// What an attempt would find, with its steps.
 pub struct Explained {
     /// In words, in order.
     pub steps: Vec<String>,
-    /// In the order in which they would be tried; the next attempt may shuffle others.
+    /// Hosts in the order in which they would be tried; another attempt may shuffle them differently.
     pub hops: Vec<Hop>,
-    /// Why there is none, or what was left out.
+    /// Why there is no host, or what was left out.
     pub obstacle: Option<Obstacle>,
 }
 
-/// The hosts for one attempt, at least one. Looks up only as much as is needed for the first.
+/// The hosts for one attempt, at least one. Looks up only what is needed for the first one.
 pub fn next_hops<'a>(
     site: &'a Site,
     ourselves: &'a Ourselves,
@@ -69,7 +69,7 @@ pub fn next_hops<'a>(
     }
 }
 
-/// The same to its end, in words.
+/// All hosts of an attempt, with the steps in words.
 pub fn explain(site: &Site, ourselves: &Ourselves, way: &Way) -> Explained {
     let mut next = NextHops::new(site, ourselves, way);
     next.steps = Some(vec![way.to_string()]);
@@ -85,7 +85,7 @@ impl fmt::Display for Hop {
     }
 }
 
-/// The MX hosts of a domain, the best first; none when it stands for itself.
+/// The MX hosts of a domain, the best first; none when the domain has no MX.
 fn mail_hosts(resolver: &dyn Resolver, domain: &Domain) -> Result<Option<Vec<MxHost>>, Obstacle> {
     match resolver.mx(domain) {
         Ok(Mx::Hosts(hosts)) => Ok(Some(hosts)),

@@ -1,7 +1,7 @@
-//! Where the mail of one message goes: each mailbox once, by however many recipients it is reached.
+//! The deliveries of one message: each mailbox once, also when several recipients lead to it.
 //!
-//! A session fills it at RCPT and the pickup from an envelope; neither what is refused nor why is known
-//! here.
+//! A session fills it at RCPT, and the pickup from an envelope. It knows nothing of recipients that are
+//! refused.
 
 use super::{Delivery, Destination};
 use crate::mail::address::Mailbox;
@@ -13,7 +13,7 @@ use std::collections::HashSet;
 #[derive(Default)]
 pub struct Plan {
     all: Vec<Planned>,
-    /// The mailboxes of `all`, to be found without a search: one alias may lead to many.
+    /// The mailboxes of `all` as a set, because one alias may lead to many.
     known: HashSet<Mailbox>,
 }
 
@@ -30,9 +30,9 @@ impl Plan {
         self.known.clear();
     }
 
-    /// One more delivery for this recipient, where its mailbox has none yet. A mailbox that was reached by
-    /// an alias alone, and is a recipient as well, gets that recipient's mail from now on: its sender hears
-    /// what becomes of it.
+    /// Adds a delivery for this recipient, where its mailbox has none yet. A mailbox that only an alias led
+    /// to so far, and that is a recipient itself, counts as that recipient from now on: then the sender is
+    /// told what becomes of it.
     pub fn add(&mut self, delivery: Delivery, recipient: usize) {
         let planned = Planned { delivery, recipient };
         if self.known.insert(planned.delivery.mailbox().clone()) {
@@ -47,7 +47,7 @@ impl Plan {
         }
     }
 
-    /// One more delivery beside any other to the same mailbox.
+    /// Adds a delivery, even if there is one to the same mailbox.
     pub fn push(&mut self, planned: Planned) {
         self.all.push(planned);
     }
@@ -72,7 +72,7 @@ impl Plan {
 }
 
 impl Planned {
-    /// How it stands in the queue, with what its RCPT asked for.
+    /// The recipient in a queue file, with what its RCPT asked for.
     pub fn addressee(&self, recipients: &[Recipient]) -> Addressee {
         let asked = recipients.get(self.recipient);
         let orcpt = asked.and_then(|recipient| recipient.orcpt.clone());

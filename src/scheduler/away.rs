@@ -23,14 +23,14 @@ use crate::verdict::{Verdict, is_missed};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// A message on its way to one next hop, and what became of its recipients so far.
+/// A message on one way, and what became of its recipients so far.
 struct Round<'a> {
     message: Edited<'a>,
     content: WireForm,
     sender: Sender,
-    /// By place in the envelope.
+    /// Recipients, with their places in the envelope.
     recipients: Vec<(usize, Recipient)>,
-    /// Of each recipient, what the last host decided.
+    /// What the last host decided about each recipient.
     fates: Vec<Option<HostOutcome>>,
 }
 
@@ -39,14 +39,14 @@ struct Round<'a> {
 struct HostOutcome {
     host: String,
     fate: Fate,
-    /// It sends the notices that were asked for.
+    /// Whether that host sends the notices that were asked for.
     dsn: bool,
     tls: Option<Protection>,
 }
 
 impl RelayWorker {
-    /// Sends to these recipients, who all go this way; a verdict for each, unless the server stops.
-    /// `unread`: why the message cannot be read.
+    /// Sends to these recipients, which all take this way; returns a verdict for each, unless the server
+    /// stops. `unread`: why the message cannot be read.
     pub(super) fn away(
         &mut self,
         job: &RelayJob,
@@ -71,8 +71,8 @@ impl RelayWorker {
                 return (open.iter().map(defer).collect(), Reach::Untried);
             }
         };
-        // One transaction has one sender and one message: what an alias sends on has a sender of ours
-        // (SRS), and says by which alias it came.
+        // One transaction has one sender and one message. Mail that an alias sends on has a sender of ours
+        // (SRS) and a field that names the alias, so it needs its own transaction.
         let mut groups: BTreeMap<(String, String), (Sender, Vec<usize>)> = BTreeMap::new();
         for index in open {
             let sender = sender(job, *index);
@@ -118,7 +118,7 @@ impl RelayWorker {
         round.verdicts(obstacle, self.guard.is_stopping())
     }
 
-    /// Gives what stood in the way of finding a host.
+    /// Asks host after host; returns why some could not be found.
     fn ask_hosts(&mut self, job: &RelayJob, way: &Way, round: &mut Round<'_>) -> Option<Obstacle> {
         let latest = Instant::now() + RELAY_TIME;
         if let Some(mut kept) = self.take_kept(job) {
@@ -137,7 +137,7 @@ impl RelayWorker {
             Ok(hops) => hops,
             Err(obstacle) => return Some(obstacle),
         };
-        // Whether each host that was asked takes no mail at all, and whether there is no other.
+        // For each host that was asked, whether it takes no mail at all; and whether no other host is left.
         let (mut is_closed, mut is_last) = (Vec::new(), false);
         while !round.left().is_empty() && Instant::now() < latest && !self.guard.is_stopping() {
             let Some(hop) = hops.next() else {
@@ -168,7 +168,7 @@ impl RelayWorker {
 }
 
 impl Round<'_> {
-    /// Recipients for whom another host may be asked.
+    /// Recipients for which another host may be asked.
     fn left(&self) -> Vec<usize> {
         let is_left = |index: &usize| {
             matches!(self.fates[*index], None | Some(HostOutcome { fate: Fate::NextHost(_), .. }))
@@ -176,7 +176,7 @@ impl Round<'_> {
         (0..self.fates.len()).filter(is_left).collect()
     }
 
-    /// One transaction, or as many as it takes, for all that are left. `talk`: what was said so far.
+    /// Sends the message to all recipients that are left. `talk`: the transcript so far.
     fn send(&mut self, connection: &mut Connection, mut talk: Talk) {
         let left = self.left();
         let recipients = left.iter().map(|index| self.recipients[*index].1.clone()).collect();
@@ -193,7 +193,7 @@ impl Round<'_> {
         }
     }
 
-    /// A host that cannot be asked.
+    /// Notes the fate of all recipients that are left, at a host that cannot be asked.
     fn refuse(&mut self, hop: &Hop, fate: &Fate) {
         for index in self.left() {
             let (host, fate) = (host(hop), fate.clone());
@@ -201,7 +201,7 @@ impl Round<'_> {
         }
     }
 
-    /// All hosts have said that they take no mail from anybody: that is final (RFC 7504 §4).
+    /// Makes it final that all hosts take no mail at all (RFC 7504 §4).
     fn close(&mut self) {
         for HostOutcome { fate, .. } in self.fates.iter_mut().flatten() {
             if let Fate::NextHost(reason) = fate
@@ -212,7 +212,7 @@ impl Round<'_> {
         }
     }
 
-    /// Without those of whom nothing is decided because the server stops.
+    /// The verdicts, without recipients of which nothing is decided because the server stops.
     fn verdicts(self, obstacle: Option<Obstacle>, is_stopping: bool) -> (Vec<Verdict>, Reach) {
         let is_missed = self.fates.iter().flatten().all(|outcome| is_missed(&outcome.fate));
         let is_asked = self.fates.iter().any(Option::is_some);
@@ -226,7 +226,7 @@ impl Round<'_> {
                     verdicts.push(Verdict { tls: tls.clone(), ..verdict });
                 }
                 (None, Some(obstacle)) => verdicts.push(blocked(*index, obstacle)),
-                // No host, and no reason: the time was over before the first.
+                // No host was asked: the time was over before the first one.
                 (None, None) => verdicts.push(Verdict::own(
                     *index,
                     What::Deferred,
@@ -246,7 +246,7 @@ impl Round<'_> {
     }
 }
 
-/// What MAIL says for this recipient; computed anew at each attempt.
+/// The sender in MAIL for this recipient; computed anew at each attempt.
 fn sender(job: &RelayJob, index: usize) -> Sender {
     let entry = &job.claimed.message.entry;
     let via = entry.recipients[index].via.as_ref();
@@ -255,8 +255,8 @@ fn sender(job: &RelayJob, index: usize) -> Sender {
     Sender { from, ..entry.sender.clone() }
 }
 
-/// The field on top of a message that an alias sends on to this recipient; empty for others, and for a
-/// bounce on its way back, which nobody sends on again.
+/// The field on top of a message that an alias sends on to this recipient; empty for other recipients, and
+/// for a notice on its way back to the first sender.
 fn mark(job: &RelayJob, index: usize) -> String {
     let via = job.claimed.message.entry.recipients[index].via.as_ref();
     let alias = via.filter(|via| !srs::is_tagged(&via.local));
@@ -264,8 +264,8 @@ fn mark(job: &RelayJob, index: usize) -> String {
     mark.unwrap_or_default()
 }
 
-/// Whether an attempt may have ended so only because the server stops: then it is none, or mail would
-/// wait longer for each restart, and what expires be returned for it.
+/// Whether an attempt may have ended like this only because the server stops. Then it does not count:
+/// otherwise each restart would make mail wait longer, or return it.
 fn is_cut_off(fate: &Fate) -> bool {
     match fate {
         Fate::NextHost(_) => true,
@@ -278,7 +278,7 @@ fn reason(verdicts: &[Verdict]) -> String {
     verdicts.first().map(Verdict::reason).unwrap_or_default()
 }
 
-/// No host was found. The code is ours, as no host spoke (RFC 7505 §4.2 names one).
+/// The verdict when no host was found. The code is ours, because no host spoke (RFC 7505 §4.2 names one).
 fn blocked(recipient: usize, obstacle: &Obstacle) -> Verdict {
     let what = if obstacle.is_permanent { What::Failed } else { What::Deferred };
     let words = match obstacle.is_permanent {
@@ -288,12 +288,14 @@ fn blocked(recipient: usize, obstacle: &Obstacle) -> Verdict {
     Verdict::own(recipient, what, obstacle.status, words)
 }
 
-/// An obstacle in words for who has taken a domain out of the configuration while mail for it waited.
+/// The obstacle, with words for an administrator that has removed a domain from the configuration while
+/// mail for it waited.
 fn unrouted(job: &RelayJob, open: &[usize], obstacle: Obstacle) -> Obstacle {
     let entry = &job.claimed.message.entry;
     let was_here = |index: &usize| {
         let last = job.claimed.progress(*index).last;
-        // Mail of strangers was taken for mailboxes here only, unless an alias sent it on.
+        // Mail of clients that are not trusted was accepted for mailboxes here only, unless an alias sent
+        // it on.
         last.is_some_and(|line| is_of_disk(&line))
             || !entry.is_trusted
                 && !entry.session.is_empty()
@@ -314,7 +316,7 @@ fn unrouted(job: &RelayJob, open: &[usize], obstacle: Obstacle) -> Obstacle {
     }
 }
 
-/// For what is said with this host about this message.
+/// The transcript of this message with this host.
 fn talk(job: &RelayJob, hop: &Hop) -> Talk {
     let mut talk = Talk::new();
     let id = job.claimed.message.entry.id.clone();
@@ -322,7 +324,7 @@ fn talk(job: &RelayJob, hop: &Hop) -> Talk {
     talk
 }
 
-/// As the log and the journal name it: one word.
+/// A host as the log and the journal name it: one word.
 fn host(hop: &Hop) -> String {
     format!("{}[{}]:{}", hop.name, hop.address.ip(), hop.address.port())
 }

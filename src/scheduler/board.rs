@@ -1,9 +1,9 @@
-//! What waits, for when, and for where: the scheduler's memory, and who goes next.
+//! The scheduler's memory: which messages wait, where they have to go and when, and which is next.
 //!
-//! Pure: the time comes in, and nothing here is sent, read or locked. A message is an id, and for each
-//! goal that it still has to reach, a due time; all else is on the disk. Goals, not messages, are what
-//! backs off: one that cannot be reached is left alone until a time, whatever waits for it, and takes
-//! no worker from those that can.
+//! Pure: the time is passed in, and nothing is sent, read or locked. A message is an id and, for each goal
+//! that it still has to reach, a due time; all else is on the disk. Goals back off, not messages: a goal
+//! that cannot be reached is left alone until a time, with all that waits for it, and takes no worker from
+//! other goals.
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +18,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The id of a message; shared, as each stands in several places.
+/// The id of a message; shared, because it stands in several places.
 pub type Id = Arc<str>;
 
 /// What is to be done with one message at one goal.
@@ -27,11 +27,11 @@ pub enum Order {
     /// Send it.
     Attempt,
     /// The goal is left alone until then: write that down, or give the message up when it expires. `tried`:
-    /// when somebody was last asked there, in vain.
+    /// when the last attempt there failed.
     Hold { until: Timestamp, because: String, tried: Timestamp },
 }
 
-/// How many at once; from the configuration.
+/// How many jobs at once; from the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Shares {
     /// Workers, beside those that are slow.
@@ -53,70 +53,70 @@ impl Shares {
     }
 }
 
-/// What became of an attempt, for the goal as a whole.
+/// What an attempt shows about its goal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Somebody there answered, whatever it said about the message.
+    /// A host there answered, whatever it said about the message.
     Reached,
-    /// Nobody did; why, in words.
+    /// No host answered; why, in words.
     Missed(String),
-    /// Nobody was asked.
+    /// No host was asked.
     Untried,
 }
 
 /// One goal and what waits for it.
 struct Slot {
     parts: BTreeSet<(Timestamp, Id)>,
-    /// Those of `parts` that were put off only because the goal was left alone.
+    /// The messages in `parts` that were put off only because the goal is left alone.
     held: HashSet<Id>,
     running: usize,
-    /// Those of `running` that are slow.
+    /// How many of `running` are slow.
     slow: usize,
-    /// The last attempt was answered.
+    /// Whether the last attempt was answered.
     is_reached: bool,
-    /// Attempts in a row that were not, one after the other.
+    /// How many attempts in a row were not answered.
     failures: usize,
-    /// What journals say of it: all that is known after a start.
+    /// What journals say about the goal: after a start, all that is known.
     seen: Option<Seen>,
-    /// When the last attempt that was not answered came to its end.
+    /// When the last attempt without an answer ended.
     tried: Timestamp,
-    /// Left alone until then.
+    /// Until when the goal is left alone.
     until: Timestamp,
-    /// Clients may ask for it again from then on.
+    /// When clients may ask for it again.
     askable: Timestamp,
     because: String,
-    /// When it stands on an agenda, and on which.
+    /// The goal's place on an agenda: for when, and on which.
     entry: Option<(Timestamp, Class)>,
 }
 
-/// One part under way.
+/// A job under way.
 struct Underway {
     id: Id,
     goal: Goal,
     since: Timestamp,
-    /// It has taken so long that another one may work in its place: perhaps its host is silent, and
-    /// mail for others does not wait for that.
+    /// Whether it has taken so long that another one may work in its place: its host may be silent, and
+    /// mail for others must not wait for that.
     is_slow: bool,
-    /// Everything was asked for meanwhile, and this attempt may have begun before its cause was mended.
+    /// Whether a retry was asked for meanwhile: this attempt may have begun before its cause was mended.
     is_asked: bool,
 }
 
-/// Goals are served in classes, so that one kind cannot take all workers.
+/// The class of a goal. Each has a share of the workers, so that one class cannot take all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    /// Was answered the last time.
+    /// Whether the last attempt was answered.
     Sound,
-    /// Nobody knows yet.
+    /// There was no attempt yet.
     New,
-    /// Was not answered the last time.
+    /// The last attempt was not answered.
     Failing,
 }
 
-/// All that waits.
+/// All messages that wait, by goal and by id.
 pub struct Board {
     slots: HashMap<Goal, Slot>,
-    /// When the first part of each goal is due; goals that have all the workers they may have are on
-    /// none. By [`Class`].
+    /// When the first message of each goal is due, by [`Class`]; without goals that have all the workers
+    /// they may have.
     agendas: [BTreeSet<(Timestamp, Goal)>; 3],
     /// Jobs under way that are not slow, by the class of their goal.
     running: [usize; 3],
@@ -135,7 +135,7 @@ impl Board {
         Board { slots, agendas, running, jobs: Vec::new(), messages, bounds, retry }
     }
 
-    /// Takes a reloaded configuration. A goal that is left alone stays so until its time.
+    /// Takes over a reloaded configuration. A goal that is left alone stays so until its time.
     pub fn configure(&mut self, bounds: Shares, retry: Vec<Duration>) {
         (self.bounds, self.retry) = (bounds, retry);
         let goals: Vec<Goal> = self.slots.keys().cloned().collect();
@@ -151,7 +151,7 @@ impl Board {
         self.messages.keys()
     }
 
-    /// How much waits, and how.
+    /// Counts what waits.
     pub fn census(&self, now: Timestamp) -> Census {
         let mut census = Census { messages: self.messages.len(), ..Census::default() };
         for slot in self.slots.values() {
@@ -166,15 +166,15 @@ impl Board {
         census
     }
 
-    /// Where a message still has to go, and when: in place of what was known. Parts that are under way
-    /// are the caller's to leave out.
+    /// Sets where a message still has to go and when, in place of what was known. The caller leaves out
+    /// parts that are under way.
     pub fn put(&mut self, id: &Id, parts: impl IntoIterator<Item = Part>) {
         self.forget(id);
         for Part { goal, due, is_held, seen } in parts {
             self.add(id, goal.clone(), due);
             if seen.is_some() {
-                // Whichever message knows most of it; ten thousand silent hosts are so known after a start,
-                // and do not stand before those that live.
+                // The newest that any message knows: so ten thousand silent hosts are known after a start,
+                // and do not take the turns of others.
                 self.shift(&goal, |slot| slot.seen = slot.seen.max(seen));
                 self.enter(&goal);
             }
@@ -184,20 +184,20 @@ impl Board {
         }
     }
 
-    /// One more part.
+    /// Adds a part of a message.
     pub fn add(&mut self, id: &Id, goal: Goal, due: Timestamp) {
         let slot = self.slots.entry(goal.clone()).or_insert_with(Slot::new);
         if due == AT_ONCE {
             slot.until = AT_ONCE;
         }
         slot.parts.insert((due, id.clone()));
-        // Nearly all have one goal, and ten thousand may wait: no room for three more that never come.
+        // Nearly all messages have one goal, and ten thousand may wait: a capacity of one saves memory.
         let parts = self.messages.entry(id.clone()).or_insert_with(|| Vec::with_capacity(1));
         parts.push((goal.clone(), due));
         self.enter(&goal);
     }
 
-    /// A message that is gone, or is about to be put anew.
+    /// Forgets a message that is gone, or is put anew.
     pub fn forget(&mut self, id: &Id) {
         for (goal, due) in self.messages.remove(id).unwrap_or_default() {
             if let Some(slot) = self.slots.get_mut(&goal) {
@@ -208,7 +208,7 @@ impl Board {
         }
     }
 
-    /// When [`Board::next`] may have something to give; none: not before something happens.
+    /// When [`Board::next`] may have a job; none: not before something changes.
     pub fn wakes(&self) -> Option<Timestamp> {
         let slower = self.next_slow();
         let wakes = (0..3).filter_map(|class| {
@@ -221,7 +221,7 @@ impl Board {
         wakes.min()
     }
 
-    /// What to do now, while a worker is free: it counts as under way until [`Board::done`].
+    /// The next job while a worker is free; it counts as under way until [`Board::done`].
     pub fn next(&mut self, now: Timestamp) -> Option<(Id, Goal, Order)> {
         self.find_slow(now);
         let open = (0..3).filter(|class| self.is_open(*class));
@@ -257,8 +257,8 @@ impl Board {
         Some((id, goal, order))
     }
 
-    /// What [`Board::next`] gave has come to an end; `due`: when it is to be tried again, if it is, and
-    /// when at the latest something has to be done about it.
+    /// Ends a job of [`Board::next`]. `due`: when it is to be tried again, if it is, and when at the
+    /// latest.
     pub fn done(
         &mut self,
         id: &Id,
@@ -280,7 +280,7 @@ impl Board {
         }
         let due = due.map(|(due, latest)| match slot.until > now {
             _ if is_asked => Timestamp::UNIX_EPOCH,
-            // Not before its goal may be asked again: it would only be put off once more.
+            // Not before the goal may be tried again, because it would only be put off once more.
             true if is_missed || slot.until >= due => {
                 slot.held.insert(id.clone());
                 due.max(slot.until.min(latest))
@@ -298,14 +298,14 @@ impl Board {
         self.trim();
     }
 
-    /// The clock was set: what is left alone is so no longer, as nobody knows until when.
+    /// Ends all back-off after the clock was set, because the times do not hold any more.
     pub fn forgive(&mut self) {
         for slot in self.slots.values_mut() {
             (slot.until, slot.askable) = (AT_ONCE, AT_ONCE);
         }
     }
 
-    /// Everything that fits is due at once, and no such goal is left alone any more.
+    /// Makes all messages for these goals due at once, and ends the back-off of the goals.
     pub fn flush(&mut self, fits: impl Fn(&Goal) -> bool) -> usize {
         let goals: Vec<Goal> = self.slots.keys().filter(|goal| fits(goal)).cloned().collect();
         let mut count = 0;
@@ -320,8 +320,8 @@ impl Board {
         count
     }
 
-    /// The same when a client asks for it (ETRN): once in [`ETRN_AGAIN`] for each goal, or one that asks in
-    /// a loop would make us call a host in a loop, whatever backs off.
+    /// The same when a client asks for it (ETRN), once in [`ETRN_AGAIN`] for each goal: otherwise a client
+    /// could make us call a host in a loop.
     pub fn flush_for_client(&mut self, fits: impl Fn(&Goal) -> bool, now: Timestamp) -> usize {
         let mut goals = HashSet::new();
         for (goal, slot) in self.slots.iter_mut().filter(|(goal, _)| fits(goal)) {
@@ -333,7 +333,7 @@ impl Board {
         self.flush(|goal| goals.contains(goal))
     }
 
-    /// Somebody answered: what was only put off goes now.
+    /// Notes an answer: messages that were only put off are due now.
     fn recover(&mut self, goal: &Goal, now: Timestamp) {
         self.shift(goal, |slot| {
             (slot.is_reached, slot.failures, slot.until) = (true, 0, AT_ONCE);
@@ -350,7 +350,7 @@ impl Board {
             slot.is_reached = false;
             slot.because = because;
             slot.tried = now;
-            // Jobs that were under way together fail together, and that is one failure.
+            // Jobs that were under way at the same time count as one failure.
             if slot.until <= now {
                 slot.failures += 1;
                 slot.until = later(now, wait(&retry, slot.failures, &name));
@@ -359,7 +359,7 @@ impl Board {
         self.retry = retry;
     }
 
-    /// Changes what a goal is counted as, with its jobs under way.
+    /// Changes a slot, and counts its jobs under way for its new class.
     fn shift(&mut self, goal: &Goal, change: impl FnOnce(&mut Slot)) {
         let Some(slot) = self.slots.get_mut(goal) else { return };
         let before = slot.class() as usize;
@@ -369,7 +369,7 @@ impl Board {
         self.running[after] += running;
     }
 
-    /// A job is no longer under way; gives whether it was asked for meanwhile.
+    /// Removes a job that is under way; returns whether a retry was asked for meanwhile.
     fn end_job(&mut self, id: &Id, goal: &Goal) -> bool {
         let place = self.jobs.iter().position(|job| job.id == *id && job.goal == *goal);
         let (Some(place), Some(slot)) = (place, self.slots.get_mut(goal)) else { return false };
@@ -385,7 +385,7 @@ impl Board {
         job.is_asked
     }
 
-    /// Jobs that have taken too long do not count any more.
+    /// Marks jobs that have taken too long as slow, so that they do not count any more.
     fn find_slow(&mut self, now: Timestamp) {
         while self.next_slow().is_some_and(|when| when <= now) {
             let Some(place) = self.jobs.iter().position(|job| self.may_be_slow(job)) else {
@@ -399,14 +399,14 @@ impl Board {
         }
     }
 
-    /// When the next job is going to be slow, if one may be.
+    /// When the next job becomes slow, if one may.
     fn next_slow(&self) -> Option<Timestamp> {
         let slow = self.jobs.iter().filter(|job| job.is_slow).count();
         let mut others = self.jobs.iter().filter(|job| self.may_be_slow(job));
         others.next().filter(|_| slow < self.bounds.slow).map(|job| later(job.since, RELAY_SLOW))
     }
 
-    /// Those at failing goals are few, and keep to their share however long they take.
+    /// Jobs of failing goals never count as slow: they are few, and keep to their share.
     fn may_be_slow(&self, job: &Underway) -> bool {
         let slot = self.slots.get(&job.goal);
         !job.is_slow && slot.is_some_and(|slot| slot.class() != Class::Failing)
@@ -428,7 +428,7 @@ impl Board {
         self.enter(goal);
     }
 
-    /// Puts a goal on the agenda where it belongs, or takes it off.
+    /// Puts a goal on the agenda of its class, or takes it off.
     fn enter(&mut self, goal: &Goal) {
         let per_destination = self.bounds.per_destination;
         let Some(slot) = self.slots.get_mut(goal) else { return };
@@ -449,8 +449,8 @@ impl Board {
         }
     }
 
-    /// Whether a class may have one more worker. Failing goals share a quarter; those nobody knows yet
-    /// leave a quarter to those that answer.
+    /// Whether a class may have one more worker. Failing goals share a quarter; new and failing ones leave
+    /// a quarter to those that answer.
     fn is_open(&self, class: usize) -> bool {
         let threads = self.bounds.threads;
         let quarter = (threads / 4).max(1);
@@ -463,7 +463,7 @@ impl Board {
         }
     }
 
-    /// Forgets goals for which nothing waits, once there are many.
+    /// Forgets goals without messages, once there are many.
     fn trim(&mut self) {
         if self.slots.len() > self.messages.len() + crate::limits::GOALS_KEPT {
             self.slots.retain(|_, slot| !slot.parts.is_empty() || slot.running > 0);
@@ -497,7 +497,7 @@ impl Slot {
         }
     }
 
-    /// Connections at once: one where nobody has answered yet.
+    /// How many jobs at once: one where the last attempt was not answered.
     fn allowed(&self, per_destination: usize) -> usize {
         if self.is_reached { per_destination } else { 1 }
     }

@@ -3,8 +3,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-/// Shared by one worker and the scheduler. Marks and questions are in one order for all (SeqCst), so
-/// that either the one sees the mark, or the other the question.
+/// Shared by one worker and the scheduler. All accesses are SeqCst: of a worker that commits and a
+/// scheduler that stops, one always sees the other.
 #[derive(Default)]
 pub struct Guard {
     stopping: AtomicBool,
@@ -12,7 +12,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// From now on nothing is committed any more; what is, is to be waited for.
+    /// Lets the worker commit to nothing more; what it has committed to has to be waited for.
     pub fn stop(&self) {
         self.stopping.store(true, SeqCst);
     }
@@ -26,7 +26,7 @@ impl Guard {
         self.committed.load(SeqCst)
     }
 
-    /// About to do what should not be cut off; false when it is too late for that.
+    /// Marks that the worker is about to do what should not be cut off; false when the server stops.
     pub fn commit(&self) -> bool {
         self.committed.store(true, SeqCst);
         !self.stopping.load(SeqCst)

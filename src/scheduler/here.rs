@@ -1,5 +1,5 @@
 //! One attempt at a mailbox here: copies that could not be written when their message came, notices of
-//! ours, and mail whose domain has become ours since.
+//! ours, and mail whose domain is delivered here since a reload.
 
 use super::board::Reach;
 use super::worker::{RelayJob, RelayWorker};
@@ -16,7 +16,7 @@ use crate::store::entry::{Entry, What};
 use crate::verdict::Verdict;
 
 impl RelayWorker {
-    /// Delivers to these recipients, who are one mailbox here.
+    /// Delivers to these recipients, which are the same mailbox here.
     pub(super) fn here(&mut self, job: &RelayJob, open: &[usize]) -> (Vec<Verdict>, Reach) {
         let mut verdicts = Vec::new();
         for index in open {
@@ -31,7 +31,7 @@ impl RelayWorker {
 
     fn deliver(&self, job: &RelayJob, index: usize, to: &Mailbox) -> Result<Verdict, StoreError> {
         let (site, disk) = (&*job.setting.site, &*self.shared.disk);
-        // An alias too, which may have a mailbox of its name.
+        // Before the mailbox: an alias of the same name may have sent it on.
         if policy::was_sent_on(site, &self.summary(job)?, to) {
             let words = format!("<{to}>: the message loops: it was there before");
             return Ok(Verdict::own(index, What::Failed, "5.4.6", words));
@@ -40,11 +40,11 @@ impl RelayWorker {
         if let Some(destination) = mailbox_here(site, disk, to)? {
             return self.copy(job, index, destination);
         }
-        // No mailbox of its own: an alias since its domain is ours, or nobody.
+        // It has no mailbox of its own: since its domain is ours it may be an alias.
         match resolve(site, disk, &ForwardPath::Mailbox(to.clone())) {
             End::Local(deliveries) => {
-                // Itself, by an alias of its own name: the others on it have a share of their own, and
-                // to send it on to all of them would never end.
+                // An alias that has itself as a target: only this copy is delivered, because sending it on
+                // to all targets would never end.
                 let is_its = |found: &&Destination| deliveries.len() == 1 || found.mailbox == *to;
                 match deliveries.iter().filter_map(Delivery::here).find(is_its).cloned() {
                     Some(destination) => self.copy(job, index, destination),
@@ -62,16 +62,16 @@ impl RelayWorker {
                 Ok(Verdict::own(index, What::Failed, "5.1.1", format!("<{to}>: no such user here")))
             }
             End::Trouble(error) => Err(error),
-            // Its domain has left us between two looks.
+            // A reload has just removed its domain.
             End::Remote(_) => Ok(Verdict::own(index, What::Deferred, "4.3.5", "to be routed anew")),
         }
     }
 
-    /// One copy, with what is put on top of it, and without what no copy contains.
+    /// Delivers one copy, with Return-Path and Delivered-To on top, and without foreign Return-Path fields.
     fn copy(&self, job: &RelayJob, index: usize, to: Destination) -> Result<Verdict, StoreError> {
         let entry = &job.claimed.message.entry;
         let mut summary = self.summary(job)?;
-        // One of them is ours, and was not there when the message was let pass.
+        // Without our own Received, which was not there when the message was accepted.
         summary.received = summary.received.saturating_sub(1);
         if let Opinion::Refuse(reply) =
             policy::message(&job.setting.site, &summary, std::iter::once(&to))
@@ -84,14 +84,14 @@ impl RelayWorker {
         self.shared.writer.deliver_one(&to.maildir, edits.size(entry.size), |file, path| {
             job.claimed.part(&job.claimed.path()).copy_to(&edits, file, path)
         })?;
-        // Only a hint, for what looks through tmp/.
+        // Only a hint, for the thread that cleans tmp/.
         let _ = self.shared.delivered.try_send(to.maildir.clone());
         let mut verdict = Verdict::own(index, What::Delivered, "2.0.0", "delivered");
         verdict.maildir = Some(to.maildir);
         Ok(verdict)
     }
 
-    /// What the header says.
+    /// The summary of the header.
     fn summary(&self, job: &RelayJob) -> Result<Summary, StoreError> {
         let entry = &job.claimed.message.entry;
         let (mut reader, mut at) = (Reader::new(Summarizer::default()), 0);
@@ -104,7 +104,7 @@ impl RelayWorker {
         Ok(reader.finish().0.summary)
     }
 
-    /// The message in the queue anew, for those an alias leads to; it is theirs from then on.
+    /// Puts the message into the queue anew, for the targets of an alias.
     fn send_on(
         &self,
         job: &RelayJob,

@@ -1,5 +1,5 @@
-//! Where each part of a waiting message is to go, by the configuration as it is now: a mended
-//! configuration mends the queue.
+//! The goals of a waiting message, by the configuration as it is now: so a mended configuration helps mail
+//! that waits already.
 
 use crate::due;
 use crate::mail::address::{Domain, Host, Mailbox};
@@ -12,31 +12,32 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Where a part of a message is to go: what is attempted together, and backs off together.
+/// Where a part of a message has to go. Mail for the same goal is attempted and backs off together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Goal {
-    /// A mailbox here, in lower case: another one may be written while this one cannot.
+    /// A mailbox here, in lower case. Each is a goal of its own, because one may fail while others can be
+    /// written.
     Here(String),
     /// A next hop.
     Away(Way),
 }
 
-/// What is to be brought to one goal of a message.
+/// The part of a message that has the same goal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     pub goal: Goal,
     pub due: Timestamp,
-    /// It waits only because its goal is left alone: it goes as soon as that answers somebody.
+    /// Whether it waits only because its goal is left alone: then it is due as soon as the goal answers.
     pub is_held: bool,
-    /// What its journal says last of the goal; none before the first attempt.
+    /// What the journal says about the last attempt; none before the first.
     pub seen: Option<Seen>,
 }
 
-/// How a goal was found at the last attempt.
+/// What the last attempt showed about a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seen {
     pub when: Timestamp,
-    /// Nobody there answered.
+    /// Whether no host answered.
     pub is_missed: bool,
 }
 
@@ -50,7 +51,7 @@ impl fmt::Display for Goal {
 }
 
 impl Goal {
-    /// Where a mailbox's mail goes.
+    /// The goal of a mailbox.
     pub fn of(site: &Site, mailbox: &Mailbox) -> Goal {
         match site.local(&mailbox.host) {
             Some(_) => Goal::Here(mailbox.to_string().to_ascii_lowercase()),
@@ -60,7 +61,7 @@ impl Goal {
 }
 
 impl Goal {
-    /// Whether mail for a domain (and, when so asked, for its subdomains) goes there.
+    /// Whether mail for a domain has this goal; `and_below`: for its subdomains as well.
     pub fn is_of(&self, site: &Site, domain: &Domain, and_below: bool) -> bool {
         let below = |name: &Domain| {
             let above = name.as_str().strip_suffix(domain.as_str());
@@ -91,8 +92,8 @@ pub fn parts(site: &Site, waiting: &QueuedMessage) -> Vec<Part> {
     parts.into_values().collect()
 }
 
-/// A reply is an answer, whatever it says; what we had to put into our own words is none. Who is left alone
-/// was not there when somebody asked last.
+/// What the journal of a recipient says about its goal: a host's reply is an answer, our own words are
+/// none, and a goal that is left alone did not answer.
 fn seen(progress: &RecipientProgress) -> Option<Seen> {
     let when = progress.moments.last()?.when;
     let is_missed = match (&progress.held, &progress.last) {

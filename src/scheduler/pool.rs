@@ -1,5 +1,5 @@
-//! The relay pool: workers made when there is work, kept for a moment after it, each with a channel of
-//! its own, so that a job goes to the one whose connection it can use.
+//! The relay pool: workers are started when there is work and kept for a moment after it. Each has its own
+//! channel, so that a job goes to the worker whose connection it can use.
 
 use super::RelayShared;
 use super::board::Shares;
@@ -27,9 +27,9 @@ struct PoolMember {
     number: usize,
     jobs: Sender<RelayJob>,
     guard: Arc<Guard>,
-    /// Since when it waits; none: it works.
+    /// Since when it is idle; none while it works.
     idle: Option<Instant>,
-    /// Where it may still have a connection to.
+    /// The goal to which it may still have a connection.
     kept: Option<Goal>,
 }
 
@@ -40,12 +40,12 @@ impl RelayPool {
         RelayPool { shared, members: Vec::new(), shares, next: 0, reports }
     }
 
-    /// Where reports come in.
+    /// The channel of reports.
     pub fn reports(&self) -> Receiver<Box<Report>> {
         self.reports.1.clone()
     }
 
-    /// How many there may be.
+    /// Sets how many workers there may be.
     pub fn configure(&mut self, shares: Shares) {
         self.shares = shares;
     }
@@ -55,8 +55,8 @@ impl RelayPool {
         self.members.len() < self.shares.workers() || self.members.iter().any(|m| m.idle.is_some())
     }
 
-    /// To the worker with a connection to that goal, else one without any, else a new one, else one
-    /// whose connection is to be given up. The caller has asked [`RelayPool::has_room`].
+    /// Gives a job to an idle worker with a connection to that goal, else to one without any, else to a new
+    /// one, else to one that has to give up its connection. The caller has asked [`RelayPool::has_room`].
     pub fn give(&mut self, job: RelayJob) -> io::Result<()> {
         let fit = |member: &PoolMember| match &member.kept {
             Some(goal) if *goal == job.goal => 0,
@@ -67,7 +67,7 @@ impl RelayPool {
         let best = idle.map(|(index, member)| (fit(member), index)).min();
         let index = match best {
             Some((fit, index)) if fit < 2 || self.members.len() >= self.shares.threads => index,
-            // Without another thread one of those that wait must do.
+            // Where no thread can be started, an idle worker with another connection will do.
             _ => match (self.hire(), best) {
                 (Err(_), Some((_, index))) => index,
                 (hired, _) => hired?,
@@ -75,11 +75,11 @@ impl RelayPool {
         };
         let member = &mut self.members[index];
         (member.idle, member.kept) = (None, None);
-        // Has room: it waits.
+        // The channel has room, because the worker is idle.
         member.jobs.send(job).map_err(|_| io::Error::other("a worker is gone"))
     }
 
-    /// A worker has reported, and waits; `is_kept`: perhaps with a connection to that goal.
+    /// Notes that a worker has reported and is idle. `is_kept`: it may have a connection to that goal.
     pub fn idle(&mut self, worker: usize, goal: &Goal, is_kept: bool) {
         if let Some(member) = self.members.iter_mut().find(|member| member.number == worker) {
             member.idle = Some(Instant::now());
@@ -87,29 +87,29 @@ impl RelayPool {
         }
     }
 
-    /// When the first idle worker has waited long enough.
+    /// When the first idle worker is to be ended.
     pub fn trims(&self) -> Option<Instant> {
         self.members.iter().filter_map(|member| member.idle).min().map(|since| since + THREAD_KEEP)
     }
 
-    /// Lets those go that have waited long enough.
+    /// Ends workers that were idle for [`THREAD_KEEP`].
     pub fn trim(&mut self) {
         let waits =
             |member: &PoolMember| member.idle.is_none_or(|since| since.elapsed() < THREAD_KEEP);
         self.members.retain(waits);
     }
 
-    /// Nothing is begun any more that should not be cut off.
+    /// Lets workers begin nothing more that should not be cut off.
     pub fn stop(&mut self) {
         self.members.iter().for_each(|member| member.guard.stop());
     }
 
-    /// Whether anybody does what should not be cut off.
+    /// Whether any worker does what should not be cut off.
     pub fn is_committed(&self) -> bool {
         self.members.iter().any(|member| member.guard.is_committed())
     }
 
-    /// A new worker; gives its place.
+    /// Starts a worker; returns its place in `members`.
     fn hire(&mut self) -> io::Result<usize> {
         let (jobs, receiver) = bounded(1);
         let (guard, number) = (Arc::new(Guard::default()), self.next);

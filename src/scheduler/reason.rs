@@ -1,7 +1,7 @@
-//! Why a message waits: of all states that the scheduler knows the one it is in, and what ends it.
+//! Why a message waits, and what ends that.
 //!
-//! Pure, and computed from what lies in the queue, as the scheduler computes what is due: a server that
-//! runs and a command beside it come to the same, and nobody has to be asked.
+//! Pure, and computed from the queue in the same way as due times: a command finds the reason without
+//! asking the server.
 
 use super::plan::{Goal, parts};
 use crate::config::Relay;
@@ -13,16 +13,16 @@ use crate::store::queue::QueuedMessage;
 use jiff::Timestamp;
 use std::fmt;
 
-/// The one reason for which a message is not being worked on, or that it is.
+/// Why a message waits, or that it is being sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// A worker, or a command, has its file.
+    /// A worker or a command has claimed its file.
     Sending,
-    /// Nobody serves from this spool.
+    /// No server runs on this spool.
     NoServer,
-    /// The server may not read or write its file; `remedy`: what lets it.
+    /// The server may not read or write its file. `remedy`: what would help.
     Unreadable { words: String, remedy: String },
-    /// The last attempt is to be repeated; `after`: what was said to it.
+    /// The last attempt is to be repeated. `after`: how it ended.
     Repeats { until: Timestamp, after: String },
     /// Its next hop could not be reached, by this or another message, and is left alone.
     BacksOff { goal: Goal, until: Timestamp, because: String },
@@ -30,26 +30,26 @@ pub enum Reason {
     NoDns { until: Timestamp, words: String },
     /// A mailbox here cannot be written.
     Maildir { mailbox: String, until: Timestamp, words: String },
-    /// Due, and not the first: so many are due for the same goal before it.
+    /// Due, but not the first: `before` messages are due for the same goal before it.
     Behind { goal: Goal, before: usize },
-    /// Due, and the first for its goal: it waits for a thread of the relay pool, if for anything.
+    /// Due, and the first for its goal: it can only wait for a thread of the relay pool.
     Next { goal: Goal },
-    /// Nobody is left: only its file has to go.
+    /// No recipient is left: only its file has to be removed.
     Done,
 }
 
-/// A reason, and whom it is about.
+/// A reason, and the recipients that wait for it.
 #[derive(Debug)]
 pub struct Why {
     pub reason: Reason,
-    /// Recipients for whom it waits so, by their place in the envelope.
+    /// Recipients with this reason, by their place in the envelope.
     pub recipients: Vec<usize>,
-    /// When it goes back to its sender.
+    /// When the message goes back to its sender.
     pub expires: Timestamp,
 }
 
-/// Why a message waits that nobody has claimed and a server knows. `count`: how many in the queue are
-/// such as it is asked for; asked only when the message itself is due.
+/// Why a message waits that no process has claimed and a server knows. `count` counts the messages of the
+/// queue that fit; it is called only when this message is due.
 pub fn why(
     site: &Site,
     waiting: &QueuedMessage,
@@ -61,7 +61,7 @@ pub fn why(
     let expires = open.map(|index| expires(&waiting.entry, &waiting.progress[index], relay, now));
     let expires = expires.min().unwrap_or_else(|| due::later(waiting.entry.queued, relay.expire));
     let mut parts = parts(site, waiting);
-    // What is due first decides when anything happens to it.
+    // The part that is due first decides when something happens.
     parts.sort_by_key(|part| part.due);
     let Some(part) = parts.into_iter().next() else {
         return Why { reason: Reason::Done, recipients: Vec::new(), expires };
@@ -89,7 +89,7 @@ pub fn why(
     Why { reason, recipients, expires }
 }
 
-/// Not due: what the journal says last.
+/// The reason of a part that is not due, by the last line of its journal.
 fn waits(goal: Goal, progress: &RecipientProgress, until: Timestamp) -> Reason {
     let words = progress.error().replace('\n', " / ");
     match (goal, &progress.held, &progress.last) {
@@ -107,19 +107,19 @@ fn waits(goal: Goal, progress: &RecipientProgress, until: Timestamp) -> Reason {
     }
 }
 
-/// No host said it.
+/// Whether a journal line is in our own words, not a host's.
 fn is_of_ours(line: &JournalLine) -> bool {
     matches!(line.host.as_str(), "" | "-")
 }
 
-/// A Maildir failed ([`crate::verdict::Verdict::of_disk`]); a next hop's reply to mail that went there before
-/// is something else.
+/// Whether a journal line is about a Maildir that failed ([`crate::verdict::Verdict::of_disk`]), not the
+/// reply of a next hop.
 pub(super) fn is_of_disk(line: &JournalLine) -> bool {
     let status = line.words.split(' ').next().unwrap_or_default();
     is_of_ours(line) && matches!(status, LOCAL_TROUBLE | NO_ROOM | MAILBOX_FULL)
 }
 
-/// Directory server failure (RFC 3463 §3.5), in our own words.
+/// Whether these words of ours say that DNS failed (RFC 3463 §3.5, directory server failure).
 fn is_dns(words: &str) -> bool {
     bare(words).starts_with("4.4.3 ")
 }
@@ -129,7 +129,7 @@ pub fn held_words(because: &str) -> String {
     format!("{HELD}{because}")
 }
 
-/// Why it is left alone: the words without what is said each time.
+/// The words of a journal line without the beginning that [`held_words`] adds.
 fn bare(words: &str) -> &str {
     words.strip_prefix("4.4.1 ").and_then(|held| held.strip_prefix(HELD)).unwrap_or(words)
 }
@@ -137,7 +137,7 @@ fn bare(words: &str) -> &str {
 const HELD: &str = "left alone until then, after ";
 
 impl Reason {
-    /// When the next attempt is made, if a time is what it waits for.
+    /// When the next attempt is made, where the message waits for a time.
     pub fn until(&self) -> Option<Timestamp> {
         match self {
             Reason::Repeats { until, .. }
@@ -153,7 +153,7 @@ impl Reason {
         }
     }
 
-    /// What would release it, beside the time that it names.
+    /// What would end the waiting, other than its time.
     pub fn release(&self, id: &str, relay: &Relay) -> String {
         let retry = || format!("`facteur queue retry {id}` or SIGUSR1 attempts it at once");
         match self {
@@ -182,7 +182,7 @@ impl Reason {
     }
 }
 
-/// In plain words, on one line; what a peer said is not escaped yet.
+/// The reason in plain words, on one line; words of a host are not escaped yet.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -265,7 +265,7 @@ mod tests {
         message.progress[1].apply(&line(1, What::Relayed));
         message.progress[0].apply(&line(0, What::Deferred));
         let found = why(&site, &message, now, |_| 0);
-        // The third was not attempted yet, and brings the first along.
+        // The third was not attempted yet, so it is due at once, together with the first.
         assert!(matches!(found.reason, Reason::Next { .. }), "{found:?}");
         assert_eq!(found.recipients, [0, 2]);
         message.progress[2].apply(&line(2, What::Deferred));
@@ -278,7 +278,8 @@ mod tests {
         assert_eq!(why(&site, &message, now, |_| 0).reason, Reason::Done);
     }
 
-    /// Its domain is ours since the last attempt: what a next hop said then is no Maildir's failure.
+    /// Its domain is delivered here since the last attempt: what a next hop said then is no failure of a
+    /// Maildir.
     #[test]
     fn a_reply_is_not_told_as_a_maildir_s_failure() {
         let (site, now) = (site(), "2026-11-23T14:00:02Z".parse().unwrap());

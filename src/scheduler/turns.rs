@@ -1,8 +1,8 @@
-//! The scheduler without its threads: one attempt at a time, in the thread of who asks for it, so that a
-//! test that records what a disk was asked for records the same each time.
+//! The scheduler without its threads: one attempt at a time, in the caller's thread, so that a test that
+//! records calls to the disk records the same each time.
 //!
-//! Only tests use it; the server never does. What is looked at, claimed, attempted, journalled and
-//! removed is done by the scheduler's and the worker's own functions.
+//! Only tests use it. Reading, claiming, attempting, journalling and removing are done by the scheduler's
+//! and the worker's own functions.
 
 use super::worker::RelayWorker;
 use super::{RelayShared, Scheduler, Setting};
@@ -18,20 +18,20 @@ pub struct Turns {
     worker: RelayWorker,
 }
 
-/// What one attempt has left behind.
+/// What one attempt has done.
 #[derive(Clone, Debug)]
 pub struct Turn {
-    /// Of the message.
+    /// The id of the message.
     pub id: String,
-    /// Recipients, by their place in the envelope, who are done, and of whom that is durable. Where the
-    /// message has left the queue it is so only after [`Turns::sync_removals`].
+    /// Recipients that are done, durably, by their place in the envelope. Where the message has left the
+    /// queue, this is durable only after [`Turns::sync_removals`].
     pub done: Vec<usize>,
-    /// The message has left the queue.
+    /// Whether the message has left the queue.
     pub is_gone: bool,
 }
 
 impl Turns {
-    /// Begins with all that lies in the queue; `dial` is how next hops are called.
+    /// Begins with all that lies in the queue. `dial` connects to next hops.
     pub fn new(shared: Arc<RelayShared>, setting: Arc<Setting>, dial: Dial) -> Turns {
         let site = setting.site.clone();
         let caller = Caller { dial, connector: site.connector(), ..Caller::new(&site.config) };
@@ -41,12 +41,12 @@ impl Turns {
         Turns { scheduler: Scheduler::with(shared, current, setting), worker }
     }
 
-    /// As if the scheduler heard of it.
+    /// Passes on a hint as if it came by the channel.
     pub fn hear(&mut self, hint: Hint) {
         self.scheduler.hear(hint);
     }
 
-    /// The next attempt that is due, to its end; none when nothing is.
+    /// Does the next attempt that is due; none when nothing is due.
     pub fn turn(&mut self) -> Option<Turn> {
         self.scheduler.look_at_rest();
         let job = self.scheduler.next_job(Timestamp::now())?;

@@ -1,9 +1,8 @@
-//! One thread of the relay pool: it takes one job, does it to its end, reports, and waits for the next
-//! with the connection it has, for a moment.
+//! One thread of the relay pool: it does one job, reports, and waits for the next; for a moment it keeps
+//! its connection.
 //!
-//! Nobody waits for a worker: the scheduler gives a job only to one that is idle, and a report always
-//! has room. What an attempt decided is durable before it is reported, and who must hear of it has been
-//! told before that.
+//! The scheduler never waits for a worker: it gives a job only to an idle one, and a report always has
+//! room. Before a report, notices are in the queue and the journal is written, durably.
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -31,43 +30,44 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// One message to be brought to one goal.
+/// One message and one goal that it has to reach.
 pub struct RelayJob {
     pub id: Id,
     pub goal: Goal,
     pub order: Order,
-    /// Shared with other workers that bring it to other goals.
+    /// The message; shared with workers that bring it to other goals.
     pub claimed: Arc<Claimed>,
     pub setting: Arc<Setting>,
 }
 
 /// What became of a job.
 pub struct Report {
-    /// Which worker it was.
+    /// The number of the worker.
     pub worker: usize,
     pub id: Id,
     pub goal: Goal,
     pub reach: Reach,
-    /// When it is to be tried again; none: nothing is left to do for it.
+    /// When it is to be tried again; none when nothing is left to do.
     pub due: Option<Timestamp>,
     pub expires: Timestamp,
     /// Notices that were put into the queue.
     pub notices: Vec<Entry>,
-    /// The message is gone from the queue.
+    /// Whether the message has left the queue.
     pub is_gone: bool,
-    /// Nobody of it goes there any more; to be looked at anew.
+    /// Whether none of its open recipients has this goal any more (a reload moved them): read and plan the
+    /// message again.
     pub is_astray: bool,
 }
 
 /// One line for the log.
 pub(super) struct News {
     verdict: Verdict,
-    /// When it is tried again.
+    /// When the recipient is tried again.
     next: Option<Timestamp>,
 }
 
 impl News {
-    /// With the recipient's address.
+    /// The verdict with the recipient's address.
     fn named(self, entry: &Entry) -> (Verdict, String, Option<Timestamp>) {
         let to = entry.recipients[self.verdict.recipient].mailbox.to_string();
         (self.verdict, to, self.next)
@@ -78,7 +78,7 @@ impl News {
 pub(super) struct Kept {
     pub connection: Connection,
     goal: Goal,
-    /// A reload may have changed what it was opened for.
+    /// What it was opened for; a reload makes a new one.
     setting: Arc<Setting>,
     since: Instant,
 }
@@ -96,7 +96,7 @@ pub struct RelayWorker {
     pub shared: Arc<RelayShared>,
     pub guard: Arc<Guard>,
     pub(super) kept: Option<Kept>,
-    /// For the site it was made for.
+    /// The caller, with the site it was made for.
     pub(super) caller: Option<(Arc<Site>, Arc<Caller>)>,
 }
 
@@ -105,14 +105,14 @@ impl RelayWorker {
         RelayWorker { number, shared, guard, kept: None, caller: None }
     }
 
-    /// Works until the scheduler lets it go.
+    /// Works until the scheduler drops its channel.
     pub fn run(mut self, jobs: &Receiver<RelayJob>, reports: &Sender<Box<Report>>) {
         loop {
             let wait = if self.kept.is_some() { RELAY_KEEP } else { Duration::MAX };
             match jobs.recv_timeout(wait) {
                 Ok(job) => {
                     let mut news = Vec::new();
-                    // What one message does to us must not end all others, again at each start.
+                    // A panic over one message must not end the process, again at each start.
                     let work = AssertUnwindSafe(|| self.work(&job, &mut news));
                     let report = catch_unwind(work).unwrap_or_else(|panic| {
                         let what = format!("{}: {}", job.id, panic_text(&*panic));
@@ -124,11 +124,11 @@ impl RelayWorker {
                     let entry = &job.claimed.message.entry;
                     let news: Vec<_> = news.into_iter().map(|news| news.named(entry)).collect();
                     let id = job.id.clone();
-                    // The claim first: who hears the report may want it.
+                    // The claim first, because the scheduler may want to release it after the report.
                     drop(job);
                     let _ = reports.send(Box::new(report));
-                    // The report before the log: who reads a line and asks for another attempt asks
-                    // for one after this.
+                    // The report before the log: a retry that is asked for after a line was read must come
+                    // after this attempt.
                     news.iter().for_each(|(verdict, to, next)| verdict.tell(&id, to, *next));
                     self.guard.end();
                 }
@@ -138,13 +138,13 @@ impl RelayWorker {
         }
     }
 
-    /// One job; `news`: what the log is to be told of it.
+    /// Does one job. `news` collects lines for the log.
     pub(super) fn work(&mut self, job: &RelayJob, news: &mut Vec<News>) -> Report {
         let entry = &job.claimed.message.entry;
         let site = &job.setting.site;
         let is_its = |index: usize| Goal::of(site, &entry.recipients[index].mailbox) == job.goal;
         let is_over = job.claimed.open().is_empty();
-        // Given back at the end, when what became of them is known.
+        // Given back when this value is dropped, after their outcome is known.
         let taken = job.claimed.take(is_its);
         let open = &taken.recipients[..];
         let is_astray = open.is_empty() && !is_over;
@@ -152,7 +152,8 @@ impl RelayWorker {
         if report.is_astray && !job.claimed.is_ahead() {
             return report;
         }
-        // Nobody gets, or hears of, octets that are not those we took. Who is only held gets none.
+        // The message is verified before it is sent or returned in a notice. For a job that is only held it
+        // is not.
         let is_held = matches!(job.order, Order::Hold { .. }) && self.over(job, open).is_none();
         let path = job.claimed.path();
         let is_wanted = !open.is_empty() && !is_held;
@@ -163,14 +164,15 @@ impl RelayWorker {
             return self.put_aside(job, error, report);
         }
         let (verdicts, reach) = match &job.order {
-            // All is done, and only the disk would not take it.
+            // All recipients are done, and only the file could not be written.
             _ if open.is_empty() => (Vec::new(), Reach::Untried),
             Order::Hold { until, because, tried } => match self.over(job, open) {
                 None => {
                     let due = self.hold(job, open, (*until, because), &mut report, news);
                     return Report { due: Some(due), ..report };
                 }
-                // Somebody was asked there since then: one attempt is enough for all that end together.
+                // The goal was tried since these expired: one attempt is enough for all that expire
+                // together.
                 Some(over) if over <= *tried && *tried <= Timestamp::now() => {
                     (self.expire(job, open), Reach::Untried)
                 }
@@ -189,7 +191,7 @@ impl RelayWorker {
         report
     }
 
-    /// None: the server stops, and nothing was begun.
+    /// Attempts the job; none when the server stops and nothing was begun.
     fn attempt(
         &mut self,
         job: &RelayJob,
@@ -228,7 +230,7 @@ impl RelayWorker {
         open.iter().map(end)
     }
 
-    /// As it is before anything was done.
+    /// A report before anything was done.
     fn report(&self, job: &RelayJob) -> Report {
         Report {
             worker: self.number,
@@ -243,8 +245,8 @@ impl RelayWorker {
         }
     }
 
-    /// The message is damaged: it leaves the queue as it is, for somebody to look at. Nobody is told but the
-    /// log: what is on the disk may be mended, or come from a backup, and go on.
+    /// Moves a damaged message out of the queue, for the administrator. Only the log tells: the file may be
+    /// mended, or restored from a backup, and then be sent.
     fn put_aside(&self, job: &RelayJob, error: &StoreError, mut report: Report) -> Report {
         match self.shared.queue.put_aside(OsStr::new(&job.claimed.message.entry.id)) {
             Ok(to) => {
@@ -252,7 +254,7 @@ impl RelayWorker {
                 let what = format!("{to} is damaged and is sent to nobody ({error}): moved there");
                 tell(&Event::Warning { what: &what });
             }
-            // Another worker was faster, or somebody has removed it.
+            // Another worker was faster, or a command has removed it.
             Err(error) if error.source.kind() == ErrorKind::NotFound => {}
             Err(error) => {
                 let what = format!("{} is damaged: {error}; tried again", job.id);
@@ -264,8 +266,7 @@ impl RelayWorker {
         Report { is_gone: true, ..report }
     }
 
-    /// Makes the outcome durable: first those are told who must hear of it, then the journal. Gives what
-    /// the log is to be told.
+    /// Makes the outcome durable: first the notices, then the journal. Returns the lines for the log.
     fn settle(
         &self,
         job: &RelayJob,
@@ -289,7 +290,7 @@ impl RelayWorker {
         report.notices = sent.notices;
         for (recipient, error) in &sent.untold {
             tell_untold(entry, error);
-            // Nobody heard of it, so it has not happened: the next attempt will tell.
+            // A failure that could not be told must not be journalled: the recipient is deferred instead.
             let is_its = |v: &&mut Verdict| v.recipient == *recipient && v.what == What::Failed;
             verdicts.iter_mut().filter(is_its).for_each(|v| {
                 let words = format!("{} (and no notice could be written: {error})", v.reason());
@@ -310,8 +311,8 @@ impl RelayWorker {
         let still: Vec<usize> = job.claimed.open();
         let still: Vec<usize> = open.iter().copied().filter(|i| still.contains(i)).collect();
         let trouble = due::later(now, TROUBLE_WAIT);
-        // One that has expired is always due: until there is room for its notice it would be attempted
-        // without end.
+        // A recipient that has expired is always due: without a wait it would be attempted again and again
+        // until there is room for its notice.
         let earliest = if sent.untold.is_empty() { Timestamp::MIN } else { trouble };
         let next = |index: &usize| {
             due::next(entry, &job.claimed.progress(*index), relay, now).max(earliest)
@@ -324,7 +325,7 @@ impl RelayWorker {
         verdicts.into_iter().map(news).collect()
     }
 
-    /// Writes down that nothing is tried until then, and gives when it is due.
+    /// Journals that the goal is left alone; returns when the recipients are due.
     fn hold(
         &self,
         job: &RelayJob,
@@ -351,7 +352,7 @@ impl RelayWorker {
         sent.untold.iter().for_each(|(_, error)| tell_untold(entry, error));
         lines.extend(sent.announced.iter().map(|index| announcement(now, *index)));
         report.notices = sent.notices;
-        // What is lost of it is only a reason.
+        // A failure loses only the reason that `queue why` shows.
         if let Err(error) = job.claimed.note(&lines) {
             tell(&Event::Warning { what: &format!("{}: {error}", entry.id) });
         }
@@ -360,7 +361,8 @@ impl RelayWorker {
         due
     }
 
-    /// Given up without another attempt of its own: its next hop was asked by another message.
+    /// The verdicts of recipients that are given up without an attempt of their own, because their goal was
+    /// tried for another message.
     fn expire(&self, job: &RelayJob, open: &[usize]) -> Vec<Verdict> {
         let expired = |index: &usize| {
             let progress = job.claimed.progress(*index);
@@ -375,7 +377,7 @@ impl RelayWorker {
         NoticeContext { site: &job.setting.site, disk, queue, reports }
     }
 
-    /// The connection to this goal, if there is one; any other is given up.
+    /// Takes the kept connection where it is one to this goal; closes any other.
     pub(super) fn take_kept(&mut self, job: &RelayJob) -> Option<Kept> {
         let kept = self.kept.take()?;
         let is_fit = kept.goal == job.goal
@@ -390,7 +392,7 @@ impl RelayWorker {
         }
     }
 
-    /// Keeps a connection for more, in place of any other.
+    /// Keeps a connection for more mail, in place of any other.
     pub(super) fn keep(&mut self, kept: Kept) {
         self.hang_up();
         match kept.connection.is_open() {
@@ -405,7 +407,7 @@ impl RelayWorker {
         }
     }
 
-    /// Who we are, for a site.
+    /// The caller for this setting, made once for each site.
     pub(super) fn caller(&mut self, setting: &Setting) -> Arc<Caller> {
         let site = &setting.site;
         if let Some((made_for, caller)) = &self.caller

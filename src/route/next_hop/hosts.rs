@@ -1,5 +1,5 @@
-//! The hosts of one attempt, looked up as they are reached, and what becomes of those that cannot be
-//! tried. Whether mail waits or fails is decided in [`NextHops::trouble`].
+//! The hosts of one attempt, looked up when they are reached, and what becomes of those that cannot be
+//! tried. [`NextHops::trouble`] decides whether mail waits or fails.
 
 use super::{Demand, Hop, Obstacle, Ourselves, Way, mail_hosts};
 use crate::id::random;
@@ -11,29 +11,27 @@ use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// The hosts of one attempt, one after the other; those of a worse preference are looked up only
-/// when they are reached.
+/// The hosts of one attempt, one after the other.
 pub struct NextHops<'a> {
     site: &'a Site,
     ourselves: &'a Ourselves,
     way: Way,
     port: u16,
-    /// The domain has no MX and stands for itself (RFC 5321 §5.1).
+    /// Whether the domain has no MX and is its own mail host (RFC 5321 §5.1).
     is_implicit: bool,
-    /// Hosts that were not reached yet, the best first; equal ones together. Of a way without
-    /// preferences they are all equal.
+    /// Hosts that were not reached yet, the best first, those of equal preference together.
     levels: VecDeque<Vec<MxHost>>,
     pub(super) ready: VecDeque<Hop>,
-    /// All that were ready, so that each address is tried once.
+    /// Addresses of all hops so far, so that each is tried once.
     seen: HashSet<SocketAddr>,
     asked: usize,
-    /// What the lookups have taken.
+    /// How long the lookups have taken.
     spent: Duration,
-    /// Hosts that have no address for sure, and why.
+    /// Hosts that surely have no address, and why.
     absent: Vec<String>,
-    /// What DNS did not tell, and what was too much.
+    /// Hosts for which DNS gave no sure answer, and those past the bounds.
     unsure: Vec<String>,
-    /// Which host was found to be this one.
+    /// The host that was found to be this one.
     us: Option<String>,
     /// None: nobody reads them, so they are not written.
     pub(super) steps: Option<Vec<String>>,
@@ -41,7 +39,7 @@ pub struct NextHops<'a> {
 
 /// What a host name leads to.
 enum HostFound {
-    /// IPv4 as IPv4.
+    /// IPv4-mapped addresses are written as IPv4.
     Addresses(Vec<SocketAddr>),
     Absent(&'static str),
     Unsure(String),
@@ -79,8 +77,8 @@ impl<'a> NextHops<'a> {
         }
     }
 
-    /// What was left out so far, and why there is no host when there is none. Permanent only in
-    /// that case, and when all that was found out is sure.
+    /// What was left out so far, or why there is no host. Permanent only when there is no host and all that
+    /// was found out is sure.
     pub fn trouble(&self) -> Option<Obstacle> {
         if !self.unsure.is_empty() {
             let words = format!("{}: {}", self.way, list(&self.unsure));
@@ -90,7 +88,7 @@ impl<'a> NextHops<'a> {
             _ if !self.seen.is_empty() => (!self.absent.is_empty()).then(|| {
                 Obstacle::temporary("4.4.4", format!("{}: {}", self.way, list(&self.absent)))
             }),
-            // Whom the configuration names is the administrator's to mend.
+            // A host that the configuration names can be mended by the administrator.
             (Way::Route(_) | Way::Smarthost(_), us) => {
                 let why = match us {
                     Some(us) => format!("{us} is this host, and mail would come back"),
@@ -121,7 +119,7 @@ impl<'a> NextHops<'a> {
                 );
                 Some(Obstacle::permanent("5.4.6", words))
             }
-            // Not reached: who finds no host has noted why.
+            // Not reached: without a host, a reason was noted.
             (Way::Mx(_) | Way::Literal(_), None) => {
                 Some(Obstacle::temporary("4.4.4", format!("{}: no host found", self.way)))
             }
@@ -152,7 +150,7 @@ impl<'a> NextHops<'a> {
         Ok(())
     }
 
-    /// Goes on until there is a hop, or nothing more.
+    /// Reaches further hosts until a hop is ready or no host is left.
     pub(super) fn fill(&mut self) {
         while self.ready.is_empty()
             && let Some(level) = self.levels.pop_front()
@@ -161,7 +159,7 @@ impl<'a> NextHops<'a> {
         }
     }
 
-    /// Makes hosts that are equally good ready to be tried, in a random order.
+    /// Makes hosts of equal preference ready to be tried, in a random order.
     fn reach(&mut self, mut level: Vec<MxHost>) {
         let is_mx = matches!(self.way, Way::Mx(_));
         if let Some(us) = level.iter().find(|mx| is_mx && self.ourselves.is_name(&mx.host)) {
@@ -187,8 +185,8 @@ impl<'a> NextHops<'a> {
         }
     }
 
-    /// All addresses of equal hosts, before any is tried; none when one of them is this host, as then
-    /// none of them may be (RFC 5321 §5.1).
+    /// All addresses of hosts of equal preference, before any is tried; none when one of them is this host,
+    /// because then none of them may be tried (RFC 5321 §5.1).
     fn look_up_all<'b>(&mut self, level: &'b [MxHost]) -> Vec<(&'b str, SocketAddr)> {
         let before = (self.absent.len(), self.unsure.len());
         let mut addresses = Vec::new();
@@ -211,7 +209,7 @@ impl<'a> NextHops<'a> {
                 }
             };
             if let Some(us) = found.iter().find(|address| self.ourselves.is_address(**address)) {
-                // What is not to be tried is no trouble.
+                // Hosts that may not be tried are no trouble.
                 self.absent.truncate(before.0);
                 self.unsure.truncate(before.1);
                 self.cut(mx, &us.to_string());
@@ -226,7 +224,7 @@ impl<'a> NextHops<'a> {
         addresses
     }
 
-    /// This host, its equals and all that are worse are not for us to send to.
+    /// Leaves out this host, those of equal preference and all that are worse.
     fn cut(&mut self, mx: &MxHost, by: &str) {
         let others = match self.way {
             Way::Mx(_) if !self.is_implicit => "; it and all that are no better are left out",
@@ -240,7 +238,7 @@ impl<'a> NextHops<'a> {
         self.levels.clear();
     }
 
-    /// What is past a bound; another attempt may shuffle otherwise, so it only waits.
+    /// Notes the hosts past a bound. Mail only waits, because another attempt may shuffle them differently.
     fn leave_out(&mut self, here: usize, what: &str) {
         let worse: usize = self.levels.drain(..).map(|level| level.len()).sum();
         let worse = if worse > 0 { format!(", worse hosts {worse}") } else { String::new() };
@@ -252,7 +250,7 @@ impl<'a> NextHops<'a> {
     fn look_up(&mut self, host: &str) -> HostFound {
         if let Ok(address) = host.parse() {
             return match self.way {
-                // An MX record names a host; digits are a name that nobody has (RFC 5321 §5.1).
+                // An MX record names a host, and no host has an address as its name (RFC 5321 §5.1).
                 Way::Mx(_) => HostFound::Absent("an address where a name should stand"),
                 _ => HostFound::Addresses(vec![SocketAddr::new(address, self.port)]),
             };
@@ -294,7 +292,7 @@ impl<'a> NextHops<'a> {
         }
     }
 
-    /// What became of a host.
+    /// Writes the step of a host.
     fn say_of(&mut self, mx: &MxHost, what: &str) {
         let preferred = matches!(self.way, Way::Mx(_)) && !self.is_implicit;
         self.say(|| match preferred {
@@ -308,10 +306,10 @@ fn is_ip(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok()
 }
 
-/// Fisher and Yates: every order is as likely as any other (RFC 5321 §5.1).
+/// Shuffles by Fisher and Yates: each order is equally likely (RFC 5321 §5.1).
 fn shuffle<T>(list: &mut [T]) {
     for last in (1..list.len()).rev() {
-        // At most a hundred, so that the rest of the division favours nobody.
+        // The list is short, so the remainder favours no place noticeably.
         list.swap(last, (random() % (last as u64 + 1)) as usize);
     }
 }
@@ -371,7 +369,7 @@ mod tests {
             shuffle(&mut list);
             list
         };
-        // That one of six misses in 200 tries has a chance of 10^-15.
+        // The chance that one of six orders is missed in 200 tries is about 10^-15.
         assert_eq!((0..200).map(orders).collect::<HashSet<_>>().len(), 6);
         shuffle::<u8>(&mut []);
     }

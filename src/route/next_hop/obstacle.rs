@@ -1,20 +1,19 @@
-//! Why mail cannot be handed to anybody at this moment, and whether it ever can.
+//! Why mail has no next hop at this moment, and whether waiting can help.
 
 use std::fmt;
 
-/// What stands in the way of an attempt before any host was spoken to.
-/// "556 5.1.10 far.test takes no mail: null MX"
+/// Why an attempt ended before any host was connected to. "556 5.1.10 far.test takes no mail: null MX"
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
-    /// The mail goes back to its sender; otherwise it waits.
+    /// Whether the mail goes back to its sender; otherwise it waits.
     pub is_permanent: bool,
     /// Enhanced status code (RFC 3463, RFC 7505 §4).
     pub status: &'static str,
-    /// Without codes; names the domain or the host, and what was found. Printable.
+    /// Words without codes: the domain or the host, and what was found. Printable.
     pub words: String,
 }
 
-/// A domain that takes no mail at all (RFC 7505 §4).
+/// The status of a domain that takes no mail at all (RFC 7505 §4).
 pub const NULL_MX: &str = "5.1.10";
 
 impl Obstacle {
@@ -36,7 +35,7 @@ impl Obstacle {
     }
 }
 
-/// As a reply would say it.
+/// The obstacle in the form of a reply.
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.code(), self.status, self.words)

@@ -1,4 +1,4 @@
-//! Who we are to DNS: a mail host that is this one must not be sent to (RFC 5321 §5.1).
+//! Our own name and addresses: mail must not be sent to a mail host that is this one (RFC 5321 §5.1).
 
 use crate::config::Config;
 use crate::event::{Event, tell};
@@ -6,20 +6,20 @@ use crate::mail::address::Domain;
 use crate::net::interfaces;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Our name and where we listen for mail. Made once for each site: addresses that an interface gets
-/// later are known after the next reload.
+/// Our name and the addresses we listen on. Made once for each site: an address that an interface gets
+/// later is known after the next reload.
 #[derive(Clone, Debug)]
 pub struct Ourselves {
     hostname: Domain,
-    /// `listen.smtp`; IPv4 as IPv4.
+    /// `listen.smtp`, with IPv4-mapped addresses as IPv4.
     listens: Vec<SocketAddr>,
-    /// Of this machine; what a listener on all addresses has.
+    /// The addresses of this machine, on which a listener on all addresses listens.
     interfaces: Vec<IpAddr>,
 }
 
 impl Ourselves {
-    /// Asks the system for its addresses. When it does not tell them, only loopback is known, and
-    /// the log says so: a loop would still end at `limit.hops`.
+    /// Asks the system for its addresses. When that fails, only loopback is known and the log says so; a
+    /// loop would still end at `limit.hops`.
     pub fn of(config: &Config) -> Ourselves {
         let interfaces = interfaces::addresses().unwrap_or_else(|error| {
             let what = format!("cannot list the addresses of this machine: {error}");
@@ -40,9 +40,9 @@ impl Ourselves {
         host.eq_ignore_ascii_case(self.hostname.as_str())
     }
 
-    /// Whether who connects there meets us.
+    /// Whether a connection to this address would reach us.
     pub fn is_address(&self, address: SocketAddr) -> bool {
-        // Linux takes a connection to "no address" for one to itself.
+        // Linux takes a connection to the unspecified address for one to itself.
         let ip = match address.ip().to_canonical() {
             IpAddr::V4(v4) if v4.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
             IpAddr::V6(v6) if v6.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -97,7 +97,7 @@ mod tests {
                 &format!("192.0.2.1:25 {six}"),
                 format!("127.0.0.1:25 {foreign}"),
             ),
-            // The other socket is another port's.
+            // The other socket is on another port.
             (r#""[::]:25", "192.0.2.7:2525""#, all, foreign.to_owned()),
             (r#""127.0.0.2:25""#, "127.0.0.2:25", format!("{all} {six} {foreign}")),
             (r#""192.0.2.2:25""#, "192.0.2.2:25", format!("{all} {six}")),

@@ -1,24 +1,23 @@
-//! Which way mail for a host elsewhere leaves: by the configuration alone, no name is asked for.
+//! The way that mail for another host takes, by the configuration alone, without DNS.
 
 use crate::config::{Config, HostPort};
 use crate::mail::address::{Domain, Host, literal};
 use std::fmt;
 use std::net::IpAddr;
 
-/// Where mail for a host is handed to; what goes the same way can go over one connection.
-/// "far.test by MX"
+/// How mail for a host finds its next hop; mail of the same way can share a connection. "far.test by MX"
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Way {
-    /// To the mail hosts of a domain (RFC 5321 §5.1), at `relay.port`.
+    /// To the MX hosts of a domain (RFC 5321 §5.1), at `relay.port`.
     Mx(Domain),
-    /// By a `relay.route`; all domains with this next hop go there together.
+    /// By a `relay.route`; all domains with this next hop share the way.
     Route(HostPort),
     Smarthost(HostPort),
-    /// To an address literal (RFC 5321 §4.1.3), at `relay.port`; IPv4 as IPv4.
+    /// To an address literal (RFC 5321 §4.1.3), at `relay.port`; an IPv4-mapped address is written as IPv4.
     Literal(IpAddr),
 }
 
-/// The way for a host: its most specific `relay.route`, else the smarthost, else its own. The
+/// The way for a host: its most specific `relay.route`, else the smarthost, else its MX or address. The
 /// smarthost takes address literals too; routes are for names only.
 pub fn way(config: &Config, host: &Host) -> Way {
     if let Host::Domain(domain) = host
@@ -33,10 +32,10 @@ pub fn way(config: &Config, host: &Host) -> Way {
     }
 }
 
-/// The whole name before a suffix, and a longer suffix before a shorter one.
+/// The most specific route: the whole name before a suffix, and a longer suffix before a shorter one.
 fn routed<'a>(config: &'a Config, domain: &Domain) -> Option<&'a HostPort> {
     let name = domain.as_str();
-    // A suffix begins with its dot, so the domain itself does not end in it.
+    // A suffix begins with a dot, so the domain itself does not match it.
     let fits = |key: &str| key == name || key.starts_with('.') && name.ends_with(key);
     let fitting = config.relay.route.iter().filter(|(key, _)| fits(key));
     // The whole name is longer than each of its suffixes.
