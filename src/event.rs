@@ -1,11 +1,11 @@
-//! All that can happen, as one enum, and the one place it goes to: a log line, and what belongs to the
-//! story of a message or a session also to the trace ([`sink`]), beside what was said ([`talk`]). All is
-//! counted ([`count`]).
+//! All that can happen, as one enum, and the function that reports it. Each event becomes a log line; one
+//! that belongs to a message or a session also goes to the trace ([`sink`]), as transcripts do ([`talk`]).
+//! Events are counted ([`count`]).
 //!
-//! A line is `event key=value ...` on stderr. What a peer sent is escaped, so that no line can be
-//! forged (contract, "Log"); `time=` comes last and only where nobody else adds one.
+//! A line is `event key=value ...` on stderr. What a peer sent is escaped, so that no line can be forged
+//! (contract, "Log"); `time=` comes last, and only where systemd does not add one.
 //!
-//! Scripts read the names of events and keys: another name breaks them. Nothing is decided here.
+//! Scripts rely on the names of events and keys. Decides nothing.
 
 pub mod count;
 pub mod line;
@@ -27,33 +27,33 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Instant;
 
-/// Something an administrator may want to know; borrowed, because most are told once and gone.
+/// Something an administrator may want to know; borrowed, because an event is not kept.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// One address is bound; clients are answered from here on.
+    /// An address is listened on; clients are answered from now on.
     Listening {
         service: &'a str,
         address: SocketAddr,
     },
-    /// The configuration holds, sockets are bound, and privileges are dropped. `config`: the file,
-    /// or that it is the demo. `sandbox`: what holds it, `none` where nothing does.
+    /// The configuration is used, sockets are bound, and privileges are dropped. `config`: the file, or
+    /// that it is the demo. `sandbox`: which one is closed, or `none`.
     Started {
         version: &'a str,
         hostname: &'a str,
         config: &'a str,
         sandbox: &'a str,
     },
-    /// A signal asked for it; so many sessions are to end.
+    /// A signal asked to stop; this many sessions have to end.
     Stopping {
         sessions: usize,
     },
     /// The last line: sessions are over, or their time is.
     Stopped,
-    /// New sessions begin with what was read; those that run keep theirs.
+    /// New sessions use what was read; running ones keep theirs.
     Reloaded {
         config: &'a str,
     },
-    /// All stays as it was, also for new sessions.
+    /// All stays as it was, for new sessions too.
     ReloadFailed {
         reason: &'a str,
     },
@@ -76,8 +76,8 @@ pub enum Event<'a> {
         session: &'a str,
         user: &'a str,
     },
-    /// A 4xx or 5xx reply. `user`: who has logged in, or whom a failed login named. `command` is what the
-    /// peer sent, and may hold any octet.
+    /// A 4xx or 5xx reply. `user`: the one that has logged in, or that a failed login named. `command` is
+    /// what the peer sent, and may hold any octet.
     Rejected {
         session: &'a str,
         client: IpAddr,
@@ -89,7 +89,7 @@ pub enum Event<'a> {
         session: &'a str,
         reason: &'a str,
     },
-    /// A message was taken: every copy is durable, and a `Delivered` follows for each.
+    /// A message was accepted: every copy is durable, and a `Delivered` follows for each.
     Accepted {
         id: &'a str,
         session: &'a str,
@@ -97,10 +97,10 @@ pub enum Event<'a> {
         from: &'a str,
         /// Octets with LF line ends, without what delivery puts on top.
         size: u64,
-        /// RCPTs that were taken; aliases may make another number of copies of them.
+        /// Accepted RCPTs; aliases may make another number of copies.
         recipients: usize,
     },
-    /// A message of a user of this machine was taken into the queue.
+    /// A message of a user of this machine was put into the queue.
     Submitted {
         id: &'a str,
         session: &'a str,
@@ -116,7 +116,7 @@ pub enum Event<'a> {
         uid: u32,
         user: &'a str,
         from: &'a str,
-        /// The first of those who were refused, else of those asked for; empty where none was known.
+        /// The first recipient that was refused, else the first one; empty where none was known.
         to: &'a str,
         recipients: usize,
         /// What the program ended with (sysexits(3)).
@@ -129,7 +129,7 @@ pub enum Event<'a> {
         to: &'a str,
         maildir: &'a Path,
     },
-    /// A next hop has taken it for this recipient.
+    /// A next hop has accepted the message for this recipient.
     Relayed {
         id: &'a str,
         to: &'a str,
@@ -137,25 +137,25 @@ pub enum Event<'a> {
         tls: &'a str,
         reply: &'a str,
     },
-    /// A next hop offers TLS that cannot be used; it is asked once more without.
+    /// A next hop offers TLS that cannot be used; it is called once more without.
     InTheClear {
         host: &'a str,
         reason: &'a str,
     },
-    /// It waits in the queue; `next`: when it is tried again, if that is known.
+    /// A recipient waits in the queue; `next`: when it is tried again, if that is known.
     Deferred {
         id: &'a str,
         to: &'a str,
         reason: &'a str,
         next: Option<Timestamp>,
     },
-    /// It will never arrive.
+    /// The message will never reach this recipient.
     Bounced {
         id: &'a str,
         to: &'a str,
         reason: &'a str,
     },
-    /// It was tried until `relay.expire`, and is given up.
+    /// A recipient was tried until `relay.expire`, and is given up.
     Expired {
         id: &'a str,
         to: &'a str,
@@ -168,7 +168,7 @@ pub enum Event<'a> {
         to: &'a str,
         what: &'a str,
     },
-    /// Somebody took it out of the queue.
+    /// A command took the message out of the queue.
     Removed {
         id: &'a str,
     },
@@ -178,11 +178,11 @@ pub enum Event<'a> {
         session: &'a str,
         to: &'a str,
         maildir: &'a Path,
-        /// Who we are: a Maildir of somebody else's is the likeliest reason.
+        /// Our user, because a Maildir that belongs to another one is the likeliest reason.
         uid: u32,
         reason: &'a str,
     },
-    /// Something on our side went wrong in a session; its client heard 4xx.
+    /// Something on our side went wrong in a session; its client got a 4xx reply.
     Trouble {
         session: &'a str,
         what: &'a str,
@@ -199,8 +199,9 @@ pub enum Event<'a> {
     },
 }
 
-/// Tells an event to all who listen. Never fails, and waits for nobody: what the log's reader does not take
-/// is lost after a second. What would be told over and over is told a few times a minute.
+/// Reports an event: counts it, and gives it to the log and the trace. Never fails, and waits a second at
+/// most: then a line that the log's reader does not take is lost. The same warning is logged only a few
+/// times a minute.
 pub fn tell(event: &Event<'_>) {
     count::count(event);
     present::follow(event);
@@ -218,7 +219,7 @@ pub fn tell(event: &Event<'_>) {
     let sink = sink::current().filter(|_| event.is_of_a_story());
     let is_recent = recent::is_kept(event);
     let is_logged = log::log_enabled!(target: "facteur", level);
-    // The line is only made for somebody who reads it.
+    // The line is only made where it is used.
     if !is_logged && sink.is_none() && !is_recent {
         return;
     }
@@ -237,18 +238,19 @@ pub fn tell(event: &Event<'_>) {
     }
 }
 
-/// To the log: something an administrator should mend.
+/// Logs something that an administrator should mend.
 pub fn warn(what: &str) {
     tell(&Event::Warning { what });
 }
 
-/// All that was told before is in the log when this returns, or its reader takes nothing; for who ends the
-/// process.
+/// Waits until the log has written all lines before, or its reader takes nothing. Called before the process
+/// ends.
 pub fn flush() {
     log::logger().flush();
 }
 
-/// What a line of that level begins with: its priority where systemd reads it (sd-daemon(3)), else nothing.
+/// The beginning of a line of that level: its priority where systemd reads the log (sd-daemon(3)), else
+/// nothing.
 pub fn priority(level: Level) -> &'static str {
     match level {
         _ if !*STAMPED => "",
@@ -259,7 +261,7 @@ pub fn priority(level: Level) -> &'static str {
     }
 }
 
-/// A whole line, for the log itself: what it has to say cannot be told to it.
+/// A warning as a whole line, for the log itself, which cannot call [`tell`].
 pub fn warning_line(what: &str) -> String {
     format!("{}{}\n", priority(Level::Warn), stamped(Event::Warning { what }.text()))
 }
@@ -268,23 +270,23 @@ fn stamped(text: String) -> String {
     if *STAMPED { text } else { with_time(&text, Timestamp::now()) }
 }
 
-/// RFC 3339 in UTC, to the millisecond.
+/// The line with its time (RFC 3339, in UTC, to the millisecond).
 fn with_time(text: &str, when: Timestamp) -> String {
     format!("{text} time={when:.3}")
 }
 
 impl Event<'_> {
-    /// A warning is for an administrator to act on; a refused client is a day's work.
+    /// A warning is for an administrator to act on; a refused client is normal.
     fn level(&self) -> Level {
         match self {
             Event::Warning { .. } | Event::Failed { .. } | Event::Trouble { .. } => Level::Warn,
-            // What somebody asked for was not done.
+            // Something that was asked for was not done.
             Event::Panicked { .. } | Event::ReloadFailed { .. } => Level::Error,
             _ => Level::Info,
         }
     }
 
-    /// What may be told again and again in the same words, while nothing changes.
+    /// The words of an event that may come again and again while nothing changes.
     fn words_that_repeat(&self) -> Option<&str> {
         match self {
             Event::Warning { what } => Some(what),
@@ -293,8 +295,8 @@ impl Event<'_> {
         }
     }
 
-    /// Whether it belongs to the story of a message or a session. What was said to a client stands in
-    /// its dialog, refusals too.
+    /// Whether it belongs to the story of a message or a session. Refusals do not, because the transcript
+    /// has them.
     fn is_of_a_story(&self) -> bool {
         match self {
             Event::Connected { .. }
@@ -327,7 +329,7 @@ impl Event<'_> {
         }
     }
 
-    /// The log line without its time and its LF; there is none inside either, whatever the values.
+    /// The log line without its time and its LF; no value can put an LF inside.
     pub fn text(&self) -> String {
         match self {
             Event::Listening { service, address } => {
@@ -373,7 +375,7 @@ impl Event<'_> {
                     .add("size", size)
                     .add("recipients", recipients)
             }
-            // The same event by its name: who looks for what was accepted looks for this too.
+            // Logged under the same name: a search for accepted mail should find both.
             Event::Submitted { id, session, uid, from, size, recipients } => Line::new("accepted")
                 .add("id", id)
                 .add("session", session)
@@ -382,7 +384,7 @@ impl Event<'_> {
                 .add("from", from)
                 .add("size", size)
                 .add("recipients", recipients),
-            // As what a session refuses.
+            // Logged like a refusal of a session.
             Event::Unsent { session, uid, user, from, to, recipients, status, reason } => {
                 Line::new("rejected")
                     .add("session", session)

@@ -1,12 +1,12 @@
 //! What `listen.metrics` answers: `/metrics` for Prometheus (text format 0.0.4), and pages for people. `/`
-//! shows who is connected, what waits and why, the last deliveries and refusals, and the mailboxes; from
-//! there links lead to stories (`/trace/ID`) and to mail (`/mail`).
+//! shows sessions, what waits and why, the last deliveries and refusals, and the mailboxes; links lead to
+//! stories (`/trace/ID`) and to mail (`/mail`).
 //!
 //! Stories and mail lie in directories that only root and the server's user can read, so they are shown to
 //! these two alone, by a connection within this machine ([`crate::net::peer`]).
 //!
-//! Read only, and never in the way of mail: few connections at once, each with its own thread and its
-//! bounds ([`crate::net::http`]); what waits in the queue is asked of the scheduler once a second at most.
+//! Changes nothing, and does not disturb mail: few connections at once, each with its own thread and bounds
+//! ([`crate::net::http`]); the scheduler is asked at most once a second.
 
 mod connections;
 mod html;
@@ -42,7 +42,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Instant, SystemTime};
 
-/// Who answers; shared by all its listeners.
+/// Answers requests; shared by all listeners of `listen.metrics`.
 pub struct Metrics {
     disk: Arc<dyn Disk>,
     current: Arc<Current>,
@@ -52,15 +52,15 @@ pub struct Metrics {
     started: SystemTime,
     /// Connections at this moment.
     connections: Arc<HttpConnections>,
-    /// What the scheduler said last, and when it was asked.
+    /// The last answer of the scheduler, and when it came.
     census: Mutex<Option<(Instant, Option<Census>)>>,
 }
 
-/// What is asked for.
+/// The target of a request.
 struct PagePath {
     /// The segments of the path, decoded.
     path: Vec<String>,
-    /// Of a list that has several pages, which; from 1.
+    /// The page of a list, from 1.
     page: usize,
 }
 
@@ -68,7 +68,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 impl Metrics {
-    /// Nothing is answered before [`Metrics::admit`].
+    /// Answers nothing before [`Metrics::admit`].
     pub fn new(
         disk: Arc<dyn Disk>,
         current: Arc<Current>,
@@ -81,13 +81,13 @@ impl Metrics {
         Metrics { disk, current, registry, hints, queue, started, connections, census }
     }
 
-    /// Somebody may ask from now on.
+    /// Begins to keep what the pages show.
     pub fn open(&self) {
         recent::start();
     }
 
-    /// Answers a connection in a thread of its own, or turns it away; never waits. `peers`: those who can
-    /// be known; without them nobody is.
+    /// Answers a connection in a thread of its own, or turns it away; never waits. `peers` tells which user
+    /// connects; without it no client is trusted.
     pub fn admit(self: &Arc<Metrics>, stream: TcpStream, peers: Option<Arc<Peers>>) {
         let ends = stream.peer_addr().ok().zip(stream.local_addr().ok());
         let stream = Arc::new(stream);
@@ -104,13 +104,13 @@ impl Metrics {
             };
             let site = metrics.current.get();
             let page = |request: &Request| {
-                // What has been asked is answered; the client's own time begins again with the answer.
+                // While the answer is made, the connection is not closed for another one.
                 own.set_working(true);
                 let answer = metrics.answer(&site, request, is_trusted);
                 own.set_working(false);
                 answer
             };
-            // Who is gone or too slow has no log of its own: nothing came of it.
+            // A client that is gone or too slow is not logged.
             let _ = http::answer(stream, site.config.hostname.as_str(), page);
             drop(own);
         };
@@ -119,7 +119,8 @@ impl Metrics {
         }
     }
 
-    /// `is_trusted`: whether who asks may read stories and mail. A proxy of root's is not who asks.
+    /// The answer to a request. `is_trusted`: whether the client may read stories and mail; never so by a
+    /// proxy, whose user is not the client's.
     fn answer(&self, site: &Site, asked: &Request, is_trusted: impl FnOnce() -> bool) -> Answer {
         let Some(PagePath { path, page }) = PagePath::parse(&asked.target) else {
             return Answer::Missing;
@@ -170,7 +171,7 @@ impl Metrics {
         numbers::all(self.started, self.registry.count(), self.census())
     }
 
-    /// The lock is held while the scheduler is waited for: others who ask then want the same.
+    /// Locked while waiting for the scheduler, because other requests need the same answer.
     fn census(&self) -> Option<Census> {
         let mut known = locked(&self.census);
         match &*known {
@@ -184,7 +185,7 @@ impl Metrics {
     }
 }
 
-/// The spool and where Maildirs are, as far as it does not depend on who they are of; with their room.
+/// The spool and the directories of Maildirs above the part that differs by user, with their free room.
 fn disks(site: &Site, disk: &dyn Disk) -> Vec<(PathBuf, Option<u64>)> {
     let mut dirs = vec![site.config.spool.clone()];
     for local in site.domains() {
@@ -195,13 +196,13 @@ fn disks(site: &Site, disk: &dyn Disk) -> Vec<(PathBuf, Option<u64>)> {
             dirs.push(dir);
         }
     }
-    // One that is still to be made will lie on the file system of the one above.
+    // A directory that does not exist yet will lie on the file system of the one above.
     let room = |dir: &PathBuf| dir.ancestors().find_map(|dir| disk.room(dir).ok());
     dirs.into_iter().map(|dir| (dir.clone(), room(&dir))).collect()
 }
 
 impl PagePath {
-    /// None where it cannot be one of ours.
+    /// None where it is no target of ours.
     fn parse(target: &str) -> Option<PagePath> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let decoded = |segment: &str| {
@@ -214,7 +215,7 @@ impl PagePath {
     }
 }
 
-/// Why stories and mail are not for everybody, and how those for whom they are get there.
+/// The page that says who may see stories and mail, and how.
 fn forbidden(site: &Site) -> Vec<u8> {
     let html = Html::default().raw(
         "<h1>Only for root and the server's user</h1>\n<section>\

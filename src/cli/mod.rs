@@ -1,5 +1,4 @@
-//! The command line: which command, with which options. Here is only `serve`; what is beside the server
-//! is in `tools`.
+//! The command line: which command, with which options. `serve` is here; all other commands are in `tools`.
 //!
 //! Exit status: 0 done, 1 refused or failed, 2 wrong usage (contract, "Commands").
 //!
@@ -16,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// What facteur is asked for without a command.
+/// What `--help` says without a command.
 const HELP: &str = include_str!("../help/facteur.txt");
 
 /// The commands, each with what its `--help` says. sendmail reads its own arguments.
@@ -35,8 +34,8 @@ fn help(command: &str) -> Option<&'static str> {
     COMMANDS.iter().find(|(name, _)| *name == command).map(|(_, help)| *help)
 }
 
-/// Does what the arguments say, of which the first is the program's name. Status 2 is for usage alone, so
-/// that a script knows its own mistake from a refusal; sendmail has statuses of its own.
+/// Does what the arguments say; the first is the program's name. Status 2 is only for wrong usage, so that
+/// a script can tell its own mistake from a refusal; sendmail has its own statuses.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     outlive_file_limit();
     let mut arguments = arguments.into_iter();
@@ -65,19 +64,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// A file that grows past a limit (`ulimit -f`) is a write that fails, as on a full disk, and no end of this
-/// process: that is what its signal does where nobody takes it. A signal that cannot be taken leaves all as
-/// it was.
+/// Takes SIGXFSZ, so that a file past its limit (`ulimit -f`) is a failed write, as on a full disk, and
+/// does not end this process. A failure to take it is ignored.
 fn outlive_file_limit() {
     let _ = signal_hook::flag::register(Signal::SIGXFSZ as i32, Arc::default());
 }
 
 /// What arguments can ask for.
 enum Parsed {
-    /// Only for words, which have been said.
+    /// Help or the version, which have been printed.
     Words,
     Command(Request),
-    /// With arguments of its own, behind the configuration.
+    /// sendmail, with the configuration and its own arguments.
     Sendmail(Option<PathBuf>, Vec<OsString>),
 }
 
@@ -89,7 +87,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Parsed, Failure> {
                 request.config = Some(parser.value().map_err(usage)?.into());
             }
             Short('h') | Long("help") => {
-                // The words so far choose: `facteur serve --help` is about serve.
+                // The words before it choose: `facteur serve --help` is about serve.
                 let command = request.words.first().and_then(|word| help(word));
                 print(command.unwrap_or(HELP))?;
                 return Ok(Parsed::Words);
@@ -130,7 +128,7 @@ fn usage(error: lexopt::Error) -> Failure {
     Failure::Usage(error.to_string())
 }
 
-/// Wrong words are told before any file is read.
+/// Runs a command. Wrong words are reported before any file is read.
 fn command(request: &Request) -> Result<(), Failure> {
     let words: Vec<&str> = request.words.iter().map(String::as_str).collect();
     check_options(request, &words)?;
@@ -161,8 +159,8 @@ fn command(request: &Request) -> Result<(), Failure> {
     }
 }
 
-/// An option where it means nothing is refused, not ignored: a script would parse what is for people,
-/// and who gave `--bounce` to another command wanted something else.
+/// Refuses an option where it has no meaning: a script would parse output for people, and `--bounce` with
+/// another command is a mistake.
 fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
     let fits = |commands: &[&[&str]]| commands.iter().any(|what| words.starts_with(what));
     let lists: &[&[&str]] = &[&["mail", "list"], &["queue", "list"], &["user", "list"], &["trace"]];

@@ -1,9 +1,9 @@
 //! `facteur serve`: start, signals, stop.
 //!
 //! Order of start: configuration and the files it names, sockets (as root, when started so), privileges,
-//! then once more every file that a reload will read, the spool, the sandbox, and threads: so that what
-//! works at start works at reload. Root reads the configuration alone. The trace is the process's, as the
-//! log is: it begins before the server and ends after it.
+//! then once more every file that a reload will read, the spool, the sandbox, and threads: so what works at
+//! the start also works at a reload. As root only the configuration is read. The trace belongs to the
+//! process, like the log: it begins before the server and ends after it.
 
 mod demo;
 mod log;
@@ -37,13 +37,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// Sent once a second past the soft limit of processor time.
+/// Sent by the kernel once a second past the soft limit of processor time.
 const SIGXCPU: i32 = Signal::SIGXCPU as i32;
 
-/// Runs until SIGTERM or SIGINT. Fails with what kept it from starting; later trouble is logged.
+/// Runs until SIGTERM or SIGINT. Fails with the reason when it cannot start; later trouble is logged.
 pub fn run(named: Option<&Path>) -> Result<(), String> {
     let log = start_log();
-    // Before anything else, so that no signal of the first moments ends the process unheard.
+    // Before anything else, so that no early signal ends the process.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGXCPU])
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
     let manager = Manager::from_environment().unwrap_or_else(|error| {
@@ -63,7 +63,7 @@ pub fn run(named: Option<&Path>) -> Result<(), String> {
                 });
             }
             SIGUSR1 => server.flush(),
-            // The kernel ends us at the hard limit, and what was acknowledged survives that.
+            // The kernel ends us at the hard limit; accepted mail survives that.
             SIGXCPU => warn(
                 "the limit of processor time is reached (ulimit -t, LimitCPU=): the kernel ends this \
                  server where it reaches the hard one",
@@ -73,7 +73,7 @@ pub fn run(named: Option<&Path>) -> Result<(), String> {
     }
     manager.stopping();
     let registry = server.registry();
-    // Who says it twice does not want to wait for running transactions.
+    // A second signal means not to wait for running transactions.
     let hurry = move || {
         if signals.forever().any(|signal| matches!(signal, SIGTERM | SIGINT)) {
             registry.stop_reading();
@@ -83,7 +83,8 @@ pub fn run(named: Option<&Path>) -> Result<(), String> {
         warn(&format!("a second signal will not be heard: {error}"));
     }
     server.stop();
-    // Last, as all others tell it what they do. A disk that hangs holds nothing up.
+    // Last, because all other threads send it records. A disk that hangs delays this no longer than
+    // `STOP_GRACE`.
     if let Some(sink) = sink::current() {
         sink.finish(STOP_GRACE);
     }
@@ -91,7 +92,7 @@ pub fn run(named: Option<&Path>) -> Result<(), String> {
     Ok(())
 }
 
-/// Somebody tries this for the first time. The log is on stderr, and its lines are for programs.
+/// Explains the demo on stdout, for a first user; the lines of the log on stderr are for programs.
 fn say_demo(config: &Config) {
     if config.file.is_some() {
         return;
@@ -103,10 +104,10 @@ fn say_demo(config: &Config) {
     let _ = std::io::stdout().write_all(words.as_bytes());
 }
 
-/// How long stories are kept, and how much room they have; a reload changes it.
+/// `trace.keep` and `trace.size`; a reload changes them.
 type Limits = Arc<Mutex<Trace>>;
 
-/// From now on all that happens is written down. The spool is ours, by its lock.
+/// Starts the trace. Called after the spool was locked.
 fn start_trace(config: &Config) -> std::io::Result<Limits> {
     let limits = Arc::new(Mutex::new(config.trace.clone()));
     let (own, (sink, records)) = (limits.clone(), Sink::new());
@@ -117,16 +118,16 @@ fn start_trace(config: &Config) -> std::io::Result<Limits> {
     Ok(limits)
 }
 
-/// Each step finds what can be wrong while nothing has begun; after it, mail is taken.
+/// Each step finds what can be wrong before anything has begun; afterwards mail is accepted.
 fn start(named: Option<&Path>, log: &log::LogHandle) -> Result<(Server, Sandbox, Limits), String> {
     let handed = Handed::from_environment()?;
     let config = reach::config(named)?;
-    // Mail is private, whatever the shell that started us thinks (contract: 0700, 0600).
+    // Mail is private, whatever umask the shell has (contract: 0700, 0600).
     umask(Mode::from_bits_truncate(0o077));
     raise_descriptors();
     let user = reach::user(&config)?;
     let user = user.as_ref();
-    // What cannot be read is found before any socket is open; root only lends himself to it.
+    // Files that cannot be read as that user are found before any socket is open.
     let looked = privileges::as_user(user, || reach::read(&config, user).map(drop));
     looked.flatten()?;
     // Still root, where started so: ports below 1024 need it.
@@ -139,7 +140,7 @@ fn start(named: Option<&Path>, log: &log::LogHandle) -> Result<(Server, Sandbox,
     let site = read_site(reach::read(&config, user))?;
     let spool = Spool::open(Arc::new(RealDisk), &site.config.spool)?;
     reach::make_maildir_roots(&site.config);
-    // No thread runs yet, and each one that comes inherits it.
+    // No thread runs yet, so all inherit it.
     let sandbox = Reach::of(&site.config).close();
     sandbox.gap.iter().for_each(|gap| warn(gap));
     tell(&Event::Started {
@@ -155,7 +156,7 @@ fn start(named: Option<&Path>, log: &log::LogHandle) -> Result<(Server, Sandbox,
     Ok((server, sandbox, limits))
 }
 
-/// What is bad in users and aliases is named in the log and spoils nothing else.
+/// Logs what is wrong with users, aliases and certificates; the rest is used.
 fn read_site(read: Result<(Site, Vec<BadLine>), String>) -> Result<Site, String> {
     let (site, mut bad) = read?;
     bad.extend(bad_aliases(&site, &RealDisk));
@@ -165,10 +166,11 @@ fn read_site(read: Result<(Site, Vec<BadLine>), String>) -> Result<Site, String>
     Ok(site)
 }
 
-/// On an error everything stays as it was: all is read before anything is replaced. Gives whether it was.
+/// Reads the configuration anew; returns whether it is used now. On an error everything stays as it was,
+/// because all is read before anything is replaced.
 fn reload(server: &Server, sandbox: &Sandbox, limits: &Limits) -> bool {
     let old = &server.site().config;
-    // The file that was read at start; the demo looks whether there is one by now.
+    // The file that was read at the start; the demo looks for one again.
     let read = Config::load(old.file.as_deref()).map_err(|error| error.to_string());
     let read = read.and_then(|mut new| {
         keep_what_only_a_restart_changes(old, &mut new);
@@ -182,7 +184,7 @@ fn reload(server: &Server, sandbox: &Sandbox, limits: &Limits) -> bool {
             let config = name_of(&site.config);
             *locked(limits) = site.config.trace.clone();
             server.replace(site);
-            // After the swap: who sees this line may count on it.
+            // After the swap, so that whoever sees this line may count on it.
             tell(&Event::Reloaded { config: &config });
             true
         }
@@ -193,8 +195,8 @@ fn reload(server: &Server, sandbox: &Sandbox, limits: &Limits) -> bool {
     }
 }
 
-/// Sockets are bound as root, the user is given up for good, and large messages of running sessions
-/// lie in the spool. Each change is named in the log, as somebody waits for it.
+/// Keeps the old values of keys that only a restart can change, and logs each: sockets are bound as root,
+/// the user cannot be changed back, and running sessions have large messages in the spool.
 fn keep_what_only_a_restart_changes(old: &Config, new: &mut Config) {
     let mut kept = Vec::new();
     if new.listen != old.listen {
@@ -209,7 +211,7 @@ fn keep_what_only_a_restart_changes(old: &Config, new: &mut Config) {
         new.spool = old.spool.clone();
         kept.push("spool");
     }
-    // With the listeners that stay. Who connects there expects TLS (RFC 8314 §3.3).
+    // The listeners stay, and clients of `submissions` expect TLS (RFC 8314 §3.3).
     if new.needs_tls() {
         new.tls = old.tls.clone();
         kept.push("tls");
@@ -219,8 +221,8 @@ fn keep_what_only_a_restart_changes(old: &Config, new: &mut Config) {
     }
 }
 
-/// A descriptor for each session and some for delivery: as many as the system grants. Fewer are no
-/// reason not to start; the listener waits when there are none.
+/// Raises the limit of open files as far as the system allows. A failure is no reason not to start; the
+/// listener waits when there are no descriptors.
 fn raise_descriptors() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
@@ -229,17 +231,17 @@ fn raise_descriptors() {
     }
 }
 
-/// One line an event on stderr, level by RUST_LOG, and panics as lines as well.
+/// Starts the log: one line on stderr for each event or panic, with levels by RUST_LOG.
 fn start_log() -> log::LogHandle {
     let mut log = env_logger::Builder::new();
-    // What TLS has to say of a session stands in the events of that session.
+    // Events of a session say what TLS has to say.
     log.filter_level(LevelFilter::Info).filter_module("rustls", LevelFilter::Off);
     log.parse_default_env();
-    // The event is the whole line: its time and its escapes are its own.
+    // The event is the whole line, with its time and escaped.
     log.format(|out, record| writeln!(out, "{}{}", priority(record.level()), record.args()));
     let handle = log::start(log);
     std::panic::set_hook(Box::new(|panic| {
-        // One line as well, with the place in the source.
+        // One line, with the place in the source.
         let text = panic.to_string().replace('\n', " ");
         warn(&text);
     }));

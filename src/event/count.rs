@@ -1,13 +1,13 @@
-//! What is counted: numbers that only grow, from the start of this process on.
+//! Counters: numbers that only grow from the start of this process.
 //!
-//! Fed by [`super::tell`] where there is an event, and beside it by those who do what nobody is told of.
-//! A count is one relaxed addition, so that it costs nothing where mail is busy, and nobody waits for it.
-//! Names are fixed here: what a peer says never becomes one, or it could make as many as it likes.
+//! [`super::tell`] counts events; what has no event is counted where it happens. Counting is one relaxed
+//! addition, so it costs nothing and never waits. Names are fixed: a name from a peer could make any number
+//! of counters.
 
 use super::Event;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Counters of one thing, by a name; what has none of these names counts as the last.
+/// Counters of one thing, by name; any other name counts as the last one.
 pub struct Counters<const N: usize> {
     names: [&'static str; N],
     counts: [AtomicU64; N],
@@ -19,27 +19,27 @@ pub struct Codes([AtomicU64; CODES]);
 const FIRST_CODE: u16 = 200;
 const CODES: usize = 400;
 
-/// How often a number was in which range, for a fixed list of ranges.
+/// How often a number was in each range of a fixed list.
 pub struct Histogram<const N: usize> {
     /// The largest number of each range; the last range has no end.
     bounds: [u64; N],
-    /// So many of the counted numbers are one of the unit that is shown.
+    /// How many of the counted numbers make one of the unit that is shown.
     unit: f64,
     counts: [AtomicU64; N],
     above: AtomicU64,
     sum: AtomicU64,
 }
 
-/// What a histogram holds at one moment.
+/// The state of a histogram at one moment.
 pub struct Shape {
-    /// Upper bound, and how many were not above it; the bounds grow, and so do the counts.
+    /// Upper bounds, each with how many numbers were not above it; both grow.
     pub ranges: Vec<(f64, u64)>,
-    /// All that were counted.
+    /// How many numbers were counted.
     pub count: u64,
     pub sum: f64,
 }
 
-/// Connections for mail, by service; refused ones as well.
+/// Connections for mail, by service, including refused ones.
 pub static SESSIONS: Counters<4> = Counters::new(["smtp", "submission", "submissions", "other"]);
 
 /// Commands, by verb.
@@ -51,24 +51,24 @@ pub static COMMANDS: Counters<16> = Counters::new([
 /// Replies, by code.
 pub static REPLIES: Codes = Codes([const { AtomicU64::new(0) }; CODES]);
 
-/// Whole messages, by what was said to them.
+/// Whole messages, by our reply.
 pub static MESSAGES: Counters<2> = Counters::new(["accepted", "refused"]);
 
-/// What became of recipients; one that waits is deferred once for each attempt.
+/// Recipients, by outcome; one that waits counts as deferred once for each attempt.
 pub static RECIPIENTS: Counters<6> =
     Counters::new(["delivered", "relayed", "deferred", "bounced", "expired", "failed"]);
 
-/// Recipients that a next hop has taken, by whether that was by TLS.
+/// Recipients that a next hop has accepted, by whether TLS was used.
 pub static RELAYED: Counters<2> = Counters::new(["yes", "no"]);
 
 /// Connections to next hops.
 pub static CALLS: Counters<3> = Counters::new(["made", "in_the_clear", "failed"]);
 
-/// Questions to DNS, by what came of them.
+/// Questions to DNS, by outcome.
 pub static LOOKUPS: Counters<6> =
     Counters::new(["found", "none", "timeout", "servfail", "refused", "broken"]);
 
-/// Messages of one batch of the delivery thread.
+/// Messages in each batch of the delivery thread.
 pub static BATCH: Histogram<7> = Histogram::new([1, 2, 5, 10, 25, 50, 100], 1.0);
 
 /// How long a batch took to become durable, in microseconds.
@@ -77,8 +77,7 @@ pub static SYNC: Histogram<10> = Histogram::new(
     1e6,
 );
 
-/// Things that have one count: Maildirs that were made, records the trace has lost, lines the log has lost,
-/// warnings.
+/// Single counters: Maildirs that were made, records the trace has lost, lines the log has lost, warnings.
 pub static OTHERS: Counters<4> = Counters::new(["maildirs", "lost", "log_lost", "warnings"]);
 
 impl<const N: usize> Counters<N> {
@@ -86,19 +85,19 @@ impl<const N: usize> Counters<N> {
         Counters { names, counts: [const { AtomicU64::new(0) }; N] }
     }
 
-    /// One more of these.
+    /// Adds one.
     pub fn add(&self, name: &str) {
         self.add_some(name, 1);
     }
 
-    /// So many more of these.
+    /// Adds this many.
     pub fn add_some(&self, name: &str, count: u64) {
         let place = self.names.iter().position(|known| known.eq_ignore_ascii_case(name));
         let place = place.unwrap_or(N - 1);
         self.counts[place].fetch_add(count, Relaxed);
     }
 
-    /// Each name with its count.
+    /// All names with their counts.
     pub fn each(&self) -> Vec<(&'static str, u64)> {
         let counts = self.counts.iter().map(|count| count.load(Relaxed));
         self.names.iter().copied().zip(counts).collect()
@@ -112,7 +111,7 @@ impl<const N: usize> Counters<N> {
 }
 
 impl Codes {
-    /// One more reply with this code.
+    /// Counts a reply with this code.
     pub fn add(&self, code: u16) {
         let place = code.checked_sub(FIRST_CODE).and_then(|place| self.0.get(usize::from(place)));
         if let Some(count) = place {
@@ -140,7 +139,7 @@ impl<const N: usize> Histogram<N> {
         self.sum.fetch_add(number, Relaxed);
     }
 
-    /// As it is now. Each range is read once, so that no range holds more than the one above it.
+    /// The state now. Each range is read once, so that the counts grow with the bounds.
     pub fn shape(&self) -> Shape {
         let mut count = 0;
         let each = self.bounds.iter().zip(&self.counts);
@@ -154,7 +153,7 @@ impl<const N: usize> Histogram<N> {
     }
 }
 
-/// Counts what an event says.
+/// Counts an event.
 pub fn count(event: &Event<'_>) {
     match event {
         Event::Connected { service, .. } => SESSIONS.add(service),

@@ -1,5 +1,5 @@
-//! One line of log or trace: `event key=value ...`, written so that no value can end it or forge
-//! another, and read back.
+//! One line of the log or the trace: `event key=value ...`. No value can end the line or forge another one,
+//! and lines can be read back.
 
 use crate::mail::visible::is_hidden;
 use std::fmt::{Display, Write as _};
@@ -8,7 +8,7 @@ use std::path::Path;
 /// Octets that most lines need.
 const LINE_USUAL: usize = 192;
 
-/// A line that grows; each value is escaped as it comes, so none can be forgotten.
+/// A line while it is written; each value is escaped when it is added.
 pub struct Line(String);
 
 impl Line {
@@ -19,7 +19,7 @@ impl Line {
         Line(line)
     }
 
-    /// One value more.
+    /// Adds a value.
     pub fn add(mut self, key: &str, value: &(impl Display + ?Sized)) -> Line {
         self.0.push(' ');
         self.0.push_str(key);
@@ -27,7 +27,7 @@ impl Line {
         let at = self.0.len();
         // Writing to a String cannot fail.
         let _ = write!(self.0, "{value}");
-        // Most values stand as they are, and are written once.
+        // Most values need no quotes, and are written only once.
         if !is_plain(&self.0[at..]) {
             let value = self.0.split_off(at);
             push_value(&mut self.0, &value);
@@ -35,7 +35,7 @@ impl Line {
         self
     }
 
-    /// What a peer sent, cut to [`crate::limits::QUOTED_MAX`] octets before it is decoded.
+    /// Adds octets of a peer, cut to [`crate::limits::QUOTED_MAX`] before they are decoded.
     pub fn octets(self, key: &str, value: &[u8]) -> Line {
         let value = String::from_utf8_lossy(&value[..value.len().min(crate::limits::QUOTED_MAX)]);
         self.add(key, &value)
@@ -45,20 +45,20 @@ impl Line {
         self.add(key, &value.display())
     }
 
-    /// Without a line end.
+    /// The line, without a line end.
     pub fn finish(self) -> String {
         self.0
     }
 }
 
-/// Plain words stand as they are; all else goes into double quotes, with `\` before `"` and `\`, and
-/// what could end a line or turn its direction as `\u{..}`.
+/// Writes a value: a plain word as it is, anything else in double quotes, with `\` before `"` and `\`, and
+/// characters that could end a line or turn its direction as `\u{..}`.
 pub fn push_value(line: &mut String, value: &str) {
     if is_plain(value) {
         return line.push_str(value);
     }
     line.push('"');
-    // Replies and commands, without a look at each octet as a character.
+    // The fast way for most replies and commands, by octets.
     if value.bytes().all(|b| b == b' ' || b.is_ascii_graphic() && b != b'"' && b != b'\\') {
         line.push_str(value);
         return line.push('"');
@@ -75,14 +75,14 @@ pub fn push_value(line: &mut String, value: &str) {
 
 /// Whether a value needs no quotes.
 fn is_plain(value: &str) -> bool {
-    // Letters and digits, as most values are, without a look at each as a character.
+    // The fast way for most values, by octets.
     let is_word = value.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
     let is_plain = |c: char| !c.is_whitespace() && c != '"' && !is_hidden(c);
     !value.is_empty() && (is_word || value.chars().all(is_plain))
 }
 
-/// The key, and the value as it was, of each `key=value` of a line behind its first word; ends at the
-/// first thing that is none.
+/// The key and the unescaped value of each `key=value` of a line, behind its first word; ends at the first
+/// part that is none.
 pub fn values(mut line: &str) -> impl Iterator<Item = (&str, String)> {
     line = line.split_once(' ').map_or("", |(_, rest)| rest);
     std::iter::from_fn(move || {
@@ -107,7 +107,7 @@ fn closing_quote(text: &str) -> Option<usize> {
     })
 }
 
-/// What [`push_value`] was given.
+/// The value that [`push_value`] has written.
 fn unquote(written: &str) -> String {
     let Some(mut rest) = written.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
         return written.to_owned();

@@ -1,6 +1,6 @@
-//! Who is connected at this moment, for the page that people look at; by what is told of each session.
+//! The sessions of this moment with what is known about them, for the page for people. Learned from events.
 //!
-//! Kept only once somebody may ask, and no more than [`PRESENT_MAX`].
+//! Kept only where `listen.metrics` is served, and no more than [`PRESENT_MAX`].
 
 use super::Event;
 use super::recent;
@@ -16,15 +16,15 @@ pub struct Present {
     pub since: Timestamp,
     pub client: IpAddr,
     pub service: String,
-    /// The parameters of its TLS; empty in the clear.
+    /// How it is protected; empty in the clear.
     pub tls: String,
-    /// Who logged in; empty for nobody.
+    /// The user that has logged in; empty without one.
     pub user: String,
 }
 
 static ALL: Mutex<BTreeMap<String, Present>> = Mutex::new(BTreeMap::new());
 
-/// Each with its id, the oldest first.
+/// All sessions with their ids, the oldest first.
 pub fn all() -> Vec<(String, Present)> {
     lock().iter().map(|(id, present)| (id.clone(), present.clone())).collect()
 }

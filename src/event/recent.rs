@@ -1,6 +1,6 @@
-//! The last deliveries and refusals of this process, for the page that people look at.
+//! The last deliveries and refusals of this process, for the page for people.
 //!
-//! Kept only once somebody may ask, and no more than [`RECENT_MAX`]; the trace has all of them.
+//! Kept only where `listen.metrics` is served, and no more than [`RECENT_MAX`]; the trace has all of them.
 
 use super::Event;
 use super::line::{push_value, values};
@@ -12,10 +12,10 @@ use std::sync::{Mutex, PoisonError};
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
 static LAST: Mutex<VecDeque<(Timestamp, String)>> = Mutex::new(VecDeque::new());
-/// Ids of messages, the newest last, with whom they are from: what becomes of them later does not say it.
+/// Ids of messages with their senders, the newest last: later events of a message do not name the sender.
 static FROM: Mutex<VecDeque<(String, String)>> = Mutex::new(VecDeque::new());
 
-/// From now on they are kept.
+/// Begins to keep them.
 pub fn start() {
     IS_ON.store(true, Relaxed);
 }
@@ -25,7 +25,7 @@ pub(super) fn is_on() -> bool {
     IS_ON.load(Relaxed)
 }
 
-/// Each with its time, the last one first; the text is that of the log.
+/// The lines of the log with their times, the last one first.
 pub fn last() -> Vec<(Timestamp, String)> {
     let last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     last.iter().rev().cloned().collect()
@@ -47,7 +47,7 @@ pub(super) fn is_kept(event: &Event<'_>) -> bool {
     is_fate && is_on()
 }
 
-/// Remembers whom a message is from.
+/// Remembers the sender of a message.
 pub(super) fn follow(event: &Event<'_>) {
     if !is_on() {
         return;
@@ -65,7 +65,7 @@ pub(super) fn follow(event: &Event<'_>) {
     known.push_back((id.to_owned(), from.to_owned()));
 }
 
-/// The same line with whom its message is from, where that is remembered.
+/// The line with the sender of its message, where that is remembered.
 fn with_from(text: &str) -> String {
     let mut line = text.to_owned();
     let id = values(text).into_iter().find(|(key, _)| *key == "id").map(|(_, id)| id);

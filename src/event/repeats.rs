@@ -1,42 +1,42 @@
-//! Lines that would be told again and again: the first ones of a while are told, the others counted, and the
-//! next line after that while says how many there were. So whoever can cause a line by connecting cannot fill
-//! the log's disk.
+//! Limits lines that could come again and again: the first ones within [`REPEATS_WHILE`] are logged, the
+//! others counted, and the next line after that says how many were left out. So a client that causes a line
+//! by connecting cannot fill the log's disk.
 
 use crate::limits::{REPEATS_KNOWN, REPEATS_TOLD, REPEATS_WHILE};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Lines of one kind in the current while.
+/// The count of lines of one kind.
 #[derive(Debug, Default)]
 pub struct Repeats(Mutex<Counted>);
 
 #[derive(Debug, Default)]
 struct Counted {
-    /// When the while began.
+    /// When the current span of time began.
     since: Option<Instant>,
     told: u64,
-    /// Not told in this while.
+    /// Lines that were left out in this span.
     left_out: u64,
-    /// The same, of whiles that are over, and not yet said.
+    /// Lines that were left out in earlier spans, and not reported yet.
     unsaid: u64,
 }
 
 /// What to do with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Tell it, and that so many like it were left out before, if any.
+    /// Log it, and that this many were left out before, if any.
     Tell(u64),
     LeaveOut,
 }
 
 impl Repeats {
-    /// One more of these lines.
+    /// Decides about one more of these lines.
     pub fn next(&self, now: Instant, most: u64) -> Turn {
         locked(&self.0).next(now, most)
     }
 
-    /// How many were left out in a while that is over, once; 0 while there is nothing to say.
+    /// How many lines were left out in spans that are over; reported once, then 0.
     pub fn unsaid(&self, now: Instant) -> u64 {
         let mut counted = locked(&self.0);
         counted.begin(now);
@@ -64,14 +64,14 @@ impl Counted {
     }
 }
 
-/// The warnings of this process, each by its text; those that were seen last.
+/// The last warnings of this process, by their text.
 static WARNINGS: Mutex<VecDeque<(String, Counted)>> = Mutex::new(VecDeque::new());
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What to do with a warning of that text.
+/// Decides about a warning of that text.
 pub(super) fn warning(text: &str, now: Instant) -> Turn {
     let mut all = locked(&WARNINGS);
     let place = all.iter().position(|(known, _)| known == text);

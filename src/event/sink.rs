@@ -1,6 +1,5 @@
-//! The way from whoever tells to the one thread that writes the trace: a channel that nobody ever
-//! waits for, bounded by what may be put into it. What finds no room is lost and counted, and the
-//! count is told in its place.
+//! The channel to the thread that writes the trace. Sending never waits: a record that finds no room is
+//! lost and counted, and the trace tells the count in its place.
 
 use super::count::OTHERS;
 use super::talk::Talk;
@@ -12,25 +11,25 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// One thing for the trace.
+/// An entry for the trace.
 pub enum Record {
-    /// An event, as the log has it, without its time.
+    /// An event as the log writes it, without its time.
     Line {
         when: Timestamp,
         text: String,
     },
     Talk(Box<Talk>),
-    /// Nothing comes after this; sent back when all before it is on disk.
+    /// The end: answered when all records before are on disk.
     Stop(Sender<()>),
 }
 
-/// Where records are offered.
+/// The end for senders.
 pub struct Sink {
     sender: Sender<Record>,
     shared: Arc<Shared>,
 }
 
-/// The other end.
+/// The end for the thread of the trace.
 pub struct Records {
     receiver: Receiver<Record>,
     shared: Arc<Shared>,
@@ -38,21 +37,21 @@ pub struct Records {
 
 #[derive(Default)]
 struct Shared {
-    /// Octets on their way.
+    /// Octets in the channel.
     pending: AtomicUsize,
-    /// Records that found no room, or no disk, and were not told of yet.
+    /// Records that were lost and not reported yet.
     lost: AtomicU64,
 }
 
-/// That of this process, once there is one: like the log, a trace is of the process, not of a server.
+/// The sink of this process: like the log, the trace belongs to the process, not to a server.
 static SINK: OnceLock<Sink> = OnceLock::new();
 
-/// From now on all is told to this one as well; the first stays.
+/// Makes this the sink of the process. Only the first call has an effect.
 pub fn attach(sink: Sink) {
     let _ = SINK.set(sink);
 }
 
-/// Where to tell.
+/// The sink of the process, where there is a trace.
 pub fn current() -> Option<&'static Sink> {
     SINK.get()
 }
@@ -60,18 +59,17 @@ pub fn current() -> Option<&'static Sink> {
 impl Sink {
     /// The two ends.
     pub fn new() -> (Sink, Records) {
-        // Bounded by what is offered: a channel that is made with a bound takes the memory of all its
-        // room at once, and no server at rest needs it.
+        // Bounded in `offer`: a bounded channel would take the memory of all its places at once.
         let (sender, receiver) = unbounded();
         let shared = Arc::new(Shared::default());
         (Sink { sender, shared: shared.clone() }, Records { receiver, shared })
     }
 
-    /// Never waits: what finds no room is counted.
+    /// Sends a record. Never waits; one that finds no room is counted.
     pub fn offer(&self, record: Record) {
         let Shared { pending, lost } = &*self.shared;
         let size = record.size();
-        // Relaxed: bounds that need not be met to the octet.
+        // Relaxed, because the bounds need not be exact.
         let is_full = pending.fetch_add(size, Ordering::Relaxed) + size > TRACE_PENDING
             || self.sender.len() >= TRACE_ROOM;
         if is_full || self.sender.send(record).is_err() {
@@ -81,7 +79,7 @@ impl Sink {
         }
     }
 
-    /// Waits until all that was offered before is on disk, no longer than `patience`.
+    /// Waits until all records before are on disk, no longer than `patience`.
     pub fn finish(&self, patience: Duration) {
         let (done, written) = bounded(1);
         if self.sender.send(Record::Stop(done)).is_ok() {
@@ -91,22 +89,22 @@ impl Sink {
 }
 
 impl Records {
-    /// The next one; fails when that takes longer than `patience`, and at once when nobody is left.
+    /// The next record. Fails after `patience`, and at once when no sender is left.
     pub fn next(&self, patience: Duration) -> Result<Record, RecvTimeoutError> {
         self.receiver.recv_timeout(patience).map(|record| self.taken(record))
     }
 
-    /// One that is there already.
+    /// The next record, where one waits already.
     pub fn more(&self) -> Option<Record> {
         self.receiver.try_recv().ok().map(|record| self.taken(record))
     }
 
-    /// These could not be written.
+    /// Counts records that could not be written.
     pub fn lose(&self, records: u64) {
         self.shared.lost.fetch_add(records, Ordering::Relaxed);
     }
 
-    /// Records that were lost since this was asked last.
+    /// Takes the number of lost records since the last call.
     pub fn take_lost(&self) -> u64 {
         self.shared.lost.swap(0, Ordering::Relaxed)
     }
@@ -118,7 +116,7 @@ impl Records {
 }
 
 impl Record {
-    /// Writes its lines, each with its LF: `TIME event key=value ...`.
+    /// Writes the lines of a record, each with its LF: `TIME event key=value ...`.
     pub fn write_to(&self, out: &mut String) {
         match self {
             Record::Line { when, text } => {
@@ -155,7 +153,7 @@ mod tests {
         }
         assert_eq!((records.take_lost(), records.take_lost()), (10, 0));
         while records.more().is_some() {}
-        // Few, and long.
+        // Few and long records.
         for _ in 0..10 {
             sink.offer(line(TRACE_PENDING / 4));
         }

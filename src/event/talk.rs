@@ -1,8 +1,8 @@
-//! What was said between us and a peer, word for word but for secrets and the message itself: gathered
-//! by whoever speaks, told as one thing when a step of it is over.
+//! The transcript of a dialog with a peer: word for word, except secrets and the message itself. The
+//! session gathers it, and sends it to the trace after each step.
 //!
-//! Bounded: of what is longer than [`TALK_MAX`] the middle is left out, and counted. Nothing is gathered
-//! where nobody reads it. Whoever notes a turn has masked what is secret.
+//! Bounded: past [`TALK_MAX`] the middle is left out, and counted. Nothing is gathered without a trace. The
+//! caller masks secrets before it notes a turn.
 
 use super::line::Line;
 use super::sink::{self, Record};
@@ -11,36 +11,36 @@ use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
-/// Turns that most transactions take, and octets of their texts.
+/// How many turns most transactions have, and how many octets their texts.
 const TURNS_USUAL: usize = 14;
 const TEXTS_USUAL: usize = 640;
 
 /// One turn of a dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// By the peer.
+    /// Said by the peer.
     Heard,
-    /// By us; a reply has its line ends.
+    /// Said by us; a reply has its line ends.
     Said,
-    /// A message went by; the text is its octets on the wire, as a number.
+    /// The message; the text is its number of octets on the wire.
     Message,
-    /// What we made of it: where a recipient's mail goes.
+    /// A decision of ours: where a recipient's mail goes.
     Decided,
     /// The Message-ID of the message.
     MessageId,
     /// A connection is made to this address.
     Connecting,
-    /// It goes on by TLS.
+    /// The connection goes on by TLS.
     Secured,
-    /// It came to nothing, and why.
+    /// The connection failed, and why.
     Failed,
 }
 
-/// Whose dialog it is; what is not known, or there is not, is empty or 0.
+/// What a dialog belongs to; unknown parts are empty or 0.
 #[derive(Clone, Debug, Default)]
 pub struct About {
     pub session: String,
-    /// Counted from 1 in its session: what belongs together before there is an id, and without one.
+    /// The transaction, counted from 1 in its session: it joins lines without an id.
     pub transaction: u32,
     pub id: String,
     /// The next hop.
@@ -60,11 +60,11 @@ pub struct Talk {
     left_out: usize,
 }
 
-/// When, what, and the end of its text.
+/// The time of a turn, what it is, and where its text ends in `texts`.
 type Mark = (Timestamp, Turn, usize);
 
-/// Turns in two allotments however many they are: most dialogs are told by one thread and freed by
-/// another, which costs more than to write them.
+/// Turns in two allocations, however many there are: most are allocated by one thread and freed by another,
+/// which costs more than writing them.
 #[derive(Debug, Default)]
 struct Turns {
     texts: String,
@@ -72,12 +72,12 @@ struct Turns {
 }
 
 impl Talk {
-    /// One that is gathered only when there is a trace.
+    /// An empty transcript; stays empty where there is no trace.
     pub fn new() -> Talk {
         Talk { is_on: sink::current().is_some(), ..Talk::default() }
     }
 
-    /// Whether notes are kept at all; asked by those who would have to make them first.
+    /// Whether turns are kept at all, to save making their text.
     pub fn is_on(&self) -> bool {
         self.is_on
     }
@@ -86,18 +86,18 @@ impl Talk {
         self.first.marks.is_empty()
     }
 
-    /// What it takes when it is written, in octets.
+    /// Octets when it is written, about.
     pub fn size(&self) -> usize {
         self.octets.iter().sum()
     }
 
-    /// What it takes in memory, about.
+    /// Octets in memory, about.
     pub fn memory(&self) -> usize {
         let Turns { texts, marks } = &self.first;
         self.octets[1] + texts.capacity() + marks.capacity() * size_of::<Mark>()
     }
 
-    /// Adds a turn, of which a bounded part is kept.
+    /// Adds a turn; keeps a bounded part of its text.
     pub fn note(&mut self, turn: Turn, text: &str) {
         if !self.is_on {
             return;
@@ -112,14 +112,14 @@ impl Talk {
         }
     }
 
-    /// Adds what was said after this.
+    /// Adds a later part of the dialog.
     pub fn append(&mut self, later: Talk) {
         self.left_out += later.left_out;
         later.first.iter().for_each(|(when, turn, text)| self.add(when, turn, text));
         later.last.iter().for_each(|(when, turn, text)| self.add(*when, *turn, text));
     }
 
-    /// All that was gathered, which is forgotten here; the next part is gathered for the same.
+    /// Takes all turns; the next part is gathered for the same dialog.
     pub fn take(&mut self) -> Talk {
         let next = Talk { about: self.about.clone(), is_on: self.is_on, ..Talk::default() };
         std::mem::replace(self, next)
@@ -144,7 +144,7 @@ impl Talk {
         }
     }
 
-    /// Writes its lines, each with its LF.
+    /// Writes the lines of the transcript, each with its LF.
     pub fn write_to(&self, out: &mut String) {
         let About { session, transaction, id, host } = &self.about;
         let mut tags = Line::new("");
@@ -217,7 +217,7 @@ impl Turn {
     }
 }
 
-/// Tells what was said to the trace, if there is any of it. Never waits.
+/// Sends a transcript to the trace, unless it is empty. Never waits.
 pub fn tell_talk(talk: Talk) {
     if let Some(sink) = sink::current().filter(|_| !talk.is_empty()) {
         sink.offer(Record::Talk(Box::new(talk)));

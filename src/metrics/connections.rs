@@ -1,5 +1,5 @@
-//! Who is connected to `listen.metrics`: few at once, and none that keeps others out by sending half a
-//! request, or by not reading what it asked for.
+//! The connections to `listen.metrics`: few at once, and none can keep others out by sending half a request
+//! or not reading its answer.
 
 use crate::limits::{HTTP_CONNECTIONS, HTTP_CONNECTIONS_CLIENT};
 use crate::net::registry::network;
@@ -9,29 +9,29 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// All connections of all its listeners.
+/// The connections of all listeners.
 #[derive(Default)]
 pub(super) struct HttpConnections(Mutex<Vec<Arc<HttpConnection>>>);
 
 /// A connection.
 struct HttpConnection {
-    /// An IPv4 address, or a /64; none where the system did not tell.
+    /// The client: an IPv4 address, or a /64; none where the system did not tell it.
     client: Option<IpAddr>,
     stream: Arc<TcpStream>,
     since: Instant,
-    /// Its answer is being made, which is our time and not the client's.
+    /// Whether its answer is being made, which is our time and not the client's.
     is_working: AtomicBool,
 }
 
-/// A connection that counts until this is dropped.
+/// The place of a connection, until this is dropped.
 pub(super) struct Admitted {
     connections: Arc<HttpConnections>,
     own: Arc<HttpConnection>,
 }
 
 impl HttpConnections {
-    /// A place for a connection; the oldest that waits for its client is closed where there is none
-    /// otherwise. None where all are being answered.
+    /// A place for a connection. Where there is none, the oldest connection that waits for its client is
+    /// closed; none where all of them are being answered.
     pub fn enter(
         connections: &Arc<HttpConnections>,
         client: Option<IpAddr>,
@@ -66,7 +66,7 @@ impl HttpConnections {
 }
 
 impl Admitted {
-    /// Its answer is being made, or no longer.
+    /// Marks whether its answer is being made.
     pub fn set_working(&self, is_working: bool) {
         self.own.is_working.store(is_working, SeqCst);
     }

@@ -1,49 +1,49 @@
-//! How a page is written: text becomes markup in one place, and only here.
+//! Writes pages: only here text becomes markup.
 //!
-//! Nothing that a peer said is markup, turns the text around it, or becomes an address to click at: links
-//! lead to pages of ours alone.
+//! Words of a peer can never be markup, turn the direction of text, or become a link: links lead only to
+//! our own pages.
 
 use crate::mail::visible;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt::{Display, Write as _};
 
-/// How all pages look; by itself, as no style may stand in a page.
+/// The style of all pages; a file of its own, because the policy forbids styles in a page.
 pub(super) const STYLE: &str = include_str!("style.css");
 
-/// What stands in a segment of a path as it is.
+/// The characters of a segment of a path that are encoded.
 const SEGMENT: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'@').remove(b'=');
 
-/// Markup, to which text is only added escaped.
+/// Markup; text is escaped when it is added.
 #[derive(Default)]
 pub(super) struct Html(String);
 
 impl Html {
-    /// Markup of our own.
+    /// Adds markup of our own.
     pub fn raw(mut self, markup: &'static str) -> Html {
         self.0.push_str(markup);
         self
     }
 
-    /// What was markup before.
+    /// Adds other markup.
     pub fn add(mut self, markup: Html) -> Html {
         self.0.push_str(&markup.0);
         self
     }
 
-    /// Text on one line.
+    /// Adds text on one line.
     pub fn text(mut self, text: impl Display) -> Html {
         push(&mut self.0, &text.to_string(), |_| false);
         self
     }
 
-    /// Text with its line ends and tabs.
+    /// Adds text with its line ends and tabs.
     pub fn lines(mut self, text: &str) -> Html {
         push(&mut self.0, text, |c| matches!(c, '\n' | '\t'));
         self
     }
 
-    /// Text in an element of this name, with this class unless that is empty.
+    /// Adds text in an element of this name, with this class unless that is empty.
     pub fn element(self, name: &'static str, class: &'static str, text: impl Display) -> Html {
         let html = self.raw("<").raw(name);
         let html = match class {
@@ -53,7 +53,7 @@ impl Html {
         html.raw(">").text(text).raw("</").raw(name).raw(">")
     }
 
-    /// A link to a page of ours: the segments of its path, and what it is called.
+    /// Adds a link to a page of ours: the segments of its path, and its text.
     pub fn link(mut self, path: &[&str], text: impl Display) -> Html {
         self.0.push_str("<a href=\"");
         if path.is_empty() {
@@ -66,7 +66,7 @@ impl Html {
         self.raw("\">").text(text).raw("</a>")
     }
 
-    /// The same with a page's number, when that is not the first.
+    /// The same with the number of a page, when that is not the first.
     pub fn link_page(mut self, path: &[&str], page: usize, text: impl Display) -> Html {
         let mut target = path.iter().fold(String::new(), |target, segment| {
             format!("{target}/{}", utf8_percent_encode(segment, SEGMENT))
@@ -78,7 +78,7 @@ impl Html {
         self.text(text).raw("</a>")
     }
 
-    /// A table: on a phone each row is a block, whose cells say what they are.
+    /// Adds a table. On a phone each row is a block, and its cells show their heads.
     pub fn table<const N: usize>(
         mut self,
         heads: [&'static str; N],
@@ -132,13 +132,13 @@ fn push(out: &mut String, text: &str, stays: impl Fn(char) -> bool) {
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
             c if stays(c) => out.push(c),
-            // What could hide or turn other text shows as what it is.
+            // Characters that hide or turn other text are shown by their number.
             c => visible::push(out, c),
         }
     }
 }
 
-/// Octets as people say them.
+/// A number of octets for people.
 pub(super) fn size(octets: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     let (mut size, mut unit) = (octets as f64 / 1024.0, 0);

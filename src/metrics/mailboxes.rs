@@ -1,4 +1,4 @@
-//! All mailboxes with what is in them, as far as that can be counted in a moment.
+//! All mailboxes with how much is in them, as far as that can be counted quickly.
 
 use super::html::Html;
 use super::page::section;
@@ -17,27 +17,27 @@ pub(super) const MAIL: &str = "mail";
 /// Some of the mailboxes.
 #[derive(Default)]
 pub(super) struct Listing {
-    /// By domain as it stands in the configuration, then by name.
+    /// Mailboxes, by domain in the order of the configuration, then by name.
     pub rows: Vec<MailboxRow>,
-    /// There are others behind these.
+    /// Whether there are more behind these.
     pub has_more: bool,
-    /// Why it ends early, if it does.
+    /// Why the list is not complete, if it is not.
     pub stopped: Option<String>,
 }
 
 /// One mailbox.
 pub(super) struct MailboxRow {
     pub address: String,
-    /// Or why it cannot be counted; none where that would take too long.
+    /// The count, or why there is none; none where counting would take too long.
     pub count: Option<Result<Count, String>>,
 }
 
-/// `take` mailboxes behind the first `skip`. Where counting costs too much, it only names them.
+/// `take` mailboxes behind the first `skip`. Where counting would cost too much, they are only named.
 pub(super) fn list(site: &Site, disk: &dyn Disk, skip: usize, take: usize) -> Listing {
     list_within(site, disk, skip, take, Instant::now() + COUNT_TIME, NAMES_COUNTED)
 }
 
-/// `left`: how many names of messages may be looked at, for all mailboxes.
+/// The same within a deadline. `left`: how many files may be counted, in all mailboxes.
 fn list_within(
     site: &Site,
     disk: &dyn Disk,
@@ -82,8 +82,8 @@ fn list_within(
     listing
 }
 
-/// Who has a mailbox: all of the users file, and where others may have one, who may have one already.
-/// With each, whether it is in the file.
+/// Users that may have a mailbox: those of the users file, and where others are allowed, names of
+/// directories. With each, whether it is in the file.
 fn users(disk: &dyn Disk, local: Local<'_>) -> Result<Vec<(String, bool)>, String> {
     let names = local.users.into_iter().flat_map(|users| users.names().map(str::to_owned));
     let named: BTreeSet<String> = names.collect();
@@ -97,7 +97,7 @@ fn users(disk: &dyn Disk, local: Local<'_>) -> Result<Vec<(String, bool)>, Strin
     Ok(named.into_iter().map(|name| (name, true)).chain(others).collect())
 }
 
-/// The page of all.
+/// The page of all mailboxes.
 pub(super) fn page(site: &Site, disk: &dyn Disk, page: usize) -> Vec<u8> {
     let listing = list(site, disk, (page - 1).saturating_mul(MAILBOXES_PAGE), MAILBOXES_PAGE);
     let turn = turn(&[MAIL], page, listing.has_more, ["back", "more"]);
@@ -106,7 +106,7 @@ pub(super) fn page(site: &Site, disk: &dyn Disk, page: usize) -> Vec<u8> {
     section("Mailboxes", "", listing.html().add(turn)).page(hostname, "Mailboxes", way)
 }
 
-/// Links to the page before and the page behind, where there are such.
+/// Links to the previous and the next page, where these exist.
 pub(super) fn turn(path: &[&str], page: usize, has_more: bool, words: [&'static str; 2]) -> Html {
     let [before, behind] = words;
     let mut html = Html::default().raw("<p class=\"turn\">");
@@ -158,7 +158,7 @@ mod tests {
         let some = [row("ann", Some(3)), row("bob", None)];
         assert_eq!(listed(0, 2, later, 3), (some.to_vec(), true));
         assert_eq!(listed(2, 2, later, 3), (vec![row("cid", Some(3))], false));
-        // Too late even to look whether it is a mailbox.
+        // Past the deadline the names are not even checked.
         let late = [row("cid", None), row("no-mailbox", None)];
         assert_eq!(listed(2, 2, Instant::now(), 99), (late.to_vec(), false));
         std::fs::remove_dir_all(dir).unwrap();

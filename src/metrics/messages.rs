@@ -1,7 +1,7 @@
 //! The pages of one mailbox and of one message in it. Changes nothing: no flag is set, new mail stays new.
 //!
-//! Of a message people see a few fields and its text ([`crate::mail::reading`]), or its octets as plain
-//! text, which no browser takes for anything else. Who may ask was decided before.
+//! A message is shown by a few fields and its text ([`crate::mail::reading`]), or as its octets in plain
+//! text, which no browser takes for anything else. The caller has checked that the client may see it.
 
 use super::html::{Html, size, text};
 use super::mailboxes::{MAIL, turn};
@@ -30,7 +30,7 @@ pub(super) struct MailboxPages<'a> {
 }
 
 impl<'a> MailboxPages<'a> {
-    /// None where nobody of ours has this address.
+    /// None where no mailbox of ours has this address.
     pub fn find(site: &'a Site, disk: &'a dyn Disk, address: &str) -> Option<MailboxPages<'a>> {
         let mailbox = Mailbox::parse(address).ok()?;
         let found = mailbox_here(site, disk, &mailbox).ok().flatten()?;
@@ -42,7 +42,7 @@ impl<'a> MailboxPages<'a> {
         self.site.config.hostname.as_str()
     }
 
-    /// Its messages, newest first.
+    /// The page of its messages, newest first.
     pub fn page(&self, page: usize) -> Vec<u8> {
         let skip = (page - 1).saturating_mul(MESSAGES_PAGE);
         let html = match self.messages(skip) {
@@ -97,7 +97,7 @@ impl<'a> MailboxPages<'a> {
         Ok((shelf, rows))
     }
 
-    /// One message as its text; none when it is not there.
+    /// The page of one message; none when it does not exist.
     pub fn message(&self, key: &str) -> Option<Vec<u8>> {
         let (message, octets) = self.open(key)?;
         let way = Html::default().raw(" / ").link(&[MAIL], "mail").raw(" / ");
@@ -126,7 +126,7 @@ impl<'a> MailboxPages<'a> {
         Some(html.page(self.hostname(), &cut(subject), way))
     }
 
-    /// What a message says of itself, and what its file does.
+    /// Fields of a message, and time and size of its file.
     fn fields(&self, message: &MailboxMessage, fields: &[(&str, String)]) -> Html {
         let mut html = Html::default().raw("<section><dl>");
         for (name, value) in fields.iter().filter(|(name, _)| *name != "Subject") {
@@ -147,7 +147,7 @@ impl<'a> MailboxPages<'a> {
             .raw("</dd></dl></section>\n")
     }
 
-    /// One message as it lies there, or its start.
+    /// The octets of one message, or its start.
     pub fn octets(&self, key: &str) -> Option<Vec<u8>> {
         let (message, octets) = self.open(key)?;
         let mut octets = octets.unwrap_or_else(|error| format!("cannot read it: {error}\n").into());
@@ -169,7 +169,7 @@ impl<'a> MailboxPages<'a> {
     }
 }
 
-/// How what is shown differs from the message.
+/// Notes on how the text differs from the message.
 fn notes(is_of_html: bool, is_cut: bool) -> Html {
     let mut html = Html::default();
     if is_of_html {
@@ -183,7 +183,7 @@ fn notes(is_of_html: bool, is_cut: bool) -> Html {
     html
 }
 
-/// What is named and not shown.
+/// The attachments, which are only named.
 fn attachments(attached: &[Attached]) -> Html {
     if attached.is_empty() {
         return Html::default();
@@ -197,7 +197,7 @@ fn attachments(attached: &[Attached]) -> Html {
     section("Attached, and not shown", attached.len(), table)
 }
 
-/// A decoded field of a list, cut.
+/// A decoded field for a list, cut.
 fn value(raw: &Option<Vec<u8>>, none: &str) -> String {
     let text = words::decode(raw.as_deref().unwrap_or_default());
     if text.trim().is_empty() { none.to_owned() } else { cut(&text) }

@@ -1,4 +1,4 @@
-//! All numbers, by family: what [`super::text`] writes for Prometheus, and the page for people.
+//! All numbers, by family, for [`super::text`] (Prometheus) and for the page for people.
 
 use crate::event::count::{
     BATCH, CALLS, COMMANDS, Counters, LOOKUPS, MESSAGES, OTHERS, RECIPIENTS, RELAYED, REPLIES,
@@ -21,13 +21,13 @@ pub(super) enum Values {
 }
 
 pub(super) struct Sample {
-    /// Its name and its value.
+    /// The name and the value of the label.
     pub label: Option<(&'static str, String)>,
     pub value: f64,
 }
 
 impl Family {
-    /// The number under a label's value, or the only one where that is empty; 0 for none.
+    /// The number with this value of its label, or the one without a label where that is empty; 0 for none.
     pub fn sample(&self, is: &str) -> f64 {
         let (Values::Counter(samples) | Values::Gauge(samples)) = &self.values else { return 0.0 };
         let label = |sample: &Sample| sample.label.as_ref().map_or("", |(_, is)| is) == is;
@@ -35,7 +35,7 @@ impl Family {
     }
 }
 
-/// All of them. `started`: when the server did; `census`: none where the scheduler said nothing.
+/// All families. `started`: when the server started; `census`: none where the scheduler did not answer.
 pub(super) fn all(started: SystemTime, sessions: usize, census: Option<Census>) -> Vec<Family> {
     let started = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let version = one("version", env!("CARGO_PKG_VERSION").to_owned(), 1.0);

@@ -1,5 +1,5 @@
-//! The first page: who is connected, what waits and why, what happened last, the mailboxes, and the numbers
-//! with their words.
+//! The first page: sessions, what waits and why, what happened last, the mailboxes, and the numbers with
+//! their words.
 
 use super::html::{Html, size, text};
 use super::mailboxes::{Listing, MAIL};
@@ -19,15 +19,14 @@ pub(super) struct View<'a> {
     pub hostname: &'a str,
     pub now: Timestamp,
     pub started: Timestamp,
-    /// Each with its id.
+    /// Sessions with their ids.
     pub sessions: Vec<(String, Present)>,
-    /// With how many more there are; or why they cannot be shown.
+    /// Messages of the queue and how many more there are; or why they cannot be shown.
     pub waiting: Result<(Vec<WaitingRow>, usize), String>,
-    /// What happened, the last first, in the words of the log.
+    /// Lines of the log, the last first.
     pub last: Vec<(Timestamp, String)>,
     pub mailboxes: Listing,
-    /// Directories where mail lies, each with the octets that are free there; none where that cannot be
-    /// seen.
+    /// Directories where mail lies, with their free octets; none where that cannot be found out.
     pub disks: Vec<(PathBuf, Option<u64>)>,
     pub numbers: Vec<Family>,
 }
@@ -50,7 +49,7 @@ pub(super) fn write(view: &View<'_>) -> Vec<u8> {
         .page(view.hostname, view.hostname, way)
 }
 
-/// What is asked first.
+/// The most important numbers.
 fn tiles(view: &View<'_>) -> Html {
     let of = |name: &str, label: &str| {
         let family = view.numbers.iter().find(|family| family.name == name);
@@ -107,7 +106,7 @@ fn last(last: &[(Timestamp, String)], now: Timestamp) -> Html {
         for (key, value) in values(line) {
             match key {
                 "id" | "session" => about = story(&value),
-                // Where a copy lies is told by the story.
+                // These are shown in the story.
                 "maildir" | "uid" => {}
                 key => {
                     let value = Html::default().text(" ").text(&value);
@@ -121,7 +120,7 @@ fn last(last: &[(Timestamp, String)], now: Timestamp) -> Html {
     section("Last deliveries and refusals", "", table)
 }
 
-/// How what became of mail is coloured.
+/// The CSS class for what became of mail.
 pub(super) fn class(fate: &str) -> &'static str {
     match fate {
         "delivered" | "relayed" => "good",
@@ -164,7 +163,7 @@ fn disks(disks: &[(PathBuf, Option<u64>)]) -> Html {
     section("Disk", "", Html::default().table(["directory", "room"], rows))
 }
 
-/// The numbers of Prometheus. What is zero is left out where there are many.
+/// The numbers of Prometheus, without zeros of labels.
 fn numbers(families: &[Family]) -> Html {
     let rows = families.iter().flat_map(|Family { help, values, .. }| {
         let row = |what: String, value: f64| {
@@ -191,7 +190,7 @@ fn numbers(families: &[Family]) -> Html {
         .raw("<p><a href=\"/metrics\">the same for Prometheus</a></p></details></section>\n")
 }
 
-/// A part of a page, with how many there are of what it shows.
+/// A part of a page, with its title and a count.
 pub(super) fn section(title: &'static str, count: impl std::fmt::Display, inner: Html) -> Html {
     let html = Html::default().raw("<section><h2>").raw(title).element("b", "", count);
     html.raw("</h2>\n").add(inner).raw("</section>\n")
@@ -209,7 +208,7 @@ pub(super) fn story(id: &str) -> Html {
     Html::default().raw("<span class=\"number\">").link(&[TRACE, id], id).raw("</span>")
 }
 
-/// One that has room to stand whole, where there is any.
+/// An address, in an element that gives it room.
 fn address(address: &str) -> Html {
     Html::default().element("span", "address", address)
 }
@@ -225,12 +224,12 @@ pub(super) fn time(when: Timestamp, now: Timestamp) -> Html {
     Html::default().element("time", "", shown)
 }
 
-/// To the second, in UTC.
+/// A moment to the second, in UTC.
 pub(super) fn moment(when: Timestamp) -> String {
     when.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// How long something lasts, in its two largest units.
+/// A span of time in its two largest units.
 fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
@@ -243,7 +242,7 @@ fn span(seconds: i64) -> String {
 }
 
 impl Listing {
-    /// As a table, and what is not in it in words.
+    /// The mailboxes as a table, and why it is not complete.
     pub fn html(&self) -> Html {
         if self.rows.is_empty() && self.stopped.is_none() {
             return text("There are none yet.");

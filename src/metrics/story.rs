@@ -1,4 +1,5 @@
-//! The page of a story: what `facteur trace` tells of a message or a session, and why it waits if it does.
+//! The page of a story: what `facteur trace` shows about a message or a session, and why it waits if it
+//! does.
 
 use super::html::{Html, text};
 use super::page::{TRACE, class, section, story as link, time};
@@ -15,7 +16,7 @@ use crate::trace::telling::Telling;
 use jiff::Timestamp;
 use std::io::ErrorKind;
 
-/// None where no story speaks of it.
+/// The page for a handle; none where nothing is found.
 pub(super) fn page(site: &Site, disk: &dyn Disk, queue: &Queue, handle: &str) -> Option<Vec<u8>> {
     let (now, own) = (Timestamp::now(), [Handle::new(handle)]);
     let question = Search { handles: &own, since: None, now };
@@ -57,7 +58,7 @@ pub(super) fn page(site: &Site, disk: &dyn Disk, queue: &Queue, handle: &str) ->
         html =
             html.element("p", "wait", "There is more than is shown; facteur trace has all of it.");
     }
-    // What a command has put into the queue has no story before its first attempt.
+    // A message that was put into the queue just now may have no story yet.
     if ids.is_empty() && is_id(handle) {
         ids.push(handle.to_owned());
     }
@@ -88,7 +89,7 @@ fn lines(told: &str) -> Html {
             html = html.element("h2", "dim", date);
             day = date;
         }
-        // What belongs to an attempt stands further in.
+        // Lines of an attempt are indented.
         let class = if said.starts_with("    ") { "in" } else { "" };
         html = html.raw("<div><time>").text(clock.trim_end_matches('Z')).raw("</time>");
         html = html.element("span", class, said.trim_start()).raw("</div>\n");
@@ -96,5 +97,5 @@ fn lines(told: &str) -> Html {
     html.raw("</section>\n")
 }
 
-/// Octets of a moment in a story, to the millisecond.
+/// Length of a time in a story, to the millisecond.
 const TIME: usize = "2026-11-23T14:00:00.123Z".len();

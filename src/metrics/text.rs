@@ -33,7 +33,7 @@ fn write_family(out: &mut String, Family { name, help, values }: &Family) {
     }
 }
 
-/// The value of a label.
+/// The value of a label, escaped.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

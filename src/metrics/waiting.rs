@@ -1,5 +1,5 @@
-//! What waits in the queue and why, for the page that people look at: computed from the files of the
-//! queue, as `facteur queue why` does.
+//! What waits in the queue and why, for the page for people: computed from the queue files, as `facteur
+//! queue why` does.
 
 use crate::id::is_id;
 use crate::limits::WAITING_SHOWN;
@@ -12,19 +12,19 @@ use jiff::Timestamp;
 pub(super) struct WaitingRow {
     pub id: String,
     pub from: String,
-    /// For whom it waits so.
+    /// The recipients that wait for this reason.
     pub to: String,
     pub reason: String,
-    /// What would end it.
+    /// What would end the waiting.
     pub release: String,
 }
 
-/// The oldest ones, and how many more there are. What is due is counted among these alone. Fails with the
-/// words for a queue that cannot be read.
+/// The oldest messages, and how many more there are. Messages that are due before one are counted only
+/// among these. Fails with words where the queue cannot be read.
 pub(super) fn rows(site: &Site, queue: &Queue) -> Result<(Vec<WaitingRow>, usize), String> {
     let ids = queue.list().map_err(|error| error.to_string())?;
     let more = ids.len().saturating_sub(WAITING_SHOWN);
-    // What has gone meanwhile waits no more.
+    // A message that is gone meanwhile is left out.
     let read = ids.iter().take(WAITING_SHOWN).filter_map(|id| queue.read(id).ok());
     let all: Vec<QueuedMessage> = read.collect();
     let now = Timestamp::now();
@@ -32,7 +32,7 @@ pub(super) fn rows(site: &Site, queue: &Queue) -> Result<(Vec<WaitingRow>, usize
     Ok((rows.collect(), more))
 }
 
-/// Of these messages those that wait; a few of them.
+/// Those of these messages that wait; at most [`WAITING_SHOWN`].
 pub(super) fn rows_of(site: &Site, queue: &Queue, ids: &[String]) -> Vec<WaitingRow> {
     let ids = ids.iter().filter(|id| is_id(id)).take(WAITING_SHOWN);
     let read = ids.filter_map(|id| queue.read(id).ok());
@@ -41,7 +41,7 @@ pub(super) fn rows_of(site: &Site, queue: &Queue, ids: &[String]) -> Vec<Waiting
     all.iter().map(|waiting| row(site, queue, waiting, now, &all)).collect()
 }
 
-/// `all`: those among which it may stand behind others.
+/// `all`: the messages among which it may wait behind others.
 fn row(
     site: &Site,
     queue: &Queue,
@@ -66,5 +66,5 @@ fn row(
     WaitingRow { id, from, to: to.join(", "), reason, release }
 }
 
-/// Recipients of one message that are named.
+/// How many recipients of a message are named.
 const RECIPIENTS_SHOWN: usize = 5;

@@ -1,11 +1,11 @@
-//! What `serve` says on stdout when it runs the built-in demo: where the mail lies, and what to type next.
+//! What `serve` prints when it runs the built-in demo: where mail lies, and what to type next.
 
 use crate::config::Config;
 use crate::mail::visible::escape;
 use std::path::Path;
 
-/// `here`: the directory that relative paths begin at; `program`: how this one was called. Everything is said
-/// as the demo's configuration has it, for a first user.
+/// The words, by the demo's configuration. `here`: the directory of relative paths; `program`: how this
+/// program was called.
 pub fn words(config: &Config, here: &Path, program: &str) -> String {
     let at = |path: &Path| here.join(path.strip_prefix("./").unwrap_or(path)).display().to_string();
     let addresses: Vec<String> = config.listen.smtp.iter().map(ToString::to_string).collect();

@@ -1,12 +1,12 @@
 //! How log lines reach stderr: env_logger chooses and formats them, and a thread of its own writes them.
 //!
-//! Nobody waits for whoever reads the log (contract, "Log"). A line is put down and its teller goes on; what
-//! waits is bounded by [`LOG_PENDING`]. When a reader takes nothing, a line waits for room until
-//! [`LOG_WAIT`] after there was none, and from then on lines are lost at once, until there is room again. A
-//! line behind those that were kept says how many were lost.
+//! No thread waits for the reader of the log (contract, "Log"): lines are put into a buffer bounded by
+//! [`LOG_PENDING`]. When the reader takes nothing, a line waits for room until [`LOG_WAIT`] after the
+//! buffer was full; then lines are lost at once, until there is room again. A line behind those that were
+//! kept says how many were lost.
 //!
-//! The thread begins behind the sandbox, as all threads do. Until then whoever tells writes what it can
-//! without waiting longer than that.
+//! The thread starts after the sandbox is closed, as all threads do. Until then each call of the log writes
+//! the lines itself, waiting no longer than [`LOG_WAIT`].
 
 use crate::event;
 use crate::event::count::OTHERS;
@@ -23,10 +23,10 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The log of the process, for whoever starts the thread that writes it.
+/// The log of the process, to start its thread with.
 pub struct LogHandle(Arc<LogLines>);
 
-/// Makes this the log of the process. There is one; a second changes nothing.
+/// Makes this the log of the process. Only the first call has an effect.
 pub fn start(mut builder: Builder) -> LogHandle {
     let lines = Arc::new(LogLines::to(Box::new(Stderr)));
     let logger = builder.target(Target::Pipe(Box::new(LogInput(lines.clone())))).build();
@@ -36,7 +36,7 @@ pub fn start(mut builder: Builder) -> LogHandle {
 }
 
 impl LogHandle {
-    /// From now on a thread writes, and nobody else waits. Fails when the system grants no thread.
+    /// Starts the thread that writes. Fails when the system grants no thread.
     pub fn write_beside(&self) -> io::Result<()> {
         locked(&self.0.state).has_writer = true;
         let lines = self.0.clone();
@@ -50,47 +50,47 @@ struct Together {
     lines: Arc<LogLines>,
 }
 
-/// LogLines on their way. `state` is never locked while something is written; `out` is locked first where both
-/// are.
+/// LogLines that wait to be written. `state` is never locked while something is written; where both are
+/// locked, `out` is first.
 struct LogLines {
     state: Mutex<LogState>,
-    /// Something was put down.
+    /// Signals a new line.
     arrived: Condvar,
-    /// Something was taken away, or written.
+    /// Signals that lines were taken or written.
     moved: Condvar,
     out: Mutex<Out>,
 }
 
 #[derive(Default)]
 struct LogState {
-    /// Whole lines, not yet taken to be written.
+    /// Whole lines that wait to be written.
     waiting: Vec<u8>,
-    /// Since when lines find no room; none while they do.
+    /// Since when there was no room; none while there is.
     full_since: Option<Instant>,
-    /// LogLines that found no room, or could not be written, and were not told of yet.
+    /// LogLines that were lost and not reported yet.
     lost: u64,
-    /// Somebody is writing what was taken from here.
+    /// Whether a thread is writing lines that it took from here.
     is_writing: bool,
-    /// A thread writes.
+    /// Whether the thread of the log runs.
     has_writer: bool,
 }
 
-/// Held by whoever writes.
+/// The output, locked while writing.
 struct Out {
     to: Box<dyn LogOutput>,
-    /// A line was begun and not ended.
+    /// Whether a line was begun and not ended.
     is_torn: bool,
-    /// The last try was given up after [`LOG_WAIT`]: the next one does not wait.
+    /// Whether the last try ended by its deadline: then the next one does not wait.
     is_stuck: bool,
 }
 
-/// What lines are written to.
+/// A sink for octets: stderr, or a script in a test.
 trait LogOutput: Send {
-    /// Writes some of it. With a deadline: fails with `TimedOut` where nothing can be written before it.
+    /// Writes some octets. With a deadline, fails with `TimedOut` where nothing can be written before it.
     fn write(&mut self, octets: &[u8], deadline: Option<Instant>) -> io::Result<usize>;
 }
 
-/// std's lock on stderr is passed by: a panic message may hold it.
+/// Without std's lock on stderr, which a panic message may hold.
 struct Stderr;
 
 impl LogOutput for Stderr {
@@ -98,7 +98,7 @@ impl LogOutput for Stderr {
         let stderr = io::stderr();
         let Some(deadline) = deadline else {
             return match write(&stderr, octets) {
-                // Somebody who shares it has asked never to wait; this thread has time.
+                // Another process that shares stderr has made it nonblocking; this thread may wait.
                 Err(Errno::EAGAIN) => wait(&stderr, PollTimeout::NONE).map(|_| 0),
                 Err(Errno::EINTR) => Ok(0),
                 written => Ok(written?),
@@ -117,7 +117,7 @@ impl LogOutput for Stderr {
     }
 }
 
-/// Whether it can be written before that time is over; an error counts, and shows then.
+/// Whether stderr can be written within that time; also true for an error, which writing then shows.
 fn wait(stderr: &io::Stderr, time: PollTimeout) -> io::Result<bool> {
     match poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)], time) {
         Err(Errno::EINTR) => Ok(true),
@@ -125,7 +125,7 @@ fn wait(stderr: &io::Stderr, time: PollTimeout) -> io::Result<bool> {
     }
 }
 
-/// Where env_logger puts lines down.
+/// The end at which env_logger puts lines in.
 struct LogInput(Arc<LogLines>);
 
 impl Write for LogInput {
@@ -146,7 +146,7 @@ impl LogLines {
         LogLines { state, arrived, moved, out }
     }
 
-    /// Takes a line, or loses it.
+    /// Adds a line, or loses it.
     fn put(&self, line: &[u8]) {
         let mut state = locked(&self.state);
         while !state.waiting.is_empty() && state.waiting.len() + line.len() > LOG_PENDING {
@@ -173,8 +173,8 @@ impl LogLines {
         }
     }
 
-    /// Writes what waits, and what is to be said of lines that were lost behind it. With a deadline, what
-    /// cannot be written before it waits on.
+    /// Writes all lines that wait, and a line about those that were lost. With a deadline, the rest waits
+    /// on.
     fn write_waiting(&self, deadline: Option<Instant>) {
         let mut out = locked(&self.out);
         let (mut taken, lost) = {
@@ -202,13 +202,13 @@ impl LogLines {
         state.is_writing = false;
         if state.waiting.is_empty() && taken.capacity() <= 2 * LOG_PENDING {
             taken.clear();
-            state.waiting = taken; // its room is used again
+            state.waiting = taken; // keeps its capacity
         }
         drop(state);
         self.moved.notify_all();
     }
 
-    /// Waits until all that was put down is written, no longer than [`LOG_WAIT`].
+    /// Waits until all lines are written, no longer than [`LOG_WAIT`].
     fn finish(&self) {
         let deadline = Instant::now() + LOG_WAIT;
         let mut state = locked(&self.state);
@@ -230,7 +230,7 @@ impl LogState {
 }
 
 impl Out {
-    /// Fails with how much was written, and why no more.
+    /// Writes octets. Fails with how many were written, and why no more.
     fn write(
         &mut self,
         octets: &[u8],
@@ -239,7 +239,7 @@ impl Out {
         let patience = if self.is_stuck { deadline.map(|_| Instant::now()) } else { deadline };
         let mut done = 0;
         while done < octets.len() {
-            // The rest of a line that could not be ended is lost; the next one begins at its start.
+            // The rest of a torn line is lost; the next line begins on a line of its own.
             let text = if self.is_torn && done == 0 { b"\n" } else { &octets[done..] };
             match self.to.write(text, patience) {
                 Ok(count) if self.is_torn && done == 0 => self.is_torn = count == 0,
@@ -247,7 +247,7 @@ impl Out {
                 Err(error) => {
                     let is_late = error.kind() == io::ErrorKind::TimedOut;
                     self.is_stuck = is_late;
-                    // What is only late goes on where it was.
+                    // After a timeout, writing goes on at the same place.
                     self.is_torn |= !is_late && done > 0 && octets[done - 1] != b'\n';
                     return Err((done, error));
                 }
@@ -278,8 +278,7 @@ impl Log for Together {
         }
     }
 
-    /// All that was put down before is out when this returns, or its reader takes nothing: the process may
-    /// end.
+    /// Waits until all lines before are written, or the reader takes nothing: then the process may end.
     fn flush(&self) {
         self.lines.finish();
     }
@@ -291,8 +290,8 @@ mod tests {
     use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
     use std::thread;
 
-    /// What was written, one by one; where there is a gate each write says that it has come there, and
-    /// waits for leave.
+    /// Keeps each write. With a gate, each write reports that it has reached it, and waits until it may go
+    /// on.
     struct Sheet(Sender<Vec<u8>>, Option<(Sender<()>, Receiver<()>)>);
 
     impl LogOutput for Sheet {
@@ -309,7 +308,7 @@ mod tests {
         }
     }
 
-    /// Takes what it is told to, one write after the other; none: the disk is full.
+    /// Takes as many octets as the script says, write by write; none: the disk is full.
     struct Script(Sender<Vec<u8>>, Receiver<Option<usize>>);
 
     impl LogOutput for Script {
@@ -368,7 +367,7 @@ mod tests {
         (0..1000).for_each(|_| put(&lines, "lost\n"));
         let waited = began.elapsed();
         assert!(waited >= LOG_WAIT && waited < 2 * LOG_WAIT, "{waited:?}");
-        // A process that ends does not wait for its reader either.
+        // An ending process does not wait for its reader either.
         let began = Instant::now();
         lines.finish();
         assert!(began.elapsed() < 2 * LOG_WAIT);
