@@ -1,7 +1,7 @@
-//! Every key of the contract: where it is read, what it is without the file saying so, and between
-//! which bounds it can work. One function a section, in the order of the contract.
+//! Every key of the contract: where it is read, its default, and its bounds. One function for each section,
+//! in the order of the contract.
 //!
-//! Never asks the system for anything but its host name, and opens no file that a key names.
+//! Asks the system only for its host name, and opens no file that a key names.
 
 use super::reader::{KeyValue, Read, Section};
 use super::{
@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Most that any count may be; past it a slip of the keyboard is likelier than a wish.
+/// The largest value of any count; a larger one is likely a typing error.
 const COUNT_MAX: usize = 1_000_000;
 
 /// Most threads of the relay pool, and connections to one next hop.
@@ -26,16 +26,16 @@ const RETRY_MAX: usize = 1000;
 /// Least that SIZE may announce, in octets: every server takes 64 KiB (RFC 5321 §4.5.3.1.7).
 const MESSAGE_SIZE_MIN: u64 = 64 * 1024;
 
-/// Longest duration; no clock of ours is added to more.
+/// Longest duration, so that adding it to a clock is safe.
 const DURATION_MAX: Duration = Duration::from_hours(3650 * 24);
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
 const MIB: u64 = 1024 * 1024;
 
-/// Waits between attempts, the last one repeated. RFC 5321 §4.5.4.1 asks for 30 minutes in general
-/// and allows more refined lists; ours begins sooner, as most failures pass soon, and a host that
-/// refuses only first attempts (greylisting) is content with minutes.
+/// Waits between attempts, the last one repeated. RFC 5321 §4.5.4.1 asks for 30 minutes in general and
+/// allows more refined lists; ours begins sooner, because most failures pass soon, and a host that refuses
+/// only first attempts (greylisting) asks for minutes.
 const RETRY: [Duration; 5] = [
     Duration::from_mins(5),
     Duration::from_mins(15),
@@ -44,7 +44,7 @@ const RETRY: [Duration; 5] = [
     Duration::from_hours(4),
 ];
 
-/// The whole file. Fails with its first error, as others may only follow from that.
+/// Reads the whole file. Fails with its first error, because others may only follow from it.
 pub fn config(file: &mut Section) -> Read<Config> {
     let config = Config {
         file: Some(file.file().to_owned()),
@@ -65,12 +65,12 @@ pub fn config(file: &mut Section) -> Read<Config> {
         trace: file.section("trace", trace)?,
         timeout: file.section("timeout", timeout)?,
     };
-    // Without users and without anybody who may send, every RCPT would be refused.
+    // Without domains and clients that may send, every RCPT would be refused.
     let relays = !config.relay.networks.is_empty()
         || !config.listen.submission.is_empty()
         || !config.listen.submissions.is_empty();
     match config.domains.is_empty() && !relays {
-        // A misspelt section looks like none; its name tells more.
+        // A misspelt section looks like a missing one; an error with its name says more.
         true => Err(file.unknown().unwrap_or_else(|| {
             file.error(
                 "nothing to do: no [domain.\"...\"], no relay.networks, no listen.submission",
@@ -99,7 +99,7 @@ fn hostname(file: &mut Section) -> Read<Domain> {
     })
 }
 
-/// An address counts once over all services: no second socket could be bound to it. `metrics` alone
+/// Each address only once over all services, because no second socket could be bound to it. `metrics` alone
 /// is no server for mail.
 fn listen(table: &mut Section) -> Read<Listen> {
     let mut seen = HashSet::new();
@@ -125,7 +125,7 @@ fn listen(table: &mut Section) -> Read<Listen> {
     }
 }
 
-/// Both or none; whether they fit each other is not looked at here.
+/// Both files or none; whether they fit each other is not checked here.
 fn tls(table: &mut Section) -> Read<Tls> {
     Ok(Tls {
         certificate: table.require("certificate")?.path()?,
@@ -133,8 +133,8 @@ fn tls(table: &mut Section) -> Read<Tls> {
     })
 }
 
-/// Their keys are their names, in the order of the file: the first one's postmaster is everybody's.
-/// A domain that is spelt in two ways is given twice.
+/// The keys are the names of the domains, in the order of the file: the first one has the postmaster for
+/// mail without a domain. Two spellings of one domain are refused.
 fn domains(table: &mut Section) -> Read<Vec<DomainConfig>> {
     let mut seen = HashSet::new();
     let mut domains = Vec::new();
@@ -149,7 +149,7 @@ fn domains(table: &mut Section) -> Read<Vec<DomainConfig>> {
     Ok(domains)
 }
 
-/// Neither `users` nor `any_user`: users are those who have a Maildir.
+/// Without `users` and `any_user`, the users are those with a Maildir.
 fn domain(table: &mut Section, name: Domain) -> Read<DomainConfig> {
     let maildir = table.parse("maildir", value::MAILDIR, value::maildir)?;
     let maildir = maildir.as_deref().unwrap_or("facteur-data/mail/{domain}/{user}");
@@ -173,7 +173,7 @@ fn domain(table: &mut Section, name: Domain) -> Read<DomainConfig> {
 
 fn relay(table: &mut Section) -> Read<Relay> {
     let smarthost = table.parse("smarthost", value::HOST_PORT, value::host_port)?;
-    // A password for nobody is a slip, and best told before it matters.
+    // A password without a smarthost is a mistake.
     let smarthost_auth = match table.take("smarthost_auth") {
         Some(item) if smarthost.is_none() => return Err(item.error("there is no smarthost")),
         Some(item) => Some(item.table(smarthost_auth)?),
@@ -204,7 +204,7 @@ fn relay(table: &mut Section) -> Read<Relay> {
 fn network(item: &KeyValue) -> Read<super::Network> {
     let network = item.parse(value::NETWORK, value::network)?;
     let masked = network.masked();
-    // 10.1.0.0/8 may mean 10.1.0.0/16: we do not open a relay on a guess.
+    // 10.1.0.0/8 may mean 10.1.0.0/16: an open relay must not follow from a guess.
     match network == masked {
         true => Ok(network),
         false => Err(item.expected(&format!("{masked} or more than {} bits", network.bits))),
@@ -220,7 +220,7 @@ fn smarthost_auth(table: &mut Section) -> Read<SmarthostAuth> {
 
 /// Never empty: the last wait is the one that repeats.
 fn retry(item: KeyValue) -> Read<Vec<Duration>> {
-    // Made first, as the list takes the item with its place.
+    // Made first, because `list` takes the item.
     let whole = item.error(&format!("expected 1 to {RETRY_MAX} waits"));
     let waits = item.list()?;
     match waits.len() {
@@ -245,7 +245,7 @@ fn routes(table: &mut Section) -> Read<Vec<(String, HostPort)>> {
 }
 
 fn dns(table: &mut Section) -> Read<Dns> {
-    // None: those of /etc/resolv.conf, which are looked up by whoever asks.
+    // None: those of /etc/resolv.conf, which the resolver reads.
     let servers = table.list("servers")?;
     Ok(Dns {
         servers: servers

@@ -27,14 +27,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where the configuration is looked for when nobody names a file.
+/// Where the configuration is looked for when no file is named.
 const PLACES: [&str; 2] = ["facteur.toml", "/etc/facteur/facteur.toml"];
 
 /// Longest configuration, in octets: enough for thousands of domains, and a wrong file named by
 /// `-c` does not fill the memory.
 const FILE_MAX: u64 = 1024 * 1024;
 
-/// What holds without any file: all mail stays here, and only this machine can bring it.
+/// The configuration without any file: all mail stays here, and only this machine can bring it.
 const DEMO: &str = r#"
 hostname = "localhost"
 spool    = "./facteur-data/spool"
@@ -52,7 +52,7 @@ any_user = true
 pub struct Config {
     /// The file it was read from; none for the built-in demo.
     pub file: Option<PathBuf>,
-    /// Of each key that the file sets, its line.
+    /// The line of each key that the file sets.
     pub lines: BTreeMap<String, usize>,
     /// Our name in the banner, EHLO and Received.
     pub hostname: Domain,
@@ -61,7 +61,7 @@ pub struct Config {
     pub run_as: Option<String>,
     pub listen: Listen,
     pub tls: Option<Tls>,
-    /// In the order they were written: the first one's postmaster is everybody's.
+    /// In the order of the file: the first one has the postmaster for mail without a domain.
     pub domains: Vec<DomainConfig>,
     pub relay: Relay,
     pub dns: Dns,
@@ -99,7 +99,7 @@ pub struct DomainConfig {
     /// Every local part that is a safe file name is a user.
     pub any_user: bool,
     pub aliases: Option<PathBuf>,
-    /// Who gets mail for unknown users: a local part of this domain, or an address.
+    /// The recipient of mail for unknown users: a local part of this domain, or an address.
     pub catch_all: Option<CatchAll>,
     /// What separates a user from a tag; empty turns tags off.
     pub subaddress: String,
@@ -203,8 +203,8 @@ pub struct Timeout {
     pub shutdown: Duration,
 }
 
-/// Why a configuration is refused: "facteur.toml:12: relay.threads: expected a whole number from 1
-/// to 1000, found 0". Always the first reason only: what comes after it may be its consequence.
+/// Why a configuration is refused: "facteur.toml:12: relay.threads: expected a whole number from 1 to 1000,
+/// found 0". Only the first reason, because others may follow from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     pub file: PathBuf,
@@ -239,9 +239,8 @@ impl Config {
         home(&self.hostname, self.domains.iter().map(|domain| &domain.name))
     }
 
-    /// Reads the file that was named, else the first of [`PLACES`] that is there, else gives the
-    /// demo. A file that is there but cannot be read is an error, never passed over: mail would go
-    /// where nobody wants it.
+    /// Reads the file that was named, else the first of [`PLACES`] that exists, else returns the demo. A
+    /// file that exists and cannot be read is an error: without it mail would go where it should not.
     pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         let config = match path {
             Some(path) => Config::read(path),
@@ -250,7 +249,7 @@ impl Config {
         config.map(Config::absolute)
     }
 
-    /// Where mail lies is told in logs, and a reader of those need not know where we were started.
+    /// Makes paths absolute, because logs name them, and their reader may not know our working directory.
     fn absolute(mut self) -> Config {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or(path.to_owned());
         self.spool = absolute(&self.spool);
@@ -287,7 +286,7 @@ impl Config {
         self.tls.is_none() && !self.listen.submissions.is_empty()
     }
 
-    /// What holds without a file; see [`DEMO`].
+    /// The configuration without a file; see [`DEMO`].
     pub fn demo() -> Config {
         let demo = Config::parse(DEMO, Path::new("facteur.toml"));
         Config {
@@ -298,7 +297,7 @@ impl Config {
     }
 
     fn find(places: &[&Path]) -> Result<Config, ConfigError> {
-        // Of a link that leads nowhere, symlink_metadata says that it is there: an error, then.
+        // A broken link counts as a file that exists, so it is an error.
         let missing = |path: &Path| {
             fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
         };

@@ -1,5 +1,5 @@
-//! A DNS server as it is written: an address, and for a link-local one the interface behind which it is
-//! (RFC 4007 §11). The interface stays a name here, because it may come up after this was read.
+//! A DNS server as it is written: an address, and for a link-local one its interface (RFC 4007 §11). The
+//! interface stays a name here, because it may come up later.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +16,7 @@ pub struct NameServer {
 }
 
 impl NameServer {
-    /// None for a zone beside IPv4, or one that no interface could be called.
+    /// None for a zone with IPv4, or a zone that is no possible name of an interface.
     pub fn new(address: SocketAddr, zone: Option<&str>) -> Option<NameServer> {
         let is_name = |zone: &str| {
             (1..=ZONE_MAX).contains(&zone.len())
@@ -26,7 +26,7 @@ impl NameServer {
         is_good.then(|| NameServer { address, zone: zone.map(str::to_owned) })
     }
 
-    /// A link-local address without an interface: the kernel would not know where to send.
+    /// Whether it is a link-local address without an interface: the kernel could not send to it.
     pub fn lacks_zone(&self) -> bool {
         match self.address {
             SocketAddr::V6(v6) => {
@@ -43,7 +43,7 @@ impl From<SocketAddr> for NameServer {
     }
 }
 
-/// As the configuration has it: `[fe80::1%eth0]:53`.
+/// As the configuration writes it: `[fe80::1%eth0]:53`.
 impl fmt::Display for NameServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.address.ip(), &self.zone) {

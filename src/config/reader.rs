@@ -1,4 +1,4 @@
-//! A small typed reader of TOML: keys are taken one by one, and what nobody took is an error.
+//! A small typed reader of TOML: keys are taken one by one, and a key that is left is an error.
 //!
 //! A missing section is read as an empty one, so every default stands where its key is read
 //! (`keys`). Knows lines and types, not what any key means.
@@ -20,11 +20,11 @@ pub type Read<T> = Result<T, ConfigError>;
 pub struct ConfigText<'a> {
     pub file: &'a Path,
     pub text: &'a str,
-    /// Where the line of every key that was there is noted.
+    /// Collects the line of each key.
     pub lines: &'a RefCell<BTreeMap<String, usize>>,
 }
 
-/// A section and the keys in it that nobody has taken yet.
+/// A section and the keys in it that were not taken yet.
 pub struct Section<'a> {
     source: ConfigText<'a>,
     /// Its whole name, empty for the file itself.
@@ -32,7 +32,7 @@ pub struct Section<'a> {
     /// Where it begins in the text, in octets.
     at: usize,
     rest: DeTable<'a>,
-    /// Keys that were asked for, there or not: what an unknown one is compared with.
+    /// Keys that were asked for, to guess what an unknown one means.
     known: Vec<&'static str>,
 }
 
@@ -41,20 +41,20 @@ pub struct KeyValue<'a> {
     source: ConfigText<'a>,
     /// Its whole name, `relay.threads`.
     key: String,
-    /// Where the key begins in the text, in octets; of an element of a list, the element.
+    /// Where the key, or the element of a list, begins in the text, in octets.
     at: usize,
     value: DeValue<'a>,
 }
 
 impl<'a> ConfigText<'a> {
-    /// Reads the whole file with `read`, which takes its keys; whatever is left is an error.
+    /// Reads the whole file with `read`, which takes its keys; a key that is left is an error.
     pub fn read<T>(self, read: impl FnOnce(&mut Section<'a>) -> Read<T>) -> Read<T> {
         let table = DeTable::parse(self.text).map_err(|error| {
             // At the end of the text the error would be on a line that no editor shows.
             let at = error.span().map(|span| span.start.min(self.text.trim_end().len()));
             let message = error.message().replace('\n', " ");
             let twice = error.span().filter(|_| message == "duplicate key");
-            // The library says that there is one, not which.
+            // The library does not name the key.
             let key = twice.and_then(|span| self.text.get(span)).map(str::trim).unwrap_or_default();
             self.error(at, format!("{message} {key}").trim_end().to_owned())
         })?;
@@ -79,7 +79,7 @@ impl<'a> ConfigText<'a> {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        // Without `./` in the middle, for those who read the path in a log.
+        // Without `./` in the middle, to look better in a log.
         folder.join(text.strip_prefix("./").unwrap_or(text))
     }
 }
@@ -126,7 +126,7 @@ impl<'a> Section<'a> {
         self.source.path(text)
     }
 
-    /// None when the file does not have it; the caller's default holds then.
+    /// None when the file does not have the key; then the caller's default is used.
     pub fn take(&mut self, key: &'static str) -> Option<KeyValue<'a>> {
         self.known.push(key);
         let (name, value) = self.rest.remove_entry(key)?;
@@ -138,7 +138,7 @@ impl<'a> Section<'a> {
         if let Some(item) = self.take(key) {
             return Ok(item);
         }
-        // A misspelt key is better news than a missing one.
+        // An error about a misspelt key says more than one about a missing key.
         let like = |name: &str| nearest(name, &[key]).is_some();
         Err(match self.rest.keys().find(|name| like(name.get_ref())) {
             Some(name) => self.unknown_key(name.get_ref(), name.span().start, &[key], false),
@@ -156,7 +156,7 @@ impl<'a> Section<'a> {
                 (key.into_inner().into_owned(), item)
             })
             .collect();
-        // The parser keeps no such order, and the first domain matters.
+        // The parser does not keep the order, and the first domain matters.
         items.sort_by_key(|(_, item)| item.at);
         items
     }
@@ -245,14 +245,14 @@ impl<'a> Section<'a> {
         KeyValue { source: self.source, key, at, value }
     }
 
-    /// The first key of the section that nobody has taken.
+    /// An error about the first key of the section that was not taken.
     pub fn unknown(&self) -> Option<ConfigError> {
         let (key, value) = self.rest.iter().min_by_key(|(key, _)| key.span().start)?;
         let table = value.get_ref().is_table();
         Some(self.unknown_key(key.get_ref(), key.span().start, &self.known, table))
     }
 
-    /// One guess when it is near, else all that could be meant.
+    /// Names the nearest known key, else all known keys.
     fn unknown_key(
         &self,
         key: &str,
@@ -367,7 +367,7 @@ impl<'a> KeyValue<'a> {
         Ok(elements.into_iter().map(item).collect())
     }
 
-    /// Fails as well when `read` leaves a key.
+    /// Also fails when `read` leaves a key.
     pub fn table<T>(self, read: impl FnOnce(&mut Section<'a>) -> Read<T>) -> Read<T> {
         let DeValue::Table(table) = self.value else {
             return Err(self.wrong_type("a table"));
@@ -386,7 +386,7 @@ impl<'a> KeyValue<'a> {
 fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
     let distances = known.iter().map(|name| (distance(key, name), *name));
     let (distance, name) = distances.min()?;
-    // A guess that is wrong more often than right only misleads.
+    // A worse guess would mislead.
     (distance <= 2 && 2 * distance < name.len()).then_some(name)
 }
 

@@ -1,8 +1,8 @@
-//! What a string in `facteur.toml` may mean: sizes, durations, names, addresses, networks.
+//! Values in strings of `facteur.toml`: sizes, durations, names, addresses, networks.
 //!
-//! Each function takes the text between the quotes and gives its value, or nothing; the constant
-//! beside it says what was expected, for the error that `reader` makes of it. Pure. Stricter than
-//! the parsers of `std` where those take what no administrator writes (`+25` as a number).
+//! Each function takes the text between the quotes and returns its value, or none; a constant says what was
+//! expected, for the error in `reader`. Pure. Stricter than the parsers of `std`, which take `+25` as a
+//! number.
 
 use super::{CatchAll, HostPort, NameServer, Network};
 use crate::mail::address::{Domain, Host, LocalPart, Mailbox};
@@ -36,7 +36,7 @@ pub fn size(text: &str) -> Option<u64> {
     number(digits)?.checked_mul(1 << shift)
 }
 
-/// A whole number and one of s, m, h, d. Zero is a duration; whether it makes sense, the key knows.
+/// A whole number and one of s, m, h, d. Zero is a duration; each key has its own bounds.
 pub fn duration(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let seconds = match unit {
@@ -49,8 +49,8 @@ pub fn duration(text: &str) -> Option<Duration> {
     number(digits)?.checked_mul(seconds).map(Duration::from_secs)
 }
 
-/// A domain that can be a host's name: [`Domain::of_host`] takes `192.0.2.1` too, and as a name that
-/// would be asked for in DNS, or announced in EHLO where only a literal may say it.
+/// A domain that can be a host's name: not `192.0.2.1`, which [`Domain::of_host`] takes too. As a name it
+/// would be looked up in DNS, or announced in EHLO, where an address has to be a literal.
 pub fn domain(text: &str) -> Option<Domain> {
     let last = text.rsplit('.').next()?;
     match last.bytes().all(|b| b.is_ascii_digit()) {
@@ -59,7 +59,7 @@ pub fn domain(text: &str) -> Option<Domain> {
     }
 }
 
-/// A next hop. Port 0 is none.
+/// A next hop; port 0 is refused.
 pub fn host_port(text: &str) -> Option<HostPort> {
     let (host, port) = text.rsplit_once(':')?;
     let port = number(port).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0)?;
@@ -91,8 +91,8 @@ pub fn server(text: &str) -> Option<NameServer> {
     NameServer::new(address, zone)
 }
 
-/// A network as it is written, host bits and all: see [`Network::masked`]. An address alone is a
-/// network of one, as in Postfix's mynetworks.
+/// A network as it is written, with its host bits: see [`Network::masked`]. An address alone is a network
+/// of one, as in Postfix's mynetworks.
 pub fn network(text: &str) -> Option<Network> {
     let (address, bits) = match text.split_once('/') {
         Some((address, bits)) => (address, Some(number(bits)?)),
@@ -102,7 +102,7 @@ pub fn network(text: &str) -> Option<Network> {
     let all = if address.is_ipv4() { 32 } else { 128 };
     let bits = u8::try_from(bits.unwrap_or(all)).ok().filter(|bits| u64::from(*bits) <= all)?;
     match (address.to_canonical(), bits) {
-        // Clients come with IPv4 in its own form, so a mapped network would match nobody.
+        // Clients of IPv4 are never written as IPv6, so a mapped network would match none.
         (v4 @ IpAddr::V4(_), 96..) if address.is_ipv6() => {
             Some(Network { address: v4, bits: bits - 96 })
         }
@@ -125,7 +125,7 @@ pub fn catch_all(text: &str) -> Option<CatchAll> {
         return LocalPart::from_plain(text).ok().map(|_| CatchAll::Here(text.to_owned()));
     }
     let mailbox = Mailbox::parse(text).ok()?;
-    // A recipient's rules: Mailbox::parse is also for senders, whose local part may be longer.
+    // By the rules for recipients: Mailbox::parse also takes senders, whose local part may be longer.
     LocalPart::from_plain(mailbox.local.as_str()).ok()?;
     match &mailbox.host {
         Host::Domain(name) => domain(name.as_str())?,
@@ -134,22 +134,22 @@ pub fn catch_all(text: &str) -> Option<CatchAll> {
     Some(CatchAll::Address(mailbox))
 }
 
-/// What may separate user and tag: atext of RFC 5322 §3.2.3 and dots, so that nobody has to quote
-/// such an address. A letter would cut names apart, and so would a lone dot.
+/// A separator of user and tag: atext of RFC 5322 §3.2.3 and dots, so that such an address needs no quotes.
+/// Letters and dots alone are refused, because they occur in names.
 pub fn subaddress(text: &str) -> Option<String> {
     let good = |b: u8| b"!#$%&'*+-=?^_`{|}~.".contains(&b);
     let dots = !text.is_empty() && text.bytes().all(|b| b == b'.');
     (text.len() <= 4 && text.bytes().all(good) && !dots).then(|| text.to_owned())
 }
 
-/// A path with `{domain}` and `{user}` in it; another brace is a placeholder misspelt.
+/// A path with `{domain}` and `{user}` in it; any other brace is a misspelt placeholder.
 pub fn maildir(text: &str) -> Option<String> {
     let rest = text.replace("{domain}", "").replace("{user}", "");
     (!text.is_empty() && !rest.contains('{') && !text.contains(char::is_control))
         .then(|| text.to_owned())
 }
 
-/// A system's user, or who logs in at a smarthost: any name that fits a line.
+/// A user of the system, or of a smarthost: any name that fits a line.
 pub fn user(text: &str) -> Option<String> {
     (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
 }
@@ -189,7 +189,7 @@ impl Network {
     /// The same network with all host bits zero.
     pub fn masked(self) -> Network {
         let bits = u32::from(self.bits);
-        // A shift by the full width (no bits count) is an overflow: then nothing is left.
+        // A shift by the full width (0 bits) would overflow: then the mask is 0.
         let address = match self.address {
             IpAddr::V4(v4) => {
                 let mask = u32::MAX.checked_shl(32_u32.saturating_sub(bits)).unwrap_or(0);

@@ -1,8 +1,9 @@
-//! `facteur check`: reads all that a server would read, answers nobody, says what is served.
+//! `facteur check`: reads all files that a server would read, serves nothing, and says what would be
+//! served.
 //!
-//! Leaves nothing behind and needs no spool, so it can run beside a server and before the first
-//! one. As root it reads as the user of `run_as`, as the server does, and tries mailboxes and disks as
-//! whoever the server is ([`mailboxes`], [`disk`]).
+//! Leaves nothing behind and needs no spool, so it can run beside a server and before its first start. As
+//! root it reads files as the user of `run_as`, and tries mailboxes and disks as the server's user
+//! ([`mailboxes`], [`disk`]).
 
 mod damaged;
 mod disk;
@@ -26,16 +27,16 @@ use std::time::SystemTime;
 /// How bad a thing is (contract, "Commands").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weight {
-    /// `serve` would end by it.
+    /// `serve` would not start.
     Fatal,
-    /// `serve` goes on without what it is about.
+    /// `serve` would run without the part that is wrong.
     Error,
-    /// Nothing is missing for it.
+    /// `serve` would run as configured.
     Warning,
 }
 
-/// Prints what is served; fails after naming everything that is wrong, but for what is only doubtful. What
-/// keeps `serve` from reading its files stops at the first error.
+/// Prints what would be served. Fails after all errors were named; warnings are no failure. Stops at the
+/// first error that keeps `serve` from reading its files.
 pub fn run(request: &Request) -> Result<(), Failure> {
     let fatal = |why: String| {
         say(Weight::Fatal, &why);
@@ -47,11 +48,11 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     })?;
     let user = reach::user(&config).map_err(fatal)?;
     let refused = ports::try_out(&config);
-    // Nothing below is done as root; whoever is not root looks as himself.
+    // From here on not as root; a process without root keeps its user.
     privileges::become_user(user.as_ref()).map_err(fatal)?;
     let (site, mut bad) = reach::read(&config, user.as_ref()).map_err(fatal)?;
     bad.extend(bad_aliases(&site, &RealDisk));
-    // What is served goes to stdout, what is wrong to stderr: each can be read alone.
+    // What would be served goes to stdout, what is wrong to stderr.
     print(&summary(&site))?;
     let doubts = site.doubts();
     let flaws = site.flaws(SystemTime::now());
@@ -63,7 +64,7 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     let refused = ports::judge(&config, &refused);
     refused.iter().for_each(|(weight, line)| say(*weight, line));
     let is_open = refused.iter().all(|(weight, _)| *weight == Weight::Warning);
-    // Still root where there is no run_as, while the server may be another: its spool shows who.
+    // Still root where there is no run_as. The server may be another user: the owner of its spool.
     let works = match reach::server(&config, user.as_ref()) {
         Ok(server) => {
             let tried = privileges::as_user(server.as_ref(), || {
@@ -83,8 +84,8 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     }
 }
 
-/// The spool, every mailbox, and the disks when they were asked for; whether mail can be kept. What is wrong
-/// is said.
+/// Tries the spool, each mailbox, and with `--disk` the disks, and says what is wrong; returns whether mail
+/// can be kept.
 fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
     let found = mailboxes::look(site);
     found.bad.iter().for_each(|line| say(Weight::Error, line));
@@ -105,8 +106,8 @@ fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
     Ok(works)
 }
 
-/// Somebody else's rights say nothing of the server's. Whether somebody asked for what was not done: that
-/// is a failure, and mailboxes are tried unasked.
+/// Says what was not tried, because this user's rights say nothing about the server's. Returns whether
+/// `--disk` asked for it, which makes it a failure.
 fn untried(request: &Request, why: &str) -> bool {
     say(Weight::Warning, &format!("spool and mailboxes were not tried: {why}"));
     if request.disk {
@@ -115,8 +116,7 @@ fn untried(request: &Request, why: &str) -> bool {
     request.disk
 }
 
-/// One thing that is wrong, on stderr; what it names may be anybody's words. A reader that went away is no
-/// failure.
+/// Says one thing that is wrong, on stderr, escaped. A reader that went away is no failure.
 fn say(weight: Weight, what: &str) {
     let weight = match weight {
         Weight::Fatal => "fatal",
@@ -126,7 +126,7 @@ fn say(weight: Weight, what: &str) {
     let _ = writeln!(io::stderr(), "{weight}: {}", terminal::escape(what));
 }
 
-/// The configuration as it was understood, with its defaults: to compare with what was meant.
+/// The configuration as it was understood, with its defaults.
 fn summary(site: &Site) -> String {
     let config = &site.config;
     let mut text = match &config.file {
@@ -156,10 +156,10 @@ fn summary(site: &Site) -> String {
     for local in site.domains() {
         let name = &local.config.name;
         let users = match (local.users, local.config.any_user) {
-            // With any_user a list only says how names are written.
+            // With any_user the list only sets the spelling of names.
             (_, true) => "any user".to_owned(),
             (Some(users), false) => format!("{} users", users.names().count()),
-            // Not counted: it would mean to look through all of them.
+            // Not counted, because that would list all Maildirs.
             (None, false) => "whoever has a Maildir".to_owned(),
         };
         let aliases = local.aliases.map_or(0, |aliases| aliases.iter().count());
@@ -176,12 +176,12 @@ fn summary(site: &Site) -> String {
     text
 }
 
-/// Who may send anywhere.
+/// Clients that may send anywhere.
 fn relays_for(site: &Site) -> String {
     let config = &site.config;
     let mut who: Vec<String> = config.relay.networks.iter().map(ToString::to_string).collect();
     let is_open = !(config.listen.submission.is_empty() && config.listen.submissions.is_empty());
-    // Nobody has a password elsewhere, and none is taken in the clear.
+    // Passwords are in users files, and are accepted only by TLS.
     if is_open && config.tls.is_some() && site.domains().any(|local| local.users.is_some()) {
         who.push("users who log in".to_owned());
     }

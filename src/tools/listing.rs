@@ -1,6 +1,6 @@
-//! What `mail` and `queue` share: columns and JSON lines of a listing, and a message as it lies there.
+//! What `mail` and `queue` share: columns and JSON lines of a listing, and copying a message to the output.
 //!
-//! A reader that goes away early (`| head`) is no error. Nothing here knows what is listed.
+//! A reader that goes away early (`| head`) is no error. Knows nothing of what is listed.
 
 use super::terminal::{escape, width};
 use crate::limits::{COPY_CHUNK, QUOTED_MAX};
@@ -12,8 +12,7 @@ use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
 
-/// Rows that are read before their lines are written: enough to align columns by, and a bound for
-/// memory however much there is to list.
+/// How many rows are read before their lines are written: enough to align columns, and a bound for memory.
 pub const BLOCK: usize = 512;
 
 /// Which side of a copy failed.
@@ -34,18 +33,18 @@ pub fn shown(text: &str) -> String {
     }
 }
 
-/// Ends a column. By columns, not characters; two spaces stand between two columns.
+/// Writes a column and at least two spaces behind it. Counts columns of the terminal, not characters.
 fn pad(line: &mut String, text: &str, columns: usize) {
     line.push_str(text);
     let spaces = columns.saturating_sub(width(text)) + 2;
     line.extend(std::iter::repeat_n(' ', spaces));
 }
 
-/// ListingColumns of a listing. Their widths only grow, so that lines written before stay aligned with most that
-/// follow.
+/// Widths of the columns of a listing. They only grow, so that lines stay aligned with most of the lines
+/// before.
 pub struct ListingColumns<const N: usize> {
     widths: [usize; N],
-    /// Widest that each is made for alignment's sake; a longer text shifts the rest of its line.
+    /// The largest width of each column; a longer text shifts the rest of its line.
     most: [usize; N],
 }
 
@@ -54,15 +53,15 @@ impl<const N: usize> ListingColumns<N> {
         ListingColumns { widths: [0; N], most }
     }
 
-    /// The same, the first one as wide as this from the start.
+    /// The same, with a width for the first column from the start.
     pub fn with_first(mut self, width: usize) -> ListingColumns<N> {
         self.widths[0] = width.min(self.most[0]);
         self
     }
 
-    /// A line for each row, of which the second part stands at the end, whole.
+    /// A line for each row; its second part stands at the end, whole.
     pub fn lines(&mut self, rows: &[([String; N], String)]) -> String {
-        // Widths before lines, so that at least a block is aligned as a whole.
+        // Widths first, so that all lines of a block are aligned.
         for (columns, _) in rows {
             for (at, column) in columns.iter().enumerate() {
                 self.widths[at] = self.widths[at].max(width(column).min(self.most[at]));
@@ -80,8 +79,8 @@ impl<const N: usize> ListingColumns<N> {
     }
 }
 
-/// One object a line. JSON itself lets DEL, C1 and direction marks stand; they are escaped too, for
-/// a person may look at this, and a parser reads the same text.
+/// One JSON object a line. DEL, C1 and direction marks are escaped too, though JSON need not, because a
+/// person may read the output.
 pub fn json_lines(rows: &[impl Serialize]) -> io::Result<String> {
     let mut lines = String::new();
     for row in rows {
@@ -100,8 +99,7 @@ pub fn json_lines(rows: &[impl Serialize]) -> io::Result<String> {
     Ok(lines)
 }
 
-/// Copies a part of a file, or what there is of it, in pieces, so that the largest message takes no
-/// more memory than another.
+/// Copies a part of a file, as far as it exists, in bounded pieces.
 pub fn copy(file: &dyn DiskFile, part: Range<u64>, out: &mut dyn Write) -> Result<(), CopyError> {
     let mut chunk = vec![0; COPY_CHUNK];
     let mut at = part.start;
@@ -120,7 +118,7 @@ pub fn copy(file: &dyn DiskFile, part: Range<u64>, out: &mut dyn Write) -> Resul
     Ok(())
 }
 
-/// The end of the output; nobody may be there to read it any more.
+/// The result of writing, where a reader that went away is no error.
 pub fn end(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),

@@ -1,7 +1,7 @@
 //! `facteur mail list` and `facteur mail show`: delivered mail, for people and for scripts.
 //!
-//! Changes nothing: no flag is set, and new mail stays new. Whose Maildir it is was decided before.
-//! A reader that goes away early (`| head`) is no error.
+//! Changes nothing: no flag is set, and new mail stays new. A reader that goes away early (`| head`) is no
+//! error.
 
 use super::listing::{BLOCK, CopyError, ListingColumns, copy, end, json_lines, shown};
 use super::terminal::{self, Screen};
@@ -15,7 +15,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Why a command did not do all it was asked for. [`fmt::Display`] is fit for a terminal.
+/// Why a command failed. [`fmt::Display`] is safe for a terminal.
 #[derive(Debug)]
 enum MailFailure {
     Mailbox(MailboxError),
@@ -23,14 +23,13 @@ enum MailFailure {
     Output(io::Error),
 }
 
-/// Lists the mail of an address, found as mail finds it, so that an alias or a tag leads there too.
+/// Lists the mail of an address; an alias or a tag leads to the mailbox as well.
 pub fn list(request: &Request, address: &str) -> Result<(), Failure> {
     let maildir = route::maildir(&site(request)?, address)?;
     Ok(write_list(&RealDisk, &maildir, request.json, &mut io::stdout().lock())?)
 }
 
-/// Shows one message of an address. A file or a pipe gets the octets as they are; only a terminal could be
-/// steered.
+/// Shows one message of an address: escaped on a terminal, as its octets in a file or a pipe.
 pub fn show(request: &Request, address: &str, key: &str) -> Result<(), Failure> {
     let maildir = route::maildir(&site(request)?, address)?;
     let is_terminal = io::stdout().is_terminal();
@@ -45,11 +44,11 @@ impl From<MailFailure> for Failure {
 
 /// Lists a mailbox, newest last: key, date, from, subject, size, flags, one line a message.
 ///
-/// For people the columns are aligned and escaped, `-` stands for what there is not, the flags of
-/// mail in `new/` begin with `new`, and only a From or Subject beyond
-/// [`crate::limits::QUOTED_MAX`] characters is cut. With `json` each line is an object whose strings
-/// are whole; flags are the letters alone, so `""` for new mail. A message that cannot be read is
-/// listed without From and Subject, and the first such failure is returned at the end.
+/// For people the columns are aligned and escaped, `-` stands for an empty value, the flags of mail in
+/// `new/` begin with `new`, and only a From or Subject beyond [`crate::limits::QUOTED_MAX`] characters is
+/// cut. With `json` each line is an object whose strings are whole; flags are the letters alone, so `""`
+/// for new mail. A message that cannot be read is listed without From and Subject, and the first such
+/// failure is returned at the end.
 fn write_list(
     disk: &dyn Disk,
     maildir: &Path,
@@ -58,7 +57,7 @@ fn write_list(
 ) -> Result<(), MailFailure> {
     let messages = mailbox::list(disk, maildir)?;
     let mut table = MessageTable::new(&messages);
-    // One file that cannot be read must not hide the others.
+    // Kept, so that a file that cannot be read hides no other.
     let mut failure = None;
     for block in messages.chunks(BLOCK) {
         let rows = read_rows(disk, maildir, block, &mut failure)?;
@@ -72,8 +71,8 @@ fn write_list(
     failure.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Writes one message, octet for octet; on a `terminal` what could act on it is escaped. Fails with
-/// `NoMessage` also when it was removed in this very moment.
+/// Writes one message, octet for octet; on a `terminal` it is escaped. Fails with `NoMessage` also when it
+/// was removed meanwhile.
 fn write_message(
     disk: &dyn Disk,
     maildir: &Path,
@@ -82,7 +81,7 @@ fn write_message(
     out: &mut dyn Write,
 ) -> Result<(), MailFailure> {
     let message = mailbox::find(disk, maildir, key)?;
-    // By `read_each`, which finds it again when a reader has just renamed it.
+    // By `read_each`, which finds a file again that a mail reader has renamed.
     let copied = mailbox::read_each(disk, maildir, &[message], |message, file| {
         let file = file.map_err(|source| cannot_read(message, source))?;
         if terminal {
@@ -98,8 +97,7 @@ fn write_message(
     copied.into_iter().next().flatten().unwrap_or_else(gone)
 }
 
-/// Widest that the columns From and Subject are made for alignment's sake; a longer text shifts the
-/// rest of its line.
+/// The largest width of the columns From and Subject; a longer text shifts the rest of its line.
 const FROM_WIDTH: usize = 40;
 /// See [`FROM_WIDTH`].
 const SUBJECT_WIDTH: usize = 60;
@@ -110,7 +108,7 @@ struct MessageRow {
     key: String,
     /// When it was delivered, in RFC 3339.
     date: String,
-    /// Whole and decoded, escaped only where it is shown.
+    /// Whole and decoded; escaped where it is shown.
     from: String,
     subject: String,
     /// Octets of the file, with LF line ends.
@@ -135,7 +133,7 @@ impl MessageRow {
         }
     }
 
-    /// `new` is no flag of the Maildir but where the file lies; people want to see it first.
+    /// The flags for people. `new` is the file's directory, not a flag.
     fn flags_shown(&self) -> String {
         match (self.is_new, self.flags.as_str()) {
             (true, "") => "new".to_owned(),
@@ -146,7 +144,7 @@ impl MessageRow {
     }
 }
 
-/// The rows of messages that are still there; the first failure to read one is kept.
+/// The rows of messages that still exist; keeps the first failure to read one.
 fn read_rows(
     disk: &dyn Disk,
     maildir: &Path,
@@ -173,7 +171,7 @@ struct MessageTable {
 }
 
 impl MessageTable {
-    /// Keys are known from the start, and the one column that is always whole.
+    /// The width of the keys is known from the start; they are never shortened.
     fn new(messages: &[MailboxMessage]) -> MessageTable {
         let keys = messages.iter().map(|m| terminal::width(&terminal::escape(&m.key)));
         let most = [usize::MAX, usize::MAX, FROM_WIDTH, SUBJECT_WIDTH];
@@ -195,7 +193,7 @@ impl MessageTable {
     }
 }
 
-/// RFC 3339 in UTC, to the second; a file's time that no calendar holds is the nearest that does.
+/// RFC 3339 in UTC, to the second; a time outside of the calendar becomes the nearest one.
 fn date(time: SystemTime) -> String {
     let timestamp = jiff::Timestamp::try_from(time).unwrap_or(if time < SystemTime::UNIX_EPOCH {
         jiff::Timestamp::MIN
@@ -231,7 +229,7 @@ impl From<io::Error> for MailFailure {
 impl fmt::Display for MailFailure {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            // Names of files are whatever their owner chose.
+            // Escaped, because the owner of a Maildir chooses the names of files.
             MailFailure::Mailbox(error) => f.write_str(&terminal::escape(&error.to_string())),
             MailFailure::Output(error) => write!(f, "cannot write the output: {error}"),
         }
@@ -332,7 +330,7 @@ mod tests {
         assert!(shown("18.a:2,", false).is_ok());
     }
 
-    /// Takes nothing, for the reason given.
+    /// An output that takes nothing, for this reason.
     struct Closed(io::ErrorKind);
 
     impl Write for Closed {

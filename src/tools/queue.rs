@@ -1,8 +1,7 @@
-//! `facteur queue`: what waits to be sent, and what a person wants to become of it.
+//! `facteur queue`: lists and shows what waits to be sent, retries and removes it.
 //!
-//! Works on the disk, under the same claims as the server, whether one runs or not; a running one is
-//! sent a hint afterwards, and nothing is lost when it does not hear it. Makes no spool where there is
-//! none, and leaves nothing behind.
+//! Works on the disk, under the same claims as the server, whether one runs or not. A running server gets a
+//! hint afterwards; a lost hint only delays. Makes no spool where there is none, and leaves nothing behind.
 
 mod list;
 mod mailq;
@@ -33,8 +32,8 @@ use nix::unistd::geteuid;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Asks for an attempt at once: a journal line for each open recipient, then a hint. A message that
-/// is being sent has what it was asked for. With `--all` what leaves meanwhile is no failure.
+/// Asks for an attempt at once: a journal line for each open recipient, then a hint. A message that is
+/// being sent needs none. With `--all`, a message that leaves meanwhile is no failure.
 pub fn retry(request: &Request, ids: &[&str]) -> Result<(), Failure> {
     let (config, queue) = open(request)?;
     let listed = if request.all { listed(&queue)? } else { Vec::new() };
@@ -57,7 +56,7 @@ pub fn retry(request: &Request, ids: &[&str]) -> Result<(), Failure> {
             }
         }
     }
-    // After the claims are given back: a server that looks while we hold one finds it busy.
+    // After the claims are given back, because a server would find a claimed message busy.
     let then = match hint(&config, &asked) {
         Ok(true) => "will be attempted now",
         Ok(false) => "will be attempted when the server starts",
@@ -73,11 +72,11 @@ pub fn retry(request: &Request, ids: &[&str]) -> Result<(), Failure> {
     if all_done { Ok(()) } else { Err(Failure::Told) }
 }
 
-/// Takes messages out of the queue, with `--bounce` after a notice to their senders. Each of them,
-/// whatever becomes of the others.
+/// Takes messages out of the queue, with `--bounce` after a notice to their senders. A failure with one
+/// does not stop the others.
 pub fn remove(request: &Request, ids: &[&str]) -> Result<(), Failure> {
     let (config, queue) = open(request)?;
-    // Root's notice would be a file that the server cannot read.
+    // The server could not read a notice that is root's.
     if let Some(name) = config.run_as.as_deref().filter(|_| request.bounce && geteuid().is_root()) {
         let user = privileges::find(name)?;
         privileges::become_user(Some(&user))?;
@@ -96,12 +95,12 @@ pub fn remove(request: &Request, ids: &[&str]) -> Result<(), Failure> {
             }
         }
     }
-    // Told only when no power cut can bring them back.
+    // Synced before they are reported: then no power cut can bring them back.
     queue.sync_removals().map_err(failed)?;
     let changed: Vec<&str> =
         removed.iter().copied().chain(notices.iter().map(String::as_str)).collect();
     if let Err(error) = hint(&config, &changed) {
-        // It finds that they are gone when it wants to send them.
+        // The server finds that they are gone when it wants to send them.
         complain(&format!("cannot tell the server: {error}"));
     }
     let what = if request.bounce { "returned to its sender" } else { "removed" };
@@ -109,7 +108,7 @@ pub fn remove(request: &Request, ids: &[&str]) -> Result<(), Failure> {
     if all_done { Ok(()) } else { Err(Failure::Told) }
 }
 
-/// Writes into the file of a message that it is to be attempted at once.
+/// Journals that a message is to be attempted at once.
 fn ask(queue: &Queue, id: &str) -> Result<(), QueueError> {
     let claimed = queue.claim(id)?;
     let message = &claimed.message;
@@ -120,7 +119,7 @@ fn ask(queue: &Queue, id: &str) -> Result<(), QueueError> {
         host: "-".to_owned(),
         words: "by facteur queue retry".to_owned(),
     };
-    // Who is asked again and again while no server runs need not make the file longer.
+    // Recipients that were asked for already get no second line.
     let open = message.open().filter(|&recipient| !message.progress[recipient].is_asked);
     let lines: Vec<JournalLine> = open.map(line).collect();
     match lines.is_empty() {
@@ -129,7 +128,8 @@ fn ask(queue: &Queue, id: &str) -> Result<(), QueueError> {
     }
 }
 
-/// Removes one message, with a site after a notice; gives the notices. The error is a whole line.
+/// Removes one message, with a site after a notice; returns the ids of the notices. The error is a whole
+/// line.
 fn take(queue: &Queue, id: &str, with_notice: Option<&Site>) -> Result<Vec<String>, String> {
     let claimed = queue.claim(id).map_err(|error| why_not(queue, id, error))?;
     let notices = match with_notice {
@@ -140,11 +140,11 @@ fn take(queue: &Queue, id: &str, with_notice: Option<&Site>) -> Result<Vec<Strin
     Ok(notices)
 }
 
-/// Returns a message to its sender, or to whoever hears of its failures: a notice about each open
-/// recipient is in the queue, durably, or this fails and the message stays. Gives the notices.
+/// Puts notices about all open recipients of a message into the queue, durably; returns their ids. On a
+/// failure there are none, and the message has to stay.
 fn bounce(queue: &Queue, site: &Site, claimed: &Claimed) -> Result<Vec<String>, String> {
     let returned = |index: &usize| {
-        // Other or undefined status (RFC 3463 §3.1): nothing is wrong but that somebody wants it.
+        // Other or undefined status (RFC 3463 §3.1): an administrator wants this, no other status fits.
         Verdict::own(*index, What::Failed, "5.0.0", "returned by the administrator of this host")
     };
     let verdicts: Vec<Verdict> = claimed.open().iter().map(returned).collect();
@@ -154,7 +154,7 @@ fn bounce(queue: &Queue, site: &Site, claimed: &Claimed) -> Result<Vec<String>, 
     match sent.untold.first() {
         None => Ok(notices.collect()),
         Some((_, error)) => {
-            // Nobody has heard of the others yet; with the message they would be told again.
+            // The notices that were written are removed: the message stays, so they would be sent twice.
             for written in notices.filter_map(|id| queue.claim(&id).ok()) {
                 let _ = written.remove();
             }
@@ -163,14 +163,14 @@ fn bounce(queue: &Queue, site: &Site, claimed: &Claimed) -> Result<Vec<String>, 
     }
 }
 
-/// The queue of the configured spool, which need not be there.
+/// The queue of the configured spool, which need not exist.
 fn open(request: &Request) -> Result<(Config, Queue), Failure> {
     let config = config(request)?;
     let queue = Queue::new(Arc::new(RealDisk), &config.spool);
     Ok((config, queue))
 }
 
-/// All names in the queue, those too that can be none of ours: somebody has to hear of them.
+/// All names in the queue, including strange ones, which have to be reported.
 fn listed(queue: &Queue) -> Result<Vec<String>, Failure> {
     let (ids, strangers) = queue.names().map_err(failed)?;
     let strangers = strangers.into_iter().map(|name| name.to_string_lossy().into_owned());
@@ -193,10 +193,10 @@ fn why_not(queue: &Queue, id: &str, error: QueueError) -> String {
                 format!("{id}: was no whole queue file and was put aside as {}", path.display())
             }
             None if is_id(id) => format!("{id}: {error}"),
-            // A file may have such a name all the same.
+            // Such a file may exist all the same.
             None => format!("{id}: {error}: an id is letters and digits"),
         },
-        // Not our business to move: the server does, and says so in its log.
+        // The server moves it, and says so in its log.
         QueueError::Damaged(_) => format!("{id}: {error}; a server puts it aside in spool/damaged"),
         QueueError::Disk(_) => format!("{id}: {error}"),
     }
@@ -208,7 +208,7 @@ fn failed(error: impl ToString) -> Failure {
 
 /// A span of time for people, by its two largest units: 45s, 12m, 3h05m, 2d4h.
 fn span(from: Timestamp, to: Timestamp) -> String {
-    // A clock that was set back makes nothing younger than new.
+    // Not negative after the clock was set back.
     let passed = to.duration_since(from).max(SignedDuration::ZERO).as_secs();
     due::span(Duration::from_secs(passed.unsigned_abs()))
 }

@@ -1,8 +1,8 @@
-//! A disk on which everything is tried and nothing happens: what would be made is remembered here, and
-//! whether it could be made is asked of the real file system, as the user of this process.
+//! A disk for trying things: files and directories are made only in memory, and the real file system is
+//! asked whether this user could make them.
 //!
-//! So the server's own functions can deliver a message that leaves nothing behind, and fail as they would
-//! fail. What only the deed itself shows is not seen: quotas, the sandbox, a disk that breaks.
+//! So the server's own functions can deliver a message without leaving anything behind, and fail as they
+//! would fail. Quotas, the sandbox and a failing disk are not noticed.
 
 use crate::store::disk::{Disk, DiskFile, Meta, RealDisk};
 use crate::store::locked;
@@ -19,21 +19,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-/// The disk of this machine, without its changes. Clones are one rehearsal.
+/// The disk of this machine, with changes in memory. Clones share them.
 #[derive(Clone, Default)]
 pub struct Rehearsal(Arc<Mutex<Made>>);
 
-/// What would be there.
+/// What would have been made.
 #[derive(Default)]
 struct Made {
     dirs: BTreeSet<PathBuf>,
     files: BTreeMap<PathBuf, RehearsedContent>,
 }
 
-/// Shared by the names of one file.
+/// The content of a file, shared by its names.
 type RehearsedContent = Arc<Mutex<Vec<u8>>>;
 
-/// exFAT's, which the library does not have.
+/// exFAT's number, which the library does not have.
 const EXFAT_SUPER_MAGIC: i64 = 0x2011_BAB0;
 
 impl Rehearsal {
@@ -41,8 +41,8 @@ impl Rehearsal {
         Rehearsal::default()
     }
 
-    /// Whether a name can be made, in the order in which a kernel looks: what is there already counts
-    /// before permissions do.
+    /// Fails where a name cannot be made. In the kernel's order: an existing name counts before
+    /// permissions.
     fn may_make(&self, path: &Path) -> io::Result<()> {
         let (made, parent) = (locked(&self.0), parent(path));
         if made.dirs.contains(path) || made.files.contains_key(path) {
@@ -62,7 +62,7 @@ impl Rehearsal {
         }
     }
 
-    /// The directory above a path that is really there.
+    /// The nearest directory above a path that exists on the real disk.
     fn ground<'a>(&self, path: &'a Path) -> &'a Path {
         let made = locked(&self.0);
         let mut above = parent(path);
@@ -76,7 +76,7 @@ impl Rehearsal {
         locked(&self.0).files.get(path).cloned()
     }
 
-    /// Only what was made here is changed.
+    /// The content of a file that was made here; fails for real files, which are never changed.
     fn ours(&self, path: &Path) -> io::Result<RehearsedContent> {
         let refused = || match RealDisk.stat(path) {
             Ok(_) => io::Error::other("a rehearsal changes nothing"),
@@ -129,7 +129,7 @@ impl Disk for Rehearsal {
         if stat(here)?.st_dev != stat(there)?.st_dev {
             return Err(ErrorKind::CrossesDevices.into());
         }
-        // Where a file has one name only.
+        // File systems on which a file has only one name.
         let kind = statfs(there)?.filesystem_type();
         if [MSDOS_SUPER_MAGIC, FsType(EXFAT_SUPER_MAGIC as _)].contains(&kind) {
             return Err(Errno::EPERM.into());
@@ -139,7 +139,7 @@ impl Disk for Rehearsal {
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        // Where that is not one step, it begins with a link.
+        // As the real disk does where it cannot do this in one step.
         self.link(from, to)?;
         self.remove(from)
     }
@@ -191,7 +191,7 @@ impl Disk for Rehearsal {
         }
     }
 
-    /// Opened, as that needs the right to read it; not synced.
+    /// Opens the directory, because that needs the right to read it; does not sync.
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         match locked(&self.0).dirs.contains(dir) {
             true => Ok(()),
@@ -204,9 +204,9 @@ impl Disk for Rehearsal {
     }
 }
 
-/// A file that would be there.
+/// A file that would have been made.
 struct Sketch {
-    /// A directory of its file system.
+    /// A real directory on its file system.
     ground: PathBuf,
     content: RehearsedContent,
 }
@@ -214,7 +214,7 @@ struct Sketch {
 impl DiskFile for Sketch {
     fn append(&self, octets: &[u8]) -> io::Result<()> {
         let found = statvfs(&self.ground)?;
-        // What is held back is root's.
+        // Reserved blocks are for root.
         let blocks = match geteuid().is_root() {
             true => found.blocks_free(),
             false => found.blocks_available(),
@@ -261,13 +261,13 @@ impl DiskFile for Sketch {
     }
 }
 
-/// What is told of a file that was made just now.
+/// Metadata of a file that was made just now.
 fn fresh(size: u64) -> Meta {
     let (uid, modified) = (geteuid().as_raw(), SystemTime::now());
     Meta { is_dir: false, is_file: true, size, modified, uid, mode: 0o600, links: 1 }
 }
 
-/// A relative path of one part lies in the working directory.
+/// The directory above a path; `.` for a relative path of one part.
 fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(above) if above != Path::new("") => above,
@@ -276,12 +276,12 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// As the user of this moment, not as the one that started the process.
+/// Whether the effective user may do this.
 fn may_access(path: &Path, how: AccessFlags) -> nix::Result<()> {
     faccessat(AT_FDCWD, path, how, AtFlags::AT_EACCESS)
 }
 
-/// Whether one more name fits; a file system that does not count them says 0 of 0.
+/// Fails where no inode is left; a file system that does not count them says 0 of 0.
 fn has_inode(dir: &Path) -> io::Result<()> {
     let found = statvfs(dir)?;
     match found.files() > 0 && found.files_free() == 0 {
@@ -297,7 +297,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
 
-    /// A place that is gone with it.
+    /// A directory that is removed when this is dropped.
     struct Place(PathBuf);
 
     impl Place {
@@ -315,7 +315,7 @@ mod tests {
         }
     }
 
-    /// Delivers into a Maildir; an error by its words.
+    /// Delivers into a Maildir; returns an error as words.
     fn deliver(disk: Arc<dyn Disk>, maildir: &Path) -> Result<(), String> {
         let delivered = draft(&disk, &Names::new("mx"), maildir, 2).and_then(|(draft, file)| {
             file.append(b"x\n").unwrap();
@@ -324,7 +324,7 @@ mod tests {
             Ok(())
         });
         delivered.map_err(|error| {
-            // Names are made anew each time.
+            // Names are new each time.
             format!("{} {:?}", error.step, error.source.kind())
         })
     }

@@ -1,5 +1,5 @@
-//! `facteur route`: where mail for an address would go, by the functions that decide at RCPT and
-//! before each attempt, up to the deed itself.
+//! `facteur route`: where mail for an address would go, by the functions that decide at RCPT and before
+//! each attempt.
 //!
 //! What a session decides is asked of the same functions, what only a delivery shows is tried on a disk where
 //! nothing happens ([`trial`]), as the server's user, and the next hop is asked whether it answers ([`greet`]); no MAIL is ever said to it. So what it says is
@@ -31,19 +31,19 @@ use std::sync::Arc;
 use told::{Asker, refusal};
 pub(super) use trial::obstacle;
 
-/// Prints the steps of each address; fails when mail for one of them would be refused or returned,
-/// but only after all of them were told.
+/// Prints the steps of each address. Fails at the end when mail for one of them would be refused or
+/// returned.
 pub fn run(request: &Request, addresses: &[&str]) -> Result<(), Failure> {
     let (from, client) = (sender(request)?, client(request)?);
     let config = config(request)?;
     let home = config.home().clone();
     let (user, is_known) = match reach::user(&config) {
         Ok(user) => (user, true),
-        // The configuration may be another machine's: the way of an address is the same there.
+        // The configuration may be meant for another machine: the routes can be shown all the same.
         Err(_) if !geteuid().is_root() => (None, false),
         Err(why) => return Err(Failure::Failed(why)),
     };
-    // Nothing below is done as root, unless the server is root; whoever is not looks as himself.
+    // From here on not as root, unless the server is; a process without root keeps its user.
     let server = reach::server(&config, user.as_ref())?;
     privileges::become_user(server.as_ref())?;
     let is_judge = is_known && reach::is_as_server(&config, user.as_ref());
@@ -63,7 +63,7 @@ pub fn run(request: &Request, addresses: &[&str]) -> Result<(), Failure> {
         };
         let told = asker.ask(&path);
         good &= told.is_good;
-        // Names come from arguments, aliases and DNS; none may steer a terminal.
+        // Escaped, because names come from arguments, aliases and DNS.
         let mut shown = format!("{}\n", escape(&path.to_string()));
         for step in told.steps {
             shown.push_str(&format!("  {}\n", escape(&step)));
@@ -76,7 +76,7 @@ pub fn run(request: &Request, addresses: &[&str]) -> Result<(), Failure> {
     }
 }
 
-/// A name without a domain with the one that sendmail gives it; Postmaster needs none.
+/// Completes a name without a domain as sendmail does; Postmaster needs none.
 fn whole(text: &str, home: &Domain) -> String {
     let bare = text.strip_prefix('<').and_then(|t| t.strip_suffix('>')).unwrap_or(text);
     match bare.contains('@') || bare.eq_ignore_ascii_case(POSTMASTER) {
@@ -85,7 +85,7 @@ fn whole(text: &str, home: &Domain) -> String {
     }
 }
 
-/// None: nobody in particular.
+/// The sender by `--from`; none without it.
 fn sender(request: &Request) -> Result<Option<ReversePath>, Failure> {
     Ok(match request.from.as_deref() {
         None => None,
@@ -109,7 +109,7 @@ fn client(request: &Request) -> Result<Option<IpAddr>, Failure> {
     request.client.as_deref().map(parse).transpose()
 }
 
-/// The secrets of SRS where they can be read, else why they cannot. None are made: that is a server's.
+/// The site with the secrets of SRS, or why they cannot be read. Makes none: the server does.
 fn with_keys(site: Site) -> (Site, Option<String>) {
     match secret::load(&RealDisk, &site.config.spool) {
         Ok(Some(keys)) => (site.with_keys(Arc::new(keys)), None),
@@ -118,9 +118,9 @@ fn with_keys(site: Site) -> (Site, Option<String>) {
     }
 }
 
-/// The Maildir of a local address: its user's own, or the one mailbox that its alias leads to.
-/// Fails with the step that refuses the address, or with all that an alias leads to: nobody can say
-/// which of them was meant.
+/// The Maildir of a local address: its user's own, or the one mailbox that its alias leads to. Fails with
+/// the step that refuses the address, or with all targets of an alias, because it is not clear which was
+/// meant.
 pub fn maildir(site: &Site, text: &str) -> Result<PathBuf, Failure> {
     let path = address(text)?;
     // A user may have an alias of the same name that sends copies elsewhere.

@@ -2,8 +2,8 @@
 //! starting a program. Also by the names `sendmail`, `mailq` and `newaliases`.
 //!
 //! Nothing is delivered here: a message is put where the server takes it from ([`caller`]), durably,
-//! whether one runs or not. What a session would refuse is refused at once, and then nobody is sent
-//! anything: who called knows that it was not sent.
+//! whether one runs or not. What a session would refuse is refused at once, for all recipients, so the
+//! caller knows that nothing was sent.
 
 mod caller;
 mod lines;
@@ -46,7 +46,7 @@ use unsent::SendmailCall;
 
 const HELP: &str = include_str!("../help/sendmail.txt");
 
-/// By which name it was started.
+/// The name by which the program was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProgramName {
     Sendmail,
@@ -55,7 +55,7 @@ pub enum ProgramName {
 }
 
 impl ProgramName {
-    /// None: it is facteur.
+    /// None for `facteur`.
     pub fn of(program: &Path) -> Option<ProgramName> {
         match program.file_name()?.to_str()? {
             "sendmail" => Some(ProgramName::Sendmail),
@@ -66,8 +66,7 @@ impl ProgramName {
     }
 }
 
-/// Does what the arguments say, behind the name of the program or the command. `config`: by facteur's
-/// own `-c`.
+/// Does what the arguments say. `config`: by facteur's own `-c`.
 pub fn run(name: ProgramName, config: Option<PathBuf>, arguments: Vec<OsString>) -> ExitCode {
     let mode = match name {
         ProgramName::Sendmail => Mode::Send,
@@ -119,7 +118,7 @@ fn act(config: Option<PathBuf>, options: &Options, call: &mut SendmailCall) -> R
     }
 }
 
-/// Who calls; where anything fails from here on, the server of this configuration is told.
+/// The caller. A failure from here on is reported to the server of this configuration.
 fn caller(
     config: Option<&Path>,
     options: &Options,
@@ -130,7 +129,7 @@ fn caller(
     Submitter::find(config)
 }
 
-/// Notes what the arguments say, however many recipients that are and whatever is wrong with the rest.
+/// Notes sender and recipients of the arguments, without limits or errors, for the report of a failure.
 fn know(call: &mut SendmailCall, options: &Options, config: Config) {
     let words = options.recipients.iter();
     let read = |word: &String| addresses(word, config.home(), usize::MAX).unwrap_or_default();
@@ -140,7 +139,7 @@ fn know(call: &mut SendmailCall, options: &Options, config: Config) {
     call.config = Some(config);
 }
 
-/// One message, to all or to nobody.
+/// Sends one message, to all recipients or to none.
 fn send(caller: &Submitter, options: &Options, call: &mut SendmailCall) -> Result<(), NotSent> {
     let (config, home) = (&caller.config, caller.config.home().clone());
     let mut to = Vec::new();
@@ -159,7 +158,7 @@ fn send(caller: &Submitter, options: &Options, call: &mut SendmailCall) -> Resul
     let (spill, most) = (caller.scratch(), config.limit.message_size);
     let InputMessage { head, body, summary, wire, is_eight_bit } =
         message::read(&mut io::stdin().lock(), lines, &caller.disk, &spill, most)?;
-    // It was read whole before, so there is one.
+    // The message was read whole, so it has a header.
     let header = SubmittedHeader::read(&head, true)?.ok_or(HeaderTooLong)?;
     if options.by_header {
         let found = header.recipients(&home, config.limit.recipients);
@@ -218,7 +217,7 @@ fn entry(options: &Options, from: ReversePath, to: Vec<Addressee>, is_eight_bit:
     }
 }
 
-/// The header as it is sent. `own`: who it is from when that is nobody.
+/// The header as it is sent. `own`: the caller, as the author of a message with a null sender.
 fn completed(
     caller: &Submitter,
     options: &Options,
@@ -226,7 +225,7 @@ fn completed(
     entry: &Entry,
     own: &Mailbox,
 ) -> Vec<u8> {
-    // NAME is what Postfix and its elders look at, too.
+    // Postfix and older programs look at NAME, too.
     let name = options.name.clone().or_else(|| std::env::var("NAME").ok());
     let name = name.unwrap_or_else(|| caller.author.name.clone());
     let from = match &entry.sender.from {
@@ -236,7 +235,7 @@ fn completed(
     caller.completed(header, (own, from), Some(&name), &entry.id)
 }
 
-/// Each once, with what was asked for all of them.
+/// Each recipient once, with the options that hold for all.
 fn asked(options: &Options, to: Vec<Mailbox>, most: usize) -> Result<Vec<Addressee>, NotSent> {
     let mut known = HashSet::new();
     let to = to.into_iter().filter(|mailbox| known.insert(mailbox.clone()));
@@ -253,8 +252,8 @@ fn asked(options: &Options, to: Vec<Mailbox>, most: usize) -> Result<Vec<Address
     }
 }
 
-/// Where the mail goes, when nobody is refused. What will be dropped is left as it is, for the server
-/// looks at it again.
+/// Where the mail goes; fails when any recipient is refused. Recipients of dropped mail stay as they are,
+/// because the server resolves them again.
 fn resolved(
     caller: &Submitter,
     site: &Site,
@@ -264,7 +263,7 @@ fn resolved(
 ) -> Result<Vec<Addressee>, NotSent> {
     let Resolved { to, here, mut refused } = resolve(site, &*caller.disk, "", &asked, about);
     if caller.drops() {
-        // What this user cannot find out the server can.
+        // This user may lack rights that the server has.
         refused.retain(|(_, reply)| reply.is_permanent());
     }
     if let Some((_, first)) = refused.first() {
@@ -280,11 +279,11 @@ fn resolved(
     Ok(if caller.drops() { asked } else { to })
 }
 
-/// The addresses of one word of a command line, which may be a list as in a header: some programs write
-/// it so.
+/// The addresses of one word of a command line, which may be a list as in a header, because some programs
+/// write it like that.
 fn addresses(word: &str, home: &Domain, most: usize) -> Result<Vec<Mailbox>, NotSent> {
     let field = format!("To: {}\n\n", word.replace(['\r', '\n'], " "));
-    // A list of a thousand would hide what is wrong.
+    // A very long list would hide the error.
     let shown = match word.len() > QUOTED_MAX {
         true => format!("{}...", &word[..word.floor_char_boundary(QUOTED_MAX)]),
         false => word.to_owned(),
@@ -301,14 +300,14 @@ fn addresses(word: &str, home: &Domain, most: usize) -> Result<Vec<Mailbox>, Not
     }
 }
 
-/// More addresses than a message may have are refused as by every other way; what does not read is
+/// The status for a list that cannot be used: too many addresses are refused as everywhere; else
 /// `otherwise`.
 fn of_flaw(flaw: ListFlaw, otherwise: ExitStatus) -> ExitStatus {
     if matches!(flaw, ListFlaw::TooMany(_)) { ExitStatus::Unavailable } else { otherwise }
 }
 
-/// Who is told when it fails. A name without a domain is where it is read, as the caller's own: `-f ann` by
-/// ann changes nothing.
+/// The envelope's sender. A name without a domain gets the domain where its mail is read, as the caller's
+/// own: so `-f ann` by ann changes nothing.
 fn sender(
     options: &Options,
     own: &Mailbox,
@@ -336,7 +335,7 @@ fn sender(
     }))
 }
 
-/// newaliases: there is no database to build; what a server would find wrong is told.
+/// newaliases: there is no database to build; reports what a server would find wrong.
 fn check_aliases(request: &Request) -> Result<(), NotSent> {
     let config = super::config(request).map_err(unconfigured)?;
     let read = Site::read_names(config);
@@ -350,7 +349,7 @@ fn check_aliases(request: &Request) -> Result<(), NotSent> {
     }
 }
 
-/// What `facteur route` says, which knows no names without a domain.
+/// What `facteur route` says, after names were completed.
 fn verify(request: &Request, recipients: &[String]) -> Result<(), NotSent> {
     let config = super::config(request).map_err(unconfigured)?;
     let mut to = Vec::new();
@@ -364,7 +363,7 @@ fn verify(request: &Request, recipients: &[String]) -> Result<(), NotSent> {
     }
 }
 
-/// The queue, for those who may look at it.
+/// The queue, for users that may list it.
 fn owned(request: &Request) -> Result<Queue, NotSent> {
     let config = super::config(request).map_err(unconfigured)?;
     let queue = Queue::new(Arc::new(RealDisk), &config.spool);

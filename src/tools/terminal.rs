@@ -1,5 +1,5 @@
-//! What may be shown on a terminal: text from peers with everything escaped that could move the
-//! cursor, forge a line, or turn text around.
+//! Text for a terminal: everything is escaped that could move the cursor, forge a line, or turn text
+//! around.
 //!
 //! Never changes what is written to a file or a pipe, and never asks what kind of terminal it is.
 //! A backslash stays as it is: the result is for eyes, not for reading back.
@@ -10,8 +10,8 @@ use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-/// Columns that escaped text takes, nearly: wide East Asian characters and emoji count two,
-/// combining marks none. A wrong guess only shifts the rest of a line.
+/// The columns that escaped text takes, about: wide East Asian characters and emoji count two, combining
+/// marks none. A wrong guess only shifts the rest of a line.
 pub fn width(text: &str) -> usize {
     if text.is_ascii() {
         return text.len();
@@ -27,8 +27,8 @@ pub fn width(text: &str) -> usize {
         .sum()
 }
 
-/// Shows a message on a terminal: line ends and tabs stay, everything else that [`escape`] would
-/// escape is escaped, and octets that are no UTF-8 are shown as `\xNN`.
+/// Shows a message on a terminal: escapes as [`escape`] does, except line ends and tabs, and shows octets
+/// that are no UTF-8 as `\xNN`.
 ///
 /// Call [`Screen::finish`] at the end: a character that a chunk ends within waits for its rest.
 pub struct Screen<'a> {
@@ -70,7 +70,7 @@ impl Write for Screen<'_> {
     }
 }
 
-/// Nothing that is typed is shown, until this is dropped.
+/// Hides what is typed, until this is dropped.
 pub struct Quiet(Termios);
 
 impl Quiet {
@@ -79,7 +79,7 @@ impl Quiet {
         let before = tcgetattr(io::stdin())?;
         let mut quiet = before.clone();
         quiet.local_flags.remove(LocalFlags::ECHO);
-        // What was typed ahead was shown, and is no password.
+        // Input that was typed before was shown, so it is dropped.
         tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &quiet)?;
         Ok(Quiet(before))
     }
@@ -91,7 +91,7 @@ impl Drop for Quiet {
     }
 }
 
-/// How many octets at the end are a character of UTF-8 whose rest may still come.
+/// How many octets at the end begin a character of UTF-8 whose rest may still come.
 fn begun_at_end(octets: &[u8]) -> usize {
     let begun = |length: &usize| match std::str::from_utf8(&octets[octets.len() - length..]) {
         Ok(_) => false,

@@ -1,4 +1,4 @@
-//! `facteur trace`: where did my mail go?
+//! `facteur trace`: shows what became of messages and sessions.
 //!
 //! Reads the files that a server writes ([`crate::trace`]), whether one runs or not, and of a message
 //! that still waits also its queue file. Changes nothing. All that peers said is escaped.
@@ -27,7 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-/// Prints the stories of these handles, oldest first; of an address, which may have many, a line for each
+/// Prints the stories of these handles, oldest first; for an address, which may have many, a line for each
 /// message. Fails at the end when one of them is unknown.
 pub fn run(request: &Request, handles: &[&str]) -> Result<(), Failure> {
     let now = Timestamp::now();
@@ -39,7 +39,7 @@ pub fn run(request: &Request, handles: &[&str]) -> Result<(), Failure> {
     let queue = Queue::new(Arc::new(RealDisk), &config.spool);
     let found = find(&RealDisk, &dir, &question);
     let mut found = found.map_err(|error| unreadable(&config, &dir, error))?;
-    // What a command put there is not known to the trace before its first attempt.
+    // A message in the queue may have no story yet.
     for (handle, known) in handles.iter().zip(&mut found.known).filter(|(_, known)| !**known) {
         if is_id(handle) && queue.read(handle).is_ok() {
             *known = true;
@@ -74,7 +74,7 @@ pub fn run(request: &Request, handles: &[&str]) -> Result<(), Failure> {
     tell_missing(&config, handles, &found)
 }
 
-/// Prints what is added, until somebody ends it.
+/// Prints new lines of the trace, until the reader goes away.
 pub fn follow(request: &Request) -> Result<(), Failure> {
     let config = config(request)?;
     let dir = dir(&config.spool);
@@ -98,13 +98,13 @@ pub fn follow(request: &Request) -> Result<(), Failure> {
     }
 }
 
-/// What the queue knows of messages that still wait, as lines behind the story.
+/// The state of messages that still wait, as lines behind the story.
 fn waiting(queue: &Queue, config: &Config, story: &Story, now: Timestamp) -> Vec<TraceLine> {
     let ids = story.ids.iter().filter(|id| is_id(id));
     let messages = ids.filter_map(|id| queue.read(id).ok());
     let mut lines = Vec::new();
     for message in messages {
-        // Where that cannot be seen, the rest is told all the same.
+        // Where that cannot be found out, the rest is shown all the same.
         let is_claimed = queue.is_claimed(&message.entry.id).unwrap_or(false);
         for recipient in message.open() {
             let to = message.entry.recipients[recipient].mailbox.to_string();
@@ -125,7 +125,7 @@ fn waiting(queue: &Queue, config: &Config, story: &Story, now: Timestamp) -> Vec
     lines
 }
 
-/// `2d` back from now, or a day, or a moment.
+/// Parses `2d` (back from now), a day, or a moment.
 fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     let back = parse_duration(text).and_then(|back| SignedDuration::try_from(back).ok());
     let day = || Some(TimeZone::UTC.to_zoned_datetime(text.parse::<Date>().ok()?.at(0, 0, 0, 0)));
@@ -137,7 +137,7 @@ fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     })
 }
 
-/// What nobody has heard of, and what to try then.
+/// Reports unknown handles, and what to try.
 fn tell_missing(config: &Config, handles: &[&str], found: &Stories) -> Result<(), Failure> {
     if found.is_cut {
         complain("there is more than is shown; ask by an id, or narrow it with --since");
@@ -180,7 +180,7 @@ fn unreadable(config: &Config, dir: &Path, error: StoreError) -> Failure {
     })
 }
 
-/// Whether somebody still reads stdout, by what came of writing to it.
+/// Whether stdout still has a reader, by the result of writing.
 fn is_read(written: io::Result<()>) -> Result<bool, Failure> {
     let is_read = !matches!(&written, Err(error) if error.kind() == ErrorKind::BrokenPipe);
     printed(written).map(|()| is_read)

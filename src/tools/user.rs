@@ -1,7 +1,7 @@
 //! `facteur user add`, `list`, `remove`: the users files of the configuration, which Dovecot reads too.
 //!
-//! A file is replaced as a whole or not at all, and only the one line changes. No Maildir is made or
-//! removed: the first mail makes one, and what lies in one is not ours to throw away.
+//! A file is replaced as a whole or not at all, and only one line changes. No Maildir is made or removed:
+//! the first mail makes it, and mail in it is never thrown away.
 
 use super::listing::json_lines;
 use super::{Failure, Request, complain, config, print, terminal};
@@ -24,7 +24,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// Makes a user, or gives a known one a new password.
+/// Adds a user, or gives an existing one a new password.
 pub fn add(request: &Request, address: &str) -> Result<(), Failure> {
     let scheme = match request.scheme.as_deref() {
         None => Scheme::Argon2id,
@@ -36,7 +36,7 @@ pub fn add(request: &Request, address: &str) -> Result<(), Failure> {
     };
     let config = config(request)?;
     let PasswordPlace { domain, user, file } = account(&config, address)?;
-    // Everything that can be wrong is found before a person types a password.
+    // All other errors are found before the password is typed.
     let password = password(address)?;
     let field = make(scheme, &password).map_err(|why| why.to_string())?;
     let mut is_new = true;
@@ -44,7 +44,7 @@ pub fn add(request: &Request, address: &str) -> Result<(), Failure> {
         let (before, _) = Users::parse(text, file, &domain.name);
         is_new = before.get(&user).is_none();
         let changed = edit::set(text, &domain.name, &user, &field);
-        // A # in front, or an @ inside, would make it another line than it was meant to be.
+        // Read back, because a # in front or an @ inside would give the line another meaning.
         match Users::parse(&changed, file, &domain.name).0.password(&user) {
             Some(_) => Ok(Some(changed)),
             None => {
@@ -57,7 +57,7 @@ pub fn add(request: &Request, address: &str) -> Result<(), Failure> {
     print(&format!("{} {done}\n", terminal::escape(address)))
 }
 
-/// Takes a user out of his file.
+/// Removes a user from the users file.
 pub fn remove(request: &Request, address: &str) -> Result<(), Failure> {
     let config = config(request)?;
     let PasswordPlace { domain, user, file } = account(&config, address)?;
@@ -74,11 +74,11 @@ pub fn remove(request: &Request, address: &str) -> Result<(), Failure> {
 #[derive(Serialize)]
 struct UserRow {
     address: String,
-    /// Empty where nobody can log in with it.
+    /// The scheme of the password; empty where there is none.
     scheme: &'static str,
 }
 
-/// All users of all users files, in order; a file that cannot be read hides no other.
+/// Lists all users of all users files, in order; a file that cannot be read hides no other.
 pub fn list(request: &Request) -> Result<(), Failure> {
     let config = config(request)?;
     let mut failed = false;
@@ -121,7 +121,7 @@ fn rows_of(users: &Users, domain: &Domain) -> Vec<UserRow> {
     names.into_iter().map(row).collect()
 }
 
-/// Where the password of an address is kept, whether there is one or not.
+/// The place of an address's password, whether there is one or not.
 struct PasswordPlace<'a> {
     domain: &'a DomainConfig,
     user: String,
@@ -150,7 +150,7 @@ fn account<'a>(config: &'a Config, address: &str) -> Result<PasswordPlace<'a>, F
     }
 }
 
-/// To whom a new file belongs: made by root, it must be one that the server can read.
+/// The owner of a new file: made by root, it must be readable for the server.
 fn owner(config: &Config) -> Result<Option<(Uid, Gid)>, Failure> {
     match &config.run_as {
         Some(name) if geteuid().is_root() => {
@@ -162,7 +162,7 @@ fn owner(config: &Config) -> Result<Option<(Uid, Gid)>, Failure> {
     }
 }
 
-/// Asked for twice on a terminal, without showing it; else the first line of stdin.
+/// The password: asked for twice on a terminal, without showing it; else the first line of stdin.
 fn password(address: &str) -> Result<String, Failure> {
     let read = match io::stdin().is_terminal() {
         true => {
@@ -186,17 +186,17 @@ fn password(address: &str) -> Result<String, Failure> {
 }
 
 fn ask(prompt: &str) -> Result<String, Failure> {
-    // Not to stdout, which may be a file.
+    // To stderr, because stdout may be a file.
     let _ = write!(io::stderr(), "{prompt}").and_then(|()| io::stderr().flush());
     let answer = line();
     let _ = writeln!(io::stderr()); // the line end was not shown either
     answer
 }
 
-/// One line of stdin without its end; what comes behind it is not looked at.
+/// One line of stdin without its line end; the rest is ignored.
 fn line() -> Result<String, Failure> {
     let mut line = Vec::new();
-    // One octet more than may be, so that too long is seen.
+    // More than the maximum, to see that it is too long.
     let most = PASSWORD_MAX as u64 + 3;
     let read = io::stdin().lock().take(most).read_until(b'\n', &mut line);
     read.map_err(|error| format!("cannot read the password: {error}"))?;

@@ -1,10 +1,10 @@
-//! What was put aside: mail that somebody has to look at, as nobody gets it.
+//! Mail that was put aside as damaged, which an administrator has to look at.
 
 use crate::limits::DAMAGED_COUNTED;
 use crate::store::disk::{Disk, RealDisk};
 use std::path::Path;
 
-/// One line about all of it; none where there is none, or where it cannot be seen.
+/// One line about all such files; none where there are none, or the directory cannot be listed.
 pub fn told(spool: &Path) -> Option<String> {
     let dir = spool.join("damaged");
     let names = RealDisk.list_some(&dir, DAMAGED_COUNTED, &|_| true).unwrap_or_default();

@@ -1,9 +1,9 @@
-//! `facteur check --disk`: whether a file system can keep what a 250 promises. What takes time is tried on
-//! a file without a name, the rest within milliseconds in a directory of our own, which is removed again
-//! whatever fails.
+//! `facteur check --disk`: whether a file system can keep what a 250 promises. Slow steps are tried on a
+//! file without a name, the others within milliseconds in a directory of our own, which is removed in any
+//! case.
 //!
-//! Whether a sync reaches the disk nobody can see from here. What is said of it is what the file system
-//! is known for, and how long it takes: a guess, and it says so.
+//! A program cannot see whether a sync reaches the disk. The output guesses by the kind of file system and
+//! the time a sync takes, and says that it guesses.
 
 use super::mounts::{Mount, mount_of};
 use super::{Weight, say};
@@ -24,18 +24,18 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What is known of one file system after it was tried.
+/// What was found out about a file system.
 pub struct DiskFacts {
     pub mount: Mount,
-    /// Half of the syncs took longer.
+    /// The median time of a sync.
     pub sync: Duration,
-    /// In octets, free for everybody and in all; 0 of 0 where they are not counted.
+    /// Octets: free for all users, and in total; 0 of 0 where they are not counted.
     pub room: (u64, u64),
     pub inodes: (u64, u64),
 }
 
-/// Tries the file systems of the spool and of all Maildirs, each once. Gives a line for each that works,
-/// and whether all do; what is wrong or doubtful goes to stderr.
+/// Tries the file systems of the spool and of all Maildirs, each once. Returns a line for each that works,
+/// and whether all do; errors and warnings go to stderr.
 pub fn look(site: &Site) -> (String, bool) {
     let (mut told, mut good, mut seen) = (String::new(), true, HashSet::new());
     let (places, gaps) = places(site);
@@ -64,9 +64,9 @@ pub fn look(site: &Site) -> (String, bool) {
     (told, good)
 }
 
-/// Where files of ours can be put: in the spool and where Maildirs are, or will be. Where users have
-/// homes of their own above them, in the first that lets us in. And a line for each domain with no such
-/// place: no failure, as its mailboxes are tried one by one elsewhere.
+/// Directories where files can be made: the spool, and the directory of each domain's Maildirs, or where
+/// that is not ours, the first user's Maildir that is. Also a line for each domain without one: no failure,
+/// because [`super::mailboxes`] tries each mailbox.
 fn places(site: &Site) -> (Vec<PathBuf>, Vec<String>) {
     let (mut places, mut gaps) = (vec![nearest(&site.config.spool)], Vec::new());
     for local in site.domains() {
@@ -86,10 +86,11 @@ fn places(site: &Site) -> (Vec<PathBuf>, Vec<String>) {
     (places, gaps)
 }
 
-/// Where the first user's Maildir is, or would be made; the users are those who are listed, or have one.
+/// The first user's Maildir that we may write, or where it would be made; of listed users, or of existing
+/// Maildirs.
 fn home(local: Local<'_>) -> Option<PathBuf> {
     let users: Vec<String> = match local.users {
-        // The one of the first line first: what is said should be the same each time.
+        // The user of the first line first, so that the output is the same each time.
         Some(users) => {
             let names = users.first().into_iter().chain(users.names());
             names.take(CHECK_HOMES).map(str::to_owned).collect()
@@ -109,7 +110,7 @@ fn nearest(path: &Path) -> PathBuf {
     there.unwrap_or(Path::new("/")).to_owned()
 }
 
-/// Fails at the first step that a delivery needs and that does not work.
+/// Tries a file system. Fails at the first step of a delivery that does not work.
 fn facts(dir: &Path) -> Result<DiskFacts, StoreError> {
     let room = statvfs(dir).map_err(std::io::Error::from).doing("look at", dir)?;
     let unit = room.fragment_size();
@@ -123,15 +124,15 @@ fn facts(dir: &Path) -> Result<DiskFacts, StoreError> {
     })
 }
 
-/// What queue and Maildir do with files, once; gives how long a sync takes.
+/// Does once what queue and Maildir do with files; returns the time of a sync.
 pub fn try_out(disk: &dyn Disk, dir: &Path) -> Result<Duration, StoreError> {
     let sync = time_syncs(disk, dir)?;
     try_names(disk, dir)?;
     Ok(sync)
 }
 
-/// On a file without a name: it takes seconds on a slow disk, and whoever tires of waiting sends a signal,
-/// after which nobody cleans up.
+/// On a file without a name: this takes seconds on a slow disk, and after a signal nothing could be cleaned
+/// up.
 fn time_syncs(disk: &dyn Disk, dir: &Path) -> Result<Duration, StoreError> {
     let file = disk.scratch(dir).doing("create a file in", dir)?;
     let (mut times, began) = (Vec::new(), Instant::now());
@@ -141,13 +142,13 @@ fn time_syncs(disk: &dyn Disk, dir: &Path) -> Result<Duration, StoreError> {
         file.sync().doing("sync a file in", dir)?;
         times.push(before.elapsed());
     }
-    // Not timed: it waits for all that others have written there.
+    // Not timed, because it waits for the writes of all processes.
     file.sync_file_system().doing("sync the disk of", dir)?;
     times.sort();
     Ok(times.get(times.len() / 2).copied().unwrap_or_default())
 }
 
-/// Names as they are made for a message, and a file that replaces another.
+/// Makes names as for a message, and replaces a file by another.
 fn try_names(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     let workplace = Workplace::new(disk, dir)?;
     let [one, other, third] = workplace.files();
@@ -175,7 +176,7 @@ impl DiskFacts {
         format!("{}, link and rename work, a sync takes {time}, {room}{inodes} free", mount.kind)
     }
 
-    /// What is no reason to refuse mail, and should be known.
+    /// Warnings about the file system.
     pub fn doubts(&self, config: &Config) -> Vec<String> {
         let kind = &self.mount.kind;
         let mut doubts: Vec<String> = self.mount.doubts();
@@ -203,7 +204,7 @@ impl DiskFacts {
     }
 }
 
-/// In a unit that needs no zeros.
+/// A span of time in microseconds or milliseconds.
 fn shown(time: Duration) -> String {
     match time.as_micros() {
         micros @ 0..1000 => format!("{micros} us"),
@@ -211,8 +212,8 @@ fn shown(time: Duration) -> String {
     }
 }
 
-/// A directory of our own, with `tmp` and `new` as queue and Maildir have them; gone with it, and all
-/// that [`try_names`] puts there.
+/// A directory of our own, with `tmp` and `new` as in queue and Maildir. Dropping it removes the directory
+/// and all files of [`try_names`].
 struct Workplace<'a> {
     disk: &'a dyn Disk,
     dir: PathBuf,
@@ -221,7 +222,7 @@ struct Workplace<'a> {
 
 impl<'a> Workplace<'a> {
     fn new(disk: &'a dyn Disk, above: &Path) -> Result<Workplace<'a>, StoreError> {
-        // With a dot in front it is no user's.
+        // A name with a dot in front is no user's.
         let dir = above.join(format!(".facteur-check-{}", crate::id::message()));
         disk.make_dir(&dir).doing("make", &dir)?;
         let workplace = Workplace { disk, new: dir.join("new"), dir };
@@ -266,7 +267,7 @@ mod tests {
         assert!(try_out(&disk, dir).is_ok() && disk.list(dir).unwrap().is_empty());
         let steps = disk.operations().into_iter().map(|operation| operation.name);
         let steps: Vec<_> = steps.collect();
-        // A signal is likely while syncs are timed: nothing has a name yet.
+        // No file has a name while syncs are timed, because then a signal is likely.
         let (_, after) = steps.split_at(steps.iter().position(|step| *step == "scratch").unwrap());
         let named = after.iter().position(|step| *step == "make_dir").unwrap();
         assert!(!after[named..].iter().any(|step| ["sync", "sync_file_system"].contains(step)));
@@ -314,7 +315,7 @@ mod tests {
             (facts("ext4", "rw", 900, (1 << 30, 1 << 40), many), &["only 1GiB"]),
             (facts("ext4", "rw", 900, (1 << 20, 1 << 21), many), &["only 1MiB"]),
             (facts("ext4", "rw", 900, plenty, (10, 1000)), &["only 10 inodes"]),
-            // Neither is counted there.
+            // Neither octets nor inodes are counted there.
             (facts("zfs", "rw", 900, (0, 0), (0, 0)), &[]),
         ] {
             let doubts = facts.doubts(&config);

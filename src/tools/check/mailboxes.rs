@@ -1,8 +1,8 @@
-//! Every mailbox that the configuration names, tried: whether a copy could be delivered there, by the
-//! delivery's own steps on a disk where nothing happens.
+//! Tries each mailbox of the configuration: whether a copy could be delivered there, by the delivery's own
+//! functions on a [`Rehearsal`].
 //!
-//! What can be made counts as good. Where the directory above all Maildirs of a domain is not there yet, only
-//! that one is tried ([`roots_out_of_reach`]): the server makes it, or whoever sets it up.
+//! A Maildir that can be made counts as good. Where the directory above all Maildirs of a domain does not
+//! exist yet, only that one is tried ([`roots_out_of_reach`]).
 
 use crate::config::{CatchAll, Config};
 use crate::limits::{CHECK_MAILDIRS, CHECK_NAMED};
@@ -23,13 +23,13 @@ use std::path::{Path, PathBuf};
 /// What was found.
 #[derive(Default)]
 pub struct MailboxFaults {
-    /// Mail would wait or be refused: a line each, with the place in the configuration.
+    /// Mailboxes for which mail would wait or be refused: a line each, with the place in the configuration.
     pub bad: Vec<String>,
-    /// What was not looked at.
+    /// What was not tried.
     pub gaps: Vec<String>,
 }
 
-/// Tries all of them, as whoever this process is.
+/// Tries all mailboxes, as the user of this process.
 pub fn look(site: &Site) -> MailboxFaults {
     let (mut found, mut bad) = (MailboxFaults::default(), 0);
     let sandbox = Reach::of(&site.config).rehearse();
@@ -54,7 +54,7 @@ pub fn look(site: &Site) -> MailboxFaults {
     found
 }
 
-/// Where a Maildir leads by a link, when a server's sandbox would let no mail be put there.
+/// Says where a Maildir leads by a link, when that is outside of a server's sandbox.
 fn outside(sandbox: &Sandbox, maildir: &Path) -> Option<String> {
     if sandbox.may_write(maildir) {
         return None;
@@ -68,8 +68,8 @@ fn outside(sandbox: &Sandbox, maildir: &Path) -> Option<String> {
     ))
 }
 
-/// The Maildirs of a domain's users, each once: of those who are listed, or else have one; and of those
-/// to whom its postmaster, its aliases and its `catch_all` lead, here or at another domain of ours.
+/// The Maildirs of a domain, each once: those of listed users, or existing ones; and those that its
+/// postmaster, aliases and `catch_all` lead to, here or at another domain of ours.
 fn maildirs(
     site: &Site,
     local: Local<'_>,
@@ -95,7 +95,7 @@ fn maildirs(
                     found.gaps.push(gap);
                 }
             }
-            // Where names can be looked up but not listed, mail is delivered all the same.
+            // A directory that cannot be listed still takes mail, where it can be entered.
             Err(error)
                 if error.source.kind() == PermissionDenied
                     && eaccess(&error.path, AccessFlags::X_OK).is_ok() =>
@@ -113,15 +113,15 @@ fn maildirs(
         None => None,
     };
     for name in names.map(mailbox).chain(catch_all) {
-        // What leads to nobody is named where aliases are looked at.
+        // An alias without a mailbox is reported by `bad_aliases`.
         let end = resolve(site, &RealDisk, &ForwardPath::Mailbox(name));
         all.extend(end.here().cloned().map(|to| (to.maildir, to.mailbox)));
     }
     all
 }
 
-/// Directories above Maildirs that are none, or are missing and that this user could not make; words for each, with their
-/// place. Where they are there, those of all users may be there already, and need nothing new above them.
+/// Words for each directory above Maildirs that is a file, or is missing and cannot be made by this user.
+/// An existing directory counts as good, because all Maildirs may exist already.
 pub fn roots_out_of_reach(config: &Config) -> Vec<String> {
     let roots = config.domains.iter().map(|domain| {
         let place = config.place(&format!("{}.maildir", domain.key));
@@ -139,7 +139,7 @@ pub fn roots_out_of_reach(config: &Config) -> Vec<String> {
             return None;
         }
         let made = make_with_parents(&disk, &root);
-        // A link that leads nowhere has the name, and is no directory.
+        // A broken link has the name, and is no directory.
         let made = made.and_then(|()| sync_with_parents(&disk, &root, 0));
         made.err().map(|error| format!("{place}: no Maildir can be made there: {error}"))
     });

@@ -1,26 +1,26 @@
-//! What kind of file system a path lies on, and what that kind is known for (`/proc/self/mountinfo`,
-//! proc_pid_mountinfo(5)).
+//! The kind of file system of a path (`/proc/self/mountinfo`, proc_pid_mountinfo(5)), and what a sync does
+//! there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One mount, as far as it says what a sync is worth.
+/// The parts of a mount that say what a sync does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// "ext4".
+    /// The kind, for example "ext4".
     pub kind: String,
-    /// Of the mount and of the file system, between commas.
+    /// Options of the mount and of the file system, with commas.
     pub options: String,
 }
 
-/// The mount that a path lies on; where that does not show, one of no kind.
+/// The mount of a path; "unknown file system" where it is not found.
 pub fn mount_of(path: &Path) -> Mount {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     find(&table, &path)
 }
 
-/// The deepest mount above a path, and of those in one place the last.
+/// The deepest mount above a path; the last one where several are at the same place.
 fn find(table: &str, path: &Path) -> Mount {
     let mounts = table.lines().filter_map(parse).filter(|(dir, _)| path.starts_with(dir));
     let deepest = mounts.max_by_key(|(dir, _)| dir.components().count());
@@ -28,7 +28,7 @@ fn find(table: &str, path: &Path) -> Mount {
     deepest.map_or_else(unknown, |(_, mount)| mount)
 }
 
-/// "36 35 98:0 /root /mnt rw,noatime shared:1 - ext4 /dev/sda1 rw,errors=continue".
+/// Parses "36 35 98:0 /root /mnt rw,noatime shared:1 - ext4 /dev/sda1 rw,errors=continue".
 fn parse(line: &str) -> Option<(PathBuf, Mount)> {
     let (mount, system) = line.split_once(" - ")?;
     let mut mount = mount.split(' ').skip(4);
@@ -42,12 +42,12 @@ fn parse(line: &str) -> Option<(PathBuf, Mount)> {
 }
 
 impl Mount {
-    /// Nothing of it outlives the machine.
+    /// Whether it lies in memory.
     pub fn is_memory(&self) -> bool {
         matches!(self.kind.as_str(), "tmpfs" | "ramfs")
     }
 
-    /// What a sync may not do there.
+    /// Warnings about a sync on this mount.
     pub fn doubts(&self) -> Vec<String> {
         let kind = &self.kind;
         let mut doubts = Vec::new();
@@ -56,7 +56,7 @@ impl Mount {
         }
         let remote = ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "virtiofs", "fuse"];
         if remote.contains(&kind.as_str()) || kind.starts_with("fuse.") {
-            // Linux says yes to syncfs there and asks nobody.
+            // Linux returns success for syncfs there without asking the server.
             let by_file = match kind.starts_with("fuse")
                 || ["cifs", "smb3", "9p"].contains(&kind.as_str())
             {

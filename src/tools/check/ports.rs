@@ -1,5 +1,5 @@
-//! The addresses of `[listen]`: whether this machine has them, and whether another program listens there. They
-//! are tried by binding for a moment; nobody can connect.
+//! The addresses of `[listen]`: whether this machine has them, and whether another program listens there.
+//! They are tried by binding for a moment, without listening.
 
 use super::Weight;
 use crate::config::{Config, Listen};
@@ -13,17 +13,17 @@ use std::path::Path;
 
 /// An address that could not be bound.
 pub struct UnboundAddress {
-    /// Its key in the configuration, with file and line.
+    /// The key in the configuration, with file and line.
     place: String,
     address: SocketAddr,
     error: io::Error,
-    /// Who listens on its port, as far as we may see that.
+    /// Processes that listen on the port, as far as we may see them.
     holders: Vec<Process>,
-    /// Root has tried, who sees all processes.
+    /// Whether root has tried, which sees all processes.
     by_root: bool,
 }
 
-/// Tries all of them, as root where we are: low ports need that.
+/// Tries all addresses, before root is given up, because low ports need it.
 pub fn try_out(config: &Config) -> Vec<UnboundAddress> {
     let Listen { smtp, submission, submissions, metrics } = &config.listen;
     let services = [
@@ -39,7 +39,7 @@ pub fn try_out(config: &Config) -> Vec<UnboundAddress> {
         for address in addresses {
             let Err(error) = Listener::try_out(*address, &all) else { continue };
             let holders = match error.kind() {
-                // Who starts the server may be another user, or its manager opens the port.
+                // The server may start as another user, or its manager may open the port.
                 ErrorKind::PermissionDenied if !by_root => continue,
                 ErrorKind::AddrInUse => listeners(address.port()),
                 _ => Vec::new(),
@@ -51,7 +51,7 @@ pub fn try_out(config: &Config) -> Vec<UnboundAddress> {
     refused
 }
 
-/// What of that `serve` would end by, and words for it.
+/// Words for the addresses that `serve` could not bind, and how bad that is.
 pub fn judge(config: &Config, refused: &[UnboundAddress]) -> Vec<(Weight, String)> {
     let own = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
     let mut known = None;
@@ -71,23 +71,23 @@ pub fn judge(config: &Config, refused: &[UnboundAddress]) -> Vec<(Weight, String
     each.collect()
 }
 
-/// Whether a server runs on this spool, or nobody can say: it is the one that listens.
+/// Whether a server may run on this spool: then it is the one that listens.
 fn may_be_served(config: &Config) -> bool {
     !matches!(control::send(&config.spool, &[]), Ok(false))
 }
 
-/// A service manager hands its sockets to the server. And a facteur that listens there is taken for the server
-/// of this configuration, whose `spool` may have changed since it started.
+/// How bad it is that these processes listen. A service manager hands its sockets to the server, and a
+/// facteur that listens there counts as the server of this configuration, whose `spool` may have changed.
 fn weight_of(holders: &[Process], own: &str, by_root: bool) -> Option<Weight> {
     if holders.iter().any(|holder| holder.name.starts_with("systemd") || holder.name == own) {
         return None;
     }
-    // Who is not root does not see what belongs to systemd.
+    // Without root, the sockets of systemd cannot be seen.
     let may_be_managed = holders.is_empty() && !by_root && is_booted_by_systemd();
     Some(if may_be_managed { Weight::Warning } else { Weight::Fatal })
 }
 
-/// sd_booted(3).
+/// As sd_booted(3).
 fn is_booted_by_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }

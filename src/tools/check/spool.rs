@@ -1,5 +1,5 @@
-//! The spool as a server needs it, tried by the server's own steps on a disk where nothing happens: all that
-//! `serve` would end by there.
+//! Tries the spool by the server's own functions on a [`Rehearsal`]: finds all that would keep `serve` from
+//! starting.
 
 use super::Weight;
 use crate::store::disk::{Disk, Doing, RealDisk, StoreError};
@@ -14,10 +14,10 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
-/// What a queue file needs at least, in octets.
+/// The least size of a queue file, in octets.
 const FILE_LEAST: usize = 4096;
 
-/// What is wrong with it, without the place in the configuration; none: it can be used, or made.
+/// What is wrong with the spool, without the place in the configuration; none where it can be used or made.
 pub fn look(spool: &Path) -> Option<(Weight, String)> {
     let wrong = |weight, error: StoreError| {
         let at = owned(&error.path).map(|owner| format!(" ({owner})")).unwrap_or_default();
@@ -40,7 +40,7 @@ pub fn look(spool: &Path) -> Option<(Weight, String)> {
     }
 }
 
-/// Each directory that is there has to be ours to list and to write; the others are made.
+/// Each existing directory has to be readable and writable for us; the others have to be possible to make.
 fn needed(disk: &Rehearsal, spool: &Path) -> Result<(), StoreError> {
     Queue::new(Arc::new(disk.clone()), spool).make()?;
     dir_is_ours(disk, spool)?;
@@ -62,21 +62,21 @@ fn needed(disk: &Rehearsal, spool: &Path) -> Result<(), StoreError> {
 fn dir_is_ours(disk: &Rehearsal, dir: &Path) -> Result<(), StoreError> {
     make_with_parents(disk, dir)?;
     if RealDisk.stat(dir).is_err() {
-        return Ok(()); // it would be made, and be ours
+        return Ok(()); // it would be made, and then be ours
     }
-    // Where something else has the name, that shows only here.
+    // Fails where the name is no directory.
     RealDisk.list_some(dir, 1, &|_| true).doing("list", dir)?;
     may(dir, AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK).doing("write in", dir)
 }
 
-/// Whether one small message has room.
+/// Whether there is room for a small message.
 fn fill(disk: &Rehearsal, tmp: &Path) -> Result<(), StoreError> {
     let path = tmp.join(crate::id::message());
     let file = disk.create(&path).doing("create a file in", tmp)?;
     file.append(&[b'x'; FILE_LEAST]).doing("write in", tmp)
 }
 
-/// As who we are at this moment.
+/// Whether the effective user may do this.
 fn may(path: &Path, how: AccessFlags) -> io::Result<()> {
     Ok(faccessat(AT_FDCWD, path, how, AtFlags::AT_EACCESS)?)
 }

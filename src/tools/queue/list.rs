@@ -1,6 +1,6 @@
 //! `facteur queue list`: a line for each message that waits.
 //!
-//! Claims nothing, so that it never stands in the way of a server and shows what is being sent too.
+//! Claims nothing, so it never delays the server, and shows messages that are being sent too.
 
 use super::{due_in, listed, open, span, why_not};
 use crate::config::Relay;
@@ -17,19 +17,19 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
-/// Lists the queue, oldest first. What is no whole queue file is named on stderr and hides no other;
-/// then the command fails at its end.
+/// Lists the queue, oldest first. A damaged queue file is named on stderr, and the command fails at its
+/// end.
 pub fn list(request: &Request) -> Result<(), Failure> {
     let (config, queue) = open(request)?;
     let ids = listed(&queue)?;
     let (now, mut out) = (Timestamp::now(), io::stdout().lock());
-    // For people alone: a script counts lines.
+    // Names of columns only on a terminal, because scripts count lines.
     let (mut table, mut all_read) = (QueueTable::new(out.is_terminal()), true);
     let read = |id: &String| read_row(&queue, &config.relay, id, now);
     let written = thread::scope(|scope| {
         let mut blocks = ids.chunks(BLOCK).map(|block| begin(scope, block, &read)).peekable();
         while let Some(block) = blocks.next() {
-            // The next one is read while this one is written.
+            // Begins to read the next block while this one is written.
             blocks.peek();
             let mut rows = Vec::with_capacity(BLOCK);
             for row in join(block) {
@@ -61,14 +61,14 @@ struct QueueRow {
     queued: Timestamp,
     /// Octets of the message, with LF line ends.
     size: u64,
-    /// The earliest attempt at a recipient, not before now; none when nobody is left.
+    /// The earliest attempt at a recipient, not before now; none when no recipient is left.
     #[serde(serialize_with = "rfc3339_or_null")]
     next: Option<Timestamp>,
-    /// Without brackets, but `<>` when it is null.
+    /// The reverse-path without brackets; `<>` when it is null.
     sender: String,
-    /// Those left, without brackets.
+    /// Recipients that are left, without brackets.
     recipients: Vec<String>,
-    /// Whole, with the line ends of a reply; empty before the first attempt.
+    /// The last error, with the line ends of a reply; empty before the first attempt.
     error: String,
     #[serde(skip)]
     now: Timestamp,
@@ -92,9 +92,9 @@ impl QueueRow {
     }
 }
 
-/// What the newest line about a recipient who is left says of why it waits.
+/// Why the message waits, by the newest journal line about a recipient that is left.
 fn last_error(message: &QueuedMessage) -> String {
-    // The other lines tell what somebody did, not what went wrong.
+    // Other lines do not say what went wrong.
     let says_why = |what| matches!(what, What::Deferred | What::Held);
     let newest_first = message.journal.iter().rev().filter(|line| says_why(line.what));
     let open = newest_first.map(|line| &message.progress[line.recipient]);
@@ -102,10 +102,10 @@ fn last_error(message: &QueuedMessage) -> String {
     errors.find(|error| !error.is_empty()).unwrap_or_default()
 }
 
-/// What is found of one message: none where it is not there any more.
+/// The row of one message, or why it cannot be read; none where it has left the queue.
 type RowRead = Option<Result<QueueRow, String>>;
 
-/// A part of a block: being read by a thread, or read already where none could be had.
+/// A part of a block: a thread that reads it, or its rows where no thread could be started.
 type BlockPart<'a> = Result<ScopedJoinHandle<'a, Vec<RowRead>>, Vec<RowRead>>;
 
 /// Begins to read a block.
@@ -117,13 +117,13 @@ fn begin<'a>(
     let spawn = |part: &'a [String]| {
         let thread = thread::Builder::new().name("list".to_owned());
         let all = move || part.iter().map(read).collect();
-        // Without a thread it is read here; only slower.
+        // Without a thread it is read here, which is only slower.
         thread.spawn_scoped(scope, all).map_err(|_| all())
     };
     ids.chunks(ids.len().div_ceil(QUEUE_READERS).max(1)).map(spawn).collect()
 }
 
-/// What was read, in its order.
+/// The rows of a block, in their order.
 fn join(block: Vec<BlockPart<'_>>) -> impl Iterator<Item = Result<QueueRow, String>> {
     let join = |part: BlockPart<'_>| match part.map(ScopedJoinHandle::join) {
         Ok(Ok(rows)) | Err(rows) => rows,
@@ -132,7 +132,7 @@ fn join(block: Vec<BlockPart<'_>>) -> impl Iterator<Item = Result<QueueRow, Stri
     block.into_iter().flat_map(join).flatten()
 }
 
-/// None when it was sent since the directory was read.
+/// Reads one message; none when it was sent since the directory was read.
 fn read_row(queue: &Queue, relay: &Relay, id: &str, now: Timestamp) -> RowRead {
     match queue.read(id) {
         Ok(message) => Some(Ok(QueueRow::new(&message, relay, now))),
@@ -144,18 +144,18 @@ fn read_row(queue: &Queue, relay: &Relay, id: &str, now: Timestamp) -> RowRead {
 /// The listing for people.
 struct QueueTable {
     columns: ListingColumns<6>,
-    /// The line with the columns' names is still to be written.
+    /// Whether the names of the columns are still to be written.
     is_headed: bool,
 }
 
-/// What the columns are; the error stands last.
+/// Names of the columns; the error stands last.
 const NAMES: [&str; 6] = ["ID", "AGE", "SIZE", "NEXT", "SENDER", "RECIPIENTS"];
 
-/// See [`ListingColumns`].
+/// Largest widths, see [`ListingColumns`].
 const WIDTHS: [usize; 6] = [20, 8, 12, 10, 40, 60];
 
 impl QueueTable {
-    /// `is_headed`: above the first line stand the names of the columns.
+    /// `is_headed`: the names of the columns stand above the first line.
     fn new(is_headed: bool) -> QueueTable {
         QueueTable { columns: ListingColumns::new(WIDTHS), is_headed }
     }
@@ -169,7 +169,7 @@ impl QueueTable {
     }
 }
 
-/// All columns but the last, escaped.
+/// All columns except the last, escaped.
 fn columns(row: &QueueRow) -> [String; 6] {
     let next = row.next.map_or("-".to_owned(), |next| due_in(next, row.now));
     let recipients = shown(&few(&row.recipients));
@@ -177,16 +177,16 @@ fn columns(row: &QueueRow) -> [String; 6] {
     [row.id.clone(), age, row.size.to_string(), next, shown(&row.sender), recipients]
 }
 
-/// On one line, whatever lines a reply had.
+/// The error on one line, escaped.
 fn error(row: &QueueRow) -> String {
     shown(&row.error.replace('\n', " / "))
 }
 
-/// As many recipients as a line has room for, at least one, and how many there are beside.
+/// As many recipients as a line has room for, at least one, and how many more there are.
 fn few(recipients: &[String]) -> String {
     let mut text = recipients.first().cloned().unwrap_or_default();
     for (index, recipient) in recipients.iter().enumerate().skip(1) {
-        // Room for " and 1000 more" is kept: a cut must not hide how many there are.
+        // With room for " and 1000 more": a cut must not hide how many there are.
         if text.len() + recipient.len() > QUOTED_MAX - 20 {
             let _ = write!(text, " and {} more", recipients.len() - index);
             break;

@@ -12,11 +12,11 @@ use jiff::tz::TimeZone;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 
-/// Where a reason ends, which stands to the right of its line.
+/// The column at which a reason ends.
 const REASON_END: usize = 76;
 
-/// Lists the queue, oldest first. What is no whole queue file is named on stderr and hides no other; then
-/// the command fails at its end.
+/// Lists the queue, oldest first. A damaged queue file is named on stderr, and the command fails at its
+/// end.
 pub fn mailq(request: &Request) -> Result<(), Failure> {
     let (_, queue) = open(request)?;
     let ids = listed(&queue)?;
@@ -54,7 +54,7 @@ fn heading() -> String {
     line("----Queue ID-----", "--Size--", "---Arrival Time----", "--Sender/Recipient------")
 }
 
-/// One message: when it came and who sent it; then each reason, before the recipients who wait for it.
+/// One message: its time and sender, then each reason, before the recipients that wait for it.
 fn entry(message: &QueuedMessage, zone: &TimeZone) -> String {
     let QueuedMessage { entry, progress, .. } = message;
     let time =

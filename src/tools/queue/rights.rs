@@ -1,5 +1,5 @@
-//! Whether the server may do with a queue file what has to be done: a command that root runs may do more, and
-//! would compute what no server ever does.
+//! Whether the server may read and write a queue file: a command of root may do more, and would promise
+//! what the server cannot do.
 
 use crate::config::Config;
 use crate::privileges;
@@ -12,7 +12,7 @@ use nix::unistd::{AccessFlags, faccessat, geteuid};
 use std::fmt;
 use std::path::PathBuf;
 
-/// What stands between the server and a file.
+/// Why the server's user cannot use a file.
 pub struct Missing {
     /// The name of the server's user.
     user: String,
@@ -20,7 +20,7 @@ pub struct Missing {
     errno: Errno,
 }
 
-/// None where the server may use the file, where it is gone, or where nobody but the server asks.
+/// Looks when root asks; none where the server may use the file, or it is gone.
 pub fn missing(config: &Config, queue: &Queue, id: &str) -> Option<Missing> {
     if !geteuid().is_root() {
         return None;
@@ -38,7 +38,7 @@ pub fn missing(config: &Config, queue: &Queue, id: &str) -> Option<Missing> {
 }
 
 impl Missing {
-    /// What to type.
+    /// The command to type.
     pub fn remedy(&self) -> String {
         format!("`chown {} {}`", self.user, self.path.display())
     }

@@ -1,4 +1,4 @@
-//! `facteur queue show`: one message that waits, and all that became of it so far.
+//! `facteur queue show`: a message that waits, and what became of it so far.
 
 use super::{due_in, failed, open, why_not};
 use crate::config::Relay;
@@ -12,12 +12,12 @@ use jiff::Timestamp;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
-/// Prints the header of the queue file with the state of each recipient below its line, every
-/// attempt, an empty line, then the octets of the message; those are escaped on a terminal, and all
-/// before them always, as people read it.
+/// Prints the header of the queue file with the state of each recipient below its line, every attempt, an
+/// empty line, then the octets of the message. The octets are escaped on a terminal, all before them
+/// always.
 pub fn show(request: &Request, id: &str) -> Result<(), Failure> {
     let (config, queue) = open(request)?;
-    // Opened first: what is sent in this moment is shown as a whole, or not at all.
+    // Opened first, so that a message that is sent in this moment is shown whole or not at all.
     let read = queue.open(id).and_then(|file| Ok((file, queue.read(id)?)));
     let (file, message) = read.map_err(|error| failed(why_not(&queue, id, error)))?;
     let mut stdout = io::stdout().lock();
@@ -44,7 +44,7 @@ pub fn show(request: &Request, id: &str) -> Result<(), Failure> {
     }
 }
 
-/// The header as the file has it, but for its version line.
+/// The header as the file has it, without its version line.
 fn envelope(message: &QueuedMessage, relay: &Relay, now: Timestamp) -> String {
     let header = message.entry.header();
     let (mut text, mut recipient) = (String::new(), 0);

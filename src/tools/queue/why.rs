@@ -1,7 +1,7 @@
-//! `facteur queue why`: the one reason for which a message waits, and what would release it.
+//! `facteur queue why`: why a message waits, and what would release it.
 //!
-//! Asks no server. What a server plans it computes from the queue, and so does this
-//! ([`crate::scheduler::reason`]); whether one works on the message at this moment its locks tell.
+//! Asks no server: it computes from the queue what a server computes too ([`crate::scheduler::reason`]).
+//! The lock of the file tells whether the message is being sent.
 
 use super::{due_in, failed, open, rights, span, why_not};
 use crate::net::control;
@@ -13,7 +13,7 @@ use crate::tools::{Failure, Request, print, site};
 use jiff::Timestamp;
 use std::fmt::Write as _;
 
-/// Prints the reason, for whom, what releases it, and when the message goes back to its sender.
+/// Prints the reason, its recipients, what releases it, and when the message goes back to its sender.
 pub fn why(request: &Request, id: &str) -> Result<(), Failure> {
     let (config, queue) = open(request)?;
     let gone = |error| failed(why_not(&queue, id, error));
@@ -21,7 +21,7 @@ pub fn why(request: &Request, id: &str) -> Result<(), Failure> {
     let site = site(request)?;
     let now = Timestamp::now();
     let mut why = compute(&site, &waiting, now, |is_before| {
-        // What cannot be read stands before nobody.
+        // Files that cannot be read do not count.
         let others = queue.list().unwrap_or_default().into_iter();
         others.filter_map(|other| queue.read(&other).ok()).filter(is_before).count()
     });
@@ -31,7 +31,7 @@ pub fn why(request: &Request, id: &str) -> Result<(), Failure> {
     } else if !control::send(&config.spool, &[]).map_err(failed)? {
         why.reason = Reason::NoServer;
     }
-    // What the server cannot read it does not know: nothing of what it would plan holds.
+    // The server cannot read the file, so it does not know of the message.
     if let Some(missing) = missing {
         why.recipients = waiting.open().collect();
         why.reason = Reason::Unreadable { words: missing.to_string(), remedy: missing.remedy() };
@@ -48,7 +48,7 @@ fn text(site: &Site, waiting: &QueuedMessage, why: &Why, now: Timestamp) -> Stri
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  for: {}", escape(&to));
     }
-    // Each has a reason of its own, and one is asked for.
+    // Only the first reason is shown; others may have their own.
     match waiting.open().count() - why.recipients.len() {
         0 => {}
         others => {

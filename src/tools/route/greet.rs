@@ -1,4 +1,4 @@
-//! Next hops, greeted: whether one can be spoken to at this moment, and whether by TLS.
+//! Greets next hops: whether one answers at this moment, and whether with TLS.
 //!
 //! Says EHLO, STARTTLS where it is offered, and QUIT; never MAIL, and no password.
 
@@ -14,28 +14,28 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Who greets; remembers whom it has greeted, as many addresses may have one next hop.
+/// Greets hosts, each once, because many addresses may have the same next hop.
 pub struct Greeter {
     caller: Arc<Caller>,
     known: RefCell<HashMap<String, HostGreeting>>,
 }
 
-/// What a host had to say.
+/// The answer of a host.
 #[derive(Clone)]
 pub enum HostGreeting {
-    /// It waits for mail; the words are those of the log.
+    /// It waits for mail; `tls` in the words of the log.
     Ready { tls: String, is_verified: bool },
-    /// Another host is asked, or mail waits.
+    /// It does not take mail now: another host is tried, or mail waits.
     NotNow(String),
-    /// It takes no mail, and says so for good.
+    /// It never takes mail.
     Never(String),
 }
 
-/// What came of all hosts.
+/// The answers of all hosts.
 pub struct Greeted {
     /// In words, in order.
     pub steps: Vec<String>,
-    /// Of the host that answered, if one did.
+    /// The greeting that decides, if there is one.
     pub last: Option<HostGreeting>,
 }
 
@@ -48,8 +48,7 @@ impl Greeter {
         Greeter { caller: Arc::new(caller), known: RefCell::default() }
     }
 
-    /// The first of them that answers, in their order; not more than [`GREET_HOSTS`] are asked, and none
-    /// after [`GREET_TIME`].
+    /// Greets the hosts in order until one answers; at most [`GREET_HOSTS`], and none after [`GREET_TIME`].
     pub fn greet(&self, hops: &[Hop]) -> Greeted {
         let (mut steps, latest) = (Vec::new(), Instant::now() + GREET_TIME);
         let (mut never, mut is_never) = (None, true);
@@ -92,7 +91,7 @@ impl Greeter {
                 let tls = match (connection.protection(), connection.offers().starttls) {
                     (Some(protection), _) => protection.to_string(),
                     (None, false) => "no (no STARTTLS is offered)".to_owned(),
-                    // It has been tried, and the host was called once more.
+                    // TLS was tried, and the host called once more without.
                     (None, true) => {
                         let why = connection.in_the_clear().unwrap_or_default();
                         format!("no (STARTTLS is offered and broken: it {why})")

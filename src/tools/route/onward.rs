@@ -1,21 +1,21 @@
-//! Where mail for another host is handed to, and what would come of it before that host is spoken to.
+//! The next hop of mail for another host, before that hop is connected to.
 
 use crate::mail::address::Host;
 use crate::route::next_hop::{Explained, Hop, Obstacle, Ourselves, Way, explain, way};
 use crate::site::Site;
 
-/// The last step of mail for another host.
+/// What would become of mail for another host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Onward {
-    /// To the first of these that takes it.
+    /// Sent to the first of these that takes it.
     Sent(Vec<Hop>),
-    /// Nobody can be asked for now.
+    /// No host can be found now.
     Waits(Option<Obstacle>),
-    /// Nobody ever can: it goes back to its sender.
+    /// No host can ever be found: it goes back to its sender.
     Returned(Obstacle),
 }
 
-/// The way, the steps to its end, and that end.
+/// The way, its steps, and their end.
 pub fn onward(site: &Site, ourselves: &Ourselves, host: &Host) -> (Way, Vec<String>, Onward) {
     let way = way(&site.config, host);
     let Explained { steps, hops, obstacle } = explain(site, ourselves, &way);

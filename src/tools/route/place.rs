@@ -1,4 +1,4 @@
-//! A Maildir in words: whose it is, who may do what there, and how much room there is.
+//! A Maildir in words: its owner, its mode, and the free room.
 
 use crate::config::show_size;
 use crate::privileges::name_of;
@@ -7,8 +7,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What is there, or where it will be made: "/var/mail/ann: owner ann, mode 0700, 12GiB and 1000000
-/// inodes free".
+/// The Maildir, or the directory where it will be made: "/var/mail/ann: owner ann, mode 0700, 12GiB and
+/// 1000000 inodes free".
 pub fn describe(maildir: &Path) -> String {
     let there = maildir.ancestors().find(|dir| fs::metadata(dir).is_ok());
     let there = there.unwrap_or(Path::new("/"));
@@ -25,13 +25,13 @@ pub fn describe(maildir: &Path) -> String {
     }
 }
 
-/// Whose something is, and who may do what with it: "owner ann, mode 0700"; none where nothing is there.
+/// Owner and mode of a file: "owner ann, mode 0700"; none where it does not exist.
 pub fn owned(path: &Path) -> Option<String> {
     let found = fs::metadata(path).ok()?;
     Some(format!("owner {}, mode {:04o}", name_of(found.uid()), found.mode() & 0o7777))
 }
 
-/// What a user's mail can still fill.
+/// The free room for mail.
 fn free(dir: &Path) -> String {
     let Ok(found) = statvfs(dir) else { return "room unknown".to_owned() };
     let octets = found.blocks_available().saturating_mul(found.fragment_size());
@@ -43,7 +43,7 @@ fn free(dir: &Path) -> String {
     }
 }
 
-/// Without what nobody reads: in MiB, and in GiB where there are many.
+/// A number of octets, rounded to MiB, or to GiB where there are many.
 pub fn shown(octets: u64) -> String {
     match octets >> 34 {
         0 => show_size(octets >> 20 << 20),

@@ -20,29 +20,29 @@ use std::cell::OnceCell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-/// Who asks: on behalf of whom.
+/// A question to `facteur route`: the client and the sender it is for.
 pub struct Asker {
     site: Site,
-    /// The same, in which the client we stand for may send anywhere where none was named.
+    /// The site where a client may send anywhere, unless `--client` names one.
     open: Site,
-    /// Why there are no secrets of SRS.
+    /// Why the secrets of SRS are missing.
     gap: Option<String>,
-    /// What this process may do is what the server may do.
+    /// Whether this process has the rights of the server.
     is_judge: bool,
     from: Option<ReversePath>,
     client: Option<IpAddr>,
-    /// Made once the first address leads there, so that local ones can be told without any DNS.
+    /// Made when the first address leads to another host, so that local addresses need no DNS.
     abroad: OnceCell<(Ourselves, Greeter)>,
 }
 
-/// What there is to say of one address.
+/// What is printed about one address.
 pub struct AddressSteps {
     pub steps: Vec<String>,
-    /// Mail for it would be neither refused nor returned.
+    /// Whether mail for it would be neither refused nor returned.
     pub is_good: bool,
 }
 
-/// Where somebody who may send anywhere comes from.
+/// The address of a client that may send anywhere.
 const ANYBODY: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 impl Asker {
@@ -76,7 +76,7 @@ impl Asker {
         told
     }
 
-    /// For whom this is asked.
+    /// Says which client and sender this is for.
     fn who(&self) -> Vec<String> {
         let client = self.client.map(|client| match is_trusted(&self.site, client) {
             true => format!("asked for a client at {client}, which relay.networks names"),
@@ -89,7 +89,7 @@ impl Asker {
         client.into_iter().chain(from).collect()
     }
 
-    /// The steps to where it ends; a bounce to a sender of ours by SRS goes the way of that sender.
+    /// The steps of the route; an SRS address of ours goes the way of the sender in it.
     fn way(&self, path: &ForwardPath, steps: &mut Vec<String>) -> End {
         let restored = match path {
             ForwardPath::Mailbox(mailbox) => self.site.restored(mailbox),
@@ -122,7 +122,7 @@ impl Asker {
         format!("no delivery is tried: the server is {server}, and this is {us}")
     }
 
-    /// What lies where, and where it goes on from there.
+    /// The steps for copies here and for mail that is sent on.
     fn follow(&self, taken: TrialCopies, end: &End, told: &mut AddressSteps) {
         let here: Vec<&Destination> = end.here().collect();
         let is_there = |to: &&Destination| taken.copies.contains(&to.maildir);
@@ -141,7 +141,7 @@ impl Asker {
         let is_here = |to: &Addressee| here.iter().any(|here| here.mailbox == to.mailbox);
         for to in taken.queued.iter().filter(|to| !is_here(to)) {
             let indent = match (end, &to.via) {
-                // By the way of its own address.
+                // It was told as the address itself.
                 (End::Remote(_), None) => "",
                 _ => {
                     told.steps.push(format!("sent on to {}", to.mailbox));
@@ -153,7 +153,7 @@ impl Asker {
         }
     }
 
-    /// What MAIL would say to the next hop.
+    /// Says which sender MAIL would give the next hop.
     fn sender(&self, to: &Addressee, indent: &str, steps: &mut Vec<String>) {
         let (Some(from), Some(via)) = (&self.from, &to.via) else { return };
         let shown = |from: &ReversePath| match from {
@@ -185,7 +185,7 @@ impl Asker {
                 steps.push(own(step));
                 true
             }
-            // Whoever says so for good gets nothing, and the sender hears of it.
+            // The host never takes mail, so the mail goes back to its sender.
             Some(HostGreeting::Never(_)) => {
                 steps.push(own("returned to its sender".to_owned()));
                 false
@@ -204,8 +204,8 @@ impl Asker {
 }
 
 impl AddressSteps {
-    /// The step that says no. Where the route itself ends there, its words are for people; else they are
-    /// the reply's.
+    /// The step that refuses: in words for people where the route ends like this, else in those of the
+    /// reply.
     fn refuse(&mut self, no: &TrialRefusal, end: &End, spool: &Path) {
         self.is_good = false;
         let TrialRefusal { command, code, text } = no;
@@ -214,14 +214,14 @@ impl AddressSteps {
             ("RCPT", _) => format!("refused with {code} {text}"),
             _ => format!("refused at the end of the message with {code} {text}"),
         };
-        // The reply to the message tells its sender no paths.
+        // The reply names no paths; these steps do.
         if *command == "." {
             self.explain(end, spool);
         }
         self.steps.push(words);
     }
 
-    /// What on this host keeps a message from being taken.
+    /// What on this host keeps a message from being accepted.
     fn explain(&mut self, end: &End, spool: &Path) {
         for to in end.here() {
             if let Some(error) = obstacle(&to.maildir) {
@@ -250,7 +250,7 @@ pub fn refusal(end: &End) -> String {
     }
 }
 
-/// Whose mail for other hosts is taken. Here is no client that it could be asked of.
+/// Which clients may send to other hosts, for a question without a client.
 fn who_may_send(site: &Site) -> String {
     let networks = &site.config.relay.networks;
     match networks.is_empty() {

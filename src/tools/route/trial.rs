@@ -2,8 +2,7 @@
 //! goes, and a disk on which nothing happens ([`Rehearsal`]) whether its copies and its queue file could be
 //! made. So what `facteur route` says at last is what a client would hear and what would lie where.
 //!
-//! Connects to nobody and leaves nothing behind. What other sessions have used up in this hour is not
-//! known here.
+//! Makes no connection and leaves nothing behind. Limits by the hour are not known here.
 
 use crate::conversation::bounds::Bounds;
 use crate::conversation::transaction::Transaction;
@@ -22,7 +21,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Who writes to whom.
+/// The client, the sender and the recipient.
 #[derive(Clone, Debug)]
 pub struct TrialMessage {
     pub client: IpAddr,
@@ -47,12 +46,12 @@ pub struct TrialRefusal {
     pub text: String,
 }
 
-/// What lies where after 250.
+/// Where the message lies after 250.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrialCopies {
     /// Maildirs that have a copy in `new/`, in order.
     pub copies: Vec<PathBuf>,
-    /// Those whose mail waits in a queue file, as they are elsewhere, or their copy is late.
+    /// Recipients in a queue file: on other hosts, or here when their copy is late.
     pub queued: Vec<Addressee>,
 }
 
@@ -146,17 +145,17 @@ fn try_queue(spool: &Path) -> Result<(), StoreError> {
     disk.sync_dir(&dir).doing("sync", &dir)
 }
 
-/// Why no copy can be put into a Maildir; none: it can.
+/// Why no copy can be put into a Maildir; none where it can.
 pub fn obstacle(maildir: &Path) -> Option<StoreError> {
     try_copy(maildir).err().map(|flaw| without_name(flaw.error))
 }
 
-/// Why no message can be put into the queue; none: it can.
+/// Why no message can be put into the queue; none where it can.
 pub fn queue_obstacle(spool: &Path) -> Option<StoreError> {
     try_queue(spool).err().map(without_name)
 }
 
-/// The name of a file that never was says nothing; its directory does.
+/// The error with the directory in place of the file, which never existed.
 fn without_name(error: StoreError) -> StoreError {
     let step = match error.step {
         "create" => "create a file in",
@@ -167,5 +166,5 @@ fn without_name(error: StoreError) -> StoreError {
     StoreError { step, path, ..error }
 }
 
-/// What a message needs at least, in octets: a full disk has no room for it.
+/// The least size of a message, in octets: a full disk has no room for it.
 const COPY_LEAST: u64 = 4096;

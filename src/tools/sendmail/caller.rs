@@ -1,5 +1,5 @@
-//! Who calls sendmail, with which configuration, and where what he sends is put: into the queue by root
-//! and the server's user, into `spool/drop/` by all others.
+//! The caller of sendmail, the configuration, and where mail is put: into the queue for root and the
+//! server's user, into `spool/drop/` for all others.
 
 use super::status::{ExitStatus, NotSent};
 use crate::config::Config;
@@ -24,7 +24,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Who calls, and what he may.
+/// The caller, and where its mail is put.
 pub struct Submitter {
     pub author: Author,
     pub config: Config,
@@ -37,23 +37,23 @@ enum HandIn {
     Drop(Drops),
 }
 
-/// Which file is the configuration: the one that was named, else where every command looks. A
-/// `facteur.toml` in the current directory counts only when it is root's or the caller's own: whoever
-/// may write into /tmp must not decide where the mail of a program goes that runs there.
+/// The file of the configuration: the one that was named, else the usual places. A `facteur.toml` in the
+/// current directory counts only when it is root's or the caller's own: another user's file in /tmp must
+/// not decide where the mail of a program goes that runs there.
 pub fn choose(named: Option<PathBuf>) -> Option<PathBuf> {
     let is_strange = |found: fs::Metadata| found.uid() != 0 && found.uid() != getuid().as_raw();
     let strange = fs::metadata("facteur.toml").is_ok_and(is_strange);
     named.or_else(|| strange.then(|| PathBuf::from("/etc/facteur/facteur.toml")))
 }
 
-/// Reads it.
+/// Reads the configuration.
 pub fn load(config: Option<&Path>) -> Result<Config, NotSent> {
     let unread = |error| NotSent::new(ExitStatus::Config, format!("configuration: {error}"));
     Config::load(config).map_err(unread)
 }
 
-/// Gives up what the file's mode gave to anybody who calls it: he names the configuration, and with it
-/// files to write.
+/// Gives up the user of a setuid file, because the caller chooses the configuration, and with it files to
+/// write.
 pub fn drop_setuid() -> Result<(), NotSent> {
     if geteuid() != getuid() {
         let failed =
@@ -64,7 +64,8 @@ pub fn drop_setuid() -> Result<(), NotSent> {
 }
 
 impl Submitter {
-    /// Root becomes the server's user, for good: what it puts into the spool has to be his.
+    /// Finds the caller. Root becomes the server's user, for good: files in the spool have to be that
+    /// user's.
     pub fn find(config: Config) -> Result<Submitter, NotSent> {
         let uid = getuid().as_raw();
         let author = Author::find(uid).map_err(|error| {
@@ -81,8 +82,8 @@ impl Submitter {
     /// The header as it is sent. `own`: the caller as a sender; `from`: the sender of this message, when
     /// it has one.
     ///
-    /// What is dropped the server completes ([`crate::pickup`]): it knows where a name without a domain
-    /// is read, and whose the author of a message is.
+    /// The server completes dropped mail further ([`crate::pickup`]): it knows where mail of a name without
+    /// a domain is read, and who the author is.
     pub fn completed(
         &self,
         header: &SubmittedHeader<'_>,
@@ -111,14 +112,14 @@ impl Submitter {
         })
     }
 
-    /// Whether the server has the last word.
+    /// Whether mail is dropped, so that the server decides about it again.
     pub fn drops(&self) -> bool {
         matches!(self.way, HandIn::Drop(_))
     }
 
-    /// The site, as far as this user can see it: a domain that it cannot look into is as good as one
-    /// elsewhere, and its recipients are judged by the server alone. `expanded`: recipients stand for
-    /// themselves from now on, so that none may be an alias that is yet to be looked at.
+    /// The site as far as this user can read it: a domain with files that it cannot read counts as one
+    /// elsewhere, and the server alone decides about its recipients. `expanded`: recipients will not be
+    /// expanded again, so domains with aliases are left to the server as well.
     pub fn site(&self, expanded: bool) -> Result<Site, NotSent> {
         let mut config = self.config.clone();
         if self.drops() {
@@ -133,13 +134,14 @@ impl Submitter {
                 aliases && reads(&domain.users) && (domain.any_user || domain.users.is_some())
             });
         }
-        // It may be mended by the time the server reads it, or it may not: we cannot say who exists.
+        // A file that cannot be read now may be mended when the server reads it, so no recipient is refused
+        // for it.
         let site = Site::read_names(config);
         let site = site.map(|(site, _)| site.in_part_of(&self.config));
         site.map_err(|error| NotSent::new(ExitStatus::Config, error.to_string()))
     }
 
-    /// Where a large message may lie while it comes in; a file there has no name.
+    /// The directory for a large message while it comes in, in a file without a name.
     pub fn scratch(&self) -> PathBuf {
         match &self.way {
             HandIn::Queue(queue) => queue.tmp(),
@@ -147,8 +149,8 @@ impl Submitter {
         }
     }
 
-    /// Puts a message where the server takes it from, durably; gives its id. It is `body` as
-    /// edited, below `received`, unless the server writes that field itself.
+    /// Puts a message where the server takes it from, durably; returns its id. The message is `body` with
+    /// the edits, below `received`, which for dropped mail the server writes itself.
     pub fn put(
         &self,
         mut entry: Entry,
@@ -163,7 +165,7 @@ impl Submitter {
         match &self.way {
             HandIn::Queue(queue) => {
                 queue.insert(&entry, write)?;
-                // A server that does not hear it finds the message when it looks at the queue next.
+                // A lost hint only delays: the server looks through its queue from time to time.
                 let _ = control::send(&self.config.spool, &[ControlHint::Look(entry.id.clone())]);
             }
             HandIn::Drop(drops) => {
@@ -186,7 +188,7 @@ impl HandIn {
                     || author.uid == 0;
                 let spool = config.spool.display();
                 if config.file.is_none() {
-                    // Mail would lie where nobody ever looks.
+                    // Mail would lie where no server looks.
                     let text =
                         format!("there is no configuration, and no demo has run: no {spool}");
                     return Err(NotSent::new(ExitStatus::Config, text));
@@ -200,7 +202,7 @@ impl HandIn {
             }
             Err(Errno::EACCES | Errno::EPERM) => {
                 let drops = Drops::new(disk.clone(), &config.spool);
-                // Told before the message is read.
+                // Reported before the message is read.
                 let flags = AccessFlags::W_OK | AccessFlags::X_OK;
                 let may = eaccess(&drops.dir(), flags).map_err(std::io::Error::from);
                 may.doing("drop mail into", &drops.dir()).map_err(explain)?;
@@ -224,7 +226,7 @@ fn explain(error: StoreError) -> NotSent {
     NotSent::new(ExitStatus::Later, error.to_string() + why)
 }
 
-/// Root becomes the user of `run_as`, else whoever the spool belongs to.
+/// Root becomes the user of `run_as`, else the owner of the spool.
 pub fn step_down(config: &Config) -> Result<(), NotSent> {
     let config_error = |why: String| NotSent::new(ExitStatus::Config, why);
     let user = match &config.run_as {

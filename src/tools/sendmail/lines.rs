@@ -1,14 +1,14 @@
-//! What a program writes to sendmail → a message with LF line ends, at any split of the input.
+//! Decodes what a program writes to sendmail into a message with LF line ends, at any split of the input.
 //!
 //! CR LF and LF end a line. A CR that ends none, as in the output of a program that shows its progress,
-//! becomes a line end in the body and a space in the header: no octet of a message may be a line end to
-//! one reader and not to another, and nobody writes a field into our header.
+//! becomes a line end in the body and a space in the header: all readers of a message have to agree on line
+//! ends, and no CR may begin a new field of the header.
 
-/// Where in a line the next octet stands.
+/// The place in a line of the next octet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InLine {
     Start,
-    /// After a dot alone, which is held back.
+    /// After a single dot, which is held back.
     Dot,
     Middle,
 }
@@ -25,12 +25,12 @@ pub struct InputLines {
 }
 
 impl InputLines {
-    /// `dot_ends`: a line of a dot is the end.
+    /// `dot_ends`: a line with only a dot ends the message.
     pub fn new(dot_ends: bool) -> InputLines {
         InputLines { dot_ends, at: InLine::Start, held: 0, in_header: true, over: false }
     }
 
-    /// Appends what these octets mean; true at the end of the message.
+    /// Decodes these octets; returns true at the end of the message.
     pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> bool {
         let mut rest = input;
         while let ([octet, after @ ..], false) = (rest, self.over) {
@@ -53,7 +53,7 @@ impl InputLines {
         self.over
     }
 
-    /// The input is over; a last line without an end gets one.
+    /// Ends the message; a last line without a line end gets one.
     pub fn finish(mut self, out: &mut Vec<u8>) {
         if !self.over && self.at != InLine::Start {
             self.line_end(out);
@@ -61,7 +61,7 @@ impl InputLines {
     }
 
     fn line_end(&mut self, out: &mut Vec<u8>) {
-        // However many: some programs write two.
+        // Any number of CRs, because some programs write two.
         self.held = 0;
         if self.at == InLine::Dot {
             self.over = true;
@@ -72,7 +72,7 @@ impl InputLines {
         self.at = InLine::Start;
     }
 
-    /// What was held back is text.
+    /// Writes what was held back as text.
     fn release(&mut self, out: &mut Vec<u8>) {
         if self.at == InLine::Dot {
             out.push(b'.');

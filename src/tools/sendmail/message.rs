@@ -1,5 +1,5 @@
-//! A message from standard input: its header in memory, to be read and completed, the rest in memory or
-//! in a file without a name.
+//! A message from standard input: its header in memory, to be completed, the body in memory or in a file
+//! without a name.
 
 use super::lines::InputLines;
 use super::status::{ExitStatus, NotSent};
@@ -16,18 +16,18 @@ use std::sync::Arc;
 
 /// A whole message.
 pub struct InputMessage {
-    /// The octets of its header as they came.
+    /// The octets of the header as they came.
     pub head: Vec<u8>,
     /// What comes behind the header.
     pub body: Body,
     pub summary: Summary,
-    /// What the body is on the wire, where that was seen.
+    /// The form of the body on the wire, where it was surveyed.
     pub wire: Option<WireForm>,
     pub is_eight_bit: bool,
 }
 
-/// Reads one to its end. `spill`: where it lies when it is large; `most`: octets with CR LF that it may
-/// have.
+/// Reads a message to its end. `spill`: the directory for a large one; `most`: its largest size, in octets
+/// with CR LF.
 pub fn read(
     input: &mut dyn Read,
     mut lines: InputLines,
@@ -66,7 +66,7 @@ pub fn read(
 }
 
 struct InputReader {
-    /// All so far, while the end of the header has not come; then the header.
+    /// All octets until the end of the header has come; then the header.
     head: Vec<u8>,
     in_body: bool,
     writer: BodyWriter,
@@ -116,7 +116,7 @@ fn new_reader() -> Reader<(Summarizer, Surveyor)> {
     Reader::bounded(Default::default(), SUBMITTED_HEADER_MAX)
 }
 
-/// Room in the folder of temporary files: never a fault of the message.
+/// A lack of room for temporary files: never a fault of the message.
 fn unwritten(error: StoreError) -> NotSent {
     NotSent::new(ExitStatus::Later, error.to_string())
 }
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::store::memory::MemoryDisk;
 
-    /// Gives a few octets at a time.
+    /// Returns a few octets at a time.
     struct Drip<'a>(&'a [u8], usize);
 
     impl Read for Drip<'_> {

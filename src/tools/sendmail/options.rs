@@ -1,5 +1,5 @@
-//! The options of sendmail(1), as Postfix takes them: values attached or apart, options before, between
-//! and behind recipients. Those that mean nothing here are passed over, unknown ones refused.
+//! The options of sendmail(1), as Postfix takes them: values attached or apart, options before, between and
+//! behind recipients. Options without a meaning here are ignored, unknown ones refused.
 
 use super::status::NotSent;
 use crate::limits::ENVID_MAX;
@@ -39,9 +39,9 @@ pub struct Options {
     pub mode: Mode,
     /// By `-C`.
     pub config: Option<PathBuf>,
-    /// `-t`: the header says whom it is for.
+    /// `-t`: the recipients stand in the header.
     pub by_header: bool,
-    /// `-i`: a line of a dot does not end the message.
+    /// `-i`: a line with only a dot does not end the message.
     pub ignores_dots: bool,
     /// By `-f` or `-r`.
     pub sender: Option<String>,
@@ -57,8 +57,8 @@ pub struct Options {
     pub recipients: Vec<String>,
 }
 
-/// Reads them, behind the program's name; the mode is what that name means. What came before a wrong one
-/// is kept.
+/// Reads the arguments into `options`, whose mode was set by the name of the program. Options before a
+/// wrong one are kept.
 pub fn parse(arguments: Vec<OsString>, options: &mut Options) -> Result<(), NotSent> {
     let mut parser = lexopt::Parser::from_args(arguments);
     // As getopt(3): `-f=x` is the sender `=x`.
@@ -96,7 +96,7 @@ fn option(options: &mut Options, letter: char, parser: &mut lexopt::Parser) -> R
         'F' => options.name = Some(value()?),
         'C' => options.config = Some(parser.value().map_err(usage)?.into()),
         'B' => options.body = Some(body(&value()?)?),
-        // A wrong value of these three costs no mail, as with Postfix.
+        // Wrong values of these three are ignored, as by Postfix.
         'N' => options.notify = notify(&value()?).or_else(|| ignored("-N")),
         'R' => options.ret = ret(&value()?).or_else(|| ignored("-R")),
         'V' => options.envid = envid(&value()?).or_else(|| ignored("-V")),
@@ -107,8 +107,8 @@ fn option(options: &mut Options, letter: char, parser: &mut lexopt::Parser) -> R
             _ => {}
         },
         'q' => options.mode = flush(parser.optional_value().map(text).transpose()?)?,
-        // A configuration's, a label, a hop count, an option, a protocol, what to do with errors.
-        // The file of a log, or how to make senders that say whom a bounce is about.
+        // A submission configuration, a label, a hop count, an option, a protocol, what to do with errors.
+        // The file of a log.
         'A' | 'L' | 'h' | 'O' | 'p' | 'e' | 'X' => drop(value()?),
         'G' | 'U' | 'c' | 'm' | 'n' | 'x' => {}
         other => return Err(NotSent::usage(format!("-{other}: no such option"))),
@@ -116,7 +116,7 @@ fn option(options: &mut Options, letter: char, parser: &mut lexopt::Parser) -> R
     Ok(())
 }
 
-/// What does not go together.
+/// Refuses options that do not go together.
 fn check(options: &Options) -> Result<(), NotSent> {
     let takes_names = matches!(options.mode, Mode::Send | Mode::Verify | Mode::Nothing);
     if !takes_names && !options.recipients.is_empty() {

@@ -1,5 +1,5 @@
-//! `sendmail -bs`: a whole session on standard input and output, with the user of this machine as a client
-//! that is trusted. What it takes goes the way of all mail by sendmail.
+//! `sendmail -bs`: a whole session on standard input and output, with the user of this machine as a trusted
+//! client. Its mail goes the same way as other mail by sendmail.
 
 use super::caller::Submitter;
 use super::status::{ExitStatus, NotSent};
@@ -26,7 +26,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::thread;
 
-/// Whom the session takes the caller for.
+/// The address of the client in the session.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Talks until one side closes.
@@ -34,10 +34,10 @@ pub fn run(caller: &Submitter) -> Result<(), NotSent> {
     let mut site = caller.site(true)?;
     let own = caller.author.address(&site, &*caller.disk);
     let own = own.map_err(|why| NotSent::new(ExitStatus::System, why))?;
-    // Who calls us may send anywhere.
+    // The caller may send anywhere.
     site.config.relay.networks.push(Network { address: CLIENT, bits: 32 });
     let (delivery, accepted) = bounded(1);
-    // Nobody hears them: this is no server whose queue could be started.
+    // Without a reader: this is no server.
     let (hints, _) = Hints::new(1);
     let shared = Shared {
         disk: caller.disk.clone(),
@@ -75,12 +75,12 @@ fn take(caller: &Submitter, own: &Mailbox, accepted: &Receiver<Accepted>) {
         if !claim.publish() {
             continue;
         }
-        // It gets another header.
+        // The header is changed below.
         entry.wire = None;
         entry.recipients.extend(copies.iter().map(|copy| copy.addressee.clone()));
         let put = put(caller, own, entry, queued_as.top(), &body);
         let _ = outcome.send(match put {
-            // None is delivered yet: that is the server's to tell.
+            // No copy is delivered yet: the server does that.
             Ok(()) => Outcome::Taken {
                 late: (0..copies.len()).map(|copy| (copy, "queued".to_owned())).collect(),
             },
@@ -89,7 +89,7 @@ fn take(caller: &Submitter, own: &Mailbox, accepted: &Receiver<Accepted>) {
     }
 }
 
-/// With its header completed as that of every message by sendmail.
+/// Puts a message with its header completed, like all mail by sendmail.
 fn put(
     caller: &Submitter,
     own: &Mailbox,
@@ -97,7 +97,7 @@ fn put(
     received: &[u8],
     body: &Body,
 ) -> Result<(), Reply> {
-    // One octet more than a header may have shows that it is longer.
+    // One octet more than a header may have, to see that it is too long.
     let head = body.head(SUBMITTED_HEADER_MAX + 1).map_err(|error| reply_to(&error))?;
     let is_whole = head.len() as u64 == body.size();
     let long = |text: String| Reply::new(552, "5.3.4", text);
@@ -109,7 +109,8 @@ fn put(
     };
     let name = Some(caller.author.name.as_str());
     let completed = caller.completed(&header, (own, from), name, &entry.id);
-    // A line end that kept a folded first line out of our field; the header begins with a field now.
+    // Without an empty line behind our field, which kept a folded first line out of it: the completed
+    // header begins with a field.
     let received = format!("{}\n", String::from_utf8_lossy(received).trim_end());
     let edits = Edits::default().replaced(0..header.body_at() as u64, completed);
     caller.put(entry, &received, edits, body).map(drop).map_err(|error| reply_to(&error))

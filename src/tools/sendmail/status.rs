@@ -14,13 +14,13 @@ pub enum ExitStatus {
     Unavailable = 69,
     System = 71,
     Io = 74,
-    /// To be tried again; the only one after which programs do so by themselves.
+    /// Try again; the only status after which programs do so themselves.
     Later = 75,
     NoPermission = 77,
     Config = 78,
 }
 
-/// A status, and what to say on stderr; nothing where all has been said.
+/// A status, and words for stderr; empty where they were printed already.
 #[derive(Debug)]
 pub struct NotSent {
     pub status: ExitStatus,
@@ -37,7 +37,7 @@ impl NotSent {
     }
 }
 
-/// What a session would have said becomes the status that means the same.
+/// The status for a reply of a session.
 pub fn of_reply(reply: &Reply) -> ExitStatus {
     let text = reply.to_string();
     let enhanced = text.split(' ').nth(1).unwrap_or_default();
@@ -49,15 +49,14 @@ pub fn of_reply(reply: &Reply) -> ExitStatus {
     }
 }
 
-/// A disk that is full or ill, or does not let us write, may be better later: an administrator's slip costs
-/// no mail of a program that tries again.
+/// Trouble with a disk is temporary: a program that tries again loses no mail.
 impl From<StoreError> for NotSent {
     fn from(error: StoreError) -> NotSent {
         NotSent::new(ExitStatus::Later, error.to_string())
     }
 }
 
-/// As every limit, by whichever way the message comes.
+/// Refused like every limit.
 impl From<HeaderTooLong> for NotSent {
     fn from(long: HeaderTooLong) -> NotSent {
         NotSent::new(ExitStatus::Unavailable, long.to_string())

@@ -1,7 +1,7 @@
-//! Who else is told that nothing was sent: what a program says on stderr is often thrown away. The server by
-//! a record in `spool/drop/` ([`crate::store::unsent`]); where none can be written, the system's log.
+//! Reports that nothing was sent, because a program's stderr is often thrown away: to the server by a
+//! record in `spool/drop/` ([`crate::store::unsent`]), or where none can be written, to the system's log.
 //!
-//! Never fails and never makes the caller wait for anybody.
+//! Never fails and never waits.
 
 use super::caller::step_down;
 use super::status::NotSent;
@@ -19,14 +19,14 @@ use nix::unistd::{geteuid, getuid};
 use std::path::Path;
 use std::sync::Arc;
 
-/// What is known of a call, while it goes on.
+/// What is known about a call so far.
 pub struct SendmailCall {
-    /// As it was called: root becomes another user later.
+    /// The user that called, because root becomes another user later.
     uid: u32,
     pub config: Option<Config>,
     pub from: Option<ReversePath>,
     pub to: Vec<Mailbox>,
-    /// Those for whom nothing is sent to anybody.
+    /// Recipients that were refused.
     pub refused: Vec<(Mailbox, Reply)>,
 }
 
@@ -36,7 +36,8 @@ impl SendmailCall {
         SendmailCall { uid: getuid().as_raw(), config, from, to, refused }
     }
 
-    /// Tells it, once; gives by which name `facteur trace` will find it, when it will.
+    /// Reports the refusal, once; returns the name by which `facteur trace` will find it, where the server
+    /// is told.
     pub fn tell(&self, refusal: &NotSent) -> Option<String> {
         let unsent = self.unsent(refusal);
         let id = self.config.as_ref().and_then(|config| leave(config, &unsent));
@@ -65,7 +66,8 @@ impl SendmailCall {
     }
 }
 
-/// Leaves the record for the server, as the user who may: in a directory of somebody else's root makes none.
+/// Leaves the record for the server. Root steps down before, because it makes no files in another user's
+/// directory.
 fn leave(config: &Config, unsent: &Unsent) -> Option<String> {
     if geteuid().is_root() {
         step_down(config).ok()?;
@@ -75,7 +77,7 @@ fn leave(config: &Config, unsent: &Unsent) -> Option<String> {
     drops.put_unsent(&name, unsent).ok().map(|()| name)
 }
 
-/// The line of the server's log, as far as it is known here.
+/// Sends the same line as the server would log.
 fn tell_system(unsent: &Unsent) {
     let Unsent { uid, from, status, reason, recipients, to } = unsent;
     let user = Author::find(*uid).map(|author| author.login).unwrap_or_default();
@@ -89,7 +91,7 @@ fn tell_system(unsent: &Unsent) {
         status: *status,
         reason,
     };
-    // It may not be there: then nobody can be told.
+    // Without a system log the report is lost.
     let _ =
         syslog::send(Path::new(syslog::SOCKET), "sendmail", &event.text(), &ZonedDateTime::now());
 }
