@@ -18,7 +18,8 @@ use std::path::Path;
 
 /// The configuration of the file that was named, else of where it is looked for. Root takes no
 /// `./facteur.toml` of somebody else unless he names it: who may write where root happens to be would say
-/// where root writes. An error names the file, mostly the line, and what was expected.
+/// where root writes. Reads the configuration. An error names the file, mostly the line, and what was
+/// expected.
 pub fn config(named: Option<&Path>) -> Result<Config, String> {
     let owner = || fs::metadata("facteur.toml").map(|found| found.uid());
     match (named, geteuid().is_root().then(owner)) {

@@ -21,7 +21,7 @@ pub fn completed(
     (author, own): (&Author, &Mailbox),
     entry: &Entry,
 ) -> Result<(Vec<u8>, u64), NotTaken> {
-    // One octet more than a header may have shows that it is longer.
+    // One octet more than a header may have, to see that it is too long.
     let head = body.head(SUBMITTED_HEADER_MAX + 1).map_err(NotTaken::Disk)?;
     let is_whole = head.len() as u64 == body.size();
     let refused = |why: HeaderTooLong| NotTaken::Refused(why.to_string());

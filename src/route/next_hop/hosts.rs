@@ -33,7 +33,7 @@ pub struct NextHops<'a> {
     unsure: Vec<String>,
     /// The host that was found to be this one.
     us: Option<String>,
-    /// None: nobody reads them, so they are not written.
+    /// The steps in words; none where no caller reads them.
     pub(super) steps: Option<Vec<String>>,
 }
 

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-/// A session to talk to; its thread and channels end with it.
+/// A session to try with; dropping it ends its thread.
 pub struct TrialSession {
     shared: Shared,
     registry: Arc<Registry>,
@@ -34,7 +34,7 @@ pub struct TrialSession {
 }
 
 impl TrialSession {
-    /// On this disk. Its delivery thread ends with the last message to it.
+    /// A session on this disk. Its delivery thread ends when the session is dropped.
     pub fn on(disk: Arc<dyn Disk>, spool: &Path) -> io::Result<TrialSession> {
         let queue = Queue::new(disk.clone(), spool);
         let writer = Arc::new(Writer::new(disk.clone(), queue.clone(), "rehearsal"));
@@ -58,7 +58,7 @@ impl TrialSession {
         Ok(TrialSession { shared, registry: Arc::default(), _heard: heard })
     }
 
-    /// Says all that a client has to say; gives the first reply that is no.
+    /// Plays the client's side; returns the first reply that refuses.
     pub fn play(&self, letter: &TrialMessage, site: &Arc<Site>) -> Option<TrialRefusal> {
         let TrialMessage { client, .. } = *letter;
         let Ok(ticket) = self.registry.enter(None, client, Standing::Known, 1, 1) else {
@@ -105,9 +105,9 @@ pub fn outcome(
     TrialOutcome::Taken(taken)
 }
 
-/// The client: a command, its reply, and so on; QUIT after the first that is no.
+/// The client's side: command after command; QUIT after the first refusal.
 struct Script {
-    /// What is still to be said, the next one last: its name, its octets, and how a yes begins.
+    /// Commands that are left, the next one last: name, octets, and the beginning of a good reply.
     lines: Vec<(&'static str, String, &'static str)>,
     /// What was said last.
     said: Option<(&'static str, &'static str)>,
@@ -122,7 +122,7 @@ impl Script {
             ReversePath::Null => String::new(),
             ReversePath::Mailbox(mailbox) => mailbox.to_string(),
         };
-        // Asked for where it is needed: whoever has such an address knows how.
+        // Given where an address needs it, as a client with that address would.
         let utf8 = if format!("{from}{to}").is_ascii() { "" } else { " SMTPUTF8" };
         let lines = [
             ("EHLO", format!("EHLO {}\r\n", site.config.hostname), "250"),
@@ -157,7 +157,7 @@ impl Wire for Script {
         let line = self.lines.pop();
         let (name, octets, yes) = line.unwrap_or(("QUIT", "QUIT\r\n".to_owned(), "221"));
         self.said = Some((name, yes));
-        // A line is shorter than what a session reads at once; what a client may not say is cut.
+        // A line is shorter than what a session reads at once; a longer one is cut.
         let length = octets.len().min(buffer.len());
         buffer[..length].copy_from_slice(&octets.as_bytes()[..length]);
         Ok(length)
