@@ -170,7 +170,7 @@ impl Conversation<'_> {
         }
         // Before the banner goes out: after it nobody can tell an early command from a fast one. Who has
         // done a handshake with us means us, and no list of hosts.
-        if !self.session.is_secured() && self.wire.is_early() {
+        if !self.session.is_secured() && self.wire.poll_input() {
             let reply = self.session.early();
             return self.close(&reply, b"(before the greeting)", "refused");
         }
@@ -425,7 +425,7 @@ impl Conversation<'_> {
     /// What is done about STARTTLS when `left` octets came with it. Some may lie in the socket as well.
     fn start_tls(&mut self, action: Reaction, left: usize) -> Reaction {
         match action {
-            Reaction::StartTls(_) if left > 0 || self.wire.is_early() => self.session.injected(),
+            Reaction::StartTls(_) if left > 0 || self.wire.poll_input() => self.session.injected(),
             action => action,
         }
     }

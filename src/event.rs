@@ -21,7 +21,7 @@ use crate::smtp::reply::Reply;
 use jiff::Timestamp;
 use line::Line;
 use log::Level;
-use sink::Record;
+use sink::TraceRecord;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -208,13 +208,13 @@ pub fn tell(event: &Event<'_>) {
     recent::follow(event);
     let level = event.level();
     match event.words_that_repeat().map(|words| repeats::warning(words, Instant::now())) {
-        None | Some(repeats::Turn::Tell(0)) => {}
-        Some(repeats::Turn::Tell(more)) if log::log_enabled!(target: "facteur", level) => {
+        None | Some(repeats::RepeatedLine::Tell(0)) => {}
+        Some(repeats::RepeatedLine::Tell(more)) if log::log_enabled!(target: "facteur", level) => {
             let what = format!("the next line was left out {more} times");
             log::log!(target: "facteur", level, "{}", stamped(Event::Warning { what: &what }.text()));
         }
-        Some(repeats::Turn::Tell(_)) => {}
-        Some(repeats::Turn::LeaveOut) => return,
+        Some(repeats::RepeatedLine::Tell(_)) => {}
+        Some(repeats::RepeatedLine::LeaveOut) => return,
     }
     let sink = sink::current().filter(|_| event.is_of_a_story());
     let is_recent = recent::is_kept(event);
@@ -234,7 +234,7 @@ pub fn tell(event: &Event<'_>) {
         recent::keep(when, &text);
     }
     if let Some(sink) = sink {
-        sink.offer(Record::Line { when, text });
+        sink.offer(TraceRecord::Line { when, text });
     }
 }
 

@@ -171,8 +171,8 @@ impl Login {
     }
 
     /// Counts a recipient of this user; false, and not counted, when the user had `most` in this hour.
-    pub fn may_write(&self, user: &Mailbox, most: usize) -> bool {
-        locked(&self.hours).take(user, most, Instant::now())
+    pub fn count_recipient(&self, user: &Mailbox, most: usize) -> bool {
+        locked(&self.hours).count_recipient(user, most, Instant::now())
     }
 }
 

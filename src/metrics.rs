@@ -21,7 +21,7 @@ mod waiting;
 use crate::event::{Event, present, recent, tell};
 use crate::handoff::{Census, Hints};
 use crate::limits::{CENSUS_KEEP, DISKS_SHOWN, MAILBOXES_SHOWN};
-use crate::net::http::{self, Answer, Page, Request};
+use crate::net::http::{self, HttpAnswer, HttpRequest, Page};
 use crate::net::peer::Peers;
 use crate::net::registry::Registry;
 use crate::site::{Current, Site};
@@ -103,7 +103,7 @@ impl Metrics {
                 uid.is_some_and(|uid| uid == 0 || uid == geteuid().as_raw())
             };
             let site = metrics.current.get();
-            let page = |request: &Request| {
+            let page = |request: &HttpRequest| {
                 // While the answer is made, the connection is not closed for another one.
                 own.set_working(true);
                 let answer = metrics.answer(&site, request, is_trusted);
@@ -121,14 +121,19 @@ impl Metrics {
 
     /// The answer to a request. `is_trusted`: whether the client may read stories and mail; never so by a
     /// proxy, whose user is not the client's.
-    fn answer(&self, site: &Site, asked: &Request, is_trusted: impl FnOnce() -> bool) -> Answer {
+    fn answer(
+        &self,
+        site: &Site,
+        asked: &HttpRequest,
+        is_trusted: impl FnOnce() -> bool,
+    ) -> HttpAnswer {
         let Some(PagePath { path, page }) = PagePath::parse(&asked.target) else {
-            return Answer::Missing;
+            return HttpAnswer::Missing;
         };
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let is_private = matches!(path[..], [MAIL | TRACE, ..]);
         if is_private && (asked.is_forwarded || !is_trusted()) {
-            return Answer::Forbidden(Page { kind: HTML, body: forbidden(site) });
+            return HttpAnswer::Forbidden(Page { kind: HTML, body: forbidden(site) });
         }
         let disk = &*self.disk;
         let mailbox = |address| MailboxPages::find(site, disk, address);
@@ -148,9 +153,9 @@ impl Metrics {
             [MAIL, address, key, "raw"] => {
                 (PLAIN, mailbox(address).and_then(|mailbox| mailbox.octets(key)))
             }
-            _ => return Answer::Missing,
+            _ => return HttpAnswer::Missing,
         };
-        body.map_or(Answer::Missing, |body| Answer::Page(Page { kind, body }))
+        body.map_or(HttpAnswer::Missing, |body| HttpAnswer::Page(Page { kind, body }))
     }
 
     fn first(&self, site: &Site) -> Vec<u8> {

@@ -61,7 +61,7 @@ pub struct Sent {
 }
 
 impl Sent {
-    fn miss(&mut self, items: &[NoticeItem<'_>], error: &StoreError) {
+    fn add_untold(&mut self, items: &[NoticeItem<'_>], error: &StoreError) {
         self.untold.extend(items.iter().map(|item| (item.verdict.recipient, error.to_string())));
     }
 }
@@ -82,8 +82,8 @@ struct NoticeSource<'a> {
 pub fn send(context: &NoticeContext<'_>, claimed: &Claimed, verdicts: &[Verdict]) -> Sent {
     let progress = |recipient| claimed.progress(recipient);
     let entry = &claimed.message.entry;
-    let letters = letters(context, entry, verdicts, &progress);
-    if letters.is_empty() {
+    let addressed = addressed(context, entry, verdicts, &progress);
+    if addressed.is_empty() {
         return Sent::default();
     }
     let reports = context.reports.filter(|_| is_report(entry));
@@ -94,11 +94,11 @@ pub fn send(context: &NoticeContext<'_>, claimed: &Claimed, verdicts: &[Verdict]
     let sent = match header(claimed) {
         Ok(header) => {
             let source = NoticeSource { entry, header, claimed: Some(claimed), others };
-            write_all(context, &source, letters)
+            write_all(context, &source, addressed)
         }
         Err(error) => {
             let mut sent = Sent::default();
-            letters.values().for_each(|(_, items)| sent.miss(items, &error));
+            addressed.values().for_each(|(_, items)| sent.add_untold(items, &error));
             sent
         }
     };
@@ -118,46 +118,46 @@ fn is_report(entry: &Entry) -> bool {
 pub fn delivered(context: &NoticeContext<'_>, entry: &Entry, header: &[u8]) -> Sent {
     let delivered = |index| Verdict::own(index, What::Delivered, "2.0.0", "");
     let verdicts: Vec<Verdict> = (0..entry.recipients.len()).map(delivered).collect();
-    let letters = letters(context, entry, &verdicts, &|_| RecipientProgress::default());
+    let addressed = addressed(context, entry, &verdicts, &|_| RecipientProgress::default());
     let source =
         NoticeSource { entry, header: only_header(header.to_vec()), claimed: None, others: 0 };
-    write_all(context, &source, letters)
+    write_all(context, &source, addressed)
 }
 
 /// What is to be told to each address.
 type Addressed<'a> = BTreeMap<String, (Mailbox, Vec<NoticeItem<'a>>)>;
 
-fn letters<'a>(
+fn addressed<'a>(
     context: &NoticeContext<'_>,
     entry: &Entry,
     verdicts: &'a [Verdict],
     progress: &dyn Fn(usize) -> RecipientProgress,
 ) -> Addressed<'a> {
-    let (mut letters, now) = (Addressed::new(), Timestamp::now());
+    let (mut addressed, now) = (Addressed::new(), Timestamp::now());
     for verdict in verdicts {
         let progress = progress(verdict.recipient);
         let action = action(entry, verdict, &progress, &context.site.config.relay, now);
         let Some(action) = action else { continue };
         if let Some(to) = audience(context, entry, verdict.recipient, action) {
-            let letter = letters.entry(to.to_string()).or_insert_with(|| (to, Vec::new()));
+            let for_one = addressed.entry(to.to_string()).or_insert_with(|| (to, Vec::new()));
             let until = due::expires(entry, &progress, &context.site.config.relay, now);
-            letter.1.push(NoticeItem { verdict, action, until });
+            for_one.1.push(NoticeItem { verdict, action, until });
         }
     }
-    letters
+    addressed
 }
 
 fn write_all(
     context: &NoticeContext<'_>,
     source: &NoticeSource<'_>,
-    letters: Addressed<'_>,
+    addressed: Addressed<'_>,
 ) -> Sent {
     let mut sent = Sent::default();
-    for (to, items) in letters.into_values() {
+    for (to, items) in addressed.into_values() {
         match write(context, source, &to, &items) {
             Ok(notice) => sent.notices.push(notice),
             Err(error) => {
-                sent.miss(&items, &error);
+                sent.add_untold(&items, &error);
                 continue;
             }
         }
@@ -257,7 +257,8 @@ fn write(
 ) -> Result<Entry, StoreError> {
     let NoticeSource { entry, header, claimed, others } = source;
     let now = Timestamp::now();
-    let told: Vec<ToldRecipient<'_>> = items.iter().map(|item| item.told(entry, now)).collect();
+    let told: Vec<ToldRecipient<'_>> =
+        items.iter().map(|item| item.told_recipient(entry, now)).collect();
     // The whole message only where that was asked for, or where it is small.
     let ret = match entry.sender.ret {
         None if entry.size > NOTICE_MESSAGE_MAX => Some(Ret::Headers),
@@ -336,7 +337,7 @@ fn write(
 }
 
 impl<'a> NoticeItem<'a> {
-    fn told(&'a self, entry: &'a Entry, now: Timestamp) -> ToldRecipient<'a> {
+    fn told_recipient(&'a self, entry: &'a Entry, now: Timestamp) -> ToldRecipient<'a> {
         let NoticeItem { verdict, action, until } = self;
         let to = &entry.recipients[verdict.recipient];
         let host = verdict.host.split('[').next().filter(|host| !host.is_empty());

@@ -360,7 +360,7 @@ impl Connection {
 
     /// Reads octets that the host sent without being asked: they must not be taken for the next reply.
     fn hear_early(&mut self) {
-        if self.client.is_our_turn() && self.wire.is_early() {
+        if self.client.is_our_turn() && self.wire.poll_input() {
             self.feed(Instant::now() + QUIT_WAIT);
         }
     }
@@ -398,7 +398,7 @@ impl Connection {
         if let Err(error) = self.wire.write_all(octets, deadline) {
             // A host that gives up inside a message may have said why.
             self.client.cut_short();
-            if self.wire.is_early() {
+            if self.wire.poll_input() {
                 self.feed(Instant::now() + QUIT_WAIT);
             }
             self.client.lost(cause(&error));

@@ -297,7 +297,7 @@ impl<'a> Router<'a> {
 
     /// Adds one copy for a mailbox, also when it is reached by several ways. Always true, for the callers:
     /// this way leads to a mailbox.
-    fn take(&mut self, destination: Destination) -> bool {
+    fn add_mailbox(&mut self, destination: Destination) -> bool {
         if self.known.insert(destination.mailbox.clone()) {
             self.found.push(destination);
         }
@@ -305,7 +305,7 @@ impl<'a> Router<'a> {
     }
 
     /// The same for a mailbox elsewhere; past the limit no more are added.
-    fn send_on(&mut self, mailbox: &Mailbox) -> bool {
+    fn add_elsewhere(&mut self, mailbox: &Mailbox) -> bool {
         if !self.is_crowd() && self.known.insert(mailbox.clone()) {
             self.elsewhere.push(mailbox.clone());
         }
@@ -353,7 +353,7 @@ impl<'a> Router<'a> {
             return self.postmaster(local, catch);
         }
         if let Some(destination) = self.user_or_tagged(local, name)? {
-            return Ok(self.take(destination));
+            return Ok(self.add_mailbox(destination));
         }
         self.say(|| format!("{name} is no user of {}", local.config.name));
         match catch {
@@ -402,7 +402,7 @@ impl<'a> Router<'a> {
         let mailbox = &target.mailbox;
         let Some(local) = self.domain_of(mailbox) else {
             self.say(|| format!("{mailbox} is elsewhere"));
-            return Ok(self.send_on(mailbox));
+            return Ok(self.add_elsewhere(mailbox));
         };
         let name = mailbox.local.as_str();
         // An alias that has itself as a target, with a tag or without, means the user of that name.
@@ -438,7 +438,7 @@ impl<'a> Router<'a> {
     /// else the first user's, else a Maildir of that name. Its alias was tried before.
     fn postmaster(&mut self, local: Local<'a>, catch: bool) -> Result<bool, StoreError> {
         if let Some(found) = self.user(local, POSTMASTER)? {
-            return Ok(self.take(found));
+            return Ok(self.add_mailbox(found));
         }
         if catch && self.attempt(|router| router.catch_all(local))? {
             return Ok(true);
@@ -453,7 +453,7 @@ impl<'a> Router<'a> {
                 POSTMASTER.to_owned()
             }
         };
-        Ok(self.take(destination(local, &user)))
+        Ok(self.add_mailbox(destination(local, &user)))
     }
 
     fn catch_all(&mut self, local: Local<'a>) -> Result<bool, StoreError> {
@@ -468,7 +468,7 @@ impl<'a> Router<'a> {
                 self.say(|| format!("catch_all is {target}"));
                 match self.domain_of(target) {
                     Some(other) => self.local(other, target.local.as_str(), false, false),
-                    None => Ok(self.send_on(target)),
+                    None => Ok(self.add_elsewhere(target)),
                 }
             }
         }

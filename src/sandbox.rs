@@ -38,7 +38,7 @@ const SYSTEM: [&str; 13] = [
 
 /// The files and directories that stay in reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reach {
+pub struct SandboxPaths {
     /// To read; a directory with all below it.
     pub read: Vec<PathBuf>,
     /// Directories to read and write, with all below them.
@@ -58,9 +58,9 @@ pub struct Sandbox {
     pub gap: Option<String>,
 }
 
-impl Reach {
+impl SandboxPaths {
     /// What a server with this configuration needs, now and after each reload that names no other places.
-    pub fn of(config: &Config) -> Reach {
+    pub fn of(config: &Config) -> SandboxPaths {
         let mut read: Vec<PathBuf> = SYSTEM.map(PathBuf::from).to_vec();
         let file = config.file.clone().unwrap_or_else(|| PathBuf::from("facteur.toml"));
         let mut named = vec![file, PathBuf::from("/etc/resolv.conf")];
@@ -80,7 +80,7 @@ impl Reach {
         let mut write: Vec<PathBuf> = roots.collect();
         write.sort();
         write.dedup();
-        Reach { read, write, spool: config.spool.clone() }
+        SandboxPaths { read, write, spool: config.spool.clone() }
     }
 
     /// Closes the sandbox around this thread and all that it will start. Where it cannot be closed, mail is
@@ -115,18 +115,22 @@ impl Reach {
             )),
             RulesetStatus::NotEnforced => Some("the kernel has closed no sandbox".to_owned()),
         };
-        Sandbox { write: Some(self.found()), how, gap }
+        Sandbox { write: Some(self.canonical_writable()), how, gap }
     }
 
-    /// The sandbox as [`Reach::close`] would make it, for `facteur check`; closes nothing.
+    /// The sandbox as [`SandboxPaths::close`] would make it, for `facteur check`; closes nothing.
     pub fn rehearse(&self) -> Sandbox {
         match usable() {
-            Ok(_) => Sandbox { write: Some(self.found()), how: "rehearsed".to_owned(), gap: None },
+            Ok(_) => Sandbox {
+                write: Some(self.canonical_writable()),
+                how: "rehearsed".to_owned(),
+                gap: None,
+            },
             Err(gap) => Sandbox::none(gap),
         }
     }
 
-    fn found(&self) -> Vec<PathBuf> {
+    fn canonical_writable(&self) -> Vec<PathBuf> {
         self.writable().filter_map(|dir| dir.canonicalize().ok()).collect()
     }
 
@@ -256,7 +260,8 @@ mod tests {
         for file in ["config/users", "outside/secret", "spool/tmp/a"] {
             fs::write(at(file), "x").unwrap();
         }
-        let reach = Reach { read: vec![at("config")], write: vec![at("mail")], spool: at("spool") };
+        let reach =
+            SandboxPaths { read: vec![at("config")], write: vec![at("mail")], spool: at("spool") };
         let inside = thread::scope(|scope| {
             let inside = scope.spawn(|| {
                 let sandbox = reach.close();

@@ -137,14 +137,14 @@ impl Scheduler {
             self.sync_removals(false);
             let wait = self.wait();
             select! {
-                recv(reports) -> report => report.into_iter().for_each(|r| self.take(*r)),
+                recv(reports) -> report => report.into_iter().for_each(|r| self.take_report(*r)),
                 recv(hints) -> hint => match hint {
                     Ok(Hint::Stop(done)) => return self.stop(&reports, &done),
                     Ok(hint) => {
                         // Reports first: a retry asked for now must not be undone by a failure that happened
                         // before it.
-                        reports.try_iter().for_each(|report| self.take(*report));
-                        self.hear(hint);
+                        reports.try_iter().for_each(|report| self.take_report(*report));
+                        self.handle_hint(hint);
                     }
                     Err(_) => return,
                 },
@@ -174,9 +174,9 @@ impl Scheduler {
         moments.into_iter().flatten().map(left).fold(wait, Duration::min)
     }
 
-    fn hear(&mut self, hint: Hint) {
+    fn handle_hint(&mut self, hint: Hint) {
         match hint {
-            Hint::New(entry) => self.welcome(*entry),
+            Hint::New(entry) => self.add_new(*entry),
             Hint::Look(id) => self.looks.push_front(id),
             Hint::LookAll => self.look_all(true),
             Hint::Flush(domain, and_below) => {
@@ -202,7 +202,7 @@ impl Scheduler {
     }
 
     /// Takes in a message that was put into the queue just now, without reading its file.
-    fn welcome(&mut self, entry: Entry) {
+    fn add_new(&mut self, entry: Entry) {
         let id: Id = entry.id.as_str().into();
         // Its file was found already.
         if self.active.contains_key(&id) || self.board.knows(&id) {
@@ -256,7 +256,7 @@ impl Scheduler {
         let there: HashSet<&str> = ids.iter().map(String::as_str).collect();
         let is_gone = |id: &&Id| !there.contains(&***id) && !self.active.contains_key(*id);
         let gone: Vec<Id> = self.board.ids().filter(is_gone).cloned().collect();
-        gone.iter().for_each(|id| self.lose(id));
+        gone.iter().for_each(|id| self.forget_removed(id));
         // Messages that wait to be read keep their turn: otherwise many hints could delay the last ones for
         // ever. Some of them are known already, and have changed.
         self.looks.retain(|id| there.contains(id.as_str()));
@@ -301,16 +301,16 @@ impl Scheduler {
                 }
                 self.board.put(id, parts);
             }
-            Err(QueueError::Gone) => self.lose(id),
+            Err(QueueError::Gone) => self.forget_removed(id),
             Err(error) => {
                 self.board.forget(id);
-                self.miss(id, &error);
+                self.handle_unread(id, &error);
             }
         }
     }
 
     /// Forgets a message whose file was removed by another process, and logs that.
-    fn lose(&mut self, id: &Id) {
+    fn forget_removed(&mut self, id: &Id) {
         if self.board.knows(id) {
             tell(&Event::Removed { id });
         }
@@ -318,7 +318,7 @@ impl Scheduler {
     }
 
     /// Handles a queue file that cannot be read or claimed.
-    fn miss(&mut self, id: &Id, error: &QueueError) {
+    fn handle_unread(&mut self, id: &Id, error: &QueueError) {
         match error {
             QueueError::Gone | QueueError::Busy => {}
             QueueError::Damaged(what) => self.put_aside(std::ffi::OsStr::new(&**id), what),
@@ -387,11 +387,11 @@ impl Scheduler {
             let both = due.map(|due| (due, due));
             self.board.done(&id, &goal, Reach::Untried, both, now);
             match error {
-                QueueError::Gone => self.lose(&id),
+                QueueError::Gone => self.forget_removed(&id),
                 _ if due.is_none() => self.board.forget(&id),
                 _ => {}
             }
-            self.miss(&id, &error);
+            self.handle_unread(&id, &error);
         }
     }
 
@@ -426,7 +426,7 @@ impl Scheduler {
         }
     }
 
-    fn take(&mut self, report: Report) {
+    fn take_report(&mut self, report: Report) {
         let Report { worker, id, goal, reach, due, expires, notices, is_gone, is_astray } = report;
         let due = due.map(|due| (due, expires));
         self.pool.idle(worker, &goal, reach == Reach::Reached);
@@ -441,7 +441,7 @@ impl Scheduler {
             self.unsynced.get_or_insert_with(Instant::now);
         }
         self.release(&id);
-        notices.into_iter().for_each(|entry| self.welcome(entry));
+        notices.into_iter().for_each(|entry| self.add_new(entry));
     }
 
     /// Syncs removals: after a power cut an unsynced one could come back, and its mail be sent twice.
@@ -461,11 +461,11 @@ impl Scheduler {
         self.pool.stop();
         while self.pool.is_committed() {
             if let Ok(report) = reports.recv_timeout(Duration::from_millis(50)) {
-                self.take(*report);
+                self.take_report(*report);
             }
         }
         while let Ok(report) = reports.try_recv() {
-            self.take(*report);
+            self.take_report(*report);
         }
         self.sync_removals(true);
         let _ = done.send(());

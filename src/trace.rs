@@ -16,7 +16,7 @@ pub mod telling;
 
 use crate::config::Trace;
 use crate::event::count::OTHERS;
-use crate::event::sink::{Record, Records};
+use crate::event::sink::{TraceRecord, TraceRecords};
 use crate::event::{Event, tell};
 use crate::limits::{TRACE_BATCH, TRACE_GATHER, TRACE_IDLE};
 use crate::store::disk::{Disk, StoreError};
@@ -31,7 +31,7 @@ use std::thread;
 /// The thread that writes the trace.
 pub struct TraceWriter {
     writer: StoryWriter,
-    records: Records,
+    records: TraceRecords,
     /// Lines that are not written yet, and of how many records.
     batch: String,
     count: u64,
@@ -47,7 +47,7 @@ impl TraceWriter {
     pub fn new(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
-        records: Records,
+        records: TraceRecords,
         limits: impl Fn() -> Trace + Send + 'static,
     ) -> TraceWriter {
         let writer = StoryWriter::new(disk, dir, Box::new(limits));
@@ -74,12 +74,12 @@ impl TraceWriter {
         }
     }
 
-    /// Writes this record and all that wait behind it. Some after [`Record::Stop`]: there the end is
+    /// Writes this record and all that wait behind it. Some after [`TraceRecord::Stop`]: there the end is
     /// reported.
-    fn write_all(&mut self, first: Record) -> Option<Sender<()>> {
+    fn write_all(&mut self, first: TraceRecord) -> Option<Sender<()>> {
         let mut next = Some(first);
         while let Some(record) = next {
-            if let Record::Stop(done) = record {
+            if let TraceRecord::Stop(done) = record {
                 self.flush();
                 return Some(done);
             }
@@ -109,7 +109,7 @@ impl TraceWriter {
         if written.is_err() {
             // Records that found no room in the channel were counted before.
             OTHERS.add_some("lost", self.count);
-            self.records.lose(self.count + lost);
+            self.records.count_lost(self.count + lost);
         }
         self.complain(written);
         self.count = 0;

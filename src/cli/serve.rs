@@ -18,7 +18,7 @@ use crate::net::pool::spawn_vital;
 use crate::privileges;
 use crate::reach;
 use crate::route::bad_aliases;
-use crate::sandbox::{Reach, Sandbox};
+use crate::sandbox::{Sandbox, SandboxPaths};
 use crate::server::{Server, Spool, open, tell_bad_lines, tell_flaws};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
@@ -112,8 +112,8 @@ fn start_trace(config: &Config) -> std::io::Result<Limits> {
     let limits = Arc::new(Mutex::new(config.trace.clone()));
     let (own, (sink, records)) = (limits.clone(), Sink::new());
     let dir = dir(&config.spool);
-    let scribe = TraceWriter::new(Arc::new(RealDisk), dir, records, move || locked(&own).clone());
-    spawn_vital("trace", None, move || scribe.run())?;
+    let writer = TraceWriter::new(Arc::new(RealDisk), dir, records, move || locked(&own).clone());
+    spawn_vital("trace", None, move || writer.run())?;
     sink::attach(sink);
     Ok(limits)
 }
@@ -141,7 +141,7 @@ fn start(named: Option<&Path>, log: &log::LogHandle) -> Result<(Server, Sandbox,
     let spool = Spool::open(Arc::new(RealDisk), &site.config.spool)?;
     reach::make_maildir_roots(&site.config);
     // No thread runs yet, so all inherit it.
-    let sandbox = Reach::of(&site.config).close();
+    let sandbox = SandboxPaths::of(&site.config).close();
     sandbox.gap.iter().for_each(|gap| warn(gap));
     tell(&Event::Started {
         version: env!("CARGO_PKG_VERSION"),

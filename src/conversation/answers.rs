@@ -64,7 +64,7 @@ impl Conversation<'_> {
         let Conversation { shared, site, facts, .. } = self;
         let most = site.config.limit.recipients_per_hour;
         let count = || match &facts.user {
-            Some(user) => shared.login.may_write(user, most),
+            Some(user) => shared.login.count_recipient(user, most),
             None => true,
         };
         let deliveries = self.transaction.recipient(site, facts, path, count)?;

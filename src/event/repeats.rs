@@ -24,7 +24,7 @@ struct Counted {
 
 /// What to do with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum RepeatedLine {
     /// Log it, and that this many were left out before, if any.
     Tell(u64),
     LeaveOut,
@@ -32,7 +32,7 @@ pub enum Turn {
 
 impl Repeats {
     /// Decides about one more of these lines.
-    pub fn next(&self, now: Instant, most: u64) -> Turn {
+    pub fn next(&self, now: Instant, most: u64) -> RepeatedLine {
         locked(&self.0).next(now, most)
     }
 
@@ -53,14 +53,14 @@ impl Counted {
         }
     }
 
-    fn next(&mut self, now: Instant, most: u64) -> Turn {
+    fn next(&mut self, now: Instant, most: u64) -> RepeatedLine {
         self.begin(now);
         if self.told >= most {
             self.left_out += 1;
-            return Turn::LeaveOut;
+            return RepeatedLine::LeaveOut;
         }
         self.told += 1;
-        Turn::Tell(std::mem::take(&mut self.unsaid))
+        RepeatedLine::Tell(std::mem::take(&mut self.unsaid))
     }
 }
 
@@ -72,7 +72,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Decides about a warning of that text.
-pub(super) fn warning(text: &str, now: Instant) -> Turn {
+pub(super) fn warning(text: &str, now: Instant) -> RepeatedLine {
     let mut all = locked(&WARNINGS);
     let place = all.iter().position(|(known, _)| known == text);
     let known = place.and_then(|place| all.remove(place));
@@ -95,14 +95,19 @@ mod tests {
         let at = |whiles: u32| start + REPEATS_WHILE * whiles;
         assert_eq!(
             [(); 4].map(|()| repeats.next(start, 2)),
-            [Turn::Tell(0), Turn::Tell(0), Turn::LeaveOut, Turn::LeaveOut]
+            [
+                RepeatedLine::Tell(0),
+                RepeatedLine::Tell(0),
+                RepeatedLine::LeaveOut,
+                RepeatedLine::LeaveOut
+            ]
         );
         assert_eq!(repeats.unsaid(start), 0, "it is not over");
         assert_eq!(
             [repeats.next(at(1), 2), repeats.next(at(1), 2)],
-            [Turn::Tell(2), Turn::Tell(0)]
+            [RepeatedLine::Tell(2), RepeatedLine::Tell(0)]
         );
-        assert_eq!(repeats.next(at(1), 2), Turn::LeaveOut);
+        assert_eq!(repeats.next(at(1), 2), RepeatedLine::LeaveOut);
         assert_eq!([repeats.unsaid(at(3)), repeats.unsaid(at(3))], [1, 0]);
     }
 
@@ -110,10 +115,10 @@ mod tests {
     fn each_warning_is_counted_by_its_own_words() {
         let now = Instant::now();
         for _ in 0..REPEATS_TOLD {
-            assert_eq!(warning("of the test of repeats", now), Turn::Tell(0));
+            assert_eq!(warning("of the test of repeats", now), RepeatedLine::Tell(0));
         }
-        assert_eq!(warning("of the test of repeats", now), Turn::LeaveOut);
-        assert_eq!(warning("another of the test of repeats", now), Turn::Tell(0));
-        assert_eq!(warning("of the test of repeats", now + REPEATS_WHILE), Turn::Tell(1));
+        assert_eq!(warning("of the test of repeats", now), RepeatedLine::LeaveOut);
+        assert_eq!(warning("another of the test of repeats", now), RepeatedLine::Tell(0));
+        assert_eq!(warning("of the test of repeats", now + REPEATS_WHILE), RepeatedLine::Tell(1));
     }
 }

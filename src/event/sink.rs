@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// An entry for the trace.
-pub enum Record {
+pub enum TraceRecord {
     /// An event as the log writes it, without its time.
     Line {
         when: Timestamp,
@@ -25,18 +25,18 @@ pub enum Record {
 
 /// The end for senders.
 pub struct Sink {
-    sender: Sender<Record>,
-    shared: Arc<Shared>,
+    sender: Sender<TraceRecord>,
+    shared: Arc<SinkCounts>,
 }
 
 /// The end for the thread of the trace.
-pub struct Records {
-    receiver: Receiver<Record>,
-    shared: Arc<Shared>,
+pub struct TraceRecords {
+    receiver: Receiver<TraceRecord>,
+    shared: Arc<SinkCounts>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct SinkCounts {
     /// Octets in the channel.
     pending: AtomicUsize,
     /// Records that were lost and not reported yet.
@@ -58,16 +58,16 @@ pub fn current() -> Option<&'static Sink> {
 
 impl Sink {
     /// The two ends.
-    pub fn new() -> (Sink, Records) {
+    pub fn new() -> (Sink, TraceRecords) {
         // Bounded in `offer`: a bounded channel would take the memory of all its places at once.
         let (sender, receiver) = unbounded();
-        let shared = Arc::new(Shared::default());
-        (Sink { sender, shared: shared.clone() }, Records { receiver, shared })
+        let shared = Arc::new(SinkCounts::default());
+        (Sink { sender, shared: shared.clone() }, TraceRecords { receiver, shared })
     }
 
     /// Sends a record. Never waits; one that finds no room is counted.
-    pub fn offer(&self, record: Record) {
-        let Shared { pending, lost } = &*self.shared;
+    pub fn offer(&self, record: TraceRecord) {
+        let SinkCounts { pending, lost } = &*self.shared;
         let size = record.size();
         // Relaxed, because the bounds need not be exact.
         let is_full = pending.fetch_add(size, Ordering::Relaxed) + size > TRACE_PENDING
@@ -82,25 +82,25 @@ impl Sink {
     /// Waits until all records before are on disk, no longer than `patience`.
     pub fn finish(&self, patience: Duration) {
         let (done, written) = bounded(1);
-        if self.sender.send(Record::Stop(done)).is_ok() {
+        if self.sender.send(TraceRecord::Stop(done)).is_ok() {
             let _ = written.recv_timeout(patience);
         }
     }
 }
 
-impl Records {
+impl TraceRecords {
     /// The next record. Fails after `patience`, and at once when no sender is left.
-    pub fn next(&self, patience: Duration) -> Result<Record, RecvTimeoutError> {
+    pub fn next(&self, patience: Duration) -> Result<TraceRecord, RecvTimeoutError> {
         self.receiver.recv_timeout(patience).map(|record| self.taken(record))
     }
 
     /// The next record, where one waits already.
-    pub fn more(&self) -> Option<Record> {
+    pub fn more(&self) -> Option<TraceRecord> {
         self.receiver.try_recv().ok().map(|record| self.taken(record))
     }
 
     /// Counts records that could not be written.
-    pub fn lose(&self, records: u64) {
+    pub fn count_lost(&self, records: u64) {
         self.shared.lost.fetch_add(records, Ordering::Relaxed);
     }
 
@@ -109,30 +109,30 @@ impl Records {
         self.shared.lost.swap(0, Ordering::Relaxed)
     }
 
-    fn taken(&self, record: Record) -> Record {
+    fn taken(&self, record: TraceRecord) -> TraceRecord {
         self.shared.pending.fetch_sub(record.size(), Ordering::Relaxed);
         record
     }
 }
 
-impl Record {
+impl TraceRecord {
     /// Writes the lines of a record, each with its LF: `TIME event key=value ...`.
     pub fn write_to(&self, out: &mut String) {
         match self {
-            Record::Line { when, text } => {
+            TraceRecord::Line { when, text } => {
                 // Writing to a String cannot fail.
                 let _ = writeln!(out, "{when:.6} {text}");
             }
-            Record::Talk(talk) => talk.write_to(out),
-            Record::Stop(_) => {}
+            TraceRecord::Talk(talk) => talk.write_to(out),
+            TraceRecord::Stop(_) => {}
         }
     }
 
     fn size(&self) -> usize {
         match self {
-            Record::Line { text, .. } => text.len(),
-            Record::Talk(talk) => talk.memory(),
-            Record::Stop(_) => 0,
+            TraceRecord::Line { text, .. } => text.len(),
+            TraceRecord::Talk(talk) => talk.memory(),
+            TraceRecord::Stop(_) => 0,
         }
     }
 }
@@ -141,8 +141,8 @@ impl Record {
 mod tests {
     use super::*;
 
-    fn line(octets: usize) -> Record {
-        Record::Line { when: Timestamp::UNIX_EPOCH, text: "x".repeat(octets) }
+    fn line(octets: usize) -> TraceRecord {
+        TraceRecord::Line { when: Timestamp::UNIX_EPOCH, text: "x".repeat(octets) }
     }
 
     #[test]

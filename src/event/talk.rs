@@ -5,7 +5,7 @@
 //! caller masks secrets before it notes a turn.
 
 use super::line::Line;
-use super::sink::{self, Record};
+use super::sink::{self, TraceRecord};
 use crate::limits::{TALK_MAX, TURN_COST, TURN_MAX};
 use jiff::Timestamp;
 use std::collections::VecDeque;
@@ -53,7 +53,7 @@ pub struct Talk {
     pub about: About,
     is_on: bool,
     /// The beginning, up to half of the bound.
-    first: Turns,
+    first: TurnTexts,
     /// The end, up to the other half.
     last: VecDeque<(Timestamp, Turn, String)>,
     octets: [usize; 2],
@@ -66,7 +66,7 @@ type Mark = (Timestamp, Turn, usize);
 /// Turns in two allocations, however many there are: most are allocated by one thread and freed by another,
 /// which costs more than writing them.
 #[derive(Debug, Default)]
-struct Turns {
+struct TurnTexts {
     texts: String,
     marks: Vec<Mark>,
 }
@@ -93,7 +93,7 @@ impl Talk {
 
     /// Octets in memory, about.
     pub fn memory(&self) -> usize {
-        let Turns { texts, marks } = &self.first;
+        let TurnTexts { texts, marks } = &self.first;
         self.octets[1] + texts.capacity() + marks.capacity() * size_of::<Mark>()
     }
 
@@ -175,7 +175,7 @@ impl Talk {
     }
 }
 
-impl Turns {
+impl TurnTexts {
     fn push(&mut self, when: Timestamp, turn: Turn, text: &str) {
         self.texts.push_str(text);
         self.marks.push((when, turn, self.texts.len()));
@@ -220,7 +220,7 @@ impl Turn {
 /// Sends a transcript to the trace, unless it is empty. Never waits.
 pub fn tell_talk(talk: Talk) {
     if let Some(sink) = sink::current().filter(|_| !talk.is_empty()) {
-        sink.offer(Record::Talk(Box::new(talk)));
+        sink.offer(TraceRecord::Talk(Box::new(talk)));
     }
 }
 

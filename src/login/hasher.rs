@@ -92,7 +92,7 @@ impl HashQueue {
     fn next(&self) -> Option<HashJob> {
         let mut waiting = locked(&self.waiting);
         loop {
-            match waiting.take() {
+            match waiting.take_job() {
                 None if waiting.is_over => return None,
                 None => {
                     let woken = self.changed.wait(waiting);
@@ -135,7 +135,7 @@ impl WaitingJobs {
         }
     }
 
-    fn take(&mut self) -> Option<HashJob> {
+    fn take_job(&mut self) -> Option<HashJob> {
         let network = self.turns.pop_front()?;
         let jobs = self.networks.get_mut(&network)?;
         let job = jobs.pop_front();
@@ -184,7 +184,7 @@ mod tests {
             waiting.add(client(network), job(password).0).unwrap();
         }
         let order: Vec<String> =
-            std::iter::from_fn(|| waiting.take()).map(|job| job.password).collect();
+            std::iter::from_fn(|| waiting.take_job()).map(|job| job.password).collect();
         assert_eq!(order, ["a1", "b1", "c1", "a2", "b2", "a3"]);
         assert!(waiting.count == 0 && waiting.networks.is_empty());
     }

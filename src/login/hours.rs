@@ -13,7 +13,7 @@ pub(super) struct Hours(HashMap<Mailbox, (Instant, usize)>);
 
 impl Hours {
     /// Counts a recipient; false, and not counted, when there were `most` in this hour.
-    pub fn take(&mut self, user: &Mailbox, most: usize, now: Instant) -> bool {
+    pub fn count_recipient(&mut self, user: &Mailbox, most: usize, now: Instant) -> bool {
         let (since, count) = self.0.entry(user.clone()).or_insert((now, 0));
         if now.saturating_duration_since(*since) >= HOUR {
             (*since, *count) = (now, 0);
@@ -33,9 +33,12 @@ mod tests {
         let (mut hours, now) = (Hours::default(), Instant::now());
         let [ann, bob] = ["ann@mx.test", "bob@mx.test"].map(|user| Mailbox::parse(user).unwrap());
         let later = now + HOUR - Duration::from_secs(1);
-        assert!(hours.take(&ann, 2, now) && hours.take(&ann, 2, later));
-        assert!(!hours.take(&ann, 2, later) && hours.take(&bob, 2, later));
-        assert!(hours.take(&ann, 2, now + HOUR) && hours.take(&ann, 2, now + HOUR));
-        assert!(!hours.take(&ann, 2, now + HOUR));
+        assert!(hours.count_recipient(&ann, 2, now) && hours.count_recipient(&ann, 2, later));
+        assert!(!hours.count_recipient(&ann, 2, later) && hours.count_recipient(&bob, 2, later));
+        assert!(
+            hours.count_recipient(&ann, 2, now + HOUR)
+                && hours.count_recipient(&ann, 2, now + HOUR)
+        );
+        assert!(!hours.count_recipient(&ann, 2, now + HOUR));
     }
 }

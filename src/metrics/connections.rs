@@ -24,7 +24,7 @@ struct HttpConnection {
 }
 
 /// The place of a connection, until this is dropped.
-pub(super) struct Admitted {
+pub(super) struct HttpPlace {
     connections: Arc<HttpConnections>,
     own: Arc<HttpConnection>,
 }
@@ -37,7 +37,7 @@ impl HttpConnections {
         client: Option<IpAddr>,
         stream: &Arc<TcpStream>,
         now: Instant,
-    ) -> Option<Admitted> {
+    ) -> Option<HttpPlace> {
         let client = client.map(network);
         let is_working = AtomicBool::new(false);
         let own =
@@ -61,18 +61,18 @@ impl HttpConnections {
         if let Some(closed) = closed {
             let _ = closed.stream.shutdown(Shutdown::Both);
         }
-        Some(Admitted { connections: connections.clone(), own })
+        Some(HttpPlace { connections: connections.clone(), own })
     }
 }
 
-impl Admitted {
+impl HttpPlace {
     /// Marks whether its answer is being made.
     pub fn set_working(&self, is_working: bool) {
         self.own.is_working.store(is_working, SeqCst);
     }
 }
 
-impl Drop for Admitted {
+impl Drop for HttpPlace {
     fn drop(&mut self) {
         locked(&self.connections.0).retain(|other| !Arc::ptr_eq(other, &self.own));
     }

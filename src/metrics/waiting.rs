@@ -3,7 +3,7 @@
 
 use crate::id::is_id;
 use crate::limits::WAITING_SHOWN;
-use crate::scheduler::reason::{Reason, why};
+use crate::scheduler::reason::{WaitReason, why};
 use crate::site::Site;
 use crate::store::queue::{Queue, QueuedMessage};
 use jiff::Timestamp;
@@ -53,7 +53,7 @@ fn row(
     let mut why =
         why(site, waiting, now, |is_before| all.iter().filter(|other| is_before(other)).count());
     if queue.is_claimed(&id).unwrap_or_default() {
-        (why.reason, why.recipients) = (Reason::Sending, waiting.open().collect());
+        (why.reason, why.recipients) = (WaitReason::Sending, waiting.open().collect());
     }
     let recipients = why.recipients.iter().take(RECIPIENTS_SHOWN);
     let mut to: Vec<String> =

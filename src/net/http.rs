@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// What a path leads to.
-pub enum Answer {
+pub enum HttpAnswer {
     Page(Page),
     /// There is no such page.
     Missing,
@@ -31,7 +31,7 @@ pub struct Page {
 
 /// A request that is well formed and for us.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct HttpRequest {
     /// The path as it came, with the query behind a `?`.
     pub target: String,
     /// Whether a proxy forwards it for another client.
@@ -43,13 +43,13 @@ pub struct Request {
 /// A status code with its words (RFC 9110 §15).
 type Status = (u16, &'static str);
 
-const BAD: Status = (400, "Bad Request");
+const BAD: Status = (400, "Bad HttpRequest");
 const FORBIDDEN: Status = (403, "Forbidden");
 const NOT_FOUND: Status = (404, "Not Found");
 const NOT_ALLOWED: Status = (405, "Method Not Allowed");
 const URI_TOO_LONG: Status = (414, "URI Too Long");
-const MISDIRECTED: Status = (421, "Misdirected Request");
-const FIELDS_TOO_LARGE: Status = (431, "Request Header Fields Too Large");
+const MISDIRECTED: Status = (421, "Misdirected HttpRequest");
+const FIELDS_TOO_LARGE: Status = (431, "HttpRequest Header Fields Too Large");
 const UNAVAILABLE: Status = (503, "Service Unavailable");
 const OTHER_VERSION: Status = (505, "HTTP Version Not Supported");
 
@@ -61,7 +61,7 @@ const FORWARDED: [&str; 3] = ["Forwarded", "X-Forwarded-For", "Via"];
 pub fn answer(
     stream: Arc<TcpStream>,
     hostname: &str,
-    page: impl FnOnce(&Request) -> Answer,
+    page: impl FnOnce(&HttpRequest) -> HttpAnswer,
 ) -> io::Result<()> {
     let mut socket = Socket::new(stream);
     let asked = read(&mut socket)?.and_then(|head| parse(&head, hostname));
@@ -69,9 +69,9 @@ pub fn answer(
         Err(MISDIRECTED) => response(MISDIRECTED, Some(misdirected(hostname)), false),
         Err(status) => response(status, None, false),
         Ok(request) => match page(&request) {
-            Answer::Missing => response(NOT_FOUND, None, request.is_head),
-            Answer::Forbidden(page) => response(FORBIDDEN, Some(page), request.is_head),
-            Answer::Page(page) => response((200, "OK"), Some(page), request.is_head),
+            HttpAnswer::Missing => response(NOT_FOUND, None, request.is_head),
+            HttpAnswer::Forbidden(page) => response(FORBIDDEN, Some(page), request.is_head),
+            HttpAnswer::Page(page) => response((200, "OK"), Some(page), request.is_head),
         },
     };
     socket.write_all(&octets, Instant::now() + HTTP_TIME)?;
@@ -124,7 +124,7 @@ fn read(socket: &mut Socket) -> io::Result<Result<Vec<u8>, Status>> {
 
 /// Parses the head of a request (RFC 9112 §3, §5). What is doubtful is refused, because no browser or
 /// scraper sends it.
-fn parse(head: &[u8], hostname: &str) -> Result<Request, Status> {
+fn parse(head: &[u8], hostname: &str) -> Result<HttpRequest, Status> {
     let text = str::from_utf8(head).map_err(|_| BAD)?;
     let mut lines = text.split("\r\n");
     let line = lines.next().filter(|line| line.len() <= HTTP_LINE_MAX).ok_or(URI_TOO_LONG)?;
@@ -162,7 +162,7 @@ fn parse(head: &[u8], hostname: &str) -> Result<Request, Status> {
     if !target.starts_with('/') {
         return Err(BAD);
     }
-    Ok(Request { target: target.to_owned(), is_forwarded, is_head })
+    Ok(HttpRequest { target: target.to_owned(), is_forwarded, is_head })
 }
 
 /// Whether a Host field names us. An IP address does, because no foreign page can have one as its name.
@@ -240,7 +240,7 @@ mod tests {
         }
         let asked = parse(b"HEAD /a?b HTTP/1.1\r\nHost: [::1]:80", "mx.test");
         let (target, is_forwarded) = ("/a?b".to_owned(), false);
-        assert_eq!(asked, Ok(Request { target, is_forwarded, is_head: true }));
+        assert_eq!(asked, Ok(HttpRequest { target, is_forwarded, is_head: true }));
         for field in ["forwarded: for=192.0.2.1", "X-FORWARDED-FOR:192.0.2.1", "Via: 1.1 x"] {
             let asked =
                 parse(format!("GET / HTTP/1.1\r\nHost: mx.test\r\n{field}").as_bytes(), "mx.test");

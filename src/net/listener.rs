@@ -63,7 +63,7 @@ pub struct Listener {
     closed: AtomicBool,
     /// For a socket that the service manager holds too: shutting down the first half wakes the thread that
     /// waits at the second.
-    bell: Option<(UnixStream, UnixStream)>,
+    wakeup: Option<(UnixStream, UnixStream)>,
 }
 
 impl Listener {
@@ -88,19 +88,19 @@ impl Listener {
     pub fn handed(service: Service, socket: TcpListener) -> io::Result<Listener> {
         // Several processes may wait at it, and only one of them gets the client.
         socket.set_nonblocking(true)?;
-        let (address, bell) = (socket.local_addr()?, Some(UnixStream::pair()?));
-        Ok(Listener::new(service, address, socket, bell))
+        let (address, wakeup) = (socket.local_addr()?, Some(UnixStream::pair()?));
+        Ok(Listener::new(service, address, socket, wakeup))
     }
 
     fn new(
         service: Service,
         address: SocketAddr,
         socket: TcpListener,
-        bell: Option<(UnixStream, UnixStream)>,
+        wakeup: Option<(UnixStream, UnixStream)>,
     ) -> Listener {
         // Opened here, before the sandbox is closed.
         let peers = (service == Service::Metrics).then(|| Arc::new(Peers::open()));
-        Listener { service, address, peers, socket, closed: AtomicBool::new(false), bell }
+        Listener { service, address, peers, socket, closed: AtomicBool::new(false), wakeup }
     }
 
     /// Gives every connection to `take` until [`Listener::close`]. When accepting fails (no descriptors, no
@@ -130,9 +130,9 @@ impl Listener {
     }
 
     fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        if let Some((_, bell)) = &self.bell {
+        if let Some((_, wakeup)) = &self.wakeup {
             let wait = |fd| PollFd::new(fd, PollFlags::POLLIN);
-            poll(&mut [wait(self.socket.as_fd()), wait(bell.as_fd())], PollTimeout::NONE)?;
+            poll(&mut [wait(self.socket.as_fd()), wait(wakeup.as_fd())], PollTimeout::NONE)?;
         }
         self.socket.accept()
     }
@@ -141,9 +141,9 @@ impl Listener {
     /// manager holds the socket too.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        let _ = match &self.bell {
+        let _ = match &self.wakeup {
             // The socket itself must not be shut down, because that would end it for all processes.
-            Some((rope, _)) => rope.shutdown(Shutdown::Both),
+            Some((first, _)) => first.shutdown(Shutdown::Both),
             // On Linux this wakes a blocked accept.
             None => SockRef::from(&self.socket).shutdown(Shutdown::Both),
         };

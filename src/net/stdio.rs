@@ -44,7 +44,7 @@ impl Wire for Stdio {
     }
 
     /// A program may write into the pipe before our greeting.
-    fn is_early(&mut self) -> bool {
+    fn poll_input(&mut self) -> bool {
         false
     }
 

@@ -19,8 +19,8 @@ pub trait Wire: Send {
     fn read(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<usize>;
     /// Sends all octets, or fails with `TimedOut` past the deadline.
     fn write_all(&mut self, octets: &[u8], deadline: Instant) -> io::Result<()>;
-    /// Whether the other side has sent octets already, before our greeting.
-    fn is_early(&mut self) -> bool;
+    /// Whether the other side has sent octets already, before our greeting. May read records of TLS.
+    fn poll_input(&mut self) -> bool;
     /// Goes on by TLS; the whole handshake has to end by the deadline. After a failure the connection
     /// cannot be used. The error says why; its kind is `TimedOut` or `UnexpectedEof` where the other side
     /// did not finish the handshake.
@@ -70,10 +70,10 @@ impl Wire for TcpWire {
         }
     }
 
-    fn is_early(&mut self) -> bool {
+    fn poll_input(&mut self) -> bool {
         match &mut self.tls {
             None => self.socket.has_octets(),
-            Some(tls) => tls.is_early(&mut self.socket),
+            Some(tls) => tls.poll_input(&mut self.socket),
         }
     }
 

@@ -139,7 +139,7 @@ impl Board {
     pub fn configure(&mut self, bounds: Shares, retry: Vec<Duration>) {
         (self.bounds, self.retry) = (bounds, retry);
         let goals: Vec<Goal> = self.slots.keys().cloned().collect();
-        goals.iter().for_each(|goal| self.enter(goal));
+        goals.iter().for_each(|goal| self.update_agenda(goal));
     }
 
     pub fn knows(&self, id: &str) -> bool {
@@ -176,7 +176,7 @@ impl Board {
                 // The newest that any message knows: so ten thousand silent hosts are known after a start,
                 // and do not take the turns of others.
                 self.shift(&goal, |slot| slot.seen = slot.seen.max(seen));
-                self.enter(&goal);
+                self.update_agenda(&goal);
             }
             if let Some(slot) = self.slots.get_mut(&goal).filter(|_| is_held) {
                 slot.held.insert(id.clone());
@@ -194,7 +194,7 @@ impl Board {
         // Nearly all messages have one goal, and ten thousand may wait: a capacity of one saves memory.
         let parts = self.messages.entry(id.clone()).or_insert_with(|| Vec::with_capacity(1));
         parts.push((goal.clone(), due));
-        self.enter(&goal);
+        self.update_agenda(&goal);
     }
 
     /// Forgets a message that is gone, or is put anew.
@@ -204,7 +204,7 @@ impl Board {
                 slot.parts.remove(&(due, id.clone()));
                 slot.held.remove(id);
             }
-            self.enter(&goal);
+            self.update_agenda(&goal);
         }
     }
 
@@ -253,7 +253,7 @@ impl Board {
         if let Some(parts) = self.messages.get_mut(&id) {
             parts.retain(|(other, _)| *other != goal);
         }
-        self.enter(&goal);
+        self.update_agenda(&goal);
         Some((id, goal, order))
     }
 
@@ -294,7 +294,7 @@ impl Board {
             }
             None => {}
         }
-        self.enter(goal);
+        self.update_agenda(goal);
         self.trim();
     }
 
@@ -425,11 +425,11 @@ impl Board {
                 slot.parts.insert((due, id));
             }
         }
-        self.enter(goal);
+        self.update_agenda(goal);
     }
 
     /// Puts a goal on the agenda of its class, or takes it off.
-    fn enter(&mut self, goal: &Goal) {
+    fn update_agenda(&mut self, goal: &Goal) {
         let per_destination = self.bounds.per_destination;
         let Some(slot) = self.slots.get_mut(goal) else { return };
         let wanted = match slot.parts.first() {

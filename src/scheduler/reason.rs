@@ -15,7 +15,7 @@ use std::fmt;
 
 /// Why a message waits, or that it is being sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum WaitReason {
     /// A worker or a command has claimed its file.
     Sending,
     /// No server runs on this spool.
@@ -41,7 +41,7 @@ pub enum Reason {
 /// A reason, and the recipients that wait for it.
 #[derive(Debug)]
 pub struct Why {
-    pub reason: Reason,
+    pub reason: WaitReason,
     /// Recipients with this reason, by their place in the envelope.
     pub recipients: Vec<usize>,
     /// When the message goes back to its sender.
@@ -64,7 +64,7 @@ pub fn why(
     // The part that is due first decides when something happens.
     parts.sort_by_key(|part| part.due);
     let Some(part) = parts.into_iter().next() else {
-        return Why { reason: Reason::Done, recipients: Vec::new(), expires };
+        return Why { reason: WaitReason::Done, recipients: Vec::new(), expires };
     };
     let is_its =
         |index: &usize| Goal::of(site, &waiting.entry.recipients[*index].mailbox) == part.goal;
@@ -81,8 +81,8 @@ pub fn why(
                 same.is_some_and(|same| (same.due, &other.entry.id) < rank)
             };
             match count(&is_before) {
-                0 => Reason::Next { goal: part.goal },
-                before => Reason::Behind { goal: part.goal, before },
+                0 => WaitReason::Next { goal: part.goal },
+                before => WaitReason::Behind { goal: part.goal, before },
             }
         }
     };
@@ -90,20 +90,20 @@ pub fn why(
 }
 
 /// The reason of a part that is not due, by the last line of its journal.
-fn waits(goal: Goal, progress: &RecipientProgress, until: Timestamp) -> Reason {
+fn waits(goal: Goal, progress: &RecipientProgress, until: Timestamp) -> WaitReason {
     let words = progress.error().replace('\n', " / ");
     match (goal, &progress.held, &progress.last) {
         (Goal::Here(mailbox), _, Some(line)) if !is_of_disk(line) => {
             let after = format!("{words}; {mailbox} is delivered here since then");
-            Reason::Repeats { until, after }
+            WaitReason::Repeats { until, after }
         }
-        (Goal::Here(mailbox), ..) => Reason::Maildir { mailbox, until, words },
-        (_, Some((_, because)), _) if is_dns(because) => Reason::NoDns { until, words },
-        (goal, Some((until, _)), _) => Reason::BacksOff { goal, until: *until, because: words },
+        (Goal::Here(mailbox), ..) => WaitReason::Maildir { mailbox, until, words },
+        (_, Some((_, because)), _) if is_dns(because) => WaitReason::NoDns { until, words },
+        (goal, Some((until, _)), _) => WaitReason::BacksOff { goal, until: *until, because: words },
         (_, None, Some(line)) if is_of_ours(line) && is_dns(&line.words) => {
-            Reason::NoDns { until, words }
+            WaitReason::NoDns { until, words }
         }
-        (..) => Reason::Repeats { until, after: words },
+        (..) => WaitReason::Repeats { until, after: words },
     }
 }
 
@@ -136,20 +136,20 @@ fn bare(words: &str) -> &str {
 
 const HELD: &str = "left alone until then, after ";
 
-impl Reason {
+impl WaitReason {
     /// When the next attempt is made, where the message waits for a time.
     pub fn until(&self) -> Option<Timestamp> {
         match self {
-            Reason::Repeats { until, .. }
-            | Reason::BacksOff { until, .. }
-            | Reason::NoDns { until, .. }
-            | Reason::Maildir { until, .. } => Some(*until),
-            Reason::Sending
-            | Reason::NoServer
-            | Reason::Unreadable { .. }
-            | Reason::Behind { .. }
-            | Reason::Next { .. }
-            | Reason::Done => None,
+            WaitReason::Repeats { until, .. }
+            | WaitReason::BacksOff { until, .. }
+            | WaitReason::NoDns { until, .. }
+            | WaitReason::Maildir { until, .. } => Some(*until),
+            WaitReason::Sending
+            | WaitReason::NoServer
+            | WaitReason::Unreadable { .. }
+            | WaitReason::Behind { .. }
+            | WaitReason::Next { .. }
+            | WaitReason::Done => None,
         }
     }
 
@@ -157,56 +157,58 @@ impl Reason {
     pub fn release(&self, id: &str, relay: &Relay) -> String {
         let retry = || format!("`facteur queue retry {id}` or SIGUSR1 attempts it at once");
         match self {
-            Reason::Sending => "the end of this attempt, within minutes".to_owned(),
-            Reason::NoServer => "the start of `facteur serve`".to_owned(),
-            Reason::Unreadable { remedy, .. } => remedy.clone(),
-            Reason::Repeats { .. } => retry(),
-            Reason::BacksOff { .. } => {
+            WaitReason::Sending => "the end of this attempt, within minutes".to_owned(),
+            WaitReason::NoServer => "the start of `facteur serve`".to_owned(),
+            WaitReason::Unreadable { remedy, .. } => remedy.clone(),
+            WaitReason::Repeats { .. } => retry(),
+            WaitReason::BacksOff { .. } => {
                 format!("any answer there to another message; {}", retry())
             }
-            Reason::NoDns { .. } => format!("an answer of DNS at the next attempt; {}", retry()),
-            Reason::Maildir { .. } => {
+            WaitReason::NoDns { .. } => {
+                format!("an answer of DNS at the next attempt; {}", retry())
+            }
+            WaitReason::Maildir { .. } => {
                 format!("room in that Maildir, or a mended one, at the next attempt; {}", retry())
             }
-            Reason::Behind { .. } => format!(
+            WaitReason::Behind { .. } => format!(
                 "the end of those before it: up to {} are brought there at once \
                  (relay.per_destination), one while nobody has answered there",
                 relay.per_destination
             ),
-            Reason::Next { .. } => format!(
+            WaitReason::Next { .. } => format!(
                 "a free thread; of {} (relay.threads) a quarter is for hosts that do not answer",
                 relay.threads
             ),
-            Reason::Done => "the removal of its file, which the server tries again".to_owned(),
+            WaitReason::Done => "the removal of its file, which the server tries again".to_owned(),
         }
     }
 }
 
 /// The reason in plain words, on one line; words of a host are not escaped yet.
-impl fmt::Display for Reason {
+impl fmt::Display for WaitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::Sending => f.write_str("is being sent now"),
-            Reason::NoServer => f.write_str("waits for a server: none runs on this spool"),
-            Reason::Unreadable { words, .. } => write!(f, "waits because {words}"),
-            Reason::Repeats { until, after } => {
+            WaitReason::Sending => f.write_str("is being sent now"),
+            WaitReason::NoServer => f.write_str("waits for a server: none runs on this spool"),
+            WaitReason::Unreadable { words, .. } => write!(f, "waits because {words}"),
+            WaitReason::Repeats { until, after } => {
                 write!(f, "waits until {until:.0}, after {after}")
             }
-            Reason::BacksOff { goal, until, because } => {
+            WaitReason::BacksOff { goal, until, because } => {
                 let because = bare(because);
                 write!(f, "waits because {goal} is left alone until {until:.0}, after {because}")
             }
-            Reason::NoDns { until, words } => {
+            WaitReason::NoDns { until, words } => {
                 write!(f, "waits until {until:.0} because DNS failed: {}", bare(words))
             }
-            Reason::Maildir { mailbox, until, words } => {
+            WaitReason::Maildir { mailbox, until, words } => {
                 write!(f, "waits until {until:.0} because the Maildir of {mailbox} failed: {words}")
             }
-            Reason::Behind { goal, before } => {
+            WaitReason::Behind { goal, before } => {
                 write!(f, "is due, at place {} for {goal}: {before} before it", before + 1)
             }
-            Reason::Next { goal } => write!(f, "is due, as the next one for {goal}"),
-            Reason::Done => f.write_str("has nobody left to go to"),
+            WaitReason::Next { goal } => write!(f, "is due, as the next one for {goal}"),
+            WaitReason::Done => f.write_str("has nobody left to go to"),
         }
     }
 }
@@ -246,9 +248,9 @@ mod tests {
             others().iter().filter(|other| is_before(other)).count()
         };
         let found = why(&site, &waiting("m2", &["bob@far.test"]), now, count);
-        assert!(matches!(found.reason, Reason::Behind { before: 1, .. }), "{found:?}");
+        assert!(matches!(found.reason, WaitReason::Behind { before: 1, .. }), "{found:?}");
         let found = why(&site, &waiting("m0", &["bob@far.test"]), now, count);
-        assert!(matches!(found.reason, Reason::Next { .. }), "{found:?}");
+        assert!(matches!(found.reason, WaitReason::Next { .. }), "{found:?}");
         assert_eq!(found.reason.to_string(), "is due, as the next one for far.test by MX");
         assert_eq!(found.expires, "2026-11-28T14:00:00Z".parse().unwrap());
     }
@@ -266,16 +268,18 @@ mod tests {
         message.progress[0].apply(&line(0, What::Deferred));
         let found = why(&site, &message, now, |_| 0);
         // The third was not attempted yet, so it is due at once, together with the first.
-        assert!(matches!(found.reason, Reason::Next { .. }), "{found:?}");
+        assert!(matches!(found.reason, WaitReason::Next { .. }), "{found:?}");
         assert_eq!(found.recipients, [0, 2]);
         message.progress[2].apply(&line(2, What::Deferred));
         let found = why(&site, &message, now, |_| 0).reason;
         // A host's 4.4.3 is about its own name servers.
-        assert!(matches!(&found, Reason::Repeats { after, .. } if after == "mx: 451 4.4.3 later"));
+        assert!(
+            matches!(&found, WaitReason::Repeats { after, .. } if after == "mx: 451 4.4.3 later")
+        );
         (0..3)
             .step_by(2)
             .for_each(|index| message.progress[index].apply(&line(index, What::Failed)));
-        assert_eq!(why(&site, &message, now, |_| 0).reason, Reason::Done);
+        assert_eq!(why(&site, &message, now, |_| 0).reason, WaitReason::Done);
     }
 
     /// Its domain is delivered here since the last attempt: what a next hop said then is no failure of a
@@ -290,11 +294,11 @@ mod tests {
             why(&site, &message, now, |_| 0).reason
         };
         let reason = found("mx.far.test[192.0.2.1]:25", "450 4.2.0 later\n(RCPT)");
-        assert!(matches!(reason, Reason::Repeats { .. }), "{reason:?}");
+        assert!(matches!(reason, WaitReason::Repeats { .. }), "{reason:?}");
         let words =
             "after mx.far.test[192.0.2.1]:25: 450 4.2.0 later (RCPT); bob@mx.test is delivered";
         assert!(reason.to_string().contains(words), "{reason}");
         let reason = found("", "4.3.1 cannot write /bob/tmp/1: No space left on device");
-        assert!(matches!(reason, Reason::Maildir { .. }), "{reason:?}");
+        assert!(matches!(reason, WaitReason::Maildir { .. }), "{reason:?}");
     }
 }

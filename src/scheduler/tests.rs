@@ -33,7 +33,7 @@ fn a_stream_of_hints_keeps_nobody_from_its_turn() {
     let (_place, mut scheduler) = scheduler(3 * LOOK_AT_ONCE);
     for _ in 0..3 {
         scheduler.look_at_some();
-        scheduler.hear(Hint::LookAll);
+        scheduler.handle_hint(Hint::LookAll);
     }
     assert!(scheduler.board.knows(&format!("m{}", 3 * LOOK_AT_ONCE - 1)));
     // And what is asked for does not pile up.
@@ -46,7 +46,7 @@ fn what_has_changed_is_looked_at_though_other_hints_were_lost() {
     scheduler.look_at_some();
     assert!(scheduler.board.wakes().unwrap() > due::AT_ONCE);
     place.queue.claim("m000").unwrap().note(&[line(0, What::Asked)]).unwrap();
-    scheduler.hear(Hint::Look("m000".to_owned()));
+    scheduler.handle_hint(Hint::Look("m000".to_owned()));
     scheduler.look_all(false);
     scheduler.look_at_some();
     assert_eq!(scheduler.board.wakes(), Some(due::AT_ONCE));

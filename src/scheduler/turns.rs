@@ -13,41 +13,41 @@ use jiff::Timestamp;
 use std::sync::Arc;
 
 /// A scheduler and its one worker.
-pub struct Turns {
+pub struct AttemptsByHand {
     scheduler: Scheduler,
     worker: RelayWorker,
 }
 
 /// What one attempt has done.
 #[derive(Clone, Debug)]
-pub struct Turn {
+pub struct AttemptMade {
     /// The id of the message.
     pub id: String,
     /// Recipients that are done, durably, by their place in the envelope. Where the message has left the
-    /// queue, this is durable only after [`Turns::sync_removals`].
+    /// queue, this is durable only after [`AttemptsByHand::sync_removals`].
     pub done: Vec<usize>,
     /// Whether the message has left the queue.
     pub is_gone: bool,
 }
 
-impl Turns {
+impl AttemptsByHand {
     /// Begins with all that lies in the queue. `dial` connects to next hops.
-    pub fn new(shared: Arc<RelayShared>, setting: Arc<Setting>, dial: Dial) -> Turns {
+    pub fn new(shared: Arc<RelayShared>, setting: Arc<Setting>, dial: Dial) -> AttemptsByHand {
         let site = setting.site.clone();
         let caller = Caller { dial, connector: site.connector(), ..Caller::new(&site.config) };
         let mut worker = RelayWorker::new(0, shared.clone(), Arc::default());
         worker.caller = Some((site.clone(), Arc::new(caller)));
         let current = Current::new((*site).clone());
-        Turns { scheduler: Scheduler::with(shared, current, setting), worker }
+        AttemptsByHand { scheduler: Scheduler::with(shared, current, setting), worker }
     }
 
     /// Passes on a hint as if it came by the channel.
     pub fn hear(&mut self, hint: Hint) {
-        self.scheduler.hear(hint);
+        self.scheduler.handle_hint(hint);
     }
 
     /// Does the next attempt that is due; none when nothing is due.
-    pub fn turn(&mut self) -> Option<Turn> {
+    pub fn turn(&mut self) -> Option<AttemptMade> {
         self.scheduler.look_at_rest();
         let job = self.scheduler.next_job(Timestamp::now())?;
         if let Some(active) = self.scheduler.active.get_mut(&job.id) {
@@ -59,9 +59,9 @@ impl Turns {
         let open = job.claimed.open();
         let all = 0..job.claimed.message.entry.recipients.len();
         let done = all.filter(|index| is_known && !open.contains(index)).collect();
-        let turn = Turn { id: job.id.to_string(), done, is_gone };
+        let turn = AttemptMade { id: job.id.to_string(), done, is_gone };
         drop(job);
-        self.scheduler.take(report);
+        self.scheduler.take_report(report);
         Some(turn)
     }
 

@@ -187,7 +187,7 @@ impl RelayWorker {
             },
         };
         report.reach = reach;
-        news.extend(self.settle(job, verdicts, open, &mut report));
+        news.extend(self.record_outcome(job, verdicts, open, &mut report));
         report
     }
 
@@ -267,7 +267,7 @@ impl RelayWorker {
     }
 
     /// Makes the outcome durable: first the notices, then the journal. Returns the lines for the log.
-    fn settle(
+    fn record_outcome(
         &self,
         job: &RelayJob,
         verdicts: Vec<Verdict>,

@@ -61,7 +61,7 @@ pub fn run(request: &Request) -> Result<(), Failure> {
         say(if flaw.is_fatal() { Weight::Error } else { Weight::Warning }, words);
     }
     doubts.iter().for_each(|line| say(Weight::Warning, line));
-    let refused = ports::judge(&config, &refused);
+    let refused = ports::weigh(&config, &refused);
     refused.iter().for_each(|(weight, line)| say(*weight, line));
     let is_open = refused.iter().all(|(weight, _)| *weight == Weight::Warning);
     // Still root where there is no run_as. The server may be another user: the owner of its spool.
@@ -92,7 +92,7 @@ fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
     found.gaps.iter().for_each(|line| say(Weight::Warning, line));
     let roots = mailboxes::roots_out_of_reach(&site.config);
     roots.iter().for_each(|line| say(Weight::Error, line));
-    damaged::told(&site.config.spool).iter().for_each(|line| say(Weight::Warning, line));
+    damaged::put_aside_words(&site.config.spool).iter().for_each(|line| say(Weight::Warning, line));
     let spool = spool::look(&site.config.spool);
     if let Some((weight, why)) = &spool {
         say(*weight, &format!("{}: {why}", site.config.place("spool")));

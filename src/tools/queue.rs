@@ -84,7 +84,7 @@ pub fn remove(request: &Request, ids: &[&str]) -> Result<(), Failure> {
     let site = if request.bounce { Some(site(request)?) } else { None };
     let (mut removed, mut notices, mut all_done) = (Vec::new(), Vec::new(), true);
     for id in ids {
-        match take(&queue, id, site.as_ref()) {
+        match remove_one(&queue, id, site.as_ref()) {
             Ok(new) => {
                 removed.push(*id);
                 notices.extend(new);
@@ -130,7 +130,7 @@ fn ask(queue: &Queue, id: &str) -> Result<(), QueueError> {
 
 /// Removes one message, with a site after a notice; returns the ids of the notices. The error is a whole
 /// line.
-fn take(queue: &Queue, id: &str, with_notice: Option<&Site>) -> Result<Vec<String>, String> {
+fn remove_one(queue: &Queue, id: &str, with_notice: Option<&Site>) -> Result<Vec<String>, String> {
     let claimed = queue.claim(id).map_err(|error| why_not(queue, id, error))?;
     let notices = match with_notice {
         Some(site) => bounce(queue, site, &claimed).map_err(|why| format!("{id}: {why}"))?,

@@ -63,7 +63,7 @@ impl Rehearsal {
     }
 
     /// The nearest directory above a path that exists on the real disk.
-    fn ground<'a>(&self, path: &'a Path) -> &'a Path {
+    fn real_dir<'a>(&self, path: &'a Path) -> &'a Path {
         let made = locked(&self.0);
         let mut above = parent(path);
         while made.dirs.contains(above) {
@@ -86,21 +86,21 @@ impl Rehearsal {
     }
 
     fn file(&self, path: &Path, content: RehearsedContent) -> Box<dyn DiskFile> {
-        Box::new(Sketch { ground: self.ground(path).to_owned(), content })
+        Box::new(RehearsedFile { real_dir: self.real_dir(path).to_owned(), content })
     }
 }
 
 impl Disk for Rehearsal {
     fn make_dir(&self, path: &Path) -> io::Result<()> {
         self.may_make(path)?;
-        has_inode(self.ground(path))?;
+        has_inode(self.real_dir(path))?;
         locked(&self.0).dirs.insert(path.to_owned());
         Ok(())
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         self.may_make(path)?;
-        has_inode(self.ground(path))?;
+        has_inode(self.real_dir(path))?;
         let content = RehearsedContent::default();
         locked(&self.0).files.insert(path.to_owned(), content.clone());
         Ok(self.file(path, content))
@@ -125,7 +125,7 @@ impl Disk for Rehearsal {
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let content = self.ours(from)?;
         self.may_make(to)?;
-        let (here, there) = (self.ground(from), self.ground(to));
+        let (here, there) = (self.real_dir(from), self.real_dir(to));
         if stat(here)?.st_dev != stat(there)?.st_dev {
             return Err(ErrorKind::CrossesDevices.into());
         }
@@ -205,15 +205,15 @@ impl Disk for Rehearsal {
 }
 
 /// A file that would have been made.
-struct Sketch {
+struct RehearsedFile {
     /// A real directory on its file system.
-    ground: PathBuf,
+    real_dir: PathBuf,
     content: RehearsedContent,
 }
 
-impl DiskFile for Sketch {
+impl DiskFile for RehearsedFile {
     fn append(&self, octets: &[u8]) -> io::Result<()> {
-        let found = statvfs(&self.ground)?;
+        let found = statvfs(&self.real_dir)?;
         // Reserved blocks are for root.
         let blocks = match geteuid().is_root() {
             true => found.blocks_free(),
@@ -249,7 +249,7 @@ impl DiskFile for Sketch {
     }
 
     fn device(&self) -> io::Result<u64> {
-        Ok(stat(&self.ground)?.st_dev)
+        Ok(stat(&self.real_dir)?.st_dev)
     }
 
     fn sync(&self) -> io::Result<()> {

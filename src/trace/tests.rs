@@ -1,7 +1,7 @@
 use super::files::{FileName, StoryWriter, list};
 use super::follow::Follower;
 use super::*;
-use crate::event::sink::{Record, Sink};
+use crate::event::sink::{Sink, TraceRecord};
 use crate::limits::{TRACE_PARTS, TRACE_ROOM, TRACE_SIZE_MIN};
 use crate::store::memory::MemoryDisk;
 use crossbeam_channel::bounded;
@@ -37,8 +37,8 @@ fn content(disk: &MemoryDisk, name: &str) -> String {
     String::from_utf8(found.unwrap().1).unwrap()
 }
 
-fn line(text: &str) -> Record {
-    Record::Line { when: at("2026-11-23T14:00:00Z"), text: text.to_owned() }
+fn line(text: &str) -> TraceRecord {
+    TraceRecord::Line { when: at("2026-11-23T14:00:00Z"), text: text.to_owned() }
 }
 
 #[test]
@@ -114,13 +114,13 @@ fn all_stay_within_their_size_however_much_one_day_brings() {
     }));
 }
 
-/// A scribe at work, and what ends it.
+/// A running trace writer and its sink.
 fn at_work(disk: &MemoryDisk) -> (Arc<Sink>, thread::JoinHandle<()>) {
     let (sink, records) = Sink::new();
     // Room for all.
     let limits = || trace(30, 64 * TRACE_SIZE_MIN);
-    let scribe = TraceWriter::new(Arc::new(disk.clone()), DIR.into(), records, limits);
-    (Arc::new(sink), thread::spawn(|| scribe.run()))
+    let writer = TraceWriter::new(Arc::new(disk.clone()), DIR.into(), records, limits);
+    (Arc::new(sink), thread::spawn(|| writer.run()))
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -137,7 +137,7 @@ fn a_disk_that_hangs_holds_nobody_up_and_what_is_lost_is_told() {
         }
         None
     });
-    let (sink, scribe) = at_work(&disk);
+    let (sink, writer) = at_work(&disk);
     // More than there is room for: some are taken before it hangs, and all but the rest is lost.
     let start = Instant::now();
     for n in 0..3 * TRACE_ROOM {
@@ -146,7 +146,7 @@ fn a_disk_that_hangs_holds_nobody_up_and_what_is_lost_is_told() {
     assert!(start.elapsed() < PATIENCE, "nobody waited");
     drop(go);
     sink.finish(PATIENCE);
-    scribe.join().unwrap();
+    writer.join().unwrap();
     let mut told = 0;
     let mut lost = 0;
     for (name, _) in files(&disk) {
@@ -172,13 +172,13 @@ fn what_a_full_disk_did_not_take_is_told_later() {
             io::Error::from(io::ErrorKind::StorageFull)
         })
     });
-    let (sink, scribe) = at_work(&disk);
+    let (sink, writer) = at_work(&disk);
     sink.offer(line("event n=1"));
     seen.recv_timeout(PATIENCE).unwrap();
     disk.clear_fault();
     sink.offer(line("event n=2"));
     sink.finish(PATIENCE);
-    scribe.join().unwrap();
+    writer.join().unwrap();
     let (name, _) = files(&disk).pop().unwrap();
     let text = content(&disk, &name);
     assert!(text.contains(" event n=2\n") && text.contains(" lost records=1\n"), "{text}");
@@ -188,10 +188,10 @@ fn what_a_full_disk_did_not_take_is_told_later() {
 #[test]
 fn who_is_left_alone_ends() {
     let disk = MemoryDisk::new();
-    let (sink, scribe) = at_work(&disk);
+    let (sink, writer) = at_work(&disk);
     sink.offer(line("event n=1"));
     drop(sink);
-    scribe.join().unwrap();
+    writer.join().unwrap();
     assert!(content(&disk, &files(&disk)[0].0).ends_with(" event n=1\n"));
 }
 

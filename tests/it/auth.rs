@@ -70,7 +70,7 @@ impl Wire for Client {
         Ok(())
     }
 
-    fn is_early(&mut self) -> bool {
+    fn poll_input(&mut self) -> bool {
         false
     }
 
@@ -301,7 +301,7 @@ impl Wire for Counter<'_> {
         self.client.write_all(octets, deadline)
     }
 
-    fn is_early(&mut self) -> bool {
+    fn poll_input(&mut self) -> bool {
         false
     }
 

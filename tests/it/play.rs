@@ -627,7 +627,7 @@ impl Wire for Script<'_> {
         Ok(())
     }
 
-    fn is_early(&mut self) -> bool {
+    fn poll_input(&mut self) -> bool {
         match self.out.is_empty() {
             true => self.early,
             false => self.read < self.input.len(),

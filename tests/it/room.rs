@@ -252,7 +252,7 @@ impl Wire for Script {
         Ok(())
     }
 
-    fn is_early(&mut self) -> bool {
+    fn poll_input(&mut self) -> bool {
         false
     }
 

@@ -31,7 +31,7 @@ pub fn start(mut builder: Builder) -> LogHandle {
     let lines = Arc::new(LogLines::to(Box::new(Stderr)));
     let logger = builder.target(Target::Pipe(Box::new(LogInput(lines.clone())))).build();
     log::set_max_level(logger.filter());
-    let _ = log::set_boxed_logger(Box::new(Together { logger, lines: lines.clone() }));
+    let _ = log::set_boxed_logger(Box::new(ProcessLog { logger, lines: lines.clone() }));
     LogHandle(lines)
 }
 
@@ -45,7 +45,7 @@ impl LogHandle {
     }
 }
 
-struct Together {
+struct ProcessLog {
     logger: Logger,
     lines: Arc<LogLines>,
 }
@@ -153,7 +153,7 @@ impl LogLines {
             let deadline = *state.full_since.get_or_insert_with(Instant::now) + LOG_WAIT;
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || !state.has_writer {
-                return state.lose(1);
+                return state.count_lost(1);
             }
             state = wait_for(&self.moved, state, left);
         }
@@ -196,7 +196,7 @@ impl LogLines {
             let rest = &taken[rest..];
             match error.kind() {
                 io::ErrorKind::TimedOut => drop(state.waiting.splice(0..0, rest.iter().copied())),
-                _ => state.lose(rest.iter().filter(|octet| **octet == b'\n').count() as u64),
+                _ => state.count_lost(rest.iter().filter(|octet| **octet == b'\n').count() as u64),
             }
         }
         state.is_writing = false;
@@ -223,7 +223,7 @@ impl LogLines {
 }
 
 impl LogState {
-    fn lose(&mut self, lines: u64) {
+    fn count_lost(&mut self, lines: u64) {
         self.lost += lines;
         OTHERS.add_some("log_lost", lines);
     }
@@ -266,7 +266,7 @@ fn wait_for<'a>(
     condition.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
 }
 
-impl Log for Together {
+impl Log for ProcessLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         self.logger.enabled(metadata)
     }

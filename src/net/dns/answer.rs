@@ -62,7 +62,7 @@ pub fn tidy(mut answer: DnsResponse, queries: &[Query]) -> Result<DnsResponse, D
                 kept.push(record.clone());
                 name = target.clone();
             }
-            _ => return settle(answer, name, kept),
+            _ => return with_records(answer, name, kept),
         }
     }
     Err(too_far())
@@ -83,7 +83,11 @@ pub fn too_far() -> DnsFault {
 
 /// Puts the kept records in place of all others, and decides whether an answer without records is to be
 /// believed.
-fn settle(mut answer: DnsResponse, name: Name, kept: Vec<Record>) -> Result<DnsResponse, DnsFault> {
+fn with_records(
+    mut answer: DnsResponse,
+    name: Name,
+    kept: Vec<Record>,
+) -> Result<DnsResponse, DnsFault> {
     answer.authorities.retain(|record| match record.record_type() {
         RecordType::SOA => record.name.zone_of(&name), // a zone speaks for its own names only
         kind => kind == RecordType::NS,

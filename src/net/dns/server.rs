@@ -91,7 +91,7 @@ impl DnsServer {
             || question.edns.is_none()
         {
             let incoming = self.exchange(&plain, None, deadline)?;
-            return judge(incoming.answer);
+            return answer_or_fault(incoming.answer);
         }
         let first = self.exchange(question, Some(&plain), deadline);
         let is_suspect = match &first {
@@ -113,11 +113,12 @@ impl DnsServer {
             Err(DnsFault::Broken(_)) => !matches!(edns, Edns::Works),
             Err(_) => false,
         };
-        let first = first.and_then(|incoming| judge(incoming.answer));
+        let first = first.and_then(|incoming| answer_or_fault(incoming.answer));
         if !is_suspect {
             return first;
         }
-        let second = self.exchange(&plain, None, deadline).and_then(|it| judge(it.answer));
+        let second =
+            self.exchange(&plain, None, deadline).and_then(|it| answer_or_fault(it.answer));
         if second.is_ok() {
             self.lately().edns = Edns::Fails { until: Instant::now() + DNS_PLAIN };
             return second;
@@ -146,7 +147,7 @@ impl DnsServer {
 }
 
 /// Turns the response codes that are no answer into faults.
-fn judge(answer: DnsResponse) -> Result<DnsResponse, DnsFault> {
+fn answer_or_fault(answer: DnsResponse) -> Result<DnsResponse, DnsFault> {
     match answer.response_code {
         ResponseCode::NoError | ResponseCode::NXDomain => Ok(answer),
         ResponseCode::ServFail => Err(DnsFault::ServFail),

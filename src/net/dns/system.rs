@@ -32,11 +32,11 @@ pub struct Setup {
     /// `dns.trust_ad`.
     pub trusts_ad: bool,
     hosts: Hosts,
-    stamps: [FileStamp; 2],
+    stamps: [SystemStamp; 2],
 }
 
 /// What shows that a file has changed: device, inode, size and time.
-type FileStamp = Option<(u64, u64, i64, i64, i64)>;
+type SystemStamp = Option<(u64, u64, i64, i64, i64)>;
 
 impl System {
     pub fn new(config: &config::Dns) -> System {
@@ -64,7 +64,7 @@ impl System {
 }
 
 impl Setup {
-    fn new(config: &config::Dns, stamps: [FileStamp; 2]) -> Result<Setup, DnsFault> {
+    fn new(config: &config::Dns, stamps: [SystemStamp; 2]) -> Result<Setup, DnsFault> {
         let servers = match config.servers.is_empty() {
             true => resolv::read().asked(),
             false => config.servers.clone(),
@@ -113,12 +113,12 @@ fn options() -> ResolverOpts {
 
 /// Stamps of the files that are read. This costs two system calls, little against a question over the
 /// network.
-fn stamps(config: &config::Dns) -> [FileStamp; 2] {
+fn stamps(config: &config::Dns) -> [SystemStamp; 2] {
     let resolv = config.servers.is_empty().then(|| stamp(RESOLV_CONF)).flatten();
     [resolv, stamp("/etc/hosts")]
 }
 
-fn stamp(path: &str) -> FileStamp {
+fn stamp(path: &str) -> SystemStamp {
     let stat = stat(path).ok()?;
     Some((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec))
 }

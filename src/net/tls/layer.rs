@@ -62,7 +62,7 @@ impl Layer {
                 self.hello = Vec::new();
                 return Ok(());
             }
-            match self.take(socket, deadline) {
+            match self.read_records(socket, deadline) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(_) => has_spoken = true,
                 Err(error) if error.kind() == ErrorKind::TimedOut && !has_spoken => {
@@ -70,7 +70,7 @@ impl Layer {
                 }
                 Err(error) => return Err(error),
             }
-            self.told(socket)?;
+            self.check_broken(socket)?;
         }
     }
 
@@ -89,8 +89,8 @@ impl Layer {
                 }
                 result => return result,
             }
-            self.told(socket)?;
-            self.take(socket, deadline)?;
+            self.check_broken(socket)?;
+            self.read_records(socket, deadline)?;
             // Tickets, new keys and alerts have to be answered.
             self.flush(socket, deadline)?;
         }
@@ -114,7 +114,7 @@ impl Layer {
 
     /// Whether the other side has sent data already. Records without data, as tickets after a handshake, do
     /// not count.
-    pub(in crate::net) fn is_early(&mut self, socket: &mut Socket) -> bool {
+    pub(in crate::net) fn poll_input(&mut self, socket: &mut Socket) -> bool {
         loop {
             match self.connection.process_new_packets() {
                 Ok(state) if state.plaintext_bytes_to_read() > 0 => return true,
@@ -123,7 +123,8 @@ impl Layer {
                 Ok(_) | Err(_) => return false,
             }
             // The octets are there, so this does not wait.
-            if !matches!(self.take(socket, Instant::now() + crate::limits::LINGER), Ok(1..)) {
+            if !matches!(self.read_records(socket, Instant::now() + crate::limits::LINGER), Ok(1..))
+            {
                 return false;
             }
         }
@@ -159,7 +160,7 @@ impl Layer {
     }
 
     /// Reads some records from the socket; returns the number of octets, 0 at the end of input.
-    fn take(&mut self, socket: &mut Socket, deadline: Instant) -> io::Result<usize> {
+    fn read_records(&mut self, socket: &mut Socket, deadline: Instant) -> io::Result<usize> {
         let mut from = Until(socket, deadline);
         let taken = match self.connection.is_handshaking() {
             true => self.connection.read_tls(&mut Noting(from, &mut self.hello))?,
@@ -172,7 +173,7 @@ impl Layer {
     }
 
     /// Fails when what came was no TLS; an alert is sent, as far as that needs no waiting.
-    fn told(&mut self, socket: &mut Socket) -> io::Result<()> {
+    fn check_broken(&mut self, socket: &mut Socket) -> io::Result<()> {
         let Some(error) = &self.broken else { return Ok(()) };
         let trouble = trouble(error, &self.hello);
         self.flush_now(socket);

@@ -5,7 +5,7 @@ use crate::store::disk::{Disk, RealDisk};
 use std::path::Path;
 
 /// One line about all such files; none where there are none, or the directory cannot be listed.
-pub fn told(spool: &Path) -> Option<String> {
+pub fn put_aside_words(spool: &Path) -> Option<String> {
     let dir = spool.join("damaged");
     let names = RealDisk.list_some(&dir, DAMAGED_COUNTED, &|_| true).unwrap_or_default();
     let first = names.iter().min()?.display();
@@ -31,14 +31,14 @@ mod tests {
     #[test]
     fn what_was_put_aside_is_told() {
         let spool = std::env::temp_dir().join(format!("facteur-{}", crate::id::message()));
-        assert_eq!(told(&spool), None);
+        assert_eq!(put_aside_words(&spool), None);
         fs::create_dir_all(spool.join("damaged")).unwrap();
-        assert_eq!(told(&spool), None);
+        assert_eq!(put_aside_words(&spool), None);
         for (name, part) in
             [("m2", ", m2: nobody"), ("m1", " 2 files that were put aside, m1 first")]
         {
             fs::write(spool.join("damaged").join(name), "").unwrap();
-            assert!(told(&spool).unwrap().contains(part));
+            assert!(put_aside_words(&spool).unwrap().contains(part));
         }
         fs::remove_dir_all(&spool).unwrap();
     }

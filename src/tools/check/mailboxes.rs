@@ -9,7 +9,7 @@ use crate::limits::{CHECK_MAILDIRS, CHECK_NAMED};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox};
 use crate::reach::is_missing;
 use crate::route::{POSTMASTER, existing_users, resolve};
-use crate::sandbox::{Reach, Sandbox, maildir_root};
+use crate::sandbox::{Sandbox, SandboxPaths, maildir_root};
 use crate::site::{Local, Site};
 use crate::store::disk::{Disk, RealDisk};
 use crate::store::maildir::{make_with_parents, sync_with_parents};
@@ -32,7 +32,7 @@ pub struct MailboxFaults {
 /// Tries all mailboxes, as the user of this process.
 pub fn look(site: &Site) -> MailboxFaults {
     let (mut found, mut bad) = (MailboxFaults::default(), 0);
-    let sandbox = Reach::of(&site.config).rehearse();
+    let sandbox = SandboxPaths::of(&site.config).rehearse();
     for local in site.domains() {
         let template = &local.config.maildir;
         if is_missing(&maildir_root(template)) {

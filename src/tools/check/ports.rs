@@ -52,7 +52,7 @@ pub fn try_out(config: &Config) -> Vec<UnboundAddress> {
 }
 
 /// Words for the addresses that `serve` could not bind, and how bad that is.
-pub fn judge(config: &Config, refused: &[UnboundAddress]) -> Vec<(Weight, String)> {
+pub fn weigh(config: &Config, refused: &[UnboundAddress]) -> Vec<(Weight, String)> {
     let own = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
     let mut known = None;
     let mut is_served = || *known.get_or_insert_with(|| may_be_served(config));

@@ -5,7 +5,7 @@
 
 use super::{due_in, failed, open, rights, span, why_not};
 use crate::net::control;
-use crate::scheduler::reason::{Reason, Why, why as compute};
+use crate::scheduler::reason::{WaitReason, Why, why as compute};
 use crate::site::Site;
 use crate::store::queue::QueuedMessage;
 use crate::tools::terminal::escape;
@@ -27,14 +27,15 @@ pub fn why(request: &Request, id: &str) -> Result<(), Failure> {
     });
     let missing = rights::missing(&config, &queue, id);
     if queue.is_claimed(id).map_err(failed)? {
-        (why.reason, why.recipients) = (Reason::Sending, waiting.open().collect());
+        (why.reason, why.recipients) = (WaitReason::Sending, waiting.open().collect());
     } else if !control::send(&config.spool, &[]).map_err(failed)? {
-        why.reason = Reason::NoServer;
+        why.reason = WaitReason::NoServer;
     }
     // The server cannot read the file, so it does not know of the message.
     if let Some(missing) = missing {
         why.recipients = waiting.open().collect();
-        why.reason = Reason::Unreadable { words: missing.to_string(), remedy: missing.remedy() };
+        why.reason =
+            WaitReason::Unreadable { words: missing.to_string(), remedy: missing.remedy() };
     }
     print(&text(&site, &waiting, &why, now))
 }

@@ -149,7 +149,7 @@ impl Asker {
                 }
             };
             self.sender(to, indent, &mut told.steps);
-            told.is_good &= self.tell(&to.mailbox.host, indent, &mut told.steps);
+            told.is_good &= self.add_next_hop(&to.mailbox.host, indent, &mut told.steps);
         }
     }
 
@@ -169,7 +169,7 @@ impl Asker {
 
     /// Adds the steps from here to the next hop; false when mail would be returned. A host that is down,
     /// or DNS that fails, only lets mail wait.
-    fn tell(&self, host: &Host, indent: &str, steps: &mut Vec<String>) -> bool {
+    fn add_next_hop(&self, host: &Host, indent: &str, steps: &mut Vec<String>) -> bool {
         let config = &self.site.config;
         let (ourselves, greeter) = self.abroad();
         let (way, found, onward) = onward(&self.site, ourselves, host);

@@ -57,11 +57,11 @@ pub fn read(
                 ));
             }
         }
-        reading.take(&out, most)?;
+        reading.add(&out, most)?;
     }
     out.clear();
     lines.finish(&mut out);
-    reading.take(&out, most)?;
+    reading.add(&out, most)?;
     reading.finish()
 }
 
@@ -74,7 +74,7 @@ struct InputReader {
 }
 
 impl InputReader {
-    fn take(&mut self, octets: &[u8], most: u64) -> Result<(), NotSent> {
+    fn add(&mut self, octets: &[u8], most: u64) -> Result<(), NotSent> {
         self.reader.feed(octets);
         if self.reader.listener.1.whole().size > most {
             let text = format!("the message is larger than limit.message_size, {most} octets");

@@ -58,18 +58,18 @@ pub fn run(caller: &Submitter) -> Result<(), NotSent> {
     let full = |_| NotSent::new(ExitStatus::Later, "no session can begin");
     let ticket = ticket.map_err(full)?;
     thread::scope(|scope| {
-        let clerk = thread::Builder::new().name("clerk".to_owned());
-        let work = || take(caller, &own, &accepted);
-        let spawned = clerk.spawn_scoped(scope, work);
+        let accepted_mail = thread::Builder::new().name("accepted_mail".to_owned());
+        let work = || put_accepted(caller, &own, &accepted);
+        let spawned = accepted_mail.spawn_scoped(scope, work);
         spawned.map_err(|error| NotSent::new(ExitStatus::System, format!("no thread: {error}")))?;
         converse(&shared, &Arc::new(site), &facts, &ticket, &mut Stdio);
-        drop(shared); // ends the clerk
+        drop(shared); // ends that thread
         Ok(())
     })
 }
 
 /// Puts what the session has accepted into the queue, or drops it for the server.
-fn take(caller: &Submitter, own: &Mailbox, accepted: &Receiver<Accepted>) {
+fn put_accepted(caller: &Submitter, own: &Mailbox, accepted: &Receiver<Accepted>) {
     for accepted in accepted {
         let Accepted { mut entry, queued_as, body, copies, claim, outcome, .. } = accepted;
         if !claim.publish() {

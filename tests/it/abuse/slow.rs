@@ -128,7 +128,7 @@ impl Wire for Dripping {
         Ok(())
     }
 
-    fn is_early(&mut self) -> bool {
+    fn poll_input(&mut self) -> bool {
         false
     }
 

@@ -36,7 +36,7 @@ impl Wire for Client<'_> {
         Ok(())
     }
 
-    fn is_early(&mut self) -> bool {
+    fn poll_input(&mut self) -> bool {
         false
     }
 
@@ -181,7 +181,7 @@ impl Wire for Host {
         Ok(())
     }
 
-    fn is_early(&mut self) -> bool {
+    fn poll_input(&mut self) -> bool {
         false
     }
 
