@@ -18,7 +18,7 @@ mod story;
 mod text;
 mod waiting;
 
-use crate::event::{Event, present, recent, tell};
+use crate::event::{present, recent, warn};
 use crate::handoff::{Census, Hints};
 use crate::limits::{CENSUS_KEEP, DISKS_SHOWN, MAILBOXES_SHOWN};
 use crate::net::http::{self, HttpAnswer, HttpRequest, Page};
@@ -115,7 +115,7 @@ impl Metrics {
             drop(own);
         };
         if let Err(error) = builder.spawn(serve) {
-            tell(&Event::Warning { what: &format!("no thread for listen.metrics: {error}") });
+            warn(&format!("no thread for listen.metrics: {error}"));
         }
     }
 

@@ -26,7 +26,7 @@ mod worker;
 
 use crate::delivery::Writer;
 use crate::due;
-use crate::event::{Event, tell};
+use crate::event::{Event, tell, warn};
 use crate::handoff::{Census, Hint, Hints};
 use crate::limits::{BUSY_WAIT, CLOCK_JUMP, LOOK_AT_ONCE, REMOVALS_SYNC, TROUBLE_WAIT};
 use crate::notices::Reports;
@@ -221,7 +221,7 @@ impl Scheduler {
         self.clocks = now;
         let off = shown.checked_sub(passed.try_into().unwrap_or_default()).unwrap_or_default();
         if off.unsigned_abs() >= CLOCK_JUMP {
-            tell(&Event::Warning { what: &clock_words(off) });
+            warn(&clock_words(off));
             self.board.forgive();
             self.look_all(true);
         }
@@ -331,11 +331,11 @@ impl Scheduler {
             Ok(to) => format!("{} is no whole queue file ({why}): moved there", to.display()),
             Err(error) => format!("{} is no whole queue file ({why}): {error}", name.display()),
         };
-        tell(&Event::Warning { what: &what });
+        warn(&what);
     }
 
     fn trouble(&mut self, what: &str) {
-        tell(&Event::Warning { what });
+        warn(what);
         self.look_again.get_or_insert(Instant::now() + TROUBLE_WAIT);
     }
 
@@ -352,8 +352,7 @@ impl Scheduler {
                     }
                 }
                 Err(error) => {
-                    let what = format!("no thread for the relay pool: {error}");
-                    tell(&Event::Warning { what: &what });
+                    warn(&format!("no thread for the relay pool: {error}"));
                     let due = due::later(now, BUSY_WAIT);
                     self.board.done(&id, &goal, Reach::Untried, Some((due, due)), now);
                     self.release(&id);
@@ -450,7 +449,7 @@ impl Scheduler {
         if self.unsynced.filter(is_due).is_some() {
             self.unsynced = None;
             if let Err(error) = self.shared.queue.sync_removals() {
-                tell(&Event::Warning { what: &error.to_string() });
+                warn(&error.to_string());
                 self.unsynced = Some(Instant::now() + TROUBLE_WAIT);
             }
         }

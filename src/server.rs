@@ -28,7 +28,7 @@ use crate::delivery::{Wakers, Writer};
 use crate::event::count::count;
 use crate::event::repeats::RepeatedLine::LeaveOut;
 use crate::event::repeats::Repeats;
-use crate::event::{About, Event, Talk, Turn, tell, tell_talk};
+use crate::event::{About, Event, Talk, Turn, tell, tell_talk, warn};
 use crate::handoff::{Hint, Hints};
 use crate::housekeeper;
 use crate::limits::{
@@ -243,10 +243,10 @@ fn listen_to(control: &Control, hints: &Hints, calls: &Sender<PickupCall>) {
 /// Names bad lines in the log, up to a bound, because a file can be wrong in every line.
 pub fn tell_bad_lines(bad: &[BadLine]) {
     for line in bad.iter().take(BAD_LINES_TOLD) {
-        tell(&Event::Warning { what: &line.to_string() });
+        warn(&line.to_string());
     }
     if let Some(more) = bad.len().checked_sub(BAD_LINES_TOLD).filter(|more| *more > 0) {
-        tell(&Event::Warning { what: &format!("and {more} more bad lines; see facteur check") });
+        warn(&format!("and {more} more bad lines; see facteur check"));
     }
 }
 
@@ -254,7 +254,7 @@ pub fn tell_bad_lines(bad: &[BadLine]) {
 /// not verify it.
 pub fn tell_flaws(site: &Site) {
     for (_, words) in site.flaws(SystemTime::now()) {
-        tell(&Event::Warning { what: &words });
+        warn(&words);
     }
 }
 
@@ -307,7 +307,7 @@ impl Entrance {
         let admitted = Admitted { facts, stream, ticket, site };
         // The system grants fewer threads than we would; the client gets the same reply.
         if let Err((admitted, error)) = self.pool.run(admitted) {
-            tell(&Event::Warning { what: &format!("no thread for a session: {error}") });
+            warn(&format!("no thread for a session: {error}"));
             let Admitted { facts, stream, site, .. } = &admitted;
             let text = "too many sessions, try later";
             self.turn_away(stream, facts, site, "4.3.2", text);
@@ -318,8 +318,7 @@ impl Entrance {
     fn tell_left_out(&self) {
         let more = self.turned_away.unsaid(Instant::now());
         if more > 0 {
-            let what = format!("{more} more connections were turned away in {REPEATS_WHILE:?}");
-            tell(&Event::Warning { what: &what });
+            warn(&format!("{more} more connections were turned away in {REPEATS_WHILE:?}"));
         }
     }
 

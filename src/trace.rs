@@ -17,7 +17,7 @@ pub mod telling;
 use crate::config::Trace;
 use crate::event::count::OTHERS;
 use crate::event::sink::{TraceRecord, TraceRecords};
-use crate::event::{Event, tell};
+use crate::event::warn;
 use crate::limits::{TRACE_BATCH, TRACE_GATHER, TRACE_IDLE};
 use crate::store::disk::{Disk, StoreError};
 use crossbeam_channel::{RecvTimeoutError, Sender};
@@ -135,7 +135,7 @@ impl TraceWriter {
         if let Err(error) = result.as_ref()
             && is_new
         {
-            tell(&Event::Warning { what: &format!("stories are lost: {error}") });
+            warn(&format!("stories are lost: {error}"));
         }
     }
 }

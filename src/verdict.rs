@@ -1,7 +1,7 @@
 //! What one attempt decided about one recipient: a journal line, an event, and what a notice says. Decides
 //! nothing itself: an attempt gives the [`Fate`], and the words come from there.
 
-use crate::event::{Event, tell};
+use crate::event::{Event, tell, warn};
 use crate::net::tls::Protection;
 use crate::smtp::client::{Cause, Fate, Lack, Reason};
 use crate::store::disk::StoreError;
@@ -148,7 +148,7 @@ impl Verdict {
             }
             What::Delivered => match &self.maildir {
                 Some(maildir) => tell(&Event::Delivered { id, to, maildir }),
-                None => tell(&Event::Warning { what: &format!("{id} for {to}: {reason}") }),
+                None => warn(&format!("{id} for {to}: {reason}")),
             },
             What::Failed if self.is_expired => tell(&Event::Expired { id, to, reason }),
             What::Failed => tell(&Event::Bounced { id, to, reason }),

@@ -54,7 +54,12 @@ impl Html {
     }
 
     /// Adds a link to a page of ours: the segments of its path, and its text.
-    pub fn link(mut self, path: &[&str], text: impl Display) -> Html {
+    pub fn link(self, path: &[&str], text: impl Display) -> Html {
+        self.link_page(path, 1, text)
+    }
+
+    /// The same with the number of a page, when that is not the first.
+    pub fn link_page(mut self, path: &[&str], page: usize, text: impl Display) -> Html {
         self.0.push_str("<a href=\"");
         if path.is_empty() {
             self.0.push('/');
@@ -63,19 +68,10 @@ impl Html {
             // Writing to a String cannot fail.
             let _ = write!(self.0, "/{}", utf8_percent_encode(segment, SEGMENT));
         }
-        self.raw("\">").text(text).raw("</a>")
-    }
-
-    /// The same with the number of a page, when that is not the first.
-    pub fn link_page(mut self, path: &[&str], page: usize, text: impl Display) -> Html {
-        let mut target = path.iter().fold(String::new(), |target, segment| {
-            format!("{target}/{}", utf8_percent_encode(segment, SEGMENT))
-        });
         if page > 1 {
-            let _ = write!(target, "?page={page}");
+            let _ = write!(self.0, "?page={page}");
         }
-        let _ = write!(self.0, "<a href=\"{target}\">");
-        self.text(text).raw("</a>")
+        self.raw("\">").text(text).raw("</a>")
     }
 
     /// Adds a table. On a phone each row is a block, and its cells show their heads.

@@ -2,7 +2,7 @@
 //! from until the server stops.
 
 use super::peer::Peers;
-use crate::event::{Event, tell};
+use crate::event::warn;
 use crate::limits::{ACCEPT_WAIT, ACCEPT_WAIT_MAX, BACKLOG};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, SockRef, Socket, Type};
@@ -120,7 +120,7 @@ impl Listener {
                     // Logged once, not at each try.
                     if wait == ACCEPT_WAIT {
                         let what = format!("cannot accept on {}: {error}; waiting", self.address);
-                        tell(&Event::Warning { what: &what });
+                        warn(&what);
                     }
                     thread::sleep(wait);
                     wait = (wait * 2).min(ACCEPT_WAIT_MAX);

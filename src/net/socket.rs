@@ -108,7 +108,7 @@ impl Socket {
 }
 
 /// Time to the deadline, or `TimedOut` when there is none left.
-fn left(deadline: Instant) -> io::Result<Duration> {
+pub(super) fn left(deadline: Instant) -> io::Result<Duration> {
     match deadline.saturating_duration_since(Instant::now()) {
         Duration::ZERO => Err(ErrorKind::TimedOut.into()),
         // Below this the kernel may take it for "no timeout".
@@ -125,6 +125,6 @@ fn is_near(set: Option<Duration>, wanted: Duration) -> bool {
 
 /// With a timeout set, a socket returns `WouldBlock` past it, and a signal interrupts in spite of
 /// SA_RESTART.
-fn is_retry(error: &io::Error) -> bool {
+pub(super) fn is_retry(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
 }

@@ -12,7 +12,7 @@ use super::guard::Guard;
 use super::plan::Goal;
 use super::{RelayShared, Setting, reason};
 use crate::due;
-use crate::event::{Event, tell};
+use crate::event::{Event, tell, warn};
 use crate::limits::{PANIC_WAIT, RELAY_KEEP, TROUBLE_WAIT};
 use crate::net::pool::panic_text;
 use crate::notices::{self, NoticeContext};
@@ -251,14 +251,13 @@ impl RelayWorker {
         match self.shared.queue.put_aside(OsStr::new(&job.claimed.message.entry.id)) {
             Ok(to) => {
                 let to = to.display();
-                let what = format!("{to} is damaged and is sent to nobody ({error}): moved there");
-                tell(&Event::Warning { what: &what });
+                warn(&format!("{to} is damaged and is sent to nobody ({error}): moved there"));
             }
             // Another worker was faster, or a command has removed it.
             Err(error) if error.source.kind() == ErrorKind::NotFound => {}
             Err(error) => {
                 let what = format!("{} is damaged: {error}; tried again", job.id);
-                tell(&Event::Warning { what: &what });
+                warn(&what);
                 report.due = Some(due::later(Timestamp::now(), TROUBLE_WAIT));
                 return report;
             }
@@ -306,7 +305,7 @@ impl RelayWorker {
             Err(error) => Err(error),
         };
         if let Err(error) = &settled {
-            tell(&Event::Warning { what: &format!("{}: {error}; tried again", entry.id) });
+            warn(&format!("{}: {error}; tried again", entry.id));
         }
         let still: Vec<usize> = job.claimed.open();
         let still: Vec<usize> = open.iter().copied().filter(|i| still.contains(i)).collect();
@@ -354,7 +353,7 @@ impl RelayWorker {
         report.notices = sent.notices;
         // A failure loses only the reason that `queue why` shows.
         if let Err(error) = job.claimed.note(&lines) {
-            tell(&Event::Warning { what: &format!("{}: {error}", entry.id) });
+            warn(&format!("{}: {error}", entry.id));
         }
         let next = Some(due);
         news.extend(held.into_iter().map(|verdict| News { verdict, next }));
@@ -428,8 +427,7 @@ impl RelayWorker {
 }
 
 fn tell_untold(entry: &Entry, error: &str) {
-    let what = format!("{}: a notice about it could not be written: {error}", entry.id);
-    tell(&Event::Warning { what: &what });
+    warn(&format!("{}: a notice about it could not be written: {error}", entry.id));
 }
 
 fn announcement(when: Timestamp, recipient: usize) -> JournalLine {

@@ -2,7 +2,7 @@
 //! descriptor would keep all mail from being written.
 
 use crate::config::Config;
-use crate::event::{Event, tell};
+use crate::event::warn;
 use crate::limits::{DESCRIPTORS_BESIDE, RELAY_DESCRIPTORS};
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -28,7 +28,7 @@ pub fn tell_short(config: &Config, granted: u64) {
             "only {granted} files may be open: there will be {sessions} sessions at once, not {wanted}; \
              raise the limit of open files (ulimit -n, LimitNOFILE=) or lower limit.sessions"
         );
-        tell(&Event::Warning { what: &what });
+        warn(&what);
     }
 }
 

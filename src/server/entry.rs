@@ -1,7 +1,7 @@
 //! The sockets of a server: those that were handed over, and those that we bind ourselves.
 
 use crate::config::{Config, Listen};
-use crate::event::{Event, tell};
+use crate::event::warn;
 use crate::net::handed::Handed;
 use crate::net::listener::{Listener, Service};
 use std::io::{self, ErrorKind};
@@ -31,9 +31,7 @@ pub fn open(config: &Config, mut handed: Handed) -> Result<Vec<Listener>, String
                 return Err(format!("{address} was handed over for submissions: it needs a [tls]"));
             }
             if service == Service::Metrics && !address.ip().is_loopback() {
-                let what =
-                    format!("metrics: whoever reaches {address} can read who writes to whom");
-                tell(&Event::Warning { what: &what });
+                warn(&format!("metrics: whoever reaches {address} can read who writes to whom"));
             }
             // The configuration asks for all addresses of this port, and the socket that was handed over
             // stands for them.

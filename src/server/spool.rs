@@ -1,6 +1,6 @@
 //! The spool as a server needs it: its directories, its lock, and without what crashes left behind.
 
-use crate::event::{Event, tell};
+use crate::event::warn;
 use crate::mail::srs::{SrsKeys, SrsSecret};
 use crate::net::control::Control;
 use crate::store::disk::{Disk, Doing, StoreError};
@@ -54,13 +54,11 @@ impl Spool {
         let login = login.or_else(|error| {
             // No mail has to wait for this: a secret of this process does as well, until a restart changes
             // the salts.
-            let what = format!("made-up salts of logins will change at the next start: {error}");
-            tell(&Event::Warning { what: &what });
+            warn(&format!("made-up salts of logins will change at the next start: {error}"));
             secret::passing().map_err(|error| error.to_string())
         })?;
         let control = Control::bind(path).map_err(|error| {
-            let what = format!("commands cannot reach this server at once: {error}");
-            tell(&Event::Warning { what: &what });
+            warn(&format!("commands cannot reach this server at once: {error}"));
         });
         let (control, keys) = (control.ok(), Arc::new(keys));
         Ok(Spool { disk, queue, drops, spill, control, keys, login, lock })
@@ -83,8 +81,7 @@ fn drops(disk: &Arc<dyn Disk>, spool: &Path, queue: &Queue) -> Result<Option<Dro
             error
         }
     };
-    let what = format!("users of this machine cannot send mail: {error}");
-    tell(&Event::Warning { what: &what });
+    warn(&format!("users of this machine cannot send mail: {error}"));
     Ok(None)
 }
 

@@ -6,6 +6,7 @@ use super::answer::{self, has_id, is_truncated};
 use super::resolv::locate;
 use crate::config::NameServer;
 use crate::limits::{DNS_EDNS_PART, DNS_PAYLOAD, DNS_PLAIN, DNS_REST, DNS_STRAYS};
+use crate::net::socket::{is_retry, left};
 use crate::net::stream::{TcpWire, Wire};
 use hickory_resolver::proto::op::{DnsResponse, Message, ResponseCode};
 use std::io::{self, ErrorKind};
@@ -266,19 +267,4 @@ fn fill(wire: &mut TcpWire, buffer: &mut [u8], deadline: Instant) -> io::Result<
         }
     }
     Ok(())
-}
-
-/// Time to the deadline, or `TimedOut` when there is none left; never zero, which a socket takes for "no
-/// timeout".
-fn left(deadline: Instant) -> io::Result<Duration> {
-    match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(ErrorKind::TimedOut.into()),
-        left => Ok(left.max(Duration::from_millis(1))),
-    }
-}
-
-/// With a timeout set, a socket returns `WouldBlock` past it, and a signal interrupts in spite of
-/// SA_RESTART.
-fn is_retry(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }

@@ -1,7 +1,7 @@
 //! Our own name and addresses: mail must not be sent to a mail host that is this one (RFC 5321 §5.1).
 
 use crate::config::Config;
-use crate::event::{Event, tell};
+use crate::event::warn;
 use crate::mail::address::Domain;
 use crate::net::interfaces;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,8 +22,7 @@ impl Ourselves {
     /// loop would still end at `limit.hops`.
     pub fn of(config: &Config) -> Ourselves {
         let interfaces = interfaces::addresses().unwrap_or_else(|error| {
-            let what = format!("cannot list the addresses of this machine: {error}");
-            tell(&Event::Warning { what: &what });
+            warn(&format!("cannot list the addresses of this machine: {error}"));
             Vec::new()
         });
         Ourselves::with(config, interfaces)
