@@ -2,6 +2,7 @@
 //! from until the server stops.
 
 use super::peer::Peers;
+use crate::config::Listen;
 use crate::event::warn;
 use crate::limits::{ACCEPT_WAIT, ACCEPT_WAIT_MAX, BACKLOG};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -32,6 +33,13 @@ impl Service {
     /// Each of them.
     pub const ALL: [Service; 4] =
         [Service::Smtp, Service::Submission, Service::Submissions, Service::Metrics];
+
+    /// The addresses of a configuration with their services, in the order of these.
+    pub fn addresses(listen: &Listen) -> Vec<(Service, SocketAddr)> {
+        let Listen { smtp, submission, submissions, metrics } = listen;
+        let each = Service::ALL.into_iter().zip([smtp, submission, submissions, metrics]);
+        each.flat_map(|(service, all)| all.iter().map(move |a| (service, *a))).collect()
+    }
 
     /// Whether it is for our own users only.
     pub fn is_submission(self) -> bool {

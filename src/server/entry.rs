@@ -1,6 +1,6 @@
 //! The sockets of a server: those that were handed over, and those that we bind ourselves.
 
-use crate::config::{Config, Listen};
+use crate::config::Config;
 use crate::event::warn;
 use crate::net::handed::Handed;
 use crate::net::listener::{Listener, Service};
@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 /// what its name says. No connection is answered before [`super::Server::start`]; the two are apart because
 /// low ports need root and sessions must not have it. Fails with the address and what the system said.
 pub fn open(config: &Config, mut handed: Handed) -> Result<Vec<Listener>, String> {
-    let wanted = wanted(&config.listen);
+    let wanted = Service::addresses(&config.listen);
     let all: Vec<SocketAddr> = wanted.iter().map(|(_, address)| *address).collect();
     let taken = |service, socket| {
         Listener::handed(service, socket)
@@ -47,19 +47,6 @@ pub fn open(config: &Config, mut handed: Handed) -> Result<Vec<Listener>, String
         listeners.push(bound.map_err(|error| cannot_listen(address, &error))?);
     }
     Ok(listeners)
-}
-
-/// What the configuration asks for, in the order of its services.
-fn wanted(listen: &Listen) -> Vec<(Service, SocketAddr)> {
-    let Listen { smtp, submission, submissions, metrics } = listen;
-    let services = [
-        (Service::Smtp, smtp),
-        (Service::Submission, submission),
-        (Service::Submissions, submissions),
-        (Service::Metrics, metrics),
-    ];
-    let each = services.into_iter();
-    each.flat_map(|(service, addresses)| addresses.iter().map(move |a| (service, *a))).collect()
 }
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {

@@ -13,7 +13,7 @@ mod ports;
 mod spool;
 
 use super::{Failure, Request, config, print, terminal};
-use crate::config::Listen;
+use crate::net::listener::Service;
 use crate::net::tls::date;
 use crate::privileges;
 use crate::reach;
@@ -135,16 +135,8 @@ fn summary(site: &Site) -> String {
     };
     // Writing into a String cannot fail.
     let _ = writeln!(text, "hostname {}\nspool {}", config.hostname, config.spool.display());
-    let Listen { smtp, submission, submissions, metrics } = &config.listen;
-    for (service, addresses) in [
-        ("smtp", smtp),
-        ("submission", submission),
-        ("submissions", submissions),
-        ("metrics", metrics),
-    ] {
-        for address in addresses {
-            let _ = writeln!(text, "listen {service} {address}");
-        }
+    for (service, address) in Service::addresses(&config.listen) {
+        let _ = writeln!(text, "listen {service} {address}");
     }
     if let (Some(tls), Some(acceptor)) = (&config.tls, site.acceptor()) {
         let _ = write!(text, "tls {}", tls.certificate.display());

@@ -2,9 +2,9 @@
 //! They are tried by binding for a moment, without listening.
 
 use super::Weight;
-use crate::config::{Config, Listen};
+use crate::config::Config;
 use crate::net::control;
-use crate::net::listener::Listener;
+use crate::net::listener::{Listener, Service};
 use crate::net::peer::{Process, listeners};
 use nix::unistd::geteuid;
 use std::io::{self, ErrorKind};
@@ -25,28 +25,19 @@ pub struct UnboundAddress {
 
 /// Tries all addresses, before root is given up, because low ports need it.
 pub fn try_out(config: &Config) -> Vec<UnboundAddress> {
-    let Listen { smtp, submission, submissions, metrics } = &config.listen;
-    let services = [
-        ("smtp", smtp),
-        ("submission", submission),
-        ("submissions", submissions),
-        ("metrics", metrics),
-    ];
-    let all: Vec<SocketAddr> =
-        services.iter().flat_map(|(_, addresses)| addresses.iter().copied()).collect();
+    let services = Service::addresses(&config.listen);
+    let all: Vec<SocketAddr> = services.iter().map(|(_, address)| *address).collect();
     let (mut refused, by_root) = (Vec::new(), geteuid().is_root());
-    for (service, addresses) in services {
-        for address in addresses {
-            let Err(error) = Listener::try_out(*address, &all) else { continue };
-            let holders = match error.kind() {
-                // The server may start as another user, or its manager may open the port.
-                ErrorKind::PermissionDenied if !by_root => continue,
-                ErrorKind::AddrInUse => listeners(address.port()),
-                _ => Vec::new(),
-            };
-            let place = config.place(&format!("listen.{service}"));
-            refused.push(UnboundAddress { place, address: *address, error, holders, by_root });
-        }
+    for (service, address) in services {
+        let Err(error) = Listener::try_out(address, &all) else { continue };
+        let holders = match error.kind() {
+            // The server may start as another user, or its manager may open the port.
+            ErrorKind::PermissionDenied if !by_root => continue,
+            ErrorKind::AddrInUse => listeners(address.port()),
+            _ => Vec::new(),
+        };
+        let place = config.place(&format!("listen.{service}"));
+        refused.push(UnboundAddress { place, address, error, holders, by_root });
     }
     refused
 }
