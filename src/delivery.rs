@@ -52,14 +52,6 @@ pub struct Writer {
     batch_files: usize,
 }
 
-/// What writes and keeps a new file: its path, and what to write into it.
-type Put<'a> = dyn FnMut(
-        &Path,
-        Box<dyn DiskFile>,
-        &dyn Fn(&dyn DiskFile) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError>
-    + 'a;
-
 impl Writer {
     /// `host` goes into the names of files.
     pub fn new(disk: Arc<dyn Disk>, queue: Queue, host: &str) -> Writer {
@@ -99,18 +91,10 @@ impl Writer {
         accepted: &mut Accepted,
         give_up: impl Fn() -> bool,
     ) -> Result<(), Reply> {
-        let _beside = self.beside();
-        let mut put =
-            |path: &Path,
-             file: Box<dyn DiskFile>,
-             write: &dyn Fn(&dyn DiskFile) -> Result<(), StoreError>| {
-                write(&*file)?;
-                file.sync().doing("sync", path)
-            };
-        let mut refusal = None;
-        let all = 0..accepted.copies.len();
-        self.write_copies(accepted, all, true, &mut put, &give_up, &mut refusal)?;
-        self.write_rest(accepted, true, &mut put, &give_up, refusal)
+        let (_beside, mut pending) = (self.beside(), Pending::new(Method::EachAtOnce));
+        let (all, mut refusal) = (0..accepted.copies.len(), None);
+        self.write_copies(accepted, all, &mut pending, &give_up, &mut refusal)?;
+        self.write_rest(accepted, &mut pending, &give_up, refusal)
     }
 
     /// Delivers one copy from the queue, durably. `write` appends its octets, which are `size`.
@@ -239,8 +223,7 @@ impl Writer {
         &self,
         accepted: &mut Accepted,
         copies: Range<usize>,
-        apart: bool,
-        put: &mut Put<'_>,
+        pending: &mut Pending,
         give_up: &dyn Fn() -> bool,
         refusal: &mut Option<Reply>,
     ) -> Result<(), Reply> {
@@ -249,10 +232,12 @@ impl Writer {
                 return Err(late());
             }
             if matches!(accepted.copies[index].state, CopyState::Unwritten) {
-                let written = self.write_copy(accepted, index, put);
+                let written = self.write_copy(accepted, index, pending);
                 let copy = &mut accepted.copies[index];
                 copy.state = match written {
-                    Ok(draft) => CopyState::Written(WrittenFile { draft, apart }),
+                    Ok(draft) => {
+                        CopyState::Written(WrittenFile { draft, apart: pending.is_at_once() })
+                    }
                     Err(error) => {
                         let to = copy.destination.mailbox.to_string();
                         let reply = failed(&accepted.entry, &to, &copy.destination.maildir, &error);
@@ -271,8 +256,7 @@ impl Writer {
     fn write_rest(
         &self,
         accepted: &mut Accepted,
-        apart: bool,
-        put: &mut Put<'_>,
+        pending: &mut Pending,
         give_up: &dyn Fn() -> bool,
         refusal: Option<Reply>,
     ) -> Result<(), Reply> {
@@ -286,11 +270,11 @@ impl Writer {
             _ if accepted.entry.recipients.is_empty() || accepted.queued.is_some() => Ok(()),
             _ if give_up() => Err(late()),
             _ => {
-                let draft = self.write_queued(accepted, put).map_err(|error| {
+                let draft = self.write_queued(accepted, pending).map_err(|error| {
                     let to = accepted.entry.recipients[0].mailbox.to_string();
                     failed(&accepted.entry, &to, &self.queue.dir(), &error)
                 })?;
-                accepted.queued = Some(WrittenFile { draft, apart });
+                accepted.queued = Some(WrittenFile { draft, apart: pending.is_at_once() });
                 Ok(())
             }
         }
@@ -300,7 +284,7 @@ impl Writer {
         &self,
         accepted: &Accepted,
         index: usize,
-        put: &mut Put<'_>,
+        pending: &mut Pending,
     ) -> Result<Draft, StoreError> {
         let Accepted { body, copied_as, copies, .. } = accepted;
         let copy = &copies[index];
@@ -309,7 +293,7 @@ impl Writer {
         let (draft, file) =
             maildir::draft(&self.disk, &self.names, &copy.destination.maildir, size)?;
         let path = draft.path();
-        put(&path, file, &|file| body.copy_to(&edits, file, &path))?;
+        pending.add(path.clone(), file, |file| body.copy_to(&edits, file, &path))?;
         Ok(draft)
     }
 
@@ -317,7 +301,7 @@ impl Writer {
     fn write_queued(
         &self,
         accepted: &mut Accepted,
-        put: &mut Put<'_>,
+        pending: &mut Pending,
     ) -> Result<Draft, StoreError> {
         let Accepted { entry, queued_as, body, .. } = accepted;
         entry.size = queued_as.size(body.size());
@@ -326,7 +310,7 @@ impl Writer {
         let path = draft.path();
         // One write, with the envelope on top.
         let file_as = queued_as.clone().on_top(entry.checked_header().doing("write", &path)?);
-        put(&path, file, &|file| body.copy_to(&file_as, file, &path))?;
+        pending.add(path.clone(), file, |file| body.copy_to(&file_as, file, &path))?;
         Ok(draft)
     }
 }

@@ -1,10 +1,10 @@
 //! One message of a batch, and how far it has come.
 
-use super::{Put, Wakers, Writer, failed};
+use super::{Wakers, Writer, failed};
 use crate::event::{Event, tell};
 use crate::handoff::{Accepted, CopyState, Hint, Outcome, WrittenFile};
 use crate::smtp::reply::Reply;
-use crate::store::disk::{Disk, DiskFile, StoreError};
+use crate::store::disk::{Disk, StoreError};
 use crate::store::draft::Published;
 use crate::store::durable::Pending;
 use std::ops::Range;
@@ -55,9 +55,11 @@ impl BatchMessage {
         copies: Range<usize>,
         refusal: &mut Option<Reply>,
     ) {
-        self.put(pending, |accepted, put| {
-            writer.write_copies(accepted, copies, false, put, &|| false, refusal)
-        });
+        if self.failure.is_none() {
+            let accepted = &mut self.accepted;
+            let written = writer.write_copies(accepted, copies, pending, &|| false, refusal);
+            self.written(written);
+        }
     }
 
     /// What is left to write when all copies are written.
@@ -67,26 +69,14 @@ impl BatchMessage {
         pending: &mut Pending,
         refusal: Option<Reply>,
     ) {
-        self.put(pending, |accepted, put| {
-            writer.write_rest(accepted, false, put, &|| false, refusal)
-        });
+        if self.failure.is_none() {
+            let written = writer.write_rest(&mut self.accepted, pending, &|| false, refusal);
+            self.written(written);
+        }
     }
 
-    fn put(
-        &mut self,
-        pending: &mut Pending,
-        write: impl FnOnce(&mut Accepted, &mut Put<'_>) -> Result<(), Reply>,
-    ) {
-        if self.failure.is_some() {
-            return;
-        }
-        let mut put =
-            |path: &Path,
-             file: Box<dyn DiskFile>,
-             write: &dyn Fn(&dyn DiskFile) -> Result<(), StoreError>| {
-                pending.add(path.to_owned(), file, write)
-            };
-        if let Err(reply) = write(&mut self.accepted, &mut put) {
+    fn written(&mut self, written: Result<(), Reply>) {
+        if let Err(reply) = written {
             self.drop_drafts();
             self.failure = Some(reply);
         }

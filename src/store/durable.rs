@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 pub enum Method {
     /// fsync of each file and of each directory.
     EachFile,
+    /// fsync of each file as soon as it is written, before the next one is.
+    EachAtOnce,
     /// One syncfs after all are written, one after all are named, for each file system.
     FileSystem,
 }
@@ -49,6 +51,11 @@ impl Pending {
         Pending { method, is_mixed: false, files, file_systems, dirs, failed: None }
     }
 
+    /// Whether a file is durable once it is added.
+    pub fn is_at_once(&self) -> bool {
+        self.method == Method::EachAtOnce
+    }
+
     /// A new file, about to be written by `write`; then it waits for [`Pending::sync_data`].
     pub fn add(
         &mut self,
@@ -58,6 +65,10 @@ impl Pending {
     ) -> Result<(), StoreError> {
         match self.method {
             Method::EachFile => self.add_one(path, file, write),
+            Method::EachAtOnce => {
+                write(&*file)?;
+                file.sync().doing("sync", &path)
+            }
             Method::FileSystem => {
                 let device = file.device().doing("look at", &path)?;
                 if self.file_systems.iter().any(|(known, ..)| *known == device) {
@@ -101,7 +112,7 @@ impl Pending {
     /// A name was made in this directory. `apart`: its file was not added here, so no syncfs of
     /// ours need reach it.
     pub fn named(&mut self, dir: PathBuf, apart: bool) {
-        if apart || self.is_mixed || self.method == Method::EachFile {
+        if apart || self.is_mixed || self.method != Method::FileSystem {
             self.dirs.insert(dir);
         }
     }
