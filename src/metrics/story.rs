@@ -29,10 +29,8 @@ pub(super) fn page(site: &Site, disk: &dyn Disk, queue: &Queue, handle: &str) ->
     match &found {
         Ok(found) => {
             is_cut = found.is_cut;
-            let short = found.stories.iter().filter(|story| !story.is_whole);
-            let mut short: Vec<Digest> = short.flat_map(|story| digests(story, &own)).collect();
+            let short = digests(found.stories.iter().filter(|story| !story.is_whole), &own);
             if !short.is_empty() {
-                short.sort_by_key(|digest| digest.when);
                 let rows = short.iter().map(|digest| {
                     let Digest { when, id, fate, from, to, reason } = digest;
                     let what = Html::default().element("b", class(fate), fate).text(" ");

@@ -64,9 +64,7 @@ pub fn run(request: &Request, handles: &[&str]) -> Result<(), Failure> {
             };
             out.write_all(text.as_bytes())?;
         }
-        let mut short: Vec<Digest> = short.iter().flat_map(|story| digests(story, &own)).collect();
-        short.sort_by_key(|digest| digest.when);
-        let text: String = short.iter().map(Digest::line).collect();
+        let text: String = digests(short, &own).iter().map(Digest::line).collect();
         out.write_all(text.as_bytes())?;
         out.flush()
     };

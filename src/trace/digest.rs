@@ -28,8 +28,19 @@ pub struct Digest {
     pub reason: String,
 }
 
+/// The digests of these stories, by time.
+pub fn digests<'a>(
+    stories: impl IntoIterator<Item = &'a Story>,
+    handles: &[Handle],
+) -> Vec<Digest> {
+    let mut all: Vec<Digest> =
+        stories.into_iter().flat_map(|story| of_story(story, handles)).collect();
+    all.sort_by_key(|digest| digest.when);
+    all
+}
+
 /// All digests of a story, in their order.
-pub fn digests(story: &Story, handles: &[Handle]) -> Vec<Digest> {
+fn of_story(story: &Story, handles: &[Handle]) -> Vec<Digest> {
     let mut of_transaction: HashMap<u32, &str> = HashMap::new();
     for line in &story.lines {
         if let (Some(id), Some((_, number))) = (line.get("id"), line.transaction()) {
@@ -227,7 +238,7 @@ mod tests {
     }
 
     fn told(story: &Story, handle: &str) -> Vec<String> {
-        let digests = digests(story, &[Handle::new(handle)]);
+        let digests = digests([story], &[Handle::new(handle)]);
         digests.iter().map(|digest| digest.line()[17..].trim_end().to_owned()).collect()
     }
 
@@ -291,6 +302,6 @@ mod tests {
             told(&story(&[], &lines), "ann@mx.test"),
             ["00.000Z s1 refused reason=\"535 5.7.8 no\""]
         );
-        assert!(digests(&story(&[], &[]), &[]).is_empty());
+        assert!(digests([&story(&[], &[])], &[]).is_empty());
     }
 }
