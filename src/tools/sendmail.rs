@@ -337,7 +337,7 @@ fn sender(
 
 /// newaliases: there is no database to build; reports what a server would find wrong.
 fn check_aliases(request: &Request) -> Result<(), NotSent> {
-    let config = super::config(request).map_err(unconfigured)?;
+    let config = load(request.config.as_deref())?;
     let read = Site::read_names(config);
     let (site, mut bad) =
         read.map_err(|error| NotSent::new(ExitStatus::Config, error.to_string()))?;
@@ -351,7 +351,7 @@ fn check_aliases(request: &Request) -> Result<(), NotSent> {
 
 /// What `facteur route` says, after names were completed.
 fn verify(request: &Request, recipients: &[String]) -> Result<(), NotSent> {
-    let config = super::config(request).map_err(unconfigured)?;
+    let config = load(request.config.as_deref())?;
     let mut to = Vec::new();
     for word in recipients {
         to.extend(addresses(word, config.home(), config.limit.recipients)?);
@@ -365,7 +365,7 @@ fn verify(request: &Request, recipients: &[String]) -> Result<(), NotSent> {
 
 /// The queue, for users that may list it.
 fn owned(request: &Request) -> Result<Queue, NotSent> {
-    let config = super::config(request).map_err(unconfigured)?;
+    let config = load(request.config.as_deref())?;
     let queue = Queue::new(Arc::new(RealDisk), &config.spool);
     match queue.list() {
         Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {
@@ -386,8 +386,4 @@ fn waiting_for(queue: &Queue, domain: &str) -> Result<Vec<String>, NotSent> {
         hosts.any(|host| matches!(host, Host::Domain(name) if *name == domain))
     };
     Ok(queue.list()?.into_iter().filter(waits).collect())
-}
-
-fn unconfigured(failure: super::Failure) -> NotSent {
-    NotSent { status: ExitStatus::Config, ..failure.into() }
 }

@@ -9,6 +9,7 @@ use crate::mail::repair::{Completion, Domains, SubmittedHeader};
 use crate::net::control::{self, ControlHint};
 use crate::pickup::Author;
 use crate::privileges;
+use crate::reach;
 use crate::site::Site;
 use crate::store::body::Body;
 use crate::store::disk::{Disk, DiskFile, Doing, RealDisk, StoreError};
@@ -17,7 +18,7 @@ use crate::store::entry::Entry;
 use crate::store::queue::Queue;
 use jiff::ZonedDateTime;
 use nix::errno::Errno;
-use nix::unistd::{AccessFlags, Uid, User, eaccess, geteuid, getuid, setuid};
+use nix::unistd::{AccessFlags, eaccess, geteuid, getuid, setuid};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -49,7 +50,7 @@ pub fn choose(named: Option<PathBuf>) -> Option<PathBuf> {
 /// Reads the configuration.
 pub fn load(config: Option<&Path>) -> Result<Config, NotSent> {
     let unread = |error| NotSent::new(ExitStatus::Config, format!("configuration: {error}"));
-    Config::load(config).map_err(unread)
+    reach::config(config).map_err(unread)
 }
 
 /// Gives up the user of a setuid file, because the caller chooses the configuration, and with it files to
@@ -228,20 +229,9 @@ fn explain(error: StoreError) -> NotSent {
 
 /// Root becomes the user of `run_as`, else the owner of the spool.
 pub fn step_down(config: &Config) -> Result<(), NotSent> {
-    let config_error = |why: String| NotSent::new(ExitStatus::Config, why);
-    let user = match &config.run_as {
-        Some(name) => privileges::find(name)
-            .map(Some)
-            .map_err(|why| config_error(format!("{}: {why}", config.place("run_as")))),
-        None => match fs::metadata(&config.spool) {
-            Ok(found) => {
-                let user = User::from_uid(Uid::from_raw(found.uid()));
-                user.map_err(|error| config_error(format!("whose the spool is: {error}")))
-            }
-            Err(_) => Ok(None),
-        },
-    }?;
-    match user {
+    let unknown = |why| NotSent::new(ExitStatus::Config, why);
+    let user = reach::user(config).map_err(unknown)?;
+    match reach::server(config, user.as_ref()).map_err(unknown)? {
         Some(user) if !user.uid.is_root() => {
             let became = privileges::become_user(Some(&user));
             became.map(drop).map_err(|why| NotSent::new(ExitStatus::System, why))
