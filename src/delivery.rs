@@ -105,13 +105,7 @@ impl Writer {
         write: impl FnOnce(&dyn DiskFile, &Path) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let (draft, file) = maildir::draft(&self.disk, &self.names, maildir, size)?;
-        let path = draft.path();
-        write(&*file, &path)?;
-        file.sync().doing("sync", &path)?;
-        let published = draft.publish()?;
-        self.disk.sync_dir(&published.dir).doing("sync", &published.dir).inspect_err(|_| {
-            let _ = self.disk.remove(&published.path);
-        })
+        draft.put(&*file, write)
     }
 
     /// The delivery thread: works until all senders are gone.

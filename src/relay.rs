@@ -50,8 +50,6 @@ pub struct Caller {
     /// Asked before the octets of a message are sent; false while the server stops, because it would cut
     /// them off.
     pub may_send: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Asked before a host is called a second time; no: the server stops.
-    pub may_call_again: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// A greeted next hop that waits for mail.
@@ -85,7 +83,6 @@ impl Caller {
             connector: Arc::default(),
             broken_tls: Arc::default(),
             may_send: Box::new(|| true),
-            may_call_again: Box::new(|| true),
         }
     }
 }
@@ -115,7 +112,7 @@ impl Connection {
             talk.note(Turn::Failed, &reason);
             let is_tls = fate.reason().is_some_and(|reason| reason.step == Step::StartTls);
             let is_over = in_the_clear.is_some() || !may_fall_back || !is_tls;
-            if is_over || !(caller.may_call_again)() {
+            if is_over {
                 break opened;
             }
             tell(&Event::InTheClear { host: &hop.to_string(), reason: &reason });

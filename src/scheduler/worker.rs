@@ -414,12 +414,11 @@ impl RelayWorker {
         {
             return caller.clone();
         }
-        let (guard, caller) = (self.guard.clone(), self.guard.clone());
+        let guard = self.guard.clone();
         let may_send = Box::new(move || guard.commit());
-        let may_call_again = Box::new(move || !caller.is_stopping());
         let (connector, new) = (site.connector(), Caller::new(&site.config));
         let broken_tls = setting.broken_tls.clone();
-        let caller = Caller { may_send, may_call_again, connector, broken_tls, ..new };
+        let caller = Caller { may_send, connector, broken_tls, ..new };
         let caller = Arc::new(caller);
         self.caller = Some((site.clone(), caller.clone()));
         caller

@@ -81,6 +81,22 @@ impl Draft {
         self.path.clone()
     }
 
+    /// Writes its octets and publishes them, all of it durably: a name that a power cut could take is taken
+    /// back, as it was promised to nobody.
+    pub fn put(
+        self,
+        file: &dyn DiskFile,
+        write: impl FnOnce(&dyn DiskFile, &Path) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        write(file, &self.path)?;
+        file.sync().doing("sync", &self.path)?;
+        let disk = self.disk.clone();
+        let Published { dir, path } = self.publish()?;
+        disk.sync_dir(&dir).doing("sync", &dir).inspect_err(|_| {
+            let _ = disk.remove(&path);
+        })
+    }
+
     /// Gives it its own name; that is durable when the directory this returns is synced.
     pub fn publish(mut self) -> Result<Published, StoreError> {
         let (dir, name) = &self.to;

@@ -155,14 +155,9 @@ impl Queue {
         write: impl FnOnce(&dyn DiskFile, &Path) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let (draft, file) = self.draft(&entry.id)?;
-        let path = draft.path();
-        write_header(entry, &*file, &path)?;
-        write(&*file, &path)?;
-        file.sync().doing("sync", &path)?;
-        let published = draft.publish()?;
-        self.disk.sync_dir(&published.dir).doing("sync", &published.dir).inspect_err(|_| {
-            // A name that a power cut could take was promised to nobody.
-            let _ = self.disk.remove(&published.path);
+        draft.put(&*file, |file, path| {
+            write_header(entry, file, path)?;
+            write(file, path)
         })
     }
 

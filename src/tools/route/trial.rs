@@ -6,7 +6,7 @@
 
 use crate::conversation::bounds::Bounds;
 use crate::conversation::transaction::Transaction;
-use crate::delivery::{Writer, reply_to};
+use crate::delivery::reply_to;
 use crate::mail::address::{ForwardPath, ReversePath};
 use crate::net::listener::Service;
 use crate::policy::Facts;
@@ -15,6 +15,7 @@ use crate::site::Site;
 use crate::smtp::reply::Reply;
 use crate::store::disk::{Disk, Doing, RealDisk, StoreError};
 use crate::store::entry::Addressee;
+use crate::store::maildir::{self, Names};
 use crate::store::queue::Queue;
 use crate::tools::rehearsal::Rehearsal;
 use std::net::IpAddr;
@@ -126,23 +127,21 @@ struct CopyFlaw {
 
 fn try_copy(maildir: &Path) -> Result<(), CopyFlaw> {
     let disk: Arc<dyn Disk> = Arc::new(Rehearsal::new());
-    // No queue is asked for one copy.
-    let writer = Writer::new(disk.clone(), Queue::new(disk, Path::new("/")), "rehearsal");
     let mut is_written = false;
-    let delivered = writer.deliver_one(maildir, COPY_LEAST, |file, path| {
-        file.append(&[b'x'; COPY_LEAST as usize]).doing("write", path)?;
-        is_written = true;
-        Ok(())
+    let draft = maildir::draft(&disk, &Names::new("rehearsal"), maildir, COPY.len() as u64);
+    let put = draft.and_then(|(draft, file)| {
+        draft.put(&*file, |file, path| {
+            file.append(&COPY).doing("write", path)?;
+            is_written = true;
+            Ok(())
+        })
     });
-    delivered.map_err(|error| CopyFlaw { error, is_written })
+    put.map_err(|error| CopyFlaw { error, is_written })
 }
 
 fn try_queue(spool: &Path) -> Result<(), StoreError> {
-    let disk = Arc::new(Rehearsal::new());
-    let (draft, file) = Queue::new(disk.clone(), spool).draft(SESSION)?;
-    file.append(&[b'x'; COPY_LEAST as usize]).doing("write", &draft.path())?;
-    let dir = draft.publish()?.dir;
-    disk.sync_dir(&dir).doing("sync", &dir)
+    let (draft, file) = Queue::new(Arc::new(Rehearsal::new()), spool).draft(SESSION)?;
+    draft.put(&*file, |file, path| file.append(&COPY).doing("write", path))
 }
 
 /// Why no copy can be put into a Maildir; none where it can.
@@ -166,5 +165,5 @@ fn without_name(error: StoreError) -> StoreError {
     StoreError { step, path, ..error }
 }
 
-/// The least size of a message, in octets: a full disk has no room for it.
-const COPY_LEAST: u64 = 4096;
+/// What a message needs at least: a full disk has no room for it.
+const COPY: [u8; 4096] = [b'x'; 4096];
