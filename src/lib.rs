@@ -77,12 +77,12 @@
 //!
 //! # A reading path
 //!
-//! The way of a message, file by file: 10,173 lines in all, with comments and without unit tests. That is a
+//! The way of a message, file by file: 10,175 lines in all, with comments and without unit tests. That is a
 //! weekend, and after it the rest of the sources is what these files call. A test compares the sizes.
 //!
 //! ```text
 //! socket → new/
-//!   184  net/listener.rs           sockets; who is let in
+//!   185  net/listener.rs           sockets; who is let in
 //!   105  net/stream.rs             octets of a connection, in the clear or by TLS
 //!    90  smtp/line.rs              lines
 //!   336  smtp/command.rs           commands
@@ -104,14 +104,14 @@
 //! queue → next hop
 //!   484  store/entry.rs            what a queue file says
 //!   527  store/queue.rs            claims, journal, removal
-//!   480  scheduler.rs              what is due
+//!   479  scheduler.rs              what is due
 //!   504  scheduler/board.rs        what waits, for where, until when
-//!   435  scheduler/worker.rs       one attempt: journal and removal around it
-//!   119  due.rs                   when the next attempt is due
-//!   329  scheduler/away.rs         a message brought to its next hop
+//!   437  scheduler/worker.rs       one attempt: journal and removal around it
+//!   120  due.rs                   when the next attempt is due
+//!   331  scheduler/away.rs         a message brought to its next hop
 //!   100  route/next_hop.rs         who takes mail for a domain
-//!   328  route/next_hop/hosts.rs   their addresses, in order
-//!   465  relay.rs                  a connection to one of them
+//!   326  route/next_hop/hosts.rs   their addresses, in order
+//!   464  relay.rs                  a connection to one of them
 //!   525  smtp/client.rs            the other end of the language
 //!   264  smtp/client/fate.rs       what became of a recipient
 //!   199  verdict.rs                what that means for the queue
