@@ -70,7 +70,7 @@ impl<'a> MailboxPages<'a> {
         html.page(self.hostname(), &self.address, way)
     }
 
-    fn messages(&self, skip: usize) -> Result<(browse::Shelf, Vec<[Html; 4]>), String> {
+    fn messages(&self, skip: usize) -> Result<(browse::NewestMessages, Vec<[Html; 4]>), String> {
         let (disk, maildir, now) = (self.disk, self.maildir.as_path(), Timestamp::now());
         let words = |error: mailbox::MailboxError| error.to_string();
         let shelf =

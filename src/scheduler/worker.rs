@@ -145,7 +145,7 @@ impl RelayWorker {
         let is_its = |index: usize| Goal::of(site, &entry.recipients[index].mailbox) == job.goal;
         let is_over = job.claimed.open().is_empty();
         // Given back when this value is dropped, after their outcome is known.
-        let taken = job.claimed.take(is_its);
+        let taken = job.claimed.take_recipients(is_its);
         let open = &taken.recipients[..];
         let is_astray = open.is_empty() && !is_over;
         let mut report = Report { is_astray, ..self.report(job) };

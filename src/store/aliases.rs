@@ -1,7 +1,7 @@
 //! A domain's aliases(5): `name: target, target ...`, with comments and continued lines.
 //!
 //! Targets are users, other aliases, or addresses anywhere; pipes, files and `:include:` are refused.
-//! A bad line is named and spoils nothing else. Where a target leads is [`crate::route`]'s business.
+//! A bad line is named and spoils nothing else. [`crate::route`] decides where a target leads.
 
 use super::disk::StoreError;
 use super::table::{self, BadLine};
@@ -16,11 +16,11 @@ pub struct Aliases(HashMap<String, Alias>);
 /// One alias.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alias {
-    /// As it is written.
+    /// Its name as it is written.
     pub name: String,
-    /// Where it begins in the file.
+    /// The line where it begins in the file.
     pub line: usize,
-    /// Each once; none when the line is bad: then its mail is refused.
+    /// Each target once; empty when the line is bad, and then the alias's mail is refused.
     pub targets: Vec<AliasTarget>,
 }
 
@@ -29,7 +29,7 @@ pub struct Alias {
 pub struct AliasTarget {
     /// A target without a domain is in the alias's domain.
     pub mailbox: Mailbox,
-    /// `\name`, or the alias's own name: the user, never an alias.
+    /// The user is meant and never an alias: `\name`, or the alias's own name.
     pub user_only: bool,
 }
 
@@ -39,7 +39,7 @@ impl Aliases {
         Ok(Aliases::parse(&table::read(file)?, file, domain))
     }
 
-    /// The same from octets; `file` is only named.
+    /// Reads the octets of a file; its path `file` is only named in bad lines.
     pub fn parse(octets: &[u8], file: &Path, domain: &Domain) -> (Aliases, Vec<BadLine>) {
         let (mut aliases, mut bad) = (Aliases::default(), Vec::new());
         for (line, text) in logical_lines(octets) {
@@ -50,7 +50,7 @@ impl Aliases {
             let read = name(&text, line, domain).and_then(|(mut alias, targets)| {
                 let wrong = utf8.and_then(|()| alias.read_targets(&targets, domain));
                 if wrong.is_err() {
-                    // Kept without targets: its mail must not go to a user or `catch_all` instead.
+                    // The alias is kept without targets: its mail must not go to a user or `catch_all` instead.
                     alias.targets.clear();
                 }
                 aliases.add(alias).and(wrong)
@@ -67,7 +67,7 @@ impl Aliases {
         self.0.get(&name.to_ascii_lowercase())
     }
 
-    /// All of them, in no order.
+    /// All aliases, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Alias> {
         self.0.values()
     }
@@ -88,8 +88,8 @@ impl Aliases {
     }
 }
 
-/// Lines with the ones that continue them (those that begin with white space), each with the number
-/// of its first; comments and empty lines are left out, also in between.
+/// Lines joined with those that continue them (which begin with white space), each with the number of its
+/// first; comments and empty lines are left out, also between the two.
 fn logical_lines(octets: &[u8]) -> Vec<(usize, Result<String, String>)> {
     let mut lines: Vec<(usize, Vec<u8>)> = Vec::new();
     for (index, line) in octets.split(|&b| b == b'\n').enumerate() {
@@ -99,7 +99,7 @@ fn logical_lines(octets: &[u8]) -> Vec<(usize, Result<String, String>)> {
         }
         match lines.last_mut() {
             Some((_, begun)) if line.starts_with(b" ") || line.starts_with(b"\t") => {
-                // A word does not go on in the next line.
+                // A space, because a word does not go on in the next line.
                 begun.push(b' ');
                 begun.extend_from_slice(text);
             }
@@ -112,13 +112,13 @@ fn logical_lines(octets: &[u8]) -> Vec<(usize, Result<String, String>)> {
     lines.into_iter().map(|(line, text)| (line, utf8(text))).collect()
 }
 
-/// The name of a logical line, and its targets as they are written. The error has neither file nor
-/// line: the caller knows them.
+/// The alias of a logical line without its targets, and these as they are written. The error names neither
+/// file nor line: the caller knows them.
 fn name(text: &str, line: usize, domain: &Domain) -> Result<(Alias, String), String> {
     let (name, rest) = word(text, ":")?;
     let targets = rest.trim_start().strip_prefix(':').ok_or("expected name: target, ...")?;
     let name = match name {
-        // People write their own domain; another's would never be asked for here.
+        // The file's own domain may be written; a name at another domain would never be looked up here.
         AliasWord::Plain(name) if name.contains('@') => match Mailbox::parse(&name) {
             Ok(Mailbox { local, host }) if host == Host::Domain(domain.clone()) => {
                 local.as_str().to_owned()
@@ -215,7 +215,7 @@ fn entries(text: &str) -> Result<Vec<AliasEntry>, String> {
     Ok(entries)
 }
 
-/// Appends a quoted text as it is written, whose first quote was read.
+/// Appends a quoted text as it is written; its first quote was read already.
 fn quoted(chars: &mut std::str::Chars, to: &mut String) -> Result<(), String> {
     to.push('"');
     while let Some(c) = chars.next() {
@@ -229,7 +229,7 @@ fn quoted(chars: &mut std::str::Chars, to: &mut String) -> Result<(), String> {
     Err("a quote is not closed".to_owned())
 }
 
-/// Passes over a comment, which may hold others, and whose first parenthesis was read.
+/// Passes over a comment, which may hold others; its first parenthesis was read already.
 fn comment(chars: &mut std::str::Chars) -> Result<(), String> {
     let mut depth = 1_usize;
     while let Some(c) = chars.next() {
@@ -278,7 +278,8 @@ fn word<'a>(text: &'a str, ends: &str) -> Result<(AliasWord, &'a str), String> {
     Err("a quote is not closed".to_owned())
 }
 
-/// What other servers run or write to is refused: a person who may edit this file could act as us.
+/// The target that a word means. Commands and files, which other servers run or write to, are refused: a
+/// person who may edit this file could act as the server.
 fn target_of(word: AliasWord, alias: &str, domain: &Domain) -> Result<AliasTarget, String> {
     let (text, quoted) = match word {
         AliasWord::Plain(text) => (text, false),

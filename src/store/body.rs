@@ -1,9 +1,9 @@
 //! The octets of one message: in memory while it is small, in a file without a name past that.
 //!
-//! Written once, then immutable. A spill file is never synced, and the disk may lose parts of it: a sum of
-//! the octets that were written is compared with what comes back, at each copy.
-//! What lies in memory is counted against one [`Budget`] for all
-//! sessions, so that many small messages cannot take what a few large ones may not.
+//! Written once, then immutable. A spill file is never synced, and the disk may lose parts of it: each copy
+//! compares the sum of the octets it reads with that of the octets that were written.
+//! What lies in memory is counted against one [`Budget`] for all sessions, so that many small messages
+//! together cannot take more than a few large ones may.
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::sum::Sum;
@@ -20,19 +20,19 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// `octets` in all.
+    /// A budget of `octets`.
     pub fn new(octets: usize) -> Arc<Budget> {
         Arc::new(Budget { left: AtomicUsize::new(octets) })
     }
 
-    /// All or nothing. Relaxed: only the number counts, and nothing is read by it.
-    fn take(&self, octets: usize) -> bool {
+    /// Takes all these octets or none. Relaxed: the number orders no other memory.
+    fn take_octets(&self, octets: usize) -> bool {
         let less = |left: usize| left.checked_sub(octets);
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 }
 
-/// A share of the budget; it goes back when this is dropped.
+/// A share of the budget, given back when this is dropped.
 #[derive(Debug)]
 struct Share {
     budget: Arc<Budget>,
@@ -40,9 +40,9 @@ struct Share {
 }
 
 impl Share {
-    /// Makes the share so large; false when the budget does not have it.
+    /// Makes the share `octets` large; false when the budget has too little left.
     fn grow(&mut self, octets: usize) -> bool {
-        let good = self.budget.take(octets.saturating_sub(self.octets));
+        let good = self.budget.take_octets(octets.saturating_sub(self.octets));
         if good {
             self.octets = self.octets.max(octets);
         }
@@ -57,9 +57,9 @@ impl Drop for Share {
 }
 
 enum BodyPlace {
-    /// The share counts the capacity, not the length: that is what is taken.
+    /// The share counts the capacity, which is what the memory really takes, not the length.
     Memory(Vec<u8>, Share),
-    /// With the sum of what was written.
+    /// A file without a name, and the sum of the octets that were written.
     Spilled(Box<dyn DiskFile>, Sum),
 }
 
@@ -67,7 +67,7 @@ enum BodyPlace {
 pub struct Body {
     place: BodyPlace,
     size: u64,
-    /// For errors: a file without a name has no path of its own.
+    /// The directory that errors name, because a file without a name has no path.
     dir: PathBuf,
 }
 
@@ -78,18 +78,18 @@ pub struct BodyWriter {
 }
 
 impl BodyWriter {
-    /// `dir` is where it spills to.
+    /// `dir`: where a long message spills to.
     pub fn new(disk: Arc<dyn Disk>, dir: &Path, budget: Arc<Budget>) -> BodyWriter {
         let place = BodyPlace::Memory(Vec::new(), Share { budget, octets: 0 });
         BodyWriter { disk, body: Body { place, size: 0, dir: dir.to_owned() } }
     }
 
-    /// Takes the next octets. After an error the message has a hole, and only dropping it is left.
+    /// Takes the next octets. After an error the message has a hole and can only be dropped.
     pub fn write(&mut self, octets: &[u8]) -> Result<(), StoreError> {
         let body = &mut self.body;
         body.size += octets.len() as u64;
         if let BodyPlace::Memory(held, share) = &mut body.place {
-            // Doubled, so that a message that comes in small pieces is not copied at each.
+            // Doubled, so that a message that comes in small pieces is not copied for each piece.
             let wanted = (held.len() + octets.len()).next_power_of_two().max(4096);
             if wanted <= MEMORY_BODY_MAX && share.grow(wanted) {
                 held.reserve_exact(wanted - held.len());
@@ -127,13 +127,13 @@ impl Body {
         self.size
     }
 
-    /// Whether it lies in a file: then its copies are written by its session's thread, so that it
-    /// holds up nobody.
+    /// Whether it lies in a file: then its session's thread writes the copies, so that it holds up no other
+    /// message.
     pub fn is_large(&self) -> bool {
         matches!(self.place, BodyPlace::Spilled(..))
     }
 
-    /// Its first octets, at most `most`.
+    /// The first octets of the message, at most `most`.
     pub fn head(&self, most: usize) -> Result<Vec<u8>, StoreError> {
         let length = most.min(usize::try_from(self.size).unwrap_or(most));
         match &self.place {
@@ -144,7 +144,7 @@ impl Body {
         }
     }
 
-    /// The sum of the message as edited. Of one that has spilled, only what the edits touch is read.
+    /// The sum of the message as edited. Of a spilled message only the part that the edits touch is read.
     pub fn sum(&self, edits: &Edits) -> Result<u32, StoreError> {
         let (mut sum, end) = (Sum::default(), edits.end());
         let head = match &self.place {
@@ -169,7 +169,7 @@ impl Body {
         Ok(sum.value())
     }
 
-    /// Appends the message as edited to a file. Fails where the octets are not those that were taken in.
+    /// Appends the message as edited to a file. Fails where the octets are not those that were written.
     pub fn copy_to(
         &self,
         edits: &Edits,
@@ -178,7 +178,7 @@ impl Body {
     ) -> Result<(), StoreError> {
         match &self.place {
             BodyPlace::Memory(held, _) => {
-                // One write: most messages are small, and all wait for the delivery thread.
+                // One write: most messages are small, and all others wait for the delivery thread meanwhile.
                 let mut whole = Vec::with_capacity(edits.size(self.size) as usize);
                 for piece in edits.pieces(self.size) {
                     whole.extend_from_slice(match &piece {
@@ -198,17 +198,17 @@ impl Body {
     }
 }
 
-/// A message that lies in a file.
+/// A message inside a file.
 #[derive(Clone, Copy)]
 pub struct StoredMessage<'a> {
     pub file: &'a dyn DiskFile,
-    /// For errors.
+    /// The file's path, for errors.
     pub path: &'a Path,
-    /// Where it begins.
+    /// Where the message begins in the file.
     pub at: u64,
-    /// Its octets.
+    /// The size of the message in octets.
     pub size: u64,
-    /// Their sum; none where nobody made one.
+    /// The sum of these octets; none in files of older versions.
     pub sum: Option<u32>,
 }
 
@@ -243,11 +243,11 @@ impl StoredMessage<'_> {
             Ok(())
         };
         self.read(&mut pass)?;
-        // What is put at the end.
+        // Insertions at the end.
         pass(self.size, &[])
     }
 
-    /// Reads it all, to know that it is what was written.
+    /// Reads the whole message and fails where its sum is another.
     pub fn verify(&self) -> Result<(), StoreError> {
         match self.sum {
             Some(_) => self.read(|_, _| Ok(())),
@@ -255,7 +255,7 @@ impl StoredMessage<'_> {
         }
     }
 
-    /// `each` is told where a piece begins.
+    /// Reads the whole message; `each` gets the place of every piece with its octets.
     fn read(
         &self,
         mut each: impl FnMut(u64, &[u8]) -> Result<(), StoreError>,
@@ -266,7 +266,7 @@ impl StoredMessage<'_> {
             let length = chunk.len().min((self.size - at) as usize);
             let read = self.file.read_at(&mut chunk[..length], self.at + at);
             let read = match read.doing("read", self.path)? {
-                // Shorter than what we wrote: never taken for the end of the message.
+                // The file is shorter than what we wrote; its end is never taken for the end of the message.
                 0 => Err(std::io::ErrorKind::UnexpectedEof.into()).doing("read", self.path)?,
                 read => read,
             };

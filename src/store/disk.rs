@@ -27,20 +27,19 @@ pub trait Disk: Send + Sync {
     fn make_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes a file to write, mode 0600; fails with `AlreadyExists` when the name is taken.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// Makes a file without a name, to write and read; it is gone when it is dropped.
+    /// Makes a file without a name, to write and read; the system removes it when it is dropped.
     fn scratch(&self, dir: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Opens a regular file to read; a symbolic link is not followed.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// Opens a file to read and append, and locks it for this process; none when another holds it.
-    /// Fails with `NotFound` when its last name went while it was being locked.
+    /// Opens a file to read and append, and locks it for this process; none when another process has the lock.
+    /// Fails with `NotFound` when the file's last name was removed meanwhile.
     fn claim(&self, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>>;
-    /// Locks a directory in the same way, whatever becomes of the files in it; fails with `Unsupported` where
-    /// only files can be locked.
+    /// Locks a directory for this process; none when another process has the lock. Fails with `Unsupported`
+    /// where only files can be locked.
     fn claim_dir(&self, _dir: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    /// Whether another process has claimed it at this moment, as far as that shows; disturbs nobody
-    /// who wants to.
+    /// Whether another process has claimed a file at this moment, as far as the system tells; takes no lock.
     fn is_claimed(&self, _path: &Path) -> io::Result<bool> {
         Ok(false)
     }
@@ -49,7 +48,7 @@ pub trait Disk: Send + Sync {
     /// Gives a file another name; fails with `AlreadyExists` when that is taken. Where a file system
     /// has no such step, the file has both names for a moment, and may keep the old one.
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Gives a file another name, and takes that from whatever has it.
+    /// Gives a file another name, and replaces a file that has this name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a name of a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
@@ -57,8 +56,8 @@ pub trait Disk: Send + Sync {
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     /// Names in a directory, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
-    /// The same where anybody may make names: at most `most`, only those that `wanted` takes, and none
-    /// of a directory.
+    /// Some names in a directory where anybody may make names: at most `most`, only those that `wanted` takes,
+    /// and no name of a directory.
     fn list_some(
         &self,
         dir: &Path,
@@ -71,8 +70,7 @@ pub trait Disk: Send + Sync {
     fn stat(&self, path: &Path) -> io::Result<Meta>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Octets that the file system of a directory has free for everybody; `u64::MAX` where it does not
-    /// count them.
+    /// The free octets of a directory's file system that every user may take; `u64::MAX` where it counts none.
     fn room(&self, dir: &Path) -> io::Result<u64>;
 }
 
@@ -107,19 +105,19 @@ pub trait DiskFile: Send + Sync {
     }
     /// Length in octets.
     fn size(&self) -> io::Result<u64>;
-    /// What it is, whatever its name has become meanwhile.
+    /// What the open file is, whatever its path leads to by now.
     fn meta(&self) -> io::Result<Meta>;
     /// Lets every user read the file, mode 0644.
     fn share(&self) -> io::Result<()>;
     /// A number that is the same for all files of one file system.
     fn device(&self) -> io::Result<u64>;
-    /// Says that [`DiskFile::sync`] comes soon. Promises nothing, and cannot fail: that shows then.
+    /// Tells the system that [`DiskFile::sync`] comes soon. Promises nothing; an error shows at that sync.
     fn begin_sync(&self) {}
     /// Makes the content durable.
     fn sync(&self) -> io::Result<()>;
-    /// Makes all of the file's file system durable, names with it.
+    /// Makes the whole file system of the file durable, with all names.
     fn sync_file_system(&self) -> io::Result<()>;
-    /// Whether [`DiskFile::sync_file_system`] is known to do that where this file lies.
+    /// Whether [`DiskFile::sync_file_system`] is known to work on this file's file system.
     fn is_synced_with_others(&self) -> io::Result<bool> {
         Ok(true)
     }
@@ -135,7 +133,7 @@ pub struct Meta {
     pub modified: SystemTime,
     /// The owner.
     pub uid: u32,
-    /// The permission bits, without the kind.
+    /// The permission bits, without the kind of file.
     pub mode: u32,
     /// Names that a file has.
     pub links: u64,
@@ -144,7 +142,7 @@ pub struct Meta {
 /// A disk step that failed: "cannot sync /var/mail/ann/tmp/17.M2: No space left on device".
 #[derive(Debug)]
 pub struct StoreError {
-    /// What was tried, as in "cannot …".
+    /// The step that failed, as the verb in "cannot …".
     pub step: &'static str,
     pub path: PathBuf,
     pub source: io::Error,
@@ -246,14 +244,14 @@ impl Disk for RealDisk {
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(RealFile(file, true)))),
             Err(TryLockError::WouldBlock) => Ok(None),
-            // As NFS has it, which wants a file that is open to write.
+            // NFS locks only files that are open to write.
             Err(TryLockError::Error(_)) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
     fn is_claimed(&self, path: &Path) -> io::Result<bool> {
         let inode = fs::symlink_metadata(path)?.ino().to_string();
-        // "1: FLOCK  ADVISORY  WRITE 4711 08:01:2883629 0 EOF". Not compared by device: some file
+        // "1: FLOCK  ADVISORY  WRITE 4711 08:01:2883629 0 EOF". The device is not compared, because some file
         // systems show another one there.
         let is_its = |line: &str| {
             let mut words = line.split_ascii_whitespace().skip(1);
@@ -268,9 +266,9 @@ impl Disk for RealDisk {
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        // Elsewhere a rename that a power cut interrupts may leave two names of octets that belong to
-        // one: FAT counts no links. A link is refused there.
-        let is_safe = WHOLE.contains(&statfs(from)?.filesystem_type());
+        // On other file systems a rename that a power cut interrupts may leave two names for the same octets, as
+        // FAT counts no links. There a link is tried, which they refuse.
+        let is_safe = LOCAL.contains(&statfs(from)?.filesystem_type());
         match is_safe.then(|| replace_nothing(from, to)) {
             Some(Ok(())) => Ok(()),
             None | Some(Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EPERM)) => {
@@ -326,14 +324,14 @@ impl Disk for RealDisk {
         let found = statvfs(dir)?;
         Ok(match found.blocks() {
             0 => u64::MAX,
-            // Free blocks that are root's alone are left out, for every user.
+            // Free blocks that only root may take are left out, even when we are root.
             _ => found.blocks_available().saturating_mul(found.fragment_size()),
         })
     }
 }
 
-/// Says when it is the sandbox that lets no file be made, and no permissions that somebody would look at:
-/// access(2) does not know of it. A home that is a link to another disk ends there.
+/// Explains an error by the sandbox, where it is not the permissions that forbid to make a file: access(2)
+/// does not know of the sandbox. A user's home that is a link to another disk leads here.
 fn explained(path: &Path, error: io::Error) -> io::Error {
     let is_denied = error.raw_os_error() == Some(Errno::EACCES as i32);
     let may_write = |dir: &Path| access(dir, AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
@@ -345,7 +343,7 @@ fn explained(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), words)
 }
 
-/// Names the owner of a file that we may not open, our own user, and what would help.
+/// Explains why a file may not be opened: names its owner, our own user, and the command that helps.
 pub fn whose(path: &Path, error: io::Error) -> io::Error {
     let (true, Ok(found)) =
         (error.raw_os_error() == Some(Errno::EACCES as i32), fs::symlink_metadata(path))
@@ -378,9 +376,8 @@ fn meta(found: &fs::Metadata) -> io::Result<Meta> {
     })
 }
 
-/// File systems of this machine's own disks, which one syncfs(2) makes durable, and whose files have
-/// as many names as one likes.
-const WHOLE: [FsType; 6] = [
+/// File systems of this machine's own disks, on which syncfs(2) works and a file may have several names.
+const LOCAL: [FsType; 6] = [
     EXT4_SUPER_MAGIC,
     XFS_SUPER_MAGIC,
     BTRFS_SUPER_MAGIC,
@@ -389,11 +386,11 @@ const WHOLE: [FsType; 6] = [
     TMPFS_MAGIC,
 ];
 
-/// Before Linux 5.8 syncfs(2) says yes whatever became of the octets; only fsync(2) tells of an error.
+/// Whether syncfs(2) tells of errors: before Linux 5.8 it reports success always, and only fsync(2) tells.
 static SYNCFS_TELLS: LazyLock<bool> =
     LazyLock::new(|| uname().is_ok_and(|system| is_since_5_8(system.release())));
 
-/// "6.1.0-13-amd64"; what cannot be read counts as old.
+/// Whether a release such as "6.1.0-13-amd64" is 5.8 or newer; one that cannot be read counts as older.
 fn is_since_5_8(release: &OsStr) -> bool {
     let mut numbers = release.to_str().unwrap_or_default().split(['.', '-']).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
@@ -407,7 +404,7 @@ struct RealFile(File, bool);
 
 impl Drop for RealFile {
     fn drop(&mut self) {
-        // Not left to the close: a child that was forked at this moment may still hold the file.
+        // Closing does not suffice: a child that was forked at this moment may still hold the file.
         if self.1 {
             let _ = self.0.unlock();
         }
@@ -440,7 +437,7 @@ impl DiskFile for RealFile {
     }
 
     fn begin_sync(&self) {
-        // This is how Linux is told to begin writing. The pages stay, as they are being written.
+        // This makes Linux begin to write. The pages stay in memory, because they are being written.
         let _ = posix_fadvise(&self.0, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     }
 
@@ -455,7 +452,7 @@ impl DiskFile for RealFile {
     fn is_synced_with_others(&self) -> io::Result<bool> {
         // Linux answers syncfs(2) for FUSE and others without asking the program that keeps the files; only fsync(2)
         // reaches those.
-        Ok(*SYNCFS_TELLS && WHOLE.contains(&fstatfs(&self.0)?.filesystem_type()))
+        Ok(*SYNCFS_TELLS && LOCAL.contains(&fstatfs(&self.0)?.filesystem_type()))
     }
 }
 
@@ -466,16 +463,16 @@ fn replace_nothing(from: &Path, to: &Path) -> nix::Result<()> {
     renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)
 }
 
-/// nix has it for glibc only.
+/// nix has renameat2 for glibc only.
 #[cfg(not(target_env = "gnu"))]
 fn replace_nothing(_: &Path, _: &Path) -> nix::Result<()> {
     Err(Errno::ENOSYS)
 }
 
-/// The same in two steps.
+/// A rename in two steps that fails where it would replace something.
 fn by_link(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to)?;
-    // An old name that stays is removed as a leftover of `tmp/` later.
+    // An old name that cannot be removed goes later, as a leftover of `tmp/`.
     let _ = fs::remove_file(from);
     Ok(())
 }

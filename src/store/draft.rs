@@ -1,8 +1,8 @@
-//! A file that is written under a name nobody looks at, and published whole under its own.
+//! A file that is written in `tmp/`, where nobody reads it, and published whole under its own name.
 //!
 //! Maildir and queue do the same: create in `tmp/`, write, sync, rename, sync the directory. Nothing is
-//! ever overwritten: that fails when the name is taken. Which names, and which directories are made
-//! when they are missing, is said by [`super::maildir`] and [`super::queue`].
+//! ever overwritten: publishing fails when the name is taken. [`super::maildir`] and [`super::queue`] choose
+//! the names and make missing directories.
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
 use crate::limits::NAME_TRIES;
@@ -13,20 +13,20 @@ use std::sync::Arc;
 /// Makes the directories of a draft where they are missing, durably.
 type Make = fn(&dyn Disk, &Path) -> Result<(), StoreError>;
 
-/// A file in `tmp/`. One that was not published is removed when it is dropped.
+/// A file in `tmp/`. Dropping a draft that was not published removes its file.
 pub struct Draft {
     disk: Arc<dyn Disk>,
-    /// What `make` makes: a Maildir, a spool.
+    /// The directory that `make` makes: a Maildir, a spool.
     home: PathBuf,
     make: Make,
     path: PathBuf,
-    /// Where it is published: directory and name.
+    /// Where the file is published: directory and name.
     to: (PathBuf, String),
     is_published: bool,
 }
 
-/// The name of a file that is removed when this is dropped, after success and failure alike: what was made of
-/// the file has another name by then, or this one no more.
+/// A temporary name of a file, removed when this is dropped. After success the file has another name, or was
+/// renamed and has lost this one.
 pub struct PassingName<'a> {
     pub disk: &'a dyn Disk,
     pub path: PathBuf,
@@ -41,14 +41,14 @@ impl Drop for PassingName<'_> {
 
 /// A file under its own name.
 pub struct Published {
-    /// The directory that makes its name durable.
+    /// The directory whose sync makes the name durable.
     pub dir: PathBuf,
     pub path: PathBuf,
 }
 
 impl Draft {
-    /// Makes a file in `home/tmp`, to be published in `home/dir`, by the first of these names that is
-    /// free; what is missing of `home` is made.
+    /// Makes a file in `home/tmp`, to be published in `home/dir`, under the first of these names that is
+    /// free. Missing directories of `home` are made.
     pub fn create(
         disk: &Arc<dyn Disk>,
         home: &Path,
@@ -81,8 +81,8 @@ impl Draft {
         self.path.clone()
     }
 
-    /// Writes its octets and publishes them, all of it durably: a name that a power cut could take is taken
-    /// back, as it was promised to nobody.
+    /// Writes the file's octets and publishes them, durably. On an error the name is removed again, because a
+    /// power cut could take it.
     pub fn put(
         self,
         file: &dyn DiskFile,
@@ -97,7 +97,7 @@ impl Draft {
         })
     }
 
-    /// Gives it its own name; that is durable when the directory this returns is synced.
+    /// Gives the file its own name, which is durable once the returned directory is synced.
     pub fn publish(mut self) -> Result<Published, StoreError> {
         let (dir, name) = &self.to;
         let path = dir.join(name);

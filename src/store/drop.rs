@@ -5,11 +5,11 @@
 //! its end cannot be guessed ([`crate::id::secret`]). That is why it may be readable by all, and has to
 //! be: the server is not root. The sticky bit keeps others from removing or replacing it.
 //!
-//! Nothing in a dropped file is believed but by what its owner may say: [`crate::pickup`] judges that. What
-//! is no regular file with one name is refused here: a hard link could bring in another's file.
+//! A dropped file is believed only as far as its owner may write mail: [`crate::pickup`] decides that. Anything
+//! but a regular file with one name is refused here: a hard link could bring in another user's file.
 //!
 //! Beside messages there are short records of calls that sent nothing ([`super::unsent`]), under names of
-//! another kind; they come and go in the same way.
+//! another kind; they are dropped and taken in the same way.
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::entry::Entry;
@@ -23,10 +23,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// All may make names and go through, only the owner may list, and none may touch what is another's.
+/// All users may make names and pass through, only the owner may list, and none may touch another's file.
 const MODE: u32 = 0o1733;
 
-/// What lets others go through the spool, and see nothing.
+/// The bits that let others pass through the spool without listing it.
 const PASSAGE: u32 = 0o011;
 
 /// The drop directory of one spool.
@@ -38,15 +38,15 @@ pub struct Drops {
 
 /// A whole file that somebody dropped.
 pub struct Dropped {
-    /// Whose it is.
+    /// Its owner.
     pub uid: u32,
-    /// As the owner wrote it.
+    /// Its header, as the owner wrote it.
     pub entry: Entry,
     pub file: Box<dyn DiskFile>,
     pub path: PathBuf,
 }
 
-/// A file of which only name, kind and size were looked at.
+/// A file of which only name, kind and size were checked.
 struct Opened<'a> {
     /// Its name.
     id: &'a str,
@@ -59,11 +59,11 @@ struct Opened<'a> {
 /// Why a dropped file cannot be had.
 #[derive(Debug)]
 pub enum NotTaken {
-    /// It is not there (any more).
+    /// It does not exist, or not any more.
     Gone,
-    /// It never will be: what is wrong with it.
+    /// It is refused for good: what is wrong with it.
     Refused(String),
-    /// It may be later.
+    /// It cannot be read now, but may be later.
     Disk(StoreError),
 }
 
@@ -111,14 +111,14 @@ impl Drops {
         self.publish(name, |file, draft| file.append(text.as_bytes()).doing("write", draft))
     }
 
-    /// Makes a file that is seen when it is whole and durable, or not at all.
+    /// Makes a file that is seen only once it is whole and durable.
     fn publish(
         &self,
         name: &str,
         write: impl FnOnce(&dyn DiskFile, &Path) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let dir = self.dir();
-        // Not whole under this name, so nobody looks at it.
+        // Under this name the file is not whole yet, and nobody reads it.
         let (draft, path) = (dir.join(format!(".{name}")), dir.join(name));
         let file = self.disk.create(&draft).doing("create", &draft)?;
         let put = || {
@@ -126,11 +126,11 @@ impl Drops {
             file.share().doing("let the server read", &draft)?;
             file.sync().doing("sync", &draft)?;
             self.disk.rename(&draft, &path).doing("publish", &path)?;
-            // A user that may not read a directory cannot sync it alone.
+            // The whole file system, because a user that may not read a directory cannot sync it.
             file.sync_file_system().doing("sync the disk of", &path)
         };
         put().inspect_err(|_| {
-            // Whichever of them it has; a name that a power cut could take was promised to nobody.
+            // It has one of the two names. A name that a power cut could take must not stay: the call fails.
             let _ = self.disk.remove(&draft);
             let _ = self.disk.remove(&path);
         })
@@ -142,7 +142,7 @@ impl Drops {
         Ok(self.disk.stat(&dir).doing("look at", &dir)?.modified)
     }
 
-    /// Names of some that are whole, by what they are called: at most `most`, of those that `wanted` says.
+    /// Some names of whole files, as far as names tell: at most `most`, only those that `wanted` takes.
     pub fn some(
         &self,
         most: usize,
@@ -153,12 +153,12 @@ impl Drops {
         self.disk.list_some(&dir, most, &is_wanted).doing("list", &dir)
     }
 
-    /// Whose it is; none when that cannot be seen.
+    /// The owner of a dropped file; none when it cannot be looked at.
     pub fn owner(&self, name: &OsStr) -> Option<u32> {
         self.disk.stat(&self.dir().join(name)).ok().map(|found| found.uid)
     }
 
-    /// Opens one and reads its header. `most`: octets that a message may have.
+    /// Opens a dropped message and reads its header. `most`: octets that a message may have.
     pub fn open(&self, name: &OsStr, most: u64) -> Result<Dropped, NotTaken> {
         let most = most.saturating_add(QUEUE_HEADER_MAX as u64);
         let Opened { id, path, file, uid, size } =
@@ -174,11 +174,11 @@ impl Drops {
         }
     }
 
-    /// Reads the record of a call that sent nothing; whose it is comes first.
+    /// Reads the record of a call that sent nothing; gives its owner and the record.
     pub fn open_unsent(&self, name: &OsStr) -> Result<(u32, Unsent), NotTaken> {
         let most = (UNSENT_MAX as u64, "such a record may be");
         let Opened { path, file, uid, size, .. } = self.opened(name, most)?;
-        // Less, where its owner has cut it meanwhile.
+        // Fewer octets where its owner has cut the file meanwhile.
         let octets = file.read_up_to(0, size as usize);
         let octets = octets.map_err(|error| not_had(error, "read", &path))?;
         let text = String::from_utf8(octets).ok();
@@ -187,20 +187,21 @@ impl Drops {
         Ok((uid, unsent))
     }
 
-    /// A regular file of one name, as sendmail gives them; of at most `most` octets, which is what `by` says.
+    /// Opens a regular file with one name of the kind that sendmail makes, of at most `most` octets; `by` says
+    /// in words what sets that limit.
     fn opened<'a>(&self, name: &'a OsStr, (most, by): (u64, &str)) -> Result<Opened<'a>, NotTaken> {
         let refused = |why: &str| Err(NotTaken::Refused(why.to_owned()));
         let Some(id) = name.to_str().filter(|name| is_secret(name)) else {
             return refused("its name is none that sendmail gives");
         };
         let path = self.dir().join(id);
-        // Looked at before it is opened: a link is not followed, and a pipe not waited for.
+        // Checked before it is opened, because to open a link would follow it, and to open a pipe would wait.
         let there = self.disk.stat(&path).map_err(|error| not_had(error, "look at", &path))?;
         if !there.is_file {
             return refused("it is no regular file");
         }
         let file = self.disk.open(&path).map_err(|error| not_had(error, "open", &path))?;
-        // Of what was opened, not of what has the name by now.
+        // Checked once more on the open file: another file may have the name by now.
         let found = file.meta().map_err(|error| not_had(error, "look at", &path))?;
         if !found.is_file || found.links != 1 {
             return refused("it is no regular file of one name");
@@ -211,7 +212,7 @@ impl Drops {
         Ok(Opened { id, path, file, uid: found.uid, size: found.size })
     }
 
-    /// It was taken in; durable after [`Drops::sync`].
+    /// Removes a file that was taken in; durable after [`Drops::sync`].
     pub fn remove(&self, name: &OsStr) -> Result<(), StoreError> {
         let path = self.dir().join(name);
         match self.disk.remove(&path) {
@@ -225,8 +226,8 @@ impl Drops {
         self.disk.sync_dir(&dir).doing("sync", &dir)
     }
 
-    /// Puts away what is refused: a regular file into `damaged/`, as it may be somebody's mail; gives
-    /// where it lies then. All else is removed.
+    /// Puts a refused file away: a regular file goes into `damaged/`, because it may be a user's mail, and its new
+    /// path is given. Anything else is removed.
     pub fn put_aside(&self, name: &OsStr) -> Result<Option<PathBuf>, StoreError> {
         let from = self.dir().join(name);
         let found = match self.disk.stat(&from) {
@@ -236,17 +237,17 @@ impl Drops {
         if !found.is_file || found.links != 1 {
             return self.remove(name).map(|()| None);
         }
-        // Never under its own name, which somebody has chosen; and moved, not linked: not every system
-        // lets us link what is another's.
+        // Never under its own name, which a user has chosen; and moved, not linked, because some systems do not
+        // let us link another user's file.
         let damaged = self.spool.join("damaged");
         let to = damaged.join(format!("drop-{}", crate::id::message()));
         self.disk.rename(&from, &to).doing("put aside", &from)?;
-        // Its new name first: what makes the old one's end durable ([`Drops::sync`]) comes later.
+        // The new name is synced first; [`Drops::sync`] makes the end of the old one durable later.
         self.disk.sync_dir(&damaged).doing("sync", &damaged)?;
         Ok(Some(to))
     }
 
-    /// Removes what was never finished.
+    /// Removes drafts that were never finished.
     pub fn sweep(&self, now: SystemTime) -> Result<(), StoreError> {
         for name in self.list(&is_draft)? {
             let Ok(found) = self.disk.stat(&self.dir().join(&name)) else { continue };
@@ -257,14 +258,14 @@ impl Drops {
         Ok(())
     }
 
-    /// Removes what lies in the queue already, since a crash came between the two; to be called before
-    /// anything leaves the queue, or it would be sent twice.
+    /// Removes files that lie in the queue already, because a crash came before they were removed here. To be
+    /// called before anything leaves the queue, or their mail would be sent twice.
     pub fn remove_taken(&self, queue: &Queue) -> Result<(), StoreError> {
         let is_taken = |name: &OsStr| name.to_str().is_some_and(|name| queue.has(name));
         loop {
             let taken = self.list(&is_taken)?;
             if taken.is_empty() {
-                // Also what an earlier server has removed, and could not sync.
+                // Also makes durable what an earlier server removed and could not sync.
                 return self.sync();
             }
             taken.iter().try_for_each(|name| self.remove(name))?;
@@ -281,14 +282,15 @@ fn is_draft(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }
 
-/// A file that its owner keeps to himself stays what it is; anything else may pass.
+/// What an error means for a dropped file: refused where its owner prevents us from reading it, else to be
+/// tried again.
 pub fn not_had(error: io::Error, step: &'static str, path: &Path) -> NotTaken {
     match error.kind() {
         ErrorKind::NotFound => NotTaken::Gone,
         ErrorKind::PermissionDenied => {
             NotTaken::Refused("its owner does not let us read it".to_owned())
         }
-        // By a lease or a mandatory lock: another file's trouble would be none of its owner's making.
+        // A lease or a mandatory lock, which only the file's owner can have caused.
         ErrorKind::WouldBlock => NotTaken::Refused("another program keeps it to itself".to_owned()),
         _ => NotTaken::Disk(StoreError { step, path: path.to_owned(), source: error }),
     }

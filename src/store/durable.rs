@@ -1,7 +1,7 @@
-//! What has been written and what has been named, until both are on the disk.
+//! The files and names of a batch, until both are on the disk.
 //!
-//! A batch is written, [`Pending::sync_data`], named, [`Pending::sync_names`]; only then may anybody
-//! be told. Which system call does it is chosen in one place ([`Method::choose`]).
+//! A batch is written, [`Pending::sync_data`], named, [`Pending::sync_names`]; only then may a client be
+//! told. [`Method::choose`] alone chooses the system call.
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
 use crate::limits::OPEN_DRAFTS;
@@ -20,8 +20,8 @@ pub enum Method {
 }
 
 impl Method {
-    /// `files` to come, of which `from` are many; `much_beside`: something large is being written
-    /// elsewhere, and a syncfs would wait for every octet.
+    /// The method for `files` to come: syncfs from `from` files on. Not when `much_beside`: something large is
+    /// being written elsewhere, and a syncfs would wait for every octet.
     pub fn choose(files: usize, from: usize, much_beside: bool) -> Method {
         match files >= from && !much_beside {
             true => Method::FileSystem,
@@ -33,15 +33,15 @@ impl Method {
 /// Files and names that are not yet durable.
 pub struct Pending {
     method: Method,
-    /// Some files lie where only [`Method::EachFile`] will do.
+    /// Some files lie on a file system where only [`Method::EachFile`] works.
     is_mixed: bool,
-    /// Written, not synced (by `EachFile`, or there).
+    /// Files that are written and not synced, where each is synced by itself.
     files: Vec<(PathBuf, Box<dyn DiskFile>)>,
     /// One open file of each file system (by `FileSystem`). Opened before anything was written
     /// there, so that no write error of this batch goes unreported.
     file_systems: Vec<(u64, PathBuf, Box<dyn DiskFile>)>,
     dirs: BTreeSet<PathBuf>,
-    /// An early sync failed; nothing of the batch counts any more.
+    /// The error of an early sync, after which no file of the batch counts as written; none without one.
     failed: Option<StoreError>,
 }
 
@@ -56,7 +56,7 @@ impl Pending {
         self.method == Method::EachAtOnce
     }
 
-    /// A new file, about to be written by `write`; then it waits for [`Pending::sync_data`].
+    /// Writes a new file by `write`; it is durable after [`Pending::sync_data`].
     pub fn add(
         &mut self,
         path: PathBuf,
@@ -94,7 +94,7 @@ impl Pending {
         write(&*file)?;
         self.files.push((path, file));
         if self.files.len() >= OPEN_DRAFTS {
-            self.sync_files(); // bounded descriptors; what is synced early is only early
+            self.sync_files(); // bounds descriptors; to sync some files early does no harm
         }
         Ok(())
     }
@@ -109,16 +109,16 @@ impl Pending {
         }
     }
 
-    /// A name was made in this directory. `apart`: its file was not added here, so no syncfs of
-    /// ours need reach it.
+    /// A name was made in this directory. `apart`: its file was not added here, so our syncfs may be of
+    /// another file system.
     pub fn named(&mut self, dir: PathBuf, apart: bool) {
         if apart || self.is_mixed || self.method != Method::FileSystem {
             self.dirs.insert(dir);
         }
     }
 
-    /// Makes the names in at most `most` directories durable, and forgets those; gives their errors. The rest is left for
-    /// [`Pending::sync_names`].
+    /// Makes the names in at most `most` directories durable, and forgets these directories; gives the errors.
+    /// The others are left for [`Pending::sync_names`].
     pub fn sync_some_names(&mut self, disk: &dyn Disk, most: usize) -> Vec<(PathBuf, StoreError)> {
         let some = std::iter::from_fn(|| self.dirs.pop_first()).take(most);
         let synced = some.map(|dir| (disk.sync_dir(&dir).doing("sync", &dir), dir));
@@ -145,8 +145,8 @@ impl Pending {
     }
 
     fn sync_files(&mut self) {
-        // One after the other each would wait for a write and a commit of its own; begun together,
-        // they share them. A single file has nobody to share with.
+        // Synced one after the other, each file would wait for a write and a commit of its own; begun together,
+        // they share them.
         if self.files.len() > 1 {
             self.files.iter().for_each(|(_, file)| file.begin_sync());
         }

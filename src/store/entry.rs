@@ -18,8 +18,9 @@
 //! 2026-11-23T14:00:01.200Z 0 deferred mx.far.test "451 4.3.0 try later\n(RCPT)"
 //! ```
 //!
-//! The two sums are those of the message and of the header above that line ([`super::sum`]). Older files have
-//! none, and say nothing that we do not know; a newer version may say more, which is kept.
+//! The two sums are those of the message and of the header above that line ([`super::sum`]). Files of older
+//! versions have none, and no lines that we do not know; files of newer versions may have more lines, which
+//! are kept.
 
 use super::sum::Sum;
 use crate::limits::{MOMENT_GAP_MAX, MOMENTS_MAX, QUEUE_HEADER_MAX, QUEUE_RECIPIENTS_SURE};
@@ -42,21 +43,21 @@ const ALGORITHM: &str = "crc32";
 pub struct Entry {
     pub id: String,
     pub queued: Timestamp,
-    /// The session it came in; empty for our own notices.
+    /// The session that brought the message; empty for our own notices.
     pub session: String,
     /// With the original reverse-path.
     pub sender: Sender,
-    /// It came from somebody whom we know: a client of `relay.networks`, a user, ourselves. The sender
-    /// of other mail may be anybody, and gets no notice from us.
+    /// The message came from a client of `relay.networks`, a user, or ourselves. The sender of other mail may
+    /// be forged, and gets no notice from us.
     pub is_trusted: bool,
     pub recipients: Vec<Addressee>,
-    /// Octets of the message, with LF line ends.
+    /// The size of the message in octets, with LF line ends.
     pub size: u64,
-    /// Their sum; none in files of older versions.
+    /// The sum of these octets; none in files of older versions.
     pub sum: Option<u32>,
-    /// What they are on the wire, where that was found out when they came; only with a sum, which covers it.
+    /// The form of the message on the wire, where that was found while it came; only with a sum, which covers it.
     pub wire: Option<WireForm>,
-    /// Lines of a newer version.
+    /// Header lines of a newer version, which are kept.
     pub others: Vec<String>,
     /// Where in the file the message begins.
     pub message_at: u64,
@@ -68,7 +69,7 @@ pub struct Addressee {
     pub mailbox: Mailbox,
     pub notify: Option<Notify>,
     pub orcpt: Option<String>,
-    /// The address that led here by an alias.
+    /// The address of an alias that led to this recipient; none where there was none.
     pub via: Option<Mailbox>,
 }
 
@@ -76,12 +77,12 @@ pub struct Addressee {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalLine {
     pub when: Timestamp,
-    /// Place in the envelope.
+    /// The recipient's place in the envelope.
     pub recipient: usize,
     pub what: What,
     /// The next hop, or what stood in the way of one.
     pub host: String,
-    /// The next hop's whole reply, and in brackets on a line of its own what it answered; or our own words.
+    /// The next hop's whole reply, and on a line of its own, in brackets, the step it answers; or our own words.
     pub words: String,
 }
 
@@ -93,11 +94,11 @@ pub enum What {
     /// An attempt that is to be repeated.
     Deferred,
     Failed,
-    /// No attempt: its next hop is left alone until the time that stands in place of the host.
+    /// No attempt was made: the next hop is left alone until the time that stands in place of the host.
     Held,
-    /// Somebody wants it attempted at once, whatever backs off.
+    /// A person wants it attempted at once, even if its next hop is left alone.
     Asked,
-    /// Its sender was told that it is late.
+    /// The sender was told of the delay.
     Announced,
 }
 
@@ -106,31 +107,31 @@ pub enum What {
 pub struct RecipientProgress {
     /// Attempts that ended deferred.
     pub attempts: usize,
-    /// The last attempt.
+    /// The line of the last attempt.
     pub last: Option<JournalLine>,
-    /// Since then: the next hop is left alone until this time, and why.
+    /// Since the last attempt: the next hop is left alone until this time, and why.
     pub held: Option<(Timestamp, String)>,
-    /// Since then: somebody asked for another at once.
+    /// Since the last attempt: a person asked for another at once.
     pub is_asked: bool,
     pub is_announced: bool,
-    /// When it was attempted, or found to be left alone; the oldest first.
+    /// When it was attempted, or its next hop found to be left alone; the oldest first.
     pub moments: Vec<Moment>,
     /// The time between moments that are no longer in `moments`.
     pub folded: Duration,
 }
 
-/// One moment at which a recipient was somebody's business.
+/// A moment at which a recipient was attempted, or its next hop found to be left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     pub when: Timestamp,
-    /// Attempts so far, with this one.
+    /// Attempts up to this moment, this one included.
     pub attempts: usize,
     /// How long the next hop was to be left alone from then on; zero after an attempt.
     pub alone: Duration,
 }
 
 impl RecipientProgress {
-    /// Relayed, delivered or failed: nothing is to be done any more.
+    /// Whether the recipient is relayed, delivered or failed, so that nothing is left to do.
     pub fn is_done(&self) -> bool {
         self.last.as_ref().is_some_and(|line| line.what != What::Deferred)
     }
@@ -149,7 +150,7 @@ impl RecipientProgress {
         match line.what {
             What::Announced => self.is_announced = true,
             What::Asked => (self.is_asked, self.held) = (true, None),
-            // A time that does not read is past: an attempt too early does no harm.
+            // A time that does not read counts as past: an attempt too early does no harm.
             What::Held => {
                 self.held = line.host.parse().ok().map(|until| (until, line.words.clone()));
                 self.is_asked = false;
@@ -164,8 +165,8 @@ impl RecipientProgress {
         }
     }
 
-    /// One more moment. Where there are many, the older half becomes a sum: between two neighbours of a full list no
-    /// more than [`MOMENT_GAP_MAX`] can have passed, unless the clock was wrong.
+    /// Adds a moment. When the list is full, its older half becomes a sum: between two neighbours of a full list
+    /// no more than [`MOMENT_GAP_MAX`] can have passed, unless the clock was wrong.
     fn note(&mut self, when: Timestamp, alone: SignedDuration) {
         let alone = alone.try_into().unwrap_or_default();
         self.moments.push(Moment { when, attempts: self.attempts, alone });
@@ -207,7 +208,7 @@ impl fmt::Display for What {
 impl fmt::Display for JournalLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let JournalLine { when, recipient, what, host, words } = self;
-        // Replies of a next hop may hold anything: JSON's quotes keep them on one line.
+        // A next hop's reply may hold any character: quoted as in JSON it stays on one line.
         let quoted = serde_json::to_string(words).map_err(|_| fmt::Error)?;
         let host = if host.is_empty() { "-" } else { host };
         write!(f, "{when:.3} {recipient} {what} {} {quoted}", host.replace([' ', '\n'], "_"))
@@ -215,9 +216,9 @@ impl fmt::Display for JournalLine {
 }
 
 impl JournalLine {
-    /// The host, its reply, and the command it answers, with the line ends of a reply: "mx.far.test: 451 4.3.0 try later (RCPT)".
+    /// The host, its reply with all lines, and the step it answers: "mx.far.test: 451 4.3.0 try later (RCPT)".
     pub fn story(&self) -> String {
-        // What a reply answered stands behind it, on a line of its own.
+        // The step that a reply answers stands behind it, on a line of its own.
         let words = match self.words.rsplit_once('\n') {
             Some((reply, place)) if place.starts_with('(') => format!("{reply} {place}"),
             _ => self.words.clone(),
@@ -242,8 +243,8 @@ impl JournalLine {
 }
 
 impl Entry {
-    /// Whether its header is too long to be kept: twice that is read again, and aliases may lead to
-    /// any number of hosts.
+    /// Whether the header is too long to be queued: longer than half of what is read again, because aliases
+    /// may lead to any number of addresses.
     pub fn is_too_long(&self) -> bool {
         self.recipients.len() > QUEUE_RECIPIENTS_SURE && self.header().len() > QUEUE_HEADER_MAX / 2
     }
@@ -302,8 +303,8 @@ impl Entry {
         text
     }
 
-    /// The same, once it is sure that it will be read again: what was promised to a sender must not turn
-    /// out to be damaged later, whatever let it in.
+    /// The header, checked to be one that can be read again: a message that was promised to a sender must not
+    /// turn out to be damaged later.
     pub fn checked_header(&self) -> io::Result<String> {
         let header = self.header();
         let end = header.len();
@@ -323,7 +324,7 @@ impl Entry {
     pub fn parse(text: &str, message_at: u64) -> Result<Entry, String> {
         let mut lines = text.split('\n');
         let version = lines.next().unwrap_or_default();
-        // Where the next line begins.
+        // The place where the next line begins.
         let mut at = version.len() + 1;
         if version != VERSION {
             return Err(format!("its first line is {version:?}, not {VERSION:?}"));
@@ -358,7 +359,7 @@ impl Entry {
                 "envid" => sender.envid = Some(value.to_owned()),
                 "to" => recipients.push(Addressee::parse(value).ok_or_else(wrong)?),
                 "size" => size = Some(value.parse::<u64>().map_err(|_| wrong())?),
-                // What is said otherwise there is a newer version's, and found out anew.
+                // A form that does not read is a newer version's, and is found out anew.
                 "wire" if wire.is_none() && WireForm::parse(value).is_some() => {
                     wire = WireForm::parse(value);
                 }
@@ -366,7 +367,7 @@ impl Entry {
                     is_checked = true;
                     match value.strip_prefix(ALGORITHM) {
                         Some(sums) => sum = Some(checked(sums, above).ok_or_else(wrong)?),
-                        // A newer version's, which it may know how to check.
+                        // Sums of a newer version, which that version can check.
                         None => others.push(line.to_owned()),
                     }
                 }
@@ -389,7 +390,7 @@ impl Entry {
             return Err(missing("sender and recipients"));
         }
         let size = size.ok_or_else(|| missing("size"))?;
-        // No sum of places in the file may run over.
+        // Bounded, so that no sum of places in the file overflows.
         let size = Some(size).filter(|s| *s < 1 << 60).ok_or_else(|| missing("true size"))?;
         Ok(Entry {
             id: id.ok_or_else(|| missing("id"))?,
@@ -414,7 +415,7 @@ fn checked(sums: &str, above: &str) -> Option<u32> {
     (number(header)? == Sum::of(above.as_bytes()).value()).then(|| number(message))?
 }
 
-/// Whether a line may begin so.
+/// Whether a line may begin with this key.
 fn is_key(key: &str) -> bool {
     !key.is_empty()
         && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
@@ -440,8 +441,8 @@ impl Addressee {
     }
 
     fn parse(text: &str) -> Option<Addressee> {
-        // By the rules of a sender: a bounce that finds its way back through SRS goes to what was
-        // one, and its local part may be longer than that of other recipients.
+        // Read as a sender, whose local part may be longer than a recipient's: a bounce that comes back by SRS
+        // goes to an address that was a sender.
         let (ReversePath::Mailbox(mailbox), mut rest) = written(text.as_bytes())? else {
             return None;
         };
@@ -474,8 +475,8 @@ impl Addressee {
     }
 }
 
-/// A path as this file writes it, and what follows: clients are read more liberally, but half a line
-/// must not pass for a whole one.
+/// A path as this file writes it, and what follows. Paths of clients are read more liberally, but here half
+/// a line must not pass for a whole one.
 fn written(text: &[u8]) -> Option<(ReversePath, &[u8])> {
     let (path, rest) = ReversePath::parse(text).ok()?;
     let taken = &text[..text.len() - rest.len()];

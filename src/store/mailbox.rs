@@ -16,13 +16,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// One message, as it lay there a moment ago.
+/// One message, as it lay in the Maildir a moment ago.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MailboxMessage {
-    /// The unique name: the file's name up to `:2,`. It stays when a reader sets flags.
+    /// The unique name: the file's name up to `:2,`, which stays when a reader sets flags.
     pub key: String,
     pub path: PathBuf,
-    /// When it was delivered: what the name says, else when the file was last written.
+    /// When it was delivered: the time in the name, else when the file was last written.
     pub delivered: SystemTime,
     /// Octets of the file.
     pub size: u64,
@@ -37,26 +37,26 @@ pub struct MailboxMessage {
 pub enum MailboxError {
     /// No message has this key, and none begins with it.
     NoMessage(String),
-    /// This number of messages have keys that begin with this one.
+    /// The keys of several messages begin with this one; the number: of how many.
     Ambiguous(String, usize),
     Disk(StoreError),
 }
 
-/// Every message, newest last; those of the same second by the microseconds in their names, then by
-/// key. A Maildir that was never made is empty.
+/// Every message, newest last; messages of the same second by the microseconds in their names, then by
+/// key. A Maildir that does not exist is empty.
 pub fn list(disk: &dyn Disk, maildir: &Path) -> Result<Vec<MailboxMessage>, MailboxError> {
     survey(disk, maildir, &|_| true)
 }
 
-/// The message of this key, or the only one whose key begins so. A whole file name, with flags that
-/// may have changed since, does too.
+/// The message of this key, or the only one whose key begins with it. `key` may also be a whole file name,
+/// whose flags may have changed since.
 pub fn find(disk: &dyn Disk, maildir: &Path, key: &str) -> Result<MailboxMessage, MailboxError> {
     let wanted = unique_name(key);
     let mut found = match wanted {
-        "" => Vec::new(), // begins every key, and means none
+        "" => Vec::new(), // every key begins with it
         _ => survey(disk, maildir, &|name| name.starts_with(wanted))?,
     };
-    // Two messages of one key come from a restored copy or a broken program; a whole name chooses.
+    // A restored copy or a broken program makes two messages of one key; a whole file name chooses one.
     let is_named =
         |message: &MailboxMessage| message.path.file_name().is_some_and(|name| name == key);
     if found.iter().filter(|message| is_named(message)).count() == 1 {
@@ -71,8 +71,8 @@ pub fn find(disk: &dyn Disk, maildir: &Path, key: &str) -> Result<MailboxMessage
     }
 }
 
-/// What `read` makes of each message, in the same order; none for one that is gone for good. One
-/// that was renamed meanwhile is read where it is now.
+/// The result of `read` for each message, in the same order; none for a message that is gone. One that was
+/// renamed meanwhile is read where it is now.
 pub fn read_each<T>(
     disk: &dyn Disk,
     maildir: &Path,
@@ -93,7 +93,7 @@ pub fn read_each<T>(
     for message in look_again(disk, maildir, gone.keys().cloned().collect())? {
         match disk.open(&message.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // Once for each, even if it has two names by now.
+            // Each message once, even if it has two names by now.
             opened => {
                 if let Some(index) = gone.remove(&message.key) {
                     results[index] = Some(read(&message, opened));
@@ -104,8 +104,7 @@ pub fn read_each<T>(
     Ok(results)
 }
 
-/// The start of a message, far enough that its whole header is in it, or
-/// [`LISTED_MAX`] octets.
+/// The start of a message: its whole header, but no more than [`LISTED_MAX`] octets.
 pub fn read_head(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
     let (mut head, mut reader) = (Vec::new(), Reader::new(()));
     while head.len() < LISTED_MAX && reader.end().is_none() {
@@ -134,8 +133,8 @@ pub fn read_at(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Resul
 /// What one read takes from the head of a message, in octets; most headers fit.
 const HEAD_READ: usize = 8 * 1024;
 
-/// Seconds since 1970 that can be the time in a name: from 1990, before there were Maildirs, to
-/// 2106. It tells a time from other numbers, a date in digits or milliseconds.
+/// Seconds since 1970 that can be the time in a name: from 1990, before there were Maildirs, to 2106. Other
+/// numbers are no such time, such as a date in digits, or milliseconds.
 const PLAUSIBLE: std::ops::RangeInclusive<u64> = 631_152_000..=u32::MAX as u64;
 
 /// A name in `new/` or `cur/`.
@@ -163,17 +162,17 @@ fn survey(
         }
     }
     messages.extend(look_again(disk, maildir, gone)?);
-    // By what a message shows, not by its place in a directory. For the same file seen in both,
-    // `cur/` comes first.
+    // In an order that depends on the messages alone. Of one file that was seen in both directories, the name
+    // in `cur/` comes first and stays.
     messages.sort_by(|a, b| {
         (a.delivered, &a.key, a.is_new, &a.path).cmp(&(b.delivered, &b.key, b.is_new, &b.path))
     });
-    // Some programs move by link and unlink, so that a message has two names for a moment.
+    // Some programs move a message by link and unlink, so that it has two names for a moment.
     messages.dedup_by(|a, b| (&a.key, a.delivered, a.size) == (&b.key, b.delivered, b.size));
     Ok(messages)
 }
 
-/// Looks once more for messages whose names are gone; those that are nowhere were removed.
+/// Looks once more for messages whose names are gone; those that are not found were removed.
 fn look_again(
     disk: &dyn Disk,
     maildir: &Path,
@@ -193,8 +192,8 @@ fn look_again(
     Ok(messages)
 }
 
-/// The names in `new/`, then in `cur/`: in this order a message that is moved between the two looks
-/// is seen twice rather than never.
+/// The names in `new/`, then in `cur/`: in this order a message that is moved meanwhile is seen twice rather
+/// than never.
 fn names(disk: &dyn Disk, maildir: &Path) -> Result<Vec<MaildirName>, MailboxError> {
     let mut names = Vec::new();
     for is_new in [true, false] {
@@ -213,7 +212,7 @@ fn folder(maildir: &Path, is_new: bool) -> PathBuf {
     maildir.join(if is_new { "new" } else { "cur" })
 }
 
-/// What lies under a name.
+/// What a name leads to.
 enum Look {
     Message(MailboxMessage),
     /// A directory, a link, a pipe: no message, and opening it might wait or lead elsewhere.
@@ -237,7 +236,7 @@ fn look(disk: &dyn Disk, maildir: &Path, name: &MaildirName) -> Result<Look, Mai
         key: key.to_owned(),
         delivered: time_in_name(key).unwrap_or(meta.modified),
         size: meta.size,
-        // Some programs add `,` and fields of their own after the flags.
+        // Some programs write `,` and fields of their own behind the flags.
         flags: info.chars().take_while(char::is_ascii_alphabetic).collect(),
         is_new: name.is_new,
         path,

@@ -20,7 +20,7 @@ const HOST_MAX: usize = 100;
 /// Makes names that no other process on any host makes.
 #[derive(Debug)]
 pub struct Names {
-    /// Differs between two processes of one number on hosts of one name, as containers have.
+    /// Differs between processes that have the same number on hosts of the same name, as in containers.
     unique: String,
     count: AtomicU64,
 }
@@ -28,7 +28,7 @@ pub struct Names {
 impl Names {
     /// `host` is this machine's name.
     pub fn new(host: &str) -> Names {
-        // The convention's replacements for what a file name or a flag separator cannot hold.
+        // Characters that a file name cannot hold, or that separate flags, are replaced as the convention says.
         let host: String = host.chars().take(HOST_MAX).collect();
         let host = host.replace('/', "\\057").replace(':', "\\072").replace(',', "\\054");
         let (process, random) = (std::process::id(), crate::id::random());
@@ -53,16 +53,16 @@ pub fn draft(
     maildir: &Path,
     size: u64,
 ) -> Result<(Draft, Box<dyn DiskFile>), StoreError> {
-    // `cur` is made last, so where it is, all are; a mail reader insists on all three.
+    // `cur` is made last, so where it exists, `new` and `tmp` do; a mail reader wants all three.
     if disk.stat(&maildir.join("cur")).is_err() {
         make(&**disk, maildir)?;
     }
     Draft::create(disk, maildir, make, "new", || names.next(size))
 }
 
-/// Makes what is missing of a Maildir, with the directories above it, durably: a new name lives in
-/// the directory above it and needs that one's sync to survive. `cur` comes last, as the sign that
-/// all of this was done once; what is there already may be there unsynced, so it is synced as well.
+/// Makes the missing directories of a Maildir, with those above it, durably: a new name needs the sync of
+/// the directory above it to survive. `cur` is made last, as the sign that all of this was done once.
+/// Directories that exist may not be synced yet, so they are synced too.
 fn make(disk: &dyn Disk, maildir: &Path) -> Result<(), StoreError> {
     make_with_parents(disk, maildir)?;
     for name in ["tmp", "new"] {
@@ -72,7 +72,7 @@ fn make(disk: &dyn Disk, maildir: &Path) -> Result<(), StoreError> {
     let cur = maildir.join("cur");
     make_dir(disk, &cur)?;
     disk.sync_dir(maildir).doing("sync", maildir).inspect_err(|_| {
-        let _ = disk.remove_dir(&cur); // or the next message would take it for done
+        let _ = disk.remove_dir(&cur); // else the next message would take the Maildir for durable
     })?;
     OTHERS.add("maildirs");
     Ok(())
@@ -99,7 +99,7 @@ pub fn sync_with_parents(disk: &dyn Disk, dir: &Path, ours: usize) -> Result<(),
     let named = |dir: &&Path| **dir != *"";
     for (depth, dir) in dir.ancestors().filter(named).enumerate() {
         match disk.sync_dir(dir) {
-            // Far above, where we may pass but not read, nothing of ours was made.
+            // Nothing was made by us in a directory far above that we may pass through but not read.
             Err(error) if depth > ours && error.kind() == ErrorKind::PermissionDenied => break,
             synced => synced.doing("sync", dir)?,
         }
@@ -115,7 +115,7 @@ fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Whether a Maildir is there. What cannot be looked at is an error, never a no: by a no its user
+/// Whether a Maildir exists. One that cannot be looked at is an error, never a no: after a no its user
 /// would be unknown and mail refused for good.
 pub fn exists(disk: &dyn Disk, maildir: &Path) -> Result<bool, StoreError> {
     for name in ["cur", "new"] {
@@ -139,9 +139,9 @@ pub fn clean(disk: &dyn Disk, maildir: &Path, now: SystemTime) -> Result<usize, 
     };
     let mut removed = 0;
     for path in names.iter().map(|name| tmp.join(name)) {
-        // It may be gone already: another process cleans as well.
+        // It may be gone already, because another process cleans too.
         let Ok(found) = disk.stat(&path) else { continue };
-        // From the future: the clock was set back, and the file counts as young.
+        // A file from the future, after the clock was set back, counts as young.
         let age = now.duration_since(found.modified).unwrap_or_default();
         if found.is_file && age > TMP_AGE && disk.remove(&path).is_ok() {
             removed += 1;

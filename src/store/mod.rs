@@ -22,7 +22,7 @@ pub mod users;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks, whatever became of a thread that held it: none of ours leaves a value half changed.
+/// Locks a mutex, even if a thread panicked while it held it: no thread of ours leaves a value half changed.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

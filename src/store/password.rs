@@ -41,19 +41,19 @@ pub struct Stored {
 #[derive(Clone, PartialEq, Eq)]
 enum Hash {
     Argon(Argon),
-    /// The whole text in bcrypt's own form, or in that of SHA-crypt.
+    /// The whole text of the hash in bcrypt's own form; below, in that of SHA-crypt.
     Bcrypt(String),
     ShaCrypt(String),
     Plain(String),
     Scram(ScramKeys),
 }
 
-/// The hash was not computed: there is no memory for it now.
+/// There is not enough memory now to compute the hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMemory;
 
 impl Scheme {
-    /// All that are read, the one that is written by default first.
+    /// All schemes that are read; the first one is written by default.
     pub const ALL: [Scheme; 6] = [
         Scheme::Argon2id,
         Scheme::BlfCrypt,
@@ -63,7 +63,7 @@ impl Scheme {
         Scheme::ScramSha256,
     ];
 
-    /// As it stands in braces.
+    /// The name as it stands in braces.
     pub fn name(self) -> &'static str {
         match self {
             Scheme::Argon2id => "ARGON2ID",
@@ -75,17 +75,16 @@ impl Scheme {
         }
     }
 
-    /// By its name in any case of letters.
+    /// The scheme of this name, in any case of letters.
     pub fn parse(name: &str) -> Option<Scheme> {
-        // Dovecot's other names of the same.
+        // Dovecot's other names for PLAIN.
         if ["CLEARTEXT", "CLEAR"].iter().any(|other| name.eq_ignore_ascii_case(other)) {
             return Some(Scheme::Plain);
         }
         Scheme::ALL.into_iter().find(|scheme| name.eq_ignore_ascii_case(scheme.name()))
     }
 
-    /// What crypt(3) marks its hashes with, which is how an entry without a scheme, or with
-    /// `{CRYPT}`, tells its own.
+    /// The scheme of an entry without one, or with `{CRYPT}`, by the mark with which crypt(3) begins a hash.
     fn of_crypt(hash: &str) -> Option<Scheme> {
         match hash.get(..3)? {
             "$6$" => Some(Scheme::Sha512Crypt),
@@ -142,22 +141,22 @@ impl Stored {
         self.scheme
     }
 
-    /// Whether this is the password. Takes as long for a wrong one as for the right one: up to
-    /// seconds of one processor, and up to [`crate::limits::ARGON2_MEMORY_MAX`] of memory.
+    /// Whether this is the password. A wrong one takes as long as the right one: up to some seconds of one
+    /// processor, and up to [`crate::limits::ARGON2_MEMORY_MAX`] of memory.
     pub fn verify(&self, password: &str) -> Result<bool, NoMemory> {
-        // Some of these take time by the square of the length.
+        // Some schemes take time by the square of the length.
         if password.len() > PASSWORD_MAX {
             return Ok(false);
         }
         let octets = password.as_bytes();
         Ok(match &self.hash {
             Hash::Argon(argon) => argon.verify(octets)?,
-            // What can fail was tried when it was read.
+            // It was checked when the entry was read, so this does not fail.
             Hash::Bcrypt(hash) => bcrypt::verify(octets, hash).unwrap_or(false),
             Hash::ShaCrypt(hash) => {
                 ShaCrypt::default().verify_password(octets, hash.as_str()).is_ok()
             }
-            // By their digests, which are of one length.
+            // Their digests are compared, which have the same length.
             Hash::Plain(plain) => {
                 let (one, other) = (digest(&SHA256, plain.as_bytes()), digest(&SHA256, octets));
                 verify_slices_are_equal(one.as_ref(), other.as_ref()).is_ok()
@@ -166,13 +165,12 @@ impl Stored {
         })
     }
 
-    /// Whether SCRAM-SHA-256 can be spoken with it: only a hash of its own kind will do, or the
-    /// password itself.
+    /// Whether SCRAM-SHA-256 can be spoken with this entry: only with SCRAM keys, or with the password itself.
     pub fn can_scram(&self) -> bool {
         matches!(self.hash, Hash::Scram(_) | Hash::Plain(_))
     }
 
-    /// What SCRAM-SHA-256 needs of it; `salt` and `iterations` are for a password that is kept plain.
+    /// The keys for SCRAM-SHA-256; `salt` and `iterations` are used for a password that is kept plain.
     pub fn scram_keys(&self, salt: &[u8], iterations: u32) -> Option<ScramKeys> {
         match &self.hash {
             Hash::Scram(keys) => Some(keys.clone()),
@@ -185,7 +183,7 @@ impl Stored {
 fn bcrypt(hash: &str) -> Result<String, &'static str> {
     let parts: HashParts = hash.parse().map_err(|_| "the hash is damaged")?;
     match parts.get_cost() {
-        // The broken variant, of which nobody can say what was hashed.
+        // The broken variant, of which nobody knows what was hashed.
         _ if hash.starts_with("$2x") => Err("$2x$ is not read here"),
         cost if cost > BCRYPT_COST_MAX => Err("the cost is above 15, which takes too long"),
         cost if cost < 4 => Err("the cost is below 4"),

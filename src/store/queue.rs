@@ -7,7 +7,7 @@
 //!
 //! A thread or command that attempts or changes a queue file holds its claim ([`Queue::claim`]); commands beside the
 //! server work under the same claims, through these same functions. A claim may be shared by several
-//! threads that attempt different recipients: each appends lines of its own, and the one that settles the
+//! threads that attempt different recipients: each appends lines of its own, and the thread that decides the
 //! last recipient removes the file.
 
 mod reading;
@@ -41,11 +41,11 @@ use syncs::Syncs;
 pub struct Queue {
     disk: Arc<dyn Disk>,
     spool: PathBuf,
-    /// A message was removed, and its directory not yet synced.
+    /// A message was removed, and the directory is not yet synced.
     removed: Arc<AtomicBool>,
 }
 
-/// A message of the queue as it lies there.
+/// A message of the queue as its file has it.
 pub struct QueuedMessage {
     pub entry: Entry,
     /// What became of each recipient so far, in the order of the envelope.
@@ -57,25 +57,25 @@ pub struct QueuedMessage {
 /// A message that no other process works on while this lives.
 pub struct Claimed {
     queue: Queue,
-    /// As it was when it was claimed.
+    /// The message as it was when it was claimed.
     pub message: QueuedMessage,
     file: Box<dyn DiskFile>,
-    /// The last journal line was torn, by a crash or a full disk; the next append spoils and ends it
-    /// first.
+    /// The last journal line was torn by a crash or a full disk; the next append first spoils and ends that
+    /// line.
     torn: AtomicBool,
-    /// Threads that append at this moment.
+    /// How many threads append at this moment.
     writers: AtomicUsize,
-    /// The same, and sync what they have appended.
+    /// The syncs of the threads that append.
     syncs: Syncs,
-    /// What became of each recipient up to now; locked for moments, never across I/O.
+    /// What became of each recipient up to now; never locked across I/O.
     now: Mutex<Vec<RecipientProgress>>,
-    /// Lines the disk did not take. As long as this lives, what they say is not forgotten.
+    /// Lines that the disk did not take; kept as long as this lives.
     unwritten: Mutex<Vec<JournalLine>>,
-    /// Recipients that some thread attempts at this moment.
+    /// Recipients that a thread attempts at this moment.
     taken: Mutex<BTreeSet<usize>>,
 }
 
-/// Recipients that nobody else attempts while this lives.
+/// Recipients that no other thread attempts while this lives.
 pub struct TakenRecipients<'a> {
     claimed: &'a Claimed,
     /// By their place in the envelope.
@@ -85,15 +85,15 @@ pub struct TakenRecipients<'a> {
 /// The lock of one server on its spool, held while this lives.
 pub struct SpoolLock(#[allow(dead_code, reason = "held, never read")] Vec<Box<dyn DiskFile>>);
 
-/// Appends the octets of one message of several, by its place among them.
+/// Appends the octets of one of several messages, by its place among them.
 pub type WriteEach<'a> = dyn Fn(usize, &dyn DiskFile, &Path) -> Result<(), StoreError> + 'a;
 
 /// Why a queue file cannot be had.
 #[derive(Debug)]
 pub enum QueueError {
-    /// It is not there (any more).
+    /// It does not exist, or not any more.
     Gone,
-    /// Somebody else works on it.
+    /// Another process has claimed it.
     Busy,
     /// It is no whole queue file: what is wrong with it.
     Damaged(String),
@@ -124,8 +124,8 @@ impl Queue {
         make(&*self.disk, &self.spool)
     }
 
-    /// The one server of this spool; none when another holds it. Commands need no lock. The directory is
-    /// locked beside the file in it: removing that file lets no second server in.
+    /// Locks the spool for one server; none when another server has it. Commands need no lock. The directory is
+    /// locked beside the file in it, so that removing the file lets no second server in.
     pub fn lock(&self) -> Result<Option<SpoolLock>, StoreError> {
         let path = self.spool.join("lock");
         match self.disk.create(&path) {
@@ -161,8 +161,8 @@ impl Queue {
         })
     }
 
-    /// The same for several, made durable together; on an error none of them is there. `write` is told
-    /// which of them it is to append.
+    /// Puts several messages into the queue, made durable together; on an error none of them is there. `write`
+    /// is told which message to append.
     pub fn insert_all(&self, entries: &[&Entry], write: &WriteEach<'_>) -> Result<(), StoreError> {
         let is_large = |entry: &&Entry| entry.size > MEMORY_BODY_MAX as u64;
         let mut pending =
@@ -198,7 +198,7 @@ impl Queue {
         self.spool.join("queue")
     }
 
-    /// Where they are written before they are whole.
+    /// Where messages are written before they are whole.
     pub fn tmp(&self) -> PathBuf {
         self.spool.join("tmp")
     }
@@ -216,7 +216,7 @@ impl Queue {
         Ok(self.names()?.0)
     }
 
-    /// The same, and the names beside them that can be none of ours.
+    /// The ids of all messages, oldest first, and other names in the directory, which are not ours.
     pub fn names(&self) -> Result<(Vec<String>, Vec<OsString>), StoreError> {
         let dir = self.dir();
         let names = match self.disk.list(&dir) {
@@ -235,7 +235,7 @@ impl Queue {
         Ok((ids, strangers))
     }
 
-    /// Whether somebody works on a message at this moment.
+    /// Whether another process has claimed a message at this moment.
     pub fn is_claimed(&self, id: &str) -> Result<bool, StoreError> {
         let path = self.path(id);
         self.disk.is_claimed(&path).doing("look for the locks of", &path)
@@ -278,8 +278,8 @@ impl Queue {
         })
     }
 
-    /// Puts what is no whole queue file aside, under its name; where another one has that, under its name
-    /// with a number: nothing is thrown away. Whatever it is: a directory and a link as well.
+    /// Puts anything that is no whole queue file into `damaged/`, a directory or link too, under its name; with a
+    /// number behind it where the name is taken. Nothing is thrown away.
     pub fn put_aside(&self, name: &OsStr) -> Result<PathBuf, StoreError> {
         let from = self.dir().join(name);
         let numbered = (1..NAME_TRIES).map(|number| {
@@ -288,14 +288,14 @@ impl Queue {
             other
         });
         let names = std::iter::once(name.to_owned()).chain(numbered);
-        // Nobody else writes there: there is one server, and commands put nothing aside.
+        // No other process writes there: there is one server, and commands put nothing aside.
         let mut paths = names.map(|name| self.damaged().join(name));
         let free = paths.find(|path| self.disk.stat(path).is_err());
         let taken = || io::Error::from(ErrorKind::AlreadyExists);
         let to = free.ok_or_else(taken).doing("put aside", &from)?;
         self.disk.rename(&from, &to).doing("put aside", &from)?;
         if let Err(error) = self.disk.sync_dir(&self.damaged()) {
-            // Gone from here with the next sync, and not there for sure: it goes back.
+            // The next sync would make its end here durable, but its new name may be lost: it goes back.
             let _ = self.disk.rename(&to, &from);
             return Err(error).doing("sync", &self.damaged());
         }
@@ -303,18 +303,18 @@ impl Queue {
         Ok(to)
     }
 
-    /// Where a file of this name lies that was put aside; none when there is none.
+    /// The path of a file of this name that was put aside; none when there is none.
     pub fn aside(&self, id: &str) -> Option<PathBuf> {
         let path = self.damaged().join(id);
         (is_id(id) && self.disk.stat(&path).is_ok()).then_some(path)
     }
 
-    /// Makes durable what an earlier server has removed, and was killed before it could sync that.
+    /// Makes removals durable, also those of an earlier server that was killed before it could sync.
     pub fn sync(&self) -> Result<(), StoreError> {
         self.disk.sync_dir(&self.dir()).doing("sync", &self.dir())
     }
 
-    /// Makes removals durable, if there were any; until then a power cut may bring them back.
+    /// Makes removals durable, if there were any; until then a power cut may bring the messages back.
     pub fn sync_removals(&self) -> Result<(), StoreError> {
         match self.removed.swap(false, Ordering::AcqRel) {
             true => self.sync().inspect_err(|_| {
@@ -338,7 +338,7 @@ impl Queue {
         Ok(())
     }
 
-    /// What an error about one path means for it.
+    /// What an I/O error means for a queue file.
     fn cannot(&self, error: io::Error, step: &'static str, path: &Path) -> QueueError {
         match error.kind() {
             ErrorKind::NotFound => QueueError::Gone,
@@ -352,7 +352,7 @@ impl Queue {
         }
     }
 
-    /// An id comes from a person or a datagram too, and is one name in one directory.
+    /// The path of an id, which may come from a person or a datagram, and must be one segment of a path.
     fn checked_path(&self, id: &str) -> Result<PathBuf, QueueError> {
         match is_id(id) {
             true => Ok(self.path(id)),
@@ -362,15 +362,15 @@ impl Queue {
 }
 
 impl Claimed {
-    /// Recipients of whom nothing is decided up to now, by their place in the envelope.
+    /// Recipients that are not decided up to now, by their place in the envelope.
     pub fn open(&self) -> Vec<usize> {
         let now = locked(&self.now);
         (0..now.len()).filter(|index| !now[*index].is_done()).collect()
     }
 
-    /// Takes the open recipients that fit and that no other thread attempts: after a reload a way may
-    /// lead where another one led, and two threads would send to the same recipient.
-    pub fn take(&self, fits: impl Fn(usize) -> bool) -> TakenRecipients<'_> {
+    /// Takes the open recipients that fit and that no other thread attempts: after a reload two threads may
+    /// have the same next hop, and would send to the same recipient.
+    pub fn take_recipients(&self, fits: impl Fn(usize) -> bool) -> TakenRecipients<'_> {
         let mut taken = locked(&self.taken);
         // Under the lock: a thread notes what became of a recipient before it gives the recipient back.
         let open = self.open().into_iter();
@@ -385,9 +385,9 @@ impl Claimed {
         locked(&self.now).get(recipient).cloned().unwrap_or_default()
     }
 
-    /// Takes what an attempt has decided, after its notices lie in the queue, durably. True:
-    /// nothing is open any more; the file can go, and has no need of these lines. Otherwise they are
-    /// durable; lines that the disk does not take are not forgotten as long as this lives.
+    /// Records what an attempt has decided, once its notices lie in the queue, durably. True where no recipient
+    /// is open any more: the file can be removed, and these lines are not written. Else the lines are durable;
+    /// lines that the disk does not take are kept as long as this lives.
     pub fn record_results(&self, lines: Vec<JournalLine>) -> Result<bool, StoreError> {
         let is_over = {
             let mut now = locked(&self.now);
@@ -412,8 +412,8 @@ impl Claimed {
         !locked(&self.unwritten).is_empty() || self.open().is_empty()
     }
 
-    /// Takes lines that a power cut may take back: they only say why nothing is done, or that a delay was
-    /// announced. As long as this lives they count, whether the disk takes them or not.
+    /// Appends lines that a power cut may take back: they only say why nothing is done, or that a delay was
+    /// announced. They count as long as this lives, even if the disk does not take them.
     pub fn note(&self, lines: &[JournalLine]) -> Result<(), StoreError> {
         {
             let mut now = locked(&self.now);
@@ -422,8 +422,7 @@ impl Claimed {
         self.append(lines)
     }
 
-    /// Appends journal lines and makes them durable. After an error nobody may take them for
-    /// written.
+    /// Appends journal lines and makes them durable. After an error they must not be taken for written.
     pub fn record(&self, lines: &[JournalLine]) -> Result<(), StoreError> {
         let path = self.path();
         let begun = self.syncs.begin();
@@ -444,10 +443,10 @@ impl Claimed {
         let beside = self.writers.fetch_add(1, Ordering::SeqCst) > 0;
         let mut text = String::new();
         if self.torn.swap(false, Ordering::SeqCst) {
-            // Not only its end: a line that was torn just before it would count from now on.
+            // A line end alone would not do: a line that was torn just before its end would count then.
             text.push_str(" (torn)\n");
         } else if beside {
-            // Another thread's line may be torn at this moment; an empty line says nothing.
+            // Another thread's line may be torn at this moment, so ours begins on a new line.
             text.push('\n');
         }
         for line in lines {
@@ -467,7 +466,7 @@ impl Claimed {
     pub fn remove(&self) -> Result<(), StoreError> {
         let path = self.path();
         match self.queue.disk.remove(&path) {
-            // Somebody was faster; it cannot be more gone than that.
+            // Another process was faster.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             removed => removed.doing("remove", &path)?,
         }
@@ -499,7 +498,7 @@ impl Drop for TakenRecipients<'_> {
 }
 
 impl QueuedMessage {
-    /// Recipients of whom nothing is decided yet, by their place in the envelope.
+    /// Recipients that are not decided, by their place in the envelope.
     pub fn open(&self) -> impl Iterator<Item = usize> {
         let progress = self.progress.iter().enumerate();
         progress.filter(|(_, p)| !p.is_done()).map(|(index, _)| index)
@@ -511,12 +510,12 @@ pub fn part_of<'a>(entry: &Entry, file: &'a dyn DiskFile, path: &'a Path) -> Sto
     StoredMessage { file, path, at: entry.message_at, size: entry.size, sum: entry.sum }
 }
 
-/// The directories of a queue, durably, and those above the spool where they are missing.
+/// Makes the directories of a queue, and missing ones above the spool, durably.
 fn make(disk: &dyn Disk, spool: &Path) -> Result<(), StoreError> {
     let dirs = ["queue", "tmp", "damaged"].map(|name| spool.join(name));
     let made = dirs.iter().try_for_each(|dir| make_with_parents(disk, dir));
     made.and_then(|()| sync_with_parents(disk, spool, 0)).inspect_err(|_| {
-        // Or the next message would take them for durable; only what is empty goes.
+        // Else the next message would take them for durable; only empty directories are removed.
         dirs.iter().for_each(|dir| drop(disk.remove_dir(dir)));
     })
 }

@@ -1,10 +1,11 @@
-//! Secrets that are kept in the spool: those of SRS, `srs.secret`, and the one from which salts are made for
-//! users that there are not, `login.secret`, so that a restart does not show which these are. 64 hexadecimal digits a line, the first line signs, the
-//! others only verify. Made at the first start with one line, mode 0600; for a new SRS secret a person
-//! puts a line on top, and takes the old one out when its addresses are too old anyway.
+//! Secrets that are kept in the spool: those of SRS in `srs.secret`, and in `login.secret` the one from which
+//! salts are made for names that are no users, so that a restart does not show which names these are. 64
+//! hexadecimal digits a line; the first line signs, the others only verify. A file is made at the first start
+//! with one line, mode 0600. For a new SRS secret a person puts a line on top, and removes the old one when
+//! its addresses are too old.
 //!
-//! It is never replaced: a new secret would refuse every bounce that is under way, so a file that
-//! does not read is an error and left to a person.
+//! A file is never replaced: a new secret would refuse every bounce that is under way, so a file that does not
+//! read is an error and left to a person.
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::draft::PassingName;
@@ -15,11 +16,11 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// One of the files.
+/// One of the two files.
 #[derive(Clone, Copy, Debug)]
 struct SecretFile {
     name: &'static str,
-    /// What comes of a new secret.
+    /// What is lost when the secret is made anew.
     cost: SecretLoss,
 }
 
@@ -36,7 +37,7 @@ const LOGIN: SecretFile = SecretFile { name: "login.secret", cost: SecretLoss::S
 /// Why there are no secrets.
 #[derive(Debug)]
 pub enum SecretError {
-    /// What is wrong with the file, with its line where it is one.
+    /// The file is damaged, in this line where one can be named.
     Damaged {
         path: PathBuf,
         line: Option<usize>,
@@ -49,7 +50,7 @@ pub enum SecretError {
     Disk(StoreError),
 }
 
-/// Never with the text of a line: it is, or nearly is, a secret.
+/// Never shows the text of a line, which is a secret or nearly one.
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -102,12 +103,12 @@ pub fn load_or_make(disk: &dyn Disk, spool: &Path) -> Result<SrsKeys, SecretErro
     secrets(disk, spool, SRS).map(|(newest, older)| SrsKeys::new(&newest, &older))
 }
 
-/// The same of the secret for logins.
+/// Reads the secret for logins, and makes it where there is no file; see [`load_or_make`].
 pub fn load_or_make_login(disk: &dyn Disk, spool: &Path) -> Result<SrsSecret, SecretError> {
     secrets(disk, spool, LOGIN).map(|(secret, _)| secret)
 }
 
-/// One that no file has, and that ends with the process.
+/// A new secret that is kept in no file and ends with the process.
 pub fn passing() -> Result<SrsSecret, SecretError> {
     let mut secret: SrsSecret = [0; SRS_KEY_OCTETS];
     getrandom::fill(&mut secret).map_err(|_| SecretError::NoRandomness)?;
@@ -120,7 +121,7 @@ fn secrets(disk: &dyn Disk, spool: &Path, kind: SecretFile) -> Result<Secrets, S
         Ok(file) => read(&*file, &path, kind),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             make(disk, spool, kind)?;
-            // What lies there now, made by this process or by another.
+            // The file that is there now, made by this process or by another.
             read(&*disk.open(&path).doing("open", &path)?, &path, kind)
         }
         Err(error) => Err(error).doing("open", &path)?,
@@ -140,7 +141,7 @@ pub fn load(disk: &dyn Disk, spool: &Path) -> Result<Option<SrsKeys>, SecretErro
     }
 }
 
-/// Puts a whole file there, or none: it gets its name after its content is durable.
+/// Makes a file with a new secret, whole or not at all: it gets its name once its content is durable.
 fn make(disk: &dyn Disk, spool: &Path, kind: SecretFile) -> Result<(), SecretError> {
     let path = &spool.join(kind.name);
     let secret = passing()?;
@@ -158,16 +159,16 @@ fn make(disk: &dyn Disk, spool: &Path, kind: SecretFile) -> Result<(), SecretErr
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         linked => linked.doing("link", path)?,
     }
-    // Before anything is signed with it, also when another made it and has not come so far.
+    // Before anything is signed with it, also when another process made the file and has not synced it yet.
     disk.sync_dir(spool).doing("sync", spool)?;
     Ok(())
 }
 
-/// The newest one, and those before it.
+/// The newest secret, and those before it.
 type Secrets = (SrsSecret, Vec<SrsSecret>);
 
 fn read(file: &dyn DiskFile, path: &Path, kind: SecretFile) -> Result<Secrets, SecretError> {
-    // One octet more than it may have shows that it is longer.
+    // One octet more than the file may have shows that it is longer.
     let octets = file.read_up_to(0, SRS_SECRET_MAX + 1).doing("read", path)?;
     parse(&octets).map_err(|(line, what)| SecretError::Damaged {
         path: path.to_owned(),
@@ -177,8 +178,8 @@ fn read(file: &dyn DiskFile, path: &Path, kind: SecretFile) -> Result<Secrets, S
     })
 }
 
-/// Empty lines are let pass, as editors leave them. A line of another length is not: it may be what
-/// is left of a secret.
+/// Empty lines are allowed, because editors leave them. A line of another length is an error: it may be the
+/// rest of a secret.
 fn parse(octets: &[u8]) -> Result<Secrets, (Option<usize>, &'static str)> {
     if octets.len() > SRS_SECRET_MAX {
         return Err((None, "it is too long for a file of secrets"));

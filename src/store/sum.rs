@@ -1,6 +1,6 @@
 //! A checksum of octets that lie on a disk: CRC-32 as in gzip, PNG and `crc32` (ISO 3309).
 //!
-//! It finds what a disk loses or mixes up, not what somebody forges, and costs less than to copy the octets.
+//! It detects octets that a disk loses or mixes up, no forgery, and costs less than to copy the octets.
 
 use crc32fast::Hasher;
 use std::io;
@@ -20,14 +20,14 @@ impl Sum {
         self.0.update(octets);
     }
 
-    /// The next `size` octets, of which only the sum is at hand.
+    /// Adds the next `size` octets, of which only the sum is known.
     pub fn append(&mut self, sum: u32, size: u64) {
         self.0.combine(&Hasher::new_with_initial_len(sum, size));
     }
 
     /// The sum of the last `size` octets, where that of all before them is `head`.
     pub fn behind(&self, head: &Sum, size: u64) -> u32 {
-        // The sum of two parts is that of the first, moved on by the length of the second, xor the second's.
+        // The sum of two parts is the first one's, shifted by the length of the second, xor the second one's.
         let mut moved = head.clone();
         moved.append(0, size);
         self.value() ^ moved.value()
@@ -37,7 +37,7 @@ impl Sum {
         self.0.clone().finalize()
     }
 
-    /// Fails with `InvalidData` where these are not the octets that were meant.
+    /// Fails with `InvalidData` where the sum is not `meant`.
     pub fn check(&self, meant: u32) -> io::Result<()> {
         match self.value() == meant {
             true => Ok(()),

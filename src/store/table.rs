@@ -1,5 +1,5 @@
-//! Text files of names that people write, users and aliases: lines that are bad, and whether a file
-//! has changed since it was read.
+//! Text files that people write, users and aliases: their bad lines, and whether a file has changed since it
+//! was read.
 
 use super::disk::{Doing, RealDisk, StoreError};
 use super::draft::PassingName;
@@ -38,13 +38,13 @@ impl fmt::Display for BadLine {
     }
 }
 
-/// By which a changed file is known: device, inode, size, and time of change in nanoseconds. All
-/// zero when it cannot be looked at.
+/// Shows whether a file has changed: device, inode, size, and time of change in nanoseconds. All zero when
+/// the file cannot be looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileStamp(u64, u64, u64, i128);
 
 impl FileStamp {
-    /// Whether the file was changed so lately that somebody may still be writing it.
+    /// Whether the file was changed within `settle`, so that it may still be being written.
     pub fn is_fresh(&self, now: SystemTime, settle: Duration) -> bool {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
         self.3 > now - settle.as_nanos() as i128
@@ -82,19 +82,19 @@ pub fn without_mark(mut octets: &[u8]) -> &[u8] {
     octets
 }
 
-/// Replaces a file by what `change` makes of its content, whole or not at all, also in a power cut;
-/// `change` gives none to leave it. Mode and owner stay; a file that is not there yet counts as empty,
-/// and gets mode 0600 and `owner`, when one is given. Several processes may do so at once: each sees what
-/// the others have done.
+/// Replaces the content of a file by what `change` makes of it, whole or not at all, also in a power cut;
+/// where `change` gives none, the file stays. Mode and owner stay; a missing file counts as empty, and gets
+/// mode 0600 and `owner`, when one is given. Several processes may do so at once: each sees the changes of
+/// the others.
 pub fn change<E: From<StoreError>>(
     file: &Path,
     owner: Option<(Uid, Gid)>,
     change: impl FnOnce(&[u8]) -> Result<Option<Vec<u8>>, E>,
 ) -> Result<(), E> {
-    // Where a link leads to is changed, and the link stays.
+    // A link stays, and the file it leads to is changed.
     let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // The directory, since the file itself is another one afterwards.
+    // The directory is locked, because the file itself is replaced by another one.
     let lock = File::open(dir).doing("open", dir)?;
     lock.lock().doing("lock", dir)?;
     let old = fs::metadata(file);
@@ -126,7 +126,7 @@ fn write_draft(
     let is = file.metadata()?;
     let wanted = kept.or(owner);
     if let Some((uid, gid)) = wanted.filter(|who| *who != (is.uid().into(), is.gid().into())) {
-        // Never left to another owner without a word: a server that cannot read it has no users.
+        // An error, because a server that cannot read the file under another owner would have no users.
         fchown(&file, Some(uid.as_raw()), Some(gid.as_raw()))?;
     }
     if let Some(old) = old {
@@ -136,7 +136,7 @@ fn write_draft(
 }
 
 fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would wait for its writer.
+    // Non-blocking, because opening a pipe would wait for its writer.
     let mut options = OpenOptions::new();
     let opened = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(file)?;
     if !opened.metadata()?.is_file() {

@@ -1,6 +1,6 @@
-//! The record of a call of sendmail that sent nothing, as text and as a value: `spool/drop/` holds it until the
-//! server has told it. A program that calls sendmail often throws away what it says, and then nobody else
-//! knows that mail was meant to go. Pure; [`super::drop`] reads and writes the files.
+//! The record of a call of sendmail that sent nothing, as text and as a value: it lies in `spool/drop/` until the
+//! server has told it to log and trace. Programs often throw away what sendmail says, and then nobody else
+//! would know that mail was to be sent. Pure; [`super::drop`] reads and writes the files.
 //!
 //! ```text
 //! facteur unsent 1
@@ -24,21 +24,22 @@ const VERSION: &str = "facteur unsent 1";
 /// A call that sent nothing, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsent {
-    /// The caller, before root became the server's user; for others the file's owner says it.
+    /// The calling user, who may have been root before it became the server's user. Where another user owns the
+    /// file, that owner counts instead.
     pub uid: u32,
-    /// The sender, where it was known.
+    /// The sender; none where it was not known yet.
     pub from: Option<ReversePath>,
     /// The exit status (sysexits(3)).
     pub status: u8,
     pub reason: String,
-    /// How many recipients were asked for, as far as that was known.
+    /// How many recipients were asked for, as far as known.
     pub recipients: usize,
-    /// Some of them, each with what was said about it; empty where the reason is no matter of theirs.
+    /// Some of the recipients, each with the reply about it; the reply is empty where the reason is not theirs.
     pub to: Vec<(Mailbox, String)>,
 }
 
-/// A new name for a record. Sessions' ids begin as it does and messages' do not, so that it is also what
-/// the story of this call is found by; its end cannot be guessed, or others could read the file.
+/// A new name for a record. It begins like a session's id, so that `facteur trace` finds the call by it; its
+/// end cannot be guessed, else others could read the file.
 pub fn name() -> String {
     secret(&session())
 }
@@ -49,7 +50,7 @@ pub fn is_name(name: &OsStr) -> bool {
 }
 
 impl Unsent {
-    /// At most [`UNSENT_MAX`] octets: recipients that find no room are left out.
+    /// The record as text of at most [`UNSENT_MAX`] octets; recipients without room are left out.
     pub fn text(&self) -> String {
         let Unsent { uid, from, status, reason, recipients, to } = self;
         let from = match from {
@@ -72,7 +73,7 @@ impl Unsent {
         text
     }
 
-    /// Fails with what is wrong: the file may come from any user.
+    /// Reads a record, which may come from any user; the error says what is wrong.
     pub fn parse(text: &str) -> Result<Unsent, String> {
         let whole = text.strip_suffix('\n').ok_or("its last line has no end")?;
         let mut lines = whole.split('\n');
@@ -120,7 +121,7 @@ fn recipient(text: &str) -> Option<(Mailbox, String)> {
     }
 }
 
-/// On one line, and no longer than a text of a record may be.
+/// Text on one line, no longer than a text in a record may be.
 fn shortened(text: &str) -> String {
     let text = escape(text);
     text[..text.floor_char_boundary(UNSENT_REASON_MAX)].to_owned()

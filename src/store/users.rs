@@ -1,9 +1,9 @@
 //! A domain's users file: Dovecot's passwd-file, `user:{SCHEME}hash:uid:gid:gecos:home:shell:extra`.
 //!
-//! Names and passwords are read here, what else stands in a line is Dovecot's. A bad line is named and
-//! spoils nothing else; names are compared without regard to ASCII case and kept as they are written.
+//! Only names and passwords are read here; the other fields are for Dovecot. A bad line is named and spoils
+//! nothing else; names are compared without regard to ASCII case and kept as they are written.
 //!
-//! A user whose password cannot be used gets mail all the same; only logging in is not for him.
+//! A user whose password cannot be used gets mail all the same, but cannot log in.
 
 pub mod edit;
 
@@ -21,11 +21,11 @@ use std::sync::Arc;
 pub struct Users {
     /// By name in lower case.
     users: HashMap<String, User>,
-    /// As written, of the first good line.
+    /// The name in the first good line, as written.
     first: Option<String>,
     /// The first password of the file.
     reference: Option<Arc<Stored>>,
-    /// A password with which SCRAM cannot be spoken.
+    /// Some password is one with which SCRAM cannot be spoken.
     has_other_than_scram: bool,
 }
 
@@ -42,13 +42,13 @@ impl Users {
         Ok(Users::parse(&table::read(file)?, file, domain))
     }
 
-    /// The same from octets; `file` is only named.
+    /// Reads the octets of a file; its path `file` is only named in bad lines.
     pub fn parse(octets: &[u8], file: &Path, domain: &Domain) -> (Users, Vec<BadLine>) {
         let (mut users, mut bad) = (Users::default(), Vec::new());
         for UserEntry { number, line, .. } in entries(octets) {
             let added = name(line, domain).and_then(|name| {
                 users.check(name)?;
-                // The name counts in either case: no mail is refused for a bad hash.
+                // The user counts even with a bad hash, for which no mail is refused.
                 let password = password(line);
                 let bad = password.as_ref().err().map(|what| unusable(name, what));
                 users.add(name, password.ok().flatten());
@@ -66,24 +66,24 @@ impl Users {
         self.find(local).map(|user| user.name.as_str())
     }
 
-    /// What a user's password is verified with; none where there is no user, or no password that can
-    /// be used.
+    /// The entry that a user's password is verified with; none where there is no such user, or no usable
+    /// password.
     pub fn password(&self, local: &str) -> Option<&Arc<Stored>> {
         self.find(local)?.password.as_ref()
     }
 
-    /// The first password of the file: what a user who is not there is verified with, so that it
-    /// takes as long.
+    /// The first password of the file, with which the password of an unknown user is verified, so that it takes
+    /// as long.
     pub fn reference(&self) -> Option<&Arc<Stored>> {
         self.reference.as_ref()
     }
 
-    /// Whether SCRAM can be spoken with every password that there is.
+    /// Whether SCRAM can be spoken with every password of the file.
     pub fn can_scram(&self) -> bool {
         !self.has_other_than_scram
     }
 
-    /// The user of the first line.
+    /// The user of the first good line.
     pub fn first(&self) -> Option<&str> {
         self.first.as_deref()
     }
@@ -117,13 +117,13 @@ impl Users {
 struct UserEntry<'a> {
     /// From 1.
     number: usize,
-    /// Where it lies in the text, with its line end and without a byte order mark.
+    /// The place of the line in the text, with its line end and without a byte order mark.
     range: Range<usize>,
-    /// Without its line end and the blanks around it.
+    /// The line without its line end and the blanks around it.
     line: &'a [u8],
 }
 
-/// All of them, in their order: the one answer to what a line is, for reading a file and for changing it.
+/// All users' lines of a file, in their order, both for reading a file and for changing it.
 fn entries(text: &[u8]) -> impl Iterator<Item = UserEntry<'_>> {
     let body = without_mark(text);
     let mut at = text.len() - body.len();
@@ -144,13 +144,13 @@ fn unusable(name: &str, what: &str) -> String {
 const PASSWORD_FIELD: usize = 1;
 const EXTRA_FIELD: usize = 7;
 
-/// The password of one line; none where it is empty, or Dovecot may not log in with it either.
+/// The password of one line; none where it is empty, or where Dovecot would not let the user log in either.
 fn password(line: &[u8]) -> Result<Option<Stored>, String> {
     let line = String::from_utf8_lossy(line);
     let mut fields = line.split(':');
     let field = fields.nth(PASSWORD_FIELD).unwrap_or_default();
     let extra = fields.nth(EXTRA_FIELD - PASSWORD_FIELD - 1).unwrap_or_default();
-    // A user that may not log in there, or from some networks only, or without any password.
+    // Fields by which Dovecot forbids to log in, allows it from some networks only, or without a password.
     const LIMITS: [&str; 4] = ["nologin", "nopassword", "allow_nets", "allow_real_nets"];
     let limit = extra
         .split_ascii_whitespace()
@@ -166,7 +166,7 @@ fn password(line: &[u8]) -> Result<Option<Stored>, String> {
 fn name<'a>(line: &'a [u8], domain: &Domain) -> Result<&'a str, String> {
     let line = str::from_utf8(line).map_err(|_| "expected UTF-8".to_owned())?;
     let (name, _) = line.split_once(':').ok_or("expected user:{SCHEME}hash, found no colon")?;
-    // Dovecot's files may hold whole addresses.
+    // Dovecot's files may have whole addresses.
     let local = match name.rsplit_once('@') {
         Some((local, host)) if Domain::parse(host).as_ref() == Ok(domain) => local,
         Some((_, host)) => return Err(format!("user {name}: {host} is not {domain}")),

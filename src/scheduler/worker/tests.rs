@@ -168,7 +168,7 @@ fn no_recipient_is_attempted_by_two_at_once() {
     let mut place = Place::new(ANY_USER, &["ann@mx.test", "bob@away.test"], Duration::ZERO);
     let claimed = place.claim();
     // Before a reload it went another way, and is still under way there.
-    let elsewhere = claimed.take(|index| index == 0);
+    let elsewhere = claimed.take_recipients(|index| index == 0);
     let job = place.job(&claimed, "ann@mx.test", Order::Attempt);
     let report = place.worker.work(&job, &mut Vec::new());
     assert_eq!((report.is_astray, report.due, place.copies()), (true, None, 0));

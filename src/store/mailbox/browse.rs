@@ -1,6 +1,6 @@
-//! A mailbox for a page that people look at: how much is in it, and its newest messages. By the names of
-//! the files as far as these tell, and here never more than a bound, however much lies there. Who then
-//! reads a message that is gone ([`super::read_each`]) looks through all names once.
+//! A mailbox for a page that people look at: how much is in it, and its newest messages. Taken from the names
+//! of the files as far as these tell, and from a bounded number of names. Only reading a message that is gone
+//! meanwhile ([`super::read_each`]) looks through all names once.
 
 use super::{
     Look, MailboxError, MailboxMessage, MaildirName, folder, look, time_in_name, unique_name,
@@ -15,32 +15,32 @@ use std::time::UNIX_EPOCH;
 /// How much is in a mailbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// In `new/`: no mail program has seen them yet.
+    /// Messages in `new/`, which no mail program has seen yet.
     pub new: usize,
-    /// In `cur/`, and flagged as seen.
+    /// Messages in `cur/` that are flagged as seen.
     pub seen: usize,
-    /// In `new/` and `cur/`.
+    /// Messages in `new/` and `cur/`.
     pub all: usize,
-    /// Octets, as far as the names say (`,S=`).
+    /// Octets of the messages whose names say their size (`,S=`).
     pub octets: u64,
-    /// A name did not say it, so there are more.
+    /// A name did not say its size, so there are more octets.
     pub has_more_octets: bool,
-    /// There may be more than were looked at.
+    /// There may be more messages than were looked at.
     pub is_cut: bool,
 }
 
-/// Messages from the middle of a mailbox.
+/// Some messages of a mailbox, by age.
 #[derive(Debug, Default)]
-pub struct Shelf {
-    /// Newest first. One that was removed meanwhile is left out.
+pub struct NewestMessages {
+    /// Newest first. A message that was removed meanwhile is left out.
     pub messages: Vec<MailboxMessage>,
-    /// Names that were looked at.
+    /// How many names were looked at.
     pub all: usize,
-    /// There may be more than were looked at.
+    /// There may be more messages than were looked at.
     pub is_cut: bool,
 }
 
-/// Counts, looking at no more than `most` names.
+/// Counts a mailbox, looking at no more than `most` names.
 pub fn count(disk: &dyn Disk, maildir: &Path, most: usize) -> Result<Count, StoreError> {
     let (names, is_cut) = some_names(disk, maildir, most)?;
     let mut count = Count { is_cut, ..Count::default() };
@@ -58,14 +58,14 @@ pub fn count(disk: &dyn Disk, maildir: &Path, most: usize) -> Result<Count, Stor
     Ok(count)
 }
 
-/// `take` messages behind the newest `skip`, by the times in their names; what has none is the oldest.
+/// `take` messages behind the newest `skip`, by the times in their names; a name without a time is oldest.
 pub fn newest(
     disk: &dyn Disk,
     maildir: &Path,
     most: usize,
     skip: usize,
     take: usize,
-) -> Result<Shelf, MailboxError> {
+) -> Result<NewestMessages, MailboxError> {
     let (mut names, is_cut) = some_names(disk, maildir, most)?;
     names.sort_by_cached_key(|name| {
         let text = name.file.to_string_lossy();
@@ -78,7 +78,7 @@ pub fn newest(
             messages.push(message);
         }
     }
-    Ok(Shelf { messages, all: names.len(), is_cut })
+    Ok(NewestMessages { messages, all: names.len(), is_cut })
 }
 
 /// The message of exactly this key, if it is there.
@@ -87,7 +87,7 @@ pub fn named(
     maildir: &Path,
     key: &str,
 ) -> Result<Option<MailboxMessage>, MailboxError> {
-    // A mail program may move it from the one to the other between the two looks, never back.
+    // First `new/`: a mail program may move it to `cur/` meanwhile, but never back.
     for is_new in [true, false] {
         let is_it = |name: &OsStr| unique_name(&name.to_string_lossy()) == key;
         let found = list(disk, &folder(maildir, is_new), 1, &is_it)?;
@@ -128,7 +128,7 @@ fn list(
     }
 }
 
-/// `...,S=1234,W=1280`: what delivery knows of it.
+/// The size in a name, which delivery writes: `...,S=1234,W=1280`.
 fn size_in_name(key: &str) -> Option<u64> {
     key.split(',').skip(1).find_map(|part| part.strip_prefix("S=")?.parse().ok())
 }

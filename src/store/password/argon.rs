@@ -6,7 +6,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64ct::{Base64Unpadded, Encoding};
 
-/// What is kept of a password, and what it costs to verify it.
+/// The hash of a password, its salt, and the cost of computing it.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Argon {
     cost: Cost,
@@ -14,7 +14,7 @@ pub(super) struct Argon {
     hash: Vec<u8>,
 }
 
-/// What computing takes.
+/// The cost of computing a hash.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cost {
     /// In KiB.
@@ -71,7 +71,7 @@ impl Cost {
         parts.next().is_none().then_some(cost)
     }
 
-    /// Somebody's slip of a digit must not take the memory of the machine, or its time.
+    /// A mistyped digit in the file must not take all memory or time of the machine.
     fn check(&self) -> Result<(), &'static str> {
         let work = u64::from(self.memory) * u64::from(self.passes);
         if self.memory > ARGON2_MEMORY_MAX {
@@ -89,7 +89,7 @@ impl Cost {
 
     fn hash(&self, password: &[u8], salt: &[u8], length: usize) -> Result<Vec<u8>, NoMemory> {
         let params = self.params(length).ok_or(NoMemory)?;
-        // Asked for here, since the library would end the process where there is none.
+        // Reserved here, because the library would end the process where there is no memory.
         let mut blocks: Vec<Block> = Vec::new();
         blocks.try_reserve_exact(params.block_count()).map_err(|_| NoMemory)?;
         blocks.resize(params.block_count(), Block::default());

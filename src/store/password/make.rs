@@ -1,4 +1,4 @@
-//! Makes what is kept of a new password.
+//! Makes the entry of a new password.
 
 use super::argon::{Argon, Cost};
 use super::scram::ScramKeys;
@@ -19,11 +19,11 @@ const SHA_CRYPT_ROUNDS: u32 = 100_000;
 /// bcrypt looks at no more of a password, in octets.
 const BCRYPT_PASSWORD_MAX: usize = 72;
 
-/// Why nothing can be kept of a password.
+/// Why no entry can be made of a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadPassword {
     Empty,
-    /// Longer than this scheme or anybody takes, in octets.
+    /// Longer than this scheme, or any scheme here, takes; the number is that limit in octets.
     Long(usize),
     /// A control character, or for `{PLAIN}` a colon, which ends the field.
     Character,
@@ -67,7 +67,7 @@ pub fn make(scheme: Scheme, password: &str) -> Result<String, BadPassword> {
         Scheme::BlfCrypt => {
             let parts = bcrypt::hash_with_salt(octets, BCRYPT_COST, salt()?);
             let parts = parts.map_err(|_| BadPassword::NoMemory)?;
-            // The name that Dovecot gives to the same.
+            // Dovecot's name for this version.
             parts.format_for_version(bcrypt::Version::TwoY)
         }
         Scheme::Sha512Crypt => sha_crypt(Algorithm::Sha512Crypt, octets)?,

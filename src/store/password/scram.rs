@@ -1,5 +1,5 @@
-//! What is kept for SCRAM-SHA-256, `iterations,salt,StoredKey,ServerKey` (RFC 5802 §3, RFC 7677; the
-//! form is Dovecot's). A thief of these keys cannot log in with them, but can pretend to be the server.
+//! An entry for SCRAM-SHA-256, `iterations,salt,StoredKey,ServerKey` (RFC 5802 §3, RFC 7677; the form is
+//! Dovecot's). A thief of these keys cannot log in with them, but can pretend to be the server.
 
 use crate::limits::{SCRAM_ITERATIONS_MAX, SCRAM_ITERATIONS_MIN, SCRAM_SALT_MAX};
 use aws_lc_rs::constant_time::verify_slices_are_equal;

@@ -17,7 +17,7 @@ pub(in crate::store) fn parse(
     let disk =
         |error| QueueError::Disk(StoreError { step: "read", path: path.to_owned(), source: error });
     let size = file.size().map_err(disk)?;
-    // Few steps a file: a list of ten thousand files waits for each step.
+    // As few reads as possible, because a list of ten thousand files waits for each of them.
     let mut head = read_some(file, 0, size, QUEUE_READ).map_err(disk)?;
     let mut end = memchr::memmem::find(&head, b"\n\n");
     if end.is_none() && size > head.len() as u64 {
@@ -45,14 +45,14 @@ pub(in crate::store) fn parse(
     Ok((QueuedMessage { entry, progress, journal: lines.into() }, torn))
 }
 
-/// A journal as it is read. However long it is, every line counts: a recipient whose line is not read would get
-/// the message again. Only of its lines no more than the newest are kept.
+/// A journal as it is read. Every line counts, because a recipient whose line is not read would get the message
+/// again; but only the newest lines are kept.
 struct Journal {
     progress: Vec<RecipientProgress>,
     lines: VecDeque<JournalLine>,
-    /// What `lines` hold, in octets.
+    /// The size of `lines` in octets.
     kept: usize,
-    /// Behind the last line end.
+    /// The octets behind the last line end.
     rest: Vec<u8>,
 }
 
@@ -82,7 +82,7 @@ impl Journal {
                     self.line(str::from_utf8(line).ok().and_then(JournalLine::parse));
                     self.rest.clear();
                 }
-                // No line of ours is so long; what follows must not be taken for a line.
+                // No line of ours is so long; the rest of it must not be taken for a line.
                 None if self.rest.len() > QUEUE_JOURNAL_MAX => self.rest = b"(no line)".to_vec(),
                 None => {}
             }

@@ -1,5 +1,5 @@
-//! The syncs of threads that share one open file. The kernel tells an error of writing back once for each
-//! open file, to the thread that syncs first: the others have to hear it from that thread.
+//! The syncs of threads that share one open file. The kernel reports a write error once for each open file, to
+//! the thread that syncs first: that thread has to tell the others.
 
 use crate::store::locked;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -18,21 +18,21 @@ struct SyncState {
     failed: u64,
 }
 
-/// One thread's writing, from before its first octet.
+/// The writing of one thread, begun before its first octet.
 pub(super) struct Begun {
     failed: u64,
 }
 
 impl Syncs {
-    /// Before anything is written.
+    /// To be called before anything is written.
     pub fn begin(&self) -> Begun {
         let mut state = locked(&self.state);
         state.running += 1;
         Begun { failed: state.failed }
     }
 
-    /// After the sync, well or not. Waits until no other thread is between the two, or one of them has
-    /// failed; gives whether all that was written since `begun` can be counted on.
+    /// To be called after the sync; `is_good`: it succeeded. Waits until no other thread is between begin and end,
+    /// or one has failed; gives whether all that was written since `begun` is durable.
     pub fn end(&self, begun: &Begun, is_good: bool) -> bool {
         let mut state = locked(&self.state);
         state.running -= 1;

@@ -213,15 +213,15 @@ fn a_journal_counts_however_long_it_is() {
 fn nobody_attempts_what_another_attempts() {
     let (_, queue, _) = queue();
     let claimed = queue.claim("m1").unwrap();
-    let first = claimed.take(|index| index == 1);
+    let first = claimed.take_recipients(|index| index == 1);
     assert_eq!(first.recipients, [1]);
-    let second = claimed.take(|_| true);
+    let second = claimed.take_recipients(|_| true);
     assert_eq!(second.recipients, [0]);
-    assert!(claimed.take(|_| true).recipients.is_empty());
+    assert!(claimed.take_recipients(|_| true).recipients.is_empty());
     drop(first);
     assert!(!claimed.record_results(vec![line(0, What::Relayed)]).unwrap());
     drop(second);
-    assert_eq!(claimed.take(|_| true).recipients, [1]);
+    assert_eq!(claimed.take_recipients(|_| true).recipients, [1]);
 }
 
 #[test]

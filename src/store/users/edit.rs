@@ -5,13 +5,13 @@ use super::{entries, name};
 use crate::mail::address::Domain;
 use std::ops::Range;
 
-/// The text with this password for a user: in all lines of him where he has one, in a new one at the end
-/// otherwise. `field`: `{SCHEME}hash`, without a colon.
+/// The text with this password for a user: in all lines of the user, or in a new line at the end where there is
+/// none. `field`: `{SCHEME}hash`, without a colon.
 pub fn set(text: &[u8], domain: &Domain, user: &str, field: &str) -> Vec<u8> {
     let mut changed = Vec::with_capacity(text.len() + user.len() + field.len() + 8);
     let (mut found, mut done) = (false, 0);
-    // Of several lines the first one counts here. No old password stays in another, for a program that reads them
-    // otherwise.
+    // Of several lines the first one counts here. The others are changed too, because another program may read
+    // one of them.
     for range in lines_of(text, domain, user) {
         changed.extend_from_slice(&text[done..range.start]);
         done = range.end;
@@ -24,13 +24,13 @@ pub fn set(text: &[u8], domain: &Domain, user: &str, field: &str) -> Vec<u8> {
         if !is_new_line && !changed.ends_with(b"\n") {
             changed.push(b'\n');
         }
-        // As the contract writes it; Dovecot counts fields.
+        // With all colons, because Dovecot counts fields.
         changed.extend_from_slice(format!("{user}:{field}:::::\n").as_bytes());
     }
     changed
 }
 
-/// The text without a user, all lines of him; none when there was no line.
+/// The text without all lines of a user; none when there was no line.
 pub fn remove(text: &[u8], domain: &Domain, user: &str) -> Option<Vec<u8>> {
     let (mut kept, mut done) = (Vec::with_capacity(text.len()), 0);
     for range in lines_of(text, domain, user) {
@@ -41,7 +41,7 @@ pub fn remove(text: &[u8], domain: &Domain, user: &str) -> Option<Vec<u8>> {
     (kept.len() < text.len()).then_some(kept)
 }
 
-/// Where the lines of a user lie; a bad one is nobody's.
+/// The places of a user's lines; a bad line belongs to no user.
 fn lines_of(text: &[u8], domain: &Domain, user: &str) -> impl Iterator<Item = Range<usize>> {
     let is_his = move |line| name(line, domain).is_ok_and(|name| name.eq_ignore_ascii_case(user));
     entries(text).filter(move |entry| is_his(entry.line)).map(|entry| entry.range)
@@ -50,7 +50,7 @@ fn lines_of(text: &[u8], domain: &Domain, user: &str) -> impl Iterator<Item = Ra
 /// The line with another password.
 fn push_with(changed: &mut Vec<u8>, line: &[u8], field: &str) {
     let colon = |from: usize| line[from..].iter().position(|&octet| octet == b':');
-    // A line that is somebody's has a colon behind the name.
+    // A user's line has a colon behind the name.
     let start = colon(0).map_or(line.len(), |at| at + 1);
     let end_of_line = line.trim_ascii_end().len().max(start);
     let end = colon(start).map_or(end_of_line, |length| start + length);
