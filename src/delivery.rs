@@ -42,9 +42,9 @@ pub struct Writer {
     queue: Queue,
     /// Shared by all threads that write, so that no two make one name.
     names: Names,
-    /// Large messages being written at this moment.
+    /// How many large messages are being written at this moment.
     large: Arc<AtomicUsize>,
-    /// Until then other programs write much, and no syncfs of ours shall wait for that.
+    /// Until this moment no syncfs is used: an earlier one was slow, because other programs write much.
     avoid: Mutex<Option<Instant>>,
     /// When a batch lies in several directories: from this many files on, one syncfs replaces an fsync for each.
     syncfs_from_apart: usize,
@@ -60,8 +60,8 @@ impl Writer {
         Writer { disk, queue, names, large, avoid, syncfs_from_apart, batch_files }
     }
 
-    /// For a disk where each directory is as dear as a file, as real ones are: from this many files in
-    /// several directories on, all are synced together.
+    /// For real disks, on which syncing a directory costs as much as a file: from this many files in several
+    /// directories on, all are synced together.
     pub fn with_syncfs_from(self, syncfs_from_apart: usize) -> Writer {
         Writer { syncfs_from_apart, ..self }
     }
@@ -71,7 +71,7 @@ impl Writer {
         Writer { batch_files, ..self }
     }
 
-    /// A large message is being written until this is dropped.
+    /// Counts a large message as being written until the result is dropped.
     pub fn beside(&self) -> Beside {
         // Relaxed: it only helps to choose a system call, and nothing is read by it.
         self.large.fetch_add(1, Ordering::Relaxed);
@@ -128,8 +128,8 @@ impl Writer {
         }
     }
 
-    /// One message and all that wait behind it, within the bounds of a batch. Those that are delivered in slices
-    /// do not count.
+    /// One message and all that wait behind it, within the bounds of a batch. Messages that are delivered in
+    /// slices do not count.
     fn gather(&self, first: Accepted, accepted: &Receiver<Accepted>) -> Vec<Accepted> {
         let weight = |one: &Accepted| match one.body.is_large() {
             true => 0, // written already
@@ -163,7 +163,7 @@ impl Writer {
         let from = if lie_apart(&batch) { self.syncfs_from_apart } else { SYNCFS_FROM };
         let method = Method::choose(files, from, self.is_much_beside(began));
         let mut pending = Pending::new(method);
-        // Its sender heard 451, and must not find it delivered (RFC 5321 §4.2.5).
+        // The sender of an abandoned message heard 451 and must not find it delivered (RFC 5321 §4.2.5).
         let wanted = batch.into_iter().filter(|accepted| !accepted.claim.is_abandoned());
         let mut messages: Vec<BatchMessage> = wanted.map(BatchMessage::new).collect();
         for message in &mut messages {
@@ -193,10 +193,10 @@ impl Writer {
         maildirs.into_iter().for_each(|maildirs| wakers.tell(maildirs));
     }
 
-    /// After a failed sync nobody knows whose octets were lost, and no file of the batch may be
+    /// After a failed sync nobody knows which message's octets were lost, and no file of the batch may be
     /// synced again: each message is written anew, alone.
     fn one_by_one(&self, mut messages: Vec<BatchMessage>, error: &StoreError, wakers: &Wakers) {
-        // Alone already: the error is its own, and writing it once more would not help.
+        // A single message: the error is its own, and writing it once more would not help.
         if let [message] = &mut messages[..]
             && !message.has_failed()
         {
@@ -245,8 +245,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes its queue file, when it needs one and has none. When nothing is left of the message, or that file
-    /// fails, the message fails.
+    /// Writes the message's queue file, when it needs one and has none. The message fails when that file fails, or
+    /// when all its copies failed and no recipient is elsewhere.
     fn write_rest(
         &self,
         accepted: &mut Accepted,
@@ -259,7 +259,7 @@ impl Writer {
             accepted.entry.recipients.len() - accepted.copies.iter().filter(is_late).count();
         let is_written = |copy: &crate::handoff::Copy| matches!(copy.state, CopyState::Written(_));
         match refusal {
-            // For nobody else either: its sender can wait as well as we.
+            // No copy was written and no recipient is elsewhere: the sender can keep the message as well as we.
             Some(reply) if elsewhere == 0 && !accepted.copies.iter().any(is_written) => Err(reply),
             _ if accepted.entry.recipients.is_empty() || accepted.queued.is_some() => Ok(()),
             _ if give_up() => Err(late()),
@@ -291,7 +291,8 @@ impl Writer {
         Ok(draft)
     }
 
-    /// The queue keeps the message as it came: what is cut out of a copy is cut when that is made.
+    /// Writes the queue file, which keeps the message as it came: older Return-Path fields are cut out of a late
+    /// copy when that is made.
     fn write_queued(
         &self,
         accepted: &mut Accepted,
@@ -323,7 +324,7 @@ fn files(accepted: &Accepted) -> usize {
     accepted.copies.len() + usize::from(!accepted.entry.recipients.is_empty())
 }
 
-/// Whether their files lie in more than one directory.
+/// Whether the files of a batch lie in more than one directory.
 fn lie_apart(batch: &[Accepted]) -> bool {
     let copies = batch.iter().flat_map(|accepted| &accepted.copies);
     let mut maildirs = copies.map(|copy| &*copy.destination.maildir);
@@ -353,8 +354,8 @@ pub fn late() -> Reply {
     Reply::new(451, "4.3.0", "delivery takes too long, try later")
 }
 
-/// Temporary, all of them: a disk can be mended. Which trouble it is says [`StoreError::status`]; codes:
-/// RFC 5321 §4.2.3.
+/// The reply for a disk's error. Always temporary, because a disk can be repaired; [`StoreError::status`] says
+/// what is wrong. Codes: RFC 5321 §4.2.3.
 pub fn reply_to(error: &StoreError) -> Reply {
     let (code, text) = match error.status() {
         NO_ROOM => (452, "no room on the disk, try later"),

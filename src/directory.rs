@@ -1,6 +1,6 @@
-//! VRFY and EXPN: who is who, told to users and trusted clients only (RFC 5321 §3.5, §7.3).
+//! VRFY and EXPN: what names mean, told to users and trusted clients only (RFC 5321 §3.5, §7.3).
 //!
-//! Strangers hear 252 and 550, whatever the name, so that no address can be found out by asking.
+//! Other clients hear 252 and 550 for every name, so that no address can be found out by asking.
 //!
 //! Never says 250 for a name that was not looked up (RFC 5321 §3.5.3), and changes nothing.
 
@@ -29,7 +29,7 @@ pub fn verify(
     }
     let candidates = match mailboxes(site, &name.text) {
         Ok(candidates) => candidates,
-        Err(syntax) => return Ok(syntax), // told as it is: nobody was refused
+        Err(syntax) => return Ok(syntax), // a bad name, and no refusal of the client
     };
     let fits = |mailbox: &Mailbox| name.smtputf8 || mailbox.to_string().is_ascii();
     if !candidates.iter().all(fits) {
@@ -40,7 +40,7 @@ pub fn verify(
         let path = ForwardPath::Mailbox(mailbox.clone());
         match resolve(site, disk, &path) {
             End::Local(..) => found.push(mailbox),
-            // Valid perhaps, but not ours to say (RFC 5321 §3.5.3).
+            // Perhaps valid, but we cannot verify it (RFC 5321 §3.5.3).
             End::Remote(_) => {
                 return Ok(Reply::new(252, "2.0.0", format!("<{mailbox}> is not delivered here")));
             }
@@ -55,7 +55,7 @@ pub fn verify(
         [] => Err(Reply::new(550, "5.1.1", "no such user here")),
         [only] => Ok(Reply::new(250, "2.1.5", format!("<{only}>"))),
         [..] => {
-            // RFC 5321 §3.5.1: an ambiguous name is told with what it may mean.
+            // An ambiguous name is answered with its meanings (RFC 5321 §3.5.1).
             let reply = Reply::new(553, "5.1.4", "ambiguous, it may be");
             Err(found.iter().fold(reply, |reply, mailbox| reply.line(format!("<{mailbox}>"))))
         }
@@ -66,7 +66,7 @@ pub fn verify(
 /// them stays one. `Err` is a refusal.
 pub fn expand(site: &Site, facts: &Facts, name: &NameArgument) -> Result<Reply, Reply> {
     if !is_known(site, facts) {
-        // A refusal by the client's address, which RFC 5321 §4.1.4 lets us give.
+        // We may refuse by the client's address (RFC 5321 §4.1.4).
         return Err(Reply::new(550, "5.7.1", "lists are not told to strangers"));
     }
     let candidates = match mailboxes(site, &name.text) {
@@ -94,13 +94,13 @@ pub fn expand(site: &Site, facts: &Facts, name: &NameArgument) -> Result<Reply, 
     }
 }
 
-/// What a name may mean: itself, or a user of that name at any domain here (RFC 5321 §3.5.1 asks
-/// for both forms). `Err` is a reply about the syntax.
+/// The mailboxes that a name may mean: itself as an address, or a user of that name at any domain here (RFC
+/// 5321 §3.5.1 asks for both). `Err` is a reply about the syntax.
 fn mailboxes(site: &Site, name: &str) -> Result<Vec<Mailbox>, Reply> {
     if let Ok(mailbox) = Mailbox::parse(name) {
         return Ok(vec![mailbox]);
     }
-    // A local part alone may come in quotes, as in an address, or as a person says it.
+    // A local part alone may be quoted, as in an address, or written plainly.
     let local = match Mailbox::parse(&format!("{name}@a")) {
         Ok(mailbox) => Ok(mailbox.local),
         Err(why) if name.contains('@') => Err(why),

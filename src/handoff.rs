@@ -1,7 +1,7 @@
-//! What threads pass each other: values that carry all that is needed, and nothing else shared.
+//! The values that threads pass each other; each carries all that is needed.
 //!
 //! Session → delivery: [`Accepted`]. Delivery → session: [`Outcome`]. The two agree by a [`Claim`]
-//! whether a message is still wanted. Everybody → scheduler: [`Hint`], which may be lost.
+//! whether a message is still wanted. All threads → scheduler: [`Hint`], which may be lost.
 
 use crate::limits::CENSUS_WAIT;
 use crate::mail::address::Domain;
@@ -18,29 +18,29 @@ use std::time::SystemTime;
 
 /// A whole message that policy has let pass, with its copies, on its way to the disk.
 pub struct Accepted {
-    /// Its id, session and envelope. The recipients are those that pass through the queue: at first
-    /// all that are elsewhere, then also those whose copy cannot be written for now.
+    /// Its id, session and envelope. The recipients are those that the queue takes: at first all that are
+    /// elsewhere, then also those whose copy cannot be written now.
     pub entry: Entry,
     pub body: Arc<Body>,
-    /// What it becomes in the queue: our Received field stands on top.
+    /// The edits of the queue file: our Received field on top.
     pub queued_as: Edits,
-    /// What is the same in all copies: that, without older Return-Path fields.
+    /// The edits that all copies share: that field on top, and older Return-Path fields left out.
     pub copied_as: Edits,
     /// One for each mailbox here.
     pub copies: Vec<Copy>,
-    /// The queue file, when there has to be one.
+    /// The queue file; none where no recipient needs it, or it is not written yet.
     pub queued: Option<WrittenFile>,
     pub claim: Arc<Claim>,
-    /// Where the outcome goes; has room for it.
+    /// Where the outcome goes; the channel has room for one.
     pub outcome: Sender<Outcome>,
 }
 
 /// What one mailbox gets.
 pub struct Copy {
     pub destination: Destination,
-    /// On top of what all copies have: Return-Path and Delivered-To, with LF line ends.
+    /// The fields of this copy alone, on top: Return-Path and Delivered-To, with LF line ends.
     pub top: String,
-    /// How it stands in the queue when it cannot be written now.
+    /// The recipient as the queue has it, when the copy cannot be written now.
     pub addressee: Addressee,
     pub state: CopyState,
 }
@@ -49,63 +49,63 @@ pub struct Copy {
 pub enum CopyState {
     Unwritten,
     Written(WrittenFile),
-    /// It could not be written, for this reason, and waits in the queue.
+    /// The copy could not be written, for this reason, and waits in the queue.
     Late(String),
 }
 
 /// A file that is not yet published.
 pub struct WrittenFile {
     pub draft: Draft,
-    /// Written and synced by the session's thread already.
+    /// The session's thread has written and synced it already.
     pub apart: bool,
 }
 
 /// What became of a message.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Every copy lies in `new/` or waits in the queue, and would after a power cut. `late`: copies,
-    /// by their place, that wait, and why.
+    /// Every copy lies in `new/` or waits in the queue, durably. `late`: the copies that wait, by their place,
+    /// and why.
     Taken { late: Vec<(usize, String)> },
-    /// No copy lies anywhere; the reply says what to tell the client.
+    /// No copy is left anywhere; the reply is for the client.
     Failed(Reply),
 }
 
-/// What the scheduler should know. The disk is the truth: a lost hint costs time, never mail.
+/// News for the scheduler. The disk is the truth: a lost hint costs time, never mail.
 #[derive(Debug)]
 pub enum Hint {
     /// A message was put into the queue just now.
     New(Box<Entry>),
-    /// Somebody has put this message there, changed or removed it.
+    /// A command has put this message into the queue, changed or removed it.
     Look(String),
-    /// The same for any of them.
+    /// A command has changed the queue: look at all messages.
     LookAll,
-    /// Attempt all that waits for this domain (and, when so asked, its subdomains) at once (ETRN), unless
-    /// that was asked a moment ago.
+    /// Attempt all mail for this domain at once (ETRN), unless that was asked a moment ago; true: for its
+    /// subdomains too.
     Flush(Domain, bool),
-    /// Attempt all at once (SIGUSR1).
+    /// Attempt all mail at once (SIGUSR1).
     FlushAll,
     /// The configuration has changed.
     Reload,
-    /// Somebody wants to know what waits.
+    /// Answer with a census.
     Count(Sender<Census>),
-    /// Begin nothing more; sent back when that is so.
+    /// Begin nothing more, and answer when that is so.
     Stop(Sender<()>),
 }
 
-/// What waits, as the scheduler sees it at one moment. All but the messages themselves count a message
-/// once for each place where it still has to go.
+/// What waits, as the scheduler sees it at one moment. All fields but `messages` count a message once for
+/// each destination where it still has to go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     pub messages: usize,
-    /// Its time has come, and a worker is waited for.
+    /// Due, and waiting for a worker.
     pub due: usize,
-    /// It waits for its next attempt.
+    /// Waiting for the next attempt.
     pub deferred: usize,
-    /// It waits only because its next hop is left alone.
+    /// Waiting only because the next hop is left alone.
     pub held: usize,
-    /// A worker has it.
+    /// In the hands of a worker.
     pub sending: usize,
-    /// Files of the queue that have still to be read.
+    /// Files of the queue that have not been read yet.
     pub unread: usize,
     /// When the oldest message came.
     pub oldest: Option<SystemTime>,
@@ -118,11 +118,11 @@ pub struct Hints {
     lost: Arc<Lost>,
 }
 
-/// Whether there was no room for a hint.
+/// Which kinds of hints were lost for want of room.
 #[derive(Default)]
 struct Lost {
     any: AtomicBool,
-    /// One about messages that the scheduler may know already.
+    /// A hint about messages that the scheduler may know already.
     known: AtomicBool,
 }
 
@@ -133,7 +133,7 @@ impl Hints {
         (Hints { sender, lost: Arc::default() }, receiver)
     }
 
-    /// False: there was no room, and the scheduler will look at everything instead.
+    /// Sends a hint; false when there was no room, and the scheduler will look at the whole queue instead.
     pub fn send(&self, hint: Hint) -> bool {
         let is_about_known = matches!(hint, Hint::Look(_) | Hint::LookAll);
         let sent = self.sender.try_send(hint).is_ok();
@@ -144,21 +144,21 @@ impl Hints {
         sent
     }
 
-    /// For what must not be lost; waits for room.
+    /// Sends a hint that must not be lost; waits for room.
     pub fn insist(&self, hint: Hint) {
-        let _ = self.sender.send(hint); // nobody receives any more: the process ends
+        let _ = self.sender.send(hint); // an error: the scheduler is gone, and the process ends
     }
 
     /// What waits; none when the scheduler does not say so within [`CENSUS_WAIT`].
     pub fn ask_census(&self) -> Option<Census> {
         let (asked, answer) = bounded(1);
-        // Nothing is lost with this one, so that nothing has to be made up for.
+        // Not by `send`, because the loss of this hint needs no look at the whole queue.
         self.sender.try_send(Hint::Count(asked)).ok()?;
         answer.recv_timeout(CENSUS_WAIT).ok()
     }
 
-    /// Whether hints were lost since this was asked last; then, whether messages that are known
-    /// already have to be looked at too.
+    /// Forgets which hints were lost: none when no hint was lost since the last call; true when messages that are
+    /// known already have to be looked at too.
     pub fn take_lost(&self) -> Option<bool> {
         let any = self.lost.any.swap(false, Ordering::AcqRel);
         any.then(|| self.lost.known.swap(false, Ordering::AcqRel))

@@ -31,7 +31,7 @@ pub fn run(disk: &dyn Disk, site: &Site, delivered: &Receiver<PathBuf>) {
     }
 }
 
-/// A failure is only told: it costs room, and the next hour tries again.
+/// Cleans one Maildir. A failure is only logged: leftovers take room, and the next hour tries again.
 fn look(disk: &dyn Disk, maildir: &Path) {
     match maildir::clean(disk, maildir, SystemTime::now()) {
         Ok(0) => {}

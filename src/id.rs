@@ -17,7 +17,7 @@ const EPOCH: Duration = Duration::from_secs(1_577_836_800);
 /// Length of an id of ours.
 const ID_DIGITS: usize = 14;
 
-/// Random digits of 5 bits each at the end of a longer one.
+/// Random digits of 5 bits each at the end of a secret id.
 const SECRET_DIGITS: usize = 12;
 const _: () = assert!(5 * SECRET_DIGITS <= u64::BITS as usize);
 
@@ -40,7 +40,7 @@ pub fn secret(id: &str) -> String {
     id.chars().chain((0..SECRET_DIGITS).map(|n| digit(bits >> (5 * n)))).collect()
 }
 
-/// Whether a text can be such a longer id.
+/// Whether a text can be an id that [`secret`] made.
 pub fn is_secret(text: &str) -> bool {
     is_id(text) && text.len() == ID_DIGITS + SECRET_DIGITS
 }
@@ -55,13 +55,13 @@ pub fn is_id(text: &str) -> bool {
 pub fn random() -> u64 {
     let mut octets = [0; 8];
     if getrandom::fill(&mut octets).is_err() {
-        // Where the system has none for us, std seeds its hash maps all the same.
+        // Where the system refuses, std's hash maps still have a random seed.
         return RandomState::new().build_hasher().finish();
     }
     u64::from_ne_bytes(octets)
 }
 
-/// When an id of ours was made; none where it is no such id.
+/// When an id of ours was made; none for another text.
 pub fn time(id: &str) -> Option<SystemTime> {
     let digits = id.get(1..11).filter(|_| id.len() == ID_DIGITS)?;
     let value = |digit: u8| ALPHABET.iter().position(|known| *known == digit);
@@ -73,7 +73,7 @@ pub fn time(id: &str) -> Option<SystemTime> {
 fn fresh(kind: char) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + EPOCH).unwrap_or_default();
     let now = now.as_micros() as u64;
-    // Later than the last one, also when two come in one microsecond or the clock goes back.
+    // Later than the last id, also when two are made in one microsecond or the clock goes back.
     let next = |last: u64| Some(now.max(last + 1));
     let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_default();
     let time = now.max(last + 1);

@@ -1,13 +1,12 @@
-//! Mail of this machine's own users: who they are, where what they write goes, and the thread that takes
-//! in what they dropped ([`crate::store::drop`]).
+//! Mail of this machine's own users: who they are, where their mail goes, and the thread that takes in the
+//! files they dropped ([`crate::store::drop`]).
 //!
-//! Of a dropped file nothing is believed but what its owner may say: who it is by is the system's word,
-//! everything else is judged again as in a session, and what had to be refused there is returned from
-//! the queue. Its owner may still write it, so its octets are copied first, and what is judged and kept is
-//! that copy. It is put into the queue under its own name, durably, before it is removed; where both are
-//! found after a crash, it was taken already.
+//! The system says who owns a dropped file; all that the file says is checked again as in a session, and
+//! recipients that a session would refuse are returned from the queue. The owner may still write the file, so
+//! its octets are copied first, and the copy is checked and kept. It is put into the queue under its own name,
+//! durably, before the dropped file is removed; where both are found after a crash, it was taken already.
 //!
-//! Users take turns, whoever has dropped how many, and a file that makes trouble holds up no other.
+//! Users take turns, however many files they dropped, and a file that makes trouble holds up no other.
 
 mod author;
 mod backlog;
@@ -56,13 +55,13 @@ use unsent::RecentlyTold;
 pub struct Resolved {
     /// As they stand in the queue, each mailbox once.
     pub to: Vec<Addressee>,
-    /// Those of them that are mailboxes here.
+    /// Those recipients that are mailboxes here.
     pub here: Vec<Destination>,
-    /// Who was refused, and why.
+    /// The recipients that were refused, and why.
     pub refused: Vec<(Addressee, Reply)>,
 }
 
-/// Resolves recipients as a session does that knows its client. `from` and `summary`: of the message.
+/// Resolves recipients as a session with a trusted client does. `from` and `summary`: of the message.
 pub fn resolve(
     site: &Site,
     disk: &dyn Disk,
@@ -106,11 +105,11 @@ pub fn resolve(
 pub enum PickupCall {
     /// Look now.
     Look,
-    /// Begin nothing more; sent back when that is so.
+    /// Begin nothing more, and answer when that is so.
     Stop(Channel<()>),
 }
 
-/// Takes in what users dropped.
+/// Takes in the files that users dropped.
 pub struct Pickup {
     disk: Arc<dyn Disk>,
     queue: Queue,
@@ -118,19 +117,19 @@ pub struct Pickup {
     hints: Hints,
     /// The site as it is now, users and aliases with it.
     site: Box<dyn Fn() -> Arc<Site> + Send>,
-    /// When the directory changed last, of those changes that were seen to.
+    /// The directory's time of change when all its files had been taken in; none before.
     seen: Option<SystemTime>,
     swept: Option<Instant>,
-    /// What lies there, in the order in which it is taken in.
+    /// The files in the directory, in the order in which they are taken in.
     backlog: Backlog,
     /// Memory for the copies of small messages.
     budget: Arc<Budget>,
     /// The last trouble that the log was told of.
     told: Option<String>,
-    /// Calls that sent nothing.
+    /// How many calls that sent nothing were told lately.
     unsent: RecentlyTold,
-    /// In the queue already, and not yet gone from where they were dropped for good; nobody is told of them
-    /// before that. None: they were there before us, and are known.
+    /// Files that are in the queue already, but whose removal here is not yet durable; the scheduler is told of
+    /// them after that. None for a message that was in the queue before: the scheduler knows it.
     held: HashMap<OsString, Option<Entry>>,
 }
 
@@ -166,10 +165,10 @@ impl Pickup {
         }
     }
 
-    /// Takes in some; gives how long nothing more has to be done.
+    /// Takes in some files; gives how long to wait before the next look.
     fn look(&mut self) -> Result<Duration, StoreError> {
         self.tell_left_out(Instant::now());
-        // What is held up holds up no other.
+        // An error here must not hold up other files.
         let held = if self.held.is_empty() { Ok(()) } else { self.release() };
         let wait = self.look_for_more()?;
         held.map(|()| wait)
@@ -186,7 +185,7 @@ impl Pickup {
         }
         let now = Instant::now();
         self.backlog.fill(&self.drops, &self.held, now)?;
-        // What is dropped in this moment may leave the same time behind.
+        // A file that is dropped at this moment may not change the directory's time.
         let age = SystemTime::now().duration_since(changed).unwrap_or_default();
         let is_done = self.backlog.is_empty() && age >= DROP_SETTLE;
         self.seen = Some(changed).filter(|_| is_done && !self.backlog.has_resting());
@@ -198,7 +197,7 @@ impl Pickup {
         }
     }
 
-    /// Takes the next ones of the backlog, and gives how many; stops at what may be better later.
+    /// Takes in the next files of the backlog, and gives how many.
     fn take_some(&mut self, now: Instant) -> Result<usize, StoreError> {
         let site = match self.backlog.is_empty() {
             true => return Ok(0),
@@ -211,7 +210,7 @@ impl Pickup {
             }
             let Some(name) = self.backlog.next() else { break };
             let judged = match is_name(&name) {
-                true => self.hear(&site, &name, now).map(|()| None),
+                true => self.tell_one(&site, &name, now).map(|()| None),
                 false => self.judge(&site, &name).inspect(|letter| {
                     if letter.is_none() {
                         self.held.insert(name.clone(), None);
@@ -230,7 +229,7 @@ impl Pickup {
                     letters.push(letter);
                 }
                 Ok(None) | Err(NotTaken::Gone | NotTaken::Refused(_)) => {}
-                // One that cannot be read or moved for now holds up no other.
+                // A file that cannot be read or moved now holds up no other.
                 Err(NotTaken::Disk(error)) => {
                     self.tell_trouble(&error);
                     self.backlog.rest(name, now);
@@ -245,8 +244,8 @@ impl Pickup {
         trouble.map_or(Ok(count), Err)
     }
 
-    /// Removes what was taken in, durably, and only then lets it be sent: what still lies there at the next
-    /// start, or comes back after a power cut, would be taken in and sent once more.
+    /// Removes the files that were taken in, durably, and only then lets their mail be sent: a file that still
+    /// lies there at the next start, or comes back after a power cut, would be taken in and sent once more.
     fn release(&mut self) -> Result<(), StoreError> {
         let names: Vec<OsString> = self.held.keys().cloned().collect();
         let (mut gone, mut trouble) = (Vec::new(), None);
@@ -263,7 +262,7 @@ impl Pickup {
         trouble.map_or(Ok(()), Err)
     }
 
-    /// What is to be put into the queue; none when it is there already.
+    /// Checks a dropped message; gives it as it will be in the queue, none when it is there already.
     fn judge(&self, site: &Site, name: &OsStr) -> Result<Option<Judged>, NotTaken> {
         let dropped = self.drops.open(name, site.config.limit.message_size)?;
         if self.queue.has(&dropped.entry.id) {
@@ -291,15 +290,15 @@ impl Pickup {
         let edits = Edits::default().replaced(0..at, header).on_top(received);
         entry.size = edits.size(body.size());
         entry.sum = Some(body.sum(&edits).map_err(NotTaken::Disk)?);
-        // A draft that a crash left; nobody else makes this name.
+        // A crash may have left a draft; no other thread makes this name.
         let _ = self.disk.remove(&self.queue.tmp().join(&entry.id));
         let (uid, asked) = (dropped.uid, dropped.entry.recipients.len());
         let message_id = summary.message_id;
         Ok(Some(Judged { uid, asked, body, entry, edits, message_id }))
     }
 
-    /// The octets of its message in a copy that its owner cannot change, what its body is on the wire, and where that
-    /// begins. No octet of the message may end a line where a next hop sees one and we do not.
+    /// The octets of a dropped message in a copy that its owner cannot change, the form of its body on the wire, and
+    /// where the body begins. A bare CR is refused, because a next hop may take it for a line end and we do not.
     fn copy(&self, dropped: &Dropped) -> Result<(Body, WireForm, u64), NotTaken> {
         let Dropped { entry, file, path, .. } = dropped;
         let mut writer = BodyWriter::new(self.disk.clone(), &self.queue.tmp(), self.budget.clone());
@@ -330,13 +329,13 @@ impl Pickup {
         }
     }
 
-    /// Puts them into the queue, together where that goes well; gives those that are there.
+    /// Puts messages into the queue, all together or else one by one; gives those that are there.
     fn insert_all(&self, letters: Vec<Judged>, trouble: &mut Option<StoreError>) -> Vec<Entry> {
         let entries: Vec<&Entry> = letters.iter().map(|letter| &letter.entry).collect();
         let write =
             |index: usize, file: &dyn DiskFile, path: &Path| letters[index].write(file, path);
         let together = self.queue.insert_all(&entries, &write);
-        // Of those that failed together each may go well alone.
+        // Messages that failed together may succeed alone.
         let is_in = |letter: &Judged| match &together {
             Ok(()) => Ok(()),
             Err(_) => self.queue.insert(&letter.entry, |file, path| letter.write(file, path)),
@@ -354,7 +353,7 @@ impl Pickup {
         inserted
     }
 
-    /// The envelope made anew, without recipients: of the owner's words only what a session would take from him.
+    /// The envelope made anew, without recipients: of the dropped one only what a session would take from its owner.
     fn entry(
         &self,
         site: &Site,
@@ -369,7 +368,7 @@ impl Pickup {
         }
         let session = crate::id::session();
         let from = &asked.sender.from;
-        let is_its = author.may_be(site, &*self.disk, from)
+        let is_its = author.may_send_as(site, &*self.disk, from)
             && !author.is_only_a_host(site, &*self.disk, from);
         let from = if is_its { from.clone() } else { ReversePath::Mailbox(own) };
         let envid = asked.sender.envid.clone().filter(|envid| xtext::is_envid(envid.as_bytes()));
@@ -387,7 +386,7 @@ impl Pickup {
         })
     }
 
-    /// Those whom the owner asked for, as a session would take them.
+    /// The recipients that the owner asked for, resolved as in a session.
     fn recipients(
         &self,
         site: &Site,
@@ -400,12 +399,12 @@ impl Pickup {
         let about = (&entry.sender.from, summary);
         let Resolved { mut to, refused, .. } =
             resolve(site, &*self.disk, &entry.session, &to, about);
-        // The queue returns to its sender what a session would have refused.
+        // Recipients that a session would have refused: the queue returns the mail to its sender.
         to.extend(refused.into_iter().map(|(to, _)| to));
         to
     }
 
-    /// Tells the log, once, and not each minute of a disk that is full all night.
+    /// Tells the log, but the same words only once, and not each minute while a disk is full.
     fn tell_trouble(&mut self, error: &StoreError) {
         let what = format!("dropped mail waits: {error}");
         if self.told.as_ref() != Some(&what) {
@@ -426,13 +425,13 @@ impl Pickup {
 
 /// A dropped message as it will be in the queue.
 struct Judged {
-    /// Who dropped it.
+    /// The owner of the dropped file.
     uid: u32,
-    /// How many recipients that user asked for.
+    /// How many recipients the owner asked for.
     asked: usize,
     body: Body,
     entry: Entry,
-    /// What it becomes: its header as it is sent, and our field on top.
+    /// Its edits: the completed header in place of the old one, and our Received field on top.
     edits: Edits,
     message_id: Option<String>,
 }
@@ -466,7 +465,7 @@ impl Judged {
 }
 
 fn author_of(dropped: &Dropped) -> Result<Author, NotTaken> {
-    // Whoever knows the users may not answer for now.
+    // The system's list of users may not answer now.
     let found = Author::find(dropped.uid).doing("find the owner of", &dropped.path);
     found.map_err(NotTaken::Disk)
 }

@@ -1,5 +1,5 @@
-//! What one (re)load gives: the configuration and the files it names, as one value that never
-//! changes. A reload makes a new [`Site`]; a session takes the one that holds for each transaction.
+//! The configuration and the files it names, as one value that never changes. A reload makes a new [`Site`];
+//! for each transaction a session takes the current one.
 
 use crate::config::{Config, DomainConfig, SmarthostAuth, Tls, home};
 use crate::limits::{FIRST_USER_AGE, PAIR_LOOK, PAIR_SETTLE, PASSWORD_MAX};
@@ -26,31 +26,30 @@ use std::time::{Duration, Instant, SystemTime};
 #[derive(Clone, Debug)]
 pub struct Site {
     pub config: Config,
-    /// Of all domains that are delivered here, in their order.
+    /// The names of all domains that are delivered here, in their order.
     names: Vec<Domain>,
-    /// Of this machine, as they were when this was made, and where it listens; IPv4 as IPv4.
+    /// The addresses of this machine when the site was read, and those it listens on; mapped ones as IPv4.
     addresses: Vec<IpAddr>,
-    /// Of each domain of the configuration, in its order. Shared, as they may be large: a site that differs
-    /// in something else has the same ones.
+    /// Users and aliases of each domain of the configuration, in its order. Shared, because they may be large,
+    /// and a site that differs in something else has the same ones.
     tables: Arc<Vec<Tables>>,
-    /// Of each domain, whose mail the postmaster's is when nobody is named for it.
+    /// The first user of each domain, who gets the postmaster's mail where the configuration names nobody.
     first_users: Vec<Arc<FirstUser>>,
-    /// What the files were when they were read.
+    /// The stamps of users and aliases files when they were read.
     stamps: Vec<FileStamp>,
-    /// The secrets of SRS; of a server only, as they lie in its spool. They pass from site to site.
+    /// The secrets of SRS, which outlive a reload; none except in a server, in whose spool they lie.
     keys: Option<Arc<SrsKeys>>,
-    /// With `[tls]`: how we show ourselves, and what the two files were when they were read.
+    /// Certificate and key for the TLS of clients, and the stamps of the two files; none without `[tls]`.
     pair: Option<(Acceptor, Pair)>,
-    /// Shared by all attempts, for what it remembers.
+    /// TLS to other hosts, shared by all attempts because it remembers sessions.
     connector: Arc<Connector>,
-    /// With `relay.smarthost_auth`: for the smarthost.
+    /// The password for the smarthost; none without `relay.smarthost_auth`.
     password: Option<Arc<Password>>,
-    /// Shared by all who ask for names; a site that asks the same servers has the same one, with what it
-    /// remembers.
+    /// DNS, shared by all threads. A reload keeps it, with its cache, while `[dns]` stays as it is.
     resolver: Arc<dyn Resolver>,
 }
 
-/// Who we are to the smarthost.
+/// How we log in at the smarthost.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Password {
     pub credentials: Credentials,
@@ -58,7 +57,7 @@ pub struct Password {
     pub words: String,
 }
 
-/// Certificate and key at one moment.
+/// The stamps of certificate and key.
 type Pair = [FileStamp; 2];
 
 /// The files of one domain; none where none is named.
@@ -70,16 +69,15 @@ struct Tables {
 
 impl Site {
     /// Reads all files that the configuration names: users, aliases, certificate, key, the password for the
-    /// smarthost. Gives the
-    /// bad lines of the first two, which spoil nothing else. A file that cannot be read is an error:
-    /// "facteur.toml:7: domain."mx.test".users: …".
+    /// smarthost. Gives the bad lines of users and aliases, which spoil nothing else. A file that cannot be read
+    /// is an error: "facteur.toml:7: domain."mx.test".users: …".
     pub fn read(config: Config) -> Result<(Site, Vec<BadLine>), SiteError> {
         let (site, bad) = Site::read_names(config)?;
         let (pair, password) = (read_pair(&site.config)?, read_password(&site.config)?);
         Ok((Site { pair, password, ..site }, bad))
     }
 
-    /// The same without certificate, key and password, which only who serves may read.
+    /// Reads only users and aliases: certificate, key and password may be readable for the server alone.
     pub fn read_names(config: Config) -> Result<(Site, Vec<BadLine>), SiteError> {
         let (mut tables, mut bad) = (Vec::new(), Vec::new());
         // Before they are read: what changes meanwhile is read once more.
@@ -123,22 +121,22 @@ impl Site {
         ))
     }
 
-    /// The same with the secrets of SRS.
+    /// The site with the secrets of SRS.
     pub fn with_keys(self, keys: Arc<SrsKeys>) -> Site {
         Site { keys: Some(keys), ..self }
     }
 
-    /// The same with another way to find names: a script, in a test.
+    /// The site with another resolver: a script, in a test.
     pub fn with_resolver(self, resolver: Arc<dyn Resolver>) -> Site {
         Site { resolver, ..self }
     }
 
-    /// What DNS says.
+    /// The resolver for all questions to DNS.
     pub fn resolver(&self) -> &dyn Resolver {
         &*self.resolver
     }
 
-    /// What outlives a reload: the secrets, and the resolver while the same servers are asked.
+    /// The next site with what outlives a reload: the secrets, and the resolver while `[dns]` is the same.
     fn followed_by(&self, site: Site) -> Site {
         let resolver = match self.config.dns == site.config.dns {
             true => self.resolver.clone(),
@@ -147,16 +145,16 @@ impl Site {
         Site { keys: self.keys.clone(), resolver, ..site }
     }
 
-    /// The sender under which mail that came for `via` goes on to another host: ours, so that SPF does
-    /// not stand in its way; none: as it is.
+    /// The sender at a domain of ours under which the alias `via` sends mail on to another host, so that SPF does
+    /// not forbid it; none where the sender stays as it is.
     pub fn rewritten(&self, sender: &ReversePath, via: &Mailbox) -> Option<Mailbox> {
         let Host::Domain(alias) = &via.host else { return None };
         let is_ours = |domain: &Domain| self.domain(domain).is_some();
         self.keys.as_ref()?.rewrite(sender, alias, is_ours, today()).ok()
     }
 
-    /// Whom a bounce to such a sender is for: itself when it is no such sender, or the reason why
-    /// nobody.
+    /// The original sender of an address that [`Site::rewritten`] made; none where it is no such address. The
+    /// error says why the address is not valid.
     pub fn restored(&self, recipient: &Mailbox) -> Result<Option<Mailbox>, NoWayBack> {
         let is_here = self.local(&recipient.host).is_some();
         let Some(keys) = self.keys.as_ref().filter(|_| is_here) else { return Ok(None) };
@@ -167,7 +165,7 @@ impl Site {
         }
     }
 
-    /// Users and aliases read anew; all else stays.
+    /// The site with users and aliases read anew.
     pub fn read_tables(&self) -> Result<(Site, Vec<BadLine>), SiteError> {
         let (pair, connector, password) =
             (self.pair.clone(), self.connector.clone(), self.password.clone());
@@ -175,13 +173,13 @@ impl Site {
         Ok((Site { pair, connector, password, ..site }, bad))
     }
 
-    /// How we show ourselves by TLS; none where there is no certificate.
+    /// TLS for clients; none where there is no certificate.
     pub fn acceptor(&self) -> Option<&Acceptor> {
         self.pair.as_ref().map(|(acceptor, _)| acceptor)
     }
 
-    /// What is wrong with our certificate, though it works, each with its words: "facteur.toml:9:
-    /// tls.certificate: expired on …".
+    /// What is wrong with our certificate, each flaw with words for the log: "facteur.toml:9: tls.certificate:
+    /// expired on …".
     pub fn flaws(&self, now: SystemTime) -> Vec<(Flaw, String)> {
         let hostname = self.config.hostname.as_str();
         let flaws = self.acceptor().map(|acceptor| acceptor.flaws(hostname, now));
@@ -193,7 +191,7 @@ impl Site {
         flaws.into_iter().flatten().map(told).collect()
     }
 
-    /// What works, but hardly as it was meant: a line each, with its place. `serve` logs them too.
+    /// Settings that work, but hardly as they were meant: a line each, with its place. `serve` logs them too.
     pub fn doubts(&self) -> Vec<String> {
         let config = &self.config;
         let is_open = config.tls.is_none() && !config.listen.submission.is_empty();
@@ -224,19 +222,19 @@ impl Site {
         hostname.into_iter().chain(submission).chain(metrics).chain(dns).collect()
     }
 
-    /// How we speak TLS to other hosts.
+    /// TLS to other hosts.
     pub fn connector(&self) -> Arc<Connector> {
         self.connector.clone()
     }
 
-    /// The password for a host: for the smarthost, by its name as the configuration has it.
+    /// The password for a host; only the smarthost has one, under its name in the configuration.
     pub fn password_for(&self, host: &str, port: u16) -> Option<&Arc<Password>> {
         let smarthost = self.config.relay.smarthost.as_ref()?;
         self.password.as_ref().filter(|_| smarthost.host == host && smarthost.port == port)
     }
 
-    /// Certificate and key read anew when they are not what was read, and have lain still. An error
-    /// comes with the site that knows these files for bad: they need not be tried again.
+    /// The site with certificate and key read anew, when the files have changed and then lain still. An error
+    /// comes with a site that remembers these files, so that they are not tried again.
     pub fn renewed(&self, now: SystemTime) -> Option<Result<Site, (SiteError, Site)>> {
         let (_, before) = self.pair.as_ref()?;
         let seen = self.config.tls.as_ref().map(pair_stamps)?;
@@ -253,7 +251,7 @@ impl Site {
         })
     }
 
-    /// What the users and aliases files are now, when they are not what was read.
+    /// The stamps of users and aliases files; none when they are those that were read.
     pub fn changes(&self) -> Option<Stamps> {
         let now = stamps(&self.config);
         (now != self.stamps).then_some(Stamps(now))
@@ -264,8 +262,8 @@ impl Site {
         self.stamps == stamps.0
     }
 
-    /// Whether one of these files is new within `settle`, and shorter than the one that was read
-    /// where only that counts.
+    /// Whether one of these files was changed within `settle`; with `only_shorter` only where it has become
+    /// shorter than the file that was read.
     pub fn is_settling(&self, seen: &Stamps, settle: Duration, only_shorter: bool) -> bool {
         let now = SystemTime::now();
         seen.0.iter().zip(&self.stamps).any(|(seen, before)| {
@@ -274,12 +272,12 @@ impl Site {
         })
     }
 
-    /// The same, taking these files for read: they cannot be, and need not be tried again.
+    /// The site with these stamps for its files: they cannot be read, and need not be tried again.
     pub fn stay(&self, stamps: Stamps) -> Site {
         Site { stamps: stamps.0, ..self.clone() }
     }
 
-    /// The same without users and aliases: what somebody holds who decides nothing by them now.
+    /// The site without users and aliases, for a session that waits.
     fn bare(&self) -> Site {
         let tables = self.tables.iter().map(|_| Tables::default()).collect();
         Site { tables: Arc::new(tables), ..self.clone() }
@@ -311,7 +309,7 @@ impl Site {
         self.names.is_empty()
     }
 
-    /// Some domains of this configuration are not looked into here, which are domains all the same.
+    /// The site with the names of all domains of `whole`, of which this configuration has only some.
     pub fn in_part_of(self, whole: &Config) -> Site {
         Site { names: names(whole), ..self }
     }
@@ -327,14 +325,14 @@ impl Site {
         }
     }
 
-    /// The same mailbox at the domain where its mail is; itself where that is not here.
+    /// The mailbox at the domain where its mail is delivered; unchanged where that is not here.
     pub fn canonical(&self, mailbox: &Mailbox) -> Mailbox {
         let host = self.local(&mailbox.host).map(|local| Host::Domain(local.config.name.clone()));
         let host = host.unwrap_or_else(|| mailbox.host.clone());
         Mailbox { local: mailbox.local.clone(), host }
     }
 
-    /// All of them, in the order they were written.
+    /// All domains that are delivered here, in the order of the configuration.
     pub fn domains(&self) -> impl Iterator<Item = Local<'_>> {
         let pairs = self.config.domains.iter().zip(&*self.tables).zip(&self.first_users);
         pairs.map(|((config, tables), first_user)| Local {
@@ -346,12 +344,12 @@ impl Site {
     }
 }
 
-/// The site that holds now. Locked to clone or swap an `Arc`, never while a file is read.
+/// The current site. Locked to clone or swap an `Arc`, never while a file is read.
 pub struct Current {
     site: RwLock<Held>,
     /// When certificate and key were looked at last.
     looked: Mutex<Instant>,
-    /// A session reads files that have changed.
+    /// A session is reading files that have changed.
     is_reading: AtomicBool,
 }
 
@@ -377,7 +375,7 @@ impl Held {
 }
 
 impl Current {
-    /// What is put in its place later has the same secrets.
+    /// The first site; sites that replace it keep its secrets.
     pub fn new(site: Site) -> Arc<Current> {
         let (site, looked) = (RwLock::new(Held::new(site)), Mutex::new(Instant::now()));
         Arc::new(Current { site, looked, is_reading: AtomicBool::new(false) })
@@ -387,14 +385,13 @@ impl Current {
         self.site.read().unwrap_or_else(PoisonError::into_inner).site.clone()
     }
 
-    /// The same without users and aliases, for who waits: old tables would stay in memory with each
-    /// session that says nothing for some minutes.
+    /// The current site without users and aliases, for sessions that wait: else old tables would stay in memory
+    /// as long as a session says nothing.
     pub fn bare(&self) -> Arc<Site> {
         self.site.read().unwrap_or_else(PoisonError::into_inner).bare.clone()
     }
 
-    /// Whether it is time to look at certificate and key, which then counts as done: of all who ask in
-    /// [`PAIR_LOOK`] one hears yes.
+    /// True for the one caller in [`PAIR_LOOK`] that is to look at certificate and key.
     pub fn take_turn_at_the_pair(&self, now: Instant) -> bool {
         let mut looked = locked(&self.looked);
         let is_time = now.saturating_duration_since(*looked) >= PAIR_LOOK;
@@ -404,7 +401,7 @@ impl Current {
         is_time
     }
 
-    /// None while somebody else has it.
+    /// The right to read files; none while another session has it.
     pub fn turn_to_read(&self) -> Option<TurnToRead<'_>> {
         (!self.is_reading.swap(true, SeqCst)).then_some(TurnToRead(&self.is_reading))
     }
@@ -415,10 +412,10 @@ impl Current {
         *current = Held::new(current.site.followed_by(site));
     }
 
-    /// Replaces one site by another unless a reload was faster; gives the one that holds.
+    /// Replaces one site by another unless a reload was faster; gives the current one.
     pub fn exchange(&self, old: &Arc<Site>, new: Site) -> Arc<Site> {
         let mut current = self.site.write().unwrap_or_else(PoisonError::into_inner);
-        // Whoever came meanwhile has read later than we have.
+        // A site that came meanwhile was read later than ours.
         if Arc::ptr_eq(&current.site, old) {
             *current = Held::new(current.site.followed_by(new));
         }
@@ -426,7 +423,7 @@ impl Current {
     }
 }
 
-/// What all users and aliases files are at one moment.
+/// The stamps of all users and aliases files at one moment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stamps(Vec<FileStamp>);
 
@@ -434,7 +431,7 @@ pub struct Stamps(Vec<FileStamp>);
 #[derive(Debug)]
 pub struct SiteError {
     what: String,
-    /// It may go well the next time, with the same files: descriptors or memory were short.
+    /// The same files may be readable the next time: descriptors or memory were short.
     pub is_passing: bool,
 }
 
@@ -453,12 +450,12 @@ pub struct Local<'a> {
     pub first_user: &'a FirstUser,
 }
 
-/// The first user that has a Maildir, remembered for a minute: finding it means to list all.
+/// The first user that has a Maildir, remembered for a minute, because finding it takes a list of all Maildirs.
 #[derive(Debug, Default)]
 pub struct FirstUser(Mutex<Option<(Instant, String)>>);
 
 impl FirstUser {
-    /// What is remembered, or else what `find` finds. No lock is held while it looks.
+    /// The remembered user, or else the result of `find`. No lock is held meanwhile.
     pub fn get_or_find(
         &self,
         find: impl FnOnce() -> Result<Option<String>, StoreError>,
@@ -481,7 +478,7 @@ impl Local<'_> {
     /// ([`crate::mail::address::is_file_name`]).
     pub fn maildir(&self, user: &str) -> PathBuf {
         let domain = self.config.name.as_str();
-        // The user last, so that braces in a name stay what they are.
+        // The user last, so that braces in a user's name are not replaced.
         self.config.maildir.replace("{domain}", domain).replace("{user}", user).into()
     }
 }
@@ -493,8 +490,8 @@ fn names(config: &Config) -> Vec<Domain> {
 /// A name of every host.
 const LOCALHOST: &str = "localhost";
 
-/// Loopback, the interfaces, and what the configuration names. What the system does not tell is told in
-/// the log by [`crate::route::next_hop`].
+/// The addresses of loopback, of the interfaces, and those that the configuration names. Where the system does
+/// not tell them, [`crate::route::next_hop`] says so in the log.
 fn addresses(config: &Config) -> Vec<IpAddr> {
     let listen = &config.listen;
     let listens = [&listen.smtp, &listen.submission, &listen.submissions].into_iter().flatten();
@@ -524,7 +521,7 @@ fn unreadable(config: &Config, key: &str, error: &StoreError) -> SiteError {
     SiteError { what, is_passing }
 }
 
-/// None without `relay.smarthost_auth`. The password is the first line of its file.
+/// The password for the smarthost, the first line of its file; none without `relay.smarthost_auth`.
 fn read_password(config: &Config) -> Result<Option<Arc<Password>>, SiteError> {
     let Some(SmarthostAuth { user, password_file }) = &config.relay.smarthost_auth else {
         return Ok(None);
@@ -544,7 +541,7 @@ fn read_password(config: &Config) -> Result<Option<Arc<Password>>, SiteError> {
     Ok(Some(Arc::new(Password { credentials, words })))
 }
 
-/// None without `[tls]`.
+/// Certificate and key; none without `[tls]`.
 fn read_pair(config: &Config) -> Result<Option<(Acceptor, Pair)>, SiteError> {
     let Some(tls) = &config.tls else { return Ok(None) };
     // Before they are read: what changes meanwhile is read once more.

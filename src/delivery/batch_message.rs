@@ -16,7 +16,7 @@ pub(super) struct BatchMessage {
     /// Recipients that stand in the queue file whatever happens here.
     elsewhere: usize,
     published: Vec<Published>,
-    /// With it, nothing of the message lies anywhere any more.
+    /// Why the message failed; then no file of it is left. None while it has not failed.
     failure: Option<Reply>,
 }
 
@@ -32,7 +32,7 @@ impl BatchMessage {
         self.accepted.copies.len()
     }
 
-    /// The sender heard 451 already.
+    /// Whether the session gave up and said 451.
     pub(super) fn is_abandoned(&self) -> bool {
         self.accepted.claim.is_abandoned()
     }
@@ -62,7 +62,7 @@ impl BatchMessage {
         }
     }
 
-    /// What is left to write when all copies are written.
+    /// Writes the queue file, when there has to be one.
     pub(super) fn write_rest(
         &mut self,
         writer: &Writer,
@@ -126,15 +126,15 @@ impl BatchMessage {
         }
     }
 
-    /// One file failed: no other is left anywhere either.
+    /// One file failed: removes all others.
     pub(super) fn fail(&mut self, disk: &dyn Disk, error: &StoreError) {
         self.drop_drafts();
         for published in std::mem::take(&mut self.published) {
-            // A reader may have moved it already; then a copy too many is what remains.
+            // A mail program may have moved it already; then one copy too many remains.
             let _ = disk.remove(&published.path);
         }
         let Accepted { entry, copies, .. } = &self.accepted;
-        // Whose it is can be read from the path; a queue file is everybody's.
+        // The path shows which mailbox it is; a queue file belongs to several.
         let its = copies.iter().find(|copy| error.path.starts_with(&copy.destination.maildir));
         let to = its.map(|copy| &copy.destination.mailbox);
         let to = to.or_else(|| entry.recipients.first().map(|first| &first.mailbox));
@@ -143,7 +143,7 @@ impl BatchMessage {
         self.failure = Some(failed(entry, &to, dir, error));
     }
 
-    /// Tells its session, and the scheduler what waits; gives the Maildirs that got a copy.
+    /// Tells the session the outcome, and the scheduler what waits; gives the Maildirs that got a copy.
     pub(super) fn answer(self, wakers: &Wakers) -> Vec<PathBuf> {
         let Accepted { entry, outcome, copies, queued, .. } = self.accepted;
         drop(queued);
@@ -159,7 +159,7 @@ impl BatchMessage {
             }
         }
         let missed = !self.published.is_empty() && outcome.send(Outcome::Taken { late }).is_err();
-        // Its session gave up after publishing had begun, and told nobody.
+        // Its session gave up after publishing had begun, so the deliveries are told here.
         for destination in delivered.iter().filter(|_| missed) {
             let to = destination.mailbox.to_string();
             tell(&Event::Delivered { id: &entry.id, to: &to, maildir: &destination.maildir });
@@ -170,8 +170,8 @@ impl BatchMessage {
         delivered.into_iter().map(|destination| destination.maildir).collect()
     }
 
-    /// Back to where it was before it was written here. What its session wrote is kept: that was
-    /// synced with success, by itself.
+    /// The message as it was before it was written here. Files that its session wrote are kept, because they were
+    /// synced with success.
     pub(super) fn unwritten(mut self) -> Accepted {
         let is_apart = |written: &WrittenFile| written.apart;
         if !self.accepted.queued.as_ref().is_some_and(is_apart) {
@@ -187,7 +187,7 @@ impl BatchMessage {
         self.accepted
     }
 
-    /// Queue file first.
+    /// Takes the drafts out, that of the queue file first.
     pub(super) fn take_drafts(&mut self) -> Vec<WrittenFile> {
         let Accepted { queued, copies, .. } = &mut self.accepted;
         let mut drafts: Vec<WrittenFile> = queued.take().into_iter().collect();

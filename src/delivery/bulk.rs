@@ -1,9 +1,9 @@
 //! Messages with more copies than one batch takes: written, published and made durable a slice at a time,
 //! so that others are delivered in between.
 //!
-//! Each has its own [`Pending`] from its first copy to its last name. What a slice has written is synced at
-//! its end: a later sync of all would take as long as all of them. Names come when all copies are durable, and
-//! its session hears of it when all names are.
+//! Each has its own [`Pending`] from its first copy to its last name. Each slice syncs what it has written,
+//! because one sync at the end would hold up all others. Copies get their names when all are durable, and the
+//! session hears of it when all names are.
 
 use super::batch_message::BatchMessage;
 use super::{Wakers, Writer};
@@ -16,7 +16,7 @@ use crate::store::durable::{Method, Pending};
 use crate::store::locked;
 use std::time::{Duration, Instant};
 
-/// Those that are under way.
+/// The messages that are under way.
 #[derive(Default)]
 pub(super) struct Bulks(Vec<Bulk>);
 
@@ -25,13 +25,13 @@ struct Bulk {
     pending: Pending,
     method: Method,
     stage: BulkStage,
-    /// What its slices took so far.
+    /// The time that its slices took so far.
     taken: Duration,
 }
 
-/// What comes next.
+/// The next step of a message.
 enum BulkStage {
-    /// Copies from this one on have to be written; the first of them that failed, for its sender.
+    /// Copies from this one on have to be written; the reply of the first that failed, if any did.
     Write(usize, Option<Reply>),
     /// These are durable and have no name yet.
     Publish(std::vec::IntoIter<WrittenFile>),
@@ -49,8 +49,8 @@ impl Bulks {
         self.0.extend(large.into_iter().map(Bulk::new));
     }
 
-    /// The next slice of the message that has least to do: one with few copies does not wait for one with many, and
-    /// those of one size are done one after the other. `is_awaited`: other messages wait for this thread.
+    /// Does the next slice of the message that has least left: one with few copies does not wait for one with many,
+    /// and messages of one size are done one after the other. `is_awaited`: other messages wait for this thread.
     pub(super) fn slice(
         &mut self,
         writer: &Writer,
@@ -95,7 +95,7 @@ impl Bulk {
             BulkStage::Write(next, refusal) => self.write(writer, next, refusal, is_awaited),
             BulkStage::Publish(mut drafts) => {
                 for turn in 0..SLICE_BATCHES {
-                    // A message that failed lies nowhere, and nothing more of that message is to be published.
+                    // A failed message has no files left, and no more of it may be published.
                     if self.message.has_failed() || turn > 0 && is_awaited() {
                         break;
                     }
@@ -154,7 +154,7 @@ impl Bulk {
             self.message.write_rest(writer, &mut self.pending, refusal.take());
         }
         let written = Instant::now();
-        // It is alone, so the error is its own.
+        // The error can only be this message's own.
         if let Err(error) = self.pending.sync_data() {
             return self.fail(writer, &error);
         }

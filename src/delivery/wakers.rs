@@ -24,11 +24,11 @@ impl Wakers {
         Wakers { queued, delivered, told: Mutex::default() }
     }
 
-    /// These Maildirs got mail. The housekeeper is not woken for what it would not look at.
+    /// Tells the housekeeper which Maildirs got mail, except those that it has visited lately.
     pub(super) fn tell(&self, maildirs: Vec<PathBuf>) {
         let mut told = locked(&self.told);
         for maildir in maildirs {
-            // Only a hint: when the channel is full, the mail of another hour brings it again.
+            // Only a hint: when the channel is full, mail of a later hour tells of it again.
             if told.visit(&maildir) {
                 let _ = self.delivered.try_send(maildir);
             }
@@ -36,17 +36,17 @@ impl Wakers {
     }
 }
 
-/// Which Maildirs were visited within [`TMP_LOOK`].
+/// The Maildirs visited within [`TMP_LOOK`].
 #[derive(Default)]
 pub struct Visits(HashMap<PathBuf, Instant>);
 
 impl Visits {
-    /// Whether this one was not; now it is.
+    /// Notes a visit; false when the Maildir was visited within that time.
     pub fn visit(&mut self, maildir: &Path) -> bool {
         if self.0.get(maildir).is_some_and(|when| when.elapsed() < TMP_LOOK) {
             return false;
         }
-        // A bound on memory; forgetting only means to look once more.
+        // A bound on memory; a Maildir that is forgotten is only looked at once more.
         if self.0.len() >= TMP_CHANNEL {
             self.0.clear();
         }

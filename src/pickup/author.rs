@@ -1,4 +1,4 @@
-//! A user of this machine as a sender of mail: the login, its address, and what else it may call itself.
+//! A user of this machine as a sender of mail: the login, its address, and other addresses it may use.
 
 use crate::mail::address::{Domain, Host, LocalPart, Mailbox, ReversePath};
 use crate::policy;
@@ -8,19 +8,19 @@ use crate::store::disk::Disk;
 use nix::unistd::{Uid, User};
 use std::io;
 
-/// Who writes.
+/// The user that sends.
 #[derive(Clone, Debug)]
 pub struct Author {
     pub uid: u32,
     pub login: String,
-    /// As the system's list of users has it; empty where it has none.
+    /// The name in the system's list of users; empty where it has none.
     pub name: String,
-    /// Whether that list has the user at all.
+    /// That list has the user.
     pub is_listed: bool,
 }
 
-/// Where a name without a domain is as a sender: the first domain where it is a user or an alias, for there its
-/// answers are read; else `hostname`. A domain that cannot be looked into is passed over.
+/// The domain of a sender's name without one: the first domain where the name is a user or an alias, because
+/// answers are read there; else `hostname`. A domain whose Maildirs cannot be looked at is passed over.
 pub fn domain_of(site: &Site, disk: &dyn Disk, local: &LocalPart) -> Domain {
     let is_there = |domain: &&Domain| {
         let mailbox = Mailbox { local: local.clone(), host: Host::Domain((*domain).clone()) };
@@ -31,15 +31,14 @@ pub fn domain_of(site: &Site, disk: &dyn Disk, local: &LocalPart) -> Domain {
 }
 
 impl Author {
-    /// The user of that number. One that the system's list does not have writes as `uid54321`, and has no
-    /// mailbox.
+    /// The user of this number. A user that is not in the system's list writes as `uid54321`, and has no mailbox.
     pub fn find(uid: u32) -> io::Result<Author> {
         let Some(user) = User::from_uid(Uid::from_raw(uid))? else {
             let login = format!("uid{uid}");
             return Ok(Author { uid, login, name: String::new(), is_listed: false });
         };
         let gecos = user.gecos.to_string_lossy();
-        // Office and telephones come behind commas, and & is the login with a capital (passwd(5)).
+        // Office and telephones stand behind commas, and & means the login with a capital (passwd(5)).
         let name = gecos.split(',').next().unwrap_or_default();
         let mut login = user.name.chars();
         let first = login.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
@@ -47,7 +46,7 @@ impl Author {
         Ok(Author { uid, login: user.name, name, is_listed: true })
     }
 
-    /// What the login is as a sender ([`domain_of`]); the error says why that is no address.
+    /// The login's address as a sender ([`domain_of`]); the error says why the login makes no address.
     pub fn address(&self, site: &Site, disk: &dyn Disk) -> Result<Mailbox, String> {
         let local = LocalPart::from_plain(&self.login);
         let local = local.map_err(|why| format!("the login of uid {} is none: {why}", self.uid))?;
@@ -58,10 +57,10 @@ impl Author {
         Ok(Mailbox { local, host: Host::Domain(host) })
     }
 
-    /// Whether the login may send under this address: its own, at `hostname` too, or one that is its
-    /// mailbox's ([`policy::is_own`]). What its own name leads to by an alias or `catch_all` is another's
-    /// mailbox. `<>` is nobody's, and what answers by itself has to use it (RFC 3834 §3.3).
-    pub fn may_be(&self, site: &Site, disk: &dyn Disk, sender: &ReversePath) -> bool {
+    /// Whether the login may send under this address: its own, at `hostname` too, or one that belongs to its
+    /// mailbox ([`policy::is_own`]). Where the name leads by an alias or `catch_all` is another's mailbox. Every
+    /// user may send as `<>`, which automatic answers have to use (RFC 3834 §3.3).
+    pub fn may_send_as(&self, site: &Site, disk: &dyn Disk, sender: &ReversePath) -> bool {
         let ReversePath::Mailbox(sender) = sender else { return true };
         let is_same = |own: &Mailbox| own.to_string().eq_ignore_ascii_case(&sender.to_string());
         let Ok(own) = self.address(site, disk) else { return false };
@@ -77,8 +76,8 @@ impl Author {
         }
     }
 
-    /// Whether a sender is the login at `hostname`, and nobody there: what a program writes that cannot look
-    /// up where the login is read.
+    /// Whether a sender is the login at `hostname` without a user or alias of this name there: the address that a
+    /// program writes when it does not know where the login's mail is read.
     pub fn is_only_a_host(&self, site: &Site, disk: &dyn Disk, sender: &ReversePath) -> bool {
         let ReversePath::Mailbox(sender) = sender else { return false };
         sender.host == Host::Domain(site.config.hostname.clone())
@@ -164,7 +163,7 @@ mod tests {
             ] {
                 let (path, _) = ReversePath::parse(sender.as_bytes()).unwrap();
                 assert_eq!(
-                    login(name).may_be(&site, &disk, &path),
+                    login(name).may_send_as(&site, &disk, &path),
                     may,
                     "{name} as {sender} {more}"
                 );
@@ -204,7 +203,7 @@ mod tests {
             ("<ann@far.test>", false),
         ] {
             let (path, _) = ReversePath::parse(sender.as_bytes()).unwrap();
-            assert_eq!(ann.may_be(&site, &MemoryDisk::new(), &path), may, "{sender}");
+            assert_eq!(ann.may_send_as(&site, &MemoryDisk::new(), &path), may, "{sender}");
         }
     }
 }

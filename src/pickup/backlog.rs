@@ -1,4 +1,4 @@
-//! What lies in the drop directory, in the order in which it is taken in: users take turns.
+//! The files in the drop directory, in the order in which they are taken in: users take turns.
 
 use crate::limits::{DROP_LOOK, DROPS_KNOWN, DROPS_OF_USER, TROUBLE_WAIT};
 use crate::store::disk::StoreError;
@@ -8,20 +8,20 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::time::Instant;
 
-/// Names of dropped files, and those that are left alone for a while.
+/// Names of dropped files, and of those that are left alone for a while.
 #[derive(Default)]
 pub(super) struct Backlog {
     names: VecDeque<OsString>,
     /// When the directory was listed last.
     listed: Option<Instant>,
-    /// Files that could not be read or moved, and since when. They count for their owner's share, so
-    /// that there are never more of them than that.
+    /// Files that could not be read or moved, and since when. They count in their owner's share, so that their
+    /// number is bounded by it.
     resting: HashMap<OsString, Instant>,
 }
 
 impl Backlog {
-    /// Lists the directory where nothing of the last list is left, or that list is old: others may have come
-    /// to somebody's thousands. `held` are not listed.
+    /// Lists the directory when nothing of the last list is left, or that list is old, because other users may
+    /// have dropped files since. Files in `held` are left out.
     pub(super) fn fill<T>(
         &mut self,
         drops: &Drops,
@@ -33,7 +33,7 @@ impl Backlog {
             return Ok(());
         }
         self.resting.retain(|_, since| now.duration_since(*since) < TROUBLE_WAIT);
-        // How many of each user; those whose owner cannot be seen are nobody's.
+        // How many files of each user; none stands for an owner that cannot be seen.
         let counts: RefCell<BTreeMap<Option<u32>, usize>> = RefCell::default();
         let shares = RefCell::new(Vec::new());
         let is_wanted = |name: &OsStr| {
@@ -52,7 +52,7 @@ impl Backlog {
         };
         drops.some(DROPS_KNOWN, &is_wanted)?;
         let mut names = shares.into_inner();
-        // The first of each user, then the second of each.
+        // The first file of each user, then the second of each.
         names.sort_by_key(|(turn, _)| *turn);
         self.names = names.into_iter().map(|(_, name)| name).collect();
         self.listed = Some(now);
@@ -77,7 +77,7 @@ impl Backlog {
         !self.resting.is_empty()
     }
 
-    /// All of these are tried again at once.
+    /// Tries all files that are left alone again at once.
     #[cfg(test)]
     pub(super) fn wake(&mut self) {
         self.resting.clear();

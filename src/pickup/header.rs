@@ -1,6 +1,6 @@
-//! The header of a dropped message, completed as that of every message of our own users
-//! ([`crate::mail::repair`]). What sendmail has completed already is left alone; the rest only the server
-//! knows: where a name without a domain is read, and whether the author is the owner of the file.
+//! The header of a dropped message, completed as every message of our own users ([`crate::mail::repair`]).
+//! Fields that sendmail has completed already stay. Only the server knows the rest: the domain of a name without
+//! one, and whether the author is the owner of the file.
 
 use super::author::Author;
 use crate::limits::SUBMITTED_HEADER_MAX;
@@ -13,8 +13,8 @@ use crate::store::drop::NotTaken;
 use crate::store::entry::Entry;
 use jiff::ZonedDateTime;
 
-/// The header as it is sent, and where in the dropped message the old one ends. `own`: the owner as a sender;
-/// `entry`: the envelope as it will be in the queue.
+/// The completed header, and where the old one ends in the dropped message. `own`: the owner's address as a
+/// sender; `entry`: the envelope as it will be in the queue.
 pub fn completed(
     (site, disk): (&Site, &dyn Disk),
     body: &Body,
@@ -32,8 +32,9 @@ pub fn completed(
         Host::Domain(domain) => domain,
         Host::Literal(_) => hostname,
     };
-    let is_own =
-        |author_of: &Mailbox| author.may_be(site, disk, &ReversePath::Mailbox(author_of.clone()));
+    let is_own = |author_of: &Mailbox| {
+        author.may_send_as(site, disk, &ReversePath::Mailbox(author_of.clone()))
+    };
     let from = match &entry.sender.from {
         ReversePath::Mailbox(mailbox) => mailbox,
         ReversePath::Null => own,

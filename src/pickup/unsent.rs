@@ -1,4 +1,5 @@
-//! Records of calls that sent nothing ([`crate::store::unsent`]): told as what a session refuses, and gone.
+//! Records of calls that sent nothing ([`crate::store::unsent`]): told to log and trace like a refusal of a
+//! session, and removed.
 
 use super::{Author, Pickup};
 use crate::event::{About, Event, Talk, Turn, tell, tell_talk};
@@ -13,19 +14,19 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::time::Instant;
 
-/// How many were told lately: nobody fills log and trace by calling sendmail again and again.
+/// How many records were told lately, so that nobody fills log and trace by calling sendmail again and again.
 #[derive(Default)]
 pub(super) struct RecentlyTold {
-    /// When the first of these was told.
+    /// When the first of them was told.
     since: Option<Instant>,
-    /// By uid.
+    /// How many were told of each user, by uid.
     of: HashMap<u32, u32>,
     all: u32,
     left_out: u64,
 }
 
 impl RecentlyTold {
-    /// Whether one more of this user is told; counts it, one way or the other.
+    /// Counts one more of this user; true when it is to be told.
     fn admit(&mut self, uid: u32, now: Instant) -> bool {
         self.since.get_or_insert(now);
         let may = self.all < UNSENT_OF_ALL && {
@@ -38,7 +39,7 @@ impl RecentlyTold {
         may
     }
 
-    /// Begins anew when the time is over; gives how many were left out.
+    /// Begins anew when [`UNSENT_TIME`] is over; gives how many were left out.
     fn end(&mut self, now: Instant) -> u64 {
         match self.since {
             Some(since) if now.duration_since(since) >= UNSENT_TIME => {
@@ -50,26 +51,32 @@ impl RecentlyTold {
 }
 
 impl Pickup {
-    /// Tells one, and removes it.
-    pub(super) fn hear(&mut self, site: &Site, name: &OsStr, now: Instant) -> Result<(), NotTaken> {
+    /// Removes a record, and tells it.
+    pub(super) fn tell_one(
+        &mut self,
+        site: &Site,
+        name: &OsStr,
+        now: Instant,
+    ) -> Result<(), NotTaken> {
         let (owner, unsent) = self.drops.open_unsent(name)?;
-        // Root became our user before it wrote this, and only that user is believed who called.
+        // Root became our user before it wrote the record, so only a record of ours may name another caller.
         let is_ours = owner == geteuid().as_raw();
         let uid = if is_ours { unsent.uid } else { owner };
         let author = Author::find(uid).doing("find the owner of", &self.drops.dir().join(name));
         let author = author.map_err(NotTaken::Disk)?;
-        // First of all, or one that stays would be told again.
+        // Removed first, else a record that cannot be removed would be told again.
         self.drops.remove(name).map_err(NotTaken::Disk)?;
         if self.unsent.admit(uid, now) {
             let own = author.address(site, &*self.disk).ok().map(ReversePath::Mailbox);
-            let is_its = |from: &ReversePath| is_ours || author.may_be(site, &*self.disk, from);
+            let is_its =
+                |from: &ReversePath| is_ours || author.may_send_as(site, &*self.disk, from);
             let from = unsent.from.clone().filter(is_its).or(own);
             tell_unsent(&name.to_string_lossy(), &author, from.as_ref(), &unsent);
         }
         Ok(())
     }
 
-    /// Tells how many were not told one by one, once their time is over.
+    /// Tells how many records were left out, once [`UNSENT_TIME`] is over.
     pub(super) fn tell_left_out(&mut self, now: Instant) {
         let count = self.unsent.end(now);
         if count > 0 {
@@ -82,7 +89,7 @@ impl Pickup {
     }
 }
 
-/// The story of a call has its name for a session.
+/// Tells a record to log and trace, where its name stands for a session.
 fn tell_unsent(session: &str, author: &Author, from: Option<&ReversePath>, unsent: &Unsent) {
     let mut talk = Talk::new();
     talk.about = About { session: session.to_owned(), ..About::default() };
