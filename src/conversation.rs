@@ -52,8 +52,7 @@ use transcript::Transcript;
 pub struct Shared {
     /// Where messages spill, and where RCPT looks for Maildirs.
     pub disk: Arc<dyn Disk>,
-    /// Writes large messages in the session's own thread; none where the receiver of `delivery` writes
-    /// them all.
+    /// Writes large messages in the session's own thread; none where the delivery thread writes all messages.
     pub writer: Option<Arc<Writer>>,
     /// To the delivery thread.
     pub delivery: Sender<Accepted>,
@@ -67,7 +66,7 @@ pub struct Shared {
     pub hints: Hints,
     /// Knows users and their passwords.
     pub login: Login,
-    /// The site that holds now; none where there is only the one that a session begins with.
+    /// The current site; none where a session keeps the site that it begins with.
     pub current: Option<Arc<Current>>,
     pub bounds: Bounds,
 }
@@ -122,7 +121,7 @@ pub fn converse(
 
 struct Conversation<'a> {
     shared: &'a Shared,
-    /// Without its tables while nothing is under way.
+    /// The site of this transaction; without its tables while the session waits outside of one.
     site: Arc<Site>,
     facts: Facts,
     ticket: &'a Ticket,
@@ -130,11 +129,11 @@ struct Conversation<'a> {
     session: Session,
     replies: Replies,
     transaction: Transaction<'a>,
-    /// None before the first octets of a message: a waiting session holds no buffer for one.
+    /// The message that comes in; none before its first octets, so that a waiting session holds no buffer.
     incoming: Option<IncomingMessage>,
     clock: Clock,
     transcript: Transcript,
-    /// Whom the login names that is under way, or that failed and is not yet answered.
+    /// The user named by the login that is under way, or whose failure is not yet answered.
     named: Option<String>,
 }
 
@@ -168,8 +167,8 @@ impl Conversation<'_> {
         {
             return Ok(reason);
         }
-        // Before the banner goes out: after it nobody can tell an early command from a fast one. Who has
-        // done a handshake with us means us, and no list of hosts.
+        // Before the banner goes out, because after it an early command looks like a fast one. A client that has
+        // done a TLS handshake speaks to us, and not to a list of hosts.
         if !self.session.is_secured() && self.wire.poll_input() {
             let reply = self.session.early();
             return self.close(&reply, b"(before the greeting)", "refused");
@@ -179,7 +178,7 @@ impl Conversation<'_> {
         let (mut input, mut body) = (Vec::new(), Vec::new());
         let mut read = 0;
         loop {
-            // Whatever is said is sent before we wait, or both sides wait for ever (RFC 2920 §3.2).
+            // All replies are sent before we wait, else both sides would wait for ever (RFC 2920 §3.2).
             self.flush()?;
             let size = buffer_size(input.len(), read, self.session.in_data());
             if input.len() != size {
@@ -203,7 +202,8 @@ impl Conversation<'_> {
         let in_message = self.session.in_message();
         self.ticket.set_idle(idle);
         self.ticket.set_waiting((!in_message).then_some(self.clock.answered_at()));
-        // Looked at after the marks were set: whoever wants us to go sees them, or we see that.
+        // Asked after the marks were set: another thread that ends this session sees the marks, or we see its
+        // wish here.
         if let Some(reply) = self.farewell(idle) {
             return self.leave(&reply).map(Err);
         }
@@ -225,12 +225,13 @@ impl Conversation<'_> {
             // By TLS a stop looks like a connection that was cut.
             Err(error) => error.kind() == ErrorKind::UnexpectedEof,
         };
-        // Who wants us to go ends our reading side only; the client still hears 421 (RFC 5321 §3.8).
+        // A thread that ends this session closes our reading side only; the client still hears 421 (RFC 5321
+        // §3.8).
         if is_end && let Some(reply) = self.farewell(true) {
             return self.leave(&reply).map(Err);
         }
         match read {
-            // Its client takes the LF for the end of the line, and would wait for ever.
+            // The client takes the bare LF for the end of the line, and would wait for ever.
             Err(error) if is_short && error.kind() == ErrorKind::TimedOut => {
                 let action = self.session.bare_lf();
                 self.transcript.heard(&self.session);
@@ -242,7 +243,7 @@ impl Conversation<'_> {
                     }
                 }
             }
-            // Nothing of such a transaction stays, as RFC 5321 §4.1.1.10 asks for.
+            // Nothing of the transaction is kept (RFC 5321 §4.1.1.10).
             Ok(0) if self.session.in_transaction() => Ok(Err("closed inside a transaction")),
             Ok(0) => Ok(Err("closed by the client")),
             Ok(read) => Ok(Ok(read)),
@@ -310,7 +311,7 @@ impl Conversation<'_> {
         }
     }
 
-    /// Does what the session says, asks and answers until it says something.
+    /// Does what the session asks for, until it has something to say or wants more octets.
     fn act(&mut self, mut action: Reaction) -> io::Result<Ended> {
         loop {
             match action {
@@ -447,9 +448,9 @@ impl Conversation<'_> {
         Ok(reason)
     }
 
-    /// What to say where the session has to end by no wish of its client (RFC 5321 §3.8: 421 may be said
-    /// at any time): the server stops, or the place is somebody else's. `may_stop`: a stop need not wait
-    /// for what is under way.
+    /// What to say where the session has to end though its client did not ask (RFC 5321 §3.8: 421 may be said at
+    /// any time): the server stops, or another client needs the place. `may_stop`: nothing is under way that a
+    /// stop has to wait for.
     fn farewell(&self, may_stop: bool) -> Option<(Reply, &'static str)> {
         let hostname = &self.site.config.hostname;
         let (text, reason) = match () {

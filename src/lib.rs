@@ -32,48 +32,43 @@
 //! durable, moves it where it belongs, makes the names durable, and only then answers. So **250 means
 //! delivered**, and the busier the server, the fewer syncs a message.
 //!
-//! Where its header ends, and what its fields are, is decided in one place ([`mail::header`]), in the pass in
-//! which the octets come: the reader tells all that look at them ([`mail::summary`], [`mail::survey`]). Nothing
-//! is changed of the octets themselves. A copy, a queue file and what is sent on are views of them
+//! One reader decides where a message's header ends and what its fields are ([`mail::header`]). It reads in the
+//! same pass in which the octets come, and tells all that look at them ([`mail::summary`], [`mail::survey`]). The
+//! octets themselves never change: a copy, a queue file and what is sent on are views of them
 //! ([`mail::edits`]).
 //!
-//! What is for other hosts lies in the queue, one file a message: its envelope, its octets, and a
-//! journal of what became of each recipient. The scheduler knows ids and due times only; a worker
-//! brings a message to one goal, tells whoever must hear of a failure, makes the journal durable, and
-//! removes the file with its last recipient. The disk is the truth: after a kill all is read again.
+//! Recipients elsewhere, and recipients whose copy cannot be written now, stand in a queue file of the same
+//! batch ([`store::queue`]): the envelope, the octets, and a journal of what became of each recipient. The
+//! [`scheduler`] knows ids and due times only, and gives what is due to a pool of threads. Each makes one attempt
+//! ([`relay`], or [`delivery`] for a late copy) at one next hop ([`route::next_hop`], [`net::dns`]), where it
+//! speaks the client's side of SMTP ([`smtp::client`]). It puts a notice into the queue where a sender has to be
+//! told of a failure, makes the journal durable, and removes the file with its last recipient. The disk is the
+//! truth: after a kill all is read again.
 //!
-//! Who is elsewhere, and whose copy cannot be written, stands in a queue file of the same batch
-//! ([`store::queue`]). The [`scheduler`] computes what is due and gives it to a pool of threads, each
-//! of which makes one attempt ([`relay`], or [`delivery`] for a late copy) at one next hop
-//! ([`route::next_hop`], [`net::dns`]) in the other end of the language ([`smtp::client`]). What came
-//! of it is a line in that file, and a notice where somebody has to be told.
+//! Programs of this machine send by `facteur sendmail`, which needs no server. Root and the server's user write
+//! queue files; other users write files in a directory that only the server can list, and the [`pickup`] takes
+//! them from there, believing nothing but who owns them. A call that sends nothing leaves a record there, which
+//! the pickup tells to log and trace; a call that cannot write one tells the system's log.
 //!
-//! What programs of this machine send comes by `facteur sendmail`, which needs no server: root and the
-//! server's user write queue files, all others files in a directory that only the server can list, and
-//! from there the [`pickup`] takes them, believing nothing but whose they are. A call that sends nothing
-//! leaves a record there, which the pickup tells to log and trace; else the system's log is told.
+//! At the start sockets are bound as root or handed over ([`net::handed`]), then root is given up
+//! ([`privileges`]), every file is read as the user that will read it again, and before the first thread a
+//! [`sandbox`] allows only what is configured. `docs/threats.md` says against which attackers.
 //!
-//! Before all that, the start drops what it does not need: sockets are bound as root or handed over
-//! ([`net::handed`]), then root is given up ([`privileges`]), every file is read as the user who will
-//! read it again, and before the first thread a [`sandbox`] closes around what is configured.
-//! `docs/threats.md` says against whom.
+//! Our own users log in by AUTH: [`smtp::auth`] speaks SASL, [`login`] looks up passwords
+//! ([`store::password`]) and lets one thread compute the hashes. The header of a message that a user submits is
+//! completed on its way in ([`mail::repair`]).
 //!
-//! Our own users log in by AUTH: [`smtp::auth`] speaks SASL, [`login`] knows who has which password
-//! ([`store::password`]) and lets one thread compute the hashes. What they submit is completed on its way
-//! in ([`mail::repair`]).
+//! All threads ask one resolver for DNS ([`net::dns`]). The site holds it ([`site::Site::resolver`]), and it
+//! outlives a reload while `[dns]` stays as it is.
 //!
-//! What DNS says of a name is asked of one resolver for all threads ([`net::dns`]), which the site holds
-//! ([`site::Site::resolver`]) and which outlives a reload while `[dns]` stays as it is.
+//! Events go to [`event::tell`], and from there to the log and to the [`trace`] thread, which writes them under
+//! `spool/trace/` with all that was said ([`event::talk`]), for `facteur trace` to read. No thread waits for it:
+//! a record without room is lost, and counted. A power cut may take the last second of the trace, but no mail.
+//! `listen.metrics` shows stories and mail as pages, only to users who can read their files: the kernel tells
+//! which user's process is at the other end of a connection ([`net::peer`]).
 //!
-//! What happens goes to [`event::tell`], and from there to the log and to the [`trace`] thread, which
-//! writes it under `spool/trace/` with all that was said ([`event::talk`]), for `facteur trace` to read.
-//! Nobody waits for it: what finds no room is lost, and counted. A story may lose its last second at a
-//! power cut; mail never does.
-//! `listen.metrics` shows stories and mail as pages, to those alone who can read their files: whose process is
-//! at the other end of a connection, the kernel says ([`net::peer`]).
-//!
-//! `facteur route` and `facteur check` know beforehand what would become of mail: they ask the functions
-//! that decide in a session, and try a delivery on a disk where nothing happens (`tools::rehearsal`).
+//! `facteur route` and `facteur check` tell beforehand what would become of mail: they ask the functions that
+//! decide in a session, and try a delivery on a disk where nothing is changed (`tools::rehearsal`).
 //!
 //! # A reading path
 //!
@@ -141,36 +136,37 @@
 //! 1. `mail/` and `smtp/` use no `std::fs`, `std::thread`, socket, clock or log. Of `std::net` they use
 //!    addresses alone.
 //! 2. All operations on mail files go through [`store::disk`], so that tests can record them, let
-//!    them fail, and replay them. What is no mail is read with `std::fs` by [`config`], `store::table` (users,
+//!    them fail, and replay them. Files that are no mail are read with `std::fs` by [`config`], `store::table` (users,
 //!    aliases, passwords), `net::peer` and `net::dns` (the kernel's tables, resolv.conf), [`reach`] and the
 //!    commands; `check --disk` also writes files of its own, which it removes.
-//! 3. Everything has a bound, with a name in [`limits`] or a key in the configuration. What bounds the
-//!    configuration itself stands in [`config`], the longest name of an interface among it.
-//! 4. No lock in memory is held across I/O. Excepted are three that no mail waits for: of the log's writer
-//!    (`cli::serve`), of the kernel's tables of sockets (`net::peer`), and of what the scheduler said last
-//!    (`metrics`). Every channel is bounded, the trace's by what may be put into it ([`event::sink`]).
+//! 3. Everything has a bound, with a name in [`limits`] or a key in the configuration. The bounds of the
+//!    configuration itself stand in [`config`], such as the longest name of an interface.
+//! 4. No lock in memory is held across I/O. Exceptions are three locks that no mail waits for: those of the
+//!    log's writer (`cli::serve`), of the kernel's tables of sockets (`net::peer`), and of the scheduler's last
+//!    census (`metrics`). Every channel is bounded; the trace's by what may be put into it ([`event::sink`]).
 //! 5. Text from a peer reaches a log, a header, a path or a terminal only escaped or checked; a user
-//!    is one path segment without `/`, NUL, controls or a leading dot. Excepted is a message that is written to
-//!    a file or a pipe, or read as `/mail/.../raw`: it is shown as it lies there.
+//!    is one path segment without `/`, NUL, controls or a leading dot. Exception: a message that is written to a
+//!    file or a pipe, or read as `/mail/.../raw`, is given octet for octet.
 //! 6. A reload, by SIGHUP or because a users or aliases file or the certificate has changed, makes a new
-//!    [`site::Site`] and swaps an `Arc`; a session keeps the one with which a transaction began to its end,
-//!    and holds no users and aliases while it waits outside of one.
-//!    What it reads was first read after privileges were dropped; what the sandbox or the user cannot
-//!    reach is named and keeps its old value, and so do `listen`, `run_as` and `spool`, until a restart.
+//!    [`site::Site`] and swaps an `Arc`; a session keeps the site with which a transaction began to its end,
+//!    and holds no users and aliases while it waits outside of a transaction.
+//!    All files of a reload were first read after privileges were dropped; a file that the sandbox or the
+//!    user's rights hide is named and keeps its old value. Exceptions: `listen`, `run_as` and `spool` keep theirs
+//!    until a restart.
 //! 7. Temporary or permanent is decided in one place for each kind of failure
-//!    ([`store::disk::StoreError::status`] for a disk; [`delivery::reply_to`], [`policy`]: a
-//!    [`smtp::reply::Reply`]; [`smtp::client`]: a
-//!    [`smtp::client::Fate`]; [`route::next_hop`]: an [`route::next_hop::Obstacle`]).
+//!    ([`store::disk::StoreError::status`] for a disk; [`delivery::reply_to`] and [`policy`] for a
+//!    [`smtp::reply::Reply`]; [`smtp::client`] for a [`smtp::client::Fate`]; [`route::next_hop`] for an
+//!    [`route::next_hop::Obstacle`]).
 //! 8. No `unsafe`, and no async runtime anywhere in the dependency graph.
 //! 9. A panic in a session ends that session, one in an attempt that attempt, one in an answer of
 //!    `listen.metrics` that answer; in any other thread it ends the process.
-//! 10. A queue file has one claimant at a time, an attempt at it is recorded before it is forgotten, and
-//!     who must hear of a failure has been told, durably, before a journal says that anything failed.
+//! 10. A queue file has one claimant at a time, an attempt is recorded in it before the claim is dropped, and the
+//!     notice of a failure lies in the queue, durably, before a journal says that anything failed.
 //!
 
 #![forbid(unsafe_code)]
 
-// The disk of tests is one file for the unit tests here and all others, and says `facteur::`.
+// Unit tests and integration tests share one file with the disk of tests, which says `facteur::`.
 #[cfg(test)]
 extern crate self as facteur;
 

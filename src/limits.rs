@@ -21,8 +21,8 @@ use std::time::Duration;
 /// the recipient into the reverse-path (VERP) do pass 64.
 pub const LOCAL_PART_MAX: usize = 64;
 
-/// How long a command line that ends in a bare LF may go on after it: a client that has sent all of a
-/// line sends the rest at once, and one that takes the LF for the end waits for a reply.
+/// How long a session waits for more of a command line behind a bare LF: a client that takes the LF for the
+/// line's end sends nothing more, and waits for a reply.
 pub const BARE_LF_WAIT: Duration = Duration::from_secs(1);
 
 /// Longest domain name, in octets (RFC 5321 §4.5.3.1.2).
@@ -46,8 +46,8 @@ pub const ENVID_MAX: usize = 100;
 /// Longest ORCPT, in octets with its type (RFC 3461 §4.2).
 pub const ORCPT_MAX: usize = 500;
 
-/// What the ORCPTs of one message may have together, in octets: 1,000 addresses of usual length. Those past
-/// it are dropped.
+/// All ORCPTs of one message together, in octets: 1,000 addresses of usual length. An ORCPT beyond is
+/// dropped.
 pub const ORCPTS_MAX: usize = 64 * 1024;
 const _: () = assert!(ORCPTS_MAX >= RECIPIENTS_MIN * ORCPT_MAX);
 
@@ -67,13 +67,14 @@ pub const COMMAND_READ: usize = 1024;
 /// What one read takes from a client inside a message, in octets.
 pub const DATA_READ: usize = 32 * 1024;
 
-/// The same for the first block, which most messages fit into; a session that has sent one keeps it.
+/// What the first read inside a message takes, in octets; most messages fit. A session keeps this buffer after
+/// its first message.
 pub const DATA_FIRST: usize = 8 * 1024;
 
 /// Log lines that may wait to be written, in octets.
 pub const LOG_PENDING: usize = 64 * 1024;
 
-/// So long log lines wait for a reader that takes none; then they are lost (contract, "Log").
+/// How long log lines wait for a reader that takes none; then they are lost (contract, "Log").
 pub const LOG_WAIT: Duration = Duration::from_secs(1);
 
 /// What a pipe takes at once when it takes anything, in octets (POSIX's PIPE_BUF).
@@ -82,13 +83,13 @@ pub const LOG_WRITE: usize = 4096;
 /// How long equal log lines are counted together.
 pub const REPEATS_WHILE: Duration = Duration::from_secs(60);
 
-/// Warnings of the same words that are told in such a while; the others are counted.
+/// Equal warnings that are told within [`REPEATS_WHILE`]; the others are counted.
 pub const REPEATS_TOLD: u64 = 10;
 
-/// Connections that were turned away, of which each is told in such a while; the others are counted.
+/// Connections turned away that are told one by one within [`REPEATS_WHILE`]; the others are counted.
 pub const TURNED_AWAY_TOLD: u64 = 200;
 
-/// Texts of warnings that are known at once.
+/// Different warnings that are counted at once.
 pub const REPEATS_KNOWN: usize = 64;
 
 /// A message up to this size stays in memory, in octets; a longer one spills to a file.
@@ -105,7 +106,7 @@ pub const COPY_CHUNK: usize = 64 * 1024;
 /// Most Return-Path fields, apart from each other, that are cut out of one header.
 pub const CUTS_MAX: usize = 64;
 
-/// Octets of the header of a message, or of a part of one; what comes behind is no header any more.
+/// Longest header of a message, or of a part of one, in octets; the rest counts as body.
 pub const HEADER_MAX: usize = 1024 * 1024;
 
 /// Most Delivered-To fields of one header that are looked at to find a loop.
@@ -117,8 +118,8 @@ pub const FIELD_VALUE_MAX: usize = 512;
 /// Copies that one batch of the delivery thread takes at most; a single message may have more.
 pub const BATCH_FILES: usize = 256;
 
-/// A message with more copies than [`BATCH_FILES`] is delivered in slices of so many, and others in between; in
-/// slices of so many times that while nobody else waits.
+/// A message with more copies than [`BATCH_FILES`] is delivered in slices of that many, and others in between.
+/// While no other message waits, a slice has this many times as many.
 pub const SLICE_BATCHES: usize = 4;
 
 /// Octets that one batch of the delivery thread takes at most; a single message may have more.
@@ -128,14 +129,14 @@ pub const BATCH_OCTETS: usize = 16 * 1024 * 1024;
 /// a message alone is durable after 1.1 ms by fsync and 1.7 by syncfs; they are even at 2 to 4.
 pub const SYNCFS_FROM: usize = 8;
 
-/// The same where they lie in several directories, each of which would be one fsync more: without a
-/// journal ten clients get a third more done than with 8.
+/// As [`SYNCFS_FROM`], for copies in several directories, each of which would need one fsync more: on a disk
+/// without a journal ten clients get a third more done than with 8.
 pub const SYNCFS_FROM_APART: usize = 2;
 
 /// A syncfs that takes this long waits for what others write to the same disk.
 pub const SYNCFS_SLOW: Duration = Duration::from_secs(1);
 
-/// So long nothing but fsync is used after such a one.
+/// How long only fsync is used after a slow syncfs.
 pub const SYNCFS_AVOID: Duration = Duration::from_secs(30);
 
 /// Written copies that the delivery thread holds open at most while it gathers a batch.
@@ -150,12 +151,12 @@ pub const ALIAS_DEPTH: usize = 50;
 /// Largest users or aliases file, in octets.
 pub const TABLE_MAX: u64 = 16 * 1024 * 1024;
 
-/// How long a users or aliases file has to lie still before it is read anew: who writes into it in
+/// How long a users or aliases file has to stay unchanged before it is read anew: a program that writes it in
 /// place is done by then.
 pub const TABLE_SETTLE: Duration = Duration::from_millis(100);
 
-/// The same for a file that has become shorter, as one is that is being written in place: half of it
-/// would refuse good mail for good.
+/// As [`TABLE_SETTLE`], for a file that has become shorter, as a file does that is being written in place: by
+/// half a file good mail would be refused for good.
 pub const TABLE_SETTLE_SHORTER: Duration = Duration::from_secs(1);
 
 /// Most of a bad line that is repeated, in characters.
@@ -167,12 +168,11 @@ pub const BAD_LINES_TOLD: usize = 100;
 /// How long the first user of a domain that has only Maildirs is remembered.
 pub const FIRST_USER_AGE: Duration = Duration::from_secs(60);
 
-/// From the end of a message until its session gives it up and says 451, whatever it waits for. The
-/// client waits at least 10 minutes for this reply (RFC 5321 §4.5.3.2.6), so ours comes in time.
+/// Time from the end of a message until its session gives it up and says 451. The client waits at least 10
+/// minutes for this reply (RFC 5321 §4.5.3.2.6), so ours comes in time.
 pub const DELIVERY_WAIT: Duration = Duration::from_secs(5 * 60);
 
-/// How long a session waits on when its message is being published already, and can no longer be
-/// held back.
+/// How much longer a session waits when its message is being published already, and cannot be given up.
 pub const PUBLISH_WAIT: Duration = Duration::from_secs(4 * 60);
 const _: () = assert!(DELIVERY_WAIT.as_secs() + PUBLISH_WAIT.as_secs() < 600);
 
@@ -180,11 +180,10 @@ const _: () = assert!(DELIVERY_WAIT.as_secs() + PUBLISH_WAIT.as_secs() < 600);
 /// Maildir convention).
 pub const TMP_AGE: Duration = Duration::from_secs(36 * 3600);
 
-/// How often a Maildir that gets mail has its tmp/ looked through.
+/// How often the tmp/ of a Maildir that gets mail is cleaned.
 pub const TMP_LOOK: Duration = Duration::from_secs(3600);
 
-/// Maildirs that may wait to have their tmp/ looked through; past it the hint is lost until the
-/// next mail.
+/// Maildirs that may wait for their tmp/ to be cleaned; beyond that the hint is lost until the next mail.
 pub const TMP_CHANNEL: usize = 1024;
 
 /// Longest id that is looked for, in octets: what a file name can hold.
@@ -201,13 +200,12 @@ pub const QUEUE_READERS: usize = 4;
 /// Longest header of a queue file, in octets: 1,000 recipients with all that DSN adds to each.
 pub const QUEUE_HEADER_MAX: usize = 4 * 1024 * 1024;
 
-/// Recipients whose queue file surely has a short header, whatever DSN adds to each: up to so many
-/// nobody has to measure it.
+/// Up to this many recipients the header of a queue file is short enough with any parameters, and is not
+/// measured.
 pub const QUEUE_RECIPIENTS_SURE: usize = 256;
 const _: () = assert!(2 * QUEUE_RECIPIENTS_SURE * COMMAND_LINE_MAX <= QUEUE_HEADER_MAX / 2);
 
-/// What is kept of a queue file's journal once it is read: its newest lines up to so many octets. A
-/// line is never longer.
+/// The newest lines of a journal that are kept once it is read, in octets together. A line is never longer.
 pub const QUEUE_JOURNAL_MAX: usize = 1024 * 1024;
 const _: () = assert!(QUEUE_JOURNAL_MAX >= 8 * ANSWER_KEPT);
 
@@ -215,13 +213,13 @@ const _: () = assert!(QUEUE_JOURNAL_MAX >= 8 * ANSWER_KEPT);
 /// five days by the default `relay.retry` are 35.
 pub const MOMENTS_MAX: usize = 512;
 
-/// The longest time that counts between two of the older ones, once there are more.
+/// The longest time that counts between two older moments, once there are more than [`MOMENTS_MAX`].
 pub const MOMENT_GAP_MAX: Duration = Duration::from_secs(3600);
 
 /// What is read of a long journal at once, in octets.
 pub const QUEUE_BLOCK: usize = 64 * 1024;
 
-/// A draft of a queue file that was not written for so long was left by a crash.
+/// Age from which on a draft of a queue file is taken for left by a crash.
 pub const QUEUE_TMP_AGE: Duration = Duration::from_secs(60);
 
 /// Longest datagram of hints between a command and the server, in octets.
@@ -237,18 +235,17 @@ pub const HINT_WAIT: Duration = Duration::from_millis(500);
 /// How often the server looks whether the directory that other users drop mail into has changed.
 pub const DROP_LOOK: Duration = Duration::from_secs(1);
 
-/// A directory that has changed so lately is looked at again though its time stays: that is no finer
-/// than the kernel's clock ticks.
+/// How long after its last change a directory is looked at again though its time stays the same: that time is
+/// only as fine as the kernel's clock ticks.
 pub const DROP_SETTLE: Duration = Duration::from_secs(2);
 
-/// Dropped files that are taken in before the server does anything else about them; anybody may drop
-/// any number.
+/// Dropped files that are taken in at once; users may drop any number.
 pub const DROPS_AT_ONCE: usize = 64;
 
 /// Dropped files of one user that the server knows at once; the user's others wait for these.
 pub const DROPS_OF_USER: usize = 1024;
 
-/// The same of all users together.
+/// As [`DROPS_OF_USER`], for all users together.
 pub const DROPS_KNOWN: usize = 16 * DROPS_OF_USER;
 
 /// Memory for the copies of small messages that were dropped, in octets.
@@ -257,17 +254,17 @@ pub const DROPS_MEMORY: usize = DROPS_AT_ONCE * MEMORY_BODY_MAX;
 /// Longest record of a call of sendmail that sent nothing, in octets.
 pub const UNSENT_MAX: usize = 8 * 1024;
 
-/// What of a reason is kept in such a record, in octets, escaped.
+/// Longest reason in such a record, in octets, escaped.
 pub const UNSENT_REASON_MAX: usize = 1024;
 const _: () = assert!(3 * UNSENT_REASON_MAX < UNSENT_MAX);
 
-/// Such calls of one user that are told one by one in [`UNSENT_TIME`]; of more only how many they were.
+/// Such calls of one user that are told one by one within [`UNSENT_TIME`]; the others are counted.
 pub const UNSENT_OF_USER: u32 = 100;
 
-/// The same of all users together: somebody may have many numbers.
+/// As [`UNSENT_OF_USER`], for all users together: one person may have many user ids.
 pub const UNSENT_OF_ALL: u32 = 10 * UNSENT_OF_USER;
 
-/// How long those are counted.
+/// For how long calls that sent nothing are counted together.
 pub const UNSENT_TIME: Duration = Duration::from_secs(60);
 
 /// Longest line for the system's log, in octets (RFC 3164 §4.1).
@@ -276,21 +273,21 @@ pub const SYSLOG_MAX: usize = 1024;
 /// How often the server looks for dropped files that were never finished.
 pub const DROP_SWEEP: Duration = Duration::from_secs(10 * 60);
 
-/// A dropped file that was not finished for so long never will be: it is written in moments, after the
-/// message has come whole.
+/// Age from which on an unfinished dropped file is removed: it is written in moments, after the message has
+/// come whole.
 pub const DROP_AGE: Duration = Duration::from_secs(3600);
 
-/// Files that were put aside, and are counted by `check` at most.
+/// Files that were put aside and that `check` counts at most.
 pub const DAMAGED_COUNTED: usize = 1000;
 
-/// Names tried for one file before we give up; each is new, so a second is already a wonder.
+/// Names tried for one file before we give up; each is new, so the second is hardly ever needed.
 pub const NAME_TRIES: usize = 16;
 
 /// Slowest pace of a client inside a message: this many octets in each [`PACE_WINDOW`], which is 1 KiB a
 /// minute; the slowest link that carries mail has fifty times as much.
 pub const PACE_OCTETS: u64 = 5 * 1024;
 
-/// Over what time the pace of a client inside a message is measured.
+/// The time over which the pace of a client inside a message is measured.
 pub const PACE_WINDOW: Duration = Duration::from_secs(300);
 
 /// Commands that one session may say without bringing a message: NOOP, RSET, VRFY and the like, and MAIL.
@@ -298,22 +295,22 @@ pub const PACE_WINDOW: Duration = Duration::from_secs(300);
 /// addresses checks 500. Postfix allows 100 and then slows down; we close.
 pub const IDLE_COMMANDS_MAX: usize = 1000;
 
-/// Recipients that one session may have refused without bringing a message. So many that a client with a
-/// long list, which goes on with those that were taken (RFC 5321 §4.5.3.1.10), never meets it.
+/// Recipients that one session may have refused without bringing a message. A client with a long list, which
+/// goes on with the recipients that were taken (RFC 5321 §4.5.3.1.10), never meets this limit.
 pub const RECIPIENTS_REFUSED_MAX: usize = 100_000;
 
 /// Maildirs that mail may bring into being in an hour where any name is a user (`any_user`): each is
-/// four directories, and anybody can make up names. Above what one message may have recipients.
+/// four directories, and anybody can make up names. More than one message may have recipients.
 pub const MAILDIRS_AN_HOUR: usize = 5000;
 
-/// Bounces that come back in a day by SRS addresses of ours, whomever they are for. A site whose aliases
+/// Bounces that are taken in a day at SRS addresses of ours, for all senders together. A site whose aliases
 /// send on ten thousand messages a day has fewer.
 pub const BOUNCES_A_DAY: usize = 100;
 
 /// Senders for whom one bounce a day is taken beyond [`BOUNCES_A_DAY`]; 8 octets each.
 pub const BOUNCED_MAX: usize = 10_000;
 
-/// How long a postmaster hears of no other report of ours that failed, after one.
+/// How long after one failed report of ours a postmaster hears of no other.
 pub const REPORTS_WAIT: Duration = Duration::from_secs(3600);
 
 /// Room that a message needs beside the size it announces, in octets: what we put on top, and the
@@ -330,22 +327,22 @@ pub const REPLIES_PENDING: usize = 4 * 1024;
 /// connection (a close with unread octets resets it).
 pub const LINGER: Duration = Duration::from_secs(2);
 
-/// Octets read away in that time at most.
+/// Most octets read away within [`LINGER`].
 pub const LINGER_OCTETS: usize = 1024 * 1024;
 
 /// Where a next hop speaks TLS from its first octet (RFC 8314 §7.3).
 pub const SUBMISSIONS_PORT: u16 = 465;
 
-/// TLS sessions that are remembered, of clients and, apart from those, of next hops: who comes again
-/// needs no full handshake.
+/// TLS sessions that are remembered, of clients and, counted apart, of next hops: a peer that comes again needs
+/// no full handshake.
 pub const TLS_SESSIONS: usize = 256;
 
-/// How often certificate and key are looked at while nobody sends SIGHUP: they change every few weeks,
-/// and connections come by the thousand.
+/// How often certificate and key are looked at without SIGHUP: they change every few weeks, and connections
+/// come by the thousand.
 pub const PAIR_LOOK: Duration = Duration::from_secs(60);
 
-/// How long certificate and key have to lie still before they are read anew: they are two files, and
-/// who renews them writes one after the other.
+/// How long certificate and key have to stay unchanged before they are read anew: they are two files, written
+/// one after the other.
 pub const PAIR_SETTLE: Duration = Duration::from_secs(2);
 
 /// Stack of a session thread, in octets; virtual, only touched pages count. A TLS handshake needs
@@ -368,19 +365,19 @@ pub const MANAGER_WAIT: Duration = Duration::from_millis(500);
 /// off: each costs memory until the message is there, and time at its RCPT.
 pub const EXPANDED_MAX: usize = 10_000;
 
-/// One place of so many is kept from strangers, for users and for `relay.networks`.
+/// One session of this many is kept for users and `relay.networks`.
 pub const SESSIONS_KEPT: usize = 10;
 
 /// Sessions that were told to make room and have not gone yet; each has a descriptor more than there are
 /// places, for as long as it takes to say 421.
 pub const SESSIONS_LEAVING: usize = 32;
 
-/// Descriptors that no session takes: those of delivery, and of tables, certificates, logs and commands.
+/// Descriptors that are kept from sessions: for delivery, tables, certificates, logs and commands.
 pub const DESCRIPTORS_BESIDE: u64 = 128;
 const _: () = assert!(DESCRIPTORS_BESIDE >= 2 * OPEN_DRAFTS as u64);
 const _: () = assert!(DESCRIPTORS_BESIDE >= (OPEN_DRAFTS + SESSIONS_LEAVING) as u64);
 
-/// The same for each thread of the relay pool: a connection and a file.
+/// Descriptors kept for each thread of the relay pool: a connection and a file.
 pub const RELAY_DESCRIPTORS: u64 = 2;
 
 /// First and longest wait after a failed accept (out of descriptors or memory).
@@ -388,7 +385,7 @@ pub const ACCEPT_WAIT: Duration = Duration::from_millis(50);
 /// See [`ACCEPT_WAIT`].
 pub const ACCEPT_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// What a stopping server grants its sessions to say 421, after `timeout.shutdown` is over.
+/// How long a stopping server waits for its sessions to say 421, once `timeout.shutdown` is over.
 pub const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// Longest line of a next hop's reply, in octets with its line end. RFC 5321 §4.5.3.1.5 says 512, and
@@ -424,7 +421,7 @@ const _: () = assert!(PIPELINE_OCTETS >= 2 * COMMAND_LINE_MAX);
 /// How long a host whose TLS hung or broke is spoken to in the clear at once.
 pub const BROKEN_TLS_AGE: Duration = Duration::from_secs(3600);
 
-/// Such hosts that are remembered.
+/// Hosts with broken TLS that are remembered.
 pub const BROKEN_TLS_MAX: usize = 1000;
 
 /// How long a next hop may take for its 354, at most (RFC 5321 §4.5.3.2.4).
@@ -440,7 +437,7 @@ pub const RELAY_PACE: u64 = 4 * 1024;
 /// What is read of a message, and sent to a next hop, at once, in octets.
 pub const RELAY_BLOCK: usize = 32 * 1024;
 
-/// From then on a delivery with many recipients begins no further transaction with this host.
+/// Time after which a delivery with many recipients begins no further transaction with a host.
 pub const RELAY_TIME: Duration = Duration::from_secs(30 * 60);
 
 /// How long a QUIT may take to be sent; its reply is waited for as long as [`LINGER`].
@@ -537,13 +534,13 @@ pub const LOOK_AT_ONCE: usize = 64;
 /// How long a removed queue file may take to be gone for good: a power cut within it repeats a delivery.
 pub const REMOVALS_SYNC: Duration = Duration::from_millis(500);
 
-/// When a queue file that somebody else has claimed is tried again.
+/// How soon a queue file that another process has claimed is tried again.
 pub const BUSY_WAIT: Duration = Duration::from_secs(1);
 
-/// When what a disk did not let us do is tried again.
+/// How soon a step that a disk refused is tried again.
 pub const TROUBLE_WAIT: Duration = Duration::from_secs(60);
 
-/// Longest sleep of the scheduler: so soon it notices that the clock has jumped.
+/// Longest sleep of the scheduler, after which it notices that the clock has jumped.
 pub const SCHEDULER_WAIT: Duration = Duration::from_secs(60);
 
 /// A message up to this size is returned whole with a notice that it failed, in octets; of a longer one
@@ -583,8 +580,8 @@ const _: () = assert!(SRS_SECRET_MAX >= SRS_KEYS_MAX * (2 * SRS_KEY_OCTETS + 2))
 /// completed. Room for 1,000 recipients with their names.
 pub const SUBMITTED_HEADER_MAX: usize = 256 * 1024;
 
-/// Octets of a line after which it is taken for a field though no colon has come: no line may be longer
-/// (RFC 5322 §2.1.1), and to wait for more would hold as much in memory as somebody sends.
+/// Octets of a line after which it is taken for a field though no colon has come: no line may be longer (RFC
+/// 5322 §2.1.1), and to wait for the colon would take any amount of memory.
 pub const FIELD_NAME_MAX: usize = 998;
 
 /// Words and marks of one address in a header; a long display name has two dozen.
@@ -593,8 +590,8 @@ pub const ADDRESS_WORDS_MAX: usize = 512;
 /// Addresses in the From fields of one message.
 pub const AUTHORS_MAX: usize = 100;
 
-/// When a message is tried again at which an attempt panicked.
+/// How soon a message is tried again after an attempt that panicked.
 pub const PANIC_WAIT: Duration = Duration::from_secs(3600);
 
-/// A clock that is so much off what has passed was set: due times are taken anew from the disk.
+/// A clock that is off by more than this has been set: due times are computed anew from the disk.
 pub const CLOCK_JUMP: Duration = Duration::from_secs(30);

@@ -71,7 +71,8 @@ pub enum Finding {
     ManyMailboxes,
     /// The aliases so far lead to more addresses elsewhere than one message may be sent on to.
     ManySentOn,
-    /// With this alias they do in a message that cannot be sent in parts; the number: how many there may be.
+    /// With this alias the recipients of a dropped message, which cannot be sent in parts, are more than one
+    /// message may be sent on to; the number: how many there may be.
     BeyondSentOn(Mailbox, usize),
     /// More mailboxes would come into being than may in one hour.
     ManyNewMailboxes,
@@ -83,7 +84,7 @@ pub enum Finding {
     ManyBounces,
     /// The envelope is too long for a queue file.
     LongEnvelope,
-    /// The message has so many Received fields.
+    /// The message has too many Received fields; the number: how many.
     Hops(usize),
     /// The message was delivered to this mailbox here before.
     WasDelivered(Mailbox),
@@ -143,7 +144,7 @@ fn looped(why: &str) -> Reply {
     Reply::new(554, "5.4.6", format!("the message loops: {why}"))
 }
 
-/// What becomes of that about which this was found; the first finding that is refused has the word.
+/// The opinion on these findings: the first one that is refused decides.
 pub fn opinion(findings: impl IntoIterator<Item = Finding>) -> Opinion {
     match findings.into_iter().next() {
         Some(first) => Opinion::Refuse(first.refusal()),

@@ -18,7 +18,7 @@ pub struct Newcomers {
     hour: Mutex<Option<(Instant, usize)>>,
 }
 
-/// NewPlaces of one message; they go back when this is dropped.
+/// The places that one message takes; given back when this is dropped.
 pub(super) struct NewPlaces<'a> {
     newcomers: &'a Newcomers,
     /// The hour of these places, by its beginning.
@@ -33,7 +33,7 @@ impl Default for Newcomers {
 }
 
 impl Newcomers {
-    /// So many in an hour.
+    /// `most` places in an hour.
     pub fn new(most: usize) -> Newcomers {
         Newcomers { most, hour: Mutex::default() }
     }
@@ -60,7 +60,7 @@ impl NewPlaces<'_> {
             return false;
         }
         *taken += 1;
-        // Those of an hour that is over count there, whatever becomes of them.
+        // Places of an hour that is over are not given back.
         if self.hour.replace(*since) != Some(*since) {
             self.count = 0;
         }

@@ -1,7 +1,7 @@
-//! How many bounces come back by way of our SRS addresses: whoever got one message from an alias knows
-//! such an address, and could send to its owner what he likes until it is too old.
+//! How many bounces are taken at our SRS addresses: every recipient of one message from an alias knows such an
+//! address, and could send anything to the original sender until the address is too old.
 //!
-//! In a day the first [`BOUNCES_A_DAY`] are taken, whomever they are for, and beyond these one for each
+//! In a day the first [`BOUNCES_A_DAY`] are taken, for all senders together, and beyond these one for each
 //! sender. A place is taken at RCPT, where it can be refused, and given back when no message follows.
 //! The day is the one that began with its first bounce; a restart begins another.
 
@@ -45,7 +45,7 @@ impl Default for WayBack {
 }
 
 impl WayBack {
-    /// So many in a day, and one for each of so many senders.
+    /// `most` bounces in a day, and beyond these one for each of `most_senders`.
     pub fn new(most: usize, most_senders: usize) -> WayBack {
         let (hasher, day) = (RandomState::new(), Mutex::default());
         WayBack { most, most_senders, hasher, day }
@@ -79,7 +79,7 @@ impl BouncePlace<'_> {
 
 impl Drop for BouncePlace<'_> {
     fn drop(&mut self) {
-        // Those of a day that is over count there, whatever becomes of them.
+        // Places of a day that is over are not given back.
         if let Some(day) = &mut *locked(&self.way.day)
             && day.began == self.began
         {

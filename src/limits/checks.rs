@@ -1,4 +1,4 @@
-//! What commands that look before mail comes may take: `facteur route` and `facteur check`.
+//! The bounds of `facteur route` and `facteur check`.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ pub const GREET_HOSTS: usize = 5;
 /// After this no further host of an address is greeted.
 pub const GREET_TIME: Duration = Duration::from_secs(30);
 
-/// Maildirs of a domain without a list of users that are tried; there may be any number.
+/// Maildirs that are tried in a domain without a users file, where there may be any number.
 pub const CHECK_MAILDIRS: usize = 10_000;
 
-/// Mailboxes that are named one by one when they take no mail; one reason is mostly that of all.
+/// Mailboxes that are named one by one when they take no mail; mostly all have the same reason.
 pub const CHECK_NAMED: usize = 20;
 
-/// Users whose homes are looked at for one where a disk can be tried.
+/// Users whose homes are looked at to find one where a disk can be tried.
 pub const CHECK_HOMES: usize = 100;
 
 /// Syncs of a file by which a disk is judged.
@@ -26,7 +26,7 @@ pub const DISK_SYNCS: usize = 20;
 /// A sync of a file that is faster than this has reached no disk.
 pub const DISK_SYNC_LEAST: Duration = Duration::from_micros(20);
 
-/// One that is slower is a burden: a message takes several.
+/// A sync of a file that is slower than this is worth a warning, because a message needs several.
 pub const DISK_SYNC_MOST: Duration = Duration::from_millis(100);
 
 /// Syncing for the sake of measuring ends after this.

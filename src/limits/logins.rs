@@ -13,8 +13,8 @@ pub const LOGIN_NAME_MAX: usize = LOCAL_PART_MAX + 1 + DOMAIN_MAX;
 pub const PASSWORD_MAX: usize = 1024;
 const _: () = assert!(2 * (2 * LOGIN_NAME_MAX + PASSWORD_MAX) < AUTH_LINE_MAX); // PLAIN, in base64
 
-/// Most memory that one ARGON2ID entry may ask for, in KiB: what `doveadm pw` makes at most. One
-/// is computed at a time.
+/// Most memory that one ARGON2ID entry may ask for, in KiB: the most that `doveadm pw` makes. One hash is
+/// computed at a time.
 pub const ARGON2_MEMORY_MAX: u32 = 1024 * 1024;
 
 /// Most that memory in KiB times passes may be: about ten seconds.
@@ -32,7 +32,7 @@ pub const SHA_CRYPT_ROUNDS_MAX: u32 = 1_000_000;
 /// Fewest iterations of SCRAM-SHA-256 (RFC 7677 §4).
 pub const SCRAM_ITERATIONS_MIN: u32 = 4096;
 
-/// Iterations of what we make ourselves: the client computes them at each login, on whatever it is.
+/// Iterations of entries that we make: the client computes them at each login, even on a small device.
 pub const SCRAM_ITERATIONS: u32 = 10_000;
 
 /// Most iterations of a SCRAM entry: about a second.
@@ -63,13 +63,13 @@ pub const LOGIN_WAIT: Duration = Duration::from_secs(100);
 /// How late AUTH is answered to an address that has had `limit.auth_failures` wrong passwords.
 pub const AUTH_DELAY: Duration = Duration::from_secs(1);
 
-/// How late at most; it doubles from [`AUTH_DELAY`] on.
+/// Longest delay of an answer to AUTH; it doubles from [`AUTH_DELAY`] on.
 pub const AUTH_DELAY_MAX: Duration = Duration::from_secs(10);
 
-/// Wrong passwords of an address are forgotten when there was none for so long.
+/// How long after the last wrong password of an address they are forgotten.
 pub const AUTH_DELAY_KEPT: Duration = Duration::from_secs(3600);
 
-/// Addresses whose wrong passwords are counted; of more, the one that was quiet longest is forgotten.
+/// Addresses whose wrong passwords are counted; beyond that, the one that was quiet longest is forgotten.
 pub const AUTH_DELAYED_MAX: usize = 10_000;
 
 /// Users whose wrong passwords are counted apart for each address, so that a right one can forgive them.

@@ -7,19 +7,19 @@ use std::time::Duration;
 /// Longest name of a file, in octets (NAME_MAX of Linux).
 const FILE_NAME_MAX: usize = 255;
 
-/// Connections at once, each with a thread. For one more the oldest of those is closed whose request is not
-/// whole yet, or whose client does not read; where there is none, it hears 503.
+/// Connections at once, each with a thread. For one more, the oldest connection is closed whose request is not
+/// whole yet, or whose client does not read; where there is none, the new one hears 503.
 pub const HTTP_CONNECTIONS: usize = 8;
 
-/// The same from one address (IPv6: /64).
+/// Connections at once from one address (IPv6: /64).
 pub const HTTP_CONNECTIONS_CLIENT: usize = 4;
 const _: () = assert!(HTTP_CONNECTIONS_CLIENT < HTTP_CONNECTIONS);
 
 /// Longest head of a request, its line and all fields, in octets. A browser sends less than 2 KiB.
 pub const HTTP_HEAD_MAX: usize = 8 * 1024;
 
-/// Longest line of a request, in octets. RFC 9112 §3 asks for 8,000 of those who serve any path; ours
-/// are known: the longest names a mailbox and a file in it, each octet of which may take three.
+/// Longest line of a request, in octets. RFC 9112 §3 recommends 8,000, but our paths are known: the longest
+/// names a mailbox and a file in it, and each octet of these may take three.
 pub const HTTP_LINE_MAX: usize = 2048;
 const _: () = assert!(HTTP_LINE_MAX > 3 * (PATH_MAX + FILE_NAME_MAX) + 100);
 const _: () = assert!(HTTP_LINE_MAX < HTTP_HEAD_MAX);
@@ -30,25 +30,25 @@ pub const HTTP_TIME: Duration = Duration::from_secs(10);
 /// How long the scheduler may take to say what waits; past it the answer goes out without.
 pub const CENSUS_WAIT: Duration = Duration::from_secs(1);
 
-/// How long such an answer stands for the next.
+/// How long such an answer is used again.
 pub const CENSUS_KEEP: Duration = Duration::from_secs(1);
 
 /// Deliveries and refusals that are shown.
 pub const RECENT_MAX: usize = 50;
 
-/// Messages of which it is known for these whom they are from; some 100 octets each.
+/// Messages whose senders are remembered for these; some 100 octets each.
 pub const RECENT_FROM_MAX: usize = 4096;
 
 /// Directories whose room is shown.
 pub const DISKS_SHOWN: usize = 20;
 
-/// Sessions that are kept to be shown; of more only some are.
+/// Sessions that are kept to be shown; of more sessions only some are.
 pub const PRESENT_MAX: usize = 1000;
 
-/// Sessions of those that one page shows.
+/// Sessions that one page shows.
 pub const SESSIONS_SHOWN: usize = 100;
 
-/// Mailboxes that the first page shows, and those that one page of all shows.
+/// Mailboxes that the first page shows, and that one page of the list of all shows.
 pub const MAILBOXES_SHOWN: usize = 10;
 /// See [`MAILBOXES_SHOWN`].
 pub const MAILBOXES_PAGE: usize = 100;
@@ -68,13 +68,13 @@ pub const MESSAGES_PAGE: usize = 50;
 /// Octets of a message that are read to be shown.
 pub const READ_MAX: usize = 1024 * 1024;
 
-/// Octets of text that are shown of it.
+/// Octets of a message's text that are shown.
 pub const TEXT_SHOWN: usize = 256 * 1024;
 
 /// Parts of a message that are looked at.
 pub const PARTS_MAX: usize = 100;
 
-/// How deep multiparts may lie in each other; what is deeper is listed and not opened.
+/// How deep multiparts may lie in each other; a deeper one is listed and not opened.
 pub const PARTS_DEPTH: usize = 8;
 
 /// Octets of a story that one page tells.

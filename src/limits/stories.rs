@@ -3,24 +3,24 @@
 use super::COMMAND_LINE_MAX;
 use std::time::Duration;
 
-/// Records that may wait for the thread that writes the trace; of more some are lost, and counted.
+/// Records that may wait for the thread that writes the trace; more are lost, and counted.
 pub const TRACE_ROOM: usize = 16 * 1024;
 
-/// Octets of those.
+/// Octets of the records that may wait.
 pub const TRACE_PENDING: usize = 8 * 1024 * 1024;
 
 /// What is kept of one dialog for the trace, in octets: of a longer one the middle is left out.
 pub const TALK_MAX: usize = 16 * 1024;
 
-/// What is kept of one turn of it, a command or a reply, in octets.
+/// What is kept of one turn of a dialog, a command or a reply, in octets.
 pub const TURN_MAX: usize = 4 * 1024;
 const _: () = assert!(TURN_MAX + TURN_COST < TALK_MAX / 2 && TURN_MAX >= COMMAND_LINE_MAX);
 
 /// What a turn takes beside its text, in octets: time, event, session and id on its line.
 pub const TURN_COST: usize = 80;
 
-/// What one session may have written about its dialog, in octets; past it only what belongs to a
-/// message that was taken is told, so that one client does not push the stories of all others out.
+/// What is written about the dialog of one session, in octets; beyond that only turns that belong to a message
+/// that was taken, so that one client does not push the stories of all others out.
 pub const TRACE_SESSION_MAX: usize = 256 * 1024;
 
 /// What is written to the trace at once, in octets.
@@ -29,7 +29,7 @@ pub const TRACE_BATCH: usize = 64 * 1024;
 /// How long the trace gathers what is written at once.
 pub const TRACE_GATHER: Duration = Duration::from_millis(20);
 
-/// From then on without anything new what was written is synced.
+/// How long after the last record the trace is synced.
 pub const TRACE_IDLE: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether stories are too old.
@@ -49,14 +49,14 @@ pub const TRACE_FILES_MAX: usize = 4096;
 pub const TRACE_LINE_MAX: usize = 64 * 1024;
 const _: () = assert!(TRACE_LINE_MAX >= 10 * TURN_MAX + 1024);
 
-/// Stories that one question is answered with; of more, the newest.
+/// Stories in one answer, the newest where there are more.
 pub const STORIES_MAX: usize = 100;
 
-/// Octets of their lines.
+/// Octets of all lines of one answer.
 pub const STORIES_OCTETS: usize = 32 * 1024 * 1024;
 
-/// How far back the stories of an address go when nobody says.
+/// How far back the stories of an address go by default.
 pub const STORIES_SINCE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How often a trace is looked at that is followed.
+/// How often a followed trace is looked at.
 pub const FOLLOW_LOOK: Duration = Duration::from_millis(200);
