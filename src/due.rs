@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Before every other time: due at once, even while its next hop is left alone.
 pub const AT_ONCE: Timestamp = Timestamp::MIN;
 
-/// When the next attempt for this recipient is due; [`AT_ONCE`] when somebody asked for it. Never later
+/// When the next attempt for this recipient is due; [`AT_ONCE`] when a retry was asked for. Never later
 /// than it expires, nor than the longest wait from `now`: otherwise a journal that was written while the
 /// clock was wrong could make it wait for years.
 pub fn next(

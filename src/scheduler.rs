@@ -53,7 +53,7 @@ pub struct RelayShared {
     pub queue: Queue,
     /// Writes into Maildirs.
     pub writer: Arc<Writer>,
-    /// Takes the Takes the Maildirs that got mail; may lose some.
+    /// Takes the Maildirs that got mail; may lose some.
     pub delivered: Sender<PathBuf>,
     pub hints: Hints,
     /// How many of our notices failed.

@@ -104,7 +104,7 @@ struct Underway {
 /// The class of a goal. Each has a share of the workers, so that one class cannot take all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    /// Whether the last attempt was answered.
+    /// The last attempt was answered.
     Sound,
     /// There was no attempt yet.
     New,

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
-/// A queue with so many messages, all for one next hop and from one moment; the first is m000.
+/// A scheduler and a queue with this many messages for one next hop; the first is m000.
 fn scheduler(messages: usize) -> (Place, Scheduler) {
     let place = Place::new(ANY_USER, &["ann@away.test", "bob@here.test"], Duration::ZERO);
     let text = place.disk.files().into_iter().find(|(path, _)| path.ends_with("m1")).unwrap().1;
@@ -36,7 +36,7 @@ fn a_stream_of_hints_keeps_nobody_from_its_turn() {
         scheduler.handle_hint(Hint::LookAll);
     }
     assert!(scheduler.board.knows(&format!("m{}", 3 * LOOK_AT_ONCE - 1)));
-    // And what is asked for does not pile up.
+    // Repeated hints do not pile up.
     assert_eq!(scheduler.looks.len(), 3 * LOOK_AT_ONCE);
 }
 
@@ -52,7 +52,7 @@ fn what_has_changed_is_looked_at_though_other_hints_were_lost() {
     assert_eq!(scheduler.board.wakes(), Some(due::AT_ONCE));
 }
 
-/// Due times are moments of the clock on the wall: when that is set, they are taken anew from the disk.
+/// Due times are by the system's clock: when it is set, they are read anew from the disk.
 #[test]
 fn a_clock_that_jumps() {
     const MESSAGES: usize = 100;
@@ -65,12 +65,12 @@ fn a_clock_that_jumps() {
         scheduler.clocks = (Instant::now(), shown);
         scheduler.follow_clock();
         let anew = scheduler.looks.len();
-        // Past the capture of the test harness, as all measures of abuse are.
+        // By stderr itself, not captured by the test harness.
         let line =
             format!("abuse: clock set by {jump} s: {anew} of {MESSAGES} messages planned anew\n");
         let _ = std::io::stderr().write_all(line.as_bytes());
         assert_eq!(anew, if plans_anew { MESSAGES } else { 0 }, "set by {jump} s");
-        // Once: the next look at it finds it where it should be.
+        // Only once: the next time its file is read, it is planned right.
         scheduler.looks.clear();
         scheduler.follow_clock();
         assert!(scheduler.looks.is_empty(), "set by {jump} s");
@@ -131,7 +131,7 @@ fn a_removal_that_was_not_synced_is_synced_later() {
     assert_eq!((syncs(), scheduler.unsynced), (before + 1, None));
 }
 
-/// Ten thousand messages of before a restart, for hosts that were silent then, are no line to stand in.
+/// After a restart, ten thousand messages for hosts that were silent before do not delay others.
 #[test]
 fn after_a_restart_what_was_never_tried_goes_first() {
     let (place, mut scheduler) = scheduler(0);

@@ -52,7 +52,7 @@ fn a_file_a_day_that_goes_on_after_a_crash() {
     let mut second = writer(&disk, trace(30, TRACE_SIZE_MIN));
     second.append(b"two\n", noon).unwrap();
     second.append(b"three\n", noon + SignedDuration::from_hours(24)).unwrap();
-    // While another one has the last file.
+    // While another writer has the last file.
     let mut third = writer(&disk, trace(30, TRACE_SIZE_MIN));
     third.append(b"four\n", noon + SignedDuration::from_hours(24)).unwrap();
     assert_eq!(content(&disk, "2026-11-23"), "one\ntorn\ntwo\n");
@@ -89,7 +89,7 @@ fn what_is_too_old_goes() {
     // Three days back from the noon of the last one begin at noon of this.
     let names = ["2026-12-07", "2026-12-08", "2026-12-09", "2026-12-10"];
     assert_eq!(files(&disk).into_iter().map(|(name, _)| name).collect::<Vec<_>>(), names);
-    // Without anything new as well.
+    // Old files are removed without new lines, too.
     writer.look(start + SignedDuration::from_hours(24 * 60)).unwrap();
     assert_eq!(files(&disk), [("2026-12-10".to_owned(), 2)], "that is still open");
 }
@@ -138,7 +138,7 @@ fn a_disk_that_hangs_holds_nobody_up_and_what_is_lost_is_told() {
         None
     });
     let (sink, writer) = at_work(&disk);
-    // More than there is room for: some are taken before it hangs, and all but the rest is lost.
+    // More than there is room for: some are written before the disk hangs, some wait, the others are lost.
     let start = Instant::now();
     for n in 0..3 * TRACE_ROOM {
         sink.offer(line(&format!("event n={n} {}", "x".repeat(100))));

@@ -1,10 +1,10 @@
-//! What certificates say of themselves, and in which words trouble is told.
+//! Flaws of certificates, and the words for errors of TLS.
 
 use super::*;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use std::time::{Duration, SystemTime};
 
-/// A pair of 2030 for these names, in PEM.
+/// A certificate for these names that ends in 2030, and its key, in PEM.
 fn pair(names: &[&str]) -> (String, String) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).unwrap();

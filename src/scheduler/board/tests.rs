@@ -34,7 +34,7 @@ fn seconds(list: &[u64]) -> Vec<Duration> {
     list.iter().copied().map(Duration::from_secs).collect()
 }
 
-/// As the journal of a message without any line says it.
+/// The part of a message without a journal.
 fn part(goal: Goal, due: Timestamp) -> Part {
     Part { goal, due, is_held: false, seen: None }
 }
@@ -45,7 +45,7 @@ enum State {
     Runs,
 }
 
-/// The board, and what must be on it.
+/// The board, and the model of what must be on it.
 struct Game {
     board: Board,
     dice: Dice,
@@ -90,14 +90,14 @@ impl Game {
                 self.board.configure(bounds, seconds(&[60, 600]));
             }
             10 => self.board.trim_all(),
-            // Most of the time it goes on, and now and then somebody sets it back.
+            // The clock mostly goes on; now and then it is set back.
             _ if self.dice.one_in(20) => self.now -= 5000,
             _ => self.now += self.dice.below(400) as i64,
         }
         self.check();
     }
 
-    /// As the scheduler does: never while any part of the message is under way.
+    /// Puts a message as the scheduler does: never while one of its parts is under way.
     fn put(&mut self) {
         let id = id(self.dice.below(20));
         if self.running().iter().any(|(other, _)| *other == id) {
@@ -124,7 +124,7 @@ impl Game {
         self.board.put(&id, parts.into_iter().map(part));
     }
 
-    /// Whether there was anything; checks that it was somebody's turn.
+    /// Takes the next job and checks that the model allows it; false when there is none.
     fn next(&mut self) -> bool {
         let now = at(self.now);
         self.board.find_slow(now);
@@ -198,7 +198,7 @@ impl Game {
         }
     }
 
-    /// What stands in several places says the same in all of them.
+    /// Checks that all tables of the board agree.
     fn check(&self) {
         let Board { slots, agendas, running, messages, .. } = &self.board;
         let by_slot = slots.iter().flat_map(|(goal, slot)| {
@@ -240,7 +240,7 @@ impl Game {
         }
     }
 
-    /// All that is under way ends well, and so does all that waits.
+    /// Ends all jobs well, until nothing waits.
     fn drain(&mut self) {
         self.now += 1_000_000;
         loop {
@@ -261,7 +261,7 @@ impl Game {
 }
 
 impl Board {
-    /// As if there were very many.
+    /// Trims as if there were very many goals.
     fn trim_all(&mut self) {
         self.slots.retain(|_, slot| !slot.parts.is_empty() || slot.running > 0);
     }
@@ -305,7 +305,7 @@ fn what_failed_together_counts_once() {
     let slot = &board.slots[&to];
     assert_eq!(slot.failures, 1, "one restart of a host is no day of trouble");
     assert!(slot.until <= at(1 + 330), "{}", slot.until);
-    // The next one in a row does count.
+    // A failure after the back-off counts.
     let when = slot.until;
     let (id, goal, _) = board.next(when).unwrap();
     board.done(&id, &goal, missed(), None, when);
@@ -318,7 +318,7 @@ fn what_was_put_off_goes_when_its_goal_answers() {
     let (first, to, order) = board.next(at(0)).unwrap();
     assert_eq!(order, Order::Attempt);
     board.done(&first, &to, missed(), Some((at(10), at(9999))), at(0));
-    // The others are told so, one by one, and none of them is tried.
+    // The others are held one by one, without an attempt.
     for _ in 0..2 {
         let (id, goal, order) = board.next(at(1)).unwrap();
         let Order::Hold { until, because, .. } = order else { panic!("{order:?}") };
@@ -339,7 +339,7 @@ fn failing_goals_leave_workers_to_the_others() {
     for number in 0..20 {
         board.put(&id(number), [part(goal(number), at(0))]);
     }
-    // Nobody knows them: a quarter stays free.
+    // New goals: a quarter of the workers stays free.
     let jobs: Vec<_> = std::iter::from_fn(|| board.next(at(0))).collect();
     assert_eq!(jobs.len(), 6);
     for (id, goal, _) in &jobs {
@@ -348,15 +348,15 @@ fn failing_goals_leave_workers_to_the_others() {
     for other in (0..20).map(id).filter(|id| jobs.iter().all(|(job, ..)| job != id)) {
         board.forget(&other);
     }
-    // They have failed: a quarter is theirs.
+    // Failing goals: they get a quarter.
     assert_eq!(std::iter::from_fn(|| board.next(at(5000))).count(), 2);
     assert_eq!(board.wakes(), None);
     board.put(&id(30), [part(goal(30), at(5000))]);
     assert!(board.next(at(5000)).is_some());
 }
 
-/// After a start nothing is known but what journals say: who was silent before does not stand before those
-/// who were not, however long it waits.
+/// After a start only journals tell: hosts that were silent before do not take the turns of others, however
+/// long their mail waits.
 #[test]
 fn after_a_start_silent_goals_leave_workers_to_the_others() {
     let mut board = board(0);
@@ -365,7 +365,7 @@ fn after_a_start_silent_goals_leave_workers_to_the_others() {
         let (goal, due, is_held) = (goal(number), at(-1000), false);
         board.put(&id(number), [Part { goal, due, is_held, seen: seen(true) }]);
     }
-    // Of two messages the one that was there last knows.
+    // Of two messages, the one with the later attempt decides.
     let answered = Seen { when: at(-8), is_missed: false };
     let alive = Part { seen: Some(answered), ..part(goal(49), at(-900)) };
     board.put(&id(60), [alive]);
@@ -377,8 +377,8 @@ fn after_a_start_silent_goals_leave_workers_to_the_others() {
     assert!(jobs.iter().all(|(.., order)| *order == Order::Attempt));
 }
 
-/// Hosts that nobody knows and that are silent: most of the workers wait for them, and once they are
-/// slow others work for whoever else there is.
+/// New hosts that are silent: most of the workers wait for them, and once these are slow, others serve
+/// other hosts.
 #[test]
 fn what_is_slow_makes_room_for_others() {
     let mut board = board(0);
@@ -387,7 +387,7 @@ fn what_is_slow_makes_room_for_others() {
     assert_eq!(std::iter::from_fn(|| board.next(at(0))).count(), 6);
     assert_eq!(board.wakes(), Some(slow));
     assert_eq!(std::iter::from_fn(|| board.next(slow)).count(), 1);
-    // As many as may be slow, and no more.
+    // As many as may be slow.
     (7..40).for_each(|number| board.put(&id(number), [part(goal(number), at(0))]));
     let more: usize = (1..20).map(|n| std::iter::from_fn(|| board.next(at(n))).count()).sum();
     assert_eq!((7 + more, board.wakes()), (8 + 6, None));
@@ -396,7 +396,7 @@ fn what_is_slow_makes_room_for_others() {
     assert_eq!(std::iter::from_fn(|| board.next(at(100))).count(), 1);
 }
 
-/// Also what had been tried itself, and what was put anew after a reload or a restart.
+/// Also messages that were tried themselves, or put anew after a reload or a restart.
 #[test]
 fn all_that_waits_only_for_its_goal_goes_when_that_answers() {
     let mut board = board(3);
@@ -421,7 +421,7 @@ fn a_flush_is_also_for_what_is_under_way() {
     board.flush(|_| true);
     board.done(&one, &to, missed(), Some((at(400), at(9999))), at(1));
     assert_eq!(board.next(at(1)).unwrap().2, Order::Attempt);
-    // Once: this failure is one like others.
+    // Only once: the next failure counts like any other.
     board.done(&one, &to, missed(), Some((at(400), at(9999))), at(2));
     assert_eq!(board.next(at(2)), None);
 }

@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 const MESSAGE: &str = "Subject: x\n\nbody\n";
 
-/// A worker, and a queue with a message for these recipients, that is so old.
+/// A worker, and a queue with one message.
 pub struct Place {
     pub disk: MemoryDisk,
     pub queue: Queue,
@@ -92,7 +92,7 @@ pub const ANY_USER: &str = "maildir = \"/mail/{user}\"\nany_user = true\n";
 
 #[test]
 fn a_full_disk_does_not_make_what_has_expired_due_at_once() {
-    // So long a wait between two attempts that all nine days count.
+    // With a long wait between two attempts, so that all nine days count.
     let domain = format!("{ANY_USER}[relay]\nretry = [\"5d\"]\n");
     let mut place = Place::new(&domain, &["ann@away.test"], Duration::from_secs(9 * 86_400));
     let order = held(Timestamp::now());
@@ -107,19 +107,20 @@ fn a_full_disk_does_not_make_what_has_expired_due_at_once() {
     assert_eq!((report.is_gone, report.notices.len()), (true, 1));
 }
 
-/// Its goal is left alone, and was asked at that time.
+/// The goal is left alone, and was tried at that time.
 fn held(tried: Timestamp) -> Order {
     let until = due::later(Timestamp::now(), Duration::from_secs(60));
     Order::Hold { until, because: "it was down".to_owned(), tried }
 }
 
-/// Also where its next hop is left alone: somebody has to have been asked there since its time was over.
+/// A message expires also while its next hop is left alone, but only when the hop was tried after its time
+/// was over.
 #[test]
 fn nothing_expires_without_an_attempt() {
     let domain = format!("{ANY_USER}[relay]\nretry = [\"5d\"]\n");
     let now = Timestamp::now();
     let day = Duration::from_secs(86_400);
-    // After its time, before it, and by a clock that was wrong.
+    // Tried after its time, before it, and by a wrong clock.
     for (tried, is_asked) in [(now - 3 * day, false), (now - 5 * day, true), (now + day, true)] {
         let mut place = Place::new(&domain, &["ann@mx.test"], 9 * day);
         let job = place.job(&place.claim(), "ann@mx.test", held(tried));
@@ -167,7 +168,7 @@ fn what_the_disk_did_not_take_is_written_as_soon_as_it_can_be() {
 fn no_recipient_is_attempted_by_two_at_once() {
     let mut place = Place::new(ANY_USER, &["ann@mx.test", "bob@away.test"], Duration::ZERO);
     let claimed = place.claim();
-    // Before a reload it went another way, and is still under way there.
+    // It went another way before a reload, and is still under way there.
     let elsewhere = claimed.take_recipients(|index| index == 0);
     let job = place.job(&claimed, "ann@mx.test", Order::Attempt);
     let report = place.worker.work(&job, &mut Vec::new());
@@ -190,7 +191,7 @@ fn an_alias_of_its_own_name_is_not_sent_on_for_ever() {
     assert_eq!((place.copies(), place.queue.list().unwrap().len()), (1, 0));
 }
 
-/// A disk that lost a page says nothing of it: nobody gets what is left, and it is there to be looked at.
+/// A disk may lose a page without an error: the damaged message is not sent, and is put aside.
 #[test]
 fn a_message_that_is_not_what_was_taken_is_put_aside() {
     let domain = format!("{ANY_USER}[relay]\nretry = [\"5d\"]\n");
@@ -211,7 +212,7 @@ fn a_message_that_is_not_what_was_taken_is_put_aside() {
         assert!(report.is_gone && report.notices.is_empty());
         let files = place.disk.files();
         assert_eq!(files, [("/spool/damaged/m1".into(), damaged.into_bytes())], "{to}");
-        // Another worker that had it as well finds the same, and is no trouble.
+        // Another worker with the same message finds that too.
         assert!(place.worker.work(&job, &mut Vec::new()).is_gone);
     }
 }

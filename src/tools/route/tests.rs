@@ -1,6 +1,6 @@
-//! What `facteur route` says at last is what a delivery then does: for 1,000 configurations and letters
-//! made at random, told by `route` and then done by the server's own session, delivery and relay on
-//! a real disk, with next hops that nobody can reach.
+//! What `facteur route` says is what a delivery does: 1,000 random configurations and messages are asked of
+//! `route`, and then really delivered by the server's own session, delivery and relay on a real disk, with
+//! next hops that cannot be reached.
 
 mod played;
 
@@ -37,10 +37,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// Configurations and letters.
+/// How many configurations and messages.
 const CASES: u32 = 1000;
 
-/// Names that users, aliases, targets and recipients share, so that they meet.
+/// Names for users, aliases, targets and recipients; few, so that they meet.
 const NAMES: [&str; 8] = ["ann", "bob", "Cat", "team", "loop", "postmaster", "ann+x", "dot.name"];
 /// The last is our host name alone.
 const DOMAINS: [&str; 3] = ["mx.test", "two.test", "mx.host.test"];
@@ -59,28 +59,28 @@ const ADDRESSES: [&str; 4] = ["127.0.0.1", "192.0.2.1", "2001:db8::1", "10.1.2.3
 /// One domain of a configuration.
 #[derive(Clone, Debug)]
 struct Section {
-    /// None: whoever has a Maildir, unless any name is a user.
+    /// None: users with a Maildir, unless any name is a user.
     users: Option<Vec<&'static str>>,
     any_user: bool,
     aliases: Vec<(&'static str, Vec<String>)>,
     catch_all: Option<String>,
     subaddress: &'static str,
-    /// What lies where a Maildir would be.
+    /// Things that lie in place of Maildirs.
     lies: Vec<(&'static str, Lie)>,
 }
 
-/// What may lie in place of a Maildir.
+/// A thing in place of a Maildir.
 #[derive(Clone, Copy, Debug)]
 enum Lie {
     Whole,
     File,
     /// `cur` alone.
     Half,
-    /// `new` is a file: written, and not to be published.
+    /// `new` is a file: a copy can be written and not published.
     NoNew,
     /// `tmp` is a file.
     NoTmp,
-    /// Nobody but root may write there.
+    /// Only root may write there.
     ReadOnly,
     Dangling,
 }
@@ -96,7 +96,7 @@ struct Case {
     client: &'static str,
     from: Option<String>,
     to: String,
-    /// It is a bounce to what an alias has sent on.
+    /// Whether it is a bounce of mail that an alias has sent on.
     is_bounce: bool,
 }
 
@@ -172,7 +172,7 @@ fn case() -> impl Strategy<Value = Case> {
         )
 }
 
-/// The names that there are, each with an address of its own.
+/// The names that DNS knows, each with an address of its own.
 #[derive(Clone, Copy, Debug)]
 struct Names;
 
@@ -199,7 +199,7 @@ impl Resolver for Names {
     }
 }
 
-/// A directory of this test, gone with it.
+/// A directory of this test, removed when it is dropped.
 struct Place(PathBuf);
 
 impl Place {
@@ -221,7 +221,7 @@ impl Drop for Place {
 }
 
 impl Case {
-    /// Writes all files; gives the text of the configuration.
+    /// Writes all files; returns the text of the configuration.
     fn lay(&self, dir: &Path) -> String {
         let mut text = format!("hostname = \"mx.host.test\"\nspool = {:?}\n", dir.join("spool"));
         text.push_str("[listen]\nsmtp = [\"127.0.0.1:25\"]\n[relay]\nretry = [\"1h\"]\n");
@@ -334,18 +334,18 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
-/// Whom a message is elsewhere or late for: the mailbox, and what becomes of it.
+/// Mailboxes elsewhere, or here with a late copy, and what becomes of their mail.
 type Ends = BTreeMap<String, Ending>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Ending {
-    /// It still waits, after these were called.
+    /// It still waits, after these addresses were tried.
     Open(BTreeSet<SocketAddr>),
     /// It has gone back.
     Returned,
 }
 
-/// What `route` says of everybody in the queue.
+/// What `route` says about all recipients in the queue.
 fn said(site: &Site, taken: &TrialCopies) -> Ends {
     let site = &site.clone().with_resolver(Arc::new(Names));
     let ourselves = Ourselves::of(&site.config);
@@ -366,7 +366,7 @@ fn said(site: &Site, taken: &TrialCopies) -> Ends {
     queued.collect()
 }
 
-/// What a scheduler and its worker do with everybody in the queue, each tried once; nobody answers.
+/// What a scheduler and its worker do with all recipients in the queue, each tried once; no host answers.
 fn done(site: &Arc<Site>, disk: &Arc<dyn Disk>) -> Ends {
     let queue = Queue::new(disk.clone(), &site.config.spool);
     let ids = queue.list().unwrap();
@@ -394,7 +394,7 @@ fn done(site: &Arc<Site>, disk: &Arc<dyn Disk>) -> Ends {
     for _ in 0..50 {
         called.lock().unwrap().clear();
         let Some(turn) = turns.turn() else { break };
-        // Notices go their own way.
+        // Notices do not count.
         if turn.id == *id {
             all.append(&mut called.lock().unwrap());
         }
@@ -408,7 +408,7 @@ fn done(site: &Arc<Site>, disk: &Arc<dyn Disk>) -> Ends {
     all.map(|(index, to)| (to.mailbox.to_string(), ending(index))).collect()
 }
 
-/// The hosts that were called for all together: one attempt calls those of several recipients.
+/// All hosts that were tried, because one attempt serves several recipients.
 fn together(ends: &Ends) -> (BTreeMap<&str, bool>, BTreeSet<SocketAddr>) {
     let mut all = BTreeSet::new();
     let mut is_open = BTreeMap::new();
@@ -421,7 +421,7 @@ fn together(ends: &Ends) -> (BTreeMap<&str, bool>, BTreeSet<SocketAddr>) {
     (is_open, all)
 }
 
-/// What came of a case, for the proof that all kinds of ends were met.
+/// The kind of end of a case, to prove that all kinds were met.
 fn kind(outcome: &TrialOutcome, ends: &Ends) -> String {
     match outcome {
         TrialOutcome::Refused(no) => format!("{} {} {}", no.command, no.code, &no.text[..5]),

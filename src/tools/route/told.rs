@@ -115,7 +115,7 @@ impl Asker {
         end
     }
 
-    /// Why nothing is tried on the disk: who is not the server cannot know what the server may do.
+    /// Why nothing is tried on the disk: another user than the server's cannot know what the server may do.
     fn untried(&self) -> String {
         let (server, us) = (&self.site.config.run_as, name_of(geteuid().as_raw()));
         let server = server.as_deref().unwrap_or("the owner of the spool");

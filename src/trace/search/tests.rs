@@ -48,7 +48,7 @@ fn ask(handles: &[&str], since: Option<&str>) -> Stories {
     find(&disk(), Path::new(DIR), &Search { handles: &handles, since, now }).unwrap()
 }
 
-/// Of each story its ids and how many lines it has.
+/// For each story, its ids and its number of lines.
 fn told(handles: &[&str], since: Option<&str>) -> Vec<(String, usize)> {
     let found = ask(handles, since);
     found.stories.iter().map(|story| (story.ids.join(" "), story.lines.len())).collect()
@@ -76,7 +76,7 @@ fn every_handle_leads_to_the_story_it_belongs_to() {
     ] {
         assert_eq!(told(&[handle], None), *expected, "{handle}");
     }
-    // Of an address of several stories all are told, and lines are in their order.
+    // For an address all its stories are found, with lines in their order.
     assert_eq!(told(&["ann@far.test"], None).len(), 2, "{:?}", told(&["ann@far.test"], None));
     let found = ask(&["m1"], None);
     assert!(found.stories[0].lines.is_sorted_by_key(|line| line.when));
@@ -99,7 +99,7 @@ fn what_is_unknown_is_said() {
 #[test]
 fn since_when() {
     assert_eq!(told(&["bob@mx.test"], Some("2026-11-23T03:00:00Z")), []);
-    // The bounce is newer, and the whole story belongs to it.
+    // The bounce is newer, and it leads to the whole story.
     let whole = [("m1".to_owned(), 9)];
     assert_eq!(told(&["bob@mx.test"], Some("2026-11-22T03:00:00Z")), whole);
     assert_eq!(told(&["m1"], Some("2026-11-23T03:00:00Z")), []);

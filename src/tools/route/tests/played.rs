@@ -1,4 +1,4 @@
-//! A letter as the server's own session hears it and its own delivery takes it, on a real disk.
+//! A message as the server's own session and delivery take it, on a real disk.
 
 use super::super::trial::{SESSION, TrialCopies, TrialMessage, TrialOutcome, TrialRefusal};
 use crate::conversation::bounds::Bounds;
@@ -29,7 +29,7 @@ use std::time::Instant;
 pub struct TrialSession {
     shared: Shared,
     registry: Arc<Registry>,
-    /// Where a scheduler would listen.
+    /// Keeps the channel of hints open.
     _heard: Receiver<Hint>,
 }
 
@@ -76,7 +76,7 @@ impl TrialSession {
     }
 }
 
-/// What was said, and what it left behind.
+/// The outcome by the refusal, or by the files that were made.
 pub fn outcome(
     refusal: Option<TrialRefusal>,
     files: Vec<(PathBuf, Vec<u8>)>,
@@ -109,7 +109,7 @@ pub fn outcome(
 struct Script {
     /// Commands that are left, the next one last: name, octets, and the beginning of a good reply.
     lines: Vec<(&'static str, String, &'static str)>,
-    /// What was said last.
+    /// The last command, and the beginning of a good reply.
     said: Option<(&'static str, &'static str)>,
     heard: String,
     refusal: Option<TrialRefusal>,
@@ -135,7 +135,7 @@ impl Script {
         Script { lines, said: None, heard: String::new(), refusal: None }
     }
 
-    /// Judges the reply to what was said last.
+    /// Looks at the reply to the last command.
     fn hear(&mut self) {
         let heard = std::mem::take(&mut self.heard);
         let Some((command, yes)) = self.said.take() else { return }; // the greeting
