@@ -53,7 +53,7 @@ pub enum Event<'a> {
     Reloaded {
         config: &'a str,
     },
-    /// All stays as it was, for new sessions too.
+    /// A reload failed: the old configuration stays, for new sessions too.
     ReloadFailed {
         reason: &'a str,
     },

@@ -31,7 +31,7 @@ use next_hop::{Way, way};
 /// How an address was understood.
 #[derive(Debug)]
 pub struct Route {
-    /// In words, in order.
+    /// The steps in words, in order.
     pub steps: Vec<String>,
     pub end: End,
 }

@@ -39,7 +39,7 @@ const SYSTEM: [&str; 13] = [
 /// The files and directories that stay in reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SandboxPaths {
-    /// To read; a directory with all below it.
+    /// Paths to read; a directory with all below it.
     pub read: Vec<PathBuf>,
     /// Directories to read and write, with all below them.
     pub write: Vec<PathBuf>,

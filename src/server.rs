@@ -373,7 +373,7 @@ struct Admitted {
     facts: Facts,
     stream: Arc<TcpStream>,
     ticket: Ticket,
-    /// Without users and aliases.
+    /// The site, without users and aliases.
     site: Arc<Site>,
 }
 

@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind};
 
 /// A message with LF line ends that does not change.
 pub trait Message {
-    /// In octets.
+    /// The size in octets.
     fn size(&self) -> u64;
     /// Reads some octets at a place within its size.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;

@@ -46,7 +46,7 @@ pub enum Demand {
 
 /// What an attempt would find, with its steps.
 pub struct Explained {
-    /// In words, in order.
+    /// The steps in words, in order.
     pub steps: Vec<String>,
     /// Hosts in the order in which they would be tried; another attempt may shuffle them differently.
     pub hops: Vec<Hop>,

@@ -146,7 +146,7 @@ impl Board {
         self.messages.contains_key(id)
     }
 
-    /// All ids.
+    /// The ids of all messages.
     pub fn ids(&self) -> impl Iterator<Item = &Id> {
         self.messages.keys()
     }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use std::sync::Arc;
 
 /// A scheduler and its one worker.
-pub struct AttemptsByHand {
+pub struct SteppedScheduler {
     scheduler: Scheduler,
     worker: RelayWorker,
 }
@@ -24,21 +24,21 @@ pub struct AttemptMade {
     /// The id of the message.
     pub id: String,
     /// Recipients that are done, durably, by their place in the envelope. Where the message has left the
-    /// queue, this is durable only after [`AttemptsByHand::sync_removals`].
+    /// queue, this is durable only after [`SteppedScheduler::sync_removals`].
     pub done: Vec<usize>,
     /// Whether the message has left the queue.
     pub is_gone: bool,
 }
 
-impl AttemptsByHand {
+impl SteppedScheduler {
     /// Begins with all that lies in the queue. `dial` connects to next hops.
-    pub fn new(shared: Arc<RelayShared>, setting: Arc<Setting>, dial: Dial) -> AttemptsByHand {
+    pub fn new(shared: Arc<RelayShared>, setting: Arc<Setting>, dial: Dial) -> SteppedScheduler {
         let site = setting.site.clone();
         let caller = Caller { dial, connector: site.connector(), ..Caller::new(&site.config) };
         let mut worker = RelayWorker::new(0, shared.clone(), Arc::default());
         worker.caller = Some((site.clone(), Arc::new(caller)));
         let current = Current::new((*site).clone());
-        AttemptsByHand { scheduler: Scheduler::with(shared, current, setting), worker }
+        SteppedScheduler { scheduler: Scheduler::with(shared, current, setting), worker }
     }
 
     /// Passes on a hint as if it came by the channel.

@@ -102,7 +102,7 @@ fn waiting(queue: &Queue, config: &Config, story: &Story, now: Timestamp) -> Vec
     let messages = ids.filter_map(|id| queue.read(id).ok());
     let mut lines = Vec::new();
     for message in messages {
-        // Where that cannot be found out, the rest is shown all the same.
+        // A failure to find out hides nothing else.
         let is_claimed = queue.is_claimed(&message.entry.id).unwrap_or(false);
         for recipient in message.open() {
             let to = message.entry.recipients[recipient].mailbox.to_string();

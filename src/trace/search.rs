@@ -17,7 +17,7 @@ use std::path::Path;
 /// What is looked for: the id of a message or a session, a Message-ID, an address, or the id that a next
 /// hop gave a message.
 pub struct Handle {
-    /// Without brackets.
+    /// The text without brackets.
     text: String,
     /// The text in ASCII lower case.
     lower: String,
@@ -32,10 +32,10 @@ pub struct Search<'a> {
     pub now: Timestamp,
 }
 
-/// What was found.
+/// The stories that were found.
 #[derive(Default)]
 pub struct Stories {
-    /// By their first moment.
+    /// Stories, by their first moment.
     pub stories: Vec<Story>,
     /// Whether something was left out: older stories, or later lines of these.
     pub is_cut: bool,
@@ -51,7 +51,7 @@ pub struct Story {
     pub session: Option<String>,
     /// Messages in this story, in their order.
     pub ids: Vec<String>,
-    /// By time.
+    /// Lines, by time.
     pub lines: Vec<TraceLine>,
     /// Whether it was found by an id, not only by an address, which many stories share.
     pub is_whole: bool,

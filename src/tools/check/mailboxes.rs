@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind::PermissionDenied;
 use std::path::{Path, PathBuf};
 
-/// What was found.
+/// Mailboxes that cannot be delivered to, and what was not tried.
 #[derive(Default)]
 pub struct MailboxFaults {
     /// Mailboxes for which mail would wait or be refused: a line each, with the place in the configuration.

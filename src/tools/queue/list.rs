@@ -196,7 +196,7 @@ fn few(recipients: &[String]) -> String {
     text
 }
 
-/// To the millisecond, as the queue file has it.
+/// A time to the millisecond, as in the queue file.
 fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{time:.3}"))
 }

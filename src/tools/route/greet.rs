@@ -33,7 +33,7 @@ pub enum HostGreeting {
 
 /// The answers of all hosts.
 pub struct Greeted {
-    /// In words, in order.
+    /// The steps in words, in order.
     pub steps: Vec<String>,
     /// The greeting that decides, if there is one.
     pub last: Option<HostGreeting>,

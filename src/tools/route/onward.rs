@@ -28,7 +28,7 @@ pub fn onward(site: &Site, ourselves: &Ourselves, host: &Host) -> (Way, Vec<Stri
 }
 
 impl Onward {
-    /// In words.
+    /// The step that says this.
     pub fn step(&self) -> String {
         let with = |verb: &str, obstacle: &Obstacle| {
             let (code, status) = (obstacle.code(), obstacle.status);

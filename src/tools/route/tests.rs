@@ -15,7 +15,7 @@ use crate::net::dns::{
     DnsAnswer, DnsError, DnsFault, MxHost, Record, RecordKind, Records, Resolver,
 };
 use crate::route::next_hop::Ourselves;
-use crate::scheduler::turns::AttemptsByHand;
+use crate::scheduler::turns::SteppedScheduler;
 use crate::scheduler::{self, Setting};
 use crate::site::Site;
 use crate::store::disk::{Disk, RealDisk};
@@ -389,7 +389,7 @@ fn done(site: &Arc<Site>, disk: &Arc<dyn Disk>) -> Ends {
         calls.lock().unwrap().insert(address);
         Err(io::ErrorKind::ConnectionRefused.into())
     };
-    let mut turns = AttemptsByHand::new(Arc::new(office), Arc::new(setting), Box::new(dial));
+    let mut turns = SteppedScheduler::new(Arc::new(office), Arc::new(setting), Box::new(dial));
     let mut all = BTreeSet::new();
     for _ in 0..50 {
         called.lock().unwrap().clear();

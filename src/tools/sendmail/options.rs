@@ -37,21 +37,21 @@ pub enum Mode {
 #[derive(Debug, Default)]
 pub struct Options {
     pub mode: Mode,
-    /// By `-C`.
+    /// `-C`: the file of the configuration.
     pub config: Option<PathBuf>,
     /// `-t`: the recipients stand in the header.
     pub by_header: bool,
     /// `-i`: a line with only a dot does not end the message.
     pub ignores_dots: bool,
-    /// By `-f` or `-r`.
+    /// `-f` or `-r`: the sender of the envelope.
     pub sender: Option<String>,
-    /// By `-F`.
+    /// `-F`: the full name of the author.
     pub name: Option<String>,
-    /// By `-B`.
+    /// `-B`: the type of the body.
     pub body: Option<BodyType>,
     pub notify: Option<Notify>,
     pub ret: Option<Ret>,
-    /// In xtext.
+    /// `-V`: the envelope id, in xtext.
     pub envid: Option<String>,
     pub verbose: bool,
     pub recipients: Vec<String>,

@@ -23,7 +23,7 @@ use facteur::net::registry::{Registry, Standing};
 use facteur::pickup::{Pickup, PickupCall};
 use facteur::policy::Facts;
 use facteur::route::next_hop::Ourselves;
-use facteur::scheduler::turns::{AttemptMade, AttemptsByHand};
+use facteur::scheduler::turns::{AttemptMade, SteppedScheduler};
 use facteur::scheduler::{self, Setting};
 use facteur::server::Spool;
 use facteur::site::Site;
@@ -68,7 +68,7 @@ pub struct World {
     writer: Arc<Writer>,
     hints: Hints,
     heard: Receiver<Hint>,
-    turns: Option<AttemptsByHand>,
+    turns: Option<SteppedScheduler>,
     /// Of messages that have left the queue, not yet durably.
     gone: Vec<(String, Vec<String>)>,
     /// Called with the claim of each message that comes to delivery.
@@ -255,7 +255,7 @@ impl World {
         housekeeper::run(&self.disk, &self.site, &delivered);
     }
 
-    fn turns(&self) -> AttemptsByHand {
+    fn turns(&self) -> SteppedScheduler {
         let office = scheduler::RelayShared {
             disk: Arc::new(self.disk.clone()),
             queue: self.queue.clone(),
@@ -266,7 +266,7 @@ impl World {
         };
         let (site, ourselves) = (self.site.clone(), SITE.1.clone());
         let setting = Setting { site, ourselves, broken_tls: Arc::default() };
-        AttemptsByHand::new(Arc::new(office), Arc::new(setting), self.hosts.dial())
+        SteppedScheduler::new(Arc::new(office), Arc::new(setting), self.hosts.dial())
     }
 
     /// What lies in the queue: ids, and for whom it is.
