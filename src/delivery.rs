@@ -187,7 +187,7 @@ impl Writer {
         }
         BATCH.add(count);
         SYNC.add(began.elapsed().as_micros() as u64);
-        // All answers first: each wakes a session, and nobody else shall have the processor before them.
+        // All answers first: each wakes a session, and sessions are to run before the housekeeper.
         let answered = messages.into_iter().map(|message| message.answer(wakers));
         let maildirs: Vec<Vec<PathBuf>> = answered.collect();
         maildirs.into_iter().for_each(|maildirs| wakers.tell(maildirs));

@@ -410,7 +410,7 @@ pub const LINE_MAX: usize = 998;
 pub const WORD_MAX: usize = 900;
 const _: () = assert!(WORD_MAX + LINE_WIDTH <= LINE_MAX && WORD_MAX >= ORCPT_MAX + PATH_MAX);
 
-/// Recipients of one transaction with a next hop: every host takes so many (RFC 5321 §4.5.3.1.8).
+/// Recipients of one transaction with a next hop: every host takes 100 (RFC 5321 §4.5.3.1.8).
 pub const TRANSACTION_RECIPIENTS: usize = 100;
 
 /// Octets of commands that go out ahead of their replies: less than any two TCP buffers hold, so
@@ -495,8 +495,8 @@ pub const DNS_CACHE: u64 = 1024;
 /// An ordinary one has some hundreds; strangers choose names that we look up, and what stands there.
 pub const DNS_CACHED_MAX: usize = 8 << 10;
 
-/// How long "there is no such name" is believed at most, whatever its TTL: who has mended a zone
-/// should not wait for us.
+/// How long "there is no such name" is believed at most, even with a longer TTL: a zone that was corrected
+/// should not have to wait for us.
 pub const DNS_NEGATIVE_TTL: Duration = Duration::from_secs(5 * 60);
 
 /// Hints that may wait for the scheduler; past it one is lost, and it looks at the whole queue.

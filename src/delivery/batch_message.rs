@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// A message on its way through a batch.
 pub(super) struct BatchMessage {
     accepted: Accepted,
-    /// Recipients that stand in the queue file whatever happens here.
+    /// How many recipients stand in the queue file even when all copies succeed.
     elsewhere: usize,
     published: Vec<Published>,
     /// Why the message failed; then no file of it is left. None while it has not failed.

@@ -33,7 +33,7 @@ pub struct Completion<'a> {
     pub date: &'a ZonedDateTime,
     /// Without angle brackets, by the grammar of RFC 5322 §3.6.4.
     pub message_id: &'a str,
-    /// The author's name as a person writes it; whatever it holds, it becomes a display name.
+    /// The author's name as a person writes it; it may hold any character.
     pub name: Option<&'a str>,
     /// The address for From where the message has none, as it is written there.
     pub from: &'a str,

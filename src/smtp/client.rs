@@ -503,7 +503,7 @@ impl Client {
     }
 }
 
-/// The host closes the connection after this, at whatever step (RFC 5321 §3.8).
+/// The code after which the host closes the connection, at any step (RFC 5321 §3.8).
 const CLOSING: u16 = 421;
 
 /// Whether the host has refused in an orderly way before MAIL was accepted, and waits for QUIT (RFC 5321

@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(cut, [b"P", &text[10..100_000], &text[199_999..]].concat());
     }
 
-    /// On a disk that loses pages nobody is told but by the octets themselves.
+    /// When a disk loses pages, only the octets themselves show it.
     #[test]
     fn what_comes_back_changed_is_no_message() {
         let text: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();

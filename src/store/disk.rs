@@ -154,7 +154,7 @@ pub const MAILBOX_FULL: &str = "4.2.2";
 pub const LOCAL_TROUBLE: &str = "4.3.0";
 
 impl StoreError {
-    /// What kind of trouble it is, for a reply and for the journal. Temporary, all of it: a disk can be mended.
+    /// The status for a reply and for the journal. Always temporary, because a disk can be repaired.
     pub fn status(&self) -> &'static str {
         match self.source.kind() {
             // A limit of the process (ulimit -f) is one more disk that has no room.

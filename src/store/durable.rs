@@ -56,7 +56,7 @@ impl Pending {
         self.method == Method::EachAtOnce
     }
 
-    /// Writes a new file by `write`; it is durable after [`Pending::sync_data`].
+    /// Writes a new file by `write`; it is durable after [`Pending::sync_data`] at the latest.
     pub fn add(
         &mut self,
         path: PathBuf,
@@ -99,7 +99,7 @@ impl Pending {
         Ok(())
     }
 
-    /// Makes all written so far durable. After an error none of it may be synced again: the kernel
+    /// Makes all files written so far durable. After an error none of them may be synced again: the kernel
     /// reports a failed write once, and a second sync would call it good.
     pub fn sync_data(&mut self) -> Result<(), StoreError> {
         self.sync_files();

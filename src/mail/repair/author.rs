@@ -10,9 +10,8 @@ const WORD_MAX: usize = 75;
 const BEGIN: &str = "=?utf-8?q?";
 const END: &str = "?=";
 
-/// `Ann Smith <ann@mx.test>`; the name is quoted or encoded where it must be, and left out when
-/// nothing of it can be seen. A name comes from wherever a user may write it: no octet of it can
-/// end the field.
+/// `Ann Smith <ann@mx.test>`; the name is quoted or encoded where it must be, and left out when it has no
+/// visible character. Users choose their names, so no octet of a name can end the field.
 pub fn display(name: Option<&str>, address: &str) -> String {
     let clean = |name: &str| {
         let spaced = name.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
@@ -28,7 +27,7 @@ pub fn display(name: Option<&str>, address: &str) -> String {
 
 /// Bare words, or one quoted string.
 fn ascii(name: &str) -> String {
-    // What looks like an encoded word would be decoded, but not in quotes.
+    // A word that looks like an encoded one is quoted, so that no reader decodes it.
     let bare = |word: &str| word.bytes().all(is_atext) && !word.contains("=?");
     if name.split(' ').all(bare) {
         return name.to_owned();

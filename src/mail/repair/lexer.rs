@@ -93,7 +93,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// Octets beyond ASCII too, whatever their charset: in a display name they harm nobody.
+/// Octets over 127 are allowed in any charset: in a display name they do no harm.
 fn is_word(octet: u8) -> bool {
     is_atext(octet) || octet > 127
 }

@@ -110,7 +110,7 @@ impl<'a, F: FnMut(Mailbox) -> Result<(), ListFlaw>> List<'a, F> {
         let (words, end) = self.words(b",;:<")?;
         match end {
             Some(b'<') => {
-                // What stood before it is a display name, whatever it is.
+                // All that stood before it is a display name.
                 self.angle()?;
                 match self.lexer.token()? {
                     None => self.ended(None),

@@ -199,7 +199,7 @@ mod tests {
             assert_eq!(offers(&format!("250-{size}\r\n")).size, Some(meant), "{size}");
         }
         assert_eq!(offers("250-LIMITS RCPTMAX=0 MAILMAX\r\n"), Offers::default());
-        // The first line is a name, whatever it looks like.
+        // The first line is a name, even if it looks like a keyword.
         assert_eq!(Offers::of(&Answer::parse(b"250 PIPELINING\r\n").unwrap()), Offers::default());
     }
 
