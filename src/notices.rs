@@ -27,7 +27,7 @@ use crate::store::disk::{Disk, Doing, StoreError};
 use crate::store::entry::{Addressee, Entry, RecipientProgress, What};
 use crate::store::queue::{Claimed, Queue};
 use crate::store::sum::Sum;
-use crate::verdict::{Verdict, is_reply};
+use crate::verdict::Verdict;
 use jiff::{Timestamp, ZonedDateTime};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -340,6 +340,7 @@ impl<'a> NoticeItem<'a> {
     fn told_recipient(&'a self, entry: &'a Entry, now: Timestamp) -> ToldRecipient<'a> {
         let NoticeItem { verdict, action, until } = self;
         let to = &entry.recipients[verdict.recipient];
+        let (diagnostic, place, words) = verdict.for_sender();
         let host = verdict.host.split('[').next().filter(|host| !host.is_empty());
         ToldRecipient {
             recipient: &to.mailbox,
@@ -348,9 +349,9 @@ impl<'a> NoticeItem<'a> {
             action: *action,
             status: &verdict.status,
             host,
-            diagnostic: verdict.reply.as_deref().filter(|reply| is_reply(reply)),
-            place: verdict.place_for_sender(),
-            words: if verdict.reply.is_some() { "" } else { verdict.words_for_sender() },
+            diagnostic,
+            place,
+            words,
             last_attempt: (verdict.what != What::Held).then_some(now),
             will_retry_until: (*action == NoticeAction::Delayed).then_some(*until),
         }

@@ -19,11 +19,8 @@ pub struct Verdict {
     pub host: String,
     /// Enhanced status code (RFC 3463).
     pub status: String,
-    /// The next hop's whole reply, one line each.
-    pub reply: Option<String>,
-    /// The command that the reply answered, and further facts ([`Reason::place`]); empty without a reply.
-    pub place: String,
-    /// Our own words, when there is no reply.
+    /// The next hop's whole reply, and in brackets on a line of its own what it answered
+    /// ([`Reason::place`]), as the journal has both; or our own words.
     pub words: String,
     /// The notices that were asked for are sent by the next hop (RFC 3461 §5.2.1), or come with the message
     /// that an alias here made of it.
@@ -44,8 +41,6 @@ impl Verdict {
             what,
             host: String::new(),
             status: status.to_owned(),
-            reply: None,
-            place: String::new(),
             words: words.into(),
             is_passed_on: false,
             is_expired: false,
@@ -61,18 +56,15 @@ impl Verdict {
             Fate::Failed(reason) => (What::Failed, reason.answer()),
             Fate::Deferred(reason) | Fate::NextHost(reason) => (What::Deferred, reason.answer()),
         };
-        let words = fate.reason().map(Reason::to_string).unwrap_or_default();
-        Verdict {
-            host: host.to_owned(),
-            reply: answer.map(|answer| answer.text()),
-            place: fate
-                .reason()
-                .filter(|_| answer.is_some())
-                .map(Reason::place)
-                .unwrap_or_default(),
-            is_passed_on,
-            ..Verdict::own(recipient, what, fate.status(), words)
-        }
+        let words = match (answer, fate.reason()) {
+            (Some(answer), Some(reason)) => {
+                format!("{}\n({})", answer.text(), reason.place().replace('\n', " / "))
+            }
+            (Some(answer), None) => answer.text(),
+            (None, reason) => reason.map(Reason::to_string).unwrap_or_default(),
+        };
+        let own = Verdict::own(recipient, what, fate.status(), words);
+        Verdict { host: host.to_owned(), is_passed_on, ..own }
     }
 
     /// The verdict for a Maildir that cannot be written for now.
@@ -86,13 +78,7 @@ impl Verdict {
         verdict.is_expired = true;
         if let Some(last) = last {
             verdict.host = if last.host == "-" { String::new() } else { last.host.clone() };
-            match is_reply(&last.words) {
-                true => {
-                    let (reply, place) = parts(&last.words);
-                    (verdict.reply, verdict.place) = (Some(reply.to_owned()), place.to_owned());
-                }
-                false => verdict.words = last.words.clone(),
-            }
+            verdict.words = last.words.clone();
         }
         verdict
     }
@@ -103,24 +89,25 @@ impl Verdict {
         Verdict { what: What::Failed, status: "4.4.7".to_owned(), is_expired: true, ..self }
     }
 
-    /// Our words without the login of a smarthost and its password file, which only the log names.
-    pub fn words_for_sender(&self) -> &str {
-        self.words.split(" (AUTH, as ").next().unwrap_or_default()
+    /// The next hop's reply, and what it answered; none where there was no reply.
+    fn said(&self) -> Option<(&str, &str)> {
+        (!self.host.is_empty() && is_reply(&self.words)).then(|| parts(&self.words))
     }
 
-    /// The place of a reply without these.
-    pub fn place_for_sender(&self) -> &str {
-        match self.place.starts_with("AUTH,") {
-            true => "AUTH",
-            false => &self.place,
+    /// For a notice: the next hop's reply, what it answered, and our own words where there is no reply. Without
+    /// the login of a smarthost and its password file, which only the log names.
+    pub fn for_sender(&self) -> (Option<&str>, &str, &str) {
+        match self.said() {
+            Some((reply, place)) if place.starts_with("AUTH,") => (Some(reply), "AUTH", ""),
+            Some((reply, place)) => (Some(reply), place, ""),
+            None => (None, "", self.words.split(" (AUTH, as ").next().unwrap_or_default()),
         }
     }
 
     /// The line for the journal.
     pub fn line(&self, when: Timestamp) -> JournalLine {
-        let words = match &self.reply {
-            Some(reply) if self.place.is_empty() => reply.clone(),
-            Some(reply) => format!("{reply}\n({})", self.place.replace('\n', " / ")),
+        let words = match self.said() {
+            Some(_) => self.words.clone(),
             None => format!("{} {}", self.status, self.words),
         };
         let Verdict { recipient, what, ref host, .. } = *self;
@@ -141,7 +128,7 @@ impl Verdict {
         let reason = &self.reason();
         match self.what {
             What::Relayed => {
-                let reply = self.reply.as_deref().unwrap_or_default().replace('\n', " / ");
+                let reply = self.words.replace('\n', " / ");
                 let tls = self.tls.as_ref().map(Protection::to_string);
                 let tls = tls.as_deref().unwrap_or("no");
                 tell(&Event::Relayed { id, to, host: &self.host, tls, reply: &reply });
@@ -159,7 +146,7 @@ impl Verdict {
 
 /// Whether the words of a journal line are a next hop's reply: a code, then a space or a hyphen. Our own
 /// words begin with a status of three numbers.
-pub fn is_reply(words: &str) -> bool {
+fn is_reply(words: &str) -> bool {
     let (code, rest) = words.split_at_checked(3).unwrap_or_default();
     code.bytes().all(|octet| octet.is_ascii_digit()) && rest.starts_with([' ', '-'])
 }
@@ -232,7 +219,7 @@ mod tests {
             let line = verdict.line(Timestamp::UNIX_EPOCH);
             assert_eq!(is_answer(&line.words), is_answered, "{text}");
             let again = Verdict::expired(0, Some(&line), "");
-            assert_eq!((again.reply, again.place), (verdict.reply, verdict.place));
+            assert_eq!(again.said(), verdict.said());
         }
         assert_eq!(parts("450 later\n450 (MAIL)").1, "");
     }
@@ -254,6 +241,6 @@ mod tests {
                 .starts_with("waited too long; at last: mx.far.test[192.0.2.1]:25: 450")
         );
         let verdict = Verdict::expired(0, Some(&line("4.4.1 did not answer")), "");
-        assert_eq!((verdict.reply, verdict.words.as_str()), (None, "4.4.1 did not answer"));
+        assert_eq!((verdict.said(), verdict.words.as_str()), (None, "4.4.1 did not answer"));
     }
 }
