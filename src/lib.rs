@@ -72,36 +72,36 @@
 //!
 //! # A reading path
 //!
-//! The way of a message, file by file: 10,175 lines in all, with comments and without unit tests. That is a
+//! The way of a message, file by file: 10,167 lines in all, with comments and without unit tests. That is a
 //! weekend, and after it the rest of the sources is what these files call. A test compares the sizes.
 //!
 //! ```text
 //! socket → new/
-//!   185  net/listener.rs           sockets; who is let in
+//!   193  net/listener.rs           sockets; who is let in
 //!   105  net/stream.rs             octets of a connection, in the clear or by TLS
 //!    90  smtp/line.rs              lines
 //!   336  smtp/command.rs           commands
 //!   108  smtp/reply.rs             replies
 //!   757  smtp/session.rs           a session as a machine: what comes in, what to do
 //!   122  smtp/data.rs              dot-stuffing, and the end of a message
-//!   503  conversation.rs           the machine at a connection
+//!   504  conversation.rs           the machine at a connection
 //!   151  conversation/transaction.rs  what one message has so far: sender, recipients, places
 //!   106  conversation/incoming.rs  its octets as they come
 //!   238  conversation/handover.rs  its way to delivery, and the answer
-//!   399  policy.rs                 who may send what, and what is refused
+//!   400  policy.rs                 who may send what, and what is refused
 //!   598  route.rs                  where mail for an address goes
 //!   360  store/body.rs             the message in memory, or in a file
 //!   194  handoff.rs                what a session hands to delivery, and what comes back
-//!   365  delivery.rs               a batch: written, synced, named, synced; then 250
+//!   366  delivery.rs               a batch: written, synced, named, synced; then 250
 //!   164  store/durable.rs          syncs of a batch
 //!   152  store/maildir.rs          tmp/, new/, and names
-//!   482  store/disk.rs             every operation on mail files
+//!   479  store/disk.rs             every operation on mail files
 //! queue → next hop
-//!   484  store/entry.rs            what a queue file says
-//!   527  store/queue.rs            claims, journal, removal
-//!   479  scheduler.rs              what is due
+//!   485  store/entry.rs            what a queue file says
+//!   526  store/queue.rs            claims, journal, removal
+//!   478  scheduler.rs              what is due
 //!   504  scheduler/board.rs        what waits, for where, until when
-//!   437  scheduler/worker.rs       one attempt: journal and removal around it
+//!   435  scheduler/worker.rs       one attempt: journal and removal around it
 //!   120  due.rs                   when the next attempt is due
 //!   331  scheduler/away.rs         a message brought to its next hop
 //!   100  route/next_hop.rs         who takes mail for a domain
@@ -109,7 +109,7 @@
 //!   464  relay.rs                  a connection to one of them
 //!   525  smtp/client.rs            the other end of the language
 //!   264  smtp/client/fate.rs       what became of a recipient
-//!   199  verdict.rs                what that means for the queue
+//!   186  verdict.rs                what that means for the queue
 //! ```
 //!
 //! # Layers
