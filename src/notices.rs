@@ -11,7 +11,6 @@ mod reports;
 pub use reports::Reports;
 
 use crate::config::Relay;
-use crate::due;
 use crate::event::{Event, tell};
 use crate::limits::{NOTICE_HEADER_MAX, NOTICE_MESSAGE_MAX};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, ReversePath};
@@ -21,6 +20,7 @@ use crate::mail::envelope::{Ret, Sender};
 use crate::mail::header::Header;
 use crate::mail::{fields, words};
 use crate::relay::survey;
+use crate::retry;
 use crate::route::{End, resolve};
 use crate::site::Site;
 use crate::store::disk::{Disk, Doing, StoreError};
@@ -140,7 +140,7 @@ fn addressed<'a>(
         let Some(action) = action else { continue };
         if let Some(to) = audience(context, entry, verdict.recipient, action) {
             let for_one = addressed.entry(to.to_string()).or_insert_with(|| (to, Vec::new()));
-            let until = due::expires(entry, &progress, &context.site.config.relay, now);
+            let until = retry::expires(entry, &progress, &context.site.config.relay, now);
             for_one.1.push(NoticeItem { verdict, action, until });
         }
     }
@@ -185,7 +185,7 @@ fn action(
         What::Relayed => Some(NoticeAction::Relayed),
         What::Deferred | What::Held => {
             let notice = relay.delay_notice;
-            let is_late = due::waited(entry, progress, relay, now) >= notice;
+            let is_late = retry::waited(entry, progress, relay, now) >= notice;
             (!notice.is_zero() && is_late && !progress.is_announced)
                 .then_some(NoticeAction::Delayed)
         }

@@ -25,12 +25,12 @@ pub mod turns;
 mod worker;
 
 use crate::delivery::Writer;
-use crate::due;
 use crate::event::{Event, tell, warn};
 use crate::handoff::{Census, Hint, Hints};
 use crate::limits::{BUSY_WAIT, CLOCK_JUMP, LOOK_AT_ONCE, REMOVALS_SYNC, TROUBLE_WAIT};
 use crate::notices::Reports;
 use crate::relay::BrokenTls;
+use crate::retry;
 use crate::route::next_hop::Ourselves;
 use crate::site::{Current, Site};
 use crate::store::disk::Disk;
@@ -353,7 +353,7 @@ impl Scheduler {
                 }
                 Err(error) => {
                     warn(&format!("no thread for the relay pool: {error}"));
-                    let due = due::later(now, BUSY_WAIT);
+                    let due = retry::later(now, BUSY_WAIT);
                     self.board.done(&id, &goal, Reach::Untried, Some((due, due)), now);
                     self.release(&id);
                     return;
@@ -379,8 +379,8 @@ impl Scheduler {
                 Err(error) => error,
             };
             let due = match error {
-                QueueError::Busy => Some(due::later(now, BUSY_WAIT)),
-                QueueError::Disk(_) => Some(due::later(now, TROUBLE_WAIT)),
+                QueueError::Busy => Some(retry::later(now, BUSY_WAIT)),
+                QueueError::Disk(_) => Some(retry::later(now, TROUBLE_WAIT)),
                 QueueError::Gone | QueueError::Damaged(_) => None,
             };
             let both = due.map(|due| (due, due));
@@ -413,7 +413,7 @@ impl Scheduler {
             // One more job has to write the file, or the message would stay claimed for ever.
             if !self.board.knows(id) {
                 let first = &active.claimed.message.entry.recipients[0].mailbox;
-                let due = due::later(Timestamp::now(), TROUBLE_WAIT);
+                let due = retry::later(Timestamp::now(), TROUBLE_WAIT);
                 self.board.add(id, Goal::of(&self.setting.site, first), due);
             }
             return;
@@ -474,5 +474,5 @@ impl Scheduler {
 /// The change of the clock in words, to the second.
 fn clock_words(off: SignedDuration) -> String {
     let way = if off.is_negative() { "back" } else { "ahead" };
-    format!("the clock was set {way} by {}", due::span(off.unsigned_abs()))
+    format!("the clock was set {way} by {}", retry::span(off.unsigned_abs()))
 }

@@ -4,7 +4,7 @@
 use facteur::mail::header::Reader;
 use facteur::mail::survey::Surveyor;
 use facteur::smtp::chunk::Chunks;
-use facteur::smtp::data::Decoder;
+use facteur::smtp::dot_stuffing::Decoder;
 use facteur::smtp::outgoing::Encoder;
 
 pub fn run(data: &[u8]) {

@@ -10,7 +10,7 @@ use facteur::mail::envelope::Envelope;
 use facteur::smtp::auth::{Bindings, Keys, Mechanism};
 use facteur::smtp::chunk::Chunks;
 use facteur::smtp::command::{Command, Context};
-use facteur::smtp::data::Decoder;
+use facteur::smtp::dot_stuffing::Decoder;
 use facteur::smtp::reply::Reply;
 use facteur::smtp::session::{Question, Reaction, Session, Settings};
 

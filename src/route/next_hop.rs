@@ -8,6 +8,7 @@
 //! Mail fails only by what DNS says for sure, and only on a way by MX: where the configuration names a host
 //! that does not exist, the administrator can mend that, and mail waits.
 
+mod demand;
 mod hosts;
 mod obstacle;
 mod ourselves;
@@ -15,13 +16,13 @@ mod way;
 
 use crate::mail::address::Domain;
 use crate::net::dns::{Mx, MxHost, Resolver};
-use crate::site::{Password, Site};
+use crate::site::Site;
+pub use demand::Demand;
 pub use hosts::NextHops;
 pub use obstacle::Obstacle;
 pub use ourselves::Ourselves;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 pub use way::{Way, way};
 
 /// A host to speak to, at one of its addresses.
@@ -31,17 +32,6 @@ pub struct Hop {
     pub name: String,
     pub address: SocketAddr,
     pub demand: Demand,
-}
-
-/// What is demanded of a host before it gets mail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Demand {
-    /// Nothing, and no TLS is tried, because it has just failed with this host.
-    Nothing,
-    /// TLS where the host offers it, with any certificate (RFC 7435).
-    Offered,
-    /// TLS with a certificate for the name of the host, because it gets our password.
-    Login(Arc<Password>),
 }
 
 /// What an attempt would find, with its steps.

@@ -10,9 +10,9 @@ mod tests;
 
 use super::plan::{Goal, Part, Seen};
 use crate::config::Relay;
-use crate::due::{AT_ONCE, later, wait};
 use crate::handoff::Census;
 use crate::limits::{ETRN_AGAIN, RELAY_SLOW};
+use crate::retry::{AT_ONCE, later, wait};
 use jiff::Timestamp;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

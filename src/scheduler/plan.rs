@@ -1,8 +1,8 @@
 //! The goals of a waiting message, by the configuration as it is now: so a mended configuration helps mail
 //! that waits already.
 
-use crate::due;
 use crate::mail::address::{Domain, Host, Mailbox};
+use crate::retry;
 use crate::route::next_hop::{Way, way};
 use crate::site::Site;
 use crate::store::entry::RecipientProgress;
@@ -82,7 +82,7 @@ pub fn parts(site: &Site, waiting: &QueuedMessage) -> Vec<Part> {
     for index in waiting.open() {
         let progress = &waiting.progress[index];
         let goal = Goal::of(site, &waiting.entry.recipients[index].mailbox);
-        let due = due::next(&waiting.entry, progress, relay, now);
+        let due = retry::next(&waiting.entry, progress, relay, now);
         let new = || Part { goal: goal.clone(), due, is_held: false, seen: None };
         let part = parts.entry(goal.clone()).or_insert_with(new);
         part.due = part.due.min(due);

@@ -5,7 +5,7 @@
 
 use super::plan::{Goal, parts};
 use crate::config::Relay;
-use crate::due::{self, expires};
+use crate::retry::{self, expires};
 use crate::site::Site;
 use crate::store::disk::{LOCAL_TROUBLE, MAILBOX_FULL, NO_ROOM};
 use crate::store::entry::{JournalLine, RecipientProgress};
@@ -59,7 +59,7 @@ pub fn why(
     let relay = &site.config.relay;
     let open = waiting.open();
     let expires = open.map(|index| expires(&waiting.entry, &waiting.progress[index], relay, now));
-    let expires = expires.min().unwrap_or_else(|| due::later(waiting.entry.queued, relay.expire));
+    let expires = expires.min().unwrap_or_else(|| retry::later(waiting.entry.queued, relay.expire));
     let mut parts = parts(site, waiting);
     // The part that is due first decides when something happens.
     parts.sort_by_key(|part| part.due);
@@ -70,7 +70,7 @@ pub fn why(
         |index: &usize| Goal::of(site, &waiting.entry.recipients[*index].mailbox) == part.goal;
     let recipients: Vec<usize> = waiting.open().filter(is_its).collect();
     let first = recipients.iter().map(|index| &waiting.progress[*index]);
-    let first = first.min_by_key(|progress| due::next(&waiting.entry, progress, relay, now));
+    let first = first.min_by_key(|progress| retry::next(&waiting.entry, progress, relay, now));
     let reason = match first {
         Some(progress) if part.due > now => waits(part.goal, progress, part.due),
         _ => {

@@ -44,12 +44,12 @@ fn a_stream_of_hints_keeps_nobody_from_its_turn() {
 fn what_has_changed_is_looked_at_though_other_hints_were_lost() {
     let (place, mut scheduler) = scheduler(2);
     scheduler.look_at_some();
-    assert!(scheduler.board.wakes().unwrap() > due::AT_ONCE);
+    assert!(scheduler.board.wakes().unwrap() > retry::AT_ONCE);
     place.queue.claim("m000").unwrap().note(&[line(0, What::Asked)]).unwrap();
     scheduler.handle_hint(Hint::Look("m000".to_owned()));
     scheduler.look_all(false);
     scheduler.look_at_some();
-    assert_eq!(scheduler.board.wakes(), Some(due::AT_ONCE));
+    assert_eq!(scheduler.board.wakes(), Some(retry::AT_ONCE));
 }
 
 /// Due times are by the system's clock: when it is set, they are read anew from the disk.

@@ -11,12 +11,12 @@ use super::board::{Id, Order, Reach};
 use super::guard::Guard;
 use super::plan::Goal;
 use super::{RelayShared, Setting, reason};
-use crate::due;
 use crate::event::{Event, tell, warn};
 use crate::limits::{PANIC_WAIT, RELAY_KEEP, TROUBLE_WAIT};
 use crate::net::pool::panic_text;
 use crate::notices::{self, NoticeContext};
 use crate::relay::{Caller, Connection};
+use crate::retry;
 use crate::site::Site;
 use crate::store::disk::StoreError;
 use crate::store::entry::{Entry, JournalLine, What};
@@ -118,7 +118,7 @@ impl RelayWorker {
                         let what = format!("{}: {}", job.id, panic_text(&*panic));
                         tell(&Event::Panicked { session: "relay", what: &what });
                         (self.kept, self.caller) = (None, None);
-                        let due = Some(due::later(Timestamp::now(), PANIC_WAIT));
+                        let due = Some(retry::later(Timestamp::now(), PANIC_WAIT));
                         Report { due, ..self.report(&job) }
                     });
                     let entry = &job.claimed.message.entry;
@@ -225,7 +225,7 @@ impl RelayWorker {
     ) -> impl Iterator<Item = Timestamp> + 'a {
         let (claimed, relay) = (&job.claimed, &job.setting.site.config.relay);
         let end = move |index: &usize| {
-            due::expires(&claimed.message.entry, &claimed.progress(*index), relay, now)
+            retry::expires(&claimed.message.entry, &claimed.progress(*index), relay, now)
         };
         open.iter().map(end)
     }
@@ -258,7 +258,7 @@ impl RelayWorker {
             Err(error) => {
                 let what = format!("{} is damaged: {error}; tried again", job.id);
                 warn(&what);
-                report.due = Some(due::later(Timestamp::now(), TROUBLE_WAIT));
+                report.due = Some(retry::later(Timestamp::now(), TROUBLE_WAIT));
                 return report;
             }
         }
@@ -278,7 +278,7 @@ impl RelayWorker {
         let now = Timestamp::now();
         let expire = |verdict: Verdict| {
             let progress = job.claimed.progress(verdict.recipient);
-            let is_late = due::waited(entry, &progress, relay, now) >= relay.expire;
+            let is_late = retry::waited(entry, &progress, relay, now) >= relay.expire;
             match verdict.what == What::Deferred && is_late {
                 true => verdict.into_expired(),
                 false => verdict,
@@ -309,12 +309,12 @@ impl RelayWorker {
         }
         let still: Vec<usize> = job.claimed.open();
         let still: Vec<usize> = open.iter().copied().filter(|i| still.contains(i)).collect();
-        let trouble = due::later(now, TROUBLE_WAIT);
+        let trouble = retry::later(now, TROUBLE_WAIT);
         // A recipient that has expired is always due: without a wait it would be attempted again and again
         // until there is room for its notice.
         let earliest = if sent.untold.is_empty() { Timestamp::MIN } else { trouble };
         let next = |index: &usize| {
-            due::next(entry, &job.claimed.progress(*index), relay, now).max(earliest)
+            retry::next(entry, &job.claimed.progress(*index), relay, now).max(earliest)
         };
         report.due = still.iter().map(next).min();
         if settled.is_err() && report.due.is_none() {

@@ -1,7 +1,7 @@
 //! Message octets in counted chunks: BDAT (RFC 3030 §2).
 //!
 //! Nothing is stuffed and nothing ends a chunk but its count. What comes out has LF line ends, as
-//! from [`super::data`]; a CR and its LF may lie in two chunks.
+//! from [`super::dot_stuffing`]; a CR and its LF may lie in two chunks.
 
 /// Decodes the chunks of one message.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ pub mod auth;
 pub mod chunk;
 pub mod client;
 pub mod command;
-pub mod data;
+pub mod dot_stuffing;
 pub mod line;
 pub mod outgoing;
 pub mod parameter;

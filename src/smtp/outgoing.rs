@@ -1,7 +1,7 @@
 //! A message on its way out: LF becomes CR LF, dots are doubled, and the end is marked
 //! (RFC 5321 §4.5.2).
 //!
-//! The reverse of [`super::data`]. Octets are exact: nothing is added but the line end that the final dot
+//! The reverse of [`super::dot_stuffing`]. Octets are exact: nothing is added but the line end that the final dot
 //! needs when the message does not end in one.
 
 /// Turns a message into what goes over the wire, in any pieces.
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
     use crate::mail::header::Reader;
     use crate::mail::survey::Surveyor;
-    use crate::smtp::data::Decoder;
+    use crate::smtp::dot_stuffing::Decoder;
 
     #[test]
     fn what_goes_out_comes_in_again_at_any_split() {

@@ -11,7 +11,7 @@ mod patience;
 use super::auth::{Bindings, Credentials, Exchange, Mechanism};
 use super::chunk::Chunks;
 use super::command::{Command, Context, EtrnNode, NameArgument, help};
-use super::data::Decoder;
+use super::dot_stuffing::Decoder;
 use super::line::{LineBuffer, LineProgress};
 use super::reply::Reply;
 use crate::limits::{AUTH_LINE_MAX, COMMAND_LINE_MAX};

@@ -17,11 +17,11 @@ pub use why::why;
 use super::terminal::escape;
 use super::{Failure, Request, complain, config, print, site};
 use crate::config::Config;
-use crate::due;
 use crate::id::is_id;
 use crate::net::control::{self, ControlHint};
 use crate::notices;
 use crate::privileges;
+use crate::retry;
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::entry::{JournalLine, What};
@@ -210,7 +210,7 @@ fn failed(error: impl ToString) -> Failure {
 fn span(from: Timestamp, to: Timestamp) -> String {
     // Not negative after the clock was set back.
     let passed = to.duration_since(from).max(SignedDuration::ZERO).as_secs();
-    due::span(Duration::from_secs(passed.unsigned_abs()))
+    retry::span(Duration::from_secs(passed.unsigned_abs()))
 }
 
 /// When the next attempt is due, for people: "now", "in 12m".
@@ -243,7 +243,7 @@ mod tests {
             assert_eq!(span(now, now + SignedDuration::from_secs(seconds)), told, "{seconds}");
         }
         assert_eq!(due_in(now, now), "now");
-        assert_eq!(due_in(crate::due::AT_ONCE, now), "now");
+        assert_eq!(due_in(crate::retry::AT_ONCE, now), "now");
         assert_eq!(due_in(now + SignedDuration::from_mins(12), now), "in 12m");
     }
 }

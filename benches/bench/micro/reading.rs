@@ -7,7 +7,7 @@ use facteur::mail::fields::Fields;
 use facteur::mail::summary::Summary;
 use facteur::smtp::chunk::Chunks;
 use facteur::smtp::command::{Command, Context};
-use facteur::smtp::data::Decoder;
+use facteur::smtp::dot_stuffing::Decoder;
 use std::hint::black_box;
 
 pub fn cases<'a>() -> Outcome<Vec<Case<'a>>> {

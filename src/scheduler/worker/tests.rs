@@ -99,7 +99,7 @@ fn a_full_disk_does_not_make_what_has_expired_due_at_once() {
     let job = place.job(&place.claim(), "ann@away.test", order);
     place.disk.set_fault(|o| (o.name == "create").then(|| ErrorKind::StorageFull.into()));
     let report = place.worker.work(&job, &mut Vec::new());
-    let soon = due::later(Timestamp::now(), Duration::from_secs(30));
+    let soon = retry::later(Timestamp::now(), Duration::from_secs(30));
     assert!(report.due.unwrap() > soon, "tried again and again, and at the next hop too");
     assert_eq!(job.claimed.open(), [0]);
     place.disk.clear_fault();
@@ -109,7 +109,7 @@ fn a_full_disk_does_not_make_what_has_expired_due_at_once() {
 
 /// The goal is left alone, and was tried at that time.
 fn held(tried: Timestamp) -> Order {
-    let until = due::later(Timestamp::now(), Duration::from_secs(60));
+    let until = retry::later(Timestamp::now(), Duration::from_secs(60));
     Order::Hold { until, because: "it was down".to_owned(), tried }
 }
 

@@ -4,9 +4,9 @@
 
 use super::{due_in, listed, open, span, why_not};
 use crate::config::Relay;
-use crate::due;
 use crate::id::is_id;
 use crate::limits::{QUEUE_READERS, QUOTED_MAX};
+use crate::retry;
 use crate::store::entry::What;
 use crate::store::queue::{Queue, QueueError, QueuedMessage};
 use crate::tools::listing::{BLOCK, ListingColumns, json_lines, shown};
@@ -77,7 +77,8 @@ struct QueueRow {
 impl QueueRow {
     fn new(message: &QueuedMessage, relay: &Relay, now: Timestamp) -> QueueRow {
         let QueuedMessage { entry, progress, .. } = message;
-        let next = message.open().map(|index| due::next(entry, &progress[index], relay, now)).min();
+        let next =
+            message.open().map(|index| retry::next(entry, &progress[index], relay, now)).min();
         let recipients = message.open().map(|index| entry.recipients[index].mailbox.to_string());
         QueueRow {
             id: entry.id.clone(),

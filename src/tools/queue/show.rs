@@ -2,7 +2,7 @@
 
 use super::{due_in, failed, open, why_not};
 use crate::config::Relay;
-use crate::due;
+use crate::retry;
 use crate::store::entry::{Entry, JournalLine, What};
 use crate::store::queue::{QueuedMessage, part_of};
 use crate::tools::listing::{CopyError, copy};
@@ -73,7 +73,7 @@ pub fn state(message: &QueuedMessage, recipient: usize, relay: &Relay, now: Time
     if progress.is_announced {
         text.push_str(", its sender was told that it is late");
     }
-    let next = due::next(&message.entry, progress, relay, now);
+    let next = retry::next(&message.entry, progress, relay, now);
     let _ = write!(text, "; next attempt {}", due_in(next, now));
     if let Some((_, why)) = &progress.held {
         let _ = write!(text, ", held back: {}", why.replace('\n', " / "));
