@@ -83,7 +83,7 @@
 //!   336  smtp/command.rs           commands
 //!   108  smtp/reply.rs             replies
 //!   757  smtp/session.rs           a session as a machine: what comes in, what to do
-//!   122  smtp/dot_stuffing.rs              dot-stuffing, and the end of a message
+//!   122  smtp/dot_stuffing.rs      dot-stuffing, and the end of a message
 //!   504  conversation.rs           the machine at a connection
 //!   151  conversation/transaction.rs  what one message has so far: sender, recipients, places
 //!   106  conversation/incoming.rs  its octets as they come
@@ -102,7 +102,7 @@
 //!   478  scheduler.rs              what is due
 //!   504  scheduler/board.rs        what waits, for where, until when
 //!   435  scheduler/worker.rs       one attempt: journal and removal around it
-//!   120  retry.rs                 when the next attempt is due
+//!   120  retry.rs                  when the next attempt is due
 //!   331  scheduler/away.rs         a message brought to its next hop
 //!    90  route/next_hop.rs         who takes mail for a domain
 //!   326  route/next_hop/hosts.rs   their addresses, in order

@@ -93,7 +93,7 @@ fn both_sides(user: &str, password: &str) {
         let good = |text: &str, most| (1..=most).contains(&text.len()) && !text.contains('\0');
         match &step {
             ExchangeStep::Password(found) => {
-                assert!(found.user == user && found.password == password)
+                assert!(found.user == user && found.password == password);
             }
             _ => assert!(!good(user, LOGIN_NAME_MAX) || !good(password, PASSWORD_MAX), "{step:?}"),
         }

@@ -96,7 +96,7 @@ pub fn outcome(
                 taken.queued.extend(entry.into_iter().flat_map(|entry| entry.recipients));
             }
             Some(dir) if dir.ends_with("new") => {
-                taken.copies.extend(dir.parent().map(Path::to_owned))
+                taken.copies.extend(dir.parent().map(Path::to_owned));
             }
             _ => {}
         }
