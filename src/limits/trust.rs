@@ -1,0 +1,28 @@
+//! What bounds the proof of where a message comes from: questions, signatures, records.
+
+/// SPF terms of one check that ask DNS (RFC 7208 §4.6.4).
+pub const SPF_LOOKUPS_MAX: usize = 10;
+
+/// SPF questions of one check that may find nothing (RFC 7208 §4.6.4).
+pub const SPF_VOID_MAX: usize = 2;
+
+/// Hosts of one `mx` term, and reverse names of a `ptr` term or macro (RFC 7208 §4.6.4).
+pub const SPF_NAMES_MAX: usize = 10;
+
+/// Signatures of a message that are verified; of more, those in line with From come first.
+pub const SIGNATURES_MAX: usize = 8;
+
+/// Records at the name of one key that are tried.
+pub const KEY_RECORDS_MAX: usize = 3;
+
+/// Octets of a key record.
+pub const KEY_RECORD_MAX: usize = 4096;
+
+/// Sets of ARC fields (RFC 8617 §4.2.1).
+pub const ARC_SETS_MAX: usize = 50;
+
+/// Questions of one walk up the tree of names (RFC 9989, 4.10).
+pub const WALK_QUESTIONS_MAX: usize = 8;
+
+/// Authors of a message whose domains are judged.
+pub const AUTHORS_MAX: usize = 4;

@@ -1,0 +1,58 @@
+//! A name as DNS is asked for it: labels of any octets, as the macros of SPF can make them.
+//!
+//! Never holds what cannot be asked: no empty label, none over 63 octets, no name over 255 (RFC 1035 §2.3.4).
+
+use std::fmt;
+
+/// A name in ASCII lower case, absolute, without the final dot; never empty.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(Vec<u8>);
+
+impl Name {
+    /// Reads labels between dots; one final dot is taken off. None where DNS can have no such name.
+    pub fn parse(text: &[u8]) -> Option<Name> {
+        let text = text.strip_suffix(b".").unwrap_or(text);
+        let good = |label: &[u8]| (1..=63).contains(&label.len());
+        // On the wire each label has an octet before it, and an empty one stands behind the last.
+        let fits = text.len() + 2 <= 255;
+        (fits && text.split(|&octet| octet == b'.').all(good)).then(|| Name(text.to_ascii_lowercase()))
+    }
+
+    pub fn labels(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.0.split(|&octet| octet == b'.')
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The name without its first label; none for a name of one.
+    pub fn parent(&self) -> Option<Name> {
+        let dot = self.0.iter().position(|&octet| octet == b'.')?;
+        Some(Name(self.0[dot + 1..].to_vec()))
+    }
+
+    /// Whether this is `other`, or below it.
+    pub fn is_within(&self, other: &Name) -> bool {
+        self == other
+            || self.0.strip_suffix(&other.0[..]).is_some_and(|above| above.ends_with(b"."))
+    }
+
+    /// `prefix.name`; none where that is too long.
+    pub fn below(&self, prefix: &[u8]) -> Option<Name> {
+        Name::parse(&[prefix, b".", &self.0].concat())
+    }
+}
+
+/// Octets that are not printable, and backslashes, are written as `\DDD` (RFC 1035 §5.1).
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for &octet in &self.0 {
+            match octet {
+                b'\\' | b'"' | 0..=b' ' | 127.. => write!(f, "\\{octet:03}")?,
+                _ => write!(f, "{}", char::from(octet))?,
+            }
+        }
+        Ok(())
+    }
+}
