@@ -26,3 +26,6 @@ pub const WALK_QUESTIONS_MAX: usize = 8;
 
 /// Authors of a message whose domains are judged.
 pub const AUTHORS_MAX: usize = 4;
+
+/// Tags of one list (RFC 6376 §3.2 sets no bound; the fields that use lists know about fifteen).
+pub const TAGS_MAX: usize = 64;
