@@ -29,3 +29,25 @@ pub const AUTHORS_MAX: usize = 4;
 
 /// Tags of one list (RFC 6376 §3.2 sets no bound; the fields that use lists know about fifteen).
 pub const TAGS_MAX: usize = 64;
+
+/// Distinct forms in which a body is hashed: one for each signature that is verified, and one for ARC.
+pub const BODY_FORMS_MAX: usize = SIGNATURES_MAX + 1;
+
+/// Octets of an SPF record, and of an explanation as DNS has it: a message of DNS has no more (RFC 1035
+/// §4.2.2).
+pub const SPF_RECORD_MAX: usize = 65_535;
+
+/// Octets that the macros of one name or explanation may become.
+pub const SPF_EXPANSION_MAX: usize = 65_535;
+
+/// Octets of an explanation that are kept.
+pub const SPF_EXPLANATION_MAX: usize = 400;
+
+/// Octets of a term that are shown in a reason.
+pub const SPF_TERM_SHOWN_MAX: usize = 256;
+
+/// Octets of a name in Unicode that becomes one of ASCII: 255 characters of 4.
+pub const UNICODE_NAME_MAX: usize = 1_020;
+
+/// Words and signs of one mailbox in From.
+pub const AUTHOR_TOKENS_MAX: usize = 1_000;

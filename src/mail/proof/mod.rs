@@ -11,6 +11,7 @@ pub mod canonical;
 pub mod dkim;
 pub mod dmarc;
 pub mod name;
+pub mod raw;
 pub mod results;
 pub mod spf;
 
