@@ -2,6 +2,7 @@
 //!
 //! Never holds what cannot be asked: no empty label, none over 63 octets, no name over 255 (RFC 1035 §2.3.4).
 
+use crate::limits::trust::UNICODE_NAME_MAX;
 use std::fmt;
 
 /// A name in ASCII lower case, absolute, without the final dot; never empty.
@@ -15,7 +16,18 @@ impl Name {
         let good = |label: &[u8]| (1..=63).contains(&label.len());
         // On the wire each label has an octet before it, and an empty one stands behind the last.
         let fits = text.len() + 2 <= 255;
-        (fits && text.split(|&octet| octet == b'.').all(good)).then(|| Name(text.to_ascii_lowercase()))
+        (fits && text.split(|&octet| octet == b'.').all(good))
+            .then(|| Name(text.to_ascii_lowercase()))
+    }
+
+    /// Reads a name that may have U-labels, which become A-labels (RFC 5890 §2.3, RFC 8616 §4). Octets that
+    /// are no UTF-8 stay what they are.
+    pub fn of_unicode(text: &[u8]) -> Option<Name> {
+        match std::str::from_utf8(text).ok().filter(|text| !text.is_ascii()) {
+            None => Name::parse(text),
+            Some(text) if text.len() > UNICODE_NAME_MAX => None,
+            Some(text) => Name::parse(idna::domain_to_ascii(text).ok()?.as_bytes()),
+        }
     }
 
     pub fn labels(&self) -> impl DoubleEndedIterator<Item = &[u8]> {

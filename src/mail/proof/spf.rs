@@ -1,0 +1,587 @@
+//! SPF: whether a domain lets a client send in its name (RFC 7208). Pure: questions go to [`Ask`], the time
+//! of day is given.
+//!
+//! What one check may cost is bounded by RFC 7208 §4.6.4. A void lookup is counted by terms, as that section
+//! says, not by hosts of an `mx` or names of a `ptr`: a host that has no address of the client's family is
+//! no fault of the record.
+
+mod macros;
+mod record;
+
+use super::name::Name;
+use super::{Answer, Ask, Kind, Record as Entry, addresses_of};
+use crate::limits::trust::{
+    SPF_EXPLANATION_MAX, SPF_LOOKUPS_MAX, SPF_NAMES_MAX, SPF_RECORD_MAX, SPF_TERM_SHOWN_MAX,
+    SPF_VOID_MAX,
+};
+use macros::Place;
+use record::{BadRecord, Lengths, Mechanism, Record, Spec};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What SPF says of a domain and a client (RFC 7208 §2.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Result {
+    /// No record, or no domain that could have one.
+    None,
+    /// The domain says nothing about this client.
+    Neutral,
+    Pass,
+    Fail,
+    SoftFail,
+    /// DNS did not answer: another time there may be another result.
+    TempError,
+    /// The record is broken, or asks for more than the limits allow.
+    PermError,
+}
+
+/// The word of RFC 8601 §2.7.2.
+impl fmt::Display for Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Result::None => "none",
+            Result::Neutral => "neutral",
+            Result::Pass => "pass",
+            Result::Fail => "fail",
+            Result::SoftFail => "softfail",
+            Result::TempError => "temperror",
+            Result::PermError => "permerror",
+        })
+    }
+}
+
+/// Who sends, as the session knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    pub address: IpAddr,
+    /// What the client said in EHLO or HELO.
+    pub helo: &'a [u8],
+    /// The name of this host, for `%{r}` in explanations.
+    pub receiver: &'a str,
+    /// Seconds since 1970 in UTC, for `%{t}` in explanations.
+    pub time: u64,
+}
+
+/// In whose name the client sends (RFC 7208 §2.3, §2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity<'a> {
+    /// Its own; this is also the identity of the null sender.
+    Helo,
+    /// That of the sender. An empty local part is `postmaster` (RFC 7208 §4.3).
+    MailFrom { local: &'a [u8], domain: &'a [u8] },
+}
+
+/// What came out, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub result: Result,
+    /// The domain that was checked, visible ASCII.
+    pub domain: String,
+    /// The same as a name; none where DNS can have no such name.
+    pub name: Option<Name>,
+    /// Which term of which record decided, or what could not be found out.
+    pub reason: String,
+    /// What the domain says to a client that fails: visible ASCII and spaces, at most
+    /// [`SPF_EXPLANATION_MAX`] octets. Words of a stranger.
+    pub explanation: Option<String>,
+}
+
+/// Asks what the domain of an identity says about a client (`check_host()`, RFC 7208 §4).
+pub fn check(ask: &mut dyn Ask, client: &Client<'_>, identity: Identity<'_>) -> Finding {
+    let (local, domain) = match identity {
+        Identity::Helo => (&b""[..], client.helo),
+        Identity::MailFrom { local, domain } => (local, domain),
+    };
+    let local = if local.is_empty() { b"postmaster" } else { local };
+    let name = name_of(domain);
+    let shown = name.as_ref().map_or_else(|| shown(domain), Name::to_string);
+    let finding = |result, reason, explanation| Finding {
+        result,
+        domain: shown.clone(),
+        name: name.clone(),
+        reason,
+        explanation,
+    };
+    let Some(name) = name.as_ref().filter(|name| name.labels().nth(1).is_some()) else {
+        let reason = format!("`{shown}` is not a domain that could have a record");
+        return finding(Result::None, reason, None);
+    };
+    let mut check = Check {
+        ask,
+        client,
+        address: client.address.to_canonical(),
+        local,
+        sender: name,
+        lookups: 0,
+        voids: 0,
+        validated: None,
+    };
+    match check.host(name) {
+        Ok(verdict) => {
+            let explanation = verdict.explanation.and_then(|from| check.explain(&from));
+            finding(verdict.result, verdict.reason, explanation)
+        }
+        Err(Halt::Temporary(reason)) => finding(Result::TempError, reason, None),
+        Err(Halt::Permanent(reason)) => finding(Result::PermError, reason, None),
+    }
+}
+
+/// The name of an identity's domain; none for an address, with or without brackets.
+fn name_of(domain: &[u8]) -> Option<Name> {
+    let text = std::str::from_utf8(domain).ok();
+    if domain.starts_with(b"[") || text.is_some_and(|text| text.parse::<IpAddr>().is_ok()) {
+        return None;
+    }
+    Name::of_unicode(domain)
+}
+
+/// Text of a stranger for a reason: bounded, visible ASCII.
+fn shown(text: &[u8]) -> String {
+    let shown = &text[..text.len().min(SPF_TERM_SHOWN_MAX)];
+    let end = if shown.len() < text.len() { "..." } else { "" };
+    format!("{}{end}", shown.escape_ascii())
+}
+
+/// The check cannot go on.
+enum Halt {
+    Temporary(String),
+    Permanent(String),
+}
+
+struct Verdict {
+    result: Result,
+    reason: String,
+    /// Where the explanation of a failure is, as the record that failed says.
+    explanation: Option<Source>,
+}
+
+impl Verdict {
+    fn new(result: Result, reason: String) -> Verdict {
+        Verdict { result, reason, explanation: None }
+    }
+}
+
+/// An `exp=` of the record of `domain`.
+struct Source {
+    spec: Vec<u8>,
+    domain: Name,
+}
+
+/// One check, with what it has asked so far.
+struct Check<'a> {
+    ask: &'a mut dyn Ask,
+    client: &'a Client<'a>,
+    /// An IPv4 address in IPv6 is one of IPv4 (RFC 7208 §5).
+    address: IpAddr,
+    local: &'a [u8],
+    sender: &'a Name,
+    /// Terms that asked (RFC 7208 §4.6.4).
+    lookups: usize,
+    /// Terms whose question found nothing.
+    voids: usize,
+    /// Reverse names of the client that lead back to it, once they are asked for.
+    validated: Option<Vec<Name>>,
+}
+
+impl Check<'_> {
+    /// What the record of `domain` says.
+    fn host(&mut self, domain: &Name) -> std::result::Result<Verdict, Halt> {
+        let Some(text) = self.text(domain)? else {
+            return Ok(Verdict::new(Result::None, format!("no record at {domain}")));
+        };
+        let record = Record::parse(&text).map_err(|why| Halt::Permanent(broken(why, domain)))?;
+        for (term, directive) in record.directives() {
+            let what = || format!("`{}` of {domain}", shown(term));
+            let Some(inner) = self.matches(&directive.mechanism, domain, &what)? else { continue };
+            let reason = match inner {
+                Some(inner) => format!("{}: {inner}", what()),
+                None => what(),
+            };
+            let mut verdict = Verdict::new(directive.outcome, reason);
+            if directive.outcome == Result::Fail {
+                verdict.explanation = record
+                    .explanation
+                    .map(|spec| Source { spec: spec.0.to_vec(), domain: domain.clone() });
+            }
+            return Ok(verdict);
+        }
+        match record.redirect {
+            Some(spec) if !record.has_all => self.redirect(spec, domain),
+            _ => {
+                let reason = format!("no term of the record of {domain} matches");
+                Ok(Verdict::new(Result::Neutral, reason))
+            }
+        }
+    }
+
+    /// The one record of `domain` (RFC 7208 §4.5), and nothing else of what DNS said: of includes within
+    /// includes all records are held at a time.
+    fn text(&mut self, domain: &Name) -> std::result::Result<Option<Vec<u8>>, Halt> {
+        let entries = match self.ask.ask(domain, Kind::Txt) {
+            Answer::Records(entries) => entries,
+            Answer::NoRecords | Answer::NoName => return Ok(None),
+            Answer::Failed(why) => {
+                return Err(Halt::Temporary(format!("TXT of {domain}: {why}")));
+            }
+        };
+        let mut texts = entries.into_iter().filter_map(|entry| match entry {
+            Entry::Txt(text) if record::is_record(&text) => Some(text),
+            _ => None,
+        });
+        let text = texts.next();
+        if texts.next().is_some() {
+            return Err(Halt::Permanent(format!("more than one record at {domain}")));
+        }
+        Ok(text)
+    }
+
+    /// RFC 7208 §6.1: the other record speaks in place of this one.
+    fn redirect(&mut self, spec: Spec<'_>, domain: &Name) -> std::result::Result<Verdict, Halt> {
+        let what = format!("`redirect={}` of {domain}", shown(spec.0));
+        if self.is_unspeakable(spec) {
+            return Ok(Verdict::new(Result::Neutral, unspeakable(&what)));
+        }
+        self.count(&|| what.clone())?;
+        let Some(target) = self.name(spec, domain)? else {
+            return Err(Halt::Permanent(format!("{what} leads to no name")));
+        };
+        let verdict = self.host(&target)?;
+        match verdict.result {
+            Result::None => Err(Halt::Permanent(format!("{what}: {}", verdict.reason))),
+            _ => Ok(verdict),
+        }
+    }
+
+    /// Whether a mechanism matches; a match of an `include` says why.
+    fn matches(
+        &mut self,
+        mechanism: &Mechanism<'_>,
+        domain: &Name,
+        what: &dyn Fn() -> String,
+    ) -> std::result::Result<Option<Option<String>>, Halt> {
+        let spec = match *mechanism {
+            Mechanism::Include(spec) | Mechanism::Exists(spec) => Some(spec),
+            Mechanism::A(spec, _) | Mechanism::Mx(spec, _) | Mechanism::Ptr(spec) => spec,
+            Mechanism::All => return Ok(Some(None)),
+            Mechanism::Ip4(network, bits) => {
+                return Ok(is_within(self.address, network.into(), bits).then_some(None));
+            }
+            Mechanism::Ip6(network, bits) => {
+                return Ok(is_within(self.address, network.into(), bits).then_some(None));
+            }
+        };
+        if spec.is_some_and(|spec| self.is_unspeakable(spec)) {
+            return Ok(None);
+        }
+        self.count(what)?;
+        let target = match spec {
+            Some(spec) => self.name(spec, domain)?,
+            None => Some(domain.clone()),
+        };
+        let Some(target) = target else {
+            // What cannot be asked is not there; for `include` that is a record that is missing.
+            return match mechanism {
+                Mechanism::Include(_) => {
+                    Err(Halt::Permanent(format!("{} leads to no name", what())))
+                }
+                _ => Ok(None),
+            };
+        };
+        let matched = match *mechanism {
+            Mechanism::Include(_) => return self.include(&target, what),
+            Mechanism::A(_, lengths) => {
+                let answer = addresses_of(self.ask, &target, self.address);
+                let found = self.found(answer, &target, self.family(), what)?;
+                found.iter().any(|entry| self.is_near(entry, lengths))
+            }
+            Mechanism::Mx(_, lengths) => self.mx(&target, lengths, what)?,
+            Mechanism::Exists(_) => {
+                let answer = self.ask.ask(&target, Kind::A);
+                !self.found(answer, &target, Kind::A, what)?.is_empty()
+            }
+            Mechanism::Ptr(_) => {
+                let names = self.reverse_names(Some(what))?;
+                names.iter().any(|name| name.is_within(&target))
+            }
+            Mechanism::All | Mechanism::Ip4(..) | Mechanism::Ip6(..) => false,
+        };
+        Ok(matched.then_some(None))
+    }
+
+    /// RFC 7208 §5.2.
+    fn include(
+        &mut self,
+        target: &Name,
+        what: &dyn Fn() -> String,
+    ) -> std::result::Result<Option<Option<String>>, Halt> {
+        let verdict = self.host(target)?;
+        match verdict.result {
+            Result::Pass => Ok(Some(Some(verdict.reason))),
+            Result::Fail | Result::SoftFail | Result::Neutral => Ok(None),
+            Result::None | Result::TempError | Result::PermError => {
+                Err(Halt::Permanent(format!("{}: {}", what(), verdict.reason)))
+            }
+        }
+    }
+
+    /// RFC 7208 §5.4. Too many hosts are an error before any is asked for: DNS gives them in any order, and
+    /// the result must not hang on that (§4.6.4).
+    fn mx(
+        &mut self,
+        target: &Name,
+        lengths: Lengths,
+        what: &dyn Fn() -> String,
+    ) -> std::result::Result<bool, Halt> {
+        let answer = self.ask.ask(target, Kind::Mx);
+        let found = self.found(answer, target, Kind::Mx, what)?;
+        if found.len() > SPF_NAMES_MAX {
+            return Err(Halt::Permanent(format!("more than {SPF_NAMES_MAX} hosts at {}", what())));
+        }
+        for entry in found {
+            let Entry::Mx { host, .. } = entry else { continue };
+            match addresses_of(self.ask, &host, self.address) {
+                Answer::Records(found) => {
+                    if found.iter().any(|entry| self.is_near(entry, lengths)) {
+                        return Ok(true);
+                    }
+                }
+                Answer::NoRecords | Answer::NoName => {}
+                Answer::Failed(why) => {
+                    let kind = word(self.family());
+                    return Err(Halt::Temporary(format!("{}: {kind} of {host}: {why}", what())));
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Names of the client that lead back to it (RFC 7208 §5.5); an error of DNS leaves names out. For a
+    /// `ptr` mechanism `what` names it, and is counted already; the macro `p` counts here, once.
+    fn reverse_names(
+        &mut self,
+        what: Option<&dyn Fn() -> String>,
+    ) -> std::result::Result<Vec<Name>, Halt> {
+        if let Some(known) = &self.validated {
+            return Ok(known.clone());
+        }
+        let in_macro = || "`%{p}`".to_owned();
+        let what = match what {
+            Some(what) => what,
+            None => {
+                self.count(&in_macro)?;
+                &in_macro
+            }
+        };
+        let mut validated = Vec::new();
+        if let Some(reverse) = reverse(self.address) {
+            let answer = match self.ask.ask(&reverse, Kind::Ptr) {
+                Answer::Failed(_) => Answer::Records(Vec::new()),
+                answer => answer,
+            };
+            let entries = self.found(answer, &reverse, Kind::Ptr, what)?;
+            let names = entries.into_iter().filter_map(|entry| match entry {
+                Entry::Ptr(name) => Some(name),
+                _ => None,
+            });
+            for name in names.take(SPF_NAMES_MAX) {
+                if let Answer::Records(found) = addresses_of(self.ask, &name, self.address) {
+                    let exact = Lengths { ip4: 32, ip6: 128 };
+                    if found.iter().any(|entry| self.is_near(entry, exact)) {
+                        validated.push(name);
+                    }
+                }
+            }
+        }
+        self.validated = Some(validated.clone());
+        Ok(validated)
+    }
+
+    /// What `p` stands for: the domain itself where it is among the names, else one below it, else any
+    /// (RFC 7208 §7.3).
+    fn reverse_name(&mut self, domain: &Name) -> std::result::Result<Vec<u8>, Halt> {
+        let names = self.reverse_names(None)?;
+        let best = names
+            .iter()
+            .find(|name| *name == domain)
+            .or_else(|| names.iter().find(|name| name.is_within(domain)))
+            .or(names.first());
+        Ok(best.map_or_else(|| b"unknown".to_vec(), |name| name.as_bytes().to_vec()))
+    }
+
+    /// One more term that asks.
+    fn count(&mut self, what: &dyn Fn() -> String) -> std::result::Result<(), Halt> {
+        self.lookups += 1;
+        if self.lookups > SPF_LOOKUPS_MAX {
+            let reason = format!("more than {SPF_LOOKUPS_MAX} lookups at {}", what());
+            return Err(Halt::Permanent(reason));
+        }
+        Ok(())
+    }
+
+    /// The records of the question that a term is about; nothing found is counted.
+    fn found(
+        &mut self,
+        answer: Answer,
+        name: &Name,
+        kind: Kind,
+        what: &dyn Fn() -> String,
+    ) -> std::result::Result<Vec<Entry>, Halt> {
+        match answer {
+            Answer::Records(entries) => Ok(entries),
+            Answer::Failed(why) => {
+                Err(Halt::Temporary(format!("{}: {} of {name}: {why}", what(), word(kind))))
+            }
+            Answer::NoRecords | Answer::NoName => {
+                self.voids += 1;
+                if self.voids > SPF_VOID_MAX {
+                    let reason =
+                        format!("more than {SPF_VOID_MAX} lookups found nothing, at {}", what());
+                    return Err(Halt::Permanent(reason));
+                }
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn family(&self) -> Kind {
+        if self.address.is_ipv4() { Kind::A } else { Kind::Aaaa }
+    }
+
+    fn is_near(&self, entry: &Entry, lengths: Lengths) -> bool {
+        match *entry {
+            Entry::A(address) => is_within(self.address, address.into(), lengths.ip4),
+            Entry::Aaaa(address) => is_within(self.address, address.into(), lengths.ip6),
+            Entry::Mx { .. } | Entry::Ptr(_) | Entry::Txt(_) => false,
+        }
+    }
+
+    /// Whether a name has the local part in it where that is not ASCII: such a term matches nothing
+    /// (RFC 8616 §4).
+    fn is_unspeakable(&self, spec: Spec<'_>) -> bool {
+        !self.local.is_ascii() && spec.has_local_part()
+    }
+
+    /// A name with its macros expanded, without labels in front that would make it too long (RFC 7208
+    /// §7.3); none where DNS can have no such name.
+    fn name(&mut self, spec: Spec<'_>, domain: &Name) -> std::result::Result<Option<Name>, Halt> {
+        let Some(text) = self.expand(spec.0, Place::Name, domain)? else { return Ok(None) };
+        let mut text = text.strip_suffix(b".").unwrap_or(&text);
+        while text.len() > 253 {
+            let Some(dot) = text.iter().position(|&octet| octet == b'.') else { return Ok(None) };
+            text = &text[dot + 1..];
+        }
+        Ok(Name::parse(text))
+    }
+
+    fn expand(
+        &mut self,
+        text: &[u8],
+        place: Place,
+        domain: &Name,
+    ) -> std::result::Result<Option<Vec<u8>>, Halt> {
+        let mut halt = None;
+        let expanded = macros::expand(text, place, |letter| match letter {
+            b's' => [self.local, b"@", self.sender.as_bytes()].concat(),
+            b'l' => self.local.to_vec(),
+            b'o' => self.sender.as_bytes().to_vec(),
+            b'd' => domain.as_bytes().to_vec(),
+            b'i' => dotted(self.address).into_bytes(),
+            b'p' => self.reverse_name(domain).unwrap_or_else(|why| {
+                halt = Some(why);
+                Vec::new()
+            }),
+            b'v' => if self.address.is_ipv4() { &b"in-addr"[..] } else { b"ip6" }.to_vec(),
+            b'h' => self.client.helo.to_vec(),
+            b'c' => self.address.to_string().into_bytes(),
+            b'r' if self.client.receiver.is_empty() => b"unknown".to_vec(),
+            b'r' => self.client.receiver.as_bytes().to_vec(),
+            _ => self.client.time.to_string().into_bytes(),
+        });
+        match halt {
+            Some(why) => Err(why),
+            None => Ok(expanded),
+        }
+    }
+
+    /// The words of the domain that said fail (RFC 7208 §6.2): whatever is amiss with them, there are none.
+    fn explain(&mut self, source: &Source) -> Option<String> {
+        let spec = Spec(&source.spec);
+        if self.is_unspeakable(spec) {
+            return None;
+        }
+        let name = self.name(spec, &source.domain).ok()??;
+        let Answer::Records(entries) = self.ask.ask(&name, Kind::Txt) else { return None };
+        let [Entry::Txt(text)] = &entries[..] else { return None };
+        if text.len() > SPF_RECORD_MAX {
+            return None;
+        }
+        let text = self.expand(text, Place::Text, &source.domain).ok()??;
+        let visible = |octet: &u8| match octet {
+            b' '..=b'~' => char::from(*octet),
+            _ => '?',
+        };
+        let text: String = text.iter().take(SPF_EXPLANATION_MAX).map(visible).collect();
+        Some(text).filter(|text| !text.trim().is_empty())
+    }
+}
+
+fn unspeakable(what: &str) -> String {
+    format!("{what} has the local part in it, which is not ASCII")
+}
+
+fn broken(why: BadRecord<'_>, domain: &Name) -> String {
+    match why {
+        BadRecord::Term(term) => format!("`{}` in the record of {domain} is broken", shown(term)),
+        BadRecord::Twice(name) => format!("the record of {domain} has `{name}` twice"),
+        BadRecord::TooLong(octets) => format!("the record of {domain} has {octets} octets"),
+    }
+}
+
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::A => "A",
+        Kind::Aaaa => "AAAA",
+        Kind::Mx => "MX",
+        Kind::Ptr => "PTR",
+        Kind::Txt => "TXT",
+    }
+}
+
+/// Whether the first `bits` of two addresses are the same; never across families.
+fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
+    // A shift by the whole width is none in Rust, and no bits are to count then.
+    match (address, network) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => {
+            let differing = Ipv4Addr::to_bits(one) ^ Ipv4Addr::to_bits(other);
+            differing.checked_shr(32 - u32::from(bits)).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(one), IpAddr::V6(other)) => {
+            let differing = Ipv6Addr::to_bits(one) ^ Ipv6Addr::to_bits(other);
+            differing.checked_shr(128 - u32::from(bits)).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
+}
+
+/// An address as the macro `i` has it: IPv6 as nibbles between dots (RFC 7208 §7.3).
+fn dotted(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let digits = format!("{:032X}", address.to_bits());
+            let digits: Vec<String> = digits.chars().map(String::from).collect();
+            digits.join(".")
+        }
+    }
+}
+
+/// Where the names of an address are.
+fn reverse(address: IpAddr) -> Option<Name> {
+    let dotted = dotted(address);
+    let turned: Vec<&str> = dotted.rsplit('.').collect();
+    let zone = if address.is_ipv4() { "in-addr.arpa" } else { "ip6.arpa" };
+    Name::parse(format!("{}.{zone}", turned.join(".")).as_bytes())
+}
+
+#[cfg(test)]
+mod tests;
