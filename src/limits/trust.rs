@@ -1,5 +1,7 @@
 //! What bounds the proof of where a message comes from: questions, signatures, records.
 
+use std::time::Duration;
+
 /// SPF terms of one check that ask DNS (RFC 7208 §4.6.4).
 pub const SPF_LOOKUPS_MAX: usize = 10;
 
@@ -11,6 +13,18 @@ pub const SPF_NAMES_MAX: usize = 10;
 
 /// Signatures of a message that are verified; of more, those in line with From come first.
 pub const SIGNATURES_MAX: usize = 8;
+
+/// Signatures of a message that are read and told of, from the top of its header.
+pub const SIGNATURES_READ_MAX: usize = 100;
+
+/// Clocks may differ: a signature counts this long past its end.
+pub const SIGNATURE_LATE_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Clocks and their zones may be set wrong: a signature counts this long before it says that it was made.
+pub const SIGNATURE_EARLY_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Field names in a signature of ours; a header that has more of those that are signed is not signed whole.
+pub const SIGNED_NAMES_MAX: usize = 400;
 
 /// Records at the name of one key that are tried.
 pub const KEY_RECORDS_MAX: usize = 3;
