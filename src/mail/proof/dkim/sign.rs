@@ -61,8 +61,10 @@ pub enum BadKey {
     Encrypted,
     /// It is neither an RSA key nor one for Ed25519, or is damaged.
     Unknown,
-    /// An RSA key of this many bits.
-    Short(usize),
+    /// An RSA key of fewer bits than may sign.
+    Short,
+    /// An RSA key of more bits than can be used.
+    Large,
 }
 
 impl fmt::Display for BadKey {
@@ -72,9 +74,8 @@ impl fmt::Display for BadKey {
             BadKey::BadPem => f.write_str("the PEM text is damaged"),
             BadKey::Encrypted => f.write_str("the key is encrypted"),
             BadKey::Unknown => f.write_str("neither an RSA nor an Ed25519 key"),
-            BadKey::Short(bits) => {
-                write!(f, "an RSA key of {bits} bits; it needs {RSA_BITS_MIN} or more")
-            }
+            BadKey::Short => write!(f, "an RSA key of fewer than {RSA_BITS_MIN} bits"),
+            BadKey::Large => f.write_str("an RSA key of too many bits"),
         }
     }
 }
@@ -109,14 +110,15 @@ impl Key {
         };
         der.fill(0);
         std::hint::black_box(&der);
-        let pair = read.map_err(|_| BadKey::Unknown)?;
-        if let Pair::Rsa(pair) = &pair {
-            let bits = 8 * pair.public_modulus_len();
-            if bits < RSA_BITS_MIN {
-                return Err(BadKey::Short(bits));
-            }
+        let pair = read.map_err(|why| match why.to_string().as_str() {
+            "TooSmall" => BadKey::Short,
+            "TooLarge" => BadKey::Large,
+            _ => BadKey::Unknown,
+        })?;
+        match &pair {
+            Pair::Rsa(pair) if 8 * pair.public_modulus_len() < RSA_BITS_MIN => Err(BadKey::Short),
+            _ => Ok(Key(pair)),
         }
-        Ok(Key(pair))
     }
 
     pub fn algorithm(&self) -> Algorithm {
