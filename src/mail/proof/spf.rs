@@ -115,6 +115,7 @@ pub fn check(ask: &mut dyn Ask, client: &Client<'_>, identity: Identity<'_>) -> 
         lookups: 0,
         voids: 0,
         validated: None,
+        is_nameless: false,
     };
     match check.host(name) {
         Ok(verdict) => {
@@ -181,6 +182,8 @@ struct Check<'a> {
     voids: usize,
     /// Reverse names of the client that lead back to it, once they are asked for.
     validated: Option<Vec<Name>>,
+    /// Whether the client has no reverse name at all.
+    is_nameless: bool,
 }
 
 impl Check<'_> {
@@ -361,8 +364,11 @@ impl Check<'_> {
         &mut self,
         what: Option<&dyn Fn() -> String>,
     ) -> std::result::Result<Vec<Name>, Halt> {
-        if let Some(known) = &self.validated {
-            return Ok(known.clone());
+        if let Some(known) = self.validated.clone() {
+            if let (Some(what), true) = (what, self.is_nameless) {
+                self.void(what)?;
+            }
+            return Ok(known);
         }
         let in_macro = || "`%{p}`".to_owned();
         let what = match what {
@@ -378,6 +384,7 @@ impl Check<'_> {
                 Answer::Failed(_) => Answer::Records(Vec::new()),
                 answer => answer,
             };
+            self.is_nameless = matches!(answer, Answer::NoRecords | Answer::NoName);
             let entries = self.found(answer, &reverse, Kind::Ptr, what)?;
             let names = entries.into_iter().filter_map(|entry| match entry {
                 Entry::Ptr(name) => Some(name),
@@ -431,16 +438,18 @@ impl Check<'_> {
             Answer::Failed(why) => {
                 Err(Halt::Temporary(format!("{}: {} of {name}: {why}", what(), word(kind))))
             }
-            Answer::NoRecords | Answer::NoName => {
-                self.voids += 1;
-                if self.voids > SPF_VOID_MAX {
-                    let reason =
-                        format!("more than {SPF_VOID_MAX} lookups found nothing, at {}", what());
-                    return Err(Halt::Permanent(reason));
-                }
-                Ok(Vec::new())
-            }
+            Answer::NoRecords | Answer::NoName => self.void(what).map(|()| Vec::new()),
         }
+    }
+
+    /// One more term whose question found nothing.
+    fn void(&mut self, what: &dyn Fn() -> String) -> std::result::Result<(), Halt> {
+        self.voids += 1;
+        if self.voids > SPF_VOID_MAX {
+            let reason = format!("more than {SPF_VOID_MAX} lookups found nothing, at {}", what());
+            return Err(Halt::Permanent(reason));
+        }
+        Ok(())
     }
 
     fn family(&self) -> Kind {
