@@ -13,12 +13,14 @@ mod client;
 mod command;
 mod config;
 mod data;
+mod dmarc;
 mod dns;
 mod header;
 mod queue;
 mod reading;
 mod sasl;
 mod session;
+mod spf;
 mod srs;
 mod users;
 mod words;
@@ -28,7 +30,7 @@ mod xtext;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 19] = [
     ("address", address::run),
     ("aliases", aliases::run),
     ("answer", answer::run),
@@ -36,12 +38,14 @@ pub const TARGETS: [Target; 17] = [
     ("command", command::run),
     ("config", config::run),
     ("data", data::run),
+    ("dmarc", dmarc::run),
     ("dns", dns::run),
     ("header", header::run),
     ("queue", queue::run),
     ("reading", reading::run),
     ("sasl", sasl::run),
     ("session", session::run),
+    ("spf", spf::run),
     ("srs", srs::run),
     ("users", users::run),
     ("words", words::run),
