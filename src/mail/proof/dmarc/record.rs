@@ -3,6 +3,7 @@
 //! Only the version decides whether there is a record; what is broken behind it counts as if it were not
 //! there. That is why a tag that comes twice counts by the first, where a key of DKIM would be none.
 
+use crate::mail::tags;
 use std::fmt;
 
 /// What a domain asks for mail that fails; the later is the stricter.
@@ -70,17 +71,30 @@ pub struct Policies {
     pub missing: Policy,
 }
 
+/// The tags that count here.
+const NAMES: [&str; 8] = ["p", "sp", "np", "adkim", "aspf", "psd", "t", "rua"];
+
 impl Record {
     /// Reads the text of a TXT record; none where it is no policy record.
     pub fn parse(text: &[u8]) -> Option<Record> {
-        let mut tags = text.split(|&octet| octet == b';').map(tag);
-        match tags.next()?? {
-            (name, b"DMARC1") if name.eq_ignore_ascii_case(b"v") && !text.starts_with(b" ") => {}
-            _ => return None,
+        let mut pieces = tags::pieces(text);
+        let version = pieces.next()?.ok()?;
+        // White space before it is no part of the grammar.
+        let is_first = text.first().is_some_and(u8::is_ascii_alphabetic);
+        if !(is_first && version.name.eq_ignore_ascii_case("v") && version.value == b"DMARC1") {
+            return None;
         }
-        let tags: Vec<_> = tags.flatten().filter_map(|(name, value)| known(name, value)).collect();
-        let value =
-            |name: &str| tags.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        let mut values: [Option<&[u8]>; NAMES.len()] = [None; NAMES.len()];
+        for tag in pieces.flatten() {
+            let known = NAMES.iter().position(|name| tag.name.eq_ignore_ascii_case(name));
+            if let Some(value) = known.and_then(|at| values.get_mut(at)) {
+                value.get_or_insert(tag.value);
+            }
+        }
+        let value = |name: &str| {
+            let at = NAMES.iter().position(|known| *known == name)?;
+            values.get(at).copied().flatten()
+        };
         let is =
             |name, word: &[u8]| value(name).is_some_and(|value| value.eq_ignore_ascii_case(word));
         let policy = |name| value(name).map(Policy::parse);
@@ -109,30 +123,10 @@ impl Record {
     }
 }
 
-/// `name = value` without the spaces; none where there is no `=`.
-fn tag(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let equals = text.iter().position(|&octet| octet == b'=')?;
-    Some((trim(&text[..equals]), trim(&text[equals + 1..])))
-}
-
-/// Without spaces and tabs at the ends.
-fn trim(text: &[u8]) -> &[u8] {
-    let is_space = |octet: &u8| matches!(octet, b' ' | b'\t');
-    let start = text.iter().position(|octet| !is_space(octet)).unwrap_or(text.len());
-    let end = text.iter().rposition(|octet| !is_space(octet)).map_or(start, |last| last + 1);
-    &text[start..end]
-}
-
-fn known<'a>(name: &[u8], value: &'a [u8]) -> Option<(&'static str, &'a [u8])> {
-    let tags = ["p", "sp", "np", "adkim", "aspf", "psd", "t", "rua"];
-    let found = tags.into_iter().find(|tag| name.eq_ignore_ascii_case(tag.as_bytes()))?;
-    Some((found, value))
-}
-
 /// Whether one address at least is one that reports could go to (RFC 3986; the old size behind `!` does not
 /// count).
 fn has_uri(value: &[u8]) -> bool {
-    value.split(|&octet| octet == b',').map(trim).any(is_uri)
+    value.split(|&octet| octet == b',').map(tags::trimmed).any(is_uri)
 }
 
 fn is_uri(text: &[u8]) -> bool {
