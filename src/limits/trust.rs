@@ -65,3 +65,16 @@ pub const UNICODE_NAME_MAX: usize = 1_020;
 
 /// Words and signs of one mailbox in From.
 pub const AUTHOR_TOKENS_MAX: usize = 1_000;
+
+/// Characters of a reason in Authentication-Results.
+pub const RESULT_REASON_MAX: usize = 200;
+
+/// Signatures told of in Authentication-Results.
+pub const RESULTS_DKIM_MAX: usize = 16;
+const _: () = assert!(RESULTS_DKIM_MAX >= SIGNATURES_MAX);
+
+/// Entries and properties that are kept of a field of others.
+pub const RESULTS_READ_MAX: usize = 200;
+
+/// Addresses of one From field.
+pub const AUTHOR_ADDRESSES_MAX: usize = 1_000;

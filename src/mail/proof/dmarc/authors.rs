@@ -4,7 +4,7 @@
 //! Programs that show mail read a broken From in different ways. So a broken one is read only where each
 //! way leads to the same domains, as in `Smith, John <john@example.com>`; any other cannot be read.
 
-use crate::limits::trust::{AUTHOR_TOKENS_MAX, AUTHORS_MAX};
+use crate::limits::trust::{AUTHOR_ADDRESSES_MAX, AUTHOR_TOKENS_MAX, AUTHORS_MAX};
 use crate::mail::proof::name::Name;
 use std::fmt;
 
@@ -50,7 +50,11 @@ pub fn authors(fields: &[&[u8]]) -> Result<Authors, NoAuthors> {
     for field in fields {
         let mut reader = Reader { rest: field };
         let mut is_empty = true;
-        while let Some(tokens) = reader.mailbox()? {
+        for count in 0.. {
+            let Some(tokens) = reader.mailbox()? else { break };
+            if count == AUTHOR_ADDRESSES_MAX {
+                return Err(NoAuthors::Unreadable("very many addresses"));
+            }
             let Some(domain) = domain_of(&tokens)? else { continue };
             is_empty = false;
             if !domains.contains(&domain) {
@@ -227,8 +231,13 @@ impl<'a> Reader<'a> {
             b'<' => Kind::Open,
             b'>' => Kind::Close,
             b',' | b';' | b':' => Kind::Separator,
-            b')' => return Err(NoAuthors::Unreadable("a comment that ends before it begins")),
-            b'\\' => return Err(NoAuthors::Unreadable("a backslash outside quotes")),
+            // It ends nothing, and hides nothing.
+            b')' => Kind::Word,
+            // Some would take it for a quote of the sign that follows.
+            b'\\' if !rest.first().is_some_and(u8::is_ascii_alphanumeric) => {
+                return Err(NoAuthors::Unreadable("a backslash outside quotes"));
+            }
+            b'\\' => Kind::Word,
             0..=b' ' | 0x7f => return Err(NoAuthors::Unreadable("a control character")),
             _ => {
                 let (kind, length) = match encoded_word(self.rest) {
@@ -341,6 +350,7 @@ mod tests {
             ("ann@xn--bcher-kva.test.", "xn--bcher-kva.test"),
             ("a..b@a.test", "a.test"),
             ("root@localhost", "localhost"),
+            ("CORP\\ann :) <ann@a.test>", "a.test"),
             ("<ann@_x.a-b.test>", "_x.a-b.test"),
         ];
         for (field, wanted) in table {
@@ -374,7 +384,8 @@ mod tests {
             "<<ann@a.test>>",
             "\"Ann <ann@a.test>",
             "Ann (<ann@a.test>",
-            "Ann ) <ann@a.test>",
+            "ann@a.test)",
+            "Ann\\(<ann@b.test>) <ann@a.test>",
             "[Ann <ann@a.test>",
             "a@b@a.test",
             "@a.test",
@@ -402,5 +413,60 @@ mod tests {
         let five = "a@a.test, b@b.test, c@c.test, d@d.test, e@e.test";
         assert_eq!(read(&[five]), NoAuthors::TooMany.to_string());
         assert!(read(&[&"word ".repeat(100_000)]).starts_with("From cannot be read"));
+        assert!(read(&[&"a@a.test,".repeat(100_000)]).starts_with("From cannot be read"));
+    }
+
+    mod any {
+        use super::*;
+        use proptest::prelude::*;
+
+        /// Mailboxes as the grammar has them, with domains from `a.test` to `d.test`.
+        fn mailbox() -> impl Strategy<Value = (String, char)> {
+            let space = "( |\t|\r\n |\\([^()\\\\\r\n]{0,9}\\)){0,2}";
+            let phrase = "([a-z!#=?]{1,5}( [A-Z.]{1,3})?|\"([^\"\\\\\r\n]|\\\\[\"@<,]){0,9}\"|=\\?utf-8\\?[qb]\\?[A-Za-z=_]{0,9}\\?=)?";
+            let local = "([a-z]{1,5}(\\.[a-z+-]{1,5})?|\"[a-z@<>,; ]{0,5}\")";
+            let route = "(@x\\.test(,@y\\.test)?:)?";
+            let domain = proptest::char::range('a', 'd');
+            (space, phrase, local, route, any::<bool>(), domain).prop_map(
+                |(space, phrase, local, route, bare, domain)| {
+                    let address = format!("{local}{space}@{space}{domain}.test{space}");
+                    let text = match bare {
+                        true => address,
+                        false => format!("{space}{phrase}{space}<{space}{route}{address}>{space}"),
+                    };
+                    (text, domain)
+                },
+            )
+        }
+
+        proptest! {
+            #[test]
+            fn what_the_grammar_has_is_read(
+                list in proptest::collection::vec(mailbox(), 1..6), group: bool,
+            ) {
+                let texts: Vec<&str> = list.iter().map(|(text, _)| text.as_str()).collect();
+                let mut wanted: Vec<String> = Vec::new();
+                for (_, domain) in &list {
+                    let domain = format!("{domain}.test");
+                    if !wanted.contains(&domain) {
+                        wanted.push(domain);
+                    }
+                }
+                let field = match group {
+                    true => format!("A group: {};", texts.join(",")),
+                    false => texts.join(","),
+                };
+                prop_assert_eq!(read(&[&field]), wanted.join(" "), "{:?}", field);
+            }
+
+            #[test]
+            fn octets_never_panic(fields: Vec<Vec<u8>>, text in "[ab@<>(),:;\"\\\\.\\[\\] \r\n=?\u{fc}]{0,40}") {
+                let fields: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
+                let _ = authors(&fields);
+                if let Ok(found) = authors(&[text.as_bytes()]) {
+                    prop_assert!(!found.domains.is_empty() && found.domains.len() <= AUTHORS_MAX);
+                }
+            }
+        }
     }
 }
