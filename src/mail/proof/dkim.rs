@@ -158,6 +158,12 @@ impl Finding {
         let proves = self.result == Result::Pass && self.is_whole;
         self.domain.as_ref().filter(|_| proves)
     }
+
+    /// The domain that may answer for the message: DNS did not say what its key is.
+    pub fn may_prove(&self) -> Option<&Name> {
+        let may = self.result == Result::TempError && self.is_whole;
+        self.domain.as_ref().filter(|_| may)
+    }
 }
 
 /// Reads the signatures of a header in its order, the first [`SIGNATURES_READ_MAX`].
