@@ -3,6 +3,8 @@
 
 use crate::trust_mail::{Mail, NOW, Silent, octets, path};
 use crate::trust_zone::{Zone, file, name};
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use base64ct::{Base64, Encoding};
 use facteur::mail::proof::Kind;
 use facteur::mail::proof::canonical::{BodyForm, BodyHasher, Form};
 use facteur::mail::proof::dkim::key::BadKey;
@@ -212,43 +214,55 @@ fn dates() {
 
 /// A text in PEM form.
 fn pem(label: &str, der: &[u8]) -> Vec<u8> {
-    use base64ct::Encoding;
-    let text = base64ct::Base64::encode_string(der);
+    let text = Base64::encode_string(der);
     let lines: Vec<&str> =
         text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n")).into_bytes()
 }
 
-/// The Ed25519 key of RFC 8463, appendix A, as OpenSSL writes it.
-fn ed25519() -> Key {
-    use base64ct::Encoding;
-    let seed = file("dkim/dkimpy/rfc8032_7_1.key");
-    let seed = base64ct::Base64::decode_vec(seed.trim()).unwrap();
+/// The private key of RFC 8463, appendix A.
+pub fn ed25519_seed() -> String {
+    file("dkim/dkimpy/rfc8032_7_1.key").trim().to_owned()
+}
+
+/// The same as OpenSSL writes it.
+pub fn ed25519() -> Key {
+    let seed = Base64::decode_vec(&ed25519_seed()).unwrap();
     let head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
     Key::from_pem(&pem("PRIVATE KEY", &[&head[..], &seed].concat())).unwrap()
 }
 
 /// A new RSA key, in both forms that are read.
-fn rsa() -> [Key; 2] {
-    use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+pub fn rsa_pems() -> [Vec<u8>; 2] {
     let pair = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
     let der: Pkcs8V1Der = pair.as_der().unwrap();
     let der = der.as_ref();
     // The PKCS #1 key is the last value in that of PKCS #8: an octet string of known place.
     let at = der.windows(4).position(|four| four[..2] == [0x04, 0x82]).unwrap();
-    let keys = [pem("PRIVATE KEY", der), pem("RSA PRIVATE KEY", &der[at + 4..])];
-    keys.map(|key| Key::from_pem(&key).unwrap())
+    [pem("PRIVATE KEY", der), pem("RSA PRIVATE KEY", &der[at + 4..])]
 }
 
-fn signed(mail: &Mail, key: &Key) -> Mail {
-    let (domain, selector) = (name("a.test").unwrap(), name("s1").unwrap());
+fn rsa() -> [Key; 2] {
+    rsa_pems().map(|key| Key::from_pem(&key).unwrap())
+}
+
+/// When messages are signed here: others say "in the future" by a clock of their own.
+const SIGNED: u64 = 1_700_000_000;
+
+/// The message under its signature, whose key is at this selector of `a.test`.
+pub fn signed_at(mail: &Mail, key: &Key, selector: &str) -> Mail {
+    let (domain, selector) = (name("a.test").unwrap(), name(selector).unwrap());
     let signer = Signer { key, domain: &domain, selector: &selector };
     let body = mail.hashes(&[sign::BODY]).get(sign::BODY).unwrap();
     let fields = mail.fields();
-    let field = sign::sign(&signer, &Header::new(&fields), &body, NOW).unwrap();
+    let field = sign::sign(&signer, &Header::new(&fields), &body, SIGNED).unwrap();
     assert!(field.ends_with('\n') && field.lines().all(|line| line.len() < 78), "{field}");
     assert!(field.lines().skip(1).all(|line| line.starts_with(' ')), "{field}");
     mail.under(&field)
+}
+
+fn signed(mail: &Mail, key: &Key) -> Mail {
+    signed_at(mail, key, "s1")
 }
 
 fn keys_of(key: &Key) -> Zone {
