@@ -9,19 +9,24 @@
 mod address;
 mod aliases;
 mod answer;
+mod body;
 mod client;
 mod command;
 mod config;
 mod data;
+mod dkim;
 mod dmarc;
 mod dns;
 mod header;
+mod key;
 mod queue;
 mod reading;
+mod results;
 mod sasl;
 mod session;
 mod spf;
 mod srs;
+mod tags;
 mod users;
 mod words;
 mod xtext;
@@ -30,23 +35,28 @@ mod xtext;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 24] = [
     ("address", address::run),
     ("aliases", aliases::run),
     ("answer", answer::run),
+    ("body", body::run),
     ("client", client::run),
     ("command", command::run),
     ("config", config::run),
     ("data", data::run),
+    ("dkim", dkim::run),
     ("dmarc", dmarc::run),
     ("dns", dns::run),
     ("header", header::run),
+    ("key", key::run),
     ("queue", queue::run),
     ("reading", reading::run),
+    ("results", results::run),
     ("sasl", sasl::run),
     ("session", session::run),
     ("spf", spf::run),
     ("srs", srs::run),
+    ("tags", tags::run),
     ("users", users::run),
     ("words", words::run),
     ("xtext", xtext::run),

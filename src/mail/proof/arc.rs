@@ -270,18 +270,18 @@ impl Chain {
 }
 
 /// Verifies what [`read`] found (RFC 8617 §5.2, steps 4 to 7): the signature of the newest set, then every seal,
-/// the newest first. `now` is in seconds since 1970.
+/// the newest first. `time` is now, in seconds since 1970.
 pub fn verify(
     ask: &mut dyn Ask,
     chain: &Chain,
     header: &Header,
     hashes: &BodyHashes,
-    now: u64,
+    time: u64,
 ) -> Finding {
     let (result, reason) = match &chain.sets {
         Err(Reason::NoChain) => (Result::None, Reason::NoChain),
         Err(reason) => (Result::Fail, reason.clone()),
-        Ok(sets) => verify_sets(ask, sets, header, hashes, now),
+        Ok(sets) => verify_sets(ask, sets, header, hashes, time),
     };
     Finding { result, reason, sealers: chain.sealers.clone(), first: chain.first.clone() }
 }
@@ -291,7 +291,7 @@ fn verify_sets(
     sets: &[Set],
     header: &Header,
     hashes: &BodyHashes,
-    now: u64,
+    time: u64,
 ) -> (Result, Reason) {
     let number = sets.len();
     let Some(newest) = sets.last() else { return (Result::None, Reason::NoChain) };
@@ -310,7 +310,7 @@ fn verify_sets(
     };
     let (place, parsed) = &newest.message;
     let outcome =
-        match dkim::check_dates(parsed, now).and_then(|()| dkim::check_body(parsed, hashes)) {
+        match dkim::check_dates(parsed, time).and_then(|()| dkim::check_body(parsed, hashes)) {
             Ok(true) => dkim::check_key(ask, parsed, &dkim::signed(header, *place, parsed)),
             Ok(false) => return (Result::Fail, Reason::PartOfBody(number)),
             Err(outcome) => outcome,
@@ -324,7 +324,7 @@ fn verify_sets(
         // All before this seal, then itself without its signature (RFC 8617 §5.1.1).
         let mut octets = octets[..ends[at]].to_vec();
         dkim::add_own(&mut octets, parsed, &header.fields()[*place]);
-        let outcome = match dkim::check_dates(parsed, now) {
+        let outcome = match dkim::check_dates(parsed, time) {
             Ok(()) => dkim::check_key(ask, parsed, &octets),
             Err(outcome) => outcome,
         };

@@ -206,7 +206,7 @@ pub fn forms(signatures: &[Signature]) -> Vec<BodyForm> {
     signatures.iter().filter_map(|one| one.parsed.as_ref().ok()).map(|one| one.body_form).collect()
 }
 
-/// Verifies what [`read`] found, one finding for each, in the same order. `now` is in seconds since 1970.
+/// Verifies what [`read`] found, one finding for each, in the same order. `time` is now, in seconds since 1970.
 ///
 /// DNS is asked only for the keys of signatures whose dates and body are right.
 pub fn verify(
@@ -214,7 +214,7 @@ pub fn verify(
     signatures: &[Signature],
     header: &Header,
     hashes: &BodyHashes,
-    now: u64,
+    time: u64,
 ) -> Vec<Finding> {
     let found = signatures.iter().map(|signature| {
         let mut finding = Finding {
@@ -238,7 +238,7 @@ pub fn verify(
         };
         finding.identity = parsed.identity.as_ref().map(|identity| identity.text.clone());
         finding.algorithm = Some(parsed.algorithm);
-        let outcome = match check_dates(parsed, now).and_then(|()| check_body(parsed, hashes)) {
+        let outcome = match check_dates(parsed, time).and_then(|()| check_body(parsed, hashes)) {
             Ok(is_whole) => {
                 finding.is_whole = is_whole;
                 check_key(ask, parsed, &signed(header, signature.place, parsed))
@@ -272,14 +272,14 @@ impl Outcome {
 }
 
 /// Whether a signature counts now (RFC 6376 §3.5, `t=` and `x=`).
-pub fn check_dates(parsed: &Parsed, now: u64) -> std::result::Result<(), Outcome> {
+pub fn check_dates(parsed: &Parsed, time: u64) -> std::result::Result<(), Outcome> {
     if let Some(at) = parsed.expires_at
-        && now > at.saturating_add(SIGNATURE_LATE_MAX.as_secs())
+        && time > at.saturating_add(SIGNATURE_LATE_MAX.as_secs())
     {
         return Err(Outcome::new(Result::Fail, Reason::Expired(at)));
     }
     if let Some(at) = parsed.signed_at
-        && at > now.saturating_add(SIGNATURE_EARLY_MAX.as_secs())
+        && at > time.saturating_add(SIGNATURE_EARLY_MAX.as_secs())
     {
         return Err(Outcome::new(Result::Fail, Reason::Early(at)));
     }

@@ -207,7 +207,7 @@ pub struct Signer<'a> {
 }
 
 /// The signature field for a message, with LF line ends, one of them at its end; it goes on top of the
-/// fields that it signs. `body` is the hash of the whole body in the form [`BODY`], `now` is in seconds since
+/// fields that it signs. `body` is the hash of the whole body in the form [`BODY`], `time` is now, in seconds since
 /// 1970.
 ///
 /// Fails only where the library does.
@@ -215,7 +215,7 @@ pub fn sign(
     signer: &Signer,
     header: &Header,
     body: &BodyHash,
-    now: u64,
+    time: u64,
 ) -> Result<String, CannotSign> {
     let names = names(header);
     let mut field = Folded::default();
@@ -225,7 +225,7 @@ pub fn sign(
     field.word("c=relaxed/relaxed;");
     field.word(&format!("d={};", signer.domain));
     field.word(&format!("s={};", signer.selector));
-    field.word(&format!("t={now};"));
+    field.word(&format!("t={time};"));
     for (at, name) in names.iter().enumerate() {
         let sign = if at + 1 < names.len() { ':' } else { ';' };
         match at {
