@@ -102,9 +102,8 @@ pub fn check(ask: &mut dyn Ask, client: &Client<'_>, identity: Identity<'_>) -> 
         reason,
         explanation,
     };
-    let Some(name) = name.as_ref().filter(|name| name.labels().nth(1).is_some()) else {
-        let reason = format!("`{shown}` is not a domain that could have a record");
-        return finding(Result::None, reason, None);
+    let Some(name) = &name else {
+        return finding(Result::None, no_domain(&shown), None);
     };
     let mut check = Check {
         ask,
@@ -149,6 +148,22 @@ enum Halt {
     Permanent(String),
 }
 
+type Checked<T> = std::result::Result<T, Halt>;
+
+/// What becomes of a mechanism.
+enum Match {
+    No,
+    Yes,
+    /// By an `include`: what matches in the other record.
+    Within(String),
+}
+
+impl From<bool> for Match {
+    fn from(matches: bool) -> Match {
+        if matches { Match::Yes } else { Match::No }
+    }
+}
+
 struct Verdict {
     result: Result,
     reason: String,
@@ -187,18 +202,21 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// What the record of `domain` says.
-    fn host(&mut self, domain: &Name) -> std::result::Result<Verdict, Halt> {
+    /// What the record of `domain` says; a name of one label has none (RFC 7208 §4.3).
+    fn host(&mut self, domain: &Name) -> Checked<Verdict> {
+        if domain.labels().nth(1).is_none() {
+            return Ok(Verdict::new(Result::None, no_domain(&domain.to_string())));
+        }
         let Some(text) = self.text(domain)? else {
             return Ok(Verdict::new(Result::None, format!("no record at {domain}")));
         };
         let record = Record::parse(&text).map_err(|why| Halt::Permanent(broken(why, domain)))?;
         for (term, directive) in record.directives() {
             let what = || format!("`{}` of {domain}", shown(term));
-            let Some(inner) = self.matches(&directive.mechanism, domain, &what)? else { continue };
-            let reason = match inner {
-                Some(inner) => format!("{}: {inner}", what()),
-                None => what(),
+            let reason = match self.matches(&directive.mechanism, domain, &what)? {
+                Match::No => continue,
+                Match::Yes => what(),
+                Match::Within(inner) => format!("{}: {inner}", what()),
             };
             let mut verdict = Verdict::new(directive.outcome, reason);
             if directive.outcome == Result::Fail {
@@ -219,7 +237,7 @@ impl Check<'_> {
 
     /// The one record of `domain` (RFC 7208 §4.5), and nothing else of what DNS said: of includes within
     /// includes all records are held at a time.
-    fn text(&mut self, domain: &Name) -> std::result::Result<Option<Vec<u8>>, Halt> {
+    fn text(&mut self, domain: &Name) -> Checked<Option<Vec<u8>>> {
         let entries = match self.ask.ask(domain, Kind::Txt) {
             Answer::Records(entries) => entries,
             Answer::NoRecords | Answer::NoName => return Ok(None),
@@ -239,7 +257,7 @@ impl Check<'_> {
     }
 
     /// RFC 7208 §6.1: the other record speaks in place of this one.
-    fn redirect(&mut self, spec: Spec<'_>, domain: &Name) -> std::result::Result<Verdict, Halt> {
+    fn redirect(&mut self, spec: Spec<'_>, domain: &Name) -> Checked<Verdict> {
         let what = format!("`redirect={}` of {domain}", shown(spec.0));
         if self.is_unspeakable(spec) {
             return Ok(Verdict::new(Result::Neutral, unspeakable(&what)));
@@ -255,26 +273,26 @@ impl Check<'_> {
         }
     }
 
-    /// Whether a mechanism matches; a match of an `include` says why.
+    /// Whether a mechanism matches. `what` names the term in reasons.
     fn matches(
         &mut self,
         mechanism: &Mechanism<'_>,
         domain: &Name,
         what: &dyn Fn() -> String,
-    ) -> std::result::Result<Option<Option<String>>, Halt> {
+    ) -> Checked<Match> {
         let spec = match *mechanism {
             Mechanism::Include(spec) | Mechanism::Exists(spec) => Some(spec),
             Mechanism::A(spec, _) | Mechanism::Mx(spec, _) | Mechanism::Ptr(spec) => spec,
-            Mechanism::All => return Ok(Some(None)),
+            Mechanism::All => return Ok(Match::Yes),
             Mechanism::Ip4(network, bits) => {
-                return Ok(is_within(self.address, network.into(), bits).then_some(None));
+                return Ok(is_within(self.address, network.into(), bits).into());
             }
             Mechanism::Ip6(network, bits) => {
-                return Ok(is_within(self.address, network.into(), bits).then_some(None));
+                return Ok(is_within(self.address, network.into(), bits).into());
             }
         };
         if spec.is_some_and(|spec| self.is_unspeakable(spec)) {
-            return Ok(None);
+            return Ok(Match::No);
         }
         self.count(what)?;
         let target = match spec {
@@ -287,7 +305,7 @@ impl Check<'_> {
                 Mechanism::Include(_) => {
                     Err(Halt::Permanent(format!("{} leads to no name", what())))
                 }
-                _ => Ok(None),
+                _ => Ok(Match::No),
             };
         };
         let matched = match *mechanism {
@@ -308,19 +326,15 @@ impl Check<'_> {
             }
             Mechanism::All | Mechanism::Ip4(..) | Mechanism::Ip6(..) => false,
         };
-        Ok(matched.then_some(None))
+        Ok(matched.into())
     }
 
     /// RFC 7208 §5.2.
-    fn include(
-        &mut self,
-        target: &Name,
-        what: &dyn Fn() -> String,
-    ) -> std::result::Result<Option<Option<String>>, Halt> {
+    fn include(&mut self, target: &Name, what: &dyn Fn() -> String) -> Checked<Match> {
         let verdict = self.host(target)?;
         match verdict.result {
-            Result::Pass => Ok(Some(Some(verdict.reason))),
-            Result::Fail | Result::SoftFail | Result::Neutral => Ok(None),
+            Result::Pass => Ok(Match::Within(verdict.reason)),
+            Result::Fail | Result::SoftFail | Result::Neutral => Ok(Match::No),
             Result::None | Result::TempError | Result::PermError => {
                 Err(Halt::Permanent(format!("{}: {}", what(), verdict.reason)))
             }
@@ -329,12 +343,7 @@ impl Check<'_> {
 
     /// RFC 7208 §5.4. Too many hosts are an error before any is asked for: DNS gives them in any order, and
     /// the result must not hang on that (§4.6.4).
-    fn mx(
-        &mut self,
-        target: &Name,
-        lengths: Lengths,
-        what: &dyn Fn() -> String,
-    ) -> std::result::Result<bool, Halt> {
+    fn mx(&mut self, target: &Name, lengths: Lengths, what: &dyn Fn() -> String) -> Checked<bool> {
         let answer = self.ask.ask(target, Kind::Mx);
         let found = self.found(answer, target, Kind::Mx, what)?;
         if found.len() > SPF_NAMES_MAX {
@@ -360,10 +369,7 @@ impl Check<'_> {
 
     /// Names of the client that lead back to it (RFC 7208 §5.5); an error of DNS leaves names out. For a
     /// `ptr` mechanism `what` names it, and is counted already; the macro `p` counts here, once.
-    fn reverse_names(
-        &mut self,
-        what: Option<&dyn Fn() -> String>,
-    ) -> std::result::Result<Vec<Name>, Halt> {
+    fn reverse_names(&mut self, what: Option<&dyn Fn() -> String>) -> Checked<Vec<Name>> {
         if let Some(known) = self.validated.clone() {
             if let (Some(what), true) = (what, self.is_nameless) {
                 self.void(what)?;
@@ -405,7 +411,7 @@ impl Check<'_> {
 
     /// What `p` stands for: the domain itself where it is among the names, else one below it, else any
     /// (RFC 7208 §7.3).
-    fn reverse_name(&mut self, domain: &Name) -> std::result::Result<Vec<u8>, Halt> {
+    fn reverse_name(&mut self, domain: &Name) -> Checked<Vec<u8>> {
         let names = self.reverse_names(None)?;
         let best = names
             .iter()
@@ -416,7 +422,7 @@ impl Check<'_> {
     }
 
     /// One more term that asks.
-    fn count(&mut self, what: &dyn Fn() -> String) -> std::result::Result<(), Halt> {
+    fn count(&mut self, what: &dyn Fn() -> String) -> Checked<()> {
         self.lookups += 1;
         if self.lookups > SPF_LOOKUPS_MAX {
             let reason = format!("more than {SPF_LOOKUPS_MAX} lookups at {}", what());
@@ -432,7 +438,7 @@ impl Check<'_> {
         name: &Name,
         kind: Kind,
         what: &dyn Fn() -> String,
-    ) -> std::result::Result<Vec<Entry>, Halt> {
+    ) -> Checked<Vec<Entry>> {
         match answer {
             Answer::Records(entries) => Ok(entries),
             Answer::Failed(why) => {
@@ -443,7 +449,7 @@ impl Check<'_> {
     }
 
     /// One more term whose question found nothing.
-    fn void(&mut self, what: &dyn Fn() -> String) -> std::result::Result<(), Halt> {
+    fn void(&mut self, what: &dyn Fn() -> String) -> Checked<()> {
         self.voids += 1;
         if self.voids > SPF_VOID_MAX {
             let reason = format!("more than {SPF_VOID_MAX} lookups found nothing, at {}", what());
@@ -472,7 +478,7 @@ impl Check<'_> {
 
     /// A name with its macros expanded, without labels in front that would make it too long (RFC 7208
     /// §7.3); none where DNS can have no such name.
-    fn name(&mut self, spec: Spec<'_>, domain: &Name) -> std::result::Result<Option<Name>, Halt> {
+    fn name(&mut self, spec: Spec<'_>, domain: &Name) -> Checked<Option<Name>> {
         let Some(text) = self.expand(spec.0, Place::Name, domain)? else { return Ok(None) };
         let mut text = text.strip_suffix(b".").unwrap_or(&text);
         while text.len() > 253 {
@@ -482,12 +488,7 @@ impl Check<'_> {
         Ok(Name::parse(text))
     }
 
-    fn expand(
-        &mut self,
-        text: &[u8],
-        place: Place,
-        domain: &Name,
-    ) -> std::result::Result<Option<Vec<u8>>, Halt> {
+    fn expand(&mut self, text: &[u8], place: Place, domain: &Name) -> Checked<Option<Vec<u8>>> {
         let mut halt = None;
         let expanded = macros::expand(text, place, |letter| match letter {
             b's' => [self.local, b"@", self.sender.as_bytes()].concat(),
@@ -532,6 +533,10 @@ impl Check<'_> {
         let text: String = text.iter().take(SPF_EXPLANATION_MAX).map(visible).collect();
         Some(text).filter(|text| !text.trim().is_empty())
     }
+}
+
+fn no_domain(shown: &str) -> String {
+    format!("`{shown}` is not a domain that could have a record")
 }
 
 fn unspeakable(what: &str) -> String {

@@ -70,6 +70,8 @@ fn reasons_name_the_term_and_the_record() {
         .txt("i.test", "v=spf1 include:none.test")
         .txt("n.test", "v=spf1 include:%{h}..x.test")
         .with("x.test", Kind::A, failed())
+        .txt("o.test", "v=spf1 include:%{o1} +all")
+        .txt("test", "v=spf1 +all")
         .with("t.test", Kind::Txt, failed());
     let wanted = [
         ("a.test", Result::Pass, "`ip4:192.0.2.0/24` of a.test"),
@@ -83,6 +85,11 @@ fn reasons_name_the_term_and_the_record() {
         ("i.test", Result::PermError, "`include:none.test` of i.test: no record at none.test"),
         ("n.test", Result::PermError, "`include:%{h}..x.test` of n.test leads to no name"),
         ("t.test", Result::TempError, "TXT of t.test: ns.test did not answer"),
+        (
+            "o.test",
+            Result::PermError,
+            "`include:%{o1}` of o.test: `test` is not a domain that could have a record",
+        ),
         ("none.test", Result::None, "no record at none.test"),
         ("test", Result::None, "`test` is not a domain that could have a record"),
         ("[192.0.2.1]", Result::None, "`[192.0.2.1]` is not a domain that could have a record"),
