@@ -23,8 +23,12 @@ pub const SIGNATURE_LATE_MAX: Duration = Duration::from_secs(5 * 60);
 /// Clocks and their zones may be set wrong: a signature counts this long before it says that it was made.
 pub const SIGNATURE_EARLY_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Field names in a signature of others.
+pub const SIGNATURE_NAMES_MAX: usize = 1_000;
+
 /// Field names in a signature of ours; a header that has more of those that are signed is not signed whole.
 pub const SIGNED_NAMES_MAX: usize = 400;
+const _: () = assert!(SIGNED_NAMES_MAX <= SIGNATURE_NAMES_MAX);
 
 /// Records at the name of one key that are tried.
 pub const KEY_RECORDS_MAX: usize = 3;

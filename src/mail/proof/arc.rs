@@ -15,7 +15,7 @@ use crate::mail::proof::dkim::{self, Outcome};
 use crate::mail::proof::name::Name;
 use crate::mail::proof::raw::{Header, RawField};
 use crate::mail::proof::results::{self, Results};
-use crate::mail::tags::{Tags, shown, trimmed};
+use crate::mail::tags::{Tags, shown};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -222,10 +222,8 @@ fn number(part: Part, value: &[u8]) -> Option<usize> {
 
 /// The number before ARC-Authentication-Results, and what follows it (RFC 8617 §4.1.1).
 fn results_of(value: &[u8]) -> Option<(usize, &[u8])> {
-    let end = memchr::memchr(b';', value)?;
-    let text = trimmed(&value[..end]).strip_prefix(b"i")?;
-    let number = trimmed(text).strip_prefix(b"=")?;
-    Some((instance(number)?, &value[end + 1..]))
+    let (number, rest) = results::numbered(value)?;
+    Some((instance(number.as_bytes())?, rest))
 }
 
 /// Reads the fields of a set.

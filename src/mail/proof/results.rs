@@ -256,6 +256,15 @@ pub fn read(value: &[u8]) -> Result<Results, BadResults> {
     if words.is_over() { Ok(Results { authserv_id, entries }) } else { Err(BadResults) }
 }
 
+/// The number of its set before the value of ARC-Authentication-Results, and the value behind it, which is one for
+/// [`read`] (RFC 8617 §4.1.1).
+pub fn numbered(value: &[u8]) -> Option<(String, &[u8])> {
+    let mut words = Words::new(value);
+    let is_number = words.keyword()? == "i" && words.sign(b'=');
+    let number = words.keyword()?;
+    (is_number && words.sign(b';')).then(|| (number, words.rest()))
+}
+
 /// Takes one of what there is room for, where there is any.
 fn take(room: &mut usize) -> bool {
     let is_there = *room > 0;
@@ -278,10 +287,7 @@ pub fn is_of(field: &RawField, authserv_id: &str) -> bool {
         let found = bare(found);
         found == ours || our_name.is_some() && Name::of_unicode(&found) == our_name
     };
-    match words::first(field.value()) {
-        words::First::Word(found) => is_ours(&found),
-        words::First::Broken(found) => found.into_iter().any(is_ours),
-    }
+    words::first(field.value()).iter().any(|found| is_ours(found))
 }
 
 #[cfg(test)]
@@ -312,6 +318,8 @@ mod tests {
             "(\\) mx.b\u{fc}cher.test",
             "\tmx.b\u{fc}cher.test\r;",
             "mx.b\u{fc}cher.test,; spf=pass",
+            "mx.\"b\u{fc}cher\".test; spf=pass",
+            "\"mx.\"b\u{fc}cher.test; spf=pass",
         ] {
             assert!(is_ours(&format!("Authentication-results :{value}")), "{value}");
         }
@@ -371,6 +379,19 @@ mod tests {
         let read = read(value.as_bytes()).unwrap();
         assert_eq!((read.authserv_id.as_str(), &read.entries[..]), ("mx.test", &entries[..]));
         assert_eq!(read.entries[2].property("policy.dmarc"), Some("none"));
+    }
+
+    #[test]
+    fn numbers_of_sets() {
+        let found = |text: &'static str| numbered(text.as_bytes());
+        let expected =
+            |number: &str, rest: &'static str| Some((number.to_owned(), rest.as_bytes()));
+        assert_eq!(found(" (a) i (b)=\n 1 (c); mx.test; none"), expected("1", " mx.test; none"));
+        for text in
+            ["", "i=1", "i=1 mx.test; none", "j=1; x", "mx.test; i=1; none", "i=; x", "i(=1;"]
+        {
+            assert_eq!(found(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! that have the same tags (RFC 8617 §4.1.2, §4.1.3). Pure.
 
 use crate::limits::trust::ARC_SETS_MAX;
+use crate::limits::trust::SIGNATURE_NAMES_MAX;
 use crate::mail::proof::canonical::{BodyForm, Form};
 use crate::mail::proof::dkim::Reason;
 use crate::mail::proof::name::Name;
@@ -194,11 +195,12 @@ fn queries(value: Option<&[u8]>) -> Result<(), Reason> {
     if ways.any(|way| way == b"dns/txt" || way == b"dns") { Ok(()) } else { Err(Reason::Tag("q")) }
 }
 
-/// `h=`: From has to be among the names (RFC 6376 §5.4). Empty names stand for nothing.
+/// `h=`: From has to be among the names (RFC 6376 §5.4), of which there are [`SIGNATURE_NAMES_MAX`] at most.
+/// Empty names stand for nothing.
 fn names(value: &[u8]) -> Result<Vec<String>, Reason> {
     let mut names = Vec::new();
     for name in value.split(|&octet| octet == b':').map(trimmed).filter(|name| !name.is_empty()) {
-        if !name.iter().all(u8::is_ascii_graphic) {
+        if names.len() == SIGNATURE_NAMES_MAX || !name.iter().all(u8::is_ascii_graphic) {
             return Err(Reason::Tag("h"));
         }
         names.push(name.iter().map(|octet| char::from(octet.to_ascii_lowercase())).collect());

@@ -50,6 +50,11 @@ impl<'a> Words<'a> {
         Words { rest }
     }
 
+    /// What has not been read.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Passes over white space and whole comments.
     fn skip(&mut self) {
         loop {
@@ -127,30 +132,30 @@ impl<'a> Words<'a> {
     }
 }
 
-/// What stands first in a value, where a host names itself.
-pub enum First<'a> {
-    Word(Vec<u8>),
-    /// A comment or quoted string without end stands there, before the first `;`: all words up to that.
-    Broken(Vec<&'a [u8]>),
-}
-
-/// The first word of a value, with or without quotes, up to any octet that no token has (RFC 2045 §5.1).
-pub fn first(value: &[u8]) -> First<'_> {
+/// What may be the name that stands first in a value: the word there, with or without quotes, up to any
+/// octet that no token has (RFC 2045 §5.1); and all up to white space, where that is more. Where a comment or
+/// quoted string without end stands there: all words before the first `;`.
+pub fn first(value: &[u8]) -> Vec<Vec<u8>> {
     let ends = |octet: &u8| is_space(*octet) || b"()<>@,;:\\\"/[]?=".contains(octet);
     let mut words = Words::new(value);
     words.skip();
-    match words.rest.first() {
-        Some(b'(') => {}
-        Some(b'"') => {
-            if let Some((found, _)) = quoted(words.rest) {
-                return First::Word(found.trim_ascii().to_vec());
-            }
-        }
+    let rest = words.rest;
+    let word = match rest.first() {
+        Some(b'(') => None,
+        Some(b'"') => quoted(rest).map(|(found, _)| found.trim_ascii().to_vec()),
         _ => {
-            let end = words.rest.iter().position(ends).unwrap_or(words.rest.len());
-            return First::Word(words.rest[..end].to_vec());
+            let end = rest.iter().position(ends).unwrap_or(rest.len());
+            Some(rest[..end].to_vec())
+        }
+    };
+    match word {
+        Some(word) => {
+            let whole = words.value().map(String::into_bytes);
+            [word].into_iter().chain(whole).collect()
+        }
+        None => {
+            let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
+            rest[..end].split(ends).map(<[u8]>::to_vec).collect()
         }
     }
-    let end = memchr::memchr(b';', words.rest).unwrap_or(words.rest.len());
-    First::Broken(words.rest[..end].split(ends).filter(|word| !word.is_empty()).collect())
 }
