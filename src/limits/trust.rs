@@ -82,3 +82,6 @@ pub const RESULTS_READ_MAX: usize = 200;
 
 /// Addresses of one From field.
 pub const AUTHOR_ADDRESSES_MAX: usize = 1_000;
+
+/// Octets of an encoded word in From: those of a line (RFC 5322 §2.1.1), for RFC 2047's 75 are not kept to.
+pub const ENCODED_WORD_MAX: usize = 998;

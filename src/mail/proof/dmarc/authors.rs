@@ -4,7 +4,9 @@
 //! Programs that show mail read a broken From in different ways. So a broken one is read only where each
 //! way leads to the same domains, as in `Smith, John <john@example.com>`; any other cannot be read.
 
-use crate::limits::trust::{AUTHOR_ADDRESSES_MAX, AUTHOR_TOKENS_MAX, AUTHORS_MAX};
+use crate::limits::trust::{
+    AUTHOR_ADDRESSES_MAX, AUTHOR_TOKENS_MAX, AUTHORS_MAX, ENCODED_WORD_MAX,
+};
 use crate::mail::proof::name::Name;
 use std::fmt;
 
@@ -304,7 +306,7 @@ fn enclosed(text: &[u8], end: u8) -> Option<&[u8]> {
 fn encoded_word(text: &[u8]) -> Option<usize> {
     let inner = text.strip_prefix(b"=?")?;
     let in_word = |octet: &&u8| octet.is_ascii_graphic() && !b"\"()<>[],;:\\".contains(octet);
-    let length = inner.iter().take_while(in_word).count();
+    let length = inner.iter().take(ENCODED_WORD_MAX).take_while(in_word).count();
     let inner = inner[..length].strip_suffix(b"?=")?;
     (inner.split(|&octet| octet == b'?').count() == 3).then_some(length + 2)
 }
@@ -414,6 +416,7 @@ mod tests {
         assert_eq!(read(&[five]), NoAuthors::TooMany.to_string());
         assert!(read(&[&"word ".repeat(100_000)]).starts_with("From cannot be read"));
         assert!(read(&[&"a@a.test,".repeat(100_000)]).starts_with("From cannot be read"));
+        assert!(read(&[&"=?.".repeat(300_000)]).starts_with("From cannot be read"));
     }
 
     mod any {
