@@ -282,6 +282,14 @@ fn keys_that_sign() {
     let [one, other] = rsa();
     assert_eq!(one.record().unwrap(), other.record().unwrap());
     assert_eq!(sign::strings(&one.record().unwrap()).len(), 2);
+    for shown in [&one, &key] {
+        let record = shown.record().unwrap().replace("v=DKIM1; ", "n=x;");
+        assert!(shown.is_shown_by(record.as_bytes()));
+        assert!(!shown.is_shown_by(record.replace("n=x;", "s=tlsrpt;").as_bytes()));
+        assert!(!shown.is_shown_by(b"v=DKIM1; p="));
+        let other = rsa().map(|other| other.record().unwrap());
+        assert!(!other.iter().any(|other| shown.is_shown_by(other.as_bytes())));
+    }
     assert_eq!(format!("{one:?}"), "Key(rsa-sha256)");
     let short = Key::from_pem(&octets("dkim/dkimpy/test.private")).unwrap_err();
     assert_eq!(short, sign::BadKey::Short);
@@ -310,6 +318,34 @@ fn what_is_signed_verifies() {
             let found = signed.under(added).verified(&mut keys_of(&key), &[], NOW);
             assert_eq!(words(&found), ["pass"], "{added}");
         }
+    }
+}
+
+/// Long keys cost time, and no more; those past what the library verifies are refused by their length.
+#[test]
+fn long_keys() {
+    let pair = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa4096).unwrap();
+    let der: Pkcs8V1Der = pair.as_der().unwrap();
+    let key = Key::from_pem(&pem("PRIVATE KEY", der.as_ref())).unwrap();
+    let signed = signed(&Mail::new(b"From: ann@a.test\n\nHello\n"), &key);
+    let found = signed.verified(&mut keys_of(&key), &[], NOW);
+    assert_eq!(found[0].reason.to_string(), "4096 bits rsa-sha256");
+    for bits in [512_usize, 1_023, 8_193, 16_384] {
+        // An RSAPublicKey: the modulus, and 65,537.
+        let mut modulus = vec![0; bits.div_ceil(8) + 1];
+        modulus[1] = 1 << ((bits - 1) % 8);
+        modulus[bits / 8] |= 1;
+        let long = |tag: u8, content: &[u8]| {
+            let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+            [&[tag, 0x82][..], &length, content].concat()
+        };
+        let octets = long(0x30, &[long(0x02, &modulus), vec![0x02, 3, 1, 0, 1]].concat());
+        let mut zone = Zone::default();
+        let record = format!("v=DKIM1; p={}", Base64::encode_string(&octets));
+        txt(&mut zone, "s1._domainkey.a.test", &record);
+        let found = signed.verified(&mut zone, &[], NOW).remove(0);
+        assert_eq!(found.result, Result::PermError);
+        assert!(found.reason.to_string().contains(&format!("{bits} bits")), "{}", found.reason);
     }
 }
 

@@ -46,7 +46,8 @@ impl Mail {
 
     /// LF alone ends its lines; CR is an octet like others.
     pub fn of_lf(text: Vec<u8>) -> Mail {
-        let (mut fields, mut at): (Vec<(Range<usize>, Range<usize>)>, usize) = (Vec::new(), 0);
+        let mut fields = Vec::<(Range<usize>, Range<usize>)>::new();
+        let mut at = 0;
         while at < text.len() {
             let rest = &text[at..];
             let end = rest.iter().position(|&octet| octet == b'\n').map_or(rest.len(), |at| at + 1);

@@ -99,7 +99,7 @@ proptest! {
         id in "[a-z.]{1,20}",
     ) {
         let entry = Entry::new("spf", "pass", &reason).with("smtp.mailfrom", Some(&value));
-        let written = write(&id, &[entry.clone()]);
+        let written = write(&id, &[entry]);
         prop_assert!(written.ends_with('\n'));
         prop_assert!(written.trim_end_matches('\n').split('\n').skip(1).all(|line| line.starts_with(' ')));
         let (_, text) = written.split_once(':').unwrap();

@@ -112,6 +112,11 @@ impl Key {
         Ok(Key { algorithm, octets, bits, is_testing: flag(b"y"), is_strict: flag(b"s") })
     }
 
+    /// What `p=` says, decoded: SPKI or PKCS #1 for RSA, 32 octets for Ed25519.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
     /// Whether a signature over `signed` was made with this key. Ed25519 signs the hash (RFC 8463 §3).
     pub fn verifies(&self, signed: &[u8], signature: &[u8]) -> bool {
         match self.algorithm {

@@ -5,6 +5,7 @@
 use crate::limits::trust::SIGNED_NAMES_MAX;
 use crate::mail::proof::canonical::{BodyForm, BodyHash, Form, add_field, sha256};
 use crate::mail::proof::dkim::field::Algorithm;
+use crate::mail::proof::dkim::key;
 use crate::mail::proof::name::Name;
 use crate::mail::proof::raw::{Header, RawField};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
@@ -130,16 +131,33 @@ impl Key {
 
     /// The record that DNS has to show at `SELECTOR._domainkey.DOMAIN` (RFC 6376 §3.6.1, RFC 8463 §4).
     pub fn record(&self) -> Result<String, CannotSign> {
-        Ok(match &self.0 {
+        let kind = match self.0 {
+            Pair::Rsa(_) => "rsa",
+            Pair::Ed25519(_) => "ed25519",
+        };
+        Ok(format!("v=DKIM1; k={kind}; p={}", Base64::encode_string(&self.public()?)))
+    }
+
+    /// Whether a record is one by which others verify what this key signs, however it is written.
+    pub fn is_shown_by(&self, record: &[u8]) -> bool {
+        let Ok(shown) = key::Key::read(record) else { return false };
+        let is_bare = match &self.0 {
+            Pair::Rsa(pair) => shown.octets() == pair.public_key().as_ref(),
+            Pair::Ed25519(_) => false,
+        };
+        let is_same = is_bare || self.public().is_ok_and(|octets| octets == shown.octets());
+        shown.algorithm == self.algorithm() && is_same
+    }
+
+    /// The public key as records have it: SPKI for RSA, 32 octets for Ed25519.
+    fn public(&self) -> Result<Vec<u8>, CannotSign> {
+        match &self.0 {
             Pair::Rsa(pair) => {
                 let der: PublicKeyX509Der = pair.public_key().as_der().map_err(|_| CannotSign)?;
-                format!("v=DKIM1; k=rsa; p={}", Base64::encode_string(der.as_ref()))
+                Ok(der.as_ref().to_vec())
             }
-            Pair::Ed25519(pair) => {
-                let octets = pair.public_key().as_ref();
-                format!("v=DKIM1; k=ed25519; p={}", Base64::encode_string(octets))
-            }
-        })
+            Pair::Ed25519(pair) => Ok(pair.public_key().as_ref().to_vec()),
+        }
     }
 
     /// The signature over octets. Ed25519 signs their hash (RFC 8463 §3).
