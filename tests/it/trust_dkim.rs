@@ -295,6 +295,23 @@ fn keys_that_sign() {
     assert_eq!(short, sign::BadKey::Short);
 }
 
+/// RFC 6376 §3.6.1 wants a bare key (PKCS #1), all the world shows an SPKI; both verify.
+#[test]
+fn bare_rsa_keys() {
+    let [key, _] = rsa();
+    let record = key.record().unwrap();
+    let (_, spki) = record.split_once("p=").unwrap();
+    let spki = Base64::decode_vec(spki).unwrap();
+    let (head, bare) = spki.split_at(24);
+    assert_eq!((head[23], &bare[..2]), (0, &[0x30, 0x82][..]));
+    let record = format!("p={}", Base64::encode_string(bare));
+    assert!(key.is_shown_by(record.as_bytes()));
+    let mut zone = Zone::default();
+    txt(&mut zone, "s1._domainkey.a.test", &record);
+    let signed = signed(&Mail::new(b"From: ann@a.test\n\nHello\n"), &key);
+    assert_eq!(words(&signed.verified(&mut zone, &[], NOW)), ["pass"]);
+}
+
 #[test]
 fn what_is_signed_verifies() {
     let text = "Received: x\nList-Id: <l.a.test>\nFrom: Ann <ann@a.test>\nTo: x@b.test\nTo: y@b.test\n\
