@@ -13,7 +13,8 @@ use std::ops::Range;
 pub struct Tag<'a> {
     /// A letter, then letters, digits and `_`.
     pub name: &'a str,
-    /// Without white space around it; may be empty. Printable ASCII, octets from 128 on, and white space inside.
+    /// Without white space around it; may be empty. Printable ASCII, octets from 128 on, and white space
+    /// inside.
     pub value: &'a [u8],
     /// All between `=` and `;`, in octets of the text: what is left out where a signature signs itself
     /// (RFC 6376 §3.7).

@@ -4,8 +4,8 @@
 //! Two steps, as with DKIM: [`read`] at the end of the header, [`verify`] at the end of the message. A chain
 //! that holds proves who forwarded; whether their word counts is policy.
 //!
-//! One difference from RFC 8617 §5.2.1, where every error is a failure for good: a key that DNS did not give is
-//! [`Result::TempError`], because nothing is sealed here and nobody has to read our word later.
+//! One difference from RFC 8617 §5.2.1, where every error is a failure for good: a key that DNS did not
+//! give is [`Result::TempError`], because nothing is sealed here and nobody has to read our word later.
 
 use crate::limits::trust::ARC_SETS_MAX;
 use crate::mail::proof::Ask;
@@ -267,8 +267,8 @@ impl Chain {
     }
 }
 
-/// Verifies what [`read`] found (RFC 8617 §5.2, steps 4 to 7): the signature of the newest set, then every seal,
-/// the newest first. `time` is now, in seconds since 1970.
+/// Verifies what [`read`] found (RFC 8617 §5.2, steps 4 to 7): the signature of the newest set, then every
+/// seal, the newest first. `time` is now, in seconds since 1970.
 pub fn verify(
     ask: &mut dyn Ask,
     chain: &Chain,

@@ -206,7 +206,8 @@ pub fn forms(signatures: &[Signature]) -> Vec<BodyForm> {
     signatures.iter().filter_map(|one| one.parsed.as_ref().ok()).map(|one| one.body_form).collect()
 }
 
-/// Verifies what [`read`] found, one finding for each, in the same order. `time` is now, in seconds since 1970.
+/// Verifies what [`read`] found, one finding for each, in the same order. `time` is now, in seconds since
+/// 1970.
 ///
 /// DNS is asked only for the keys of signatures whose dates and body are right.
 pub fn verify(

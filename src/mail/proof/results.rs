@@ -1,7 +1,7 @@
 //! The field Authentication-Results: ours written, and those of others read (RFC 8601). Pure.
 //!
-//! Two readers: [`read`] takes a field as the grammar has it, [`is_of`] finds who a field says it is from, however
-//! broken it is, because one with our name that came from outside has to go (RFC 8601 §5).
+//! Two readers: [`read`] takes a field as the grammar has it, [`is_of`] finds who a field says it is from,
+//! however broken it is, because one with our name that came from outside has to go (RFC 8601 §5).
 
 mod words;
 
@@ -189,7 +189,8 @@ fn quoted(text: &str) -> String {
 pub struct Results {
     /// Who found it.
     pub authserv_id: String,
-    /// What was found, [`RESULTS_READ_MAX`] entries and properties at most; nothing where the field says `none`.
+    /// What was found, [`RESULTS_READ_MAX`] entries and properties at most; nothing where the field says
+    /// `none`.
     pub entries: Vec<Entry>,
 }
 
@@ -256,8 +257,8 @@ pub fn read(value: &[u8]) -> Result<Results, BadResults> {
     if words.is_over() { Ok(Results { authserv_id, entries }) } else { Err(BadResults) }
 }
 
-/// The number of its set before the value of ARC-Authentication-Results, and the value behind it, which is one for
-/// [`read`] (RFC 8617 §4.1.1).
+/// The number of its set before the value of ARC-Authentication-Results, and the value behind it, which is
+/// one for [`read`] (RFC 8617 §4.1.1).
 pub fn numbered(value: &[u8]) -> Option<(String, &[u8])> {
     let mut words = Words::new(value);
     let is_number = words.keyword()? == "i" && words.sign(b'=');
@@ -272,9 +273,10 @@ fn take(room: &mut usize) -> bool {
     is_there
 }
 
-/// Whether a field is an Authentication-Results of the host `authserv_id`, or says so: without regard to case,
-/// to a final dot, and to how a name of other letters than ASCII is written. Where comments or quotes before
-/// the first `;` are broken, so that programs may read it in different ways, each word there may be the name.
+/// Whether a field is an Authentication-Results of the host `authserv_id`, or says so: without regard to
+/// case, to a final dot, and to how a name of other letters than ASCII is written. Where comments or quotes
+/// before the first `;` are broken, so that programs may read it in different ways, each word there may be
+/// the name.
 pub fn is_of(field: &RawField, authserv_id: &str) -> bool {
     let name = field.name.trim_ascii();
     if !name.eq_ignore_ascii_case(FIELD.as_bytes()) {

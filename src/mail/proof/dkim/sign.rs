@@ -225,8 +225,8 @@ pub struct Signer<'a> {
 }
 
 /// The signature field for a message, with LF line ends, one of them at its end; it goes on top of the
-/// fields that it signs. `body` is the hash of the whole body in the form [`BODY`], `time` is now, in seconds since
-/// 1970.
+/// fields that it signs. `body` is the hash of the whole body in the form [`BODY`], `time` is now, in
+/// seconds since 1970.
 ///
 /// Fails only where the library does.
 pub fn sign(
