@@ -8,6 +8,7 @@ mod checks;
 mod logins;
 mod pages;
 mod stories;
+pub mod trust;
 
 pub use checks::*;
 pub use logins::*;
