@@ -65,7 +65,7 @@ pub fn run(data: &[u8]) {
     let hashes = hasher.finish();
     let time = 1_700_000_000;
     let mut keys = Keys(0);
-    let found = dkim::verify(&mut keys, &signatures, &header, &hashes, time);
+    let found = dkim::verify(&mut keys, &signatures, author.as_slice(), &header, &hashes, time);
     assert!(found.len() == signatures.len() && keys.0 <= SIGNATURES_MAX);
     for (finding, signature) in found.iter().zip(&signatures) {
         let passes = finding.result == dkim::Result::Pass;

@@ -103,7 +103,7 @@ impl Mail {
         let fields = self.fields();
         let signatures = dkim::read(&fields, authors);
         let hashes = self.hashes(&dkim::forms(&signatures));
-        dkim::verify(ask, &signatures, &Header::new(&fields), &hashes, now)
+        dkim::verify(ask, &signatures, authors, &Header::new(&fields), &hashes, now)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::mail::proof::{Answer, Ask, Kind, Record};
 use crate::mail::tags::{BadTags, Tags};
 use field::{Algorithm, Parsed};
 use key::{BadKey, Key};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What a signature proves, in the words of RFC 8601 §2.7.1.
@@ -131,6 +132,16 @@ pub struct Signature {
     pub parsed: std::result::Result<Parsed, Reason>,
 }
 
+impl Signature {
+    /// Whether its domain may be in line with one of these: above it, or below.
+    pub fn is_near(&self, authors: &[Name]) -> bool {
+        let near =
+            |author: &Name, domain: &Name| author.is_within(domain) || domain.is_within(author);
+        let domain = self.domain.as_ref();
+        domain.is_some_and(|domain| authors.iter().any(|author| near(author, domain)))
+    }
+}
+
 /// What was found out about a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -174,15 +185,9 @@ pub fn read(fields: &[RawField], authors: &[Name]) -> Vec<Signature> {
     let own = fields.iter().enumerate().filter(|(_, field)| field.is("DKIM-Signature"));
     let mut found: Vec<Signature> =
         own.take(SIGNATURES_READ_MAX).map(|(place, field)| one(place, field)).collect();
-    let is_in_line = |signature: &Signature| {
-        let domain = signature.domain.as_ref();
-        let near =
-            |author: &Name, domain: &Name| author.is_within(domain) || domain.is_within(author);
-        domain.is_some_and(|domain| authors.iter().any(|author| near(author, domain)))
-    };
     let good: Vec<usize> = (0..found.len()).filter(|&at| found[at].parsed.is_ok()).collect();
     let (first, last): (Vec<usize>, Vec<usize>) =
-        good.into_iter().partition(|&at| is_in_line(&found[at]));
+        good.into_iter().partition(|&at| found[at].is_near(authors));
     for at in first.into_iter().chain(last).skip(SIGNATURES_MAX) {
         found[at].parsed = Err(Reason::TooMany);
     }
@@ -209,15 +214,19 @@ pub fn forms(signatures: &[Signature]) -> Vec<BodyForm> {
 /// Verifies what [`read`] found, one finding for each, in the same order. `time` is now, in seconds since
 /// 1970.
 ///
-/// DNS is asked only for the keys of signatures whose dates and body are right.
+/// DNS is asked only for the keys of signatures whose dates and body are right, first for those that may be
+/// in line with `authors`: others may be of strangers whose servers are slow.
 pub fn verify(
     ask: &mut dyn Ask,
     signatures: &[Signature],
+    authors: &[Name],
     header: &Header,
     hashes: &BodyHashes,
     time: u64,
 ) -> Vec<Finding> {
-    let found = signatures.iter().map(|signature| {
+    let (first, last): (Vec<&Signature>, Vec<&Signature>) =
+        signatures.iter().partition(|signature| signature.is_near(authors));
+    let found = first.into_iter().chain(last).map(|signature| {
         let mut finding = Finding {
             result: Result::PermError,
             domain: signature.domain.clone(),
@@ -234,7 +243,7 @@ pub fn verify(
                 let is_bound = *reason == Reason::TooMany;
                 finding.result = if is_bound { Result::Policy } else { Result::PermError };
                 finding.reason = reason.clone();
-                return finding;
+                return (signature.place, finding);
             }
         };
         finding.identity = parsed.identity.as_ref().map(|identity| identity.text.clone());
@@ -254,9 +263,10 @@ pub fn verify(
             }
             reason => reason,
         };
-        finding
+        (signature.place, finding)
     });
-    found.collect()
+    let found: BTreeMap<usize, Finding> = found.collect();
+    found.into_values().collect()
 }
 
 /// What one step of the verification came to.
