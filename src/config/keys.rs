@@ -5,11 +5,12 @@
 
 use super::reader::{KeyValue, Read, Section};
 use super::{
-    Config, Dns, DomainConfig, HostPort, Limit, Listen, Relay, SmarthostAuth, Timeout, Tls, Trace,
-    value,
+    Config, Dmarc, Dns, DomainConfig, HostPort, Limit, Listen, Relay, SmarthostAuth, Spf, Timeout,
+    Tls, Trace, Trust, value,
 };
 use crate::limits::{RECIPIENTS_MIN, TRACE_SIZE_MIN};
 use crate::mail::address::Domain;
+use crate::mail::proof::name::Name;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -44,6 +45,9 @@ const RETRY: [Duration; 5] = [
     Duration::from_hours(4),
 ];
 
+/// This machine, on which whatever handles mail before us runs.
+const GATEWAYS: [&str; 2] = ["127.0.0.0/8", "::1/128"];
+
 /// Reads the whole file. Fails with its first error, because others may only follow from it.
 pub fn config(file: &mut Section) -> Read<Config> {
     let config = Config {
@@ -62,6 +66,7 @@ pub fn config(file: &mut Section) -> Read<Config> {
         relay: file.section("relay", relay)?,
         dns: file.section("dns", dns)?,
         limit: file.section("limit", limit)?,
+        trust: file.section("trust", trust)?,
         trace: file.section("trace", trace)?,
         timeout: file.section("timeout", timeout)?,
     };
@@ -270,6 +275,42 @@ fn limit(table: &mut Section) -> Read<Limit> {
         hops: table.count("hops", 1..=COUNT_MAX, 100)?,
         auth_failures: table.count("auth_failures", 1..=COUNT_MAX, 3)?,
     })
+}
+
+fn trust(table: &mut Section) -> Read<Trust> {
+    const MARK: &str = "\"mark\" or \"off\"";
+    let marks = |text: &str| match text {
+        "mark" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    };
+    let temperror = |text: &str| match text {
+        "pass" => Some(false),
+        "defer" => Some(true),
+        _ => None,
+    };
+    Ok(Trust {
+        spf: table.parse("spf", value::SPF, value::spf)?.unwrap_or(Spf::Mark),
+        dkim: table.parse("dkim", MARK, marks)?.unwrap_or(true),
+        arc: table.parse("arc", MARK, marks)?.unwrap_or(true),
+        dmarc: table.parse("dmarc", value::DMARC, value::dmarc)?.unwrap_or(Dmarc::Junk),
+        allow: table.list("allow")?.iter().map(proved).collect::<Read<_>>()?,
+        sealers: table.list("sealers")?.iter().map(proved).collect::<Read<_>>()?,
+        defers: table.parse("temperror", "\"pass\" or \"defer\"", temperror)?.unwrap_or_default(),
+        gateways: match table.take("gateways") {
+            None => GATEWAYS.iter().filter_map(|text| value::network(text)).collect(),
+            Some(item) => item.list()?.iter().map(network).collect::<Read<_>>()?,
+        },
+        junk: table
+            .parse("junk", value::FOLDER, value::folder)?
+            .unwrap_or_else(|| ".Junk".to_owned()),
+    })
+}
+
+/// A domain as proofs name it.
+fn proved(item: &KeyValue) -> Read<Name> {
+    let name = |text: &str| Name::parse(value::domain(text)?.as_str().as_bytes());
+    item.parse(value::DOMAIN, name)
 }
 
 fn trace(table: &mut Section) -> Read<Trace> {

@@ -17,6 +17,7 @@ pub use value::{duration as parse_duration, show_duration, show_size};
 
 use crate::limits::RELAY_SLOW_LEAST;
 use crate::mail::address::{Domain, Mailbox};
+use crate::mail::proof::name::Name;
 use reader::ConfigText;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -66,6 +67,7 @@ pub struct Config {
     pub relay: Relay,
     pub dns: Dns,
     pub limit: Limit,
+    pub trust: Trust,
     pub trace: Trace,
     pub timeout: Timeout,
 }
@@ -183,6 +185,48 @@ pub struct Limit {
     /// Received fields from which on a message counts as looping.
     pub hops: usize,
     pub auth_failures: usize,
+}
+
+/// What is found out about mail of strangers, and what follows from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trust {
+    pub spf: Spf,
+    pub dkim: bool,
+    pub arc: bool,
+    pub dmarc: Dmarc,
+    /// Mail that passes in line with one of these is never junk, nor refused for DMARC.
+    pub allow: Vec<Name>,
+    /// Whose seals count where DMARC fails.
+    pub sealers: Vec<Name>,
+    /// What DNS did not answer is a reason to let the client try again.
+    pub defers: bool,
+    /// Hosts before us that did all this.
+    pub gateways: Vec<Network>,
+    /// The Maildir folder, with the dot at its front.
+    pub junk: String,
+}
+
+/// What follows from a fail of the sender's domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spf {
+    /// SPF is not asked.
+    Off,
+    /// Nothing.
+    Mark,
+    Reject,
+}
+
+/// What follows from the policy of an author's domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dmarc {
+    /// DMARC is not asked.
+    Off,
+    /// Nothing.
+    Mark,
+    /// Whatever the policy asks for, the message is taken.
+    Junk,
+    /// What the policy asks for.
+    Reject,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -4,11 +4,14 @@
 //! expected, for the error in `reader`. Pure. Stricter than the parsers of `std`, which take `+25` as a
 //! number.
 
-use super::{CatchAll, HostPort, NameServer, Network};
+use super::{CatchAll, Dmarc, HostPort, NameServer, Network, Spf};
 use crate::mail::address::{Domain, Host, LocalPart, Mailbox};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
+
+/// Octets of a folder's name: those of a file's name, without what may have to stand behind it.
+const FOLDER_MAX: usize = 200;
 
 // Each completes "expected …", with an example where the form is not plain from its name.
 pub const SIZE: &str = r#"a whole number of bytes, or a string like "25MiB" (KiB, MiB, GiB)"#;
@@ -23,6 +26,9 @@ pub const CATCH_ALL: &str = "a local part of this domain, or a whole address";
 pub const SUBADDRESS: &str = r#"up to 4 of !#$%&'*+-=?^_`{|}~. and not dots alone, or "" for none"#;
 pub const MAILDIR: &str = "a path in which {domain} and {user} are the only braces";
 pub const USER: &str = "a user's name";
+pub const SPF: &str = r#""off", "mark" or "reject""#;
+pub const DMARC: &str = r#""off", "mark", "junk" or "reject""#;
+pub const FOLDER: &str = r#"a folder of a Maildir, ".Junk" or ".Mail.Junk""#;
 
 /// The octets of `25MiB`.
 pub fn size(text: &str) -> Option<u64> {
@@ -152,6 +158,34 @@ pub fn maildir(text: &str) -> Option<String> {
 /// A user of the system, or of a smarthost: any name that fits a line.
 pub fn user(text: &str) -> Option<String> {
     (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
+}
+
+pub fn spf(text: &str) -> Option<Spf> {
+    Some(match text {
+        "off" => Spf::Off,
+        "mark" => Spf::Mark,
+        "reject" => Spf::Reject,
+        _ => return None,
+    })
+}
+
+pub fn dmarc(text: &str) -> Option<Dmarc> {
+    Some(match text {
+        "off" => Dmarc::Off,
+        "mark" => Dmarc::Mark,
+        "junk" => Dmarc::Junk,
+        "reject" => Dmarc::Reject,
+        _ => return None,
+    })
+}
+
+/// A folder as Maildir++ has it: a dot before each level, so that an empty level would be another folder to
+/// some programs. Letters beside ASCII are written in IMAP's form of UTF-7 there, which is ASCII.
+pub fn folder(text: &str) -> Option<String> {
+    let good = |b: u8| (b.is_ascii_graphic() && b != b'/') || b == b' ';
+    let level = |level: &str| !level.is_empty() && level.trim() == level && level.bytes().all(good);
+    let levels = text.strip_prefix('.')?;
+    (text.len() <= FOLDER_MAX && levels.split('.').all(level)).then(|| text.to_owned())
 }
 
 /// Digits and nothing else; `u64::from_str` would take a plus sign.
@@ -316,6 +350,13 @@ mod tests {
         }
         assert_eq!(route(".Example.com").as_deref(), Some(".example.com"));
         assert_eq!([route("."), route(""), route("..a"), route("*.a")], [const { None }; 4]);
+        for text in [".Junk", ".Mail.Junk", ".Entw&APw-rfe", ".a b"] {
+            assert_eq!(folder(text).as_deref(), Some(text));
+        }
+        for text in ["", ".", "..", "Junk", ".a/b", ".a..b", ".a.", "..a", ". a", ".\u{e9}", ".a\n"]
+        {
+            assert_eq!(folder(text), None, "{text}");
+        }
         for text in ["postmaster", "ann smith", "ann@other.test"] {
             assert_eq!(catch_all(text).map(|c| c.to_string()).as_deref(), Some(text));
         }
