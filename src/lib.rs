@@ -120,7 +120,7 @@
 //!
 //! ```text
 //! cli → tools → reach → server, sandbox → conversation, housekeeper, metrics → directory → scheduler, pickup → notices
-//!     → policy, login, delivery, relay → handoff, verdict, retry → route → site, trace → net, store → smtp → mail → limits
+//!     → policy, login, proof, delivery, relay → handoff, verdict, retry → route → site, trace → net, store → smtp → mail → limits
 //! ```
 //!
 //! There are two doors: `cli::serve` runs the server, and `tools` are all other commands, of which the
@@ -188,6 +188,7 @@ pub mod notices;
 pub mod pickup;
 pub mod policy;
 pub mod privileges;
+pub mod proof;
 pub mod reach;
 pub mod relay;
 pub mod retry;

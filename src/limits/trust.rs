@@ -1,6 +1,34 @@
 //! What bounds the proof of where a message comes from: questions, signatures, records.
 
+use super::{DELIVERY_WAIT, PUBLISH_WAIT};
 use std::time::Duration;
+
+/// Questions to DNS about one message.
+pub const PROOF_QUESTIONS_MAX: usize = 150;
+
+/// Time for them, all together. The client waits for its reply meanwhile (RFC 5321 §4.5.3.2.6).
+pub const PROOF_TIME: Duration = Duration::from_secs(30);
+const _: () =
+    assert!(PROOF_TIME.as_secs() + DELIVERY_WAIT.as_secs() + PUBLISH_WAIT.as_secs() < 600);
+
+/// What one voice leaves of both to those that ask later. Records of strangers may be endless and their
+/// servers slow, and must not make unknown what the author's domain says.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    pub questions: usize,
+    pub time: Duration,
+}
+
+/// What SPF leaves.
+pub const AFTER_SPF: Share = Share { questions: 50, time: Duration::from_secs(15) };
+
+/// What signatures and seals leave.
+pub const AFTER_SEALS: Share = Share { questions: 40, time: Duration::from_secs(10) };
+
+/// DMARC is the last.
+pub const AFTER_DMARC: Share = Share { questions: 0, time: Duration::ZERO };
+const _: () = assert!(AFTER_SPF.questions - AFTER_SEALS.questions >= SIGNATURES_MAX);
+const _: () = assert!(AFTER_SEALS.questions >= AUTHORS_MAX * (WALK_QUESTIONS_MAX + 1));
 
 /// SPF terms of one check that ask DNS (RFC 7208 §4.6.4).
 pub const SPF_LOOKUPS_MAX: usize = 10;

@@ -65,6 +65,15 @@ impl<A: MessageListener, B: MessageListener> MessageListener for (A, B) {
     }
 }
 
+/// One that is not wanted costs nothing.
+impl<L: Listener> Listener for Option<L> {
+    fn hear(&mut self, event: Event<'_>) {
+        if let Some(listener) = self {
+            listener.hear(event);
+        }
+    }
+}
+
 /// For a caller that only wants to know where the header ends.
 impl MessageListener for () {
     fn hear(&mut self, _: MessageEvent<'_>) {}

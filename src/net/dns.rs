@@ -163,11 +163,18 @@ impl DnsFault {
 
 impl fmt::Display for DnsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.why())
+    }
+}
+
+impl DnsError {
+    /// All but the question, for whoever names that himself.
+    pub fn why(&self) -> String {
         match (&self.what, self.servers.as_str()) {
-            (what, "") => write!(f, "{}: {what}", self.name),
+            (what, "") => what.to_string(),
             // The name of the server stands before its fault.
-            (DnsFault::Broken(_), servers) => write!(f, "{}: {servers}", self.name),
-            (what, servers) => write!(f, "{}: {what}; {servers}", self.name),
+            (DnsFault::Broken(_), servers) => servers.to_owned(),
+            (what, servers) => format!("{what}; {servers}"),
         }
     }
 }

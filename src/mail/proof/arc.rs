@@ -159,8 +159,17 @@ impl Finding {
     /// Whether the word of the first sealer counts: the chain passes, each of its seals is of one of the
     /// domains `trusted`, and set 1 says `dmarc=pass` for mail from this domain.
     pub fn vouches(&self, from: &Name, trusted: &[Name]) -> bool {
+        self.result == Result::Pass && self.speaks(from, trusted)
+    }
+
+    /// Whether it might count: DNS did not say what a key is.
+    pub fn may_vouch(&self, from: &Name, trusted: &[Name]) -> bool {
+        self.result == Result::TempError && self.speaks(from, trusted)
+    }
+
+    fn speaks(&self, from: &Name, trusted: &[Name]) -> bool {
         let all = self.sealers.iter().all(|sealer| trusted.contains(sealer));
-        self.result == Result::Pass && all && self.dmarc_of(from) == Some("pass")
+        all && self.dmarc_of(from) == Some("pass")
     }
 }
 

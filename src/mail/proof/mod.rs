@@ -10,6 +10,8 @@ pub mod arc;
 pub mod canonical;
 pub mod dkim;
 pub mod dmarc;
+pub mod findings;
+pub mod gather;
 pub mod name;
 pub mod raw;
 pub mod results;
@@ -33,7 +35,10 @@ pub enum Kind {
 pub enum Record {
     A(Ipv4Addr),
     Aaaa(Ipv6Addr),
-    Mx { preference: u16, host: Name },
+    Mx {
+        preference: u16,
+        host: Name,
+    },
     Ptr(Name),
     /// The strings of one record, joined without anything between them (RFC 7208 §3.3).
     Txt(Vec<u8>),

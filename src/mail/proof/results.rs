@@ -84,11 +84,16 @@ impl Entry {
                 }
                 room -= 1;
             }
-            let entry = Entry::new("dkim", finding.result, &finding.reason.to_string());
-            let entry = entry.with("header.d", finding.domain.as_ref());
-            entries.push(entry.with("header.s", finding.selector.as_ref()));
+            entries.push(Entry::signature(finding));
         }
         entries
+    }
+
+    /// What one signature proves.
+    pub fn signature(finding: &dkim::Finding) -> Entry {
+        let entry = Entry::new("dkim", finding.result, &finding.reason.to_string());
+        let entry = entry.with("header.d", finding.domain.as_ref());
+        entry.with("header.s", finding.selector.as_ref())
     }
 
     /// What a chain of forwarders proves.

@@ -1,0 +1,182 @@
+//! Gathers of a message, while it passes by, what its proof needs: the header, and hashes of the body in the
+//! forms that the header's signatures name. Pure.
+//!
+//! A [`Listener`] of [`mail::header`](crate::mail::header), which decides what a field is and where the body
+//! begins. Keeps the header, which its reader bounds, and of each field where it lies; of the body nothing.
+
+use crate::mail::header::{Event, Listener};
+use crate::mail::proof::arc::{self, Chain};
+use crate::mail::proof::canonical::{BodyHasher, BodyHashes};
+use crate::mail::proof::dkim::{self, Signature};
+use crate::mail::proof::dmarc::{Authors, NoAuthors, authors};
+use crate::mail::proof::name::Name;
+use crate::mail::proof::raw::RawField;
+
+/// Which signatures are looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    pub dkim: bool,
+    pub arc: bool,
+}
+
+/// Where a field lies in the header, in octets.
+#[derive(Clone, Copy)]
+struct Place {
+    at: u32,
+    name_end: u32,
+    end: u32,
+}
+
+/// Hears a message.
+pub struct Gatherer {
+    wanted: Wanted,
+    header: Vec<u8>,
+    places: Vec<Place>,
+    /// From the end of the header on.
+    read: Option<Read>,
+}
+
+/// What the header says.
+struct Read {
+    authors: Result<Authors, NoAuthors>,
+    signatures: Option<Vec<Signature>>,
+    chain: Option<Chain>,
+    hasher: BodyHasher,
+}
+
+/// All that a proof needs of a message.
+pub struct Gathered {
+    header: Vec<u8>,
+    places: Vec<Place>,
+    /// From whom the message says it is.
+    pub authors: Result<Authors, NoAuthors>,
+    /// In the order of the header; none where they are not wanted.
+    pub signatures: Option<Vec<Signature>>,
+    /// None where it is not wanted.
+    pub chain: Option<Chain>,
+    pub hashes: BodyHashes,
+}
+
+impl Gatherer {
+    pub fn new(wanted: Wanted) -> Gatherer {
+        Gatherer { wanted, header: Vec::new(), places: Vec::new(), read: None }
+    }
+
+    /// The message is over, and its reader has told all.
+    pub fn finish(mut self) -> Gathered {
+        let read = self.read.take().unwrap_or_else(|| self.read_header());
+        Gathered {
+            header: self.header,
+            places: self.places,
+            authors: read.authors,
+            signatures: read.signatures,
+            chain: read.chain,
+            hashes: read.hasher.finish(),
+        }
+    }
+
+    fn read_header(&self) -> Read {
+        let fields = fields(&self.header, &self.places);
+        let from = fields.iter().filter(|field| field.is("From"));
+        let from: Vec<&[u8]> = from.map(|field| field.value()).collect();
+        let authors = authors(&from);
+        let signatures = self.wanted.dkim.then(|| dkim::read(&fields, domains(&authors)));
+        let chain = self.wanted.arc.then(|| arc::read(&fields));
+        let mut forms = signatures.as_deref().map(dkim::forms).unwrap_or_default();
+        forms.extend(chain.as_ref().and_then(Chain::form));
+        Read { authors, signatures, chain, hasher: BodyHasher::new(&forms) }
+    }
+}
+
+impl Listener for Gatherer {
+    fn hear(&mut self, event: Event<'_>) {
+        match event {
+            Event::Field { name, at, .. } => {
+                let at = place(at);
+                let name_end = place(u64::from(at) + name.len() as u64);
+                self.places.push(Place { at, name_end, end: name_end });
+            }
+            Event::FieldEnd(end) => {
+                if let Some(last) = self.places.last_mut() {
+                    last.end = place(end);
+                }
+            }
+            Event::Header(octets) => self.header.extend_from_slice(octets),
+            Event::End(_) => self.read = Some(self.read_header()),
+            Event::Body(octets) => {
+                if let Some(read) = &mut self.read {
+                    read.hasher.feed(octets);
+                }
+            }
+            Event::Value(_) => {}
+        }
+    }
+}
+
+/// A header is far smaller than what 32 bits count.
+fn place(at: u64) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+impl Gathered {
+    /// The fields of the header, in their order.
+    pub fn fields(&self) -> Vec<RawField<'_>> {
+        fields(&self.header, &self.places)
+    }
+
+    /// Of the authors; none where they cannot be told.
+    pub fn domains(&self) -> &[Name] {
+        domains(&self.authors)
+    }
+}
+
+fn domains(authors: &Result<Authors, NoAuthors>) -> &[Name] {
+    authors.as_ref().map_or(&[][..], |authors| &authors.domains)
+}
+
+fn fields<'a>(header: &'a [u8], places: &[Place]) -> Vec<RawField<'a>> {
+    let octets = |from: u32, to: u32| header.get(from as usize..to as usize).unwrap_or_default();
+    let field = |place: &Place| RawField {
+        name: octets(place.at, place.name_end),
+        whole: octets(place.at, place.end),
+    };
+    places.iter().map(field).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::header::Reader;
+
+    fn gathered(text: &[u8], step: usize) -> Gathered {
+        let mut reader = Reader::new(Gatherer::new(Wanted { dkim: true, arc: true }));
+        text.chunks(step).for_each(|piece| reader.feed(piece));
+        reader.finish().0.finish()
+    }
+
+    #[test]
+    fn fields_and_hashes_are_the_same_however_the_octets_come() {
+        let text =
+            b"DKIM-Signature: v=1; a=rsa-sha256; d=a.test; s=s; h=from; c=simple/relaxed;\n \
+            bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\nFrom : ann@a.test\nX:\n y\n\n\
+            a  b \nc\n\n\n";
+        let whole = gathered(text, text.len());
+        let names: Vec<&[u8]> = whole.fields().iter().map(|field| field.name).collect();
+        assert_eq!(names, [&b"DKIM-Signature"[..], b"From", b"X"]);
+        assert_eq!(whole.fields()[2].whole, b"X:\n y\n");
+        let form = whole.signatures.as_ref().unwrap()[0]
+            .parsed
+            .as_ref()
+            .map(|parsed| parsed.body_form)
+            .unwrap();
+        let hash = whole.hashes.get(form).unwrap();
+        assert_eq!(hash.octets, "a b\r\nc\r\n".len() as u64);
+        for step in 1..text.len() {
+            let pieces = gathered(text, step);
+            assert_eq!((pieces.fields(), pieces.hashes.get(form)), (whole.fields(), Some(hash)));
+        }
+        // Without an end of the header, and without anything.
+        assert_eq!(gathered(b"From: ann@a.test", 3).authors.unwrap().domains.len(), 1);
+        assert!(gathered(b"", 1).authors.is_err());
+    }
+}
