@@ -5,6 +5,8 @@
 //! What can be refused is refused here, in the session, so that nothing has to be returned later
 //! (RFC 5321 §3.3, §7.8). Reads the site and the disk; changes nothing.
 
+pub mod verdict;
+
 use crate::event::{Event, tell};
 use crate::handoff::{Hint, Hints};
 use crate::mail::address::{ClientName, ForwardPath, Host, Mailbox, ReversePath};
