@@ -6,7 +6,9 @@
 
 mod serve;
 
-use crate::tools::{Failure, Request, check, mail, print, queue, route, sendmail, trace, user};
+use crate::tools::{
+    Failure, Request, check, mail, print, queue, route, sendmail, trace, user, verify,
+};
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::ValueExt;
 use nix::sys::signal::Signal;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 const HELP: &str = include_str!("../help/facteur.txt");
 
 /// The commands, each with what its `--help` says. sendmail reads its own arguments.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 8] = [
     ("serve", include_str!("../help/serve.txt")),
     ("check", include_str!("../help/check.txt")),
     ("route", include_str!("../help/route.txt")),
@@ -27,6 +29,7 @@ const COMMANDS: [(&str, &str); 7] = [
     ("queue", include_str!("../help/queue.txt")),
     ("trace", include_str!("../help/trace.txt")),
     ("user", include_str!("../help/user.txt")),
+    ("verify", include_str!("../help/verify.txt")),
 ];
 
 /// What `--help` says of a command.
@@ -104,6 +107,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Parsed, Failure> {
             Long("disk") => request.disk = true,
             Long("from") => request.from = Some(text(&mut parser)?),
             Long("client") => request.client = Some(text(&mut parser)?),
+            Long("helo") => request.helo = Some(text(&mut parser)?),
             Long("scheme") => request.scheme = Some(text(&mut parser)?),
             Value(word) => {
                 let word = word.string().map_err(usage)?;
@@ -151,6 +155,7 @@ fn command(request: &Request) -> Result<(), Failure> {
         ["user", "add", address] => user::add(request, address),
         ["user", "list"] => user::list(request),
         ["user", "remove", address] => user::remove(request, address),
+        ["verify", file] => verify::run(request, file),
         [] => Err(Failure::Usage("what shall I do?".to_owned())),
         [known, ..] if help(known).is_some() => {
             Err(Failure::Usage(format!("wrong arguments; see facteur {known} --help")))
@@ -163,7 +168,8 @@ fn command(request: &Request) -> Result<(), Failure> {
 /// another command is a mistake.
 fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
     let fits = |commands: &[&[&str]]| commands.iter().any(|what| words.starts_with(what));
-    let lists: &[&[&str]] = &[&["mail", "list"], &["queue", "list"], &["user", "list"], &["trace"]];
+    let lists: &[&[&str]] =
+        &[&["mail", "list"], &["queue", "list"], &["user", "list"], &["trace"], &["verify"]];
     for (set, option, commands) in [
         (request.json, "--json", lists),
         (request.all, "--all", &[&["queue", "retry"]]),
@@ -171,8 +177,9 @@ fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
         (request.scheme.is_some(), "--scheme", &[&["user", "add"]]),
         (request.since.is_some(), "--since", &[&["trace"]]),
         (request.follow, "--follow", &[&["trace"]]),
-        (request.from.is_some(), "--from", &[&["route"]]),
-        (request.client.is_some(), "--client", &[&["route"]]),
+        (request.from.is_some(), "--from", &[&["route"], &["verify"]]),
+        (request.client.is_some(), "--client", &[&["route"], &["verify"]]),
+        (request.helo.is_some(), "--helo", &[&["verify"]]),
         (request.disk, "--disk", &[&["check"]]),
     ] {
         if set && !fits(commands) {

@@ -14,6 +14,7 @@ pub mod sendmail;
 mod terminal;
 pub mod trace;
 pub mod user;
+pub mod verify;
 
 use crate::config::Config;
 use crate::mail::address::{ForwardPath, Mailbox};
@@ -43,6 +44,8 @@ pub struct Request {
     pub from: Option<String>,
     /// `--client`: the IP address of its client.
     pub client: Option<String>,
+    /// `--helo`: what that says in EHLO.
+    pub helo: Option<String>,
     /// `--disk`: the file systems too.
     pub disk: bool,
     /// The command and its arguments, without options.

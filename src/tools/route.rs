@@ -86,7 +86,7 @@ fn whole(text: &str, home: &Domain) -> String {
 }
 
 /// The sender by `--from`; none without it.
-fn sender(request: &Request) -> Result<Option<ReversePath>, Failure> {
+pub(super) fn sender(request: &Request) -> Result<Option<ReversePath>, Failure> {
     Ok(match request.from.as_deref() {
         None => None,
         Some("" | "<>") => Some(ReversePath::Null),
@@ -100,7 +100,8 @@ fn sender(request: &Request) -> Result<Option<ReversePath>, Failure> {
     })
 }
 
-fn client(request: &Request) -> Result<Option<IpAddr>, Failure> {
+/// Of `--client`.
+pub(super) fn client(request: &Request) -> Result<Option<IpAddr>, Failure> {
     let parse = |text: &str| {
         let client: Result<IpAddr, _> = text.parse();
         let why = || Failure::Usage(format!("--client: expected an IP address, found {text:?}"));
