@@ -81,3 +81,4 @@ mod trust_spf;
 mod trust_zone;
 mod trusted;
 mod users_cli;
+mod verify;
