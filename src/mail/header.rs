@@ -66,8 +66,8 @@ impl<A: MessageListener, B: MessageListener> MessageListener for (A, B) {
 }
 
 /// One that is not wanted costs nothing.
-impl<L: Listener> Listener for Option<L> {
-    fn hear(&mut self, event: Event<'_>) {
+impl<L: MessageListener> MessageListener for Option<L> {
+    fn hear(&mut self, event: MessageEvent<'_>) {
         if let Some(listener) = self {
             listener.hear(event);
         }

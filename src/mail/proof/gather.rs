@@ -1,10 +1,10 @@
 //! Gathers of a message, while it passes by, what its proof needs: the header, and hashes of the body in the
 //! forms that the header's signatures name. Pure.
 //!
-//! A [`Listener`] of [`mail::header`](crate::mail::header), which decides what a field is and where the body
+//! A [`MessageListener`] of [`mail::header`](crate::mail::header), which decides what a field is and where the body
 //! begins. Keeps the header, which its reader bounds, and of each field where it lies; of the body nothing.
 
-use crate::mail::header::{Event, Listener};
+use crate::mail::header::{MessageEvent, MessageListener};
 use crate::mail::proof::arc::{self, Chain};
 use crate::mail::proof::canonical::{BodyHasher, BodyHashes};
 use crate::mail::proof::dkim::{self, Signature};
@@ -88,27 +88,27 @@ impl Gatherer {
     }
 }
 
-impl Listener for Gatherer {
-    fn hear(&mut self, event: Event<'_>) {
+impl MessageListener for Gatherer {
+    fn hear(&mut self, event: MessageEvent<'_>) {
         match event {
-            Event::Field { name, at, .. } => {
+            MessageEvent::Field { name, at, .. } => {
                 let at = place(at);
                 let name_end = place(u64::from(at) + name.len() as u64);
                 self.places.push(Place { at, name_end, end: name_end });
             }
-            Event::FieldEnd(end) => {
+            MessageEvent::FieldEnd(end) => {
                 if let Some(last) = self.places.last_mut() {
                     last.end = place(end);
                 }
             }
-            Event::Header(octets) => self.header.extend_from_slice(octets),
-            Event::End(_) => self.read = Some(self.read_header()),
-            Event::Body(octets) => {
+            MessageEvent::Header(octets) => self.header.extend_from_slice(octets),
+            MessageEvent::End(_) => self.read = Some(self.read_header()),
+            MessageEvent::Body(octets) => {
                 if let Some(read) = &mut self.read {
                     read.hasher.feed(octets);
                 }
             }
-            Event::Value(_) => {}
+            MessageEvent::Value(_) => {}
         }
     }
 }
