@@ -157,3 +157,6 @@ fn spf_of(
     let surely = (!is_sure).then(|| asker.strictly(|asker| spf::check(asker, client, identity)));
     (finding, surely)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! The configuration and the files it names, as one value that never changes. A reload makes a new [`Site`];
 //! for each transaction a session takes the current one.
 
-use crate::config::{Config, DomainConfig, SmarthostAuth, Tls, home};
+use crate::config::{Config, Dmarc, DomainConfig, SmarthostAuth, Spf, Tls, home};
 use crate::limits::{FIRST_USER_AGE, PAIR_LOOK, PAIR_SETTLE, PASSWORD_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
 use crate::mail::srs::{NoWayBack, SrsKeys};
@@ -219,7 +219,19 @@ impl Site {
             )
         });
         let dns = dns::doubts(&config.dns.servers);
-        hostname.into_iter().chain(submission).chain(metrics).chain(dns).collect()
+        let is_half = config.trust.spf == Spf::Off || !config.trust.dkim;
+        let dmarc = match config.trust.dmarc {
+            Dmarc::Junk | Dmarc::Reject if is_half => Some(
+                "with spf or dkim off it only tells: what fails might have passed by the other",
+            ),
+            Dmarc::Reject => Some(
+                "p=reject alone is no reason to refuse mail, which may come by a list \
+                 (RFC 9989, 7.4); \"junk\" takes it",
+            ),
+            Dmarc::Off | Dmarc::Mark | Dmarc::Junk => None,
+        };
+        let dmarc = dmarc.map(|words| format!("{}: {words}", config.place("trust.dmarc")));
+        hostname.into_iter().chain(submission).chain(metrics).chain(dns).chain(dmarc).collect()
     }
 
     /// TLS to other hosts.

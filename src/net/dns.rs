@@ -10,6 +10,7 @@
 mod answer;
 mod ask;
 mod driver;
+mod patience;
 mod record;
 mod resolv;
 mod server;
@@ -26,6 +27,7 @@ use driver::from_hickory;
 use hickory_resolver::net::{DnsError as Negative, NetError};
 use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::Name;
+use patience::Patience;
 use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -37,6 +39,16 @@ pub trait Resolver: fmt::Debug + Send + Sync {
     /// The records of one kind that a name has, at the end of its aliases. The name is given as octets with
     /// dots between its labels. Any octets are allowed: a name that DNS cannot have does not exist.
     fn lookup(&self, name: &[u8], kind: RecordKind) -> Result<DnsAnswer, DnsError>;
+
+    /// The same by whoever waits no longer than this.
+    fn lookup_within(
+        &self,
+        name: &[u8],
+        kind: RecordKind,
+        _time: Duration,
+    ) -> Result<DnsAnswer, DnsError> {
+        self.lookup(name, kind)
+    }
 
     /// The addresses that this machine itself gives a mail host (hosts(5)); IPv6 first.
     fn listed(&self, _host: &str) -> Vec<IpAddr> {
@@ -254,6 +266,16 @@ impl DnsResolver {
 impl Resolver for DnsResolver {
     fn lookup(&self, name: &[u8], kind: RecordKind) -> Result<DnsAnswer, DnsError> {
         self.find(name, kind).map_err(|trouble| trouble.of(question(name, kind)))
+    }
+
+    fn lookup_within(
+        &self,
+        name: &[u8],
+        kind: RecordKind,
+        time: Duration,
+    ) -> Result<DnsAnswer, DnsError> {
+        let _patience = Patience::of(time);
+        self.lookup(name, kind)
     }
 
     fn listed(&self, host: &str) -> Vec<IpAddr> {

@@ -124,3 +124,124 @@ fn by_authors(findings: &Findings, trust: &Trust) -> (Judged, Option<String>) {
 fn in_line<'a>(found: &'a [Identifier], domains: &[Name]) -> Option<&'a Identifier> {
     found.iter().find(|found| domains.iter().any(|domain| found.domain.is_within(domain)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::mail::proof::arc;
+    use crate::mail::proof::findings::Doubts;
+    use crate::mail::proof::results::read;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text.as_bytes()).unwrap()
+    }
+
+    fn trust(lines: &str) -> Trust {
+        let text = format!("hostname = \"mx.test\"\n[domain.\"mx.test\"]\n[trust]\n{lines}");
+        Config::parse(&text, std::path::Path::new("facteur.toml")).unwrap().trust
+    }
+
+    /// Of ann@a.test, who is proved by nothing and asks for `policy`; by way of b.test, which passes SPF.
+    fn failing(policy: Policy) -> Findings {
+        Findings {
+            mail_from: Some(spf::Finding {
+                result: spf::Result::Pass,
+                domain: "b.test".to_owned(),
+                name: Some(name("b.test")),
+                reason: "`all` of b.test".to_owned(),
+                explanation: None,
+            }),
+            dkim: Some(Vec::new()),
+            dmarc: Some(dmarc::Finding {
+                result: dmarc::Result::Fail,
+                policy: Some(policy),
+                domain: Some(name("a.test")),
+                organization: None,
+                record: None,
+                aligned: None,
+                reason: "nothing in line".to_owned(),
+            }),
+            ..Findings::default()
+        }
+    }
+
+    /// One seal of `b.test`, by which `set 1` says this.
+    fn chain(result: arc::Result, said: &str) -> Option<arc::Finding> {
+        Some(arc::Finding {
+            result,
+            reason: arc::Reason::Holds { sets: 1 },
+            sealers: vec![name("b.test")],
+            first: read(said.as_bytes()).ok(),
+        })
+    }
+
+    fn verdict(findings: &Findings, lines: &str) -> Verdict {
+        judge(findings, &trust(lines)).verdict
+    }
+
+    const REJECT: &str = "dmarc = \"reject\"\n";
+    const SEALED: &str = "dmarc = \"reject\"\nsealers = [\"b.test\"]\n";
+
+    #[test]
+    fn the_word_of_sealers() {
+        let by = Verdict::Reject(By::Dmarc);
+        let passed = "b.test; dmarc=pass header.from=a.test";
+        let mut findings = failing(Policy::Reject);
+        for (result, said, lines, expected) in [
+            (arc::Result::Pass, passed, SEALED, Verdict::Accept),
+            (arc::Result::Pass, passed, REJECT, by),
+            (arc::Result::Pass, "b.test; dmarc=pass header.from=c.test", SEALED, by),
+            (arc::Result::Pass, "b.test; dmarc=fail header.from=a.test", SEALED, by),
+            (arc::Result::Fail, passed, SEALED, by),
+            // It might count; so it is not refused, and the client may try again.
+            (arc::Result::TempError, passed, SEALED, Verdict::Junk),
+            (arc::Result::TempError, passed, REJECT, by),
+        ] {
+            findings.arc = chain(result, said);
+            assert_eq!(verdict(&findings, lines), expected, "{result} {said} {lines}");
+        }
+        findings.arc = chain(arc::Result::TempError, passed);
+        let defers = format!("{SEALED}temperror = \"defer\"");
+        assert_eq!(verdict(&findings, &defers), Verdict::Defer);
+        findings.arc.as_mut().unwrap().sealers.push(name("c.test"));
+        assert_eq!(verdict(&findings, &defers), by, "one seal is of somebody else");
+    }
+
+    #[test]
+    fn what_is_not_sure_is_not_refused() {
+        let mut findings = failing(Policy::Reject);
+        findings.doubts = Doubts { dmarc: Some("no SOA".to_owned()), spf: None };
+        let judged = judge(&findings, &trust(REJECT));
+        assert_eq!(judged.verdict, Verdict::Junk);
+        assert!(judged.reason.contains("no SOA"), "{}", judged.reason);
+        let sender = findings.mail_from.as_mut().unwrap();
+        sender.result = spf::Result::Fail;
+        let spf = "spf = \"reject\"\n";
+        assert_eq!(verdict(&findings, spf), Verdict::Reject(By::Spf));
+        findings.doubts.spf = Some("no SOA".to_owned());
+        assert_eq!(verdict(&findings, spf), Verdict::Junk, "what DMARC says");
+        // A null sender has the domain of HELO.
+        findings = failing(Policy::None);
+        findings.helo = findings.mail_from.take();
+        findings.helo.as_mut().unwrap().result = spf::Result::Fail;
+        assert_eq!(verdict(&findings, spf), Verdict::Accept);
+    }
+
+    #[test]
+    fn allowed_domains_and_what_they_are_allowed() {
+        let allow = |domain: &str| format!("{REJECT}allow = [\"{domain}\"]");
+        let findings = failing(Policy::Reject);
+        for (domain, expected) in [
+            ("b.test", Verdict::Accept),
+            ("a.test", Verdict::Reject(By::Dmarc)),
+            ("x.b.test", Verdict::Reject(By::Dmarc)),
+        ] {
+            assert_eq!(verdict(&findings, &allow(domain)), expected, "{domain}");
+        }
+        let mut below = failing(Policy::Quarantine);
+        below.mail_from.as_mut().unwrap().name = Some(name("bounces.b.test"));
+        assert_eq!(verdict(&below, &allow("b.test")), Verdict::Accept);
+        assert_eq!(verdict(&failing(Policy::Quarantine), REJECT), Verdict::Junk);
+    }
+}

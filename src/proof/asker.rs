@@ -33,8 +33,6 @@ pub struct Asker<'a> {
     questions: &'a mut Questions,
     /// What has to be left.
     after: Share,
-    /// What its longest question took: one that may take as long is not begun without that much time.
-    slowest: Duration,
     /// An absence that no zone vouches for is a failure of DNS, not an absence.
     is_strict: bool,
     has_doubts: bool,
@@ -49,14 +47,7 @@ impl Default for Questions {
 impl Questions {
     /// `after`: what has to be left to others.
     pub fn asker<'a>(&'a mut self, resolver: &'a dyn Resolver, after: Share) -> Asker<'a> {
-        Asker {
-            resolver,
-            questions: self,
-            after,
-            slowest: Duration::ZERO,
-            is_strict: false,
-            has_doubts: false,
-        }
+        Asker { resolver, questions: self, after, is_strict: false, has_doubts: false }
     }
 }
 
@@ -81,15 +72,13 @@ impl Asker<'_> {
             return Err(format!("not asked, one message has {PROOF_QUESTIONS_MAX} questions"));
         }
         let time = questions.time.saturating_sub(self.after.time);
-        if time.is_zero() || time < self.slowest {
+        if time.is_zero() {
             return Err(format!("not asked, the questions of one message have {PROOF_TIME:?}"));
         }
         let began = Instant::now();
-        let answer = self.resolver.lookup(name.as_bytes(), asked(kind));
-        let took = began.elapsed();
+        let answer = self.resolver.lookup_within(name.as_bytes(), asked(kind), time);
         questions.left -= 1;
-        questions.time = questions.time.saturating_sub(took);
-        self.slowest = self.slowest.max(took);
+        questions.time = questions.time.saturating_sub(began.elapsed());
         Ok(match answer.map(|answer| answer.records) {
             Ok(Records::Found(records)) => {
                 let records: Vec<Record> = records.into_iter().filter_map(taken).collect();

@@ -155,6 +155,12 @@ fn serve_goes_on_without_what_is_an_error_or_doubtful() {
             place.write("spool/drop", "");
             wrong(config(""), "spool: ")
         }),
+        ("lists are refused", "warning: ", |_| {
+            wrong(config("[trust]\ndmarc = \"reject\""), "trust.dmarc: p=reject alone ")
+        }),
+        ("half of what DMARC goes by", "warning: ", |_| {
+            wrong(config("[trust]\nspf = \"off\""), "trust.dmarc: with spf or dkim off ")
+        }),
         ("a host name without a dot", "warning: ", |_| {
             wrong(config("").replacen("\"mx.test\"", "\"mx\"", 1), "hostname: ")
         }),

@@ -4,6 +4,7 @@
 //! an error.
 
 use super::answer::{alias, tidy, too_far};
+use super::patience::Patience;
 use super::server::DnsServer;
 use super::{DnsFault, Trouble};
 use crate::config::NameServer;
@@ -92,8 +93,12 @@ impl Servers {
         let mut said: Option<DnsFault> = None;
         for _ in 0..DNS_TRIES {
             for asked in open.iter_mut().filter(|asked| asked.is_silent()) {
+                let (time, is_whole) = Patience::left_of(self.timeout);
+                if time.is_zero() {
+                    continue;
+                }
                 let start = Instant::now();
-                let answer = asked.server.ask(question, start + self.timeout);
+                let answer = asked.server.ask(question, start + time, is_whole);
                 match answer.and_then(|answer| tidy(answer, &question.queries)) {
                     Ok(answer) => return Ok(answer),
                     Err(DnsFault::Timeout(_)) => asked.waited += start.elapsed(),

@@ -66,13 +66,22 @@ impl DnsServer {
         self.lately().resting.is_some_and(|until| until > now)
     }
 
-    /// One try, over UDP and TCP, with EDNS and without, which ends by the deadline.
-    pub fn ask(&self, question: &Message, deadline: Instant) -> Result<DnsResponse, DnsFault> {
+    /// One try, over UDP and TCP, with EDNS and without, that is over by the deadline. `is_whole`: that is as
+    /// long as a server may take, so that one which is silent has to rest.
+    pub fn ask(
+        &self,
+        question: &Message,
+        deadline: Instant,
+        is_whole: bool,
+    ) -> Result<DnsResponse, DnsFault> {
         let answer = self.ask_as_it_can(question, deadline);
-        self.lately().resting = match answer {
-            Err(DnsFault::Timeout(_)) => Some(Instant::now() + DNS_REST),
-            _ => None,
-        };
+        match answer {
+            Err(DnsFault::Timeout(_)) if is_whole => {
+                self.lately().resting = Some(Instant::now() + DNS_REST);
+            }
+            Err(DnsFault::Timeout(_)) => {}
+            _ => self.lately().resting = None,
+        }
         answer
     }
 

@@ -3,7 +3,7 @@
 use super::{LONG, found, hosts, mx, pair, resolver};
 use crate::dnsd::Dnsd;
 use crate::support::until;
-use facteur::net::dns::{DnsError, DnsFault, Mx, Resolver};
+use facteur::net::dns::{DnsError, DnsFault, Mx, RecordKind, Resolver};
 use std::net::UdpSocket;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,6 +44,23 @@ fn a_dead_server_is_followed_by_the_next() {
     // A silent server does not hide what another one says.
     good.set("* !servfail");
     assert_eq!(mx(&resolver, "c.test").unwrap_err().what, DnsFault::ServFail);
+}
+
+#[test]
+fn who_waits_no_longer_than_this() {
+    let dead = Dnsd::new("* !silent");
+    let good = Dnsd::new("a.test MX 10 mx.test");
+    let alone = resolver(&[dead.address()], LONG);
+    let began = Instant::now();
+    let error = alone.lookup_within(b"a.test", RecordKind::Mx, SHORT).unwrap_err();
+    assert!(matches!(error.what, DnsFault::Timeout(_)), "{error}");
+    assert!(began.elapsed() < LONG / 2, "{:?}", began.elapsed());
+    // Nothing is left of that for who waits longer, and the server has had no whole try: it is asked first.
+    let both = resolver(&[dead.address(), good.address()], 4 * SHORT);
+    both.lookup_within(b"b.test", RecordKind::Mx, SHORT).unwrap_err();
+    dead.forget();
+    assert_eq!(mx(&both, "a.test"), hosts(&[(10, "mx.test")]));
+    assert!(dead.asked("a.test", "MX") > 0);
 }
 
 #[test]
