@@ -93,6 +93,21 @@ fn defaults() {
         auth_failures: 3,
     };
     assert_eq!(config.limit, limit);
+    let trust = Trust {
+        spf: Spf::Mark,
+        dkim: true,
+        arc: true,
+        dmarc: Dmarc::Junk,
+        allow: vec![],
+        sealers: vec![],
+        defers: false,
+        gateways: vec![
+            Network { address: [127, 0, 0, 0].into(), bits: 8 },
+            Network { address: [0, 0, 0, 0, 0, 0, 0, 1].into(), bits: 128 },
+        ],
+        junk: ".Junk".to_owned(),
+    };
+    assert_eq!(config.trust, trust);
     assert_eq!(config.trace, Trace { keep: minutes(30 * 24 * 60), size: 256 << 20 });
     let timeout = Timeout {
         session: minutes(10),
@@ -168,7 +183,7 @@ fn values_that_are_bad() {
         ("thread = 1", "4: relay.thread: unknown key; is threads meant?"),
         (
             "[bogus]",
-            "4: bogus: unknown key; known here: hostname, spool, run_as, listen, tls, domain, relay, dns, limit, trace, timeout",
+            "4: bogus: unknown key; known here: hostname, spool, run_as, listen, tls, domain, relay, dns, limit, trust, trace, timeout",
         ),
         ("[limits]", "4: limits: unknown key; is limit meant?"),
         ("[trace]\n\"a b\" = 1", "5: trace.\"a b\": unknown key; known here: keep, size"),
@@ -179,6 +194,38 @@ fn values_that_are_bad() {
         (
             "[domain.example.org]",
             "4: domain.example.org: unknown key; a name with dots has to be in quotes",
+        ),
+        (
+            "[trust]\nspf = \"junk\"",
+            "5: trust.spf: expected \"off\", \"mark\" or \"reject\", found \"junk\"",
+        ),
+        (
+            "[trust]\ndmarc = true",
+            "5: trust.dmarc: expected \"off\", \"mark\", \"junk\" or \"reject\", found the boolean true",
+        ),
+        (
+            "[trust]\narc = \"reject\"",
+            "5: trust.arc: expected \"mark\" or \"off\", found \"reject\"",
+        ),
+        (
+            "[trust]\ntemperror = \"reject\"",
+            "5: trust.temperror: expected \"pass\" or \"defer\", found \"reject\"",
+        ),
+        (
+            "[trust]\nallow = [\"ann@example.net\"]",
+            "5: trust.allow: expected a domain of letters, digits and hyphens, found \"ann@example.net\"",
+        ),
+        (
+            "[trust]\ngateways = [\"10.0.0.1/8\"]",
+            "5: trust.gateways: expected 10.0.0.0/8 or more than 8 bits, found \"10.0.0.1/8\"",
+        ),
+        (
+            "[trust]\njunk = \"Junk\"",
+            "5: trust.junk: expected a folder of a Maildir, \".Junk\" or \".Mail.Junk\", found \"Junk\"",
+        ),
+        (
+            "[trust]\nblocklists = []",
+            "5: trust.blocklists: unknown key; known here: spf, dkim, arc, dmarc, allow, sealers, temperror, gateways, junk",
         ),
         // Wrong types.
         (

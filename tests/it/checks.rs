@@ -122,7 +122,7 @@ fn an_address_that_is_taken_is_fatal_but_by_our_own_server() {
 
 #[test]
 fn serve_goes_on_without_what_is_an_error_or_doubtful() {
-    let cases: [(&str, &str, Make); 8] = [
+    let cases: [(&str, &str, Make); 10] = [
         ("an alias that leads to nobody", "error: ", |place| {
             place.write("users", "ann:{PLAIN}x:::::\n");
             place.write("aliases", "team: ann, bob\n");
