@@ -2,6 +2,7 @@
 //!
 //! Reads no header: where fields begin and end is decided by the one reader of messages.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 /// A field as it came, with LF line ends.
@@ -34,17 +35,15 @@ impl<'a> RawField<'a> {
 /// name them (RFC 6376 §5.4.2). Made once for a message.
 pub struct Header<'a> {
     fields: &'a [RawField<'a>],
-    /// Places of the fields of a name (in lower case), the first one first.
-    places: HashMap<Vec<u8>, Vec<usize>>,
+    /// Their places, by name, then as they stand.
+    order: Vec<usize>,
 }
 
 impl<'a> Header<'a> {
     pub fn new(fields: &'a [RawField<'a>]) -> Header<'a> {
-        let mut places: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
-        for (place, field) in fields.iter().enumerate() {
-            places.entry(field.name.to_ascii_lowercase()).or_default().push(place);
-        }
-        Header { fields, places }
+        let mut order: Vec<usize> = (0..fields.len()).collect();
+        order.sort_by(|&one, &other| by_name(fields[one].name, fields[other].name));
+        Header { fields, order }
     }
 
     pub fn fields(&self) -> &'a [RawField<'a>] {
@@ -53,7 +52,9 @@ impl<'a> Header<'a> {
 
     /// Places of the fields of a name, which is in lower case; the first one first.
     pub fn places(&self, name: &str) -> &[usize] {
-        self.places.get(name.as_bytes()).map_or(&[], Vec::as_slice)
+        let of = |place: &usize| by_name(self.fields[*place].name, name.as_bytes());
+        let from = &self.order[self.order.partition_point(|place| of(place).is_lt())..];
+        &from[..from.partition_point(|place| of(place).is_eq())]
     }
 
     /// The fields that a list of names (in lower case) stands for: each name the last field that no
@@ -74,6 +75,12 @@ impl<'a> Header<'a> {
         }
         found
     }
+}
+
+/// Case does not count.
+fn by_name(one: &[u8], other: &[u8]) -> Ordering {
+    let one = one.iter().map(u8::to_ascii_lowercase);
+    one.cmp(other.iter().map(u8::to_ascii_lowercase))
 }
 
 #[cfg(test)]
