@@ -24,7 +24,7 @@ use crate::store::disk::{Disk, DiskFile, Doing, MAILBOX_FULL, NO_ROOM, StoreErro
 use crate::store::draft::Draft;
 use crate::store::durable::{Method, Pending};
 use crate::store::locked;
-use crate::store::maildir::{self, Names};
+use crate::store::maildir::{self, Names, Place};
 use crate::store::queue::Queue;
 use batch_message::BatchMessage;
 use bulk::Bulks;
@@ -100,11 +100,11 @@ impl Writer {
     /// Delivers one copy from the queue, durably. `write` appends its octets, which are `size`.
     pub fn deliver_one(
         &self,
-        maildir: &Path,
+        place: &Place<'_>,
         size: u64,
         write: impl FnOnce(&dyn DiskFile, &Path) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let (draft, file) = maildir::draft(&self.disk, &self.names, maildir, size)?;
+        let (draft, file) = maildir::draft(&self.disk, &self.names, place, size)?;
         draft.put(&*file, write)
     }
 
@@ -285,7 +285,7 @@ impl Writer {
         let edits = copied_as.clone().on_top(&*copy.top);
         let size = edits.size(body.size());
         let (draft, file) =
-            maildir::draft(&self.disk, &self.names, &copy.destination.maildir, size)?;
+            maildir::draft(&self.disk, &self.names, &copy.destination.place(), size)?;
         let path = draft.path();
         pending.add(path.clone(), file, |file| body.copy_to(&edits, file, &path))?;
         Ok(draft)
@@ -327,7 +327,7 @@ fn files(accepted: &Accepted) -> usize {
 /// Whether the files of a batch lie in more than one directory.
 fn lie_apart(batch: &[Accepted]) -> bool {
     let copies = batch.iter().flat_map(|accepted| &accepted.copies);
-    let mut maildirs = copies.map(|copy| &*copy.destination.maildir);
+    let mut maildirs = copies.map(|copy| copy.destination.place());
     let is_queued = batch.iter().any(|accepted| !accepted.entry.recipients.is_empty());
     match maildirs.next() {
         Some(first) => is_queued || maildirs.any(|maildir| maildir != first),

@@ -18,6 +18,7 @@ pub mod talk;
 pub use talk::{About, Talk, Turn, tell_talk};
 
 use crate::smtp::reply::Reply;
+use crate::store::maildir::Place;
 use jiff::Timestamp;
 use line::Line;
 use log::Level;
@@ -123,11 +124,11 @@ pub enum Event<'a> {
         status: u8,
         reason: &'a str,
     },
-    /// One copy lies in `new/`.
+    /// One copy lies in `new/` of a Maildir, or of a folder in it.
     Delivered {
         id: &'a str,
         to: &'a str,
-        maildir: &'a Path,
+        place: Place<'a>,
     },
     /// A next hop has accepted the message for this recipient.
     Relayed {
@@ -397,8 +398,13 @@ impl Event<'_> {
                     .add("status", status)
                     .add("reason", reason)
             }
-            Event::Delivered { id, to, maildir } => {
-                Line::new("delivered").add("id", id).add("to", to).path("maildir", maildir)
+            Event::Delivered { id, to, place } => {
+                let line = Line::new("delivered").add("id", id).add("to", to);
+                let line = line.path("maildir", place.maildir);
+                match place.folder {
+                    Some(folder) => line.add("folder", folder),
+                    None => line,
+                }
             }
             Event::Relayed { id, to, host, tls, reply } => Line::new("relayed")
                 .add("id", id)

@@ -1,6 +1,7 @@
 //! The housekeeping thread: looks through `tmp/` of Maildirs for what crashes left behind.
 //!
-//! At start in all Maildirs it can find, then in those that get mail, each once an hour at most. It
+//! At start in all Maildirs it can find and their folders for junk, then in those that get mail, each once an
+//! hour at most. It
 //! touches nothing that is younger than 36 hours and never holds up a delivery.
 
 use crate::delivery::Visits;
@@ -19,7 +20,11 @@ pub fn run(disk: &dyn Disk, site: &Site, delivered: &Receiver<PathBuf>) {
     for local in site.domains() {
         let listed = local.users.into_iter().flat_map(|u| u.names().map(str::to_owned));
         match existing_users(disk, local) {
-            Ok(users) => users.chain(listed).for_each(|user| look(disk, &local.maildir(&user))),
+            Ok(users) => users.chain(listed).for_each(|user| {
+                let maildir = local.maildir(&user);
+                look(disk, &maildir);
+                look(disk, &maildir.join(site.junk()));
+            }),
             Err(error) => tell(&Event::Warning { what: &error.to_string() }),
         }
     }

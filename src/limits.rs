@@ -181,6 +181,9 @@ const _: () = assert!(DELIVERY_WAIT.as_secs() + PUBLISH_WAIT.as_secs() < 600);
 /// Maildir convention).
 pub const TMP_AGE: Duration = Duration::from_secs(36 * 3600);
 
+/// Octets of the name of a folder in a Maildir, which is that of a directory.
+pub const FOLDER_NAME_MAX: usize = 255;
+
 /// How often the tmp/ of a Maildir that gets mail is cleaned.
 pub const TMP_LOOK: Duration = Duration::from_secs(3600);
 

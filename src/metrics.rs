@@ -137,6 +137,8 @@ impl Metrics {
         }
         let disk = &*self.disk;
         let mailbox = |address| MailboxPages::find(site, disk, address);
+        // No key of a message begins with a dot.
+        let folder = |address, name| mailbox(address).and_then(|mailbox| mailbox.folder(name));
         let (kind, body) = match path[..] {
             [""] => (HTML, Some(self.first(site))),
             ["metrics"] => {
@@ -147,6 +149,15 @@ impl Metrics {
             [TRACE, handle] => (HTML, story::page(site, disk, &self.queue, handle)),
             [MAIL] => (HTML, Some(mailboxes::page(site, disk, page))),
             [MAIL, address] => (HTML, mailbox(address).map(|mailbox| mailbox.page(page))),
+            [MAIL, address, name] if name.starts_with('.') => {
+                (HTML, folder(address, name).map(|folder| folder.page(page)))
+            }
+            [MAIL, address, name, key] if name.starts_with('.') => {
+                (HTML, folder(address, name).and_then(|folder| folder.message(key)))
+            }
+            [MAIL, address, name, key, "raw"] if name.starts_with('.') => {
+                (PLAIN, folder(address, name).and_then(|folder| folder.octets(key)))
+            }
             [MAIL, address, key] => {
                 (HTML, mailbox(address).and_then(|mailbox| mailbox.message(key)))
             }

@@ -317,6 +317,7 @@ fn write(
         size: written.head.len() as u64 + size + written.tail.len() as u64,
         sum,
         wire: None,
+        is_junk: false,
         others: Vec::new(),
         message_at: 0,
     };

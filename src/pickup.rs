@@ -380,6 +380,7 @@ impl Pickup {
             is_trusted: true,
             queued: Timestamp::now(),
             wire: None,
+            is_junk: false,
             others: Vec::new(),
             message_at: 0,
             ..asked.clone()

@@ -69,6 +69,15 @@ pub struct Destination {
     pub mailbox: Mailbox,
     /// The path of the Maildir; delivery makes it when it is missing.
     pub maildir: PathBuf,
+    /// The folder of the Maildir for this mail, `.Junk`; none: the inbox. Made when it is missing, too.
+    pub folder: Option<String>,
+}
+
+impl Destination {
+    /// Where a copy lies.
+    pub fn place(&self) -> maildir::Place<'_> {
+        maildir::Place { maildir: &self.maildir, folder: self.folder.as_deref() }
+    }
 }
 
 /// How a mailbox gets mail, from RCPT to the disk.
@@ -559,7 +568,7 @@ fn tag_of(local: Local<'_>, name: &str) -> Option<usize> {
 fn destination(local: Local<'_>, user: &str) -> Destination {
     let host = Host::Domain(local.config.name.clone());
     let mailbox = Mailbox { local: LocalPart::of_user(user), host };
-    Destination { mailbox, maildir: local.maildir(user) }
+    Destination { mailbox, maildir: local.maildir(user), folder: None }
 }
 
 /// Users of a domain that have a Maildir, in order; none where there is no directory yet.

@@ -131,6 +131,11 @@ impl Site {
         Site { resolver, ..self }
     }
 
+    /// The folder of a Maildir for what is judged to be junk.
+    pub fn junk(&self) -> &str {
+        &self.config.trust.junk
+    }
+
     /// The resolver for all questions to DNS.
     pub fn resolver(&self) -> &dyn Resolver {
         &*self.resolver

@@ -3,11 +3,11 @@
 
 use crate::event::{Event, tell, warn};
 use crate::net::tls::Protection;
+use crate::route::Destination;
 use crate::smtp::client::{Cause, Fate, Lack, Reason};
 use crate::store::disk::StoreError;
 use crate::store::entry::{JournalLine, What};
 use jiff::Timestamp;
-use std::path::PathBuf;
 
 /// What one attempt decided about one recipient.
 #[derive(Clone, Debug)]
@@ -29,8 +29,8 @@ pub struct Verdict {
     pub is_expired: bool,
     /// How the connection to the next hop was protected; none without TLS.
     pub tls: Option<Protection>,
-    /// The Maildir of a copy that was delivered here.
-    pub maildir: Option<PathBuf>,
+    /// Where a copy here lies.
+    pub copy: Option<Destination>,
 }
 
 impl Verdict {
@@ -45,7 +45,7 @@ impl Verdict {
             is_passed_on: false,
             is_expired: false,
             tls: None,
-            maildir: None,
+            copy: None,
         }
     }
 
@@ -133,8 +133,8 @@ impl Verdict {
                 let tls = tls.as_deref().unwrap_or("no");
                 tell(&Event::Relayed { id, to, host: &self.host, tls, reply: &reply });
             }
-            What::Delivered => match &self.maildir {
-                Some(maildir) => tell(&Event::Delivered { id, to, maildir }),
+            What::Delivered => match &self.copy {
+                Some(copy) => tell(&Event::Delivered { id, to, place: copy.place() }),
                 None => warn(&format!("{id} for {to}: {reason}")),
             },
             What::Failed if self.is_expired => tell(&Event::Expired { id, to, reason }),

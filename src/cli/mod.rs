@@ -108,6 +108,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Parsed, Failure> {
             Long("from") => request.from = Some(text(&mut parser)?),
             Long("client") => request.client = Some(text(&mut parser)?),
             Long("helo") => request.helo = Some(text(&mut parser)?),
+            Long("folder") => request.folder = Some(text(&mut parser)?),
             Long("scheme") => request.scheme = Some(text(&mut parser)?),
             Value(word) => {
                 let word = word.string().map_err(usage)?;
@@ -180,6 +181,7 @@ fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
         (request.from.is_some(), "--from", &[&["route"], &["verify"]]),
         (request.client.is_some(), "--client", &[&["route"], &["verify"]]),
         (request.helo.is_some(), "--helo", &[&["verify"]]),
+        (request.folder.is_some(), "--folder", &[&["mail", "list"], &["mail", "show"]]),
         (request.disk, "--disk", &[&["check"]]),
     ] {
         if set && !fits(commands) {

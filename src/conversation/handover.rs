@@ -132,6 +132,7 @@ impl Handover<'_> {
             size: 0,
             sum: None,
             wire: Some(wire.below(received.as_bytes())),
+            is_junk: false,
             others: Vec::new(),
             message_at: 0,
         };
@@ -188,7 +189,7 @@ impl Handover<'_> {
         for (index, destination) in self.plan.here().enumerate() {
             let to = destination.mailbox.to_string();
             match late.iter().find(|(place, _)| *place == index) {
-                None => tell(&Event::Delivered { id, to: &to, maildir: &destination.maildir }),
+                None => tell(&Event::Delivered { id, to: &to, place: destination.place() }),
                 Some((_, reason)) => tell(&Event::Deferred { id, to: &to, reason, next: None }),
             }
         }

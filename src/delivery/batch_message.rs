@@ -143,7 +143,7 @@ impl BatchMessage {
         self.failure = Some(failed(entry, &to, dir, error));
     }
 
-    /// Tells the session the outcome, and the scheduler what waits; gives the Maildirs that got a copy.
+    /// Tells the session the outcome, and the scheduler what waits; gives the Maildirs, or folders, that got a copy.
     pub(super) fn answer(self, wakers: &Wakers) -> Vec<PathBuf> {
         let Accepted { entry, outcome, copies, queued, .. } = self.accepted;
         drop(queued);
@@ -162,12 +162,12 @@ impl BatchMessage {
         // Its session gave up after publishing had begun, so the deliveries are told here.
         for destination in delivered.iter().filter(|_| missed) {
             let to = destination.mailbox.to_string();
-            tell(&Event::Delivered { id: &entry.id, to: &to, maildir: &destination.maildir });
+            tell(&Event::Delivered { id: &entry.id, to: &to, place: destination.place() });
         }
         if !entry.recipients.is_empty() && !self.published.is_empty() {
             wakers.queued.send(Hint::New(Box::new(entry)));
         }
-        delivered.into_iter().map(|destination| destination.maildir).collect()
+        delivered.into_iter().map(|destination| destination.place().home()).collect()
     }
 
     /// The message as it was before it was written here. Files that its session wrote are kept, because they were

@@ -14,19 +14,23 @@ use crate::mail::words;
 use crate::route::mailbox_here;
 use crate::site::Site;
 use crate::store::disk::Disk;
+use crate::store::mailbox::browse::Count;
 use crate::store::mailbox::{self, MailboxMessage, browse};
+use crate::store::maildir::{exists, is_folder_name};
 use jiff::Timestamp;
 use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 use std::slice;
 
-/// The messages of one mailbox of ours.
+/// The messages of one mailbox of ours, or of a folder in it.
 pub(super) struct MailboxPages<'a> {
     site: &'a Site,
     disk: &'a dyn Disk,
     address: String,
     maildir: PathBuf,
+    /// None: the inbox.
+    folder: Option<String>,
 }
 
 impl<'a> MailboxPages<'a> {
@@ -35,7 +39,48 @@ impl<'a> MailboxPages<'a> {
         let mailbox = Mailbox::parse(address).ok()?;
         let found = mailbox_here(site, disk, &mailbox).ok().flatten()?;
         let (address, maildir) = (found.mailbox.to_string(), found.maildir);
-        Some(MailboxPages { site, disk, address, maildir })
+        Some(MailboxPages { site, disk, address, maildir, folder: None })
+    }
+
+    /// The same of a folder, where it has one of this name.
+    pub fn folder(self, name: &str) -> Option<MailboxPages<'a>> {
+        let maildir = self.maildir.join(name);
+        let is_there = is_folder_name(name) && exists(self.disk, &maildir).unwrap_or(false);
+        is_there.then(|| MailboxPages { maildir, folder: Some(name.to_owned()), ..self })
+    }
+
+    /// The segments of the page that lists them.
+    fn path(&self) -> Vec<&str> {
+        [MAIL, &self.address].into_iter().chain(self.folder.as_deref()).collect()
+    }
+
+    /// The way to that page: links above it, and itself unless it is the page shown.
+    fn way(&self, is_linked: bool) -> Html {
+        let way = Html::default().raw(" / ").link(&[MAIL], "mail").raw(" / ");
+        match &self.folder {
+            None if is_linked => way.link(&self.path(), &self.address),
+            None => way.text(&self.address),
+            Some(folder) => {
+                let way = way.link(&[MAIL, &self.address], &self.address).raw(" / ");
+                if is_linked { way.link(&self.path(), folder) } else { way.text(folder) }
+            }
+        }
+    }
+
+    /// A line about the folder for junk, where that has any mail.
+    fn junk(&self) -> Html {
+        let (html, name) = (Html::default(), self.site.junk());
+        if self.folder.is_some() {
+            return html;
+        }
+        let count = browse::count(self.disk, &self.maildir.join(name), NAMES_LISTED);
+        match count.unwrap_or_default() {
+            Count { all: 0, .. } => html,
+            Count { all, is_cut, .. } => {
+                let words = format!("{name}: {all}{}", if is_cut { "+" } else { "" });
+                html.raw("<p>").link(&[MAIL, &self.address, name], words).raw("</p>\n")
+            }
+        }
     }
 
     fn hostname(&self) -> &'a str {
@@ -47,7 +92,7 @@ impl<'a> MailboxPages<'a> {
         let skip = (page - 1).saturating_mul(MESSAGES_PAGE);
         let html = match self.messages(skip) {
             Ok((shelf, rows)) => {
-                let path = [MAIL, self.address.as_str()];
+                let path = self.path();
                 let has_more = shelf.all > skip.saturating_add(MESSAGES_PAGE);
                 let table = match rows.is_empty() {
                     true => text("No messages."),
@@ -61,13 +106,11 @@ impl<'a> MailboxPages<'a> {
                 };
                 let count = format!("{}{}", shelf.all, if shelf.is_cut { "+" } else { "" });
                 let turn = turn(&path, page, has_more, ["newer", "older"]);
-                section("Messages", count, table.add(cut).add(turn))
+                section("Messages", count, table.add(cut).add(turn).add(self.junk()))
             }
             Err(words) => section("Messages", "", Html::default().element("p", "bad", words)),
         };
-        let way =
-            Html::default().raw(" / ").link(&[MAIL], "mail").text(format!(" / {}", self.address));
-        html.page(self.hostname(), &self.address, way)
+        html.page(self.hostname(), &self.address, self.way(false))
     }
 
     fn messages(&self, skip: usize) -> Result<(browse::NewestMessages, Vec<[Html; 4]>), String> {
@@ -84,7 +127,7 @@ impl<'a> MailboxPages<'a> {
                 }
                 Err(error) => (format!("cannot read it: {error}"), "-".to_owned()),
             };
-            let path = [MAIL, self.address.as_str(), message.key.as_str()];
+            let path = [self.path(), vec![message.key.as_str()]].concat();
             let mut link = Html::default().link(&path, subject);
             if message.is_new {
                 link = link.raw(" ").element("b", "good", "new");
@@ -100,8 +143,7 @@ impl<'a> MailboxPages<'a> {
     /// The page of one message; none when it does not exist.
     pub fn message(&self, key: &str) -> Option<Vec<u8>> {
         let (message, octets) = self.open(key)?;
-        let way = Html::default().raw(" / ").link(&[MAIL], "mail").raw(" / ");
-        let way = way.link(&[MAIL, &self.address], &self.address);
+        let way = self.way(true);
         let octets = match octets {
             Ok(octets) => octets,
             Err(error) => {
@@ -143,7 +185,7 @@ impl<'a> MailboxPages<'a> {
             .element("dt", "", "size")
             .raw("<dd>")
             .text(format!("{}, ", size(message.size)))
-            .link(&[MAIL, &self.address, &message.key, "raw"], "as it lies there")
+            .link(&[self.path(), vec![&message.key, "raw"]].concat(), "as it lies there")
             .raw("</dd></dl></section>\n")
     }
 

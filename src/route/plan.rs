@@ -95,7 +95,11 @@ mod tests {
     #[test]
     fn each_mailbox_has_one_delivery_and_a_recipient_goes_before_an_alias() {
         let mut plan = Plan::default();
-        let here = Destination { mailbox: mailbox("ann@mx.test"), maildir: "/mail/ann".into() };
+        let here = Destination {
+            mailbox: mailbox("ann@mx.test"),
+            maildir: "/mail/ann".into(),
+            folder: None,
+        };
         plan.add(Delivery::Maildir(here.clone()), 0);
         plan.add(Delivery::Maildir(here), 1);
         plan.add(onward("eve@far.test", Some("list@mx.test")), 1);

@@ -68,8 +68,14 @@ impl RelayWorker {
     }
 
     /// Delivers one copy, with Return-Path and Delivered-To on top, and without foreign Return-Path fields.
-    fn copy(&self, job: &RelayJob, index: usize, to: Destination) -> Result<Verdict, StoreError> {
+    fn copy(
+        &self,
+        job: &RelayJob,
+        index: usize,
+        mut to: Destination,
+    ) -> Result<Verdict, StoreError> {
         let entry = &job.claimed.message.entry;
+        to.folder = entry.is_junk.then(|| job.setting.site.junk().to_owned());
         let mut summary = self.summary(job)?;
         // Without our own Received, which was not there when the message was accepted.
         summary.received = summary.received.saturating_sub(1);
@@ -81,13 +87,13 @@ impl RelayWorker {
         let return_path = trace_fields::return_path(&entry.sender.from);
         let prefix = return_path + &trace_fields::delivered_to(&to.mailbox);
         let edits = Edits::default().without(&summary.return_paths).on_top(prefix);
-        self.shared.writer.deliver_one(&to.maildir, edits.size(entry.size), |file, path| {
+        self.shared.writer.deliver_one(&to.place(), edits.size(entry.size), |file, path| {
             job.claimed.part(&job.claimed.path()).copy_to(&edits, file, path)
         })?;
         // Only a hint, for the thread that cleans tmp/.
-        let _ = self.shared.delivered.try_send(to.maildir.clone());
+        let _ = self.shared.delivered.try_send(to.place().home());
         let mut verdict = Verdict::own(index, What::Delivered, "2.0.0", "delivered");
-        verdict.maildir = Some(to.maildir);
+        verdict.copy = Some(to);
         Ok(verdict)
     }
 

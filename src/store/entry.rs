@@ -9,6 +9,7 @@
 //! from: <ann@mx.test>
 //! body: 8bitmime
 //! trusted: yes
+//! junk: yes
 //! to: <eve@far.test> notify=failure via=<team@mx.test>
 //! size: 1234
 //! wire: 1300 8bit
@@ -57,6 +58,8 @@ pub struct Entry {
     pub sum: Option<u32>,
     /// The form of the message on the wire, where that was found while it came; only with a sum, which covers it.
     pub wire: Option<WireForm>,
+    /// It was judged to be junk: a copy here goes to the folder for that.
+    pub is_junk: bool,
     /// Header lines of a newer version, which are kept.
     pub others: Vec<String>,
     /// Where in the file the message begins.
@@ -261,6 +264,7 @@ impl Entry {
             size,
             sum,
             wire,
+            is_junk,
             others,
             ..
         } = self;
@@ -284,6 +288,9 @@ impl Entry {
         }
         if *is_trusted {
             text.push_str("trusted: yes\n");
+        }
+        if *is_junk {
+            text.push_str("junk: yes\n");
         }
         for recipient in recipients {
             let _ = writeln!(text, "to: {}", recipient.text());
@@ -335,6 +342,7 @@ impl Entry {
         let mut sender = Sender { from, size: None, body, smtputf8, ret, envid };
         let (mut has_sender, mut is_trusted, mut recipients) = (false, false, Vec::new());
         let (mut sum, mut wire, mut is_checked, mut others) = (None, None, false, Vec::new());
+        let mut is_junk = false;
         for line in lines.filter(|line| !line.is_empty()) {
             let above = &text[..at];
             at += line.len() + 1;
@@ -356,6 +364,7 @@ impl Entry {
                 "ret" if value == "full" => sender.ret = Some(Ret::Full),
                 "ret" if value == "hdrs" => sender.ret = Some(Ret::Headers),
                 "trusted" if value == "yes" => is_trusted = true,
+                "junk" if value == "yes" => is_junk = true,
                 "envid" => sender.envid = Some(value.to_owned()),
                 "to" => recipients.push(Addressee::parse(value).ok_or_else(wrong)?),
                 "size" => size = Some(value.parse::<u64>().map_err(|_| wrong())?),
@@ -402,6 +411,7 @@ impl Entry {
             size,
             sum,
             wire,
+            is_junk,
             others,
             message_at,
         })
@@ -521,6 +531,7 @@ mod tests {
             size: 12,
             sum: None,
             wire: None,
+            is_junk: false,
             others: Vec::new(),
             message_at: 0,
         }
@@ -542,6 +553,7 @@ mod tests {
         // With a sum nothing of it may be missing or be other than it was.
         entry.sum = Some(0x1234);
         entry.wire = WireForm::parse("14 8bit");
+        entry.is_junk = true;
         entry.others = vec!["colour: red".to_owned(), "holes:".to_owned()];
         let text = entry.header();
         assert_eq!(Entry::parse(text.trim_end(), entry.message_at), Ok(entry.clone()));

@@ -7,9 +7,9 @@
 use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::draft::Draft;
 use crate::event::count::OTHERS;
-use crate::limits::TMP_AGE;
+use crate::limits::{FOLDER_NAME_MAX, TMP_AGE};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -45,19 +45,45 @@ impl Names {
     }
 }
 
-/// Makes a file for a message of `size` octets in `tmp/`, to be published in `new/`; and the Maildir
-/// when it is missing.
+/// Makes a file for a message of `size` octets in `tmp/`, to be published in `new/`; and the Maildir, or its
+/// folder, when it is missing.
 pub fn draft(
     disk: &Arc<dyn Disk>,
     names: &Names,
-    maildir: &Path,
+    place: &Place,
     size: u64,
 ) -> Result<(Draft, Box<dyn DiskFile>), StoreError> {
+    let (home, make): (_, fn(&dyn Disk, &Path) -> _) = match place.folder {
+        None => (place.maildir.to_owned(), make),
+        Some(_) => (place.home(), make_folder),
+    };
     // `cur` is made last, so where it exists, `new` and `tmp` do; a mail reader wants all three.
-    if disk.stat(&maildir.join("cur")).is_err() {
-        make(&**disk, maildir)?;
+    if disk.stat(&home.join("cur")).is_err() {
+        make(&**disk, &home)?;
     }
-    Draft::create(disk, maildir, make, "new", || names.next(size))
+    Draft::create(disk, &home, make, "new", || names.next(size))
+}
+
+/// Where in a Maildir mail lies: where new mail is looked for, or in a folder of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place<'a> {
+    pub maildir: &'a Path,
+    /// Its name as Maildir++ writes it, with the dot: `.Junk`. None: the inbox.
+    pub folder: Option<&'a str>,
+}
+
+impl Place<'_> {
+    /// The directory that holds `tmp`, `new` and `cur`.
+    pub fn home(&self) -> PathBuf {
+        self.folder.map_or_else(|| self.maildir.to_owned(), |name| self.maildir.join(name))
+    }
+}
+
+/// Whether a name can be a folder's (Maildir++): a dot, and what is one name of a directory.
+pub fn is_folder_name(name: &str) -> bool {
+    let is_bad = |c: char| c == '/' || c.is_control();
+    let rest = name.strip_prefix('.').unwrap_or_default();
+    !rest.is_empty() && rest != "." && name.len() <= FOLDER_NAME_MAX && !rest.contains(is_bad)
 }
 
 /// Makes the missing directories of a Maildir, with those above it, durably: a new name needs the sync of
@@ -65,17 +91,47 @@ pub fn draft(
 /// Directories that exist may not be synced yet, so they are synced too.
 fn make(disk: &dyn Disk, maildir: &Path) -> Result<(), StoreError> {
     make_with_parents(disk, maildir)?;
-    for name in ["tmp", "new"] {
-        make_dir(disk, &maildir.join(name))?;
-    }
-    sync_with_parents(disk, maildir, 1)?;
-    let cur = maildir.join("cur");
-    make_dir(disk, &cur)?;
-    disk.sync_dir(maildir).doing("sync", maildir).inspect_err(|_| {
-        let _ = disk.remove_dir(&cur); // else the next message would take the Maildir for durable
-    })?;
+    make_inner(disk, maildir, |disk| sync_with_parents(disk, maildir, 1))?;
     OTHERS.add("maildirs");
     Ok(())
+}
+
+/// Makes what is missing of a folder (Maildir++), with its Maildir, in the same way. The empty file in it
+/// tells those who deliver by themselves that this is no Maildir of its own.
+fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<(), StoreError> {
+    let Some(maildir) = folder.parent() else { return make(disk, folder) };
+    if disk.stat(&maildir.join("cur")).is_err() {
+        make(disk, maildir)?;
+    }
+    make_dir(disk, folder)?;
+    let mark = folder.join("maildirfolder");
+    match disk.create(&mark) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            return Err(error).doing("create", &mark);
+        }
+        _ => {}
+    }
+    make_inner(disk, folder, |disk| {
+        disk.sync_dir(folder).doing("sync", folder)?;
+        disk.sync_dir(maildir).doing("sync", maildir)
+    })
+}
+
+/// Makes the directories of a Maildir or a folder; `sync` makes the names above `cur` durable.
+fn make_inner(
+    disk: &dyn Disk,
+    dir: &Path,
+    sync: impl FnOnce(&dyn Disk) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    for name in ["tmp", "new"] {
+        make_dir(disk, &dir.join(name))?;
+    }
+    sync(disk)?;
+    let cur = dir.join("cur");
+    make_dir(disk, &cur)?;
+    disk.sync_dir(dir).doing("sync", dir).inspect_err(|_| {
+        let _ = disk.remove_dir(&cur); // else the next message would take the directory for durable
+    })
 }
 
 /// Makes a directory and those above it that are missing; none of them is synced.
@@ -172,7 +228,8 @@ mod tests {
         let memory = MemoryDisk::new();
         let disk: Arc<dyn Disk> = Arc::new(memory.clone());
         let maildir = Path::new("/mail/mx.test/ann");
-        let (draft, file) = draft(&disk, &Names::new("mx"), maildir, 2).unwrap();
+        let inbox = Place { maildir, folder: None };
+        let (draft, file) = draft(&disk, &Names::new("mx"), &inbox, 2).unwrap();
         file.append(b"x\n").unwrap();
         let published = draft.publish().unwrap();
         let name = || published.path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -192,15 +249,55 @@ mod tests {
     fn a_directory_that_was_never_synced_is_synced_by_the_next_message() {
         let memory = MemoryDisk::new();
         let disk: Arc<dyn Disk> = Arc::new(memory.clone());
-        let (names, maildir) = (Names::new("mx"), Path::new("/mail/ann"));
+        let names = Names::new("mx");
+        let place = Place { maildir: Path::new("/mail/ann"), folder: None };
         memory.set_fault(|operation| {
             let bad = operation.name == "sync_dir" && operation.path == Path::new("/mail");
             bad.then(|| std::io::Error::other("EIO"))
         });
-        assert!(draft(&disk, &names, maildir, 2).is_err());
-        assert!(draft(&disk, &names, maildir, 2).is_err());
+        assert!(draft(&disk, &names, &place, 2).is_err());
+        assert!(draft(&disk, &names, &place, 2).is_err());
         memory.clear_fault();
-        assert!(draft(&disk, &names, maildir, 2).is_ok());
+        assert!(draft(&disk, &names, &place, 2).is_ok());
+    }
+
+    #[test]
+    fn a_folder_is_made_with_its_maildir() {
+        let memory = MemoryDisk::new();
+        let disk: Arc<dyn Disk> = Arc::new(memory.clone());
+        let place = Place { maildir: Path::new("/mail/ann"), folder: Some(".Junk") };
+        memory.set_fault(|operation| {
+            let is_bad = |count: usize| operation.name == "sync_dir" && count == 0;
+            let is_folder = operation.path == Path::new("/mail/ann/.Junk");
+            is_bad(usize::from(!is_folder)).then(|| std::io::Error::other("EIO"))
+        });
+        let names = Names::new("mx");
+        assert!(draft(&disk, &names, &place, 2).is_err());
+        memory.clear_fault();
+        let (draft, _) = draft(&disk, &names, &place, 2).unwrap();
+        let published = draft.publish().unwrap();
+        assert!(published.path.starts_with("/mail/ann/.Junk/new"));
+        let mark = PathBuf::from("/mail/ann/.Junk/maildirfolder");
+        let files: Vec<_> = memory.files().into_iter().map(|(path, _)| path).collect();
+        assert_eq!(files, [mark, published.path]);
+        for dir in ["/mail/ann/cur", "/mail/ann/.Junk/cur", "/mail/ann/.Junk/tmp"] {
+            assert!(disk.stat(Path::new(dir)).is_ok_and(|found| found.is_dir), "{dir}");
+        }
+        let synced = memory.operations().into_iter().filter(|o| o.name == "sync_dir");
+        let synced: Vec<_> = synced.map(|o| o.path.display().to_string()).collect();
+        let end = ["/mail/ann/.Junk", "/mail/ann", "/mail/ann/.Junk"];
+        assert!(synced.ends_with(&end.map(str::to_owned)), "{synced:?}");
+    }
+
+    #[test]
+    fn names_of_folders() {
+        for good in [".Junk", ".Junk.2026", ".Gel\u{f6}scht", "..x"] {
+            assert!(is_folder_name(good), "{good}");
+        }
+        let long = format!(".{}", "x".repeat(255));
+        for bad in ["", ".", "..", "Junk", ".a/b", "./x", ".a\nb", ".a\0", &long] {
+            assert!(!is_folder_name(bad), "{bad:?}");
+        }
     }
 
     #[test]

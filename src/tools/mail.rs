@@ -6,9 +6,11 @@
 use super::listing::{BLOCK, CopyError, ListingColumns, copy, end, json_lines, shown};
 use super::terminal::{self, Screen};
 use super::{Failure, Request, route, site};
+use crate::limits::NAMES_COUNTED;
 use crate::mail::{fields::Fields, words};
 use crate::store::disk::{Disk, RealDisk, StoreError};
-use crate::store::mailbox::{self, MailboxError, MailboxMessage};
+use crate::store::mailbox::{self, MailboxError, MailboxMessage, browse};
+use crate::store::maildir::{Place, exists, is_folder_name};
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -25,15 +27,43 @@ enum MailFailure {
 
 /// Lists the mail of an address; an alias or a tag leads to the mailbox as well.
 pub fn list(request: &Request, address: &str) -> Result<(), Failure> {
-    let maildir = route::maildir(&site(request)?, address)?;
-    Ok(write_list(&RealDisk, &maildir, request.json, &mut io::stdout().lock())?)
+    let site = site(request)?;
+    let maildir = route::maildir(&site, address)?;
+    let place = place(request, &maildir)?;
+    write_list(&RealDisk, &place, request.json, &mut io::stdout().lock())?;
+    if place.folder.is_none() {
+        let junk = Place { folder: Some(site.junk()), ..place };
+        // Only a hint: whoever wants it looks there.
+        let count = browse::count(&RealDisk, &junk.home(), NAMES_COUNTED).unwrap_or_default();
+        if count.all > 0 {
+            let more = if count.is_cut { "+" } else { "" };
+            let folder = site.junk();
+            super::complain(&format!("in {folder}: {}{more} more (--folder {folder})", count.all));
+        }
+    }
+    Ok(())
+}
+
+/// The folder that was asked for, or the inbox.
+fn place<'a>(request: &'a Request, maildir: &'a Path) -> Result<Place<'a>, Failure> {
+    let place = Place { maildir, folder: request.folder.as_deref() };
+    let Some(name) = place.folder else { return Ok(place) };
+    let wrong = |why: &str| Failure::Failed(format!("--folder {}: {why}", terminal::escape(name)));
+    match is_folder_name(name) {
+        false => Err(wrong("no name of a folder, which begins with a dot")),
+        true if exists(&RealDisk, &place.home()).is_ok_and(|is_there| !is_there) => {
+            Err(wrong("there is no such folder"))
+        }
+        true => Ok(place),
+    }
 }
 
 /// Shows one message of an address: escaped on a terminal, as its octets in a file or a pipe.
 pub fn show(request: &Request, address: &str, key: &str) -> Result<(), Failure> {
     let maildir = route::maildir(&site(request)?, address)?;
+    let home = place(request, &maildir)?.home();
     let is_terminal = io::stdout().is_terminal();
-    Ok(write_message(&RealDisk, &maildir, key, is_terminal, &mut io::stdout().lock())?)
+    Ok(write_message(&RealDisk, &home, key, is_terminal, &mut io::stdout().lock())?)
 }
 
 impl From<MailFailure> for Failure {
@@ -51,16 +81,17 @@ impl From<MailFailure> for Failure {
 /// failure is returned at the end.
 fn write_list(
     disk: &dyn Disk,
-    maildir: &Path,
+    place: &Place<'_>,
     json: bool,
     out: &mut dyn Write,
 ) -> Result<(), MailFailure> {
+    let (maildir, folder) = (&place.home(), place.folder);
     let messages = mailbox::list(disk, maildir)?;
     let mut table = MessageTable::new(&messages);
     // Kept, so that a file that cannot be read hides no other.
     let mut failure = None;
     for block in messages.chunks(BLOCK) {
-        let rows = read_rows(disk, maildir, block, &mut failure)?;
+        let rows = read_rows(disk, maildir, block, folder, &mut failure)?;
         let lines = if json { json_lines(&rows)? } else { table.lines(&rows) };
         match out.write_all(lines.as_bytes()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -114,12 +145,14 @@ struct MessageRow {
     /// Octets of the file, with LF line ends.
     size: u64,
     flags: String,
+    /// Null: the inbox.
+    folder: Option<String>,
     #[serde(skip)]
     is_new: bool,
 }
 
 impl MessageRow {
-    fn new(message: &MailboxMessage, fields: &Fields) -> MessageRow {
+    fn new(message: &MailboxMessage, fields: &Fields, folder: Option<&str>) -> MessageRow {
         // Encoded words (RFC 2047) are decoded; a broken one stays as it is.
         let text = |value: &Option<Vec<u8>>| words::decode(value.as_deref().unwrap_or_default());
         MessageRow {
@@ -129,6 +162,7 @@ impl MessageRow {
             subject: text(&fields.subject),
             size: message.size,
             flags: message.flags.clone(),
+            folder: folder.map(str::to_owned),
             is_new: message.is_new,
         }
     }
@@ -149,14 +183,15 @@ fn read_rows(
     disk: &dyn Disk,
     maildir: &Path,
     messages: &[MailboxMessage],
+    folder: Option<&str>,
     failure: &mut Option<MailboxError>,
 ) -> Result<Vec<MessageRow>, MailboxError> {
     let rows = mailbox::read_each(disk, maildir, messages, |message, file| {
         match file.and_then(|file| mailbox::read_head(&*file)) {
-            Ok(head) => MessageRow::new(message, &Fields::read(&head)),
+            Ok(head) => MessageRow::new(message, &Fields::read(&head), folder),
             Err(source) => {
                 failure.get_or_insert_with(|| cannot_read(message, source));
-                MessageRow::new(message, &Fields::default())
+                MessageRow::new(message, &Fields::default(), folder)
             }
         }
     })?;
@@ -256,7 +291,8 @@ mod tests {
 
     fn listed(disk: &Fake, json: bool) -> String {
         let mut out = Vec::new();
-        write_list(disk, Path::new("/m"), json, &mut out).unwrap();
+        write_list(disk, &Place { maildir: Path::new("/m"), folder: None }, json, &mut out)
+            .unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -278,7 +314,7 @@ mod tests {
         let lines = listed(&mailbox(), true);
         let expected = concat!(
             r#"{"key":"1795439147.M1.mx,S=60","date":"2026-11-23T13:05:47Z","#,
-            r#""from":"André <a@b>","subject":"hello","size":63,"flags":"RS"}"#
+            r#""from":"André <a@b>","subject":"hello","size":63,"flags":"RS","folder":null}"#
         );
         assert_eq!(lines.lines().next(), Some(expected));
         assert_eq!(lines.lines().count(), 3);
@@ -348,8 +384,9 @@ mod tests {
         for (kind, fine) in [(io::ErrorKind::BrokenPipe, true), (io::ErrorKind::StorageFull, false)]
         {
             let (disk, maildir, mut out) = (mailbox(), Path::new("/m"), Closed(kind));
+            let inbox = Place { maildir, folder: None };
             for flag in [false, true] {
-                assert_eq!(write_list(&disk, maildir, flag, &mut out).is_ok(), fine);
+                assert_eq!(write_list(&disk, &inbox, flag, &mut out).is_ok(), fine);
                 assert_eq!(
                     write_message(&disk, maildir, "1795439148", flag, &mut out).is_ok(),
                     fine

@@ -46,6 +46,8 @@ pub struct Request {
     pub client: Option<String>,
     /// `--helo`: what that says in EHLO.
     pub helo: Option<String>,
+    /// `--folder`: the folder of a Maildir.
+    pub folder: Option<String>,
     /// `--disk`: the file systems too.
     pub disk: bool,
     /// The command and its arguments, without options.

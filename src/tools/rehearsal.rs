@@ -317,7 +317,8 @@ mod tests {
 
     /// Delivers into a Maildir; returns an error as words.
     fn deliver(disk: Arc<dyn Disk>, maildir: &Path) -> Result<(), String> {
-        let delivered = draft(&disk, &Names::new("mx"), maildir, 2).and_then(|(draft, file)| {
+        let inbox = crate::store::maildir::Place { maildir, folder: None };
+        let delivered = draft(&disk, &Names::new("mx"), &inbox, 2).and_then(|(draft, file)| {
             file.append(b"x\n").unwrap();
             let published = draft.publish()?;
             disk.sync_dir(&published.dir).unwrap();

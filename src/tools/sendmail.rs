@@ -212,6 +212,7 @@ fn entry(options: &Options, from: ReversePath, to: Vec<Addressee>, is_eight_bit:
         size: 0,
         sum: None,
         wire: None,
+        is_junk: false,
         others: Vec::new(),
         message_at: 0,
     }

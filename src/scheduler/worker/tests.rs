@@ -49,6 +49,7 @@ impl Place {
             size: MESSAGE.len() as u64,
             sum: None,
             wire: None,
+            is_junk: false,
             others: Vec::new(),
             message_at: 0,
         };

@@ -31,6 +31,7 @@ fn queue() -> (MemoryDisk, Queue, String) {
         size: MESSAGE.len() as u64,
         sum: None,
         wire: None,
+        is_junk: false,
         others: Vec::new(),
         message_at: 0,
     };

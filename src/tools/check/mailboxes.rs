@@ -12,7 +12,7 @@ use crate::route::{POSTMASTER, existing_users, resolve};
 use crate::sandbox::{Sandbox, SandboxPaths, maildir_root};
 use crate::site::{Local, Site};
 use crate::store::disk::{Disk, RealDisk};
-use crate::store::maildir::{make_with_parents, sync_with_parents};
+use crate::store::maildir::{Place, make_with_parents, sync_with_parents};
 use crate::tools::rehearsal::Rehearsal;
 use crate::tools::route::obstacle;
 use nix::unistd::{AccessFlags, eaccess};
@@ -40,11 +40,17 @@ pub fn look(site: &Site) -> MailboxFaults {
         }
         let place = site.config.place(&format!("{}.maildir", local.config.key));
         for (maildir, mailbox) in maildirs(site, local, &place, &mut found) {
-            let why = obstacle(&maildir).map(|error| error.to_string());
-            let Some(why) = why.or_else(|| outside(&sandbox, &maildir)) else { continue };
+            let try_out = |folder| {
+                let to = Place { maildir: &maildir, folder };
+                let why = obstacle(&to).map(|error| error.to_string());
+                why.or_else(|| outside(&sandbox, &to.home()))
+            };
+            let inbox = try_out(None).map(|why| ("mail", why));
+            let tried = inbox.or_else(|| try_out(Some(site.junk())).map(|why| ("junk", why)));
+            let Some((what, why)) = tried else { continue };
             bad += 1;
             if bad <= CHECK_NAMED {
-                found.bad.push(format!("{place}: no mail can be delivered to {mailbox}: {why}"));
+                found.bad.push(format!("{place}: no {what} can be delivered to {mailbox}: {why}"));
             }
         }
     }

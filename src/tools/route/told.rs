@@ -134,7 +134,7 @@ impl Asker {
             told.steps.push(format!("delivered to {}", places.join(" and to ")));
         }
         for to in here.iter().filter(|to| !is_there(to)) {
-            let why = obstacle(&to.maildir).map(|error| error.to_string()).unwrap_or_default();
+            let why = obstacle(&to.place()).map(|error| error.to_string()).unwrap_or_default();
             let mailbox = &to.mailbox;
             told.steps.push(format!("taken for {mailbox}, and waits in the queue: {why}"));
         }
@@ -224,7 +224,7 @@ impl AddressSteps {
     /// What on this host keeps a message from being accepted.
     fn explain(&mut self, end: &End, spool: &Path) {
         for to in end.here() {
-            if let Some(error) = obstacle(&to.maildir) {
+            if let Some(error) = obstacle(&to.place()) {
                 self.steps.push(format!("{}: {error}", to.mailbox));
                 self.steps.push(describe(&to.maildir));
             }

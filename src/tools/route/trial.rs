@@ -15,7 +15,7 @@ use crate::site::Site;
 use crate::smtp::reply::Reply;
 use crate::store::disk::{Disk, Doing, RealDisk, StoreError};
 use crate::store::entry::Addressee;
-use crate::store::maildir::{self, Names};
+use crate::store::maildir::{self, Names, Place};
 use crate::store::queue::Queue;
 use crate::tools::rehearsal::Rehearsal;
 use std::net::IpAddr;
@@ -98,7 +98,7 @@ fn taken(planned: &[Planned], spool: Option<&Path>) -> Result<TrialCopies, Store
             taken.queued.push(addressee);
             continue;
         };
-        let tried = spool.map_or(Ok(()), |_| try_copy(&here.maildir));
+        let tried = spool.map_or(Ok(()), |_| try_copy(&here.place()));
         if let Err(CopyFlaw { error, is_written: false }) = tried {
             unwritten.get_or_insert(error);
             late.push(addressee);
@@ -125,10 +125,10 @@ struct CopyFlaw {
     is_written: bool,
 }
 
-fn try_copy(maildir: &Path) -> Result<(), CopyFlaw> {
+fn try_copy(place: &Place<'_>) -> Result<(), CopyFlaw> {
     let disk: Arc<dyn Disk> = Arc::new(Rehearsal::new());
     let mut is_written = false;
-    let draft = maildir::draft(&disk, &Names::new("rehearsal"), maildir, COPY.len() as u64);
+    let draft = maildir::draft(&disk, &Names::new("rehearsal"), place, COPY.len() as u64);
     let put = draft.and_then(|(draft, file)| {
         draft.put(&*file, |file, path| {
             file.append(&COPY).doing("write", path)?;
@@ -144,9 +144,9 @@ fn try_queue(spool: &Path) -> Result<(), StoreError> {
     draft.put(&*file, |file, path| file.append(&COPY).doing("write", path))
 }
 
-/// Why no copy can be put into a Maildir; none where it can.
-pub fn obstacle(maildir: &Path) -> Option<StoreError> {
-    try_copy(maildir).err().map(|flaw| without_name(flaw.error))
+/// Why no copy can be put into a Maildir, or a folder of it; none where it can.
+pub fn obstacle(place: &Place<'_>) -> Option<StoreError> {
+    try_copy(place).err().map(|flaw| without_name(flaw.error))
 }
 
 /// Why no message can be put into the queue; none where it can.

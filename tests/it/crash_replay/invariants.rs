@@ -98,7 +98,8 @@ pub fn check(mut tree: Tree, promises: &Promises, known: &Known) -> Result<(), S
                 if let Some(flaw) = flaw(&all, Some(&path), &known.letters) {
                     return Err(format!("{} was delivered, and {flaw}", path.display()));
                 }
-                let user = path.iter().rev().nth(2).map(super::tree::text).unwrap_or_default();
+                let mut above = path.iter().rev().skip(2).map(super::tree::text);
+                let user = above.find(|name| !name.starts_with('.')).unwrap_or_default();
                 found.add(&all, &[format!("{user}@mx.test")]);
             }
             "queue" | "tmp" | "drop" | "spill" => {

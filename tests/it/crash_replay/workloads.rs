@@ -47,7 +47,7 @@ pub struct Workload {
 }
 
 /// All of them.
-pub const WORKLOADS: [Workload; 18] = [
+pub const WORKLOADS: [Workload; 20] = [
     Workload { name: "one message, each file synced", before: homes, play: one_message },
     Workload { name: "a batch of two, each file synced", before: homes, play: small_batch },
     Workload { name: "a batch of two, by one syncfs", before: homes, play: small_batch_together },
@@ -66,6 +66,8 @@ pub const WORKLOADS: [Workload; 18] = [
     Workload { name: "two attempts at one message", before: homes, play: two_attempts },
     Workload { name: "a batch of two, by link and unlink", before: homes, play: batch_by_link },
     Workload { name: "relayed, by link and unlink", before: homes, play: relaying_by_link },
+    Workload { name: "junk, new folders", before: homes, play: junk },
+    Workload { name: "junk that is late", before: homes, play: late_junk },
 ];
 
 impl Workload {
@@ -165,6 +167,29 @@ fn small_batch_together(scene: &mut Scene) -> Result<(), String> {
 fn batch_by_link(scene: &mut Scene) -> Result<(), String> {
     scene.disk.lose_rename_new();
     small_batch(scene)
+}
+
+fn junk(scene: &mut Scene) -> Result<(), String> {
+    let mut world = scene.start()?;
+    world.is_junk = true;
+    batch_of_two(scene, &world);
+    Ok(())
+}
+
+/// Nothing can be written for ann for a while.
+fn late_junk(scene: &mut Scene) -> Result<(), String> {
+    let mut world = scene.start()?;
+    world.is_junk = true;
+    let letter = scene.letter("partly", "eve@mx.test", &["ann@mx.test", "bob@mx.test"], 100);
+    scene.disk.set_plan(|name, path: &Path| {
+        let is_hers = path.iter().any(|part| part == "ann");
+        (is_hers && matches!(name, "create" | "make_dir")).then_some(Fault::Fails(28))
+    });
+    scene.send(&world, &[letter], BUDGET);
+    scene.disk.clear_plan();
+    world.work(true, 9);
+    world.sync_removals();
+    Ok(())
 }
 
 fn batch_of_two(scene: &mut Scene, world: &World) {

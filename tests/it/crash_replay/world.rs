@@ -71,6 +71,8 @@ pub struct World {
     turns: Option<SteppedScheduler>,
     /// Of messages that have left the queue, not yet durably.
     gone: Vec<(String, Vec<String>)>,
+    /// All that comes is junk.
+    pub is_junk: bool,
     /// Called with the claim of each message that comes to delivery.
     pub watch: Option<Watch>,
 }
@@ -85,9 +87,22 @@ impl World {
         let writer = Arc::new(Writer::new(shared, queue.clone(), "mx.test"));
         let (hints, heard) = Hints::new(256);
         let hosts = Hosts::new(disk.clone());
-        let (disk, turns, gone, watch) = (disk.clone(), None, Vec::new(), None);
-        let mut world =
-            World { disk, hosts, site, queue, spool, writer, hints, heard, turns, gone, watch };
+        let (disk, is_junk, watch) = (disk.clone(), false, None);
+        let (turns, gone) = (None, Vec::new());
+        let mut world = World {
+            disk,
+            hosts,
+            site,
+            queue,
+            spool,
+            writer,
+            hints,
+            heard,
+            turns,
+            gone,
+            is_junk,
+            watch,
+        };
         world.turns = Some(world.turns());
         Ok(world)
     }
@@ -140,7 +155,12 @@ impl World {
     /// The delivery thread, in this one: all that waits is one batch.
     fn deliver(&self, accepted: &Receiver<Accepted>) {
         let (sender, batch): (Sender<Accepted>, _) = bounded(64);
-        for one in accepted.try_iter() {
+        for mut one in accepted.try_iter() {
+            if self.is_junk {
+                one.entry.is_junk = true;
+                let folder = Some(self.site.junk().to_owned());
+                one.copies.iter_mut().for_each(|copy| copy.destination.folder = folder.clone());
+            }
             self.watch.iter().for_each(|watch| watch(one.claim.clone()));
             sender.send(one).unwrap();
         }
@@ -303,10 +323,11 @@ fn talk(
         let Letter { tag, to, .. } = letter.clone();
         // Who has a copy already has nothing under way.
         let has = |to: &String| {
-            let dir = Path::new(MAIL).join(to.split('@').next().unwrap()).join("new");
+            let dir = Path::new(MAIL).join(to.split('@').next().unwrap());
             let subject = format!("\nSubject: {tag}\n");
             let files = disk.tree().files();
-            files.iter().any(|(path, o)| path.starts_with(&dir) && text(o).contains(&subject))
+            let is_hers = |path: &Path| path.starts_with(&dir) && is_in(path, "new");
+            files.iter().any(|(path, o)| is_hers(path) && text(o).contains(&subject))
         };
         let here: Vec<String> = to.iter().filter(|to| has(to)).cloned().collect();
         disk.mark(Mark::Answered { tag: tag.clone(), to });
@@ -336,6 +357,7 @@ pub fn entry(id: String, letter: &Letter) -> Entry {
         // The order of steps has to be enough: a sum would find what a missing sync spoils.
         sum: None,
         wire: None,
+        is_junk: false,
         others: Vec::new(),
         message_at: 0,
     }
