@@ -12,6 +12,7 @@ pub mod bounds;
 mod clock;
 mod handover;
 mod incoming;
+mod judgement;
 mod newcomers;
 mod replies;
 mod submission;
@@ -305,10 +306,19 @@ impl Conversation<'_> {
     /// Keeps what came of a message.
     fn keep(&mut self, body: &mut Vec<u8>) {
         if !body.is_empty() {
-            let begin = || IncomingMessage::new(self.shared, &self.site, &self.facts);
-            self.incoming.get_or_insert_with(begin).keep(body, self.shared);
+            if self.incoming.is_none() {
+                self.incoming = Some(self.begin_message());
+            }
+            if let Some(incoming) = &mut self.incoming {
+                incoming.keep(body, self.shared);
+            }
             body.clear();
         }
+    }
+
+    fn begin_message(&self) -> IncomingMessage {
+        let gatherer = self.transaction.gatherer();
+        IncomingMessage::new(self.shared, &self.site, &self.facts, gatherer)
     }
 
     /// Does what the session asks for, until it has something to say or wants more octets.

@@ -18,7 +18,6 @@ pub mod talk;
 pub use talk::{About, Talk, Turn, tell_talk};
 
 use crate::smtp::reply::Reply;
-use crate::store::maildir::Place;
 use jiff::Timestamp;
 use line::Line;
 use log::Level;
@@ -124,11 +123,22 @@ pub enum Event<'a> {
         status: u8,
         reason: &'a str,
     },
+    /// What a stranger's message says of its sender was looked at. `id`: where it was taken; `found`: each voice
+    /// that was asked, with its word (RFC 8601).
+    Judged {
+        id: Option<&'a str>,
+        session: &'a str,
+        found: &'a [(&'a str, &'a str)],
+        verdict: &'a str,
+        reason: &'a str,
+    },
     /// One copy lies in `new/` of a Maildir, or of a folder in it.
     Delivered {
         id: &'a str,
         to: &'a str,
-        place: Place<'a>,
+        maildir: &'a Path,
+        /// None: the inbox.
+        folder: Option<&'a str>,
     },
     /// A next hop has accepted the message for this recipient.
     Relayed {
@@ -305,6 +315,7 @@ impl Event<'_> {
             | Event::Authenticated { .. }
             | Event::Disconnected { .. }
             | Event::Accepted { .. }
+            | Event::Judged { .. }
             | Event::Submitted { .. }
             | Event::Unsent { .. }
             | Event::Delivered { .. }
@@ -398,10 +409,20 @@ impl Event<'_> {
                     .add("status", status)
                     .add("reason", reason)
             }
-            Event::Delivered { id, to, place } => {
+            Event::Judged { id, session, found, verdict, reason } => {
+                let line = Line::new("judged");
+                let line = match id {
+                    Some(id) => line.add("id", id),
+                    None => line,
+                };
+                let line = line.add("session", session);
+                let line = found.iter().fold(line, |line, (voice, word)| line.add(voice, word));
+                line.add("verdict", verdict).add("reason", reason)
+            }
+            Event::Delivered { id, to, maildir, folder } => {
                 let line = Line::new("delivered").add("id", id).add("to", to);
-                let line = line.path("maildir", place.maildir);
-                match place.folder {
+                let line = line.path("maildir", maildir);
+                match folder {
                     Some(folder) => line.add("folder", folder),
                     None => line,
                 }

@@ -110,6 +110,9 @@ pub const CUTS_MAX: usize = 64;
 /// Longest header of a message, or of a part of one, in octets; the rest counts as body.
 pub const HEADER_MAX: usize = 1024 * 1024;
 
+/// Octets of a header for which memory is not counted: each session may hold so much.
+pub const HEADER_FREE: usize = 64 * 1024;
+
 /// Most Delivered-To fields of one header that are looked at to find a loop.
 pub const DELIVERED_TO_MAX: usize = 200;
 

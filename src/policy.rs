@@ -9,7 +9,9 @@ pub mod verdict;
 
 use crate::event::{Event, tell};
 use crate::handoff::{Hint, Hints};
+use crate::limits::HEADER_MAX;
 use crate::mail::address::{ClientName, ForwardPath, Host, Mailbox, ReversePath};
+use crate::mail::proof::findings::Findings;
 use crate::mail::summary::Summary;
 use crate::mail::trace_fields;
 use crate::net::listener::Service;
@@ -23,6 +25,7 @@ use crate::smtp::reply::{Reply, quoted};
 use crate::store::disk::{Disk, StoreError};
 use crate::store::maildir;
 use std::net::IpAddr;
+use verdict::{By, Judged, Verdict};
 
 /// What is known of a session and its client.
 #[derive(Clone, Debug)]
@@ -51,6 +54,8 @@ impl Facts {
 #[derive(Debug)]
 pub enum Opinion {
     Take,
+    /// The message is taken, with the mark of junk.
+    Junk,
     Refuse(Reply),
 }
 
@@ -58,7 +63,7 @@ impl Opinion {
     /// For a caller that goes on where it is taken.
     pub fn or_refusal(self) -> Result<(), Reply> {
         match self {
-            Opinion::Take => Ok(()),
+            Opinion::Take | Opinion::Junk => Ok(()),
             Opinion::Refuse(reply) => Err(reply),
         }
     }
@@ -86,6 +91,10 @@ pub enum Finding {
     ManyBounces,
     /// The envelope is too long for a queue file.
     LongEnvelope,
+    /// The header is longer than any may be.
+    LongHeader,
+    /// Others' headers take all the memory there is for long ones.
+    ManyLongHeaders,
     /// The message has too many Received fields; the number: how many.
     Hops(usize),
     /// The message was delivered to this mailbox here before.
@@ -129,6 +138,12 @@ impl Finding {
             Finding::LongEnvelope => {
                 Reply::new(452, "4.5.3", "too many recipients, send to some of them first")
             }
+            Finding::LongHeader => {
+                Reply::new(552, "5.3.4", format!("the header is longer than {HEADER_MAX} octets"))
+            }
+            Finding::ManyLongHeaders => {
+                Reply::new(452, "4.3.1", "no room for a header of this size, try later")
+            }
             Finding::Hops(count) => looped(&format!("it has {count} Received fields")),
             Finding::WasDelivered(to) => {
                 looped(&format!("it was delivered to {} before", quoted(to.to_string().as_bytes())))
@@ -152,6 +167,36 @@ pub fn opinion(findings: impl IntoIterator<Item = Finding>) -> Opinion {
         Some(first) => Opinion::Refuse(first.refusal()),
         None => Opinion::Take,
     }
+}
+
+/// What becomes of a stranger's message by what was found out about its sender. At RCPT only a refusal counts.
+pub fn judged(judged: &Judged, findings: &Findings) -> Opinion {
+    let reason = ascii(&judged.reason);
+    match judged.verdict {
+        Verdict::Accept => Opinion::Take,
+        Verdict::Junk => Opinion::Junk,
+        Verdict::Reject(By::Spf) => {
+            // RFC 7208 §6.2: a stranger's words stand behind the name of who says them.
+            let words = findings.mail_from.as_ref().and_then(|found| {
+                let explanation = found.explanation.as_deref()?;
+                Some(format!("; {} says: {explanation}", ascii(&found.domain)))
+            });
+            let text = format!("{reason}{}", words.unwrap_or_default());
+            Opinion::Refuse(Reply::new(550, "5.7.23", text))
+        }
+        Verdict::Reject(By::Dmarc) => Opinion::Refuse(Reply::new(550, "5.7.1", reason)),
+        Verdict::Defer => {
+            let text = format!("DNS does not answer what decides, try later: {reason}");
+            Opinion::Refuse(Reply::new(451, "4.7.0", text))
+        }
+    }
+}
+
+/// A reason, which quotes strangers, as a reply repeats it: in ASCII.
+fn ascii(reason: &str) -> String {
+    let is_plain = |c: char| matches!(c, ' '..='~');
+    let shown = |c: char| if is_plain(c) { c.to_string() } else { c.escape_default().to_string() };
+    reason.chars().map(shown).collect()
 }
 
 /// Any sender may begin a transaction, and whom it may write to is asked at RCPT; but where mail is
@@ -347,6 +392,17 @@ pub fn is_trusted(site: &Site, client: IpAddr) -> bool {
 /// notices, ask who is who, and start what waits.
 pub fn is_known(site: &Site, facts: &Facts) -> bool {
     facts.user.is_some() || is_trusted(site, facts.client)
+}
+
+/// Whether its mail is judged: it is nobody whom we know, and no gateway that has done that (`trust.gateways`).
+pub fn is_stranger(site: &Site, facts: &Facts) -> bool {
+    !is_known(site, facts) && !is_gateway(site, facts)
+}
+
+/// Whether the results that its mail brings are not forged.
+pub fn is_gateway(site: &Site, facts: &Facts) -> bool {
+    let is_it = site.config.trust.gateways.iter().any(|network| network.contains(facts.client));
+    is_it && !is_known(site, facts)
 }
 
 /// Whether mail for a mailbox brings it into being: any name is a user there, and nobody has written this

@@ -11,6 +11,7 @@ pub mod next_hop;
 mod plan;
 
 use crate::config::CatchAll;
+use crate::event::{Event, tell};
 use crate::limits::ALIAS_DEPTH;
 use crate::mail::address::{Domain, ForwardPath, Host, LocalPart, Mailbox, is_file_name};
 use crate::mail::envelope::Notify;
@@ -74,6 +75,12 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// Tells that a copy lies there.
+    pub fn tell_delivered(&self, id: &str, to: &str) {
+        let (maildir, folder) = (self.maildir.as_path(), self.folder.as_deref());
+        tell(&Event::Delivered { id, to, maildir, folder });
+    }
+
     /// Where a copy lies.
     pub fn place(&self) -> maildir::Place<'_> {
         maildir::Place { maildir: &self.maildir, folder: self.folder.as_deref() }

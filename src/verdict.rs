@@ -134,7 +134,7 @@ impl Verdict {
                 tell(&Event::Relayed { id, to, host: &self.host, tls, reply: &reply });
             }
             What::Delivered => match &self.copy {
-                Some(copy) => tell(&Event::Delivered { id, to, place: copy.place() }),
+                Some(copy) => copy.tell_delivered(id, to),
                 None => warn(&format!("{id} for {to}: {reason}")),
             },
             What::Failed if self.is_expired => tell(&Event::Expired { id, to, reason }),

@@ -2,14 +2,16 @@
 //! before that gets more octets.
 
 use super::handover::Handover;
-use super::{Conversation, IncomingMessage, Shared};
+use super::incoming::WholeMessage;
+use super::judgement::Judgement;
+use super::{Conversation, Shared};
 use crate::directory;
 use crate::event::count::MESSAGES;
 use crate::event::{Event, tell};
 use crate::login::{Busy, Guess, canonical, is_same, nonce, user};
 use crate::mail::address::{ForwardPath, Host, Mailbox, ReversePath};
 use crate::mail::envelope::Envelope;
-use crate::policy::{self, Finding};
+use crate::policy::{self, Finding, Opinion};
 use crate::smtp::auth::Credentials;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::{Question, Reaction};
@@ -74,18 +76,39 @@ impl Conversation<'_> {
 
     /// A whole message: 250 only when every copy is on the disk.
     fn message(&mut self, envelope: &Envelope) -> Result<Reaction, Reply> {
-        let begin = || IncomingMessage::new(self.shared, &self.site, &self.facts);
-        let incoming = self.incoming.take().unwrap_or_else(begin);
+        let incoming = self.incoming.take().unwrap_or_else(|| self.begin_message());
         let known = incoming.message_id().map(str::to_owned);
         let finished = incoming.finish(&self.facts.id);
         // Also of one that could not be kept, or is refused: its sender may ask by it.
-        let message_id = finished.as_ref().map_or(known, |(_, found, _)| found.message_id.clone());
+        let message_id = finished.as_ref().map_or(known, |whole| whole.summary.message_id.clone());
         self.transcript.note_message_id(message_id.as_deref());
-        let (body, summary, wire) = finished?;
+        let whole = finished?;
         // A loop shows in the header only, so it is refused this late (RFC 5321 §6.3).
         let (site, facts) = (&*self.site, &self.facts);
-        self.transaction.leave_out_loops(site, facts, envelope, &summary)?;
-        policy::message(site, &summary, self.transaction.plan().here()).or_refusal()?;
+        self.transaction.leave_out_loops(site, facts, envelope, &whole.summary)?;
+        policy::message(site, &whole.summary, self.transaction.plan().here()).or_refusal()?;
+        let judgement = self.transaction.judge(site, whole.gathered.as_ref());
+        let id = self.hand_over(envelope, whole, judgement.as_ref());
+        if let (Err(_), Some(judgement)) = (&id, &judgement) {
+            judgement.tell(None, &self.facts.id);
+        }
+        let id = id?;
+        self.transaction.spend();
+        self.transcript.taken(&id);
+        Ok(self.session.accepted(&id))
+    }
+
+    /// Gives the message to delivery, unless its judgement is against that; gives its id.
+    fn hand_over(
+        &self,
+        envelope: &Envelope,
+        whole: WholeMessage,
+        judgement: Option<&Judgement>,
+    ) -> Result<String, Reply> {
+        let opinion = judgement.map_or(Opinion::Take, Judgement::opinion);
+        let is_junk = matches!(opinion, Opinion::Junk);
+        opinion.or_refusal()?;
+        let (site, facts) = (&*self.site, &self.facts);
         let handover = Handover {
             shared: self.shared,
             site,
@@ -93,11 +116,10 @@ impl Conversation<'_> {
             with: self.session.protocol(envelope.sender.smtputf8),
             envelope,
             plan: self.transaction.plan(),
+            judgement,
+            is_junk,
         };
-        let id = handover.run(body, (summary, wire), || self.ticket.is_ending())?;
-        self.transaction.spend();
-        self.transcript.taken(&id);
-        Ok(self.session.accepted(&id))
+        handover.run(whole, || self.ticket.is_ending())
     }
 
     /// Is this the password?

@@ -2,6 +2,8 @@
 //! has got there. 250 only when every copy is on the disk (RFC 5321 §6.1).
 
 use super::Shared;
+use super::incoming::WholeMessage;
+use super::judgement::Judgement;
 use crate::delivery::late;
 use crate::event::{Event, tell};
 use crate::handoff::{Accepted, Claim, Copy, CopyState, Hint, Outcome};
@@ -14,13 +16,14 @@ use crate::mail::survey::WireForm;
 use crate::mail::trace_fields::{self, Received};
 use crate::notices::{self, NoticeContext};
 use crate::policy::{self, Facts, Finding};
-use crate::route::{Plan, Planned};
+use crate::route::{Destination, Plan, Planned};
 use crate::site::Site;
 use crate::smtp::reply::Reply;
 use crate::store::body::Body;
 use crate::store::entry::Entry;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, bounded};
 use jiff::Timestamp;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,6 +36,10 @@ pub(super) struct Handover<'a> {
     pub with: &'static str,
     pub envelope: &'a Envelope,
     pub plan: &'a Plan,
+    /// Of a stranger's message.
+    pub judgement: Option<&'a Judgement>,
+    /// It goes into the folder for junk.
+    pub is_junk: bool,
 }
 
 /// Copies that wait in the queue, by their place among those for mailboxes here, and why.
@@ -40,16 +47,12 @@ type Late = Vec<(usize, String)>;
 
 impl Handover<'_> {
     /// Gives the message its id, and that back when it is taken. `is_ending`: the server waits no longer.
-    pub fn run(
-        &self,
-        body: Body,
-        about: (Summary, WireForm),
-        is_ending: impl Fn() -> bool,
-    ) -> Result<String, Reply> {
+    pub fn run(&self, whole: WholeMessage, is_ending: impl Fn() -> bool) -> Result<String, Reply> {
         // Only what is wanted gets an id; a refusal is known by its session's.
         let id = crate::id::message();
+        let WholeMessage { body, summary, wire, forged, .. } = whole;
         let body = Arc::new(body);
-        let accepted = self.accepted(&id, body.clone(), about);
+        let accepted = self.accepted(&id, body.clone(), (summary, wire), &forged);
         // Any copy may have to wait in the queue. Few recipients are no question.
         if self.plan.all().len() > QUEUE_RECIPIENTS_SURE {
             let recipients = &self.envelope.recipients;
@@ -105,16 +108,18 @@ impl Handover<'_> {
         id: &str,
         body: Arc<Body>,
         (summary, wire): (Summary, WireForm),
+        forged: &[Range<u64>],
     ) -> (Accepted, Receiver<Outcome>) {
         let Handover { site, facts, envelope, .. } = *self;
         let return_path = trace_fields::return_path(&envelope.sender.from);
-        let mut received = self.received(id);
+        let mut fields = self.judgement.map(|judgement| judgement.field(site)).unwrap_or_default();
+        fields.push_str(&self.received(id));
         if summary.begins_folded {
-            received.push('\n'); // so that nobody writes into our field
+            fields.push('\n'); // so that nobody writes into our field
         }
         let addressee = |to: &Planned| to.addressee(&envelope.recipients);
         let copies = self.plan.all().iter().filter_map(|planned| {
-            let destination = planned.delivery.here()?.clone();
+            let destination = self.destination(planned.delivery.here()?);
             let delivered_to = trace_fields::delivered_to(&destination.mailbox);
             let top = format!("{return_path}{delivered_to}");
             let addressee = addressee(planned);
@@ -131,14 +136,15 @@ impl Handover<'_> {
             // Known when it is written.
             size: 0,
             sum: None,
-            wire: Some(wire.below(received.as_bytes())),
-            is_junk: false,
+            // Of what is left without some fields that has to be found out anew.
+            wire: forged.is_empty().then(|| wire.below(fields.as_bytes())),
+            is_junk: self.is_junk,
             others: Vec::new(),
             message_at: 0,
         };
         // Room for the one outcome, so that delivery never waits for a session.
         let (outcome, receiver) = bounded(1);
-        let queued_as = Edits::default().on_top(received);
+        let queued_as = Edits::default().on_top(fields).without(forged);
         let copied_as = queued_as.clone().without(&summary.return_paths);
         let accepted = Accepted {
             entry,
@@ -151,6 +157,12 @@ impl Handover<'_> {
             outcome,
         };
         (accepted, receiver)
+    }
+
+    /// Where a copy lies.
+    fn destination(&self, to: &Destination) -> Destination {
+        let folder = self.is_junk.then(|| self.site.junk().to_owned());
+        Destination { folder, ..to.clone() }
     }
 
     fn received(&self, id: &str) -> String {
@@ -186,10 +198,14 @@ impl Handover<'_> {
             size,
             recipients: envelope.recipients.len(),
         });
+        if let Some(judgement) = self.judgement {
+            judgement.tell(Some(id), &self.facts.id);
+        }
         for (index, destination) in self.plan.here().enumerate() {
+            let destination = self.destination(destination);
             let to = destination.mailbox.to_string();
             match late.iter().find(|(place, _)| *place == index) {
-                None => tell(&Event::Delivered { id, to: &to, place: destination.place() }),
+                None => destination.tell_delivered(id, &to),
                 Some((_, reason)) => tell(&Event::Deferred { id, to: &to, reason, next: None }),
             }
         }

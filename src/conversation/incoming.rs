@@ -5,15 +5,35 @@ use super::Shared;
 use super::submission::HeldHeader;
 use crate::delivery::{Beside, reply_to};
 use crate::event::{Event, tell};
-use crate::mail::header::Reader;
+use crate::limits::HEADER_FREE;
+use crate::mail::header::{EndedBy, Reader};
+use crate::mail::proof::forged::ForgedResults;
+use crate::mail::proof::gather::{Gathered, Gatherer};
 use crate::mail::summary::{Summarizer, Summary};
 use crate::mail::survey::{Surveyor, WireForm};
-use crate::policy::Facts;
+use crate::policy::{self, Facts, Finding};
 use crate::site::Site;
 use crate::smtp::reply::Reply;
-use crate::store::body::{Body, BodyWriter};
+use crate::store::body::{Body, BodyWriter, Share};
 use crate::store::disk::StoreError;
+use std::ops::Range;
 use std::sync::Arc;
+
+/// Who hears a message while it comes: of strangers' mail what is to be proved, and of all but gateways' the
+/// results that say they are ours.
+type Listeners = (Summarizer, (Surveyor, (Option<Gatherer>, Option<ForgedResults>)));
+
+/// A whole message, and what was seen of it.
+pub(super) struct WholeMessage {
+    pub body: Body,
+    pub summary: Summary,
+    pub wire: WireForm,
+    pub gathered: Option<Gathered>,
+    /// Where results that say they are ours lie.
+    pub forged: Vec<Range<u64>>,
+    /// Of what is gathered.
+    _share: Share,
+}
 
 /// A message that comes in.
 pub(super) struct IncomingMessage {
@@ -23,7 +43,11 @@ pub(super) struct IncomingMessage {
     refused: Option<Reply>,
     writer: BodyWriter,
     /// Fed beside the writer, so that a large message is not read again for its header.
-    reader: Reader<(Summarizer, Surveyor)>,
+    reader: Reader<Listeners>,
+    /// Octets up to now.
+    size: usize,
+    /// Memory for what is held of its header.
+    share: Share,
     /// The disk failed; the rest is read and thrown away, since only its end can be answered (RFC
     /// 5321 §3.3).
     failed: Option<StoreError>,
@@ -33,14 +57,24 @@ pub(super) struct IncomingMessage {
 
 impl IncomingMessage {
     /// Makes no file: most messages are small enough never to need one.
-    pub fn new(shared: &Shared, site: &Arc<Site>, facts: &Facts) -> IncomingMessage {
+    pub fn new(
+        shared: &Shared,
+        site: &Arc<Site>,
+        facts: &Facts,
+        gatherer: Option<Gatherer>,
+    ) -> IncomingMessage {
+        let hostname = site.config.hostname.as_str();
+        let forged = (!policy::is_gateway(site, facts)).then(|| ForgedResults::new(hostname));
+        let listeners = (Default::default(), (Default::default(), (gatherer, forged)));
         let Shared { disk, spill, budget, .. } = shared;
         let user = facts.user.clone().filter(|_| facts.service.is_submission());
         IncomingMessage {
             head: user.map(|user| HeldHeader::new(site.clone(), disk.clone(), user)),
             refused: None,
             writer: BodyWriter::new(disk.clone(), spill, budget.clone()),
-            reader: Reader::new(Default::default()),
+            reader: Reader::new(listeners),
+            size: 0,
+            share: Share::of(budget.clone()),
             failed: None,
             beside: None,
         }
@@ -80,14 +114,27 @@ impl IncomingMessage {
     }
 
     fn write(&mut self, octets: &[u8]) {
-        if self.failed.is_none() {
+        if self.failed.is_none() && self.has_room(octets.len()) {
             self.reader.feed(octets);
             self.failed = self.writer.write(octets).err();
         }
     }
 
+    /// Whether there is memory for so many octets more of its header, if they are that.
+    fn has_room(&mut self, more: usize) -> bool {
+        if self.refused.is_none() && self.reader.end().is_none() {
+            self.size += more;
+            // Once for each who holds it.
+            let held = 2 * self.size.next_power_of_two();
+            if self.size > HEADER_FREE && !self.share.grow(held) {
+                self.refused = policy::opinion([Finding::ManyLongHeaders]).or_refusal().err();
+            }
+        }
+        self.refused.is_none()
+    }
+
     /// The message and what its header says, or what to tell the client.
-    pub fn finish(mut self, session: &str) -> Result<(Body, Summary, WireForm), Reply> {
+    pub fn finish(mut self, session: &str) -> Result<WholeMessage, Reply> {
         self.pass(b"", true);
         if let Some(reply) = self.refused {
             return Err(reply);
@@ -98,8 +145,18 @@ impl IncomingMessage {
                 Err(reply_to(&error))
             }
             None => {
-                let ((Summarizer { summary, .. }, surveyor), _) = self.reader.finish();
-                Ok((self.writer.finish(), summary, surveyor.whole()))
+                let (listeners, end) = self.reader.finish();
+                let (Summarizer { summary, .. }, (surveyor, (gatherer, forged))) = listeners;
+                let is_long = end.by == EndedBy::Bound;
+                policy::opinion(is_long.then_some(Finding::LongHeader)).or_refusal()?;
+                Ok(WholeMessage {
+                    body: self.writer.finish(),
+                    summary,
+                    wire: surveyor.whole(),
+                    gathered: gatherer.map(Gatherer::finish),
+                    forged: forged.map(ForgedResults::finish).unwrap_or_default(),
+                    _share: self.share,
+                })
             }
         }
     }

@@ -1,19 +1,30 @@
 //! A transaction: whether each recipient is taken beside those before it, and where all their mail goes.
 
 use super::bounds::Bounds;
+use super::judgement::Judgement;
 use super::newcomers::NewPlaces;
 use super::way_back;
 use crate::limits::EXPANDED_MAX;
-use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
+use crate::mail::address::{ClientName, ForwardPath, Mailbox, ReversePath};
 use crate::mail::envelope::Envelope;
+use crate::mail::proof::gather::{Gathered, Gatherer};
+use crate::mail::proof::spf;
 use crate::mail::summary::Summary;
+use crate::policy::verdict::Verdict;
 use crate::policy::{self, Facts, Finding, Targets};
+use crate::proof::Proof;
 use crate::route::{Delivery, Destination, Plan, Planned};
 use crate::site::Site;
 use crate::smtp::reply::Reply;
 use crate::store::disk::Disk;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Instant;
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    u64::try_from(Timestamp::now().as_second()).unwrap_or(0)
+}
 
 /// What a session holds from MAIL to the end of its message.
 pub struct Transaction<'a> {
@@ -28,20 +39,22 @@ pub struct Transaction<'a> {
     new: NewPlaces<'a>,
     /// It is a bounce to a sender of ours by SRS, its only recipient.
     bounce: Option<way_back::BouncePlace<'a>>,
-    /// Its sender is `<>`.
-    is_null: bool,
+    from: ReversePath,
+    /// What is found out about who sent it; none before its first recipient, and where nothing is asked.
+    proof: Option<Proof>,
 }
 
 impl<'a> Transaction<'a> {
     /// None is under way.
     pub fn new(disk: &'a dyn Disk, bounds: &'a Bounds) -> Transaction<'a> {
-        let (plan, taken, expanded, bounce, is_null) = Default::default();
+        let (plan, taken, expanded, bounce, proof) = Default::default();
         let new = bounds.newcomers.places();
-        Transaction { disk, bounds, plan, taken, expanded, new, bounce, is_null }
+        let from = ReversePath::Null;
+        Transaction { disk, bounds, plan, taken, expanded, new, bounce, from, proof }
     }
 
     pub fn begin(&mut self, from: &ReversePath) {
-        self.is_null = *from == ReversePath::Null;
+        self.from = from.clone();
     }
 
     /// It is over. What its message did not need goes back.
@@ -49,7 +62,7 @@ impl<'a> Transaction<'a> {
         self.plan.clear();
         (self.taken, self.expanded) = (0, 0);
         self.new.give_back();
-        self.bounce = None;
+        (self.bounce, self.proof) = (None, None);
     }
 
     /// Its message was taken.
@@ -81,7 +94,9 @@ impl<'a> Transaction<'a> {
         let are_many = sent_on > 0 && self.plan.sent_on() + sent_on > most;
         policy::opinion(are_many.then_some(Finding::ManySentOn)).or_refusal()?;
         let is_alone = self.taken == 0 && self.bounce.is_none();
-        policy::bounce(path, &targets, self.is_null, is_alone).or_refusal()?;
+        let is_null = self.from == ReversePath::Null;
+        policy::bounce(path, &targets, is_null, is_alone).or_refusal()?;
+        self.prove(site, facts)?;
         let found = self.take_bounce(&targets).or_else(|| self.take_places(site, &targets));
         let found = found.or_else(|| (!count()).then_some(Finding::ManyRecipients));
         policy::opinion(found).or_refusal()?;
@@ -89,6 +104,46 @@ impl<'a> Transaction<'a> {
         self.add(self.taken, targets);
         self.taken += 1;
         Ok(&self.plan.all()[before..])
+    }
+
+    /// Asks about a stranger as soon as there is somebody to whom its mail could go; what is known then may be
+    /// enough to refuse it.
+    fn prove(&mut self, site: &Site, facts: &Facts) -> Result<(), Reply> {
+        let is_new = self.proof.is_none() && policy::is_stranger(site, facts);
+        if is_new && let Some(mut proof) = Proof::new(&site.config.trust) {
+            let helo = facts.helo.as_ref().map_or("", ClientName::as_str);
+            let client = spf::Client {
+                address: facts.client,
+                helo: helo.as_bytes(),
+                receiver: site.config.hostname.as_str(),
+                time: now(),
+            };
+            proof.ask_spf(site.resolver(), &client, &self.from);
+            self.proof = Some(proof);
+        }
+        let Some(proof) = &self.proof else { return Ok(()) };
+        let judgement = Judgement::new(site, proof.findings().clone());
+        match judgement.judged.verdict {
+            Verdict::Reject(_) => {
+                // Once, however many recipients are tried.
+                if is_new {
+                    judgement.tell(None, &facts.id);
+                }
+                judgement.opinion().or_refusal()
+            }
+            Verdict::Accept | Verdict::Junk | Verdict::Defer => Ok(()),
+        }
+    }
+
+    /// Who has to hear the message, so that it can be judged.
+    pub fn gatherer(&self) -> Option<Gatherer> {
+        self.proof.as_ref().and_then(Proof::gatherer)
+    }
+
+    /// Asks all that is left to be known of a stranger's message, and judges it.
+    pub(super) fn judge(&mut self, site: &Site, gathered: Option<&Gathered>) -> Option<Judgement> {
+        let proof = self.proof.take()?;
+        Some(Judgement::new(site, proof.finish(site.resolver(), gathered, now())))
     }
 
     /// Takes a place for a bounce; tells what speaks against it.

@@ -1,7 +1,6 @@
 //! One message of a batch, and how far it has come.
 
 use super::{Wakers, Writer, failed};
-use crate::event::{Event, tell};
 use crate::handoff::{Accepted, CopyState, Hint, Outcome, WrittenFile};
 use crate::smtp::reply::Reply;
 use crate::store::disk::{Disk, StoreError};
@@ -162,7 +161,7 @@ impl BatchMessage {
         // Its session gave up after publishing had begun, so the deliveries are told here.
         for destination in delivered.iter().filter(|_| missed) {
             let to = destination.mailbox.to_string();
-            tell(&Event::Delivered { id: &entry.id, to: &to, place: destination.place() });
+            destination.tell_delivered(&entry.id, &to);
         }
         if !entry.recipients.is_empty() && !self.published.is_empty() {
             wakers.queued.send(Hint::New(Box::new(entry)));

@@ -77,6 +77,29 @@ pub static SYNC: Histogram<10> = Histogram::new(
     1e6,
 );
 
+/// The words of one voice about strangers' messages (RFC 8601 §2.7).
+type Words = Counters<8>;
+
+/// What was found out about strangers' messages, by who says so.
+pub static JUDGED: [(&str, Words); 4] =
+    [("spf", words()), ("dkim", words()), ("arc", words()), ("dmarc", words())];
+
+const fn words() -> Words {
+    Counters::new([
+        "pass",
+        "fail",
+        "softfail",
+        "neutral",
+        "policy",
+        "temperror",
+        "permerror",
+        "none",
+    ])
+}
+
+/// What became of strangers' messages for that.
+pub static VERDICTS: Counters<4> = Counters::new(["accept", "junk", "reject", "defer"]);
+
 /// Single counters: Maildirs that were made, records the trace has lost, lines the log has lost, warnings.
 pub static OTHERS: Counters<4> = Counters::new(["maildirs", "lost", "log_lost", "warnings"]);
 
@@ -158,6 +181,13 @@ pub fn count(event: &Event<'_>) {
     match event {
         Event::Connected { service, .. } => SESSIONS.add(service),
         Event::Accepted { .. } | Event::Submitted { .. } => MESSAGES.add("accepted"),
+        Event::Judged { found, verdict, .. } => {
+            VERDICTS.add(verdict);
+            for (voice, word) in *found {
+                let its = JUDGED.iter().find(|(name, _)| name == voice);
+                its.into_iter().for_each(|(_, words)| words.add(word));
+            }
+        }
         Event::Delivered { .. } => RECIPIENTS.add("delivered"),
         Event::Relayed { tls, .. } => {
             RECIPIENTS.add("relayed");

@@ -1,8 +1,8 @@
 //! All numbers, by family, for [`super::text`] (Prometheus) and for the page for people.
 
 use crate::event::count::{
-    BATCH, CALLS, COMMANDS, Counters, LOOKUPS, MESSAGES, OTHERS, RECIPIENTS, RELAYED, REPLIES,
-    SESSIONS, SYNC, Shape,
+    BATCH, CALLS, COMMANDS, Counters, JUDGED, LOOKUPS, MESSAGES, OTHERS, RECIPIENTS, RELAYED,
+    REPLIES, SESSIONS, SYNC, Shape, VERDICTS,
 };
 use crate::handoff::Census;
 use std::time::SystemTime;
@@ -21,8 +21,8 @@ pub(super) enum Values {
 }
 
 pub(super) struct Sample {
-    /// The name and the value of the label.
-    pub label: Option<(&'static str, String)>,
+    /// The names and the values of the labels; none where there is one number.
+    pub labels: Vec<(&'static str, String)>,
     pub value: f64,
 }
 
@@ -30,7 +30,7 @@ impl Family {
     /// The number with this value of its label, or the one without a label where that is empty; 0 for none.
     pub fn sample(&self, is: &str) -> f64 {
         let (Values::Counter(samples) | Values::Gauge(samples)) = &self.values else { return 0.0 };
-        let label = |sample: &Sample| sample.label.as_ref().map_or("", |(_, is)| is) == is;
+        let label = |sample: &Sample| sample.labels.first().map_or("", |(_, is)| is) == is;
         samples.iter().find(|sample| label(sample)).map_or(0.0, |sample| sample.value)
     }
 }
@@ -105,6 +105,16 @@ fn counters() -> Vec<Family> {
             each("outcome", &CALLS),
         ),
         counter("facteur_dns_lookups_total", "Questions to DNS.", each("outcome", &LOOKUPS)),
+        counter(
+            "facteur_judged_total",
+            "What was found out about who sent strangers' messages, by who says so (RFC 8601).",
+            judged(),
+        ),
+        counter(
+            "facteur_verdicts_total",
+            "What became of strangers' messages for that.",
+            each("verdict", &VERDICTS),
+        ),
         counter("facteur_maildirs_made_total", "Maildirs that were made.", other("maildirs")),
         counter(
             "facteur_trace_lost_total",
@@ -143,15 +153,26 @@ fn each<const N: usize>(label: &'static str, counters: &Counters<N>) -> Vec<Samp
     counts.map(|(name, count)| one(label, name.to_owned(), count as f64)).collect()
 }
 
+fn judged() -> Vec<Sample> {
+    let each = JUDGED.iter().flat_map(|(method, words)| {
+        let counts = words.each().into_iter();
+        counts.map(|(result, count)| Sample {
+            labels: vec![("method", (*method).to_owned()), ("result", result.to_owned())],
+            value: count as f64,
+        })
+    });
+    each.collect()
+}
+
 fn replies() -> Vec<Sample> {
     let codes = REPLIES.each().into_iter();
     codes.map(|(code, count)| one("code", code.to_string(), count as f64)).collect()
 }
 
 fn one(label: &'static str, is: String, value: f64) -> Sample {
-    Sample { label: Some((label, is)), value }
+    Sample { labels: vec![(label, is)], value }
 }
 
 fn plain(value: f64) -> Sample {
-    Sample { label: None, value }
+    Sample { labels: Vec::new(), value }
 }

@@ -172,10 +172,10 @@ fn numbers(families: &[Family]) -> Html {
         match values {
             Values::Counter(samples) | Values::Gauge(samples) => samples
                 .iter()
-                .filter(|sample| sample.label.is_none() || sample.value != 0.0)
-                .map(|Sample { label, value }| {
-                    let what = label.as_ref().map(|(label, is)| format!("{label} {is}"));
-                    row(what.unwrap_or_default(), *value)
+                .filter(|sample| sample.labels.is_empty() || sample.value != 0.0)
+                .map(|Sample { labels, value }| {
+                    let what = labels.iter().map(|(label, is)| format!("{label} {is}"));
+                    row(what.collect::<Vec<_>>().join(", "), *value)
                 })
                 .collect(),
             Values::Histogram(shape) if shape.count > 0 => {

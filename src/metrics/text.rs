@@ -19,9 +19,11 @@ fn write_family(out: &mut String, Family { name, help, values }: &Family) {
     };
     let help = help.replace('\\', "\\\\").replace('\n', "\\n");
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    for Sample { label, value } in samples {
-        let label = label.as_ref().map(|(label, is)| format!("{{{label}=\"{}\"}}", escaped(is)));
-        let _ = writeln!(out, "{name}{} {value}", label.unwrap_or_default());
+    for Sample { labels, value } in samples {
+        let labels = labels.iter().map(|(label, is)| format!("{label}=\"{}\"", escaped(is)));
+        let labels = labels.collect::<Vec<_>>().join(",");
+        let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+        let _ = writeln!(out, "{name}{labels} {value}");
     }
     if let Values::Histogram(shape) = values {
         for (bound, count) in &shape.ranges {
@@ -44,11 +46,11 @@ mod tests {
 
     #[test]
     fn values_of_labels_cannot_end_them() {
-        let label = Some(("name", "a\"\\\nb".to_owned()));
-        let values = Values::Gauge(vec![Sample { label, value: 1.5 }]);
+        let labels = vec![("name", "a\"\\\nb".to_owned()), ("b", "x".to_owned())];
+        let values = Values::Gauge(vec![Sample { labels, value: 1.5 }]);
         let text = write(&[Family { name: "facteur_x", help: "Of\\a\nb.", values }]);
         let expected = "# HELP facteur_x Of\\\\a\\nb.\n# TYPE facteur_x gauge\n\
-                        facteur_x{name=\"a\\\"\\\\\\nb\"} 1.5\n";
+                        facteur_x{name=\"a\\\"\\\\\\nb\",b=\"x\"} 1.5\n";
         assert_eq!(text, expected);
     }
 }

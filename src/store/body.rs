@@ -34,14 +34,19 @@ impl Budget {
 
 /// A share of the budget, given back when this is dropped.
 #[derive(Debug)]
-struct Share {
+pub struct Share {
     budget: Arc<Budget>,
     octets: usize,
 }
 
 impl Share {
+    /// An empty share.
+    pub fn of(budget: Arc<Budget>) -> Share {
+        Share { budget, octets: 0 }
+    }
+
     /// Makes the share `octets` large; false when the budget has too little left.
-    fn grow(&mut self, octets: usize) -> bool {
+    pub fn grow(&mut self, octets: usize) -> bool {
         let good = self.budget.take_octets(octets.saturating_sub(self.octets));
         if good {
             self.octets = self.octets.max(octets);
@@ -80,7 +85,7 @@ pub struct BodyWriter {
 impl BodyWriter {
     /// `dir`: where a long message spills to.
     pub fn new(disk: Arc<dyn Disk>, dir: &Path, budget: Arc<Budget>) -> BodyWriter {
-        let place = BodyPlace::Memory(Vec::new(), Share { budget, octets: 0 });
+        let place = BodyPlace::Memory(Vec::new(), Share::of(budget));
         BodyWriter { disk, body: Body { place, size: 0, dir: dir.to_owned() } }
     }
 
@@ -224,14 +229,20 @@ impl StoredMessage<'_> {
         let mut pieces = edits.pieces(self.size).peekable();
         let mut pass = |at: u64, octets: &[u8]| {
             let end = at + octets.len() as u64;
+            // One write for all pieces: a header may be cut in very many.
+            let mut gathered = Vec::new();
             while let Some(piece) = pieces.peek() {
                 match piece {
-                    Piece::Put(put) => to.append(put).doing("write", to_path)?,
+                    Piece::Put(put) => gathered.extend_from_slice(put),
                     Piece::Kept(range) => {
                         let (from, until) = (range.start.max(at), range.end.min(end));
                         if from < until {
                             let kept = &octets[(from - at) as usize..(until - at) as usize];
-                            to.append(kept).doing("write", to_path)?;
+                            if gathered.is_empty() && until == end {
+                                to.append(kept).doing("write", to_path)?;
+                            } else {
+                                gathered.extend_from_slice(kept);
+                            }
                         }
                         if range.end > end {
                             break;
@@ -240,7 +251,10 @@ impl StoredMessage<'_> {
                 }
                 pieces.next();
             }
-            Ok(())
+            match gathered.is_empty() {
+                true => Ok(()),
+                false => to.append(&gathered).doing("write", to_path),
+            }
         };
         self.read(&mut pass)?;
         // Insertions at the end.

@@ -70,6 +70,7 @@ mod threats;
 mod tls;
 mod trace;
 mod trees;
+mod trust;
 mod trust_arc;
 mod trust_dkim;
 mod trust_dmarc;

@@ -105,10 +105,13 @@ fn parse(body: &str) -> BTreeMap<String, f64> {
             let mut key = name.to_owned();
             let mut le = None;
             if labels != "}" {
-                let (label, is, rest) = label(labels);
-                assert!(is_name(label) && rest == "}", "{line}");
-                key = format!("{name} {is}");
-                le = (label == "le").then_some(is);
+                let mut rest = labels;
+                while rest != "}" {
+                    let (label, is, more) = label(rest.trim_start_matches(','));
+                    assert!(is_name(label), "{line}");
+                    key = format!("{key} {is}");
+                    (le, rest) = ((label == "le").then_some(is), more);
+                }
             }
             match (kind.as_str(), suffix) {
                 ("histogram", "_bucket") => {

@@ -57,6 +57,22 @@ impl Findings {
         evidence
     }
 
+    /// A word for each voice that was asked. Of signatures it is that of one which passed, else of the first.
+    pub fn words(&self) -> Vec<(&'static str, String)> {
+        let dkim = self.dkim.as_ref().map(|signatures| {
+            let passed = signatures.iter().find(|found| found.result == dkim::Result::Pass);
+            let told = passed.or(signatures.first());
+            told.map_or_else(|| "none".to_owned(), |found| found.result.to_string())
+        });
+        let voices = [
+            ("spf", self.sender().map(|found| found.result.to_string())),
+            ("dkim", dkim),
+            ("arc", self.arc.as_ref().map(|found| found.result.to_string())),
+            ("dmarc", self.dmarc.as_ref().map(|found| found.result.to_string())),
+        ];
+        voices.into_iter().filter_map(|(name, word)| Some((name, word?))).collect()
+    }
+
     /// Entries of Authentication-Results, in the order spf, dkim, arc, dmarc.
     pub fn entries(&self) -> Vec<Entry> {
         self.entries_with(Entry::dkim)

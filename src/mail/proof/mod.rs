@@ -11,6 +11,7 @@ pub mod canonical;
 pub mod dkim;
 pub mod dmarc;
 pub mod findings;
+pub mod forged;
 pub mod gather;
 pub mod name;
 pub mod raw;

@@ -6,7 +6,7 @@ use super::place::describe;
 use super::trial::{
     TrialCopies, TrialMessage, TrialOutcome, TrialRefusal, obstacle, queue_obstacle,
 };
-use crate::config::Network;
+use crate::config::{Network, Spf};
 use crate::mail::address::{ForwardPath, Host, ReversePath};
 use crate::policy::is_trusted;
 use crate::privileges::name_of;
@@ -56,6 +56,11 @@ impl Asker {
         let mut open = site.clone();
         if client.is_none() {
             open.config.relay.networks.push(Network { address: ANYBODY, bits: 32 });
+        }
+        // Of the message nothing is judged but whether its sender is refused: `verify` is for the rest.
+        let spf = &mut open.config.trust.spf;
+        if *spf != Spf::Reject {
+            *spf = Spf::Off;
         }
         Asker { site, open, gap, is_judge, from, client, abroad: OnceCell::new() }
     }
