@@ -12,13 +12,18 @@ mod mounts;
 mod ports;
 mod spool;
 
+use super::route::UNPROVED;
 use super::{Failure, Request, config, print, terminal};
+use crate::config::CatchAll;
+use crate::limits::CHECK_NAMED;
+use crate::mail::address::Mailbox;
 use crate::net::listener::Service;
 use crate::net::tls::date;
 use crate::privileges;
 use crate::reach;
 use crate::route::bad_aliases;
-use crate::site::Site;
+use crate::site::{Local, Site};
+use crate::store::aliases::Alias;
 use crate::store::disk::RealDisk;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -157,6 +162,12 @@ fn summary(site: &Site) -> String {
         let aliases = local.aliases.map_or(0, |aliases| aliases.iter().count());
         let maildir = &local.config.maildir;
         let _ = writeln!(text, "domain {name}: {users}, {aliases} aliases, in {maildir}");
+        let (names, count) = sent_on(site, local);
+        if count > 0 {
+            let more = count - names.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let _ = writeln!(text, "sent on from {name}: {}{more}; {UNPROVED}", names.join(", "));
+        }
     }
     let _ = writeln!(text, "relay: for {}", relays_for(site));
     for (name, next_hop) in &config.relay.route {
@@ -166,6 +177,21 @@ fn summary(site: &Site) -> String {
         let _ = writeln!(text, "smarthost {next_hop}");
     }
     text
+}
+
+/// The first of the names whose mail goes to other domains, and how many there are.
+fn sent_on(site: &Site, local: Local<'_>) -> (Vec<String>, usize) {
+    let is_elsewhere = |mailbox: &Mailbox| site.local(&mailbox.host).is_none();
+    let aliases = local.aliases.into_iter().flat_map(|aliases| aliases.iter());
+    let leads_out = |alias: &&Alias| alias.targets.iter().any(|to| is_elsewhere(&to.mailbox));
+    let aliases = aliases.filter(leads_out).map(|alias| alias.name.clone());
+    let catch_all = match &local.config.catch_all {
+        Some(CatchAll::Address(address)) if is_elsewhere(address) => Some("catch_all".to_owned()),
+        _ => None,
+    };
+    let names: Vec<String> = aliases.chain(catch_all).collect();
+    let count = names.len();
+    (names.into_iter().take(CHECK_NAMED).collect(), count)
 }
 
 /// Clients that may send anywhere.

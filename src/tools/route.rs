@@ -28,6 +28,7 @@ pub(super) use place::{owned, shown as room_shown};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+pub(super) use told::UNPROVED;
 use told::{Asker, refusal};
 pub(super) use trial::obstacle;
 

@@ -384,6 +384,8 @@ fn route_says_each_step_to_other_hosts() {
             0,
             &[
                 "  bob@routed.test is elsewhere",
+                "  mail that is sent on passes DMARC there only by a DKIM signature of its author: SPF \
+                 speaks for us then",
                 "  sent on to bob@routed.test",
                 "    route 127.0.0.1:2626",
                 "    sent to 127.0.0.1 [127.0.0.1]:2626",

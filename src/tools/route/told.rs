@@ -7,7 +7,7 @@ use super::trial::{
     TrialCopies, TrialMessage, TrialOutcome, TrialRefusal, obstacle, queue_obstacle,
 };
 use crate::config::{Network, Spf};
-use crate::mail::address::{ForwardPath, Host, ReversePath};
+use crate::mail::address::{ForwardPath, Host, Mailbox, ReversePath};
 use crate::policy::is_trusted;
 use crate::privileges::name_of;
 use crate::route::next_hop::{Ourselves, Way};
@@ -144,7 +144,11 @@ impl Asker {
             told.steps.push(format!("taken for {mailbox}, and waits in the queue: {why}"));
         }
         let is_here = |to: &Addressee| here.iter().any(|here| here.mailbox == to.mailbox);
-        for to in taken.queued.iter().filter(|to| !is_here(to)) {
+        let onward: Vec<&Addressee> = taken.queued.iter().filter(|to| !is_here(to)).collect();
+        let is_bounce = |via: &Mailbox| !matches!(self.site.restored(via), Ok(None));
+        let via = onward.iter().find_map(|to| to.via.as_ref()).filter(|via| !is_bounce(via));
+        told.steps.extend(via.map(|_| UNPROVED.to_owned()));
+        for to in onward {
             let indent = match (end, &to.via) {
                 // It was told as the address itself.
                 (End::Remote(_), None) => "",
@@ -254,6 +258,10 @@ pub fn refusal(end: &End) -> String {
         End::Local(..) => "delivered here".to_owned(),
     }
 }
+
+/// What no way of sending on can help: SPF is about the host that sends, and SRS puts the alias's domain in the
+/// place of the sender's.
+pub(in crate::tools) const UNPROVED: &str = "mail that is sent on passes DMARC there only by a DKIM signature of its author: SPF speaks for us then";
 
 /// Which clients may send to other hosts, for a question without a client.
 fn who_may_send(site: &Site) -> String {
