@@ -124,8 +124,9 @@ impl IncomingMessage {
     fn has_room(&mut self, more: usize) -> bool {
         if self.refused.is_none() && self.reader.end().is_none() {
             self.size += more;
-            // Once for each who holds it.
-            let held = 2 * self.size.next_power_of_two();
+            let (_, (_, (gatherer, forged))) = &self.reader.listener;
+            let holders = usize::from(gatherer.is_some()) + usize::from(forged.is_some());
+            let held = holders * self.size.next_power_of_two();
             if self.size > HEADER_FREE && !self.share.grow(held) {
                 self.refused = policy::opinion([Finding::ManyLongHeaders]).or_refusal().err();
             }
@@ -159,5 +160,53 @@ impl IncomingMessage {
                 })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::MEMORY_BODY_MAX;
+    use crate::mail::proof::gather::Wanted;
+    use crate::store::body::Budget;
+    use crate::store::memory::MemoryDisk;
+    use std::path::Path;
+
+    #[test]
+    fn long_headers_share_the_memory_there_is() {
+        let budget = Budget::new(8 * MEMORY_BODY_MAX);
+        let listeners = || {
+            let wanted = Wanted { dkim: true, arc: true };
+            let held = (Some(Gatherer::new(wanted)), Some(ForgedResults::new("mx.test")));
+            (Default::default(), (Default::default(), held))
+        };
+        let begin = || IncomingMessage {
+            head: None,
+            refused: None,
+            writer: BodyWriter::new(Arc::new(MemoryDisk::new()), Path::new("/"), budget.clone()),
+            reader: Reader::new(listeners()),
+            size: 0,
+            share: Share::of(budget.clone()),
+            failed: None,
+            beside: None,
+        };
+        let line = format!("X: {}\n", "x".repeat(996));
+        let mut first = begin();
+        (0..120).for_each(|_| first.pass(line.as_bytes(), false));
+        // Of 128 KiB, twice.
+        assert!(first.refused.is_none());
+        let mut second = begin();
+        (0..300).for_each(|_| second.pass(line.as_bytes(), false));
+        let reply = second.finish("s1").err().unwrap().to_string();
+        assert!(reply.starts_with("452 4.3.1 "), "{reply}");
+        // A body is no header, and a message that is over holds nothing.
+        let mut third = begin();
+        third.pass(b"Subject: x\n\n", false);
+        (0..300).for_each(|_| third.pass(line.as_bytes(), false));
+        assert!(third.finish("s1").is_ok());
+        drop(first);
+        let mut fourth = begin();
+        (0..250).for_each(|_| fourth.pass(line.as_bytes(), false));
+        assert!(fourth.finish("s1").is_ok());
     }
 }

@@ -17,6 +17,7 @@
 //! D: ann@mx.test                  a message lies in the new/ of this user: its whole text, or any
 //!   | Return-Path: <x@y.test>     when no line with | follows. What no D names must not be there
 //!   / no line end                 a last line without its LF
+//! D: ann@mx.test/.Junk            the same in a folder of theirs
 //! D: queue                        a message lies in the queue: its envelope and its text, in order
 //! K: limit.errors = 2             a line of the configuration
 //! A: team: ann, bob               a line of mx.test's aliases file, to the letter
@@ -451,7 +452,12 @@ impl Dialog {
             let (local, domain) = user.rsplit_once('@').unwrap_or_default();
             let new = match user.as_str() {
                 "queue" => format!("{SPOOL}/queue"),
-                _ => format!("facteur-data/mail/{domain}/{local}/new"),
+                _ => match domain.split_once('/') {
+                    None => format!("facteur-data/mail/{domain}/{local}/new"),
+                    Some((domain, folder)) => {
+                        format!("facteur-data/mail/{domain}/{local}/{folder}/new")
+                    }
+                },
             };
             let new = PathBuf::from(new);
             let at = left.iter().position(|(path, _)| path.parent() == Some(&new));
@@ -482,6 +488,7 @@ impl Played {
         let is_own = |path: &Path| {
             let own = ["lock", "srs.secret", "login.secret"];
             own.iter().any(|name| path == Path::new(SPOOL).join(name))
+                || path.ends_with(".Junk/maildirfolder")
         };
         let files = files.filter(|(path, _)| !is_own(path)).map(|(path, text)| {
             let text = if path.starts_with(QUEUE) { without_journal(text) } else { text };
