@@ -1,6 +1,7 @@
 //! Dovecot on Maildirs that the real binary delivers into: by `doveadm`, and by an IMAP session that
 //! keeps one open meanwhile. Nothing of Dovecot's runs as a service.
 
+use crate::dnsd::Dnsd;
 use crate::outside::{Input, PYTHON, Parcel, installed, listing, program, run};
 use crate::servers::Binary;
 use crate::support::{PATIENCE, Place, config, files, skip, text};
@@ -40,6 +41,11 @@ struct House {
 impl House {
     /// Nothing where something is missing, which is said.
     fn new(programs: &[&str]) -> Option<House> {
+        House::with(programs, "")
+    }
+
+    /// With more of the server's configuration.
+    fn with(programs: &[&str], more: &str) -> Option<House> {
         if !installed(programs) {
             return None;
         }
@@ -52,7 +58,7 @@ impl House {
         let place = Place::new();
         let user = owner(&place)?;
         let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
-        let mut facteur = config("");
+        let mut facteur = config(more);
         if user.uid != geteuid() {
             chown(place.path(), Some(uid), Some(gid)).unwrap();
             facteur = facteur.replace("spool =", &format!("run_as = \"{}\"\nspool =", user.name));
@@ -103,6 +109,23 @@ impl House {
             .collect();
         assert!(own.iter().any(|(name, ..)| name == "dovecot-uidlist"), "Dovecot was not here");
         own
+    }
+}
+
+#[test]
+fn junk_is_a_folder() {
+    let dns = Dnsd::new("");
+    let trust = format!("[dns]\nservers = [\"{}\"]\n[trust]\ngateways = []", dns.address());
+    let Some(house) = House::with(&["doveadm"], &trust) else { return };
+    house.deliver(&small("mail"));
+    house.deliver(b"Subject: of nobody\r\n\r\nHello.\r\n");
+    let listed = house.ask(&["mailbox", "list"]);
+    let mut folders: Vec<&str> = listed.lines().collect();
+    folders.sort_unstable();
+    assert_eq!(folders, ["INBOX", "Junk"]);
+    for (folder, subject) in [("INBOX", "mail"), ("Junk", "of nobody")] {
+        let fetch = ["-f", "tab", "fetch", "hdr.subject", "mailbox", folder, "all"];
+        assert_eq!(house.ask(&fetch), format!("hdr.subject\n{subject}\n"));
     }
 }
 

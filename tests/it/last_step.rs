@@ -95,6 +95,11 @@ fn check_names_each_mailbox_that_takes_no_mail() {
     fs::remove_file(place.maildir("bob")).unwrap();
     let (status, _, err) = run_clean(&place, &["check"]);
     assert_eq!((status, err.as_str()), (0, ""), "what can be made is good");
+    // What stands in the way of a folder alone.
+    fs::write(place.maildir("ann").join(".Junk"), "").unwrap();
+    let (status, _, err) = run_clean(&place, &["check"]);
+    assert!(status == 1 && err.contains("no junk can be delivered to ann@mx.test: "), "{err}");
+    fs::remove_file(place.maildir("ann").join(".Junk")).unwrap();
     // Who is reached by an alias alone, and users that nobody listed.
     let config = fs::read_to_string(place.at("facteur.toml")).unwrap();
     place.write("facteur.toml", config.replace("users = \"users\"\n", ""));

@@ -122,8 +122,13 @@ fn leftovers_go_after_36_hours_at_start_and_with_new_mail() {
     }
     let long_ago = SystemTime::now() - Duration::from_secs(1000 * 3600);
     File::create(&old).unwrap().set_modified(long_ago).unwrap();
+    // A folder is one of a Maildir in this, too.
+    for hours in [35, 37] {
+        leftover(&place, "ann/.Junk", hours);
+    }
     let server = Inside::serve(&place, &config(""));
     until("ann's leftover is gone at start", || left(&place, "ann") == ["35"]);
+    until("that in her folder, too", || left(&place, "ann/.Junk") == ["35"]);
     // A Maildir that was not there at start.
     for hours in [35, 37] {
         leftover(&place, "bob", hours);

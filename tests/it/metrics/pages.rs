@@ -1,6 +1,7 @@
 //! Mail and stories as pages: what they show, what they leave as it was, and for whom they are.
 
 use super::{get, said, serve, status};
+use crate::dnsd::Dnsd;
 use crate::support::{Place, has_program, skip, text, tree};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -68,6 +69,41 @@ fn mail_is_read_as_text_and_stays_as_it_was() {
 
     assert_eq!(tree(&place.maildir("ann")), before);
     assert_eq!(place.mail("ann").len(), 2);
+    server.stop();
+}
+
+#[test]
+fn junk_is_a_page_of_its_own() {
+    let (place, dns) = (Place::new(), Dnsd::new(""));
+    let trust = format!("[dns]\nservers = [\"{}\"]\n[trust]\ngateways = []", dns.address());
+    let (server, address) = serve(&place, &trust);
+    let mut client = server.client();
+    client.delivered(&["ann@mx.test"], b"From: bob@far.test\r\nSubject: mail\r\n\r\nx\r\n");
+    client.delivered(&["ann@mx.test"], b"Subject: of nobody\r\n\r\nHello, junk.\r\n");
+    let (_, inbox) = get(address, "/mail/ann@mx.test");
+    assert!(inbox.contains(">mail<") && !inbox.contains("nobody"), "{inbox}");
+    assert!(inbox.contains("<a href=\"/mail/ann@mx.test/.Junk\">.Junk: 1</a>"), "{inbox}");
+    let (_, junk) = get(address, "/mail/ann@mx.test/.Junk");
+    assert!(!junk.contains(">mail</a></td>") && !junk.contains(".Junk: 1"), "{junk}");
+    let letters = links(&junk, "/mail/ann@mx.test/.Junk/");
+    assert_eq!(letters.len(), 1, "{junk}");
+    let (_, letter) = get(address, &letters[0]);
+    assert!(letter.contains("Hello, junk.") && letter.contains(">of nobody<"), "{letter}");
+    let (_, raw) = get(address, &format!("{}/raw", letters[0]));
+    assert!(raw.contains("\nAuthentication-Results: mx.test;"), "{raw}");
+    for none in [".None", "..", ".Junk/1", ".%2fx"] {
+        let target = format!("GET /mail/ann@mx.test/{none} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        assert_eq!(status(&said(address, target.as_bytes())), 404, "{none}");
+    }
+    let (_, numbers) = get(address, "/metrics");
+    for line in [
+        "facteur_judged_total{method=\"dmarc\",result=\"fail\"} 1\n",
+        "facteur_judged_total{method=\"dkim\",result=\"none\"} 2\n",
+        "facteur_verdicts_total{verdict=\"accept\"} 1\n",
+        "facteur_verdicts_total{verdict=\"junk\"} 1\n",
+    ] {
+        assert!(numbers.contains(line), "{line}: {numbers}");
+    }
     server.stop();
 }
 
