@@ -37,6 +37,10 @@
 //! octets themselves never change: a copy, a queue file and what is sent on are views of them
 //! ([`mail::edits`]).
 //!
+//! Of a stranger's message the session finds out who sent it ([`proof`] over [`mail::proof`] and the resolver):
+//! SPF at the first recipient, the rest after its last octet, in the session's thread. [`policy::verdict`] says
+//! what follows; the results stand on top of it, and junk goes to a folder of the Maildir.
+//!
 //! Recipients elsewhere, and recipients whose copy cannot be written now, stand in a queue file of the same
 //! batch ([`store::queue`]): the envelope, the octets, and a journal of what became of each recipient. The
 //! [`scheduler`] knows ids and due times only, and gives what is due to a pool of threads. Each makes one attempt
