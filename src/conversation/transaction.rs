@@ -10,7 +10,7 @@ use crate::mail::envelope::Envelope;
 use crate::mail::proof::gather::{Gathered, Gatherer};
 use crate::mail::proof::spf;
 use crate::mail::summary::Summary;
-use crate::policy::verdict::Verdict;
+use crate::policy::verdict::{Verdict, judge};
 use crate::policy::{self, Facts, Finding, Targets};
 use crate::proof::Proof;
 use crate::route::{Delivery, Destination, Plan, Planned};
@@ -122,9 +122,9 @@ impl<'a> Transaction<'a> {
             self.proof = Some(proof);
         }
         let Some(proof) = &self.proof else { return Ok(()) };
-        let judgement = Judgement::new(site, proof.findings().clone());
-        match judgement.judged.verdict {
+        match judge(proof.findings(), &site.config.trust).verdict {
             Verdict::Reject(_) => {
+                let judgement = Judgement::new(site, proof.findings().clone());
                 // Once, however many recipients are tried.
                 if is_new {
                     judgement.tell(None, &facts.id);
