@@ -19,6 +19,7 @@ use crate::mail::edits::Edits;
 use crate::mail::envelope::{Ret, Sender};
 use crate::mail::header::Header;
 use crate::mail::{fields, words};
+use crate::outcome::RecipientOutcome;
 use crate::relay::survey;
 use crate::retry;
 use crate::route::{End, resolve};
@@ -27,14 +28,13 @@ use crate::store::disk::{Disk, Doing, StoreError};
 use crate::store::entry::{Addressee, Entry, RecipientProgress, What};
 use crate::store::queue::{Claimed, Queue};
 use crate::store::sum::Sum;
-use crate::verdict::Verdict;
 use jiff::{Timestamp, ZonedDateTime};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// What a notice says about one recipient.
 struct NoticeItem<'a> {
-    verdict: &'a Verdict,
+    outcome: &'a RecipientOutcome,
     action: NoticeAction,
     /// When the time of its recipient is over.
     until: Timestamp,
@@ -62,7 +62,7 @@ pub struct Sent {
 
 impl Sent {
     fn add_untold(&mut self, items: &[NoticeItem<'_>], error: &StoreError) {
-        self.untold.extend(items.iter().map(|item| (item.verdict.recipient, error.to_string())));
+        self.untold.extend(items.iter().map(|item| (item.outcome.recipient, error.to_string())));
     }
 }
 
@@ -77,12 +77,12 @@ struct NoticeSource<'a> {
     others: u64,
 }
 
-/// Writes the notices that these verdicts ask for into the queue, durably. A notice that cannot be written
+/// Writes the notices that these outcomes ask for into the queue, durably. A notice that cannot be written
 /// keeps no other from being sent.
-pub fn send(context: &NoticeContext<'_>, claimed: &Claimed, verdicts: &[Verdict]) -> Sent {
+pub fn send(context: &NoticeContext<'_>, claimed: &Claimed, outcomes: &[RecipientOutcome]) -> Sent {
     let progress = |recipient| claimed.progress(recipient);
     let entry = &claimed.message.entry;
-    let addressed = addressed(context, entry, verdicts, &progress);
+    let addressed = addressed(context, entry, outcomes, &progress);
     if addressed.is_empty() {
         return Sent::default();
     }
@@ -116,9 +116,9 @@ fn is_report(entry: &Entry) -> bool {
 /// The same for copies that were delivered at once, without the queue: all recipients of `entry` are
 /// delivered; `header` is the message's.
 pub fn delivered(context: &NoticeContext<'_>, entry: &Entry, header: &[u8]) -> Sent {
-    let delivered = |index| Verdict::own(index, What::Delivered, "2.0.0", "");
-    let verdicts: Vec<Verdict> = (0..entry.recipients.len()).map(delivered).collect();
-    let addressed = addressed(context, entry, &verdicts, &|_| RecipientProgress::default());
+    let delivered = |index| RecipientOutcome::own(index, What::Delivered, "2.0.0", "");
+    let outcomes: Vec<RecipientOutcome> = (0..entry.recipients.len()).map(delivered).collect();
+    let addressed = addressed(context, entry, &outcomes, &|_| RecipientProgress::default());
     let source =
         NoticeSource { entry, header: only_header(header.to_vec()), claimed: None, others: 0 };
     write_all(context, &source, addressed)
@@ -130,18 +130,18 @@ type Addressed<'a> = BTreeMap<String, (Mailbox, Vec<NoticeItem<'a>>)>;
 fn addressed<'a>(
     context: &NoticeContext<'_>,
     entry: &Entry,
-    verdicts: &'a [Verdict],
+    outcomes: &'a [RecipientOutcome],
     progress: &dyn Fn(usize) -> RecipientProgress,
 ) -> Addressed<'a> {
     let (mut addressed, now) = (Addressed::new(), Timestamp::now());
-    for verdict in verdicts {
-        let progress = progress(verdict.recipient);
-        let action = action(entry, verdict, &progress, &context.site.config.relay, now);
+    for outcome in outcomes {
+        let progress = progress(outcome.recipient);
+        let action = action(entry, outcome, &progress, &context.site.config.relay, now);
         let Some(action) = action else { continue };
-        if let Some(to) = audience(context, entry, verdict.recipient, action) {
+        if let Some(to) = audience(context, entry, outcome.recipient, action) {
             let for_one = addressed.entry(to.to_string()).or_insert_with(|| (to, Vec::new()));
             let until = retry::expires(entry, &progress, &context.site.config.relay, now);
-            for_one.1.push(NoticeItem { verdict, action, until });
+            for_one.1.push(NoticeItem { outcome, action, until });
         }
     }
     addressed
@@ -162,26 +162,26 @@ fn write_all(
             }
         }
         let delayed = items.iter().filter(|item| item.action == NoticeAction::Delayed);
-        sent.announced.extend(delayed.map(|item| item.verdict.recipient));
+        sent.announced.extend(delayed.map(|item| item.outcome.recipient));
     }
     sent
 }
 
-/// What a notice says about a verdict, if there is to be one.
+/// What a notice says about an outcome, if there is to be one.
 fn action(
     entry: &Entry,
-    verdict: &Verdict,
+    outcome: &RecipientOutcome,
     progress: &RecipientProgress,
     relay: &Relay,
     now: Timestamp,
 ) -> Option<NoticeAction> {
-    let notify = entry.recipients[verdict.recipient].notify;
-    match verdict.what {
+    let notify = entry.recipients[outcome.recipient].notify;
+    match outcome.what {
         What::Failed => Some(NoticeAction::Failed),
-        What::Delivered if verdict.is_passed_on => None,
+        What::Delivered if outcome.is_passed_on => None,
         What::Delivered => Some(NoticeAction::Delivered),
         // The next hop tells the sender, but only where NOTIFY was given.
-        What::Relayed if verdict.is_passed_on && notify.is_some() => None,
+        What::Relayed if outcome.is_passed_on && notify.is_some() => None,
         What::Relayed => Some(NoticeAction::Relayed),
         What::Deferred | What::Held => {
             let notice = relay.delay_notice;
@@ -339,21 +339,21 @@ fn write(
 
 impl<'a> NoticeItem<'a> {
     fn told_recipient(&'a self, entry: &'a Entry, now: Timestamp) -> ToldRecipient<'a> {
-        let NoticeItem { verdict, action, until } = self;
-        let to = &entry.recipients[verdict.recipient];
-        let (diagnostic, place, words) = verdict.for_sender();
-        let host = verdict.host.split('[').next().filter(|host| !host.is_empty());
+        let NoticeItem { outcome, action, until } = self;
+        let to = &entry.recipients[outcome.recipient];
+        let (diagnostic, place, words) = outcome.for_sender();
+        let host = outcome.host.split('[').next().filter(|host| !host.is_empty());
         ToldRecipient {
             recipient: &to.mailbox,
             orcpt: to.orcpt.as_deref(),
             via: to.via.as_ref(),
             action: *action,
-            status: &verdict.status,
+            status: &outcome.status,
             host,
             diagnostic,
             place,
             words,
-            last_attempt: (verdict.what != What::Held).then_some(now),
+            last_attempt: (outcome.what != What::Held).then_some(now),
             will_retry_until: (*action == NoticeAction::Delayed).then_some(*until),
         }
     }

@@ -11,7 +11,7 @@ use crate::event::{Event, tell};
 use crate::handoff::{Hint, Hints};
 use crate::limits::HEADER_MAX;
 use crate::mail::address::{ClientName, ForwardPath, Host, Mailbox, ReversePath};
-use crate::mail::proof::findings::Findings;
+use crate::mail::proof::findings::ProofFindings;
 use crate::mail::summary::Summary;
 use crate::mail::trace_fields;
 use crate::net::listener::Service;
@@ -25,7 +25,7 @@ use crate::smtp::reply::{Reply, quoted};
 use crate::store::disk::{Disk, StoreError};
 use crate::store::maildir;
 use std::net::IpAddr;
-use verdict::{By, Judged, Verdict};
+use verdict::{By, JudgedMessage, Verdict};
 
 /// What is known of a session and its client.
 #[derive(Clone, Debug)]
@@ -170,7 +170,7 @@ pub fn opinion(findings: impl IntoIterator<Item = Finding>) -> Opinion {
 }
 
 /// What becomes of a stranger's message by what was found out about its sender. At RCPT only a refusal counts.
-pub fn judged(judged: &Judged, findings: &Findings) -> Opinion {
+pub fn judged(judged: &JudgedMessage, findings: &ProofFindings) -> Opinion {
     let reason = ascii(&judged.reason);
     match judged.verdict {
         Verdict::Accept => Opinion::Take,

@@ -13,21 +13,21 @@ use crate::mail::address::{Host, ReversePath};
 use crate::mail::proof::arc;
 use crate::mail::proof::dkim;
 use crate::mail::proof::dmarc::{self, Authors, NoAuthors};
-use crate::mail::proof::findings::Findings;
-use crate::mail::proof::gather::{Gathered, Gatherer, Wanted};
-use crate::mail::proof::raw::Header;
-use crate::mail::proof::spf::{self, Client, Identity};
+use crate::mail::proof::findings::ProofFindings;
+use crate::mail::proof::gather::{Gathered, Gatherer, SignaturesWanted};
+use crate::mail::proof::raw::RawHeader;
+use crate::mail::proof::spf::{self, SpfClient, SpfIdentity};
 use crate::net::dns::Resolver;
-use asker::{Asker, Questions};
+use asker::{DnsAsker, Questions};
 
 /// What is found out about one message, and what that has cost up to now.
 pub struct Proof {
     asks: Asks,
     questions: Questions,
-    findings: Findings,
+    findings: ProofFindings,
     /// What SPF says of the sender where an absence that no zone vouches for is none, and it says something
     /// else then.
-    surely: Option<spf::Finding>,
+    surely: Option<spf::SpfFinding>,
 }
 
 /// The voices that are asked.
@@ -52,35 +52,35 @@ impl Proof {
         (spf || dkim || arc || dmarc).then(|| Proof {
             asks,
             questions: Questions::default(),
-            findings: Findings::default(),
+            findings: ProofFindings::default(),
             surely: None,
         })
     }
 
     /// Asks SPF about the sender and the client's name. The sender comes first: the client's own name may be
     /// one that costs all there is.
-    pub fn ask_spf(&mut self, resolver: &dyn Resolver, client: &Client<'_>, from: &ReversePath) {
+    pub fn ask_spf(&mut self, resolver: &dyn Resolver, client: &SpfClient<'_>, from: &ReversePath) {
         if !self.asks.spf {
             return;
         }
         let mut asker = self.questions.asker(resolver, AFTER_SPF);
         let (finding, surely) = match from {
-            ReversePath::Null => spf_of(&mut asker, client, Identity::Helo),
+            ReversePath::Null => spf_of(&mut asker, client, SpfIdentity::Helo),
             ReversePath::Mailbox(mailbox) => {
                 let domain = match &mailbox.host {
                     Host::Domain(domain) => domain.as_str().to_owned(),
                     Host::Literal(address) => format!("[{address}]"),
                 };
                 let local = mailbox.local.as_str().as_bytes();
-                let sender = Identity::MailFrom { local, domain: domain.as_bytes() };
+                let sender = SpfIdentity::MailFrom { local, domain: domain.as_bytes() };
                 let found = spf_of(&mut asker, client, sender);
-                self.findings.helo = Some(spf_of(&mut asker, client, Identity::Helo).0);
+                self.findings.helo = Some(spf_of(&mut asker, client, SpfIdentity::Helo).0);
                 found
             }
         };
         if let Some(surely) = &surely
-            && finding.result == spf::Result::Fail
-            && surely.result != spf::Result::Fail
+            && finding.result == spf::SpfResult::Fail
+            && surely.result != spf::SpfResult::Fail
         {
             self.findings.doubts.spf = Some(surely.reason.clone());
         }
@@ -92,14 +92,14 @@ impl Proof {
     }
 
     /// What is found out up to now.
-    pub fn findings(&self) -> &Findings {
+    pub fn findings(&self) -> &ProofFindings {
         &self.findings
     }
 
     /// Who has to hear the message for [`Proof::finish`]; none where nothing of it matters.
     pub fn gatherer(&self) -> Option<Gatherer> {
         let Asks { dkim, arc, dmarc, .. } = self.asks;
-        (dkim || arc || dmarc).then(|| Gatherer::new(Wanted { dkim, arc }))
+        (dkim || arc || dmarc).then(|| Gatherer::new(SignaturesWanted { dkim, arc }))
     }
 
     /// Asks all that is left. `time`: seconds since 1970.
@@ -108,10 +108,10 @@ impl Proof {
         resolver: &dyn Resolver,
         gathered: Option<&Gathered>,
         time: u64,
-    ) -> Findings {
+    ) -> ProofFindings {
         let Some(gathered) = gathered else { return self.findings };
         let fields = gathered.fields();
-        let header = Header::new(&fields);
+        let header = RawHeader::new(&fields);
         let mut asker = self.questions.asker(resolver, AFTER_SEALS);
         (self.findings.dkim, self.findings.arc) = asker.strictly(|asker| {
             let hashes = &gathered.hashes;
@@ -134,7 +134,7 @@ impl Proof {
         let mut asker = self.questions.asker(resolver, AFTER_DMARC);
         let finding = dmarc::judge(&mut asker, authors, &self.findings.evidence());
         let has_doubts = asker.take_doubts() || self.surely.is_some();
-        if finding.result == dmarc::Result::Fail && has_doubts {
+        if finding.result == dmarc::DmarcResult::Fail && has_doubts {
             let sender = self.surely.as_ref().or(self.findings.sender());
             let evidence = self.findings.evidence_with(sender);
             let surely = asker.strictly(|asker| dmarc::judge(asker, authors, &evidence));
@@ -148,12 +148,12 @@ impl Proof {
 
 /// What SPF says, and what it says where an absence that no zone vouches for is none, if that may differ.
 fn spf_of(
-    asker: &mut Asker<'_>,
-    client: &Client<'_>,
-    identity: Identity<'_>,
-) -> (spf::Finding, Option<spf::Finding>) {
+    asker: &mut DnsAsker<'_>,
+    client: &SpfClient<'_>,
+    identity: SpfIdentity<'_>,
+) -> (spf::SpfFinding, Option<spf::SpfFinding>) {
     let finding = spf::check(asker, client, identity);
-    let is_sure = !asker.take_doubts() || finding.result == spf::Result::Pass;
+    let is_sure = !asker.take_doubts() || finding.result == spf::SpfResult::Pass;
     let surely = (!is_sure).then(|| asker.strictly(|asker| spf::check(asker, client, identity)));
     (finding, surely)
 }

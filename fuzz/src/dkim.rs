@@ -4,8 +4,8 @@
 use facteur::limits::trust::{SIGNATURES_MAX, SIGNATURES_READ_MAX};
 use facteur::mail::proof::canonical::BodyHasher;
 use facteur::mail::proof::name::Name;
-use facteur::mail::proof::raw::{Header, RawField};
-use facteur::mail::proof::{Answer, Ask, Kind, Record, arc, dkim};
+use facteur::mail::proof::raw::{RawField, RawHeader};
+use facteur::mail::proof::{Ask, QueryAnswer, QueryType, ResourceRecord, arc, dkim};
 
 /// The keys of RFC 8463, appendix A, at every name that does not end in `test`.
 const KEYS: [&str; 2] = [
@@ -18,14 +18,14 @@ const KEYS: [&str; 2] = [
 struct Keys(usize);
 
 impl Ask for Keys {
-    fn ask(&mut self, name: &Name, kind: Kind) -> Answer {
+    fn ask(&mut self, name: &Name, kind: QueryType) -> QueryAnswer {
         self.0 += 1;
-        assert_eq!(kind, Kind::Txt);
+        assert_eq!(kind, QueryType::Txt);
         match name.as_bytes().ends_with(b"test") {
-            true => Answer::Failed("no answer".to_owned()),
+            true => QueryAnswer::Failed("no answer".to_owned()),
             false => {
-                let record = |text: &str| Record::Txt(text.as_bytes().to_vec());
-                Answer::Records(KEYS.into_iter().map(record).collect())
+                let record = |text: &str| ResourceRecord::Txt(text.as_bytes().to_vec());
+                QueryAnswer::Records(KEYS.into_iter().map(record).collect())
             }
         }
     }
@@ -53,7 +53,7 @@ fn line(text: &[u8]) -> usize {
 
 pub fn run(data: &[u8]) {
     let (fields, body) = split(data);
-    let header = Header::new(&fields);
+    let header = RawHeader::new(&fields);
     let author = Name::parse(b"football.example.com");
     let signatures = dkim::read(&fields, author.as_slice());
     let chain = arc::read(&fields);
@@ -68,7 +68,7 @@ pub fn run(data: &[u8]) {
     let found = dkim::verify(&mut keys, &signatures, author.as_slice(), &header, &hashes, time);
     assert!(found.len() == signatures.len() && keys.0 <= SIGNATURES_MAX);
     for (finding, signature) in found.iter().zip(&signatures) {
-        let passes = finding.result == dkim::Result::Pass;
+        let passes = finding.result == dkim::DkimResult::Pass;
         assert!(!passes || signature.parsed.is_ok());
         assert!(finding.proves().is_none() || passes && finding.is_whole);
         let reason = finding.reason.to_string();
@@ -77,5 +77,5 @@ pub fn run(data: &[u8]) {
     let found = arc::verify(&mut keys, &chain, &header, &hashes, time);
     let reason = found.reason.to_string();
     assert!(!reason.contains(char::is_control) && reason.len() < 1_000, "{reason}");
-    assert!(found.result != arc::Result::Pass || !found.sealers.is_empty());
+    assert!(found.result != arc::ArcResult::Pass || !found.sealers.is_empty());
 }

@@ -2,9 +2,9 @@
 //! within the bounds, and a pass only for what is in line.
 
 use facteur::limits::trust::{AUTHORS_MAX, WALK_QUESTIONS_MAX};
-use facteur::mail::proof::dmarc::{Evidence, Policy, Result, authors, judge};
+use facteur::mail::proof::dmarc::{DmarcResult, Evidence, Policy, authors, judge};
 use facteur::mail::proof::name::Name;
-use facteur::mail::proof::{Answer, Ask, Kind, Record};
+use facteur::mail::proof::{Ask, QueryAnswer, QueryType, ResourceRecord};
 
 /// Answers that follow from the octets of a name.
 struct Lines<'a> {
@@ -13,14 +13,16 @@ struct Lines<'a> {
 }
 
 impl Ask for Lines<'_> {
-    fn ask(&mut self, name: &Name, kind: Kind) -> Answer {
+    fn ask(&mut self, name: &Name, kind: QueryType) -> QueryAnswer {
         self.asked += 1;
         let sum: usize = name.as_bytes().iter().map(|octet| usize::from(*octet)).sum();
         match self.records.get(sum % (self.records.len() + 1)) {
-            Some(text) if kind == Kind::Txt => Answer::Records(vec![Record::Txt(text.to_vec())]),
-            Some(_) => Answer::NoRecords,
-            None if sum % 5 == 0 => Answer::Failed("no answer".to_owned()),
-            None => Answer::NoName,
+            Some(text) if kind == QueryType::Txt => {
+                QueryAnswer::Records(vec![ResourceRecord::Txt(text.to_vec())])
+            }
+            Some(_) => QueryAnswer::NoRecords,
+            None if sum % 5 == 0 => QueryAnswer::Failed("no answer".to_owned()),
+            None => QueryAnswer::NoName,
         }
     }
 }
@@ -50,9 +52,9 @@ pub fn run(data: &[u8]) {
     let most = AUTHORS_MAX + (AUTHORS_MAX + evidence.passed.len()) * WALK_QUESTIONS_MAX;
     assert!(ask.asked <= most, "{} questions", ask.asked);
     match found.result {
-        Result::Fail if authors.is_err() => assert_eq!(found.policy, Some(Policy::Quarantine)),
-        Result::Fail => assert!(found.policy.is_some() && found.record.is_some(), "{found:?}"),
-        Result::Pass => {
+        DmarcResult::Fail if authors.is_err() => assert_eq!(found.policy, Some(Policy::Quarantine)),
+        DmarcResult::Fail => assert!(found.policy.is_some() && found.record.is_some(), "{found:?}"),
+        DmarcResult::Pass => {
             let (Some(aligned), Some(domain)) = (&found.aligned, &found.domain) else {
                 panic!("{found:?}");
             };
@@ -60,8 +62,8 @@ pub fn run(data: &[u8]) {
             let within = |name: &Name| organization.is_some_and(|above| name.is_within(above));
             assert!(aligned.domain == *domain || within(&aligned.domain) && within(domain));
         }
-        Result::None | Result::TempError => {}
-        Result::PermError => panic!("one field: {found:?}"),
+        DmarcResult::None | DmarcResult::TempError => {}
+        DmarcResult::PermError => panic!("one field: {found:?}"),
     }
     assert!(!found.reason.is_empty() && found.reason.is_ascii(), "{found:?}");
     assert_eq!(judge(&mut Lines { records: &records, asked: 0 }, &authors, &evidence), found);

@@ -2,13 +2,13 @@
 
 use facteur::limits::trust::KEY_RECORD_MAX;
 use facteur::mail::proof::dkim::field::{Algorithm, decoded};
-use facteur::mail::proof::dkim::key::Key;
+use facteur::mail::proof::dkim::key::DkimKey;
 
 pub fn run(data: &[u8]) {
     if let Some(octets) = decoded(data) {
         assert!(octets.len() <= data.len());
     }
-    match Key::read(data) {
+    match DkimKey::read(data) {
         Err(bad) => assert!(!bad.to_string().contains(char::is_control), "{bad}"),
         Ok(key) => {
             assert!(data.len() <= KEY_RECORD_MAX);

@@ -3,8 +3,8 @@
 
 use facteur::limits::trust::{SPF_EXPLANATION_MAX, SPF_LOOKUPS_MAX, SPF_NAMES_MAX};
 use facteur::mail::proof::name::Name;
-use facteur::mail::proof::spf::{Client, Finding, Identity, Result, check};
-use facteur::mail::proof::{Answer, Ask, Kind, Record};
+use facteur::mail::proof::spf::{SpfClient, SpfFinding, SpfIdentity, SpfResult, check};
+use facteur::mail::proof::{Ask, QueryAnswer, QueryType, ResourceRecord};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The first record and its includes; each term may ask for names and the address of each; the explanation.
@@ -20,28 +20,30 @@ struct Lines<'a> {
 }
 
 impl Ask for Lines<'_> {
-    fn ask(&mut self, name: &Name, kind: Kind) -> Answer {
+    fn ask(&mut self, name: &Name, kind: QueryType) -> QueryAnswer {
         self.asked += 1;
         let sum: usize = name.as_bytes().iter().map(|octet| usize::from(*octet)).sum();
         let host = |number: usize| Name::parse(format!("h{number}.test").as_bytes());
         let hosts = || (0..sum % 12).filter_map(host);
-        let records: Vec<Record> = match kind {
-            Kind::Txt => {
+        let records: Vec<ResourceRecord> = match kind {
+            QueryType::Txt => {
                 let record = match name.as_bytes() {
                     b"a.test" => self.records.first(),
                     _ => self.records.get(sum % (self.records.len() + 1)),
                 };
-                record.map(|text| Record::Txt(text.to_vec())).into_iter().collect()
+                record.map(|text| ResourceRecord::Txt(text.to_vec())).into_iter().collect()
             }
-            Kind::A => vec![Record::A(Ipv4Addr::from([192, 0, 2, (sum % 8) as u8]))],
-            Kind::Aaaa => vec![Record::Aaaa(Ipv6Addr::from_bits(sum as u128 % 8))],
-            Kind::Mx => hosts().map(|host| Record::Mx { preference: 1, host }).collect(),
-            Kind::Ptr => hosts().map(Record::Ptr).collect(),
+            QueryType::A => vec![ResourceRecord::A(Ipv4Addr::from([192, 0, 2, (sum % 8) as u8]))],
+            QueryType::Aaaa => vec![ResourceRecord::Aaaa(Ipv6Addr::from_bits(sum as u128 % 8))],
+            QueryType::Mx => {
+                hosts().map(|host| ResourceRecord::Mx { preference: 1, host }).collect()
+            }
+            QueryType::Ptr => hosts().map(ResourceRecord::Ptr).collect(),
         };
         match sum % 16 {
-            15 if kind != Kind::Txt => Answer::Failed("no answer".to_owned()),
-            _ if records.is_empty() => Answer::NoName,
-            _ => Answer::Records(records),
+            15 if kind != QueryType::Txt => QueryAnswer::Failed("no answer".to_owned()),
+            _ if records.is_empty() => QueryAnswer::NoName,
+            _ => QueryAnswer::Records(records),
         }
     }
 }
@@ -53,9 +55,9 @@ pub fn run(data: &[u8]) {
     let addresses: [IpAddr; 2] =
         [Ipv4Addr::from([192, 0, 2, 1]).into(), Ipv6Addr::from_bits(1).into()];
     for address in addresses {
-        let client = Client { address, helo: local, receiver: "mx.here.test", time: 0 };
-        let sender = Identity::MailFrom { local, domain: b"a.test" };
-        for identity in [sender, Identity::Helo] {
+        let client = SpfClient { address, helo: local, receiver: "mx.here.test", time: 0 };
+        let sender = SpfIdentity::MailFrom { local, domain: b"a.test" };
+        for identity in [sender, SpfIdentity::Helo] {
             let find = || {
                 let mut ask = Lines { records: records.clone(), asked: 0 };
                 let found = check(&mut ask, &client, identity);
@@ -69,13 +71,13 @@ pub fn run(data: &[u8]) {
     }
 }
 
-fn look_at(found: &Finding) {
+fn look_at(found: &SpfFinding) {
     let visible = |text: &str| text.bytes().all(|octet| (b' '..=b'~').contains(&octet));
     assert!(visible(&found.reason) && visible(&found.domain), "{found:?}");
     assert!(!found.reason.is_empty() && found.reason.len() <= REASON_MAX, "{found:?}");
     if let Some(words) = &found.explanation {
         assert!(visible(words) && words.len() <= SPF_EXPLANATION_MAX, "{found:?}");
-        assert_eq!(found.result, Result::Fail);
+        assert_eq!(found.result, SpfResult::Fail);
     }
-    assert!(found.name.is_some() || found.result == Result::None, "{found:?}");
+    assert!(found.name.is_some() || found.result == SpfResult::None, "{found:?}");
 }

@@ -167,7 +167,7 @@ impl IncomingMessage {
 mod tests {
     use super::*;
     use crate::limits::MEMORY_BODY_MAX;
-    use crate::mail::proof::gather::Wanted;
+    use crate::mail::proof::gather::SignaturesWanted;
     use crate::store::body::Budget;
     use crate::store::memory::MemoryDisk;
     use std::path::Path;
@@ -176,7 +176,7 @@ mod tests {
     fn long_headers_share_the_memory_there_is() {
         let budget = Budget::new(8 * MEMORY_BODY_MAX);
         let listeners = || {
-            let wanted = Wanted { dkim: true, arc: true };
+            let wanted = SignaturesWanted { dkim: true, arc: true };
             let held = (Some(Gatherer::new(wanted)), Some(ForgedResults::new("mx.test")));
             (Default::default(), (Default::default(), held))
         };

@@ -1,20 +1,20 @@
 //! What was found out about who sent a message, and what follows: for the header, the log, and the trace.
 
 use crate::event::{Event, tell};
-use crate::mail::proof::findings::Findings;
+use crate::mail::proof::findings::ProofFindings;
 use crate::mail::proof::results;
-use crate::policy::verdict::{Judged, judge};
+use crate::policy::verdict::{JudgedMessage, judge};
 use crate::policy::{self, Opinion};
 use crate::site::Site;
 
 /// The judgement of a stranger's message.
 pub(super) struct Judgement {
-    pub findings: Findings,
-    pub judged: Judged,
+    pub findings: ProofFindings,
+    pub judged: JudgedMessage,
 }
 
 impl Judgement {
-    pub fn new(site: &Site, findings: Findings) -> Judgement {
+    pub fn new(site: &Site, findings: ProofFindings) -> Judgement {
         let judged = judge(&findings, &site.config.trust);
         Judgement { findings, judged }
     }

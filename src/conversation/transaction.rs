@@ -112,7 +112,7 @@ impl<'a> Transaction<'a> {
         let is_new = self.proof.is_none() && policy::is_stranger(site, facts);
         if is_new && let Some(mut proof) = Proof::new(&site.config.trust) {
             let helo = facts.helo.as_ref().map_or("", ClientName::as_str);
-            let client = spf::Client {
+            let client = spf::SpfClient {
                 address: facts.client,
                 helo: helo.as_bytes(),
                 receiver: site.config.hostname.as_str(),

@@ -14,19 +14,20 @@ const _: () =
 /// What one voice leaves of both to those that ask later. Records of strangers may be endless and their
 /// servers slow, and must not make unknown what the author's domain says.
 #[derive(Clone, Copy, Debug)]
-pub struct Share {
+pub struct QuestionShare {
     pub questions: usize,
     pub time: Duration,
 }
 
 /// What SPF leaves.
-pub const AFTER_SPF: Share = Share { questions: 50, time: Duration::from_secs(15) };
+pub const AFTER_SPF: QuestionShare = QuestionShare { questions: 50, time: Duration::from_secs(15) };
 
 /// What signatures and seals leave.
-pub const AFTER_SEALS: Share = Share { questions: 40, time: Duration::from_secs(10) };
+pub const AFTER_SEALS: QuestionShare =
+    QuestionShare { questions: 40, time: Duration::from_secs(10) };
 
 /// DMARC is the last.
-pub const AFTER_DMARC: Share = Share { questions: 0, time: Duration::ZERO };
+pub const AFTER_DMARC: QuestionShare = QuestionShare { questions: 0, time: Duration::ZERO };
 const _: () = assert!(AFTER_SPF.questions - AFTER_SEALS.questions >= SIGNATURES_MAX);
 const _: () = assert!(AFTER_SEALS.questions >= AUTHORS_MAX * (WALK_QUESTIONS_MAX + 1));
 

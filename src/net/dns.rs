@@ -27,7 +27,7 @@ use driver::from_hickory;
 use hickory_resolver::net::{DnsError as Negative, NetError};
 use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::Name;
-use patience::Patience;
+use patience::DnsPatience;
 use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -274,7 +274,7 @@ impl Resolver for DnsResolver {
         kind: RecordKind,
         time: Duration,
     ) -> Result<DnsAnswer, DnsError> {
-        let _patience = Patience::of(time);
+        let _patience = DnsPatience::of(time);
         self.lookup(name, kind)
     }
 

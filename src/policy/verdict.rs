@@ -6,7 +6,7 @@
 
 use crate::config::{Dmarc, Spf, Trust};
 use crate::mail::proof::dmarc::{self, Identifier, Policy};
-use crate::mail::proof::findings::Findings;
+use crate::mail::proof::findings::ProofFindings;
 use crate::mail::proof::name::Name;
 use crate::mail::proof::spf;
 use std::fmt;
@@ -44,49 +44,52 @@ impl fmt::Display for Verdict {
 
 /// A verdict and its reason, which quotes strangers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judged {
+pub struct JudgedMessage {
     pub verdict: Verdict,
     pub reason: String,
 }
 
-impl Judged {
-    fn new(verdict: Verdict, reason: impl Into<String>) -> Judged {
-        Judged { verdict, reason: reason.into() }
+impl JudgedMessage {
+    fn new(verdict: Verdict, reason: impl Into<String>) -> JudgedMessage {
+        JudgedMessage { verdict, reason: reason.into() }
     }
 }
 
 /// Judges by what is known. Before the data are there only a refusal counts: a message is deferred at its
 /// end.
-pub fn judge(findings: &Findings, trust: &Trust) -> Judged {
+pub fn judge(findings: &ProofFindings, trust: &Trust) -> JudgedMessage {
     // HELO's only marks, so that of a null sender does as well.
     let sender = findings.mail_from.as_ref().filter(|_| trust.spf == Spf::Reject);
     let open = match sender.map(|sender| (sender.result, &findings.doubts.spf)) {
-        Some((spf::Result::Fail, None)) => {
+        Some((spf::SpfResult::Fail, None)) => {
             let reason = sender.map_or("", |sender| sender.reason.as_str());
-            return Judged::new(Verdict::Reject(By::Spf), format!("SPF: {reason}"));
+            return JudgedMessage::new(Verdict::Reject(By::Spf), format!("SPF: {reason}"));
         }
-        Some((spf::Result::TempError, _)) => sender.map(|sender| format!("SPF: {}", sender.reason)),
+        Some((spf::SpfResult::TempError, _)) => {
+            sender.map(|sender| format!("SPF: {}", sender.reason))
+        }
         _ => None,
     };
     let (judged, undecided) = by_authors(findings, trust);
     match (judged.verdict, open.or(undecided)) {
         (Verdict::Reject(_), _) | (_, None) => judged,
-        (_, Some(reason)) if trust.defers => Judged::new(Verdict::Defer, reason),
+        (_, Some(reason)) if trust.defers => JudgedMessage::new(Verdict::Defer, reason),
         (_, Some(_)) => judged,
     }
 }
 
 /// What the policy of the authors' domains comes to; with what DNS did not say, where its answer could change
 /// that.
-fn by_authors(findings: &Findings, trust: &Trust) -> (Judged, Option<String>) {
-    let accept = |reason: String| (Judged::new(Verdict::Accept, reason), None);
+fn by_authors(findings: &ProofFindings, trust: &Trust) -> (JudgedMessage, Option<String>) {
+    let accept = |reason: String| (JudgedMessage::new(Verdict::Accept, reason), None);
     let Some(finding) = &findings.dmarc else { return accept("DMARC was not asked".to_owned()) };
     let told = || format!("DMARC: {}", finding.reason);
     let is_enforced = matches!(trust.dmarc, Dmarc::Junk | Dmarc::Reject);
     // Without one of the two, what failed might have passed by it.
     let is_complete = findings.sender().is_some() && findings.dkim.is_some();
     let asks = finding.policy.unwrap_or(Policy::Reject) != Policy::None;
-    let is_open = matches!(finding.result, dmarc::Result::Fail | dmarc::Result::TempError);
+    let is_open =
+        matches!(finding.result, dmarc::DmarcResult::Fail | dmarc::DmarcResult::TempError);
     if !is_open || !is_enforced || !is_complete || !asks {
         return accept(told());
     }
@@ -100,8 +103,8 @@ fn by_authors(findings: &Findings, trust: &Trust) -> (Judged, Option<String>) {
     {
         return accept(format!("a chain of sealers says that {from} passed"));
     }
-    if finding.result == dmarc::Result::TempError {
-        return (Judged::new(Verdict::Accept, told()), Some(told()));
+    if finding.result == dmarc::DmarcResult::TempError {
+        return (JudgedMessage::new(Verdict::Accept, told()), Some(told()));
     }
     let might_be_allowed = in_line(&evidence.unknown, &trust.allow)
         .map(|unknown| format!("{} of {} is not known", unknown.method, unknown.domain));
@@ -112,10 +115,10 @@ fn by_authors(findings: &Findings, trust: &Trust) -> (Judged, Option<String>) {
     let refuses = trust.dmarc == Dmarc::Reject && finding.policy == Some(Policy::Reject);
     let judged = match undecided.as_ref().or(findings.doubts.dmarc.as_ref()) {
         Some(why) if refuses => {
-            Judged::new(Verdict::Junk, format!("{}; not refused, for {why}", told()))
+            JudgedMessage::new(Verdict::Junk, format!("{}; not refused, for {why}", told()))
         }
-        None if refuses => Judged::new(Verdict::Reject(By::Dmarc), told()),
-        _ => Judged::new(Verdict::Junk, told()),
+        None if refuses => JudgedMessage::new(Verdict::Reject(By::Dmarc), told()),
+        _ => JudgedMessage::new(Verdict::Junk, told()),
     };
     (judged, undecided)
 }
@@ -143,18 +146,18 @@ mod tests {
     }
 
     /// Of ann@a.test, who is proved by nothing and asks for `policy`; by way of b.test, which passes SPF.
-    fn failing(policy: Policy) -> Findings {
-        Findings {
-            mail_from: Some(spf::Finding {
-                result: spf::Result::Pass,
+    fn failing(policy: Policy) -> ProofFindings {
+        ProofFindings {
+            mail_from: Some(spf::SpfFinding {
+                result: spf::SpfResult::Pass,
                 domain: "b.test".to_owned(),
                 name: Some(name("b.test")),
                 reason: "`all` of b.test".to_owned(),
                 explanation: None,
             }),
             dkim: Some(Vec::new()),
-            dmarc: Some(dmarc::Finding {
-                result: dmarc::Result::Fail,
+            dmarc: Some(dmarc::DmarcFinding {
+                result: dmarc::DmarcResult::Fail,
                 policy: Some(policy),
                 domain: Some(name("a.test")),
                 organization: None,
@@ -162,21 +165,21 @@ mod tests {
                 aligned: None,
                 reason: "nothing in line".to_owned(),
             }),
-            ..Findings::default()
+            ..ProofFindings::default()
         }
     }
 
     /// One seal of `b.test`, by which `set 1` says this.
-    fn chain(result: arc::Result, said: &str) -> Option<arc::Finding> {
-        Some(arc::Finding {
+    fn chain(result: arc::ArcResult, said: &str) -> Option<arc::ArcFinding> {
+        Some(arc::ArcFinding {
             result,
-            reason: arc::Reason::Holds { sets: 1 },
+            reason: arc::ArcReason::Holds { sets: 1 },
             sealers: vec![name("b.test")],
             first: read(said.as_bytes()).ok(),
         })
     }
 
-    fn verdict(findings: &Findings, lines: &str) -> Verdict {
+    fn verdict(findings: &ProofFindings, lines: &str) -> Verdict {
         judge(findings, &trust(lines)).verdict
     }
 
@@ -189,19 +192,19 @@ mod tests {
         let passed = "b.test; dmarc=pass header.from=a.test";
         let mut findings = failing(Policy::Reject);
         for (result, said, lines, expected) in [
-            (arc::Result::Pass, passed, SEALED, Verdict::Accept),
-            (arc::Result::Pass, passed, REJECT, by),
-            (arc::Result::Pass, "b.test; dmarc=pass header.from=c.test", SEALED, by),
-            (arc::Result::Pass, "b.test; dmarc=fail header.from=a.test", SEALED, by),
-            (arc::Result::Fail, passed, SEALED, by),
+            (arc::ArcResult::Pass, passed, SEALED, Verdict::Accept),
+            (arc::ArcResult::Pass, passed, REJECT, by),
+            (arc::ArcResult::Pass, "b.test; dmarc=pass header.from=c.test", SEALED, by),
+            (arc::ArcResult::Pass, "b.test; dmarc=fail header.from=a.test", SEALED, by),
+            (arc::ArcResult::Fail, passed, SEALED, by),
             // It might count; so it is not refused, and the client may try again.
-            (arc::Result::TempError, passed, SEALED, Verdict::Junk),
-            (arc::Result::TempError, passed, REJECT, by),
+            (arc::ArcResult::TempError, passed, SEALED, Verdict::Junk),
+            (arc::ArcResult::TempError, passed, REJECT, by),
         ] {
             findings.arc = chain(result, said);
             assert_eq!(verdict(&findings, lines), expected, "{result} {said} {lines}");
         }
-        findings.arc = chain(arc::Result::TempError, passed);
+        findings.arc = chain(arc::ArcResult::TempError, passed);
         let defers = format!("{SEALED}temperror = \"defer\"");
         assert_eq!(verdict(&findings, &defers), Verdict::Defer);
         findings.arc.as_mut().unwrap().sealers.push(name("c.test"));
@@ -216,7 +219,7 @@ mod tests {
         assert_eq!(judged.verdict, Verdict::Junk);
         assert!(judged.reason.contains("no SOA"), "{}", judged.reason);
         let sender = findings.mail_from.as_mut().unwrap();
-        sender.result = spf::Result::Fail;
+        sender.result = spf::SpfResult::Fail;
         let spf = "spf = \"reject\"\n";
         assert_eq!(verdict(&findings, spf), Verdict::Reject(By::Spf));
         findings.doubts.spf = Some("no SOA".to_owned());
@@ -224,7 +227,7 @@ mod tests {
         // A null sender has the domain of HELO.
         findings = failing(Policy::None);
         findings.helo = findings.mail_from.take();
-        findings.helo.as_mut().unwrap().result = spf::Result::Fail;
+        findings.helo.as_mut().unwrap().result = spf::SpfResult::Fail;
         assert_eq!(verdict(&findings, spf), Verdict::Accept);
     }
 

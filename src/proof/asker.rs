@@ -4,9 +4,9 @@
 //! the bounds hears that nothing is known.
 
 use crate::limits::DNS_CACHED_MAX;
-use crate::limits::trust::{PROOF_QUESTIONS_MAX, PROOF_TIME, Share};
+use crate::limits::trust::{PROOF_QUESTIONS_MAX, PROOF_TIME, QuestionShare};
 use crate::mail::proof::name::Name;
-use crate::mail::proof::{Answer, Ask, Kind, Record};
+use crate::mail::proof::{Ask, QueryAnswer, QueryType, ResourceRecord};
 use crate::net::dns::{self, RecordKind, Records, Resolver};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,23 +16,23 @@ use std::time::{Duration, Instant};
 pub struct Questions {
     left: usize,
     time: Duration,
-    known: HashMap<(Name, Kind), Known>,
+    known: HashMap<(Name, QueryType), KnownAnswer>,
 }
 
 /// What DNS said.
 #[derive(Clone)]
-enum Known {
-    Sure(Answer),
+enum KnownAnswer {
+    Sure(QueryAnswer),
     /// The name has no such record, but no zone vouches for it; in words.
     Absent(String),
 }
 
 /// Asks for one voice.
-pub struct Asker<'a> {
+pub struct DnsAsker<'a> {
     resolver: &'a dyn Resolver,
     questions: &'a mut Questions,
     /// What has to be left.
-    after: Share,
+    after: QuestionShare,
     /// An absence that no zone vouches for is a failure of DNS, not an absence.
     is_strict: bool,
     has_doubts: bool,
@@ -46,12 +46,16 @@ impl Default for Questions {
 
 impl Questions {
     /// `after`: what has to be left to others.
-    pub fn asker<'a>(&'a mut self, resolver: &'a dyn Resolver, after: Share) -> Asker<'a> {
-        Asker { resolver, questions: self, after, is_strict: false, has_doubts: false }
+    pub fn asker<'a>(
+        &'a mut self,
+        resolver: &'a dyn Resolver,
+        after: QuestionShare,
+    ) -> DnsAsker<'a> {
+        DnsAsker { resolver, questions: self, after, is_strict: false, has_doubts: false }
     }
 }
 
-impl Asker<'_> {
+impl DnsAsker<'_> {
     /// Asks as one to whom an absence for which no zone vouches is no answer.
     pub fn strictly<T>(&mut self, asks: impl FnOnce(&mut Self) -> T) -> T {
         self.is_strict = true;
@@ -66,7 +70,7 @@ impl Asker<'_> {
     }
 
     /// Asks DNS. Fails without asking where nothing is left to this voice.
-    fn put(&mut self, name: &Name, kind: Kind) -> Result<Known, String> {
+    fn put(&mut self, name: &Name, kind: QueryType) -> Result<KnownAnswer, String> {
         let questions = &mut *self.questions;
         if questions.left <= self.after.questions {
             return Err(format!("not asked, one message has {PROOF_QUESTIONS_MAX} questions"));
@@ -82,22 +86,22 @@ impl Asker<'_> {
         questions.time = questions.time.saturating_sub(began.elapsed());
         Ok(match answer.map(|answer| answer.records) {
             Ok(Records::Found(records)) => {
-                let records: Vec<Record> = records.into_iter().filter_map(taken).collect();
-                Known::Sure(match records.is_empty() {
-                    true => Answer::NoRecords,
-                    false => Answer::Records(records),
+                let records: Vec<ResourceRecord> = records.into_iter().filter_map(taken).collect();
+                KnownAnswer::Sure(match records.is_empty() {
+                    true => QueryAnswer::NoRecords,
+                    false => QueryAnswer::Records(records),
                 })
             }
-            Ok(Records::Absent) => Known::Sure(Answer::NoRecords),
-            Ok(Records::NoName) => Known::Sure(Answer::NoName),
-            Ok(Records::Unsure(error)) => Known::Absent(error.why()),
-            Err(error) => Known::Sure(Answer::Failed(error.why())),
+            Ok(Records::Absent) => KnownAnswer::Sure(QueryAnswer::NoRecords),
+            Ok(Records::NoName) => KnownAnswer::Sure(QueryAnswer::NoName),
+            Ok(Records::Unsure(error)) => KnownAnswer::Absent(error.why()),
+            Err(error) => KnownAnswer::Sure(QueryAnswer::Failed(error.why())),
         })
     }
 }
 
-impl Ask for Asker<'_> {
-    fn ask(&mut self, name: &Name, kind: Kind) -> Answer {
+impl Ask for DnsAsker<'_> {
+    fn ask(&mut self, name: &Name, kind: QueryType) -> QueryAnswer {
         let question = (name.clone(), kind);
         let known = match self.questions.known.get(&question) {
             Some(known) => known.clone(),
@@ -109,54 +113,56 @@ impl Ask for Asker<'_> {
                     }
                     known
                 }
-                Err(why) => return Answer::Failed(why),
+                Err(why) => return QueryAnswer::Failed(why),
             },
         };
         match known {
-            Known::Sure(answer) => answer,
-            Known::Absent(why) if self.is_strict => Answer::Failed(why),
-            Known::Absent(_) => {
+            KnownAnswer::Sure(answer) => answer,
+            KnownAnswer::Absent(why) if self.is_strict => QueryAnswer::Failed(why),
+            KnownAnswer::Absent(_) => {
                 self.has_doubts = true;
-                Answer::NoRecords
+                QueryAnswer::NoRecords
             }
         }
     }
 }
 
-impl Known {
+impl KnownAnswer {
     /// Nearly; what an answer has in memory beside its octets is bounded by the number of its records.
     fn octets(&self) -> usize {
-        let Known::Sure(Answer::Records(records)) = self else { return 0 };
+        let KnownAnswer::Sure(QueryAnswer::Records(records)) = self else { return 0 };
         let octets = records.iter().map(|record| match record {
-            Record::A(_) | Record::Aaaa(_) => size_of::<IpAddr>(),
-            Record::Mx { host: name, .. } | Record::Ptr(name) => name.as_bytes().len(),
-            Record::Txt(text) => text.len(),
+            ResourceRecord::A(_) | ResourceRecord::Aaaa(_) => size_of::<IpAddr>(),
+            ResourceRecord::Mx { host: name, .. } | ResourceRecord::Ptr(name) => {
+                name.as_bytes().len()
+            }
+            ResourceRecord::Txt(text) => text.len(),
         });
         octets.sum()
     }
 }
 
-fn asked(kind: Kind) -> RecordKind {
+fn asked(kind: QueryType) -> RecordKind {
     match kind {
-        Kind::A => RecordKind::A,
-        Kind::Aaaa => RecordKind::Aaaa,
-        Kind::Mx => RecordKind::Mx,
-        Kind::Ptr => RecordKind::Ptr,
-        Kind::Txt => RecordKind::Txt,
+        QueryType::A => RecordKind::A,
+        QueryType::Aaaa => RecordKind::Aaaa,
+        QueryType::Mx => RecordKind::Mx,
+        QueryType::Ptr => RecordKind::Ptr,
+        QueryType::Txt => RecordKind::Txt,
     }
 }
 
 /// A record as proofs see it; the host of a null MX (RFC 7505) is none.
-fn taken(record: dns::Record) -> Option<Record> {
+fn taken(record: dns::Record) -> Option<ResourceRecord> {
     match record {
-        dns::Record::Address(IpAddr::V4(address)) => Some(Record::A(address)),
-        dns::Record::Address(IpAddr::V6(address)) => Some(Record::Aaaa(address)),
+        dns::Record::Address(IpAddr::V4(address)) => Some(ResourceRecord::A(address)),
+        dns::Record::Address(IpAddr::V6(address)) => Some(ResourceRecord::Aaaa(address)),
         dns::Record::Mx(mx) => {
             let host = Name::parse(mx.host.as_bytes())?;
-            Some(Record::Mx { preference: mx.preference, host })
+            Some(ResourceRecord::Mx { preference: mx.preference, host })
         }
-        dns::Record::Ptr(host) => Name::parse(host.as_bytes()).map(Record::Ptr),
-        dns::Record::Txt(text) => Some(Record::Txt(text)),
+        dns::Record::Ptr(host) => Name::parse(host.as_bytes()).map(ResourceRecord::Ptr),
+        dns::Record::Txt(text) => Some(ResourceRecord::Txt(text)),
         dns::Record::Tlsa { .. } => None,
     }
 }

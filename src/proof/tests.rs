@@ -53,14 +53,14 @@ fn trust(lines: &str) -> Trust {
 const MAIL: &[u8] = b"From: ann@a.test\n\nHello\n";
 
 /// What is found about [`MAIL`] of this sender.
-fn found(names: &Names, lines: &str, from: &str) -> Findings {
+fn found(names: &Names, lines: &str, from: &str) -> ProofFindings {
     let mut proof = Proof::new(&trust(lines)).unwrap();
     let from = match from {
         "" => ReversePath::Null,
         from => ReversePath::Mailbox(Mailbox::parse(from).unwrap()),
     };
     let address = "192.0.2.1".parse().unwrap();
-    let client = Client { address, helo: b"mx.b.test", receiver: "mx.test", time: 0 };
+    let client = SpfClient { address, helo: b"mx.b.test", receiver: "mx.test", time: 0 };
     proof.ask_spf(names, &client, &from);
     let mut reader = Reader::new(proof.gatherer());
     reader.feed(MAIL);
@@ -106,18 +106,18 @@ fn what_no_zone_vouches_for_is_a_doubt() {
     names.unsure = vec!["a.test"];
     let findings = found(&names, "", "ann@a.test");
     // It is said to be absent, and is taken for that; but it may be there, and pass.
-    assert_eq!(findings.mail_from.as_ref().unwrap().result, spf::Result::None);
-    assert_eq!(findings.dmarc.as_ref().unwrap().result, dmarc::Result::Fail);
+    assert_eq!(findings.mail_from.as_ref().unwrap().result, spf::SpfResult::None);
+    assert_eq!(findings.dmarc.as_ref().unwrap().result, dmarc::DmarcResult::Fail);
     assert!(findings.doubts.dmarc.is_some() && findings.doubts.spf.is_none());
     // Where it could not matter there is no doubt.
     let findings = found(&names, "", "ann@b.test");
-    assert_eq!(findings.dmarc.unwrap().result, dmarc::Result::Fail);
+    assert_eq!(findings.dmarc.unwrap().result, dmarc::DmarcResult::Fail);
     assert_eq!(findings.doubts.dmarc, None);
 
     let mut names = texts(&[("a.test", "v=spf1 exists:x.a.test -all")]);
     names.unsure = vec!["x.a.test"];
     let findings = found(&names, "", "ann@a.test");
-    assert_eq!(findings.mail_from.unwrap().result, spf::Result::Fail);
+    assert_eq!(findings.mail_from.unwrap().result, spf::SpfResult::Fail);
     assert!(findings.doubts.spf.unwrap().contains("no SOA"));
     // Each was asked once.
     let asked = names.asked.lock().unwrap();
@@ -129,7 +129,7 @@ fn a_null_sender_is_that_of_helo() {
     let names = texts(&[("mx.b.test", "v=spf1 +all"), ("_dmarc.a.test", "v=DMARC1; p=reject")]);
     let findings = found(&names, "", "");
     assert!(findings.mail_from.is_none());
-    assert_eq!(findings.sender().unwrap().result, spf::Result::Pass);
+    assert_eq!(findings.sender().unwrap().result, spf::SpfResult::Pass);
     assert_eq!(findings.evidence().passed.len(), 1);
     // Beside a sender it is no evidence.
     assert!(found(&names, "", "ann@b.test").evidence().passed.is_empty());

@@ -13,13 +13,13 @@ use crate::mail::envelope::{Envelope, Recipient, Sender};
 use crate::mail::survey::WireForm;
 use crate::mail::{srs, trace_fields};
 use crate::net::tls::Protection;
+use crate::outcome::{RecipientOutcome, is_missed};
 use crate::relay::{Connection, Edited, Hop, survey};
 use crate::route;
 use crate::route::next_hop::{Obstacle, Way, next_hops};
 use crate::smtp::client::{Cause, Fate, OutgoingMessage, Reason};
 use crate::store::disk::{Doing, StoreError};
 use crate::store::entry::What;
-use crate::verdict::{Verdict, is_missed};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -45,7 +45,7 @@ struct HostOutcome {
 }
 
 impl RelayWorker {
-    /// Sends to these recipients, which all take this way; returns a verdict for each, unless the server
+    /// Sends to these recipients, which all take this way; returns an outcome for each, unless the server
     /// stops. `unread`: why the message cannot be read.
     pub(super) fn away(
         &mut self,
@@ -53,7 +53,7 @@ impl RelayWorker {
         way: &Way,
         open: &[usize],
         unread: Option<StoreError>,
-    ) -> (Vec<Verdict>, Reach) {
+    ) -> (Vec<RecipientOutcome>, Reach) {
         let entry = &job.claimed.message.entry;
         let path = job.claimed.path();
         let part = job.claimed.part(&path);
@@ -66,8 +66,9 @@ impl RelayWorker {
             Ok(content) => content,
             Err(error) => {
                 let words = error.to_string();
-                let defer =
-                    |index: &usize| Verdict::own(*index, What::Deferred, "4.3.0", words.clone());
+                let defer = |index: &usize| {
+                    RecipientOutcome::own(*index, What::Deferred, "4.3.0", words.clone())
+                };
                 return (open.iter().map(defer).collect(), Reach::Untried);
             }
         };
@@ -79,17 +80,17 @@ impl RelayWorker {
             let group = groups.entry((sender.from.to_string(), mark(job, *index)));
             group.or_insert_with(|| (sender, Vec::new())).1.push(*index);
         }
-        let (mut verdicts, mut reaches) = (Vec::new(), Vec::new());
+        let (mut outcomes, mut reaches) = (Vec::new(), Vec::new());
         for ((_, field), (sender, open)) in groups {
             let content = content.below(field.as_bytes());
             let message = Edited { edits: Edits::default().on_top(field), part };
             let (some, reach) = self.one_sender(job, way, (message, content), sender, &open);
-            verdicts.extend(some);
+            outcomes.extend(some);
             reaches.push(reach);
         }
         // A host that answered for one of the groups was reached.
         let reached = reaches.iter().position(|reach| *reach == Reach::Reached);
-        (verdicts, reaches.swap_remove(reached.unwrap_or(0)))
+        (outcomes, reaches.swap_remove(reached.unwrap_or(0)))
     }
 
     fn one_sender(
@@ -99,7 +100,7 @@ impl RelayWorker {
         (message, content): (Edited<'_>, WireForm),
         sender: Sender,
         open: &[usize],
-    ) -> (Vec<Verdict>, Reach) {
+    ) -> (Vec<RecipientOutcome>, Reach) {
         let entry = &job.claimed.message.entry;
         let recipient = |index: &usize| {
             let to = &entry.recipients[*index];
@@ -115,7 +116,7 @@ impl RelayWorker {
         };
         let obstacle = self.ask_hosts(job, way, &mut round);
         let obstacle = obstacle.map(|obstacle| unrouted(job, open, obstacle));
-        round.verdicts(obstacle, self.guard.is_stopping())
+        round.outcomes(obstacle, self.guard.is_stopping())
     }
 
     /// Asks host after host; returns why some could not be found.
@@ -212,22 +213,26 @@ impl Round<'_> {
         }
     }
 
-    /// The verdicts, without recipients of which nothing is decided because the server stops.
-    fn verdicts(self, obstacle: Option<Obstacle>, is_stopping: bool) -> (Vec<Verdict>, Reach) {
+    /// The outcomes, without recipients of which nothing is decided because the server stops.
+    fn outcomes(
+        self,
+        obstacle: Option<Obstacle>,
+        is_stopping: bool,
+    ) -> (Vec<RecipientOutcome>, Reach) {
         let is_missed = self.fates.iter().flatten().all(|outcome| is_missed(&outcome.fate));
         let is_asked = self.fates.iter().any(Option::is_some);
-        let mut verdicts = Vec::new();
+        let mut outcomes = Vec::new();
         for ((index, _), fate) in self.recipients.iter().zip(&self.fates) {
             match (fate, &obstacle) {
                 (None, _) if is_stopping => {}
                 (Some(HostOutcome { fate, .. }), _) if is_stopping && is_cut_off(fate) => {}
                 (Some(HostOutcome { host, fate, dsn, tls }), _) => {
-                    let verdict = Verdict::of_fate(*index, host, fate, *dsn);
-                    verdicts.push(Verdict { tls: tls.clone(), ..verdict });
+                    let outcome = RecipientOutcome::of_fate(*index, host, fate, *dsn);
+                    outcomes.push(RecipientOutcome { tls: tls.clone(), ..outcome });
                 }
-                (None, Some(obstacle)) => verdicts.push(blocked(*index, obstacle)),
+                (None, Some(obstacle)) => outcomes.push(blocked(*index, obstacle)),
                 // No host was asked: the time was over before the first one.
-                (None, None) => verdicts.push(Verdict::own(
+                (None, None) => outcomes.push(RecipientOutcome::own(
                     *index,
                     What::Deferred,
                     "4.4.1",
@@ -237,12 +242,12 @@ impl Round<'_> {
         }
         let reach = match (is_asked, obstacle) {
             _ if is_stopping => Reach::Untried,
-            (true, _) if is_missed => Reach::Missed(reason(&verdicts)),
+            (true, _) if is_missed => Reach::Missed(reason(&outcomes)),
             (true, _) => Reach::Reached,
             (false, Some(Obstacle { is_permanent: true, .. })) => Reach::Reached,
-            (false, _) => Reach::Missed(reason(&verdicts)),
+            (false, _) => Reach::Missed(reason(&outcomes)),
         };
-        (verdicts, reach)
+        (outcomes, reach)
     }
 }
 
@@ -274,18 +279,18 @@ fn is_cut_off(fate: &Fate) -> bool {
     }
 }
 
-fn reason(verdicts: &[Verdict]) -> String {
-    verdicts.first().map(Verdict::reason).unwrap_or_default()
+fn reason(outcomes: &[RecipientOutcome]) -> String {
+    outcomes.first().map(RecipientOutcome::reason).unwrap_or_default()
 }
 
-/// The verdict when no host was found. The code is ours, because no host spoke (RFC 7505 §4.2 names one).
-fn blocked(recipient: usize, obstacle: &Obstacle) -> Verdict {
+/// The outcome when no host was found. The code is ours, because no host spoke (RFC 7505 §4.2 names one).
+fn blocked(recipient: usize, obstacle: &Obstacle) -> RecipientOutcome {
     let what = if obstacle.is_permanent { What::Failed } else { What::Deferred };
     let words = match obstacle.is_permanent {
         true => format!("({}) {}", obstacle.code(), obstacle.words),
         false => obstacle.words.clone(),
     };
-    Verdict::own(recipient, what, obstacle.status, words)
+    RecipientOutcome::own(recipient, what, obstacle.status, words)
 }
 
 /// The obstacle, with words for an administrator that has removed a domain from the configuration while
@@ -377,8 +382,8 @@ mod tests {
             Fate::Relayed(Answer::parse(b"250 ok\n").unwrap()),
         ];
         let decided = |is_stopping| {
-            let (verdicts, reach) = round(fates.clone()).verdicts(None, is_stopping);
-            (verdicts.iter().map(|verdict| verdict.recipient).collect::<Vec<_>>(), reach)
+            let (outcomes, reach) = round(fates.clone()).outcomes(None, is_stopping);
+            (outcomes.iter().map(|outcome| outcome.recipient).collect::<Vec<_>>(), reach)
         };
         assert_eq!(decided(true), (vec![2, 3, 4], Reach::Untried));
         assert_eq!(decided(false), (vec![0, 1, 2, 3, 4], Reach::Reached));

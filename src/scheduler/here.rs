@@ -9,32 +9,42 @@ use crate::mail::edits::Edits;
 use crate::mail::header::Reader;
 use crate::mail::summary::{Summarizer, Summary};
 use crate::mail::trace_fields;
+use crate::outcome::RecipientOutcome;
 use crate::policy::{self, Opinion};
 use crate::route::{Delivery, Destination, End, mailbox_here, resolve};
 use crate::store::disk::{Doing, StoreError};
 use crate::store::entry::{Entry, What};
-use crate::verdict::Verdict;
 
 impl RelayWorker {
     /// Delivers to these recipients, which are the same mailbox here.
-    pub(super) fn here(&mut self, job: &RelayJob, open: &[usize]) -> (Vec<Verdict>, Reach) {
-        let mut verdicts = Vec::new();
+    pub(super) fn here(
+        &mut self,
+        job: &RelayJob,
+        open: &[usize],
+    ) -> (Vec<RecipientOutcome>, Reach) {
+        let mut outcomes = Vec::new();
         for index in open {
             let to = &job.claimed.message.entry.recipients[*index].mailbox;
-            let verdict = self.deliver(job, *index, to);
-            verdicts.push(verdict.unwrap_or_else(|error| Verdict::of_disk(*index, &error)));
+            let outcome = self.deliver(job, *index, to);
+            outcomes
+                .push(outcome.unwrap_or_else(|error| RecipientOutcome::of_disk(*index, &error)));
         }
-        let late = verdicts.iter().find(|verdict| verdict.what == What::Deferred);
-        let reach = late.map_or(Reach::Reached, |verdict| Reach::Missed(verdict.reason()));
-        (verdicts, reach)
+        let late = outcomes.iter().find(|outcome| outcome.what == What::Deferred);
+        let reach = late.map_or(Reach::Reached, |outcome| Reach::Missed(outcome.reason()));
+        (outcomes, reach)
     }
 
-    fn deliver(&self, job: &RelayJob, index: usize, to: &Mailbox) -> Result<Verdict, StoreError> {
+    fn deliver(
+        &self,
+        job: &RelayJob,
+        index: usize,
+        to: &Mailbox,
+    ) -> Result<RecipientOutcome, StoreError> {
         let (site, disk) = (&*job.setting.site, &*self.shared.disk);
         // Before the mailbox: an alias of the same name may have sent it on.
         if policy::was_sent_on(site, &self.summary(job)?, to) {
             let words = format!("<{to}>: the message loops: it was there before");
-            return Ok(Verdict::own(index, What::Failed, "5.4.6", words));
+            return Ok(RecipientOutcome::own(index, What::Failed, "5.4.6", words));
         }
         let to = &site.canonical(to);
         if let Some(destination) = mailbox_here(site, disk, to)? {
@@ -51,19 +61,27 @@ impl RelayWorker {
                     None => self.send_on(job, index, &deliveries),
                 }
             }
-            End::Loop => {
-                Ok(Verdict::own(index, What::Failed, "5.4.6", format!("<{to}>: alias loops")))
-            }
+            End::Loop => Ok(RecipientOutcome::own(
+                index,
+                What::Failed,
+                "5.4.6",
+                format!("<{to}>: alias loops"),
+            )),
             End::Crowd => {
                 let words = format!("<{to}>: leads to too many addresses elsewhere");
-                Ok(Verdict::own(index, What::Failed, "5.5.3", words))
+                Ok(RecipientOutcome::own(index, What::Failed, "5.5.3", words))
             }
-            End::Unknown => {
-                Ok(Verdict::own(index, What::Failed, "5.1.1", format!("<{to}>: no such user here")))
-            }
+            End::Unknown => Ok(RecipientOutcome::own(
+                index,
+                What::Failed,
+                "5.1.1",
+                format!("<{to}>: no such user here"),
+            )),
             End::Trouble(error) => Err(error),
             // A reload has just removed its domain.
-            End::Remote(_) => Ok(Verdict::own(index, What::Deferred, "4.3.5", "to be routed anew")),
+            End::Remote(_) => {
+                Ok(RecipientOutcome::own(index, What::Deferred, "4.3.5", "to be routed anew"))
+            }
         }
     }
 
@@ -73,7 +91,7 @@ impl RelayWorker {
         job: &RelayJob,
         index: usize,
         mut to: Destination,
-    ) -> Result<Verdict, StoreError> {
+    ) -> Result<RecipientOutcome, StoreError> {
         let entry = &job.claimed.message.entry;
         to.folder = entry.is_junk.then(|| job.setting.site.junk().to_owned());
         let mut summary = self.summary(job)?;
@@ -82,7 +100,7 @@ impl RelayWorker {
         if let Opinion::Refuse(reply) =
             policy::message(&job.setting.site, &summary, std::iter::once(&to))
         {
-            return Ok(Verdict::own(index, What::Failed, "5.4.6", reply.to_string()));
+            return Ok(RecipientOutcome::own(index, What::Failed, "5.4.6", reply.to_string()));
         }
         let return_path = trace_fields::return_path(&entry.sender.from);
         let prefix = return_path + &trace_fields::delivered_to(&to.mailbox);
@@ -92,9 +110,9 @@ impl RelayWorker {
         })?;
         // Only a hint, for the thread that cleans tmp/.
         let _ = self.shared.delivered.try_send(to.place().home());
-        let mut verdict = Verdict::own(index, What::Delivered, "2.0.0", "delivered");
-        verdict.copy = Some(to);
-        Ok(verdict)
+        let mut outcome = RecipientOutcome::own(index, What::Delivered, "2.0.0", "delivered");
+        outcome.copy = Some(to);
+        Ok(outcome)
     }
 
     /// The summary of the header.
@@ -116,7 +134,7 @@ impl RelayWorker {
         job: &RelayJob,
         index: usize,
         to: &[Delivery],
-    ) -> Result<Verdict, StoreError> {
+    ) -> Result<RecipientOutcome, StoreError> {
         let old = &job.claimed.message.entry;
         let asked = &old.recipients[index];
         let recipients = to.iter().map(|to| to.addressee(asked.notify, asked.orcpt.clone()));
@@ -127,7 +145,7 @@ impl RelayWorker {
         self.shared.queue.insert(&entry, |file, to| part.copy_to(&Edits::default(), file, to))?;
         let words = format!("sent on to what the alias leads to, as {}", entry.id);
         self.shared.hints.send(crate::handoff::Hint::New(Box::new(entry)));
-        let verdict = Verdict::own(index, What::Delivered, "2.0.0", words);
-        Ok(Verdict { is_passed_on: true, ..verdict })
+        let outcome = RecipientOutcome::own(index, What::Delivered, "2.0.0", words);
+        Ok(RecipientOutcome { is_passed_on: true, ..outcome })
     }
 }

@@ -2,12 +2,12 @@
 //! that waits already.
 
 use crate::mail::address::{Domain, Host, Mailbox};
+use crate::outcome::is_answer;
 use crate::retry;
 use crate::route::next_hop::{Way, way};
 use crate::site::Site;
 use crate::store::entry::RecipientProgress;
 use crate::store::queue::QueuedMessage;
-use crate::verdict::is_answer;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;

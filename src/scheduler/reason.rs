@@ -112,8 +112,8 @@ fn is_of_ours(line: &JournalLine) -> bool {
     matches!(line.host.as_str(), "" | "-")
 }
 
-/// Whether a journal line is about a Maildir that failed ([`crate::verdict::Verdict::of_disk`]), not the
-/// reply of a next hop.
+/// Whether a journal line is about a Maildir that failed ([`crate::outcome::RecipientOutcome::of_disk`]), not
+/// the reply of a next hop.
 pub(super) fn is_of_disk(line: &JournalLine) -> bool {
     let status = line.words.split(' ').next().unwrap_or_default();
     is_of_ours(line) && matches!(status, LOCAL_TROUBLE | NO_ROOM | MAILBOX_FULL)

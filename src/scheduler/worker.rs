@@ -15,13 +15,13 @@ use crate::event::{Event, tell, warn};
 use crate::limits::{PANIC_WAIT, RELAY_KEEP, TROUBLE_WAIT};
 use crate::net::pool::panic_text;
 use crate::notices::{self, NoticeContext};
+use crate::outcome::RecipientOutcome;
 use crate::relay::{Caller, Connection};
 use crate::retry;
 use crate::site::Site;
 use crate::store::disk::StoreError;
 use crate::store::entry::{Entry, JournalLine, What};
 use crate::store::queue::Claimed;
-use crate::verdict::Verdict;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::Timestamp;
 use std::ffi::OsStr;
@@ -61,16 +61,16 @@ pub struct Report {
 
 /// One line for the log.
 pub(super) struct News {
-    verdict: Verdict,
+    outcome: RecipientOutcome,
     /// When the recipient is tried again.
     next: Option<Timestamp>,
 }
 
 impl News {
-    /// The verdict with the recipient's address.
-    fn named(self, entry: &Entry) -> (Verdict, String, Option<Timestamp>) {
-        let to = entry.recipients[self.verdict.recipient].mailbox.to_string();
-        (self.verdict, to, self.next)
+    /// The outcome with the recipient's address.
+    fn named(self, entry: &Entry) -> (RecipientOutcome, String, Option<Timestamp>) {
+        let to = entry.recipients[self.outcome.recipient].mailbox.to_string();
+        (self.outcome, to, self.next)
     }
 }
 
@@ -129,7 +129,7 @@ impl RelayWorker {
                     let _ = reports.send(Box::new(report));
                     // The report before the log: a retry that is asked for after a line was read must come
                     // after this attempt.
-                    news.iter().for_each(|(verdict, to, next)| verdict.tell(&id, to, *next));
+                    news.iter().for_each(|(outcome, to, next)| outcome.tell(&id, to, *next));
                     self.guard.end();
                 }
                 Err(RecvTimeoutError::Timeout) => self.hang_up(),
@@ -163,7 +163,7 @@ impl RelayWorker {
         {
             return self.put_aside(job, error, report);
         }
-        let (verdicts, reach) = match &job.order {
+        let (outcomes, reach) = match &job.order {
             // All recipients are done, and only the file could not be written.
             _ if open.is_empty() => (Vec::new(), Reach::Untried),
             Order::Hold { until, because, tried } => match self.over(job, open) {
@@ -187,7 +187,7 @@ impl RelayWorker {
             },
         };
         report.reach = reach;
-        news.extend(self.record_outcome(job, verdicts, open, &mut report));
+        news.extend(self.record_outcome(job, outcomes, open, &mut report));
         report
     }
 
@@ -197,7 +197,7 @@ impl RelayWorker {
         job: &RelayJob,
         open: &[usize],
         unread: Option<StoreError>,
-    ) -> Option<(Vec<Verdict>, Reach)> {
+    ) -> Option<(Vec<RecipientOutcome>, Reach)> {
         match &job.goal {
             Goal::Away(way) => Some(self.away(job, way, open, unread)),
             Goal::Here(_) if self.guard.commit() => Some(self.here(job, open)),
@@ -269,35 +269,36 @@ impl RelayWorker {
     fn record_outcome(
         &self,
         job: &RelayJob,
-        verdicts: Vec<Verdict>,
+        outcomes: Vec<RecipientOutcome>,
         open: &[usize],
         report: &mut Report,
     ) -> Vec<News> {
         let entry = &job.claimed.message.entry;
         let relay = &job.setting.site.config.relay;
         let now = Timestamp::now();
-        let expire = |verdict: Verdict| {
-            let progress = job.claimed.progress(verdict.recipient);
+        let expire = |outcome: RecipientOutcome| {
+            let progress = job.claimed.progress(outcome.recipient);
             let is_late = retry::waited(entry, &progress, relay, now) >= relay.expire;
-            match verdict.what == What::Deferred && is_late {
-                true => verdict.into_expired(),
-                false => verdict,
+            match outcome.what == What::Deferred && is_late {
+                true => outcome.into_expired(),
+                false => outcome,
             }
         };
-        let mut verdicts: Vec<Verdict> = verdicts.into_iter().map(expire).collect();
-        let sent = notices::send(&self.notice_context(job), &job.claimed, &verdicts);
+        let mut outcomes: Vec<RecipientOutcome> = outcomes.into_iter().map(expire).collect();
+        let sent = notices::send(&self.notice_context(job), &job.claimed, &outcomes);
         report.notices = sent.notices;
         for (recipient, error) in &sent.untold {
             tell_untold(entry, error);
             // A failure that could not be told must not be journalled: the recipient is deferred instead.
-            let is_its = |v: &&mut Verdict| v.recipient == *recipient && v.what == What::Failed;
-            verdicts.iter_mut().filter(is_its).for_each(|v| {
+            let is_its =
+                |v: &&mut RecipientOutcome| v.recipient == *recipient && v.what == What::Failed;
+            outcomes.iter_mut().filter(is_its).for_each(|v| {
                 let words = format!("{} (and no notice could be written: {error})", v.reason());
-                *v = Verdict::own(v.recipient, What::Deferred, "4.3.0", words);
+                *v = RecipientOutcome::own(v.recipient, What::Deferred, "4.3.0", words);
             });
         }
         let mut lines: Vec<JournalLine> =
-            verdicts.iter().map(|verdict| verdict.line(now)).collect();
+            outcomes.iter().map(|outcome| outcome.line(now)).collect();
         lines.extend(sent.announced.into_iter().map(|recipient| announcement(now, recipient)));
         let settled = match job.claimed.record_results(lines) {
             Ok(true) => job.claimed.remove().map(|()| report.is_gone = true),
@@ -320,8 +321,9 @@ impl RelayWorker {
         if settled.is_err() && report.due.is_none() {
             report.due = Some(trouble);
         }
-        let news = |verdict: Verdict| News { next: Some(next(&verdict.recipient)), verdict };
-        verdicts.into_iter().map(news).collect()
+        let news =
+            |outcome: RecipientOutcome| News { next: Some(next(&outcome.recipient)), outcome };
+        outcomes.into_iter().map(news).collect()
     }
 
     /// Journals that the goal is left alone; returns when the recipients are due.
@@ -345,8 +347,9 @@ impl RelayWorker {
             words: format!("4.4.1 {words}"),
         };
         let mut lines: Vec<JournalLine> = open.iter().map(line).collect();
-        let held = |index: &usize| Verdict::own(*index, What::Held, "4.4.1", words.clone());
-        let held: Vec<Verdict> = open.iter().map(held).collect();
+        let held =
+            |index: &usize| RecipientOutcome::own(*index, What::Held, "4.4.1", words.clone());
+        let held: Vec<RecipientOutcome> = open.iter().map(held).collect();
         let sent = notices::send(&self.notice_context(job), &job.claimed, &held);
         sent.untold.iter().for_each(|(_, error)| tell_untold(entry, error));
         lines.extend(sent.announced.iter().map(|index| announcement(now, *index)));
@@ -356,16 +359,16 @@ impl RelayWorker {
             warn(&format!("{}: {error}", entry.id));
         }
         let next = Some(due);
-        news.extend(held.into_iter().map(|verdict| News { verdict, next }));
+        news.extend(held.into_iter().map(|outcome| News { outcome, next }));
         due
     }
 
-    /// The verdicts of recipients that are given up without an attempt of their own, because their goal was
+    /// The outcomes of recipients that are given up without an attempt of their own, because their goal was
     /// tried for another message.
-    fn expire(&self, job: &RelayJob, open: &[usize]) -> Vec<Verdict> {
+    fn expire(&self, job: &RelayJob, open: &[usize]) -> Vec<RecipientOutcome> {
         let expired = |index: &usize| {
             let progress = job.claimed.progress(*index);
-            Verdict::expired(*index, progress.last.as_ref(), &progress.error())
+            RecipientOutcome::expired(*index, progress.last.as_ref(), &progress.error())
         };
         open.iter().map(expired).collect()
     }

@@ -20,13 +20,13 @@ use crate::config::Config;
 use crate::id::is_id;
 use crate::net::control::{self, ControlHint};
 use crate::notices;
+use crate::outcome::RecipientOutcome;
 use crate::privileges;
 use crate::retry;
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::entry::{JournalLine, What};
 use crate::store::queue::{Claimed, Queue, QueueError};
-use crate::verdict::Verdict;
 use jiff::{SignedDuration, Timestamp};
 use nix::unistd::geteuid;
 use std::sync::Arc;
@@ -145,11 +145,16 @@ fn remove_one(queue: &Queue, id: &str, with_notice: Option<&Site>) -> Result<Vec
 fn bounce(queue: &Queue, site: &Site, claimed: &Claimed) -> Result<Vec<String>, String> {
     let returned = |index: &usize| {
         // Other or undefined status (RFC 3463 §3.1): an administrator wants this, no other status fits.
-        Verdict::own(*index, What::Failed, "5.0.0", "returned by the administrator of this host")
+        RecipientOutcome::own(
+            *index,
+            What::Failed,
+            "5.0.0",
+            "returned by the administrator of this host",
+        )
     };
-    let verdicts: Vec<Verdict> = claimed.open().iter().map(returned).collect();
+    let outcomes: Vec<RecipientOutcome> = claimed.open().iter().map(returned).collect();
     let context = notices::NoticeContext { site, disk: &RealDisk, queue, reports: None };
-    let sent = notices::send(&context, claimed, &verdicts);
+    let sent = notices::send(&context, claimed, &outcomes);
     let notices = sent.notices.into_iter().map(|notice| notice.id);
     match sent.untold.first() {
         None => Ok(notices.collect()),

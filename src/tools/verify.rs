@@ -10,10 +10,10 @@ use crate::limits::{COPY_CHUNK, HEADER_MAX};
 use crate::mail::address::ReversePath;
 use crate::mail::header::{EndedBy, Reader};
 use crate::mail::proof::dkim;
-use crate::mail::proof::findings::Findings;
+use crate::mail::proof::findings::ProofFindings;
 use crate::mail::proof::gather::{Gathered, Gatherer};
 use crate::mail::proof::name::Name;
-use crate::mail::proof::results::Entry;
+use crate::mail::proof::results::MethodResult;
 use crate::mail::proof::spf;
 use crate::net::dns::DnsResolver;
 use crate::policy::verdict::{Verdict, judge};
@@ -32,7 +32,7 @@ pub fn run(request: &Request, file: &str) -> Result<(), Failure> {
     let mut proof = Proof::new(&config.trust);
     let gathered = gather(file, proof.as_ref().and_then(Proof::gatherer))?;
     let time = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
-    let client = spf::Client {
+    let client = spf::SpfClient {
         address,
         helo: request.helo.as_deref().unwrap_or_default().as_bytes(),
         receiver: config.hostname.as_str(),
@@ -47,7 +47,7 @@ pub fn run(request: &Request, file: &str) -> Result<(), Failure> {
     let verdict = judge(&findings, &config.trust).verdict;
     let text = match request.json {
         true => {
-            let lines = json_lines(&[Row::of(&findings, verdict)]);
+            let lines = json_lines(&[VerifyRow::of(&findings, verdict)]);
             lines.map_err(|error| Failure::Failed(error.to_string()))?
         }
         false => {
@@ -111,7 +111,7 @@ fn gather(file: &str, gatherer: Option<Gatherer>) -> Result<Option<Gathered>, Fa
 }
 
 /// `spf=pass smtp.mailfrom=example.net (reason)`
-fn line(entry: &Entry) -> String {
+fn line(entry: &MethodResult) -> String {
     let properties = entry.properties.iter().map(|(name, value)| format!(" {name}={value}"));
     let reason = entry.reason.iter().map(|reason| format!(" ({reason})"));
     let rest: String = properties.chain(reason).collect();
@@ -120,17 +120,17 @@ fn line(entry: &Entry) -> String {
 
 /// What is found, for scripts.
 #[derive(Serialize)]
-struct Row {
-    helo: Option<Sender>,
-    spf: Option<Sender>,
-    dkim: Option<Vec<Signature>>,
-    arc: Option<Chain>,
-    dmarc: Option<Author>,
+struct VerifyRow {
+    helo: Option<SenderRow>,
+    spf: Option<SenderRow>,
+    dkim: Option<Vec<SignatureRow>>,
+    arc: Option<ChainRow>,
+    dmarc: Option<AuthorRow>,
     verdict: String,
 }
 
 #[derive(Serialize)]
-struct Sender {
+struct SenderRow {
     result: String,
     domain: String,
     reason: String,
@@ -138,7 +138,7 @@ struct Sender {
 }
 
 #[derive(Serialize)]
-struct Signature {
+struct SignatureRow {
     result: String,
     domain: Option<String>,
     selector: Option<String>,
@@ -146,38 +146,38 @@ struct Signature {
 }
 
 #[derive(Serialize)]
-struct Chain {
+struct ChainRow {
     result: String,
     reason: String,
 }
 
 #[derive(Serialize)]
-struct Author {
+struct AuthorRow {
     result: String,
     policy: Option<String>,
     domain: Option<String>,
     reason: String,
 }
 
-impl Row {
-    fn of(findings: &Findings, verdict: Verdict) -> Row {
+impl VerifyRow {
+    fn of(findings: &ProofFindings, verdict: Verdict) -> VerifyRow {
         let name = |name: &Option<Name>| name.as_ref().map(Name::to_string);
-        let signature = |found: &dkim::Finding| Signature {
+        let signature = |found: &dkim::DkimFinding| SignatureRow {
             result: found.result.to_string(),
             domain: name(&found.domain),
             selector: name(&found.selector),
             reason: found.reason.to_string(),
         };
-        let signatures = |found: &Vec<dkim::Finding>| found.iter().map(signature).collect();
-        Row {
-            helo: findings.helo.as_ref().map(Sender::of),
-            spf: findings.sender().map(Sender::of),
+        let signatures = |found: &Vec<dkim::DkimFinding>| found.iter().map(signature).collect();
+        VerifyRow {
+            helo: findings.helo.as_ref().map(SenderRow::of),
+            spf: findings.sender().map(SenderRow::of),
             dkim: findings.dkim.as_ref().map(signatures),
-            arc: findings.arc.as_ref().map(|found| Chain {
+            arc: findings.arc.as_ref().map(|found| ChainRow {
                 result: found.result.to_string(),
                 reason: found.reason.to_string(),
             }),
-            dmarc: findings.dmarc.as_ref().map(|found| Author {
+            dmarc: findings.dmarc.as_ref().map(|found| AuthorRow {
                 result: found.result.to_string(),
                 policy: found.policy.map(|policy| policy.to_string()),
                 domain: name(&found.domain),
@@ -188,9 +188,9 @@ impl Row {
     }
 }
 
-impl Sender {
-    fn of(found: &spf::Finding) -> Sender {
-        Sender {
+impl SenderRow {
+    fn of(found: &spf::SpfFinding) -> SenderRow {
+        SenderRow {
             result: found.result.to_string(),
             domain: found.domain.clone(),
             reason: found.reason.clone(),

@@ -4,18 +4,18 @@
 use crate::trust_mail::{Mail, NOW, Silent, octets};
 use crate::trust_zone::{Zone, json, name};
 use facteur::mail::proof::Ask;
-use facteur::mail::proof::arc::{self, Finding, Reason, Result};
-use facteur::mail::proof::raw::Header;
+use facteur::mail::proof::arc::{self, ArcFinding, ArcReason, ArcResult};
+use facteur::mail::proof::raw::RawHeader;
 use facteur::mail::proof::results::read;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-fn found(mail: &Mail, ask: &mut dyn Ask) -> Finding {
+fn found(mail: &Mail, ask: &mut dyn Ask) -> ArcFinding {
     let fields = mail.fields();
     let chain = arc::read(&fields);
     let forms: Vec<_> = chain.form().into_iter().collect();
-    arc::verify(ask, &chain, &Header::new(&fields), &mail.hashes(&forms), NOW)
+    arc::verify(ask, &chain, &RawHeader::new(&fields), &mail.hashes(&forms), NOW)
 }
 
 fn zone(records: &Value) -> Zone {
@@ -27,12 +27,12 @@ fn zone(records: &Value) -> Zone {
 }
 
 /// Where RFC 8617 has it otherwise than the draft for which the suite was written, and what it says.
-fn argued(case: &str) -> Option<Result> {
+fn argued(case: &str) -> Option<ArcResult> {
     match case {
         // Without c= it is simple/simple (RFC 6376 §3.5); the suite signed relaxed/relaxed.
-        "ams_fields_c_na" => Some(Result::Fail),
+        "ams_fields_c_na" => Some(ArcResult::Fail),
         // From has to be signed (RFC 6376 §5.4, which RFC 8617 §4.1.2 keeps).
-        "ams_fields_h_empty" => Some(Result::Fail),
+        "ams_fields_h_empty" => Some(ArcResult::Fail),
         _ => None,
     }
 }
@@ -47,11 +47,11 @@ fn validation() {
             let mail = Mail::new(test["message"].as_str().unwrap().as_bytes());
             let found = found(&mail, &mut zone.clone());
             let expected = match test["cv"].as_str().unwrap() {
-                "None" => Result::None,
-                "Pass" => Result::Pass,
-                "Fail" => Result::Fail,
+                "None" => ArcResult::None,
+                "Pass" => ArcResult::Pass,
+                "Fail" => ArcResult::Fail,
                 // Nothing is expected: the chain says of itself that it is broken.
-                "" => Result::Fail,
+                "" => ArcResult::Fail,
                 other => panic!("{other}"),
             };
             differences += usize::from(argued(case).is_some());
@@ -90,13 +90,13 @@ fn signed_by_others() {
             let mail = Mail::new(test["message"].as_str().unwrap().as_bytes()).under(&set);
             let found = found(&mail, &mut zone.clone());
             let (result, reason) = match part("AS").contains("cv=fail") {
-                true => (Result::Fail, "the chain was broken before set"),
-                false => (Result::Pass, "seal"),
+                true => (ArcResult::Fail, "the chain was broken before set"),
+                false => (ArcResult::Pass, "seal"),
             };
             assert_eq!(found.result, result, "{case}: {}", found.reason);
             assert!(found.reason.to_string().contains(reason), "{case}: {}", found.reason);
             let is_whole = found.sealers.len().to_string() == number;
-            assert!(is_whole || result == Result::Fail, "{case}: {:?}", found.sealers);
+            assert!(is_whole || result == ArcResult::Fail, "{case}: {:?}", found.sealers);
             chains += 1;
         }
     }
@@ -121,10 +121,10 @@ fn real_chains() {
     for (number, sealers) in [(1, vec!["google.com"]), (2, vec!["manchego.org", "scamorza.org"])] {
         let (mail, mut zone) = real(number);
         let found = found(&mail, &mut zone);
-        assert_eq!(found.result, Result::Pass, "{number}: {}", found.reason);
+        assert_eq!(found.result, ArcResult::Pass, "{number}: {}", found.reason);
         let names: Vec<String> = found.sealers.iter().map(ToString::to_string).collect();
         assert_eq!(names, sealers);
-        assert_eq!(found.reason, Reason::Holds { sets: sealers.len() });
+        assert_eq!(found.reason, ArcReason::Holds { sets: sealers.len() });
     }
 }
 
@@ -138,7 +138,7 @@ fn what_the_first_sealer_says() {
     assert!(!found.vouches(&from, &google));
     let says = |text: &str| {
         let first = Some(read(format!("mx.google.com; {text}").as_bytes()).unwrap());
-        Finding { first, ..found.clone() }
+        ArcFinding { first, ..found.clone() }
     };
     assert!(!says("dmarc=pass").vouches(&from, &google));
     assert!(
@@ -149,7 +149,7 @@ fn what_the_first_sealer_says() {
     assert!(found.vouches(&from, &google));
     assert!(!found.vouches(&from, &[]));
     assert!(!found.vouches(&name("other.test").unwrap(), &google));
-    let failed = Finding { result: Result::TempError, ..found };
+    let failed = ArcFinding { result: ArcResult::TempError, ..found };
     assert!(!failed.vouches(&from, &google));
 }
 
@@ -157,17 +157,17 @@ fn what_the_first_sealer_says() {
 fn what_dns_did_not_say() {
     let (mail, zone) = real(2);
     let silent = found(&mail, &mut Silent);
-    assert_eq!(silent.result, Result::TempError, "{}", silent.reason);
+    assert_eq!(silent.result, ArcResult::TempError, "{}", silent.reason);
     assert!(silent.reason.to_string().contains("TXT rsa._domainkey.manchego.org"));
     // One key is unknown, and the other one says no.
     let mut half = zone.clone();
     half.clear("ed._domainkey.scamorza.org", "TXT");
     half.fail("rsa._domainkey.manchego.org");
     half.clear("rsa._domainkey.manchego.org", "TXT");
-    assert_eq!(found(&mail, &mut half).result, Result::Fail);
+    assert_eq!(found(&mail, &mut half).result, ArcResult::Fail);
     let mut none = zone;
     none.clear("rsa._domainkey.manchego.org", "TXT");
-    assert_eq!(found(&mail, &mut none).result, Result::Fail);
+    assert_eq!(found(&mail, &mut none).result, ArcResult::Fail);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn sets_by_the_thousand() {
     assert!(found_of(&set(1).repeat(30_000), &mut zone).contains("twice"));
     assert!(zone.asked.is_empty());
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
-    assert_eq!(found(&mail, &mut zone).result, Result::Pass);
+    assert_eq!(found(&mail, &mut zone).result, ArcResult::Pass);
 }
 
 proptest! {

@@ -5,13 +5,13 @@ use crate::trust_mail::{Mail, NOW, Silent, octets, path};
 use crate::trust_zone::{Zone, file, name};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use base64ct::{Base64, Encoding};
-use facteur::mail::proof::Kind;
+use facteur::mail::proof::QueryType;
 use facteur::mail::proof::canonical::{BodyForm, BodyHasher, Form};
-use facteur::mail::proof::dkim::key::BadKey;
-use facteur::mail::proof::dkim::sign::{self, Key, Signer};
-use facteur::mail::proof::dkim::{self, Finding, Reason, Result};
+use facteur::mail::proof::dkim::key::BadKeyRecord;
+use facteur::mail::proof::dkim::sign::{self, Signer, SigningKey};
+use facteur::mail::proof::dkim::{self, DkimFinding, DkimReason, DkimResult};
 use facteur::mail::proof::name::Name;
-use facteur::mail::proof::raw::{Header, RawField};
+use facteur::mail::proof::raw::{RawField, RawHeader};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ fn txt(zone: &mut Zone, owner: &str, record: &str) {
     zone.add(owner, "TXT", &json!(record));
 }
 
-fn words(found: &[Finding]) -> Vec<String> {
+fn words(found: &[DkimFinding]) -> Vec<String> {
     found.iter().map(|finding| finding.result.to_string()).collect()
 }
 
@@ -63,9 +63,9 @@ fn chasquid() {
         assert!(found.len() == expected.len() || case.starts_with("02-"), "{case}");
         for (found, expected) in found.iter().zip(expected) {
             let agrees = match expected["State"].as_str().unwrap() {
-                "SUCCESS" => found.result == Result::Pass,
-                "TEMPFAIL" => found.result == Result::TempError,
-                "PERMFAIL" => matches!(found.result, Result::PermError | Result::Fail),
+                "SUCCESS" => found.result == DkimResult::Pass,
+                "TEMPFAIL" => found.result == DkimResult::TempError,
+                "PERMFAIL" => matches!(found.result, DkimResult::PermError | DkimResult::Fail),
                 other => panic!("{other}"),
             };
             assert!(agrees, "{case}: {expected} but {found:?}");
@@ -82,8 +82,8 @@ fn a_part_of_the_body() {
     let mail = Mail::new(&octets("dkim/chasquid/09-limited_body.msg"));
     let mut zone = chasquid_zone(&file("dkim/chasquid/09-limited_body.dns"));
     let found = mail.verified(&mut zone, &[], NOW);
-    assert!(matches!(found[0].reason, Reason::VerifiedPart(..)), "{:?}", found[0]);
-    assert_eq!((found[0].result, found[0].proves()), (Result::Pass, None));
+    assert!(matches!(found[0].reason, DkimReason::VerifiedPart(..)), "{:?}", found[0]);
+    assert_eq!((found[0].result, found[0].proves()), (DkimResult::Pass, None));
     assert_eq!(found[1].proves(), name("football.example.com").as_ref());
 }
 
@@ -101,7 +101,7 @@ fn real_messages() {
         }
         let found = Mail::new(message.as_bytes()).verified(&mut zone, &[], 1_667_843_664);
         assert!(!found.is_empty(), "{number}");
-        assert!(found.iter().all(|one| one.result == Result::Pass), "{number}: {found:#?}");
+        assert!(found.iter().all(|one| one.result == DkimResult::Pass), "{number}: {found:#?}");
     }
 }
 
@@ -133,7 +133,7 @@ fn the_example_of_the_rfc() {
         let text = String::from_utf8(mail.text().to_vec()).unwrap();
         let changed = Mail::new(text.replace(from, to).as_bytes());
         let found = changed.verified(&mut zone, &[], NOW);
-        assert!(found.iter().all(|one| one.result == Result::Fail), "{to}: {found:#?}");
+        assert!(found.iter().all(|one| one.result == DkimResult::Fail), "{to}: {found:#?}");
     }
 }
 
@@ -151,28 +151,28 @@ fn keys_that_do_not_serve() {
         let record = crate::trust_zone::file(&format!("dkim/dkimpy/{file}.txt"));
         let one = found(&[&record]);
         assert!(
-            matches!(&one.reason, Reason::Key(_, why) if why.to_string().contains(bad)),
+            matches!(&one.reason, DkimReason::Key(_, why) if why.to_string().contains(bad)),
             "{one:?}"
         );
-        assert_eq!(one.result, Result::PermError);
+        assert_eq!(one.result, DkimResult::PermError);
         // A good one at the same name helps.
-        assert_eq!(found(&[&record, &test]).result, Result::Pass);
+        assert_eq!(found(&[&record, &test]).result, DkimResult::Pass);
     }
     // Another exponent than the one that signed.
     let bad = file("dkim/dkimpy/test_bad.txt");
-    assert_ne!(found(&[&bad]).result, Result::Pass);
+    assert_ne!(found(&[&bad]).result, DkimResult::Pass);
     let more = vec![test.replace("k=rsa", "k=dsa"); 3];
     let more: Vec<&str> = more.iter().map(String::as_str).chain([&test[..]]).collect();
-    assert_eq!(found(&more).result, Result::PermError, "the fourth record is not tried");
-    assert_eq!(found(&[&test.replace("; p=", "; t=y; p=")]).result, Result::Pass);
+    assert_eq!(found(&more).result, DkimResult::PermError, "the fourth record is not tried");
+    assert_eq!(found(&[&test.replace("; p=", "; t=y; p=")]).result, DkimResult::Pass);
     assert!(found(&[&test.replace("; p=", "; t=y; p=")]).is_testing);
     // `test2.txt` names no type.
-    assert_eq!(found(&[&file("dkim/dkimpy/test2.txt")]).result, Result::Pass);
+    assert_eq!(found(&[&file("dkim/dkimpy/test2.txt")]).result, DkimResult::Pass);
     let revoked = found(&["v=DKIM1; p="]);
-    assert!(matches!(revoked.reason, Reason::Key(_, BadKey::Revoked)));
-    assert!(matches!(found(&[]).reason, Reason::NoKey(_)));
+    assert!(matches!(revoked.reason, DkimReason::Key(_, BadKeyRecord::Revoked)));
+    assert!(matches!(found(&[]).reason, DkimReason::NoKey(_)));
     let silent = mail.verified(&mut Silent, &[], NOW).remove(1);
-    assert_eq!(silent.result, Result::TempError);
+    assert_eq!(silent.result, DkimResult::TempError);
     let said = format!("TXT {owner}: nobody says what {owner} is");
     assert_eq!(silent.reason.to_string(), said);
 }
@@ -187,7 +187,7 @@ fn messages_of_dkimpy() {
     for message in ["test2.message", "message.mbox"] {
         let found =
             Mail::new(&octets(&format!("dkim/dkimpy/{message}"))).verified(&mut zone, &[], NOW);
-        assert!(matches!(found[0].reason, Reason::NoKey(_)), "{message}: {found:#?}");
+        assert!(matches!(found[0].reason, DkimReason::NoKey(_)), "{message}: {found:#?}");
     }
     for message in ["test.message", "test_extra.message", "test_nofrom.message", "rfc6376.msg"] {
         let mail = Mail::new(&octets(&format!("dkim/dkimpy/{message}")));
@@ -202,14 +202,14 @@ fn dates() {
     let day = 24 * 60 * 60;
     assert_eq!(words(&mail.verified(&mut zone, &[], 1_518_460_054 - day)), ["pass", "fail"]);
     let early = mail.verified(&mut zone, &[], 1_518_460_053 - day).remove(0);
-    assert_eq!(early.reason, Reason::Early(1_518_460_054));
+    assert_eq!(early.reason, DkimReason::Early(1_518_460_054));
     let ended = text.replace("t=1518460054;", "t=1518460054; x=1518460055;");
     let ended = Mail::new(ended.as_bytes());
     let found = |now| ended.verified(&mut Zone::default(), &[], now).remove(0);
-    assert!(matches!(found(1_518_460_355).reason, Reason::NoKey(_)));
-    assert_eq!(found(1_518_460_356).reason, Reason::Expired(1_518_460_055));
-    assert_eq!(found(u64::MAX).result, Result::Fail);
-    assert_eq!(found(0).result, Result::Fail);
+    assert!(matches!(found(1_518_460_355).reason, DkimReason::NoKey(_)));
+    assert_eq!(found(1_518_460_356).reason, DkimReason::Expired(1_518_460_055));
+    assert_eq!(found(u64::MAX).result, DkimResult::Fail);
+    assert_eq!(found(0).result, DkimResult::Fail);
 }
 
 /// A text in PEM form.
@@ -226,10 +226,10 @@ pub fn ed25519_seed() -> String {
 }
 
 /// The same as OpenSSL writes it.
-pub fn ed25519() -> Key {
+pub fn ed25519() -> SigningKey {
     let seed = Base64::decode_vec(&ed25519_seed()).unwrap();
     let head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-    Key::from_pem(&pem("PRIVATE KEY", &[&head[..], &seed].concat())).unwrap()
+    SigningKey::from_pem(&pem("PRIVATE KEY", &[&head[..], &seed].concat())).unwrap()
 }
 
 /// A new RSA key, in both forms that are read.
@@ -242,30 +242,30 @@ pub fn rsa_pems() -> [Vec<u8>; 2] {
     [pem("PRIVATE KEY", der), pem("RSA PRIVATE KEY", &der[at + 4..])]
 }
 
-fn rsa() -> [Key; 2] {
-    rsa_pems().map(|key| Key::from_pem(&key).unwrap())
+fn rsa() -> [SigningKey; 2] {
+    rsa_pems().map(|key| SigningKey::from_pem(&key).unwrap())
 }
 
 /// When messages are signed here: others say "in the future" by a clock of their own.
 const SIGNED: u64 = 1_700_000_000;
 
 /// The message under its signature, whose key is at this selector of `a.test`.
-pub fn signed_at(mail: &Mail, key: &Key, selector: &str) -> Mail {
+pub fn signed_at(mail: &Mail, key: &SigningKey, selector: &str) -> Mail {
     let (domain, selector) = (name("a.test").unwrap(), name(selector).unwrap());
     let signer = Signer { key, domain: &domain, selector: &selector };
     let body = mail.hashes(&[sign::BODY]).get(sign::BODY).unwrap();
     let fields = mail.fields();
-    let field = sign::sign(&signer, &Header::new(&fields), &body, SIGNED).unwrap();
+    let field = sign::sign(&signer, &RawHeader::new(&fields), &body, SIGNED).unwrap();
     assert!(field.ends_with('\n') && field.lines().all(|line| line.len() < 78), "{field}");
     assert!(field.lines().skip(1).all(|line| line.starts_with(' ')), "{field}");
     mail.under(&field)
 }
 
-fn signed(mail: &Mail, key: &Key) -> Mail {
+fn signed(mail: &Mail, key: &SigningKey) -> Mail {
     signed_at(mail, key, "s1")
 }
 
-fn keys_of(key: &Key) -> Zone {
+fn keys_of(key: &SigningKey) -> Zone {
     let mut zone = Zone::default();
     txt(&mut zone, "s1._domainkey.a.test", &sign::strings(&key.record().unwrap()).concat());
     zone
@@ -291,8 +291,8 @@ fn keys_that_sign() {
         assert!(!other.iter().any(|other| shown.is_shown_by(other.as_bytes())));
     }
     assert_eq!(format!("{one:?}"), "Key(rsa-sha256)");
-    let short = Key::from_pem(&octets("dkim/dkimpy/test.private")).unwrap_err();
-    assert_eq!(short, sign::BadKey::Short);
+    let short = SigningKey::from_pem(&octets("dkim/dkimpy/test.private")).unwrap_err();
+    assert_eq!(short, sign::BadSigningKey::Short);
 }
 
 /// RFC 6376 §3.6.1 wants a bare key (PKCS #1), all the world shows an SPKI; both verify.
@@ -343,7 +343,7 @@ fn what_is_signed_verifies() {
 fn long_keys() {
     let pair = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa4096).unwrap();
     let der: Pkcs8V1Der = pair.as_der().unwrap();
-    let key = Key::from_pem(&pem("PRIVATE KEY", der.as_ref())).unwrap();
+    let key = SigningKey::from_pem(&pem("PRIVATE KEY", der.as_ref())).unwrap();
     let signed = signed(&Mail::new(b"From: ann@a.test\n\nHello\n"), &key);
     let found = signed.verified(&mut keys_of(&key), &[], NOW);
     assert_eq!(found[0].reason.to_string(), "4096 bits rsa-sha256");
@@ -361,7 +361,7 @@ fn long_keys() {
         let record = format!("v=DKIM1; p={}", Base64::encode_string(&octets));
         txt(&mut zone, "s1._domainkey.a.test", &record);
         let found = signed.verified(&mut zone, &[], NOW).remove(0);
-        assert_eq!(found.result, Result::PermError);
+        assert_eq!(found.result, DkimResult::PermError);
         assert!(found.reason.to_string().contains(&format!("{bits} bits")), "{}", found.reason);
     }
 }
@@ -379,9 +379,9 @@ fn ten_thousand_signatures() {
     let mut zone = keys_of(&key);
     let found = good.under(&top).verified(&mut zone, &authors, NOW);
     assert_eq!(found.len(), 71);
-    assert_eq!(found[70].result, Result::Pass);
-    assert_eq!(found.iter().filter(|one| one.result == Result::Policy).count(), 50 - 7);
-    assert_eq!(zone.asked, [(name("s1._domainkey.a.test").unwrap(), Kind::Txt)]);
+    assert_eq!(found[70].result, DkimResult::Pass);
+    assert_eq!(found.iter().filter(|one| one.result == DkimResult::Policy).count(), 50 - 7);
+    assert_eq!(zone.asked, [(name("s1._domainkey.a.test").unwrap(), QueryType::Txt)]);
     let many = good.under(&alien.repeat(10_000));
     let start = Instant::now();
     assert_eq!(many.verified(&mut zone, &authors, NOW).len(), 100);
@@ -406,8 +406,8 @@ fn hundred_thousand_fields() {
     txt(&mut zone, "s._domainkey.a.test", file("dkim/dkimpy/test.txt").trim());
     let start = Instant::now();
     let found = mail.under(&top).verified(&mut zone, &[], NOW);
-    assert!(found[..2].iter().all(|one| one.reason == Reason::Tag("h")), "{:?}", found[0]);
-    assert!(found[2..].iter().all(|one| matches!(one.reason, Reason::Signature(_))));
+    assert!(found[..2].iter().all(|one| one.reason == DkimReason::Tag("h")), "{:?}", found[0]);
+    assert!(found[2..].iter().all(|one| matches!(one.reason, DkimReason::Signature(_))));
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
@@ -464,7 +464,7 @@ proptest! {
         let mail = Mail::of_lf([header.as_bytes(), &body].concat());
         let key = ed25519();
         let found = signed(&mail, &key).verified(&mut keys_of(&key), &[], NOW);
-        prop_assert_eq!(found[0].result, Result::Pass, "{:?}", found);
+        prop_assert_eq!(found[0].result, DkimResult::Pass, "{:?}", found);
     }
 
     #[test]
@@ -477,7 +477,7 @@ proptest! {
         let whole = [b"DKIM-Signature:", &value[..]].concat();
         let field = RawField { name: b"DKIM-Signature", whole: &whole };
         dkim::read(&[field], &[]);
-        let _ = dkim::key::Key::read(&record);
+        let _ = dkim::key::DkimKey::read(&record);
         // Nearly right ones.
         let (mail, _) = football();
         let mut text = mail.text().to_vec();

@@ -1,10 +1,10 @@
 //! Messages as the verifiers of signatures get them: fields and body, LF for line ends.
 
 use facteur::mail::proof::canonical::{BodyForm, BodyHasher, BodyHashes};
-use facteur::mail::proof::dkim::{self, Finding};
+use facteur::mail::proof::dkim::{self, DkimFinding};
 use facteur::mail::proof::name::Name;
-use facteur::mail::proof::raw::{Header, RawField};
-use facteur::mail::proof::{Answer, Ask, Kind};
+use facteur::mail::proof::raw::{RawField, RawHeader};
+use facteur::mail::proof::{Ask, QueryAnswer, QueryType};
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -99,11 +99,11 @@ impl Mail {
     }
 
     /// What DKIM finds.
-    pub fn verified(&self, ask: &mut dyn Ask, authors: &[Name], now: u64) -> Vec<Finding> {
+    pub fn verified(&self, ask: &mut dyn Ask, authors: &[Name], now: u64) -> Vec<DkimFinding> {
         let fields = self.fields();
         let signatures = dkim::read(&fields, authors);
         let hashes = self.hashes(&dkim::forms(&signatures));
-        dkim::verify(ask, &signatures, authors, &Header::new(&fields), &hashes, now)
+        dkim::verify(ask, &signatures, authors, &RawHeader::new(&fields), &hashes, now)
     }
 }
 
@@ -111,7 +111,7 @@ impl Mail {
 pub struct Silent;
 
 impl Ask for Silent {
-    fn ask(&mut self, name: &Name, _: Kind) -> Answer {
-        Answer::Failed(format!("nobody says what {name} is"))
+    fn ask(&mut self, name: &Name, _: QueryType) -> QueryAnswer {
+        QueryAnswer::Failed(format!("nobody says what {name} is"))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::support::{Dice, skip, text};
 use crate::trust_zone::Zone;
-use facteur::mail::proof::spf::{Client, Identity, check};
+use facteur::mail::proof::spf::{SpfClient, SpfIdentity, check};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -168,7 +168,7 @@ fn pyspf() {
         for case in cases {
             let said = said.next().unwrap();
             let of = |key: &str| case[key].as_str().unwrap();
-            let client = Client {
+            let client = SpfClient {
                 address: of("address").parse().unwrap(),
                 helo: of("helo").as_bytes(),
                 receiver: "unknown",
@@ -176,7 +176,7 @@ fn pyspf() {
             };
             let (local, domain) = of("sender").split_once('@').unwrap();
             let identity =
-                Identity::MailFrom { local: local.as_bytes(), domain: domain.as_bytes() };
+                SpfIdentity::MailFrom { local: local.as_bytes(), domain: domain.as_bytes() };
             let found = check(&mut table.clone(), &client, identity);
             *results.entry(found.result.to_string()).or_insert(0) += 1;
             let (result, words) = said.split_once('\t').unwrap();

@@ -5,8 +5,8 @@ use crate::support::{Dice, skip, text};
 use crate::trust_dkim::{ed25519, ed25519_seed, rsa_pems, signed_at};
 use crate::trust_mail::{Mail, NOW};
 use crate::trust_zone::Zone;
-use facteur::mail::proof::dkim::Result;
-use facteur::mail::proof::dkim::sign::Key;
+use facteur::mail::proof::dkim::DkimResult;
+use facteur::mail::proof::dkim::sign::SigningKey;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
@@ -104,7 +104,7 @@ fn dkimpy() {
     }
     let mut dice = Dice::new(6376);
     let [_, pkcs1] = rsa_pems();
-    let keys = [Key::from_pem(&pkcs1).unwrap(), ed25519()];
+    let keys = [SigningKey::from_pem(&pkcs1).unwrap(), ed25519()];
     let names = ["rsa", "ed25519"];
     let (mut records, mut zone) = (json!({}), Zone::default());
     for (name, key) in names.iter().zip(&keys) {
@@ -137,7 +137,7 @@ fn dkimpy() {
         let both = [changed(&mut dice, &theirs), changed(&mut dice, &ours)];
         for signed in [theirs, ours] {
             let found = Mail::of_lf(octets(&signed)).verified(&mut zone, &[], NOW);
-            assert_eq!(found[0].result, Result::Pass, "{signed}\n{found:?}");
+            assert_eq!(found[0].result, DkimResult::Pass, "{signed}\n{found:?}");
             all.push(signed);
         }
         all.extend(both);
@@ -146,7 +146,7 @@ fn dkimpy() {
     let (mut held, mut others) = (0, Vec::new());
     for (message, said) in all.iter().zip(ask(&records, &works)) {
         let found = Mail::of_lf(octets(message)).verified(&mut zone, &[], NOW);
-        let holds = found.first().is_some_and(|one| one.result == Result::Pass);
+        let holds = found.first().is_some_and(|one| one.result == DkimResult::Pass);
         held += usize::from(holds);
         if said != json!(holds) {
             others.push(format!("dkimpy says {said} of\n{message}\n{found:?}"));

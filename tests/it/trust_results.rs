@@ -2,7 +2,7 @@
 
 use crate::trust_zone::file;
 use facteur::mail::proof::raw::RawField;
-use facteur::mail::proof::results::{Entry, FIELD, is_of, read, write};
+use facteur::mail::proof::results::{FIELD, MethodResult, is_of, read, write};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -98,7 +98,7 @@ proptest! {
         value in any::<String>(),
         id in "[a-z.]{1,20}",
     ) {
-        let entry = Entry::new("spf", "pass", &reason).with("smtp.mailfrom", Some(&value));
+        let entry = MethodResult::new("spf", "pass", &reason).with("smtp.mailfrom", Some(&value));
         let written = write(&id, &[entry]);
         prop_assert!(written.ends_with('\n'));
         prop_assert!(written.trim_end_matches('\n').split('\n').skip(1).all(|line| line.starts_with(' ')));

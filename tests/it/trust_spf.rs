@@ -1,22 +1,26 @@
 //! SPF against the cases of others (`tests/trust/spf`).
 
 use crate::trust_zone::{Zone, file, json, octets};
-use facteur::mail::proof::spf::{Client, Finding, Identity, Result, check};
+use facteur::mail::proof::spf::{SpfClient, SpfFinding, SpfIdentity, SpfResult, check};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 const NOW: u64 = 1_700_000_000;
 
-fn find(zone: &Zone, address: &str, helo: &str, sender: &str) -> Finding {
+fn find(zone: &Zone, address: &str, helo: &str, sender: &str) -> SpfFinding {
     let helo = octets(helo);
-    let client =
-        Client { address: address.parse().unwrap(), helo: &helo, receiver: "unknown", time: NOW };
+    let client = SpfClient {
+        address: address.parse().unwrap(),
+        helo: &helo,
+        receiver: "unknown",
+        time: NOW,
+    };
     let sender = octets(sender);
     let at = sender.iter().rposition(|&octet| octet == b'@');
     let identity = match at {
-        None => Identity::Helo,
-        Some(at) => Identity::MailFrom { local: &sender[..at], domain: &sender[at + 1..] },
+        None => SpfIdentity::Helo,
+        Some(at) => SpfIdentity::MailFrom { local: &sender[..at], domain: &sender[at + 1..] },
     };
     check(&mut zone.clone(), &client, identity)
 }
@@ -128,7 +132,7 @@ fn mail_auth() {
                         true => helo.clone(),
                         false => find(&zone, &address, &domain, &sender),
                     };
-                    let found = if helo.result == Result::Fail { helo } else { from };
+                    let found = if helo.result == SpfResult::Fail { helo } else { from };
                     let (result, words) = value.split_once(' ').unwrap_or((value, ""));
                     let explained = words.is_empty() || found.explanation.as_deref() == Some(words);
                     if found.result.to_string() != result || !explained {

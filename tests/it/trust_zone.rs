@@ -1,7 +1,7 @@
 //! A table in place of DNS, for the suites of SPF and DMARC.
 
 use facteur::mail::proof::name::Name;
-use facteur::mail::proof::{Answer, Ask, Kind, Record};
+use facteur::mail::proof::{Ask, QueryAnswer, QueryType, ResourceRecord};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,9 +13,9 @@ const ALIASES_MAX: usize = 10;
 /// What is at one name.
 #[derive(Clone, Default)]
 struct Node {
-    records: Vec<(Kind, Record)>,
+    records: Vec<(QueryType, ResourceRecord)>,
     /// Kinds that fail.
-    failing: Vec<Kind>,
+    failing: Vec<QueryType>,
     /// Whether all fail that have no records.
     fails: bool,
     alias: Option<Name>,
@@ -25,7 +25,7 @@ struct Node {
 #[derive(Clone, Default)]
 pub struct Zone {
     nodes: BTreeMap<Name, Node>,
-    pub asked: Vec<(Name, Kind)>,
+    pub asked: Vec<(Name, QueryType)>,
 }
 
 /// The file `tests/trust/PATH`.
@@ -117,9 +117,9 @@ impl Zone {
                 node.alias = name(&text());
                 return;
             }
-            "A" => Some(Record::A(text().parse().unwrap())),
-            "AAAA" => Some(Record::Aaaa(text().parse().unwrap())),
-            "PTR" => name(&text()).map(Record::Ptr),
+            "A" => Some(ResourceRecord::A(text().parse().unwrap())),
+            "AAAA" => Some(ResourceRecord::Aaaa(text().parse().unwrap())),
+            "PTR" => name(&text()).map(ResourceRecord::Ptr),
             "MX" => {
                 let (preference, host) = match value {
                     Value::String(both) => {
@@ -129,14 +129,14 @@ impl Zone {
                     both => (both[0].as_u64().unwrap(), both[1].as_str().unwrap().to_owned()),
                 };
                 let preference = u16::try_from(preference).unwrap();
-                name(&host).map(|host| Record::Mx { preference, host })
+                name(&host).map(|host| ResourceRecord::Mx { preference, host })
             }
             "TXT" => {
                 let strings = match value {
                     Value::Array(strings) => strings.iter().map(|s| s.as_str().unwrap()).collect(),
                     one => one.as_str().unwrap().to_owned(),
                 };
-                Some(Record::Txt(octets(&strings)))
+                Some(ResourceRecord::Txt(octets(&strings)))
             }
             other => panic!("{other}"),
         };
@@ -145,38 +145,38 @@ impl Zone {
         }
     }
 
-    fn answer(&self, name: &Name, kind: Kind, aliases: usize) -> Answer {
-        let fail = |why: &str| Answer::Failed(why.to_owned());
+    fn answer(&self, name: &Name, kind: QueryType, aliases: usize) -> QueryAnswer {
+        let fail = |why: &str| QueryAnswer::Failed(why.to_owned());
         if name.as_bytes().starts_with(b"error.") || name.as_bytes().starts_with(b"_dns_error.") {
             return fail("an error of the server");
         }
-        let Some(node) = self.nodes.get(name) else { return Answer::NoName };
+        let Some(node) = self.nodes.get(name) else { return QueryAnswer::NoName };
         let of_kind = node.records.iter().filter(|(known, _)| *known == kind);
-        let records: Vec<Record> = of_kind.map(|(_, record)| record.clone()).collect();
+        let records: Vec<ResourceRecord> = of_kind.map(|(_, record)| record.clone()).collect();
         match &node.alias {
-            _ if !records.is_empty() => Answer::Records(records),
+            _ if !records.is_empty() => QueryAnswer::Records(records),
             _ if node.fails || node.failing.contains(&kind) => fail("no answer"),
             Some(_) if aliases == ALIASES_MAX => fail("a chain of aliases without end"),
             Some(alias) => self.answer(alias, kind, aliases + 1),
-            None => Answer::NoRecords,
+            None => QueryAnswer::NoRecords,
         }
     }
 }
 
 impl Ask for Zone {
-    fn ask(&mut self, name: &Name, kind: Kind) -> Answer {
+    fn ask(&mut self, name: &Name, kind: QueryType) -> QueryAnswer {
         self.asked.push((name.clone(), kind));
         self.answer(name, kind, 0)
     }
 }
 
-fn kind_of(text: &str) -> Kind {
+fn kind_of(text: &str) -> QueryType {
     match text {
-        "A" => Kind::A,
-        "AAAA" => Kind::Aaaa,
-        "MX" => Kind::Mx,
-        "PTR" => Kind::Ptr,
-        "TXT" => Kind::Txt,
+        "A" => QueryType::A,
+        "AAAA" => QueryType::Aaaa,
+        "MX" => QueryType::Mx,
+        "PTR" => QueryType::Ptr,
+        "TXT" => QueryType::Txt,
         other => panic!("{other}"),
     }
 }

@@ -144,7 +144,7 @@ const EMPTY_LINES: &[u8; 512] = &{
 /// One canonical form being made.
 struct Stream {
     form: Form,
-    out: Out,
+    out: HashSink,
     /// Empty lines that are hashed only when something follows.
     empty_lines: u64,
     /// Octets of the current line have been hashed.
@@ -157,7 +157,7 @@ impl Stream {
     fn new(form: Form, lengths: &[Option<u64>]) -> Stream {
         let mut limits: Vec<u64> = lengths.iter().copied().flatten().collect();
         limits.sort_unstable();
-        let out = Out {
+        let out = HashSink {
             context: Context::new(&SHA256),
             buffer: Vec::with_capacity(BUFFER),
             octets: 0,
@@ -279,7 +279,7 @@ fn is_plain(octets: &[u8]) -> bool {
 }
 
 /// Hashes octets, and keeps the state of the hash where a length ends.
-struct Out {
+struct HashSink {
     context: Context,
     buffer: Vec<u8>,
     /// Octets before those in the buffer.
@@ -290,7 +290,7 @@ struct Out {
     is_whole_wanted: bool,
 }
 
-impl Out {
+impl HashSink {
     fn octets(&self) -> u64 {
         self.octets + self.buffer.len() as u64
     }

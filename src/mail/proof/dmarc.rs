@@ -8,17 +8,17 @@ mod record;
 mod walk;
 
 pub use authors::{Authors, NoAuthors, authors};
-pub use record::{Policies, Policy, Record, Suffix};
+pub use record::{DmarcRecord, Policies, Policy, Suffix};
 
 use super::name::Name;
-use super::{Answer, Ask, Kind, spf};
+use super::{Ask, QueryAnswer, QueryType, spf};
 use std::cmp::Reverse;
 use std::fmt;
 use walk::Walker;
 
 /// What DMARC says of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Result {
+pub enum DmarcResult {
     /// No record asks for anything.
     None,
     Pass,
@@ -31,30 +31,30 @@ pub enum Result {
 }
 
 /// The word of RFC 9989, 9.2.
-impl fmt::Display for Result {
+impl fmt::Display for DmarcResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Result::None => "none",
-            Result::Pass => "pass",
-            Result::Fail => "fail",
-            Result::TempError => "temperror",
-            Result::PermError => "permerror",
+            DmarcResult::None => "none",
+            DmarcResult::Pass => "pass",
+            DmarcResult::Fail => "fail",
+            DmarcResult::TempError => "temperror",
+            DmarcResult::PermError => "permerror",
         })
     }
 }
 
 /// Who vouches for a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Method {
+pub enum DmarcMethod {
     Spf,
     Dkim,
 }
 
-impl fmt::Display for Method {
+impl fmt::Display for DmarcMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Method::Spf => "SPF",
-            Method::Dkim => "DKIM",
+            DmarcMethod::Spf => "SPF",
+            DmarcMethod::Dkim => "DKIM",
         })
     }
 }
@@ -62,7 +62,7 @@ impl fmt::Display for Method {
 /// A domain, and what vouches for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identifier {
-    pub method: Method,
+    pub method: DmarcMethod,
     pub domain: Name,
 }
 
@@ -78,35 +78,35 @@ pub struct Evidence {
 impl Evidence {
     /// Takes what SPF found about the sender, or about HELO where the sender is null; a pass of HELO beside
     /// a sender is no evidence (RFC 9989, 4.4.2).
-    pub fn spf(&mut self, finding: &spf::Finding) {
+    pub fn spf(&mut self, finding: &spf::SpfFinding) {
         let Some(domain) = finding.name.clone() else { return };
-        let identifier = Identifier { method: Method::Spf, domain };
+        let identifier = Identifier { method: DmarcMethod::Spf, domain };
         match finding.result {
-            spf::Result::Pass => self.passed.push(identifier),
-            spf::Result::TempError => self.unknown.push(identifier),
-            spf::Result::None
-            | spf::Result::Neutral
-            | spf::Result::Fail
-            | spf::Result::SoftFail
-            | spf::Result::PermError => {}
+            spf::SpfResult::Pass => self.passed.push(identifier),
+            spf::SpfResult::TempError => self.unknown.push(identifier),
+            spf::SpfResult::None
+            | spf::SpfResult::Neutral
+            | spf::SpfResult::Fail
+            | spf::SpfResult::SoftFail
+            | spf::SpfResult::PermError => {}
         }
     }
 
     /// Takes the domain (`d=`) of a signature that passed.
     pub fn dkim_passed(&mut self, domain: Name) {
-        self.passed.push(Identifier { method: Method::Dkim, domain });
+        self.passed.push(Identifier { method: DmarcMethod::Dkim, domain });
     }
 
     /// Takes the domain of a signature whose key DNS did not give.
     pub fn dkim_unknown(&mut self, domain: Name) {
-        self.unknown.push(Identifier { method: Method::Dkim, domain });
+        self.unknown.push(Identifier { method: DmarcMethod::Dkim, domain });
     }
 }
 
 /// What came out, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    pub result: Result,
+pub struct DmarcFinding {
+    pub result: DmarcResult,
     /// What the record asks for where the message fails, after `sp=`, `np=` and `t=`; none where no record
     /// holds, or none is known.
     pub policy: Option<Policy>,
@@ -125,9 +125,9 @@ pub struct Finding {
 /// 11.5), then what is not known, and a pass needs all of them.
 pub fn judge(
     ask: &mut dyn Ask,
-    authors: &std::result::Result<Authors, NoAuthors>,
+    authors: &Result<Authors, NoAuthors>,
     evidence: &Evidence,
-) -> Finding {
+) -> DmarcFinding {
     let authors = match authors {
         Ok(authors) => authors,
         Err(why) => return unreadable(why.to_string()),
@@ -141,16 +141,16 @@ pub fn judge(
         worst.reason = format!("{} authors' domains: {}", authors.domains.len(), worst.reason);
     }
     // A signature covers one of several From fields, and nobody knows which one is shown.
-    if authors.fields > 1 && worst.result == Result::Pass {
-        worst.result = Result::PermError;
+    if authors.fields > 1 && worst.result == DmarcResult::Pass {
+        worst.result = DmarcResult::PermError;
         worst.reason = format!("{} From fields; {}", authors.fields, worst.reason);
     }
     worst
 }
 
-fn unreadable(reason: String) -> Finding {
-    Finding {
-        result: Result::Fail,
+fn unreadable(reason: String) -> DmarcFinding {
+    DmarcFinding {
+        result: DmarcResult::Fail,
         policy: Some(Policy::Quarantine),
         domain: None,
         organization: None,
@@ -161,15 +161,15 @@ fn unreadable(reason: String) -> Finding {
 }
 
 /// The worst first.
-fn rank(finding: &Finding) -> (u8, Reverse<Option<Policy>>) {
+fn rank(finding: &DmarcFinding) -> (u8, Reverse<Option<Policy>>) {
     let enforced = finding.policy > Some(Policy::None);
     let rank = match finding.result {
-        Result::Fail if enforced => 0,
-        Result::TempError => 1,
-        Result::Fail => 2,
-        Result::PermError => 3,
-        Result::None => 4,
-        Result::Pass => 5,
+        DmarcResult::Fail if enforced => 0,
+        DmarcResult::TempError => 1,
+        DmarcResult::Fail => 2,
+        DmarcResult::PermError => 3,
+        DmarcResult::None => 4,
+        DmarcResult::Pass => 5,
     };
     (rank, Reverse(finding.policy))
 }
@@ -182,11 +182,11 @@ enum Alignment {
     Unknown(String),
 }
 
-fn one(walker: &mut Walker<'_>, author: &Name, evidence: &Evidence) -> Finding {
+fn one(walker: &mut Walker<'_>, author: &Name, evidence: &Evidence) -> DmarcFinding {
     let walk = walker.walk(author);
     let organization = walk.organization();
-    let mut finding = Finding {
-        result: Result::None,
+    let mut finding = DmarcFinding {
+        result: DmarcResult::None,
         policy: None,
         domain: Some(author.clone()),
         organization: organization.clone().ok(),
@@ -198,7 +198,7 @@ fn one(walker: &mut Walker<'_>, author: &Name, evidence: &Evidence) -> Finding {
         Ok(Some(found)) => found,
         Ok(None) => return finding,
         Err(why) => {
-            finding.result = Result::TempError;
+            finding.result = DmarcResult::TempError;
             finding.reason = why;
             return finding;
         }
@@ -219,7 +219,7 @@ fn one(walker: &mut Walker<'_>, author: &Name, evidence: &Evidence) -> Finding {
     for identifier in &evidence.passed {
         match alignment(walker, author, &organization, record, identifier) {
             Alignment::Aligned => {
-                finding.result = Result::Pass;
+                finding.result = DmarcResult::Pass;
                 finding.reason = format!(
                     "{} of {} is in line with {author}",
                     identifier.method, identifier.domain
@@ -243,13 +243,13 @@ fn one(walker: &mut Walker<'_>, author: &Name, evidence: &Evidence) -> Finding {
         }
     }
     (finding.result, finding.reason) = match unknown.or(undecided) {
-        Some(why) => (Result::TempError, why),
+        Some(why) => (DmarcResult::TempError, why),
         None => {
             let passed = match evidence.passed.is_empty() {
                 true => "nothing passed".to_owned(),
                 false => format!("nothing that passed is in line with {author}"),
             };
-            (Result::Fail, format!("{passed}; the record of {domain} asks for {policy}"))
+            (DmarcResult::Fail, format!("{passed}; the record of {domain} asks for {policy}"))
         }
     };
     finding
@@ -261,9 +261,9 @@ fn policy(
     walker: &mut Walker<'_>,
     author: &Name,
     domain: &Name,
-    record: &Record,
+    record: &DmarcRecord,
     policies: &Policies,
-) -> std::result::Result<Policy, (Policy, String)> {
+) -> Result<Policy, (Policy, String)> {
     let held = |policy: Policy| if record.testing { policy.lowered() } else { policy };
     let (below, missing) = (held(policies.below), held(policies.missing));
     if author == domain {
@@ -273,10 +273,10 @@ fn policy(
         return Ok(below);
     }
     // A name exists until DNS says that it does not (RFC 8020).
-    match walker.ask.ask(author, Kind::A) {
-        Answer::NoName => Ok(missing),
-        Answer::Records(_) | Answer::NoRecords => Ok(below),
-        Answer::Failed(why) => Err((below.min(missing), format!("A of {author}: {why}"))),
+    match walker.ask.ask(author, QueryType::A) {
+        QueryAnswer::NoName => Ok(missing),
+        QueryAnswer::Records(_) | QueryAnswer::NoRecords => Ok(below),
+        QueryAnswer::Failed(why) => Err((below.min(missing), format!("A of {author}: {why}"))),
     }
 }
 
@@ -285,13 +285,13 @@ fn policy(
 fn alignment(
     walker: &mut Walker<'_>,
     author: &Name,
-    organization: &std::result::Result<Name, String>,
-    record: &Record,
+    organization: &Result<Name, String>,
+    record: &DmarcRecord,
     identifier: &Identifier,
 ) -> Alignment {
     let strict = match identifier.method {
-        Method::Spf => record.strict_spf,
-        Method::Dkim => record.strict_dkim,
+        DmarcMethod::Spf => record.strict_spf,
+        DmarcMethod::Dkim => record.strict_dkim,
     };
     if identifier.domain == *author {
         return Alignment::Aligned;

@@ -1,20 +1,20 @@
 //! What was found out about one message, all voices together. Pure; what follows from it is policy.
 
 use crate::mail::proof::dmarc::Evidence;
-use crate::mail::proof::results::Entry;
+use crate::mail::proof::results::MethodResult;
 use crate::mail::proof::{arc, dkim, dmarc, spf};
 
 /// What each voice found; none where it was not asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Findings {
+pub struct ProofFindings {
     /// SPF of the name that the client gave itself.
-    pub helo: Option<spf::Finding>,
+    pub helo: Option<spf::SpfFinding>,
     /// SPF of the sender's domain; none for the null sender, whose domain is that of HELO (RFC 7208 §2.4).
-    pub mail_from: Option<spf::Finding>,
+    pub mail_from: Option<spf::SpfFinding>,
     /// Signatures in the order of the header.
-    pub dkim: Option<Vec<dkim::Finding>>,
-    pub arc: Option<arc::Finding>,
-    pub dmarc: Option<dmarc::Finding>,
+    pub dkim: Option<Vec<dkim::DkimFinding>>,
+    pub arc: Option<arc::ArcFinding>,
+    pub dmarc: Option<dmarc::DmarcFinding>,
     pub doubts: Doubts,
 }
 
@@ -29,9 +29,9 @@ pub struct Doubts {
     pub dmarc: Option<String>,
 }
 
-impl Findings {
+impl ProofFindings {
     /// What SPF says in whose name the message was sent: of the sender, or of HELO where that is null.
-    pub fn sender(&self) -> Option<&spf::Finding> {
+    pub fn sender(&self) -> Option<&spf::SpfFinding> {
         self.mail_from.as_ref().or(self.helo.as_ref())
     }
 
@@ -41,7 +41,7 @@ impl Findings {
     }
 
     /// The same with another finding about the sender.
-    pub fn evidence_with(&self, sender: Option<&spf::Finding>) -> Evidence {
+    pub fn evidence_with(&self, sender: Option<&spf::SpfFinding>) -> Evidence {
         let mut evidence = Evidence::default();
         if let Some(sender) = sender {
             evidence.spf(sender);
@@ -60,7 +60,7 @@ impl Findings {
     /// A word for each voice that was asked. Of signatures it is that of one which passed, else of the first.
     pub fn words(&self) -> Vec<(&'static str, String)> {
         let dkim = self.dkim.as_ref().map(|signatures| {
-            let passed = signatures.iter().find(|found| found.result == dkim::Result::Pass);
+            let passed = signatures.iter().find(|found| found.result == dkim::DkimResult::Pass);
             let told = passed.or(signatures.first());
             told.map_or_else(|| "none".to_owned(), |found| found.result.to_string())
         });
@@ -74,24 +74,27 @@ impl Findings {
     }
 
     /// Entries of Authentication-Results, in the order spf, dkim, arc, dmarc.
-    pub fn entries(&self) -> Vec<Entry> {
-        self.entries_with(Entry::dkim)
+    pub fn entries(&self) -> Vec<MethodResult> {
+        self.entries_with(MethodResult::dkim)
     }
 
     /// The same, with each signature that was read.
-    pub fn all_entries(&self) -> Vec<Entry> {
+    pub fn all_entries(&self) -> Vec<MethodResult> {
         self.entries_with(|signatures| match signatures {
-            [] => Entry::dkim(signatures),
-            signatures => signatures.iter().map(Entry::signature).collect(),
+            [] => MethodResult::dkim(signatures),
+            signatures => signatures.iter().map(MethodResult::signature).collect(),
         })
     }
 
-    fn entries_with(&self, signatures: impl Fn(&[dkim::Finding]) -> Vec<Entry>) -> Vec<Entry> {
-        let mut entries: Vec<Entry> = self.helo.iter().map(Entry::helo).collect();
-        entries.extend(self.mail_from.iter().map(Entry::mail_from));
+    fn entries_with(
+        &self,
+        signatures: impl Fn(&[dkim::DkimFinding]) -> Vec<MethodResult>,
+    ) -> Vec<MethodResult> {
+        let mut entries: Vec<MethodResult> = self.helo.iter().map(MethodResult::helo).collect();
+        entries.extend(self.mail_from.iter().map(MethodResult::mail_from));
         entries.extend(self.dkim.iter().flat_map(|found| signatures(found)));
-        entries.extend(self.arc.iter().map(Entry::arc));
-        entries.extend(self.dmarc.iter().map(Entry::dmarc));
+        entries.extend(self.arc.iter().map(MethodResult::arc));
+        entries.extend(self.dmarc.iter().map(MethodResult::dmarc));
         entries
     }
 }

@@ -12,12 +12,12 @@ use std::ops::Range;
 /// Hears a message.
 pub struct ForgedResults {
     authserv_id: String,
-    field: Option<Held>,
+    field: Option<HeldField>,
     found: Vec<Range<u64>>,
 }
 
 /// The field at hand, which is one of Authentication-Results.
-struct Held {
+struct HeldField {
     at: u64,
     name_length: usize,
     octets: Vec<u8>,
@@ -39,7 +39,7 @@ impl MessageListener for ForgedResults {
     fn hear(&mut self, event: MessageEvent<'_>) {
         match event {
             MessageEvent::Field { name, at, .. } if name.eq_ignore_ascii_case(FIELD.as_bytes()) => {
-                self.field = Some(Held { at, name_length: name.len(), octets: Vec::new() });
+                self.field = Some(HeldField { at, name_length: name.len(), octets: Vec::new() });
             }
             MessageEvent::Header(octets) => {
                 if let Some(held) = &mut self.field {
@@ -47,7 +47,7 @@ impl MessageListener for ForgedResults {
                 }
             }
             MessageEvent::FieldEnd(end) => {
-                let Some(Held { at, name_length, octets }) = self.field.take() else { return };
+                let Some(HeldField { at, name_length, octets }) = self.field.take() else { return };
                 let name = octets.get(..name_length).unwrap_or_default();
                 if is_of(&RawField { name, whole: &octets }, &self.authserv_id) {
                     match self.found.last_mut() {

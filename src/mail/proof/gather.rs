@@ -5,23 +5,23 @@
 //! begins. Keeps the header, which its reader bounds, and of each field where it lies; of the body nothing.
 
 use crate::mail::header::{MessageEvent, MessageListener};
-use crate::mail::proof::arc::{self, Chain};
+use crate::mail::proof::arc::{self, ArcChain};
 use crate::mail::proof::canonical::{BodyHasher, BodyHashes};
-use crate::mail::proof::dkim::{self, Signature};
+use crate::mail::proof::dkim::{self, DkimSignature};
 use crate::mail::proof::dmarc::{Authors, NoAuthors, authors};
 use crate::mail::proof::name::Name;
 use crate::mail::proof::raw::RawField;
 
 /// Which signatures are looked at.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct SignaturesWanted {
     pub dkim: bool,
     pub arc: bool,
 }
 
 /// Where a field lies in the header, in octets.
 #[derive(Clone, Copy)]
-struct Place {
+struct FieldPlace {
     at: u32,
     name_end: u32,
     end: u32,
@@ -29,36 +29,36 @@ struct Place {
 
 /// Hears a message.
 pub struct Gatherer {
-    wanted: Wanted,
+    wanted: SignaturesWanted,
     header: Vec<u8>,
-    places: Vec<Place>,
+    places: Vec<FieldPlace>,
     /// From the end of the header on.
-    read: Option<Read>,
+    read: Option<ReadHeader>,
 }
 
 /// What the header says.
-struct Read {
+struct ReadHeader {
     authors: Result<Authors, NoAuthors>,
-    signatures: Option<Vec<Signature>>,
-    chain: Option<Chain>,
+    signatures: Option<Vec<DkimSignature>>,
+    chain: Option<ArcChain>,
     hasher: BodyHasher,
 }
 
 /// All that a proof needs of a message.
 pub struct Gathered {
     header: Vec<u8>,
-    places: Vec<Place>,
+    places: Vec<FieldPlace>,
     /// From whom the message says it is.
     pub authors: Result<Authors, NoAuthors>,
     /// In the order of the header; none where they are not wanted.
-    pub signatures: Option<Vec<Signature>>,
+    pub signatures: Option<Vec<DkimSignature>>,
     /// None where it is not wanted.
-    pub chain: Option<Chain>,
+    pub chain: Option<ArcChain>,
     pub hashes: BodyHashes,
 }
 
 impl Gatherer {
-    pub fn new(wanted: Wanted) -> Gatherer {
+    pub fn new(wanted: SignaturesWanted) -> Gatherer {
         Gatherer { wanted, header: Vec::new(), places: Vec::new(), read: None }
     }
 
@@ -75,7 +75,7 @@ impl Gatherer {
         }
     }
 
-    fn read_header(&self) -> Read {
+    fn read_header(&self) -> ReadHeader {
         let fields = fields(&self.header, &self.places);
         let from = fields.iter().filter(|field| field.is("From"));
         let from: Vec<&[u8]> = from.map(|field| field.value()).collect();
@@ -83,8 +83,8 @@ impl Gatherer {
         let signatures = self.wanted.dkim.then(|| dkim::read(&fields, domains(&authors)));
         let chain = self.wanted.arc.then(|| arc::read(&fields));
         let mut forms = signatures.as_deref().map(dkim::forms).unwrap_or_default();
-        forms.extend(chain.as_ref().and_then(Chain::form));
-        Read { authors, signatures, chain, hasher: BodyHasher::new(&forms) }
+        forms.extend(chain.as_ref().and_then(ArcChain::form));
+        ReadHeader { authors, signatures, chain, hasher: BodyHasher::new(&forms) }
     }
 }
 
@@ -94,7 +94,7 @@ impl MessageListener for Gatherer {
             MessageEvent::Field { name, at, .. } => {
                 let at = place(at);
                 let name_end = place(u64::from(at) + name.len() as u64);
-                self.places.push(Place { at, name_end, end: name_end });
+                self.places.push(FieldPlace { at, name_end, end: name_end });
             }
             MessageEvent::FieldEnd(end) => {
                 if let Some(last) = self.places.last_mut() {
@@ -134,9 +134,9 @@ fn domains(authors: &Result<Authors, NoAuthors>) -> &[Name] {
     authors.as_ref().map_or(&[][..], |authors| &authors.domains)
 }
 
-fn fields<'a>(header: &'a [u8], places: &[Place]) -> Vec<RawField<'a>> {
+fn fields<'a>(header: &'a [u8], places: &[FieldPlace]) -> Vec<RawField<'a>> {
     let octets = |from: u32, to: u32| header.get(from as usize..to as usize).unwrap_or_default();
-    let field = |place: &Place| RawField {
+    let field = |place: &FieldPlace| RawField {
         name: octets(place.at, place.name_end),
         whole: octets(place.at, place.end),
     };
@@ -149,7 +149,7 @@ mod tests {
     use crate::mail::header::Reader;
 
     fn gathered(text: &[u8], step: usize) -> Gathered {
-        let mut reader = Reader::new(Gatherer::new(Wanted { dkim: true, arc: true }));
+        let mut reader = Reader::new(Gatherer::new(SignaturesWanted { dkim: true, arc: true }));
         text.chunks(step).for_each(|piece| reader.feed(piece));
         reader.finish().0.finish()
     }

@@ -2,7 +2,7 @@
 //!
 //! Pure, as `smtp` is: octets, answers of DNS and the time of day go in; questions, findings and their
 //! reasons come out. Each voice has a file of its own and asks through [`Ask`]; what a question costs, how
-//! many there may be and how long they may take is decided by the asker, which answers [`Answer::Failed`]
+//! many there may be and how long they may take is decided by the asker, which answers [`QueryAnswer::Failed`]
 //! when its bounds are reached. A finding says "no" only where an answer said it: what DNS did not tell
 //! is a temporary error. Nothing here decides what becomes of a message; that is policy.
 
@@ -23,7 +23,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What is asked about a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum QueryType {
     A,
     Aaaa,
     Mx,
@@ -33,7 +33,7 @@ pub enum Kind {
 
 /// One record of the kind that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record {
+pub enum ResourceRecord {
     A(Ipv4Addr),
     Aaaa(Ipv6Addr),
     Mx {
@@ -47,9 +47,9 @@ pub enum Record {
 
 /// What DNS says to a question; aliases have been followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum QueryAnswer {
     /// At least one record of the kind.
-    Records(Vec<Record>),
+    Records(Vec<ResourceRecord>),
     /// The name is there, but has no record of the kind.
     NoRecords,
     /// There is no such name (RFC 8020).
@@ -61,10 +61,10 @@ pub enum Answer {
 
 /// Who answers: the process's resolver within the bounds of a message, or a table in tests.
 pub trait Ask {
-    fn ask(&mut self, name: &Name, kind: Kind) -> Answer;
+    fn ask(&mut self, name: &Name, kind: QueryType) -> QueryAnswer;
 }
 
 /// The addresses of a name in the family of `client`.
-pub fn addresses_of(ask: &mut dyn Ask, name: &Name, client: IpAddr) -> Answer {
-    ask.ask(name, if client.is_ipv4() { Kind::A } else { Kind::Aaaa })
+pub fn addresses_of(ask: &mut dyn Ask, name: &Name, client: IpAddr) -> QueryAnswer {
+    ask.ask(name, if client.is_ipv4() { QueryType::A } else { QueryType::Aaaa })
 }

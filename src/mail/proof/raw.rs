@@ -33,17 +33,17 @@ impl<'a> RawField<'a> {
 
 /// The fields of a message in their order, to be found by name from the last to the first, as signatures
 /// name them (RFC 6376 §5.4.2). Made once for a message.
-pub struct Header<'a> {
+pub struct RawHeader<'a> {
     fields: &'a [RawField<'a>],
     /// Their places, by name, then as they stand.
     order: Vec<usize>,
 }
 
-impl<'a> Header<'a> {
-    pub fn new(fields: &'a [RawField<'a>]) -> Header<'a> {
+impl<'a> RawHeader<'a> {
+    pub fn new(fields: &'a [RawField<'a>]) -> RawHeader<'a> {
         let mut order: Vec<usize> = (0..fields.len()).collect();
         order.sort_by(|&one, &other| by_name(fields[one].name, fields[other].name));
-        Header { fields, order }
+        RawHeader { fields, order }
     }
 
     pub fn fields(&self) -> &'a [RawField<'a>] {
@@ -95,7 +95,7 @@ mod tests {
             RawField { name: name.trim().as_bytes(), whole: text.as_bytes() }
         };
         let fields: Vec<RawField> = texts.into_iter().map(field).collect();
-        let header = Header::new(&fields);
+        let header = RawHeader::new(&fields);
         let named = |names: &[&str], own| {
             let found = header.named(names.iter().copied(), own);
             found.iter().map(|field| field.value().trim_ascii()).collect::<Vec<_>>()

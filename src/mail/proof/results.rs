@@ -12,7 +12,7 @@ use crate::mail::proof::name::Name;
 use crate::mail::proof::raw::RawField;
 use crate::mail::proof::{arc, dkim, dmarc, spf};
 use std::fmt;
-use words::Words;
+use words::ResultWords;
 
 /// The name of the field.
 pub const FIELD: &str = "Authentication-Results";
@@ -22,7 +22,7 @@ const COLUMNS: usize = 76;
 
 /// What one method found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct MethodResult {
     /// `spf`, `dkim`, `arc`, `dmarc`, or what else others know; in lower case where it was read.
     pub method: String,
     /// The word for what was found; in lower case where it was read.
@@ -32,10 +32,10 @@ pub struct Entry {
     pub properties: Vec<(String, String)>,
 }
 
-impl Entry {
-    pub fn new(method: &str, result: impl fmt::Display, reason: &str) -> Entry {
+impl MethodResult {
+    pub fn new(method: &str, result: impl fmt::Display, reason: &str) -> MethodResult {
         let reason = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
-        Entry {
+        MethodResult {
             method: method.to_owned(),
             result: result.to_string(),
             reason,
@@ -44,7 +44,7 @@ impl Entry {
     }
 
     /// With a property, where it has a value.
-    pub fn with(mut self, name: &str, value: Option<impl fmt::Display>) -> Entry {
+    pub fn with(mut self, name: &str, value: Option<impl fmt::Display>) -> MethodResult {
         if let Some(value) = value {
             self.properties.push((name.to_owned(), value.to_string()));
         }
@@ -57,23 +57,24 @@ impl Entry {
     }
 
     /// What SPF says of the name that the client gave itself.
-    pub fn helo(finding: &spf::Finding) -> Entry {
-        Entry::new("spf", finding.result, &finding.reason).with("smtp.helo", some(&finding.domain))
+    pub fn helo(finding: &spf::SpfFinding) -> MethodResult {
+        MethodResult::new("spf", finding.result, &finding.reason)
+            .with("smtp.helo", some(&finding.domain))
     }
 
     /// What SPF says of the sender's domain.
-    pub fn mail_from(finding: &spf::Finding) -> Entry {
-        let entry = Entry::new("spf", finding.result, &finding.reason);
+    pub fn mail_from(finding: &spf::SpfFinding) -> MethodResult {
+        let entry = MethodResult::new("spf", finding.result, &finding.reason);
         entry.with("smtp.mailfrom", some(&finding.domain))
     }
 
     /// What signatures prove, in their order: those that pass, and up to [`RESULTS_DKIM_MAX`] in all. Without
     /// any signature one entry says that.
-    pub fn dkim(findings: &[dkim::Finding]) -> Vec<Entry> {
+    pub fn dkim(findings: &[dkim::DkimFinding]) -> Vec<MethodResult> {
         if findings.is_empty() {
-            return vec![Entry::new("dkim", "none", "")];
+            return vec![MethodResult::new("dkim", "none", "")];
         }
-        let passes = |one: &dkim::Finding| one.result == dkim::Result::Pass;
+        let passes = |one: &dkim::DkimFinding| one.result == dkim::DkimResult::Pass;
         let passing = findings.iter().filter(|one| passes(one)).count();
         let mut room = RESULTS_DKIM_MAX.saturating_sub(passing);
         let mut entries = Vec::new();
@@ -84,26 +85,26 @@ impl Entry {
                 }
                 room -= 1;
             }
-            entries.push(Entry::signature(finding));
+            entries.push(MethodResult::signature(finding));
         }
         entries
     }
 
     /// What one signature proves.
-    pub fn signature(finding: &dkim::Finding) -> Entry {
-        let entry = Entry::new("dkim", finding.result, &finding.reason.to_string());
+    pub fn signature(finding: &dkim::DkimFinding) -> MethodResult {
+        let entry = MethodResult::new("dkim", finding.result, &finding.reason.to_string());
         let entry = entry.with("header.d", finding.domain.as_ref());
         entry.with("header.s", finding.selector.as_ref())
     }
 
     /// What a chain of forwarders proves.
-    pub fn arc(finding: &arc::Finding) -> Entry {
-        Entry::new("arc", finding.result, &finding.reason.to_string())
+    pub fn arc(finding: &arc::ArcFinding) -> MethodResult {
+        MethodResult::new("arc", finding.result, &finding.reason.to_string())
     }
 
     /// What the author's domain asks for.
-    pub fn dmarc(finding: &dmarc::Finding) -> Entry {
-        let entry = Entry::new("dmarc", finding.result, &finding.reason);
+    pub fn dmarc(finding: &dmarc::DmarcFinding) -> MethodResult {
+        let entry = MethodResult::new("dmarc", finding.result, &finding.reason);
         let entry = entry.with("header.from", finding.domain.as_ref());
         entry.with("policy.dmarc", finding.policy.as_ref())
     }
@@ -115,7 +116,7 @@ fn some(text: &str) -> Option<&str> {
 
 /// Writes the field of the host `authserv_id`, with LF line ends and one at its end: an entry a line, folded
 /// where that is too long. Without entries it says `none`.
-pub fn write(authserv_id: &str, entries: &[Entry]) -> String {
+pub fn write(authserv_id: &str, entries: &[MethodResult]) -> String {
     let mut text = format!("{FIELD}: {}", value(authserv_id));
     if entries.is_empty() {
         text.push_str("; none");
@@ -196,7 +197,7 @@ pub struct Results {
     pub authserv_id: String,
     /// What was found, [`RESULTS_READ_MAX`] entries and properties at most; nothing where the field says
     /// `none`.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<MethodResult>,
 }
 
 /// A field that the grammar does not allow.
@@ -214,7 +215,7 @@ impl fmt::Display for BadResults {
 ///
 /// Fails where the grammar is left, and for versions other than 1.
 pub fn read(value: &[u8]) -> Result<Results, BadResults> {
-    let mut words = Words::new(value);
+    let mut words = ResultWords::new(value);
     let authserv_id = words.value().ok_or(BadResults)?;
     if let Some(version) = words.keyword()
         && version != "1"
@@ -235,7 +236,7 @@ pub fn read(value: &[u8]) -> Result<Results, BadResults> {
             words.keyword().ok_or(BadResults)?;
         }
         let result = if words.sign(b'=') { words.keyword() } else { None };
-        let mut entry = Entry {
+        let mut entry = MethodResult {
             method,
             result: result.ok_or(BadResults)?,
             reason: None,
@@ -265,7 +266,7 @@ pub fn read(value: &[u8]) -> Result<Results, BadResults> {
 /// The number of its set before the value of ARC-Authentication-Results, and the value behind it, which is
 /// one for [`read`] (RFC 8617 §4.1.1).
 pub fn numbered(value: &[u8]) -> Option<(String, &[u8])> {
-    let mut words = Words::new(value);
+    let mut words = ResultWords::new(value);
     let is_number = words.keyword()? == "i" && words.sign(b'=');
     let number = words.keyword()?;
     (is_number && words.sign(b';')).then(|| (number, words.rest()))
@@ -351,11 +352,11 @@ mod tests {
     #[test]
     fn written() {
         let entries = [
-            Entry::new("spf", "pass", "192.0.2.1 is \"in\" ip4:192.0.2.0/24")
+            MethodResult::new("spf", "pass", "192.0.2.1 is \"in\" ip4:192.0.2.0/24")
                 .with("smtp.helo", Some("a.test")),
-            Entry::new("spf", "none", "").with("smtp.mailfrom", Some("a b@c.test")),
-            Entry::new("dkim", "fail", "\u{fc}\0\n x").with("header.d", None::<&str>),
-            Entry::new("dmarc", "fail", &"long ".repeat(20))
+            MethodResult::new("spf", "none", "").with("smtp.mailfrom", Some("a b@c.test")),
+            MethodResult::new("dkim", "fail", "\u{fc}\0\n x").with("header.d", None::<&str>),
+            MethodResult::new("dmarc", "fail", &"long ".repeat(20))
                 .with("header.from", Some("x=y@b.test")),
         ];
         let written = write("mx.test", &entries);
@@ -374,10 +375,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let entries = [
-            Entry::new("spf", "softfail", "a \\ \"b\"")
+            MethodResult::new("spf", "softfail", "a \\ \"b\"")
                 .with("smtp.mailfrom", Some("\"a b\"@c.test")),
-            Entry::new("dkim", "none", ""),
-            Entry::new("dmarc", "pass", "x")
+            MethodResult::new("dkim", "none", ""),
+            MethodResult::new("dmarc", "pass", "x")
                 .with("header.from", Some(""))
                 .with("policy.dmarc", Some("none")),
         ];

@@ -9,19 +9,19 @@ mod macros;
 mod record;
 
 use super::name::Name;
-use super::{Answer, Ask, Kind, Record as Entry, addresses_of};
+use super::{Ask, QueryAnswer, QueryType, ResourceRecord, addresses_of};
 use crate::limits::trust::{
     SPF_EXPLANATION_MAX, SPF_LOOKUPS_MAX, SPF_NAMES_MAX, SPF_RECORD_MAX, SPF_TERM_SHOWN_MAX,
     SPF_VOID_MAX,
 };
-use macros::Place;
-use record::{BadRecord, Lengths, Mechanism, Record, Spec};
+use macros::MacroPlace;
+use record::{BadRecord, Lengths, Spec, SpfMechanism, SpfRecord};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What SPF says of a domain and a client (RFC 7208 §2.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Result {
+pub enum SpfResult {
     /// No record, or no domain that could have one.
     None,
     /// The domain says nothing about this client.
@@ -36,23 +36,23 @@ pub enum Result {
 }
 
 /// The word of RFC 8601 §2.7.2.
-impl fmt::Display for Result {
+impl fmt::Display for SpfResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Result::None => "none",
-            Result::Neutral => "neutral",
-            Result::Pass => "pass",
-            Result::Fail => "fail",
-            Result::SoftFail => "softfail",
-            Result::TempError => "temperror",
-            Result::PermError => "permerror",
+            SpfResult::None => "none",
+            SpfResult::Neutral => "neutral",
+            SpfResult::Pass => "pass",
+            SpfResult::Fail => "fail",
+            SpfResult::SoftFail => "softfail",
+            SpfResult::TempError => "temperror",
+            SpfResult::PermError => "permerror",
         })
     }
 }
 
 /// Who sends, as the session knows it.
 #[derive(Clone, Copy, Debug)]
-pub struct Client<'a> {
+pub struct SpfClient<'a> {
     pub address: IpAddr,
     /// What the client said in EHLO or HELO.
     pub helo: &'a [u8],
@@ -64,7 +64,7 @@ pub struct Client<'a> {
 
 /// In whose name the client sends (RFC 7208 §2.3, §2.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity<'a> {
+pub enum SpfIdentity<'a> {
     /// Its own; this is also the identity of the null sender.
     Helo,
     /// That of the sender. An empty local part is `postmaster` (RFC 7208 §4.3).
@@ -73,8 +73,8 @@ pub enum Identity<'a> {
 
 /// What came out, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    pub result: Result,
+pub struct SpfFinding {
+    pub result: SpfResult,
     /// The domain that was checked, visible ASCII.
     pub domain: String,
     /// The same as a name; none where DNS can have no such name.
@@ -87,15 +87,15 @@ pub struct Finding {
 }
 
 /// Asks what the domain of an identity says about a client (`check_host()`, RFC 7208 §4).
-pub fn check(ask: &mut dyn Ask, client: &Client<'_>, identity: Identity<'_>) -> Finding {
+pub fn check(ask: &mut dyn Ask, client: &SpfClient<'_>, identity: SpfIdentity<'_>) -> SpfFinding {
     let (local, domain) = match identity {
-        Identity::Helo => (&b""[..], client.helo),
-        Identity::MailFrom { local, domain } => (local, domain),
+        SpfIdentity::Helo => (&b""[..], client.helo),
+        SpfIdentity::MailFrom { local, domain } => (local, domain),
     };
     let local = if local.is_empty() { b"postmaster" } else { local };
     let name = name_of(domain);
     let shown = name.as_ref().map_or_else(|| shown(domain), Name::to_string);
-    let finding = |result, reason, explanation| Finding {
+    let finding = |result, reason, explanation| SpfFinding {
         result,
         domain: shown.clone(),
         name: name.clone(),
@@ -103,7 +103,7 @@ pub fn check(ask: &mut dyn Ask, client: &Client<'_>, identity: Identity<'_>) -> 
         explanation,
     };
     let Some(name) = &name else {
-        return finding(Result::None, no_domain(&shown), None);
+        return finding(SpfResult::None, no_domain(&shown), None);
     };
     let mut check = Check {
         ask,
@@ -121,8 +121,8 @@ pub fn check(ask: &mut dyn Ask, client: &Client<'_>, identity: Identity<'_>) -> 
             let explanation = verdict.explanation.and_then(|from| check.explain(&from));
             finding(verdict.result, verdict.reason, explanation)
         }
-        Err(Halt::Temporary(reason)) => finding(Result::TempError, reason, None),
-        Err(Halt::Permanent(reason)) => finding(Result::PermError, reason, None),
+        Err(Halt::Temporary(reason)) => finding(SpfResult::TempError, reason, None),
+        Err(Halt::Permanent(reason)) => finding(SpfResult::PermError, reason, None),
     }
 }
 
@@ -148,7 +148,7 @@ enum Halt {
     Permanent(String),
 }
 
-type Checked<T> = std::result::Result<T, Halt>;
+type Checked<T> = Result<T, Halt>;
 
 /// What becomes of a mechanism.
 enum Match {
@@ -164,16 +164,16 @@ impl From<bool> for Match {
     }
 }
 
-struct Verdict {
-    result: Result,
+struct CheckResult {
+    result: SpfResult,
     reason: String,
     /// Where the explanation of a failure is, as the record that failed says.
     explanation: Option<Source>,
 }
 
-impl Verdict {
-    fn new(result: Result, reason: String) -> Verdict {
-        Verdict { result, reason, explanation: None }
+impl CheckResult {
+    fn new(result: SpfResult, reason: String) -> CheckResult {
+        CheckResult { result, reason, explanation: None }
     }
 }
 
@@ -186,7 +186,7 @@ struct Source {
 /// One check, with what it has asked so far.
 struct Check<'a> {
     ask: &'a mut dyn Ask,
-    client: &'a Client<'a>,
+    client: &'a SpfClient<'a>,
     /// An IPv4 address in IPv6 is one of IPv4 (RFC 7208 §5).
     address: IpAddr,
     local: &'a [u8],
@@ -203,14 +203,14 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// What the record of `domain` says; a name of one label has none (RFC 7208 §4.3).
-    fn host(&mut self, domain: &Name) -> Checked<Verdict> {
+    fn host(&mut self, domain: &Name) -> Checked<CheckResult> {
         if domain.labels().nth(1).is_none() {
-            return Ok(Verdict::new(Result::None, no_domain(&domain.to_string())));
+            return Ok(CheckResult::new(SpfResult::None, no_domain(&domain.to_string())));
         }
         let Some(text) = self.text(domain)? else {
-            return Ok(Verdict::new(Result::None, format!("no record at {domain}")));
+            return Ok(CheckResult::new(SpfResult::None, format!("no record at {domain}")));
         };
-        let record = Record::parse(&text).map_err(|why| Halt::Permanent(broken(why, domain)))?;
+        let record = SpfRecord::parse(&text).map_err(|why| Halt::Permanent(broken(why, domain)))?;
         for (term, directive) in record.directives() {
             let what = || format!("`{}` of {domain}", shown(term));
             let reason = match self.matches(&directive.mechanism, domain, &what)? {
@@ -218,8 +218,8 @@ impl Check<'_> {
                 Match::Yes => what(),
                 Match::Within(inner) => format!("{}: {inner}", what()),
             };
-            let mut verdict = Verdict::new(directive.outcome, reason);
-            if directive.outcome == Result::Fail {
+            let mut verdict = CheckResult::new(directive.outcome, reason);
+            if directive.outcome == SpfResult::Fail {
                 verdict.explanation = record
                     .explanation
                     .map(|spec| Source { spec: spec.0.to_vec(), domain: domain.clone() });
@@ -230,7 +230,7 @@ impl Check<'_> {
             Some(spec) if !record.has_all => self.redirect(spec, domain),
             _ => {
                 let reason = format!("no term of the record of {domain} matches");
-                Ok(Verdict::new(Result::Neutral, reason))
+                Ok(CheckResult::new(SpfResult::Neutral, reason))
             }
         }
     }
@@ -238,15 +238,15 @@ impl Check<'_> {
     /// The one record of `domain` (RFC 7208 §4.5), and nothing else of what DNS said: of includes within
     /// includes all records are held at a time.
     fn text(&mut self, domain: &Name) -> Checked<Option<Vec<u8>>> {
-        let entries = match self.ask.ask(domain, Kind::Txt) {
-            Answer::Records(entries) => entries,
-            Answer::NoRecords | Answer::NoName => return Ok(None),
-            Answer::Failed(why) => {
+        let entries = match self.ask.ask(domain, QueryType::Txt) {
+            QueryAnswer::Records(entries) => entries,
+            QueryAnswer::NoRecords | QueryAnswer::NoName => return Ok(None),
+            QueryAnswer::Failed(why) => {
                 return Err(Halt::Temporary(format!("TXT of {domain}: {why}")));
             }
         };
         let mut texts = entries.into_iter().filter_map(|entry| match entry {
-            Entry::Txt(text) if record::is_record(&text) => Some(text),
+            ResourceRecord::Txt(text) if record::is_record(&text) => Some(text),
             _ => None,
         });
         let text = texts.next();
@@ -257,10 +257,10 @@ impl Check<'_> {
     }
 
     /// RFC 7208 §6.1: the other record speaks in place of this one.
-    fn redirect(&mut self, spec: Spec<'_>, domain: &Name) -> Checked<Verdict> {
+    fn redirect(&mut self, spec: Spec<'_>, domain: &Name) -> Checked<CheckResult> {
         let what = format!("`redirect={}` of {domain}", shown(spec.0));
         if self.is_unspeakable(spec) {
-            return Ok(Verdict::new(Result::Neutral, unspeakable(&what)));
+            return Ok(CheckResult::new(SpfResult::Neutral, unspeakable(&what)));
         }
         self.count(&|| what.clone())?;
         let Some(target) = self.name(spec, domain)? else {
@@ -268,7 +268,7 @@ impl Check<'_> {
         };
         let verdict = self.host(&target)?;
         match verdict.result {
-            Result::None => Err(Halt::Permanent(format!("{what}: {}", verdict.reason))),
+            SpfResult::None => Err(Halt::Permanent(format!("{what}: {}", verdict.reason))),
             _ => Ok(verdict),
         }
     }
@@ -276,18 +276,18 @@ impl Check<'_> {
     /// Whether a mechanism matches. `what` names the term in reasons.
     fn matches(
         &mut self,
-        mechanism: &Mechanism<'_>,
+        mechanism: &SpfMechanism<'_>,
         domain: &Name,
         what: &dyn Fn() -> String,
     ) -> Checked<Match> {
         let spec = match *mechanism {
-            Mechanism::Include(spec) | Mechanism::Exists(spec) => Some(spec),
-            Mechanism::A(spec, _) | Mechanism::Mx(spec, _) | Mechanism::Ptr(spec) => spec,
-            Mechanism::All => return Ok(Match::Yes),
-            Mechanism::Ip4(network, bits) => {
+            SpfMechanism::Include(spec) | SpfMechanism::Exists(spec) => Some(spec),
+            SpfMechanism::A(spec, _) | SpfMechanism::Mx(spec, _) | SpfMechanism::Ptr(spec) => spec,
+            SpfMechanism::All => return Ok(Match::Yes),
+            SpfMechanism::Ip4(network, bits) => {
                 return Ok(is_within(self.address, network.into(), bits).into());
             }
-            Mechanism::Ip6(network, bits) => {
+            SpfMechanism::Ip6(network, bits) => {
                 return Ok(is_within(self.address, network.into(), bits).into());
             }
         };
@@ -302,29 +302,29 @@ impl Check<'_> {
         let Some(target) = target else {
             // What cannot be asked is not there; for `include` that is a record that is missing.
             return match mechanism {
-                Mechanism::Include(_) => {
+                SpfMechanism::Include(_) => {
                     Err(Halt::Permanent(format!("{} leads to no name", what())))
                 }
                 _ => Ok(Match::No),
             };
         };
         let matched = match *mechanism {
-            Mechanism::Include(_) => return self.include(&target, what),
-            Mechanism::A(_, lengths) => {
+            SpfMechanism::Include(_) => return self.include(&target, what),
+            SpfMechanism::A(_, lengths) => {
                 let answer = addresses_of(self.ask, &target, self.address);
                 let found = self.found(answer, &target, self.family(), what)?;
                 found.iter().any(|entry| self.is_near(entry, lengths))
             }
-            Mechanism::Mx(_, lengths) => self.mx(&target, lengths, what)?,
-            Mechanism::Exists(_) => {
-                let answer = self.ask.ask(&target, Kind::A);
-                !self.found(answer, &target, Kind::A, what)?.is_empty()
+            SpfMechanism::Mx(_, lengths) => self.mx(&target, lengths, what)?,
+            SpfMechanism::Exists(_) => {
+                let answer = self.ask.ask(&target, QueryType::A);
+                !self.found(answer, &target, QueryType::A, what)?.is_empty()
             }
-            Mechanism::Ptr(_) => {
+            SpfMechanism::Ptr(_) => {
                 let names = self.reverse_names(Some(what))?;
                 names.iter().any(|name| name.is_within(&target))
             }
-            Mechanism::All | Mechanism::Ip4(..) | Mechanism::Ip6(..) => false,
+            SpfMechanism::All | SpfMechanism::Ip4(..) | SpfMechanism::Ip6(..) => false,
         };
         Ok(matched.into())
     }
@@ -333,9 +333,9 @@ impl Check<'_> {
     fn include(&mut self, target: &Name, what: &dyn Fn() -> String) -> Checked<Match> {
         let verdict = self.host(target)?;
         match verdict.result {
-            Result::Pass => Ok(Match::Within(verdict.reason)),
-            Result::Fail | Result::SoftFail | Result::Neutral => Ok(Match::No),
-            Result::None | Result::TempError | Result::PermError => {
+            SpfResult::Pass => Ok(Match::Within(verdict.reason)),
+            SpfResult::Fail | SpfResult::SoftFail | SpfResult::Neutral => Ok(Match::No),
+            SpfResult::None | SpfResult::TempError | SpfResult::PermError => {
                 Err(Halt::Permanent(format!("{}: {}", what(), verdict.reason)))
             }
         }
@@ -344,21 +344,21 @@ impl Check<'_> {
     /// RFC 7208 §5.4. Too many hosts are an error before any is asked for: DNS gives them in any order, and
     /// the result must not hang on that (§4.6.4).
     fn mx(&mut self, target: &Name, lengths: Lengths, what: &dyn Fn() -> String) -> Checked<bool> {
-        let answer = self.ask.ask(target, Kind::Mx);
-        let found = self.found(answer, target, Kind::Mx, what)?;
+        let answer = self.ask.ask(target, QueryType::Mx);
+        let found = self.found(answer, target, QueryType::Mx, what)?;
         if found.len() > SPF_NAMES_MAX {
             return Err(Halt::Permanent(format!("more than {SPF_NAMES_MAX} hosts at {}", what())));
         }
         for entry in found {
-            let Entry::Mx { host, .. } = entry else { continue };
+            let ResourceRecord::Mx { host, .. } = entry else { continue };
             match addresses_of(self.ask, &host, self.address) {
-                Answer::Records(found) => {
+                QueryAnswer::Records(found) => {
                     if found.iter().any(|entry| self.is_near(entry, lengths)) {
                         return Ok(true);
                     }
                 }
-                Answer::NoRecords | Answer::NoName => {}
-                Answer::Failed(why) => {
+                QueryAnswer::NoRecords | QueryAnswer::NoName => {}
+                QueryAnswer::Failed(why) => {
                     let kind = word(self.family());
                     return Err(Halt::Temporary(format!("{}: {kind} of {host}: {why}", what())));
                 }
@@ -386,18 +386,18 @@ impl Check<'_> {
         };
         let mut validated = Vec::new();
         if let Some(reverse) = reverse(self.address) {
-            let answer = match self.ask.ask(&reverse, Kind::Ptr) {
-                Answer::Failed(_) => Answer::Records(Vec::new()),
+            let answer = match self.ask.ask(&reverse, QueryType::Ptr) {
+                QueryAnswer::Failed(_) => QueryAnswer::Records(Vec::new()),
                 answer => answer,
             };
-            self.is_nameless = matches!(answer, Answer::NoRecords | Answer::NoName);
-            let entries = self.found(answer, &reverse, Kind::Ptr, what)?;
+            self.is_nameless = matches!(answer, QueryAnswer::NoRecords | QueryAnswer::NoName);
+            let entries = self.found(answer, &reverse, QueryType::Ptr, what)?;
             let names = entries.into_iter().filter_map(|entry| match entry {
-                Entry::Ptr(name) => Some(name),
+                ResourceRecord::Ptr(name) => Some(name),
                 _ => None,
             });
             for name in names.take(SPF_NAMES_MAX) {
-                if let Answer::Records(found) = addresses_of(self.ask, &name, self.address) {
+                if let QueryAnswer::Records(found) = addresses_of(self.ask, &name, self.address) {
                     let exact = Lengths { ip4: 32, ip6: 128 };
                     if found.iter().any(|entry| self.is_near(entry, exact)) {
                         validated.push(name);
@@ -434,17 +434,17 @@ impl Check<'_> {
     /// The records of the question that a term is about; nothing found is counted.
     fn found(
         &mut self,
-        answer: Answer,
+        answer: QueryAnswer,
         name: &Name,
-        kind: Kind,
+        kind: QueryType,
         what: &dyn Fn() -> String,
-    ) -> Checked<Vec<Entry>> {
+    ) -> Checked<Vec<ResourceRecord>> {
         match answer {
-            Answer::Records(entries) => Ok(entries),
-            Answer::Failed(why) => {
+            QueryAnswer::Records(entries) => Ok(entries),
+            QueryAnswer::Failed(why) => {
                 Err(Halt::Temporary(format!("{}: {} of {name}: {why}", what(), word(kind))))
             }
-            Answer::NoRecords | Answer::NoName => self.void(what).map(|()| Vec::new()),
+            QueryAnswer::NoRecords | QueryAnswer::NoName => self.void(what).map(|()| Vec::new()),
         }
     }
 
@@ -458,15 +458,15 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn family(&self) -> Kind {
-        if self.address.is_ipv4() { Kind::A } else { Kind::Aaaa }
+    fn family(&self) -> QueryType {
+        if self.address.is_ipv4() { QueryType::A } else { QueryType::Aaaa }
     }
 
-    fn is_near(&self, entry: &Entry, lengths: Lengths) -> bool {
+    fn is_near(&self, entry: &ResourceRecord, lengths: Lengths) -> bool {
         match *entry {
-            Entry::A(address) => is_within(self.address, address.into(), lengths.ip4),
-            Entry::Aaaa(address) => is_within(self.address, address.into(), lengths.ip6),
-            Entry::Mx { .. } | Entry::Ptr(_) | Entry::Txt(_) => false,
+            ResourceRecord::A(address) => is_within(self.address, address.into(), lengths.ip4),
+            ResourceRecord::Aaaa(address) => is_within(self.address, address.into(), lengths.ip6),
+            ResourceRecord::Mx { .. } | ResourceRecord::Ptr(_) | ResourceRecord::Txt(_) => false,
         }
     }
 
@@ -479,7 +479,7 @@ impl Check<'_> {
     /// A name with its macros expanded, without labels in front that would make it too long (RFC 7208
     /// §7.3); none where DNS can have no such name.
     fn name(&mut self, spec: Spec<'_>, domain: &Name) -> Checked<Option<Name>> {
-        let Some(text) = self.expand(spec.0, Place::Name, domain)? else { return Ok(None) };
+        let Some(text) = self.expand(spec.0, MacroPlace::Name, domain)? else { return Ok(None) };
         let mut text = text.strip_suffix(b".").unwrap_or(&text);
         while text.len() > 253 {
             let Some(dot) = text.iter().position(|&octet| octet == b'.') else { return Ok(None) };
@@ -488,7 +488,12 @@ impl Check<'_> {
         Ok(Name::parse(text))
     }
 
-    fn expand(&mut self, text: &[u8], place: Place, domain: &Name) -> Checked<Option<Vec<u8>>> {
+    fn expand(
+        &mut self,
+        text: &[u8],
+        place: MacroPlace,
+        domain: &Name,
+    ) -> Checked<Option<Vec<u8>>> {
         let mut halt = None;
         let expanded = macros::expand(text, place, |letter| match letter {
             b's' => [self.local, b"@", self.sender.as_bytes()].concat(),
@@ -520,12 +525,14 @@ impl Check<'_> {
             return None;
         }
         let name = self.name(spec, &source.domain).ok()??;
-        let Answer::Records(entries) = self.ask.ask(&name, Kind::Txt) else { return None };
-        let [Entry::Txt(text)] = &entries[..] else { return None };
+        let QueryAnswer::Records(entries) = self.ask.ask(&name, QueryType::Txt) else {
+            return None;
+        };
+        let [ResourceRecord::Txt(text)] = &entries[..] else { return None };
         if text.len() > SPF_RECORD_MAX {
             return None;
         }
-        let text = self.expand(text, Place::Text, &source.domain).ok()??;
+        let text = self.expand(text, MacroPlace::Text, &source.domain).ok()??;
         let visible = |octet: &u8| match octet {
             b' '..=b'~' => char::from(*octet),
             _ => '?',
@@ -551,13 +558,13 @@ fn broken(why: BadRecord<'_>, domain: &Name) -> String {
     }
 }
 
-fn word(kind: Kind) -> &'static str {
+fn word(kind: QueryType) -> &'static str {
     match kind {
-        Kind::A => "A",
-        Kind::Aaaa => "AAAA",
-        Kind::Mx => "MX",
-        Kind::Ptr => "PTR",
-        Kind::Txt => "TXT",
+        QueryType::A => "A",
+        QueryType::Aaaa => "AAAA",
+        QueryType::Mx => "MX",
+        QueryType::Ptr => "PTR",
+        QueryType::Txt => "TXT",
     }
 }
 

@@ -4,7 +4,7 @@
 //! an error.
 
 use super::answer::{alias, tidy, too_far};
-use super::patience::Patience;
+use super::patience::DnsPatience;
 use super::server::DnsServer;
 use super::{DnsFault, Trouble};
 use crate::config::NameServer;
@@ -93,7 +93,7 @@ impl Servers {
         let mut said: Option<DnsFault> = None;
         for _ in 0..DNS_TRIES {
             for asked in open.iter_mut().filter(|asked| asked.is_silent()) {
-                let (time, is_whole) = Patience::left_of(self.timeout);
+                let (time, is_whole) = DnsPatience::left_of(self.timeout);
                 if time.is_zero() {
                     continue;
                 }

@@ -12,11 +12,11 @@ thread_local! {
 }
 
 /// While one is there, the thread waits no longer than this.
-pub struct Patience(Option<Instant>);
+pub struct DnsPatience(Option<Instant>);
 
-impl Patience {
-    pub fn of(time: Duration) -> Patience {
-        Patience(UNTIL.replace(Instant::now().checked_add(time)))
+impl DnsPatience {
+    pub fn of(time: Duration) -> DnsPatience {
+        DnsPatience(UNTIL.replace(Instant::now().checked_add(time)))
     }
 
     /// What is left of this time, and whether that is all of it.
@@ -29,7 +29,7 @@ impl Patience {
     }
 }
 
-impl Drop for Patience {
+impl Drop for DnsPatience {
     fn drop(&mut self) {
         UNTIL.set(self.0);
     }

@@ -16,7 +16,7 @@ const RSA_BITS_MAX: usize = 8192;
 
 /// A key with what its domain says about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key {
+pub struct DkimKey {
     /// What the signature has to be made with.
     pub algorithm: Algorithm,
     /// SPKI or PKCS #1 for RSA, 32 octets for Ed25519.
@@ -31,7 +31,7 @@ pub struct Key {
 
 /// Why a record is no key that can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BadKey {
+pub enum BadKeyRecord {
     TooLong,
     Tags(BadTags),
     Version(String),
@@ -53,36 +53,38 @@ pub enum BadKey {
     Large(usize),
 }
 
-impl fmt::Display for BadKey {
+impl fmt::Display for BadKeyRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BadKey::TooLong => write!(f, "the key record is longer than {KEY_RECORD_MAX} octets"),
-            BadKey::Tags(bad) => write!(f, "the key record: {bad}"),
-            BadKey::Version(text) => write!(f, "the key record is of version \"{text}\""),
-            BadKey::Missing => f.write_str("the key record has no p="),
-            BadKey::Revoked => f.write_str("the key is revoked"),
-            BadKey::Type(text) => write!(f, "the key is of the unknown type \"{text}\""),
-            BadKey::Hash => f.write_str("the key is not for sha256"),
-            BadKey::Service => f.write_str("the key is not for mail"),
-            BadKey::Octets => f.write_str("p= of the key record is no key"),
-            BadKey::Short(bits) => write!(f, "an RSA key of {bits} bits is too short"),
-            BadKey::Large(bits) => write!(f, "an RSA key of {bits} bits is too large"),
+            BadKeyRecord::TooLong => {
+                write!(f, "the key record is longer than {KEY_RECORD_MAX} octets")
+            }
+            BadKeyRecord::Tags(bad) => write!(f, "the key record: {bad}"),
+            BadKeyRecord::Version(text) => write!(f, "the key record is of version \"{text}\""),
+            BadKeyRecord::Missing => f.write_str("the key record has no p="),
+            BadKeyRecord::Revoked => f.write_str("the key is revoked"),
+            BadKeyRecord::Type(text) => write!(f, "the key is of the unknown type \"{text}\""),
+            BadKeyRecord::Hash => f.write_str("the key is not for sha256"),
+            BadKeyRecord::Service => f.write_str("the key is not for mail"),
+            BadKeyRecord::Octets => f.write_str("p= of the key record is no key"),
+            BadKeyRecord::Short(bits) => write!(f, "an RSA key of {bits} bits is too short"),
+            BadKeyRecord::Large(bits) => write!(f, "an RSA key of {bits} bits is too large"),
         }
     }
 }
 
-impl Key {
+impl DkimKey {
     /// Reads a record.
     ///
     /// Fails with the first thing that makes it no key for mail.
-    pub fn read(record: &[u8]) -> Result<Key, BadKey> {
+    pub fn read(record: &[u8]) -> Result<DkimKey, BadKeyRecord> {
         if record.len() > KEY_RECORD_MAX {
-            return Err(BadKey::TooLong);
+            return Err(BadKeyRecord::TooLong);
         }
-        let tags = Tags::read(record).map_err(BadKey::Tags)?;
+        let tags = Tags::read(record).map_err(BadKeyRecord::Tags)?;
         for (at, tag) in tags.iter().enumerate() {
             if tag.name == "v" && (at > 0 || tag.value != b"DKIM1") {
-                return Err(BadKey::Version(shown(tag.value)));
+                return Err(BadKeyRecord::Version(shown(tag.value)));
             }
         }
         let lists = |name, wanted: &[&[u8]]| match tags.get(name) {
@@ -91,25 +93,25 @@ impl Key {
             }
             None => true,
         };
-        let octets = tags.get("p").ok_or(BadKey::Missing)?;
+        let octets = tags.get("p").ok_or(BadKeyRecord::Missing)?;
         if octets.is_empty() {
-            return Err(BadKey::Revoked);
+            return Err(BadKeyRecord::Revoked);
         }
         let algorithm = match tags.get("k").unwrap_or(b"rsa") {
             b"rsa" => Algorithm::RsaSha256,
             b"ed25519" => Algorithm::Ed25519Sha256,
-            other => return Err(BadKey::Type(shown(other))),
+            other => return Err(BadKeyRecord::Type(shown(other))),
         };
         if !lists("h", &[b"sha256"]) {
-            return Err(BadKey::Hash);
+            return Err(BadKeyRecord::Hash);
         }
         if !lists("s", &[b"email", b"*"]) {
-            return Err(BadKey::Service);
+            return Err(BadKeyRecord::Service);
         }
-        let octets = decoded(octets).ok_or(BadKey::Octets)?;
+        let octets = decoded(octets).ok_or(BadKeyRecord::Octets)?;
         let bits = bits_of(algorithm, &octets)?;
         let flag = |wanted: &[u8]| tags.get("t").is_some() && lists("t", &[wanted]);
-        Ok(Key { algorithm, octets, bits, is_testing: flag(b"y"), is_strict: flag(b"s") })
+        Ok(DkimKey { algorithm, octets, bits, is_testing: flag(b"y"), is_strict: flag(b"s") })
     }
 
     /// What `p=` says, decoded: SPKI or PKCS #1 for RSA, 32 octets for Ed25519.
@@ -132,13 +134,13 @@ impl Key {
     }
 }
 
-fn bits_of(algorithm: Algorithm, octets: &[u8]) -> Result<usize, BadKey> {
+fn bits_of(algorithm: Algorithm, octets: &[u8]) -> Result<usize, BadKeyRecord> {
     match algorithm {
         Algorithm::Ed25519Sha256 if octets.len() == 32 => Ok(256),
-        Algorithm::Ed25519Sha256 => Err(BadKey::Octets),
-        Algorithm::RsaSha256 => match rsa_bits(octets).ok_or(BadKey::Octets)? {
-            bits if bits < RSA_BITS_MIN => Err(BadKey::Short(bits)),
-            bits if bits > RSA_BITS_MAX => Err(BadKey::Large(bits)),
+        Algorithm::Ed25519Sha256 => Err(BadKeyRecord::Octets),
+        Algorithm::RsaSha256 => match rsa_bits(octets).ok_or(BadKeyRecord::Octets)? {
+            bits if bits < RSA_BITS_MIN => Err(BadKeyRecord::Short(bits)),
+            bits if bits > RSA_BITS_MAX => Err(BadKeyRecord::Large(bits)),
             bits => Ok(bits),
         },
     }
@@ -190,8 +192,8 @@ mod tests {
         Y6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutACDfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3r\
         G4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB";
 
-    fn read(text: &str) -> Result<Key, BadKey> {
-        Key::read(text.as_bytes())
+    fn read(text: &str) -> Result<DkimKey, BadKeyRecord> {
+        DkimKey::read(text.as_bytes())
     }
 
     #[test]
@@ -210,21 +212,21 @@ mod tests {
     #[test]
     fn bad_keys() {
         for (from, to, bad) in [
-            ("v=DKIM1", "v=DKIM2", BadKey::Version("DKIM2".into())),
-            ("v=DKIM1; k=ed25519", "k=ed25519; v=DKIM1", BadKey::Version("DKIM1".into())),
-            ("ed25519", "rsa", BadKey::Octets),
-            ("ed25519", "ed448", BadKey::Type("ed448".into())),
-            ("v=DKIM1", "v=DKIM1; s=tlsrpt", BadKey::Service),
-            ("v=DKIM1", "v=DKIM1; h=sha1", BadKey::Hash),
-            ("p=11", "p=!!", BadKey::Octets),
-            ("p=11", "p=1111", BadKey::Octets),
-            ("p=11", "q=11", BadKey::Missing),
-            ("p=11", "p=; q=", BadKey::Revoked),
-            ("v=DKIM1", "v=DKIM1; v=DKIM1", BadKey::Tags(BadTags::Twice("v".into()))),
+            ("v=DKIM1", "v=DKIM2", BadKeyRecord::Version("DKIM2".into())),
+            ("v=DKIM1; k=ed25519", "k=ed25519; v=DKIM1", BadKeyRecord::Version("DKIM1".into())),
+            ("ed25519", "rsa", BadKeyRecord::Octets),
+            ("ed25519", "ed448", BadKeyRecord::Type("ed448".into())),
+            ("v=DKIM1", "v=DKIM1; s=tlsrpt", BadKeyRecord::Service),
+            ("v=DKIM1", "v=DKIM1; h=sha1", BadKeyRecord::Hash),
+            ("p=11", "p=!!", BadKeyRecord::Octets),
+            ("p=11", "p=1111", BadKeyRecord::Octets),
+            ("p=11", "q=11", BadKeyRecord::Missing),
+            ("p=11", "p=; q=", BadKeyRecord::Revoked),
+            ("v=DKIM1", "v=DKIM1; v=DKIM1", BadKeyRecord::Tags(BadTags::Twice("v".into()))),
         ] {
             assert_eq!(read(&ED25519.replacen(from, to, 1)).unwrap_err(), bad, "{to}");
         }
-        assert_eq!(read(&"x".repeat(KEY_RECORD_MAX + 1)).unwrap_err(), BadKey::TooLong);
+        assert_eq!(read(&"x".repeat(KEY_RECORD_MAX + 1)).unwrap_err(), BadKeyRecord::TooLong);
     }
 
     /// An RSAPublicKey with a modulus of these bits.
@@ -244,8 +246,8 @@ mod tests {
         for bits in [512, 1023, 1024, 2048, 4096, 16_384] {
             assert_eq!(rsa_bits(&rsa(bits)), Some(bits));
         }
-        assert_eq!(bits_of(Algorithm::RsaSha256, &rsa(1023)), Err(BadKey::Short(1023)));
-        assert_eq!(bits_of(Algorithm::RsaSha256, &rsa(16_384)), Err(BadKey::Large(16_384)));
+        assert_eq!(bits_of(Algorithm::RsaSha256, &rsa(1023)), Err(BadKeyRecord::Short(1023)));
+        assert_eq!(bits_of(Algorithm::RsaSha256, &rsa(16_384)), Err(BadKeyRecord::Large(16_384)));
         let whole = rsa(2048);
         assert!((0..whole.len() / 2).all(|length| rsa_bits(&whole[..length]).is_none()));
     }

@@ -7,7 +7,7 @@ use crate::mail::proof::canonical::{BodyForm, BodyHash, Form, add_field, sha256}
 use crate::mail::proof::dkim::field::Algorithm;
 use crate::mail::proof::dkim::key;
 use crate::mail::proof::name::Name;
-use crate::mail::proof::raw::{Header, RawField};
+use crate::mail::proof::raw::{RawField, RawHeader};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
@@ -44,16 +44,16 @@ const COLUMNS: usize = 77;
 const STRING_MAX: usize = 255;
 
 /// A private key that signs.
-pub struct Key(Pair);
+pub struct SigningKey(PrivateKey);
 
-enum Pair {
+enum PrivateKey {
     Rsa(rsa::KeyPair),
     Ed25519(Ed25519KeyPair),
 }
 
 /// Why a file holds no key that signs. Tells nothing of the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BadKey {
+pub enum BadSigningKey {
     /// There is no `-----BEGIN PRIVATE KEY-----`.
     NotPem,
     /// What stands between the marks is no base64, or has no end.
@@ -68,15 +68,15 @@ pub enum BadKey {
     Large,
 }
 
-impl fmt::Display for BadKey {
+impl fmt::Display for BadSigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BadKey::NotPem => f.write_str("no private key in PEM form"),
-            BadKey::BadPem => f.write_str("the PEM text is damaged"),
-            BadKey::Encrypted => f.write_str("the key is encrypted"),
-            BadKey::Unknown => f.write_str("neither an RSA nor an Ed25519 key"),
-            BadKey::Short => write!(f, "an RSA key of fewer than {RSA_BITS_MIN} bits"),
-            BadKey::Large => f.write_str("an RSA key of too many bits"),
+            BadSigningKey::NotPem => f.write_str("no private key in PEM form"),
+            BadSigningKey::BadPem => f.write_str("the PEM text is damaged"),
+            BadSigningKey::Encrypted => f.write_str("the key is encrypted"),
+            BadSigningKey::Unknown => f.write_str("neither an RSA nor an Ed25519 key"),
+            BadSigningKey::Short => write!(f, "an RSA key of fewer than {RSA_BITS_MIN} bits"),
+            BadSigningKey::Large => f.write_str("an RSA key of too many bits"),
         }
     }
 }
@@ -91,59 +91,61 @@ impl fmt::Display for CannotSign {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({})", self.algorithm())
     }
 }
 
-impl Key {
+impl SigningKey {
     /// Reads the first private key of a PEM text: PKCS #8, or PKCS #1 for RSA.
     ///
     /// Fails where there is none that signs.
-    pub fn from_pem(text: &[u8]) -> Result<Key, BadKey> {
+    pub fn from_pem(text: &[u8]) -> Result<SigningKey, BadSigningKey> {
         let (label, mut der) = private_block(text)?;
         let read = if label == "RSA PRIVATE KEY" {
-            rsa::KeyPair::from_der(&der).map(Pair::Rsa)
+            rsa::KeyPair::from_der(&der).map(PrivateKey::Rsa)
         } else {
-            let ed25519 = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).map(Pair::Ed25519);
-            ed25519.or_else(|_| rsa::KeyPair::from_pkcs8(&der).map(Pair::Rsa))
+            let ed25519 = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).map(PrivateKey::Ed25519);
+            ed25519.or_else(|_| rsa::KeyPair::from_pkcs8(&der).map(PrivateKey::Rsa))
         };
         der.fill(0);
         std::hint::black_box(&der);
         let pair = read.map_err(|why| match why.to_string().as_str() {
-            "TooSmall" => BadKey::Short,
-            "TooLarge" => BadKey::Large,
-            _ => BadKey::Unknown,
+            "TooSmall" => BadSigningKey::Short,
+            "TooLarge" => BadSigningKey::Large,
+            _ => BadSigningKey::Unknown,
         })?;
         match &pair {
-            Pair::Rsa(pair) if 8 * pair.public_modulus_len() < RSA_BITS_MIN => Err(BadKey::Short),
-            _ => Ok(Key(pair)),
+            PrivateKey::Rsa(pair) if 8 * pair.public_modulus_len() < RSA_BITS_MIN => {
+                Err(BadSigningKey::Short)
+            }
+            _ => Ok(SigningKey(pair)),
         }
     }
 
     pub fn algorithm(&self) -> Algorithm {
         match self.0 {
-            Pair::Rsa(_) => Algorithm::RsaSha256,
-            Pair::Ed25519(_) => Algorithm::Ed25519Sha256,
+            PrivateKey::Rsa(_) => Algorithm::RsaSha256,
+            PrivateKey::Ed25519(_) => Algorithm::Ed25519Sha256,
         }
     }
 
     /// The record that DNS has to show at `SELECTOR._domainkey.DOMAIN` (RFC 6376 §3.6.1, RFC 8463 §4).
     pub fn record(&self) -> Result<String, CannotSign> {
         let kind = match self.0 {
-            Pair::Rsa(_) => "rsa",
-            Pair::Ed25519(_) => "ed25519",
+            PrivateKey::Rsa(_) => "rsa",
+            PrivateKey::Ed25519(_) => "ed25519",
         };
         Ok(format!("v=DKIM1; k={kind}; p={}", Base64::encode_string(&self.public()?)))
     }
 
     /// Whether a record is one by which others verify what this key signs, however it is written.
     pub fn is_shown_by(&self, record: &[u8]) -> bool {
-        let Ok(shown) = key::Key::read(record) else { return false };
+        let Ok(shown) = key::DkimKey::read(record) else { return false };
         let is_bare = match &self.0 {
-            Pair::Rsa(pair) => shown.octets() == pair.public_key().as_ref(),
-            Pair::Ed25519(_) => false,
+            PrivateKey::Rsa(pair) => shown.octets() == pair.public_key().as_ref(),
+            PrivateKey::Ed25519(_) => false,
         };
         let is_same = is_bare || self.public().is_ok_and(|octets| octets == shown.octets());
         shown.algorithm == self.algorithm() && is_same
@@ -152,25 +154,25 @@ impl Key {
     /// The public key as records have it: SPKI for RSA, 32 octets for Ed25519.
     fn public(&self) -> Result<Vec<u8>, CannotSign> {
         match &self.0 {
-            Pair::Rsa(pair) => {
+            PrivateKey::Rsa(pair) => {
                 let der: PublicKeyX509Der = pair.public_key().as_der().map_err(|_| CannotSign)?;
                 Ok(der.as_ref().to_vec())
             }
-            Pair::Ed25519(pair) => Ok(pair.public_key().as_ref().to_vec()),
+            PrivateKey::Ed25519(pair) => Ok(pair.public_key().as_ref().to_vec()),
         }
     }
 
     /// The signature over octets. Ed25519 signs their hash (RFC 8463 §3).
     fn sign(&self, octets: &[u8]) -> Result<Vec<u8>, CannotSign> {
         match &self.0 {
-            Pair::Rsa(pair) => {
+            PrivateKey::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 let signed =
                     pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), octets, &mut signature);
                 signed.map_err(|_| CannotSign)?;
                 Ok(signature)
             }
-            Pair::Ed25519(pair) => {
+            PrivateKey::Ed25519(pair) => {
                 let signature = pair.try_sign(&sha256(octets)).map_err(|_| CannotSign)?;
                 Ok(signature.as_ref().to_vec())
             }
@@ -193,33 +195,33 @@ pub fn strings(record: &str) -> Vec<&str> {
 }
 
 /// The label and the octets of the first private key of a PEM text (RFC 7468).
-fn private_block(text: &[u8]) -> Result<(&'static str, Vec<u8>), BadKey> {
+fn private_block(text: &[u8]) -> Result<(&'static str, Vec<u8>), BadSigningKey> {
     const BEGIN: &str = "-----BEGIN ";
-    let text = std::str::from_utf8(text).map_err(|_| BadKey::NotPem)?;
+    let text = std::str::from_utf8(text).map_err(|_| BadSigningKey::NotPem)?;
     let mut rest = text;
     while let Some(at) = rest.find(BEGIN) {
         rest = &rest[at + BEGIN.len()..];
-        let (label, body) = rest.split_once("-----").ok_or(BadKey::BadPem)?;
+        let (label, body) = rest.split_once("-----").ok_or(BadSigningKey::BadPem)?;
         let label = match label {
             "PRIVATE KEY" => "PRIVATE KEY",
             "RSA PRIVATE KEY" => "RSA PRIVATE KEY",
-            "ENCRYPTED PRIVATE KEY" => return Err(BadKey::Encrypted),
+            "ENCRYPTED PRIVATE KEY" => return Err(BadSigningKey::Encrypted),
             _ => continue,
         };
-        let (body, _) = body.split_once("-----END ").ok_or(BadKey::BadPem)?;
+        let (body, _) = body.split_once("-----END ").ok_or(BadSigningKey::BadPem)?;
         if body.contains("ENCRYPTED") {
-            return Err(BadKey::Encrypted);
+            return Err(BadSigningKey::Encrypted);
         }
         let body: String = body.chars().filter(|one| !one.is_ascii_whitespace()).collect();
-        return Ok((label, Base64::decode_vec(&body).map_err(|_| BadKey::BadPem)?));
+        return Ok((label, Base64::decode_vec(&body).map_err(|_| BadSigningKey::BadPem)?));
     }
-    Err(BadKey::NotPem)
+    Err(BadSigningKey::NotPem)
 }
 
 /// A key and whose it is.
 #[derive(Clone, Copy)]
 pub struct Signer<'a> {
-    pub key: &'a Key,
+    pub key: &'a SigningKey,
     pub domain: &'a Name,
     pub selector: &'a Name,
 }
@@ -231,7 +233,7 @@ pub struct Signer<'a> {
 /// Fails only where the library does.
 pub fn sign(
     signer: &Signer,
-    header: &Header,
+    header: &RawHeader,
     body: &BodyHash,
     time: u64,
 ) -> Result<String, CannotSign> {
@@ -276,7 +278,7 @@ pub fn sign(
 }
 
 /// `h=`: what is signed of a header.
-fn names(header: &Header) -> Vec<&'static str> {
+fn names(header: &RawHeader) -> Vec<&'static str> {
     let mut names = Vec::new();
     for name in ONCE_MORE {
         names.extend(std::iter::repeat_n(name, header.places(name).len() + 1));
@@ -353,19 +355,19 @@ mod tests {
 
     #[test]
     fn what_is_no_key() {
-        let bad = |text: &str| Key::from_pem(text.as_bytes()).unwrap_err();
-        assert_eq!(bad(""), BadKey::NotPem);
+        let bad = |text: &str| SigningKey::from_pem(text.as_bytes()).unwrap_err();
+        assert_eq!(bad(""), BadSigningKey::NotPem);
         assert_eq!(
             bad("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"),
-            BadKey::NotPem
+            BadSigningKey::NotPem
         );
-        assert_eq!(bad("-----BEGIN PRIVATE KEY"), BadKey::BadPem);
-        assert_eq!(bad("-----BEGIN PRIVATE KEY-----\nAAAA\n"), BadKey::BadPem);
-        assert_eq!(bad("-----BEGIN PRIVATE KEY-----\nA!A\n-----END "), BadKey::BadPem);
-        assert_eq!(bad("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END "), BadKey::Unknown);
-        assert_eq!(bad("-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END "), BadKey::Unknown);
-        assert_eq!(bad("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"), BadKey::Encrypted);
+        assert_eq!(bad("-----BEGIN PRIVATE KEY"), BadSigningKey::BadPem);
+        assert_eq!(bad("-----BEGIN PRIVATE KEY-----\nAAAA\n"), BadSigningKey::BadPem);
+        assert_eq!(bad("-----BEGIN PRIVATE KEY-----\nA!A\n-----END "), BadSigningKey::BadPem);
+        assert_eq!(bad("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END "), BadSigningKey::Unknown);
+        assert_eq!(bad("-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END "), BadSigningKey::Unknown);
+        assert_eq!(bad("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"), BadSigningKey::Encrypted);
         let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nAAAA\n-----END ";
-        assert_eq!(bad(old), BadKey::Encrypted);
+        assert_eq!(bad(old), BadSigningKey::Encrypted);
     }
 }

@@ -50,7 +50,7 @@ impl fmt::Display for NoAuthors {
 pub fn authors(fields: &[&[u8]]) -> Result<Authors, NoAuthors> {
     let mut domains: Vec<Name> = Vec::new();
     for field in fields {
-        let mut reader = Reader { rest: field };
+        let mut reader = AuthorReader { rest: field };
         let mut is_empty = true;
         for count in 0.. {
             let Some(tokens) = reader.mailbox()? else { break };
@@ -78,13 +78,13 @@ pub fn authors(fields: &[&[u8]]) -> Result<Authors, NoAuthors> {
 
 /// A token, and whether space or a comment stands before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Token<'a> {
-    kind: Kind<'a>,
+struct AuthorToken<'a> {
+    kind: TokenKind<'a>,
     apart: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind<'a> {
+enum TokenKind<'a> {
     Atom(&'a [u8]),
     /// A quoted string, or an encoded word: no part of a domain.
     Word,
@@ -100,12 +100,12 @@ enum Kind<'a> {
 
 /// The domain of what stands between two separators: none where that is no address, as the name of a group
 /// or one half of a name with a comma in it.
-fn domain_of(tokens: &[Token<'_>]) -> Result<Option<Name>, NoAuthors> {
-    let is = |wanted: Kind<'static>| move |token: &Token<'_>| token.kind == wanted;
-    let opens = tokens.iter().position(is(Kind::Open));
-    let closes = tokens.iter().position(is(Kind::Close));
+fn domain_of(tokens: &[AuthorToken<'_>]) -> Result<Option<Name>, NoAuthors> {
+    let is = |wanted: TokenKind<'static>| move |token: &AuthorToken<'_>| token.kind == wanted;
+    let opens = tokens.iter().position(is(TokenKind::Open));
+    let closes = tokens.iter().position(is(TokenKind::Close));
     let (before, inner, after) = match (opens, closes) {
-        (None, None) => match tokens.iter().any(is(Kind::At)) {
+        (None, None) => match tokens.iter().any(is(TokenKind::At)) {
             true => return address(tokens).map(Some),
             false => return Ok(None),
         },
@@ -114,12 +114,12 @@ fn domain_of(tokens: &[Token<'_>]) -> Result<Option<Name>, NoAuthors> {
         }
         _ => return Err(NoAuthors::Unreadable("angle brackets that do not match")),
     };
-    if after.iter().any(is(Kind::Open)) || after.iter().any(is(Kind::Close)) {
+    if after.iter().any(is(TokenKind::Open)) || after.iter().any(is(TokenKind::Close)) {
         return Err(NoAuthors::Unreadable("two addresses without a comma between them"));
     }
     let domain = address(route_cut(inner))?;
     for beside in [before, after] {
-        for (at, _) in beside.iter().enumerate().filter(|(_, token)| token.kind == Kind::At) {
+        for (at, _) in beside.iter().enumerate().filter(|(_, token)| token.kind == TokenKind::At) {
             let named = domain_at(&beside[at + 1..]).ok().map(|(named, _)| named);
             // `Joe @ Work <...>` names nothing that DNS could vouch for.
             if named.is_some_and(|named| named != domain && named.labels().nth(1).is_some()) {
@@ -131,10 +131,10 @@ fn domain_of(tokens: &[Token<'_>]) -> Result<Option<Name>, NoAuthors> {
 }
 
 /// The address behind an obsolete route, `@first,@second:` (RFC 5322 §4.4).
-fn route_cut<'a, 'b>(tokens: &'a [Token<'b>]) -> &'a [Token<'b>] {
+fn route_cut<'a, 'b>(tokens: &'a [AuthorToken<'b>]) -> &'a [AuthorToken<'b>] {
     match tokens.first() {
-        Some(Token { kind: Kind::At, .. }) => {
-            let end = tokens.iter().rposition(|token| token.kind == Kind::Separator);
+        Some(AuthorToken { kind: TokenKind::At, .. }) => {
+            let end = tokens.iter().rposition(|token| token.kind == TokenKind::Separator);
             end.map_or(tokens, |end| &tokens[end + 1..])
         }
         _ => tokens,
@@ -142,11 +142,13 @@ fn route_cut<'a, 'b>(tokens: &'a [Token<'b>]) -> &'a [Token<'b>] {
 }
 
 /// The domain of an address, whatever words its local part has.
-fn address(tokens: &[Token<'_>]) -> Result<Name, NoAuthors> {
-    let Some(at) = tokens.iter().position(|token| token.kind == Kind::At) else {
+fn address(tokens: &[AuthorToken<'_>]) -> Result<Name, NoAuthors> {
+    let Some(at) = tokens.iter().position(|token| token.kind == TokenKind::At) else {
         return Err(NoAuthors::NoDomain);
     };
-    let is_local = |token: &Token<'_>| matches!(token.kind, Kind::Atom(_) | Kind::Word | Kind::Dot);
+    let is_local = |token: &AuthorToken<'_>| {
+        matches!(token.kind, TokenKind::Atom(_) | TokenKind::Word | TokenKind::Dot)
+    };
     if at == 0 || !tokens[..at].iter().all(is_local) {
         return Err(NoAuthors::Unreadable("an address without a local part"));
     }
@@ -159,24 +161,26 @@ fn address(tokens: &[Token<'_>]) -> Result<Name, NoAuthors> {
 
 /// The domain at the beginning of the tokens, and what follows. Space in it is obsolete, and read by some as
 /// its end.
-fn domain_at<'a, 'b>(tokens: &'a [Token<'b>]) -> Result<(Name, &'a [Token<'b>]), NoAuthors> {
+fn domain_at<'a, 'b>(
+    tokens: &'a [AuthorToken<'b>],
+) -> Result<(Name, &'a [AuthorToken<'b>]), NoAuthors> {
     const BAD: NoAuthors = NoAuthors::Unreadable("a domain that is none");
-    if tokens.first().is_some_and(|token| token.kind == Kind::Literal) {
+    if tokens.first().is_some_and(|token| token.kind == TokenKind::Literal) {
         return Err(NoAuthors::NoDomain);
     }
     let mut text = Vec::new();
     let mut end = 0;
     for token in tokens {
         match token.kind {
-            Kind::Atom(_) | Kind::Dot if token.apart && end > 0 => {
-                let joins = token.kind == Kind::Dot || text.ends_with(b".");
+            TokenKind::Atom(_) | TokenKind::Dot if token.apart && end > 0 => {
+                let joins = token.kind == TokenKind::Dot || text.ends_with(b".");
                 if joins {
                     return Err(NoAuthors::Unreadable("space within a domain"));
                 }
                 break;
             }
-            Kind::Atom(atom) => text.extend_from_slice(atom),
-            Kind::Dot => text.push(b'.'),
+            TokenKind::Atom(atom) => text.extend_from_slice(atom),
+            TokenKind::Dot => text.push(b'.'),
             _ => break,
         }
         end += 1;
@@ -188,14 +192,14 @@ fn domain_at<'a, 'b>(tokens: &'a [Token<'b>]) -> Result<(Name, &'a [Token<'b>]),
 }
 
 /// What is left of the value of a field.
-struct Reader<'a> {
+struct AuthorReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> AuthorReader<'a> {
     /// The tokens up to the next separator outside angle brackets; none at the end.
-    fn mailbox(&mut self) -> Result<Option<Vec<Token<'a>>>, NoAuthors> {
-        let mut tokens: Vec<Token<'a>> = Vec::new();
+    fn mailbox(&mut self) -> Result<Option<Vec<AuthorToken<'a>>>, NoAuthors> {
+        let mut tokens: Vec<AuthorToken<'a>> = Vec::new();
         let mut is_open = false;
         loop {
             let Some(token) = self.token()? else {
@@ -203,10 +207,10 @@ impl<'a> Reader<'a> {
             };
             match token.kind {
                 // Of an empty place in a list (RFC 5322 §4.4) there is nothing to give.
-                Kind::Separator if !is_open && tokens.is_empty() => continue,
-                Kind::Separator if !is_open => return Ok(Some(tokens)),
-                Kind::Open => is_open = true,
-                Kind::Close => is_open = false,
+                TokenKind::Separator if !is_open && tokens.is_empty() => continue,
+                TokenKind::Separator if !is_open => return Ok(Some(tokens)),
+                TokenKind::Open => is_open = true,
+                TokenKind::Close => is_open = false,
                 _ => {}
             }
             if tokens.len() == AUTHOR_TOKENS_MAX {
@@ -216,47 +220,47 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn token(&mut self) -> Result<Option<Token<'a>>, NoAuthors> {
+    fn token(&mut self) -> Result<Option<AuthorToken<'a>>, NoAuthors> {
         let apart = self.skip_space()?;
         let Some((&first, rest)) = self.rest.split_first() else { return Ok(None) };
         let kind = match first {
             b'"' => {
                 self.rest = enclosed(rest, b'"').ok_or(NoAuthors::Unreadable("an open quote"))?;
-                return Ok(Some(Token { kind: Kind::Word, apart }));
+                return Ok(Some(AuthorToken { kind: TokenKind::Word, apart }));
             }
             b'[' => {
                 self.rest = enclosed(rest, b']').ok_or(NoAuthors::Unreadable("an open bracket"))?;
-                return Ok(Some(Token { kind: Kind::Literal, apart }));
+                return Ok(Some(AuthorToken { kind: TokenKind::Literal, apart }));
             }
-            b'.' => Kind::Dot,
-            b'@' => Kind::At,
-            b'<' => Kind::Open,
-            b'>' => Kind::Close,
-            b',' | b';' | b':' => Kind::Separator,
+            b'.' => TokenKind::Dot,
+            b'@' => TokenKind::At,
+            b'<' => TokenKind::Open,
+            b'>' => TokenKind::Close,
+            b',' | b';' | b':' => TokenKind::Separator,
             // It ends nothing, and hides nothing.
-            b')' => Kind::Word,
+            b')' => TokenKind::Word,
             // Some would take it for a quote of the sign that follows.
             b'\\' if !rest.first().is_some_and(u8::is_ascii_alphanumeric) => {
                 return Err(NoAuthors::Unreadable("a backslash outside quotes"));
             }
-            b'\\' => Kind::Word,
+            b'\\' => TokenKind::Word,
             0..=b' ' | 0x7f => return Err(NoAuthors::Unreadable("a control character")),
             _ => {
                 let (kind, length) = match encoded_word(self.rest) {
-                    Some(length) => (Kind::Word, length),
+                    Some(length) => (TokenKind::Word, length),
                     None => {
                         let in_atom =
                             |octet: &&u8| !b"\"[.@<>,;:()\\\x7f".contains(octet) && **octet > b' ';
                         let length = self.rest.iter().take_while(in_atom).count();
-                        (Kind::Atom(&self.rest[..length]), length)
+                        (TokenKind::Atom(&self.rest[..length]), length)
                     }
                 };
                 self.rest = &self.rest[length..];
-                return Ok(Some(Token { kind, apart }));
+                return Ok(Some(AuthorToken { kind, apart }));
             }
         };
         self.rest = rest;
-        Ok(Some(Token { kind, apart }))
+        Ok(Some(AuthorToken { kind, apart }))
     }
 
     /// Skips spaces, line ends and comments, which may stand within each other; tells whether there were any.

@@ -50,7 +50,7 @@ pub enum Suffix {
 
 /// A record that names its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct DmarcRecord {
     /// None where the record asks for nothing that could be done: DMARC is not applied (RFC 9989, 4.10.1).
     pub policies: Option<Policies>,
     /// `adkim=s` and `aspf=s`.
@@ -74,9 +74,9 @@ pub struct Policies {
 /// The tags that count here.
 const NAMES: [&str; 8] = ["p", "sp", "np", "adkim", "aspf", "psd", "t", "rua"];
 
-impl Record {
+impl DmarcRecord {
     /// Reads the text of a TXT record; none where it is no policy record.
-    pub fn parse(text: &[u8]) -> Option<Record> {
+    pub fn parse(text: &[u8]) -> Option<DmarcRecord> {
         let mut pieces = tags::pieces(text);
         let version = pieces.next()?.ok()?;
         // White space before it is no part of the grammar.
@@ -109,7 +109,7 @@ impl Record {
                 missing: Policy::None,
             }),
         };
-        Some(Record {
+        Some(DmarcRecord {
             policies,
             strict_dkim: is("adkim", b"s"),
             strict_spf: is("aspf", b"s"),
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn only_the_version_makes_a_record() {
         for good in ["v=DMARC1", "v=DMARC1;", "v=DMARC1 ; p=none", "V\t=\tDMARC1\t;p=none"] {
-            assert!(Record::parse(good.as_bytes()).is_some(), "{good}");
+            assert!(DmarcRecord::parse(good.as_bytes()).is_some(), "{good}");
         }
         let other = [
             "",
@@ -178,7 +178,7 @@ mod tests {
             "v=spf1 -all",
         ];
         for other in other {
-            assert_eq!(Record::parse(other.as_bytes()), None, "{other}");
+            assert_eq!(DmarcRecord::parse(other.as_bytes()), None, "{other}");
         }
     }
 
@@ -204,7 +204,7 @@ mod tests {
             ("rua=:a@b.test", None),
         ];
         for (tags, wanted) in table {
-            let record = Record::parse(format!("v=DMARC1;{tags}").as_bytes()).unwrap();
+            let record = DmarcRecord::parse(format!("v=DMARC1;{tags}").as_bytes()).unwrap();
             let found = record.policies.map(|found| (found.own, found.below, found.missing));
             assert_eq!(found, wanted, "{tags}");
         }

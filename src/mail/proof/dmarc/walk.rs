@@ -1,22 +1,22 @@
 //! The walk up the tree of names, which finds the policy record and the organizational domain (RFC 9989,
 //! 4.10).
 
-use super::record::{Record, Suffix};
+use super::record::{DmarcRecord, Suffix};
 use crate::limits::trust::WALK_QUESTIONS_MAX;
 use crate::mail::proof::name::Name;
-use crate::mail::proof::{Answer, Ask, Kind, Record as Entry};
+use crate::mail::proof::{Ask, QueryAnswer, QueryType, ResourceRecord};
 use std::collections::BTreeMap;
 
 /// Walks for the domains of one message; no name is asked for twice.
 pub struct Walker<'a> {
     pub ask: &'a mut dyn Ask,
-    known: BTreeMap<Name, Step>,
+    known: BTreeMap<Name, WalkStep>,
 }
 
 /// What is at one name.
 #[derive(Clone)]
-enum Step {
-    Record(Record),
+enum WalkStep {
+    Record(DmarcRecord),
     /// No record, or several, which count as none (RFC 9989, 4.10 step 2).
     Nothing,
     Failed(String),
@@ -26,7 +26,7 @@ enum Step {
 pub struct Walk {
     start: Name,
     /// Each with its domain, from the longest to the shortest.
-    found: Vec<(Name, Record)>,
+    found: Vec<(Name, DmarcRecord)>,
     /// The question that DNS did not answer; nothing above it was asked for.
     failed: Option<String>,
 }
@@ -43,15 +43,15 @@ impl Walker<'_> {
         let mut next = Some(start.clone());
         while let Some(domain) = next {
             match self.step(&domain) {
-                Step::Record(record) => {
+                WalkStep::Record(record) => {
                     let ends = record.suffix != Suffix::Unsaid;
                     walk.found.push((domain.clone(), record));
                     if ends {
                         break;
                     }
                 }
-                Step::Nothing => {}
-                Step::Failed(why) => {
+                WalkStep::Nothing => {}
+                WalkStep::Failed(why) => {
                     walk.failed = Some(why);
                     break;
                 }
@@ -67,29 +67,29 @@ impl Walker<'_> {
         walk
     }
 
-    fn step(&mut self, domain: &Name) -> Step {
+    fn step(&mut self, domain: &Name) -> WalkStep {
         if let Some(known) = self.known.get(domain) {
             return known.clone();
         }
         // A name that is too long for the label in front of it can have no record.
-        let step = domain.below(b"_dmarc").map_or(Step::Nothing, |name| self.question(&name));
+        let step = domain.below(b"_dmarc").map_or(WalkStep::Nothing, |name| self.question(&name));
         self.known.insert(domain.clone(), step.clone());
         step
     }
 
-    fn question(&mut self, name: &Name) -> Step {
-        let entries = match self.ask.ask(name, Kind::Txt) {
-            Answer::Records(entries) => entries,
-            Answer::NoRecords | Answer::NoName => return Step::Nothing,
-            Answer::Failed(why) => return Step::Failed(format!("TXT of {name}: {why}")),
+    fn question(&mut self, name: &Name) -> WalkStep {
+        let entries = match self.ask.ask(name, QueryType::Txt) {
+            QueryAnswer::Records(entries) => entries,
+            QueryAnswer::NoRecords | QueryAnswer::NoName => return WalkStep::Nothing,
+            QueryAnswer::Failed(why) => return WalkStep::Failed(format!("TXT of {name}: {why}")),
         };
         let mut records = entries.iter().filter_map(|entry| match entry {
-            Entry::Txt(text) => Record::parse(text),
+            ResourceRecord::Txt(text) => DmarcRecord::parse(text),
             _ => None,
         });
         match (records.next(), records.next()) {
-            (Some(record), None) => Step::Record(record),
-            _ => Step::Nothing,
+            (Some(record), None) => WalkStep::Record(record),
+            _ => WalkStep::Nothing,
         }
     }
 }
@@ -98,7 +98,7 @@ impl Walk {
     /// The record that holds for the domain where the walk began, and whose it is: the domain's own, else
     /// that of its organizational domain, else that of its public suffix (RFC 9989, 4.10.1). Fails with
     /// the question that decides and was not answered.
-    pub fn policy(&self) -> Result<Option<&(Name, Record)>, String> {
+    pub fn policy(&self) -> Result<Option<&(Name, DmarcRecord)>, String> {
         let at = |domain: &Name| self.found.iter().find(|(name, _)| name == domain);
         if let Some(own) = at(&self.start) {
             return Ok(Some(own));

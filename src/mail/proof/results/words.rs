@@ -4,7 +4,7 @@ use crate::mail::tags::is_space;
 
 /// Reads a value from its beginning. Comments and white space before each thing are passed over; a comment
 /// or quoted string without end fits nothing.
-pub struct Words<'a> {
+pub struct ResultWords<'a> {
     rest: &'a [u8],
 }
 
@@ -45,9 +45,9 @@ fn quoted(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     }
 }
 
-impl<'a> Words<'a> {
-    pub fn new(rest: &'a [u8]) -> Words<'a> {
-        Words { rest }
+impl<'a> ResultWords<'a> {
+    pub fn new(rest: &'a [u8]) -> ResultWords<'a> {
+        ResultWords { rest }
     }
 
     /// What has not been read.
@@ -137,7 +137,7 @@ impl<'a> Words<'a> {
 /// quoted string without end stands there: all words before the first `;`.
 pub fn first(value: &[u8]) -> Vec<Vec<u8>> {
     let ends = |octet: &u8| is_space(*octet) || b"()<>@,;:\\\"/[]?=".contains(octet);
-    let mut words = Words::new(value);
+    let mut words = ResultWords::new(value);
     words.skip();
     let rest = words.rest;
     let word = match rest.first() {

@@ -5,7 +5,7 @@ use crate::limits::trust::SPF_EXPANSION_MAX;
 
 /// Where a text stands, which decides on the letters that are allowed (RFC 7208 §7.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum MacroPlace {
     /// In a name that is asked for.
     Name,
     /// In an explanation, and in modifiers nobody knows: `c`, `r` and `t` as well.
@@ -14,7 +14,7 @@ pub enum Place {
 
 /// A piece of a macro string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part<'a> {
+pub enum MacroPart<'a> {
     Literal(&'a [u8]),
     /// `%%`, `%_` and `%-`, by what they stand for.
     Escape(&'static [u8]),
@@ -41,7 +41,10 @@ pub struct BadMacro;
 
 /// The parts of a macro string, to the first that is broken. Spaces are allowed in explanations only
 /// (RFC 7208 §6.2).
-pub fn parts(text: &[u8], place: Place) -> impl Iterator<Item = Result<Part<'_>, BadMacro>> {
+pub fn parts(
+    text: &[u8],
+    place: MacroPlace,
+) -> impl Iterator<Item = Result<MacroPart<'_>, BadMacro>> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest.filter(|text| !text.is_empty())?;
@@ -52,32 +55,32 @@ pub fn parts(text: &[u8], place: Place) -> impl Iterator<Item = Result<Part<'_>,
 }
 
 /// The first part of a text that is not empty, and what is behind it.
-fn first(text: &[u8], place: Place) -> Result<(Part<'_>, &[u8]), BadMacro> {
+fn first(text: &[u8], place: MacroPlace) -> Result<(MacroPart<'_>, &[u8]), BadMacro> {
     let literal = |octet: &u8| octet.is_ascii_graphic() && *octet != b'%';
-    let space = |octet: &u8| place == Place::Text && *octet == b' ';
+    let space = |octet: &u8| place == MacroPlace::Text && *octet == b' ';
     let end = text.iter().position(|octet| !literal(octet) && !space(octet)).unwrap_or(text.len());
     if end > 0 {
-        return Ok((Part::Literal(&text[..end]), &text[end..]));
+        return Ok((MacroPart::Literal(&text[..end]), &text[end..]));
     }
     match text {
-        [b'%', b'%', rest @ ..] => Ok((Part::Escape(b"%"), rest)),
-        [b'%', b'_', rest @ ..] => Ok((Part::Escape(b" "), rest)),
-        [b'%', b'-', rest @ ..] => Ok((Part::Escape(b"%20"), rest)),
+        [b'%', b'%', rest @ ..] => Ok((MacroPart::Escape(b"%"), rest)),
+        [b'%', b'_', rest @ ..] => Ok((MacroPart::Escape(b" "), rest)),
+        [b'%', b'-', rest @ ..] => Ok((MacroPart::Escape(b"%20"), rest)),
         [b'%', b'{', rest @ ..] => {
             let end = rest.iter().position(|&octet| octet == b'}').ok_or(BadMacro)?;
-            Ok((Part::Macro(read(&rest[..end], place)?), &rest[end + 1..]))
+            Ok((MacroPart::Macro(read(&rest[..end], place)?), &rest[end + 1..]))
         }
         _ => Err(BadMacro),
     }
 }
 
 /// What stands between the braces.
-fn read(text: &[u8], place: Place) -> Result<Macro<'_>, BadMacro> {
+fn read(text: &[u8], place: MacroPlace) -> Result<Macro<'_>, BadMacro> {
     let (&first, rest) = text.split_first().ok_or(BadMacro)?;
     let letter = first.to_ascii_lowercase();
     let known = match place {
-        Place::Name => b"slodiphv".contains(&letter),
-        Place::Text => b"slodiphvcrt".contains(&letter),
+        MacroPlace::Name => b"slodiphv".contains(&letter),
+        MacroPlace::Text => b"slodiphvcrt".contains(&letter),
     };
     let digits = rest.iter().take_while(|octet| octet.is_ascii_digit()).count();
     let (number, rest) = rest.split_at(digits);
@@ -129,13 +132,17 @@ fn percent(text: &[u8]) -> Vec<u8> {
 
 /// The text with its macros expanded; `value` gives what a letter stands for. None where the text is
 /// broken, or longer than [`SPF_EXPANSION_MAX`] when expanded.
-pub fn expand(text: &[u8], place: Place, mut value: impl FnMut(u8) -> Vec<u8>) -> Option<Vec<u8>> {
+pub fn expand(
+    text: &[u8],
+    place: MacroPlace,
+    mut value: impl FnMut(u8) -> Vec<u8>,
+) -> Option<Vec<u8>> {
     let mut expanded = Vec::new();
     for part in parts(text, place) {
         match part.ok()? {
-            Part::Literal(text) => expanded.extend_from_slice(text),
-            Part::Escape(text) => expanded.extend_from_slice(text),
-            Part::Macro(part) => expanded.extend_from_slice(&part.apply(&value(part.letter))),
+            MacroPart::Literal(text) => expanded.extend_from_slice(text),
+            MacroPart::Escape(text) => expanded.extend_from_slice(text),
+            MacroPart::Macro(part) => expanded.extend_from_slice(&part.apply(&value(part.letter))),
         }
         if expanded.len() > SPF_EXPANSION_MAX {
             return None;
@@ -198,17 +205,17 @@ mod tests {
             ("\u{e9}", ""),
         ];
         for (text, wanted) in table {
-            let expanded = expand(text.as_bytes(), Place::Name, value);
+            let expanded = expand(text.as_bytes(), MacroPlace::Name, value);
             let wanted = Some(wanted.as_bytes().to_vec()).filter(|wanted| !wanted.is_empty());
             assert_eq!(expanded, wanted, "{text}");
         }
-        let text = expand(b"%{c} is %{t}", Place::Text, value);
+        let text = expand(b"%{c} is %{t}", MacroPlace::Text, value);
         assert_eq!(text.as_deref(), Some(&b"c is t"[..]));
     }
 
     #[test]
     fn what_grows_without_end_is_none() {
         let text = b"%{h}".repeat(16_000);
-        assert_eq!(expand(&text, Place::Name, |_| vec![b'x'; 2_000]), None);
+        assert_eq!(expand(&text, MacroPlace::Name, |_| vec![b'x'; 2_000]), None);
     }
 }

@@ -3,14 +3,14 @@
 //! A record is checked whole before anything in it counts, then read term by term from its text: what is
 //! held does not grow with the number of terms.
 
-use super::Result as Outcome;
-use super::macros::{self, Part, Place};
+use super::SpfResult;
+use super::macros::{self, MacroPart, MacroPlace};
 use crate::limits::trust::SPF_RECORD_MAX;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A record without an error of syntax.
 #[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
+pub struct SpfRecord<'a> {
     /// What stands behind the version.
     terms: &'a [u8],
     pub redirect: Option<Spec<'a>>,
@@ -26,12 +26,12 @@ pub struct Spec<'a>(pub &'a [u8]);
 /// A mechanism with what a match of it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Directive<'a> {
-    pub outcome: Outcome,
-    pub mechanism: Mechanism<'a>,
+    pub outcome: SpfResult,
+    pub mechanism: SpfMechanism<'a>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mechanism<'a> {
+pub enum SpfMechanism<'a> {
     All,
     Include(Spec<'a>),
     /// Without a name: that of the record.
@@ -79,19 +79,19 @@ enum Term<'a> {
     Unknown,
 }
 
-impl<'a> Record<'a> {
+impl<'a> SpfRecord<'a> {
     /// Reads a text for which [`is_record`] holds. One error anywhere is an error of the whole
     /// (RFC 7208 §4.6).
-    pub fn parse(text: &'a [u8]) -> Result<Record<'a>, BadRecord<'a>> {
+    pub fn parse(text: &'a [u8]) -> Result<SpfRecord<'a>, BadRecord<'a>> {
         if text.len() > SPF_RECORD_MAX {
             return Err(BadRecord::TooLong(text.len()));
         }
         let terms = behind_version(text).unwrap_or_default();
-        let mut record = Record { terms, redirect: None, explanation: None, has_all: false };
+        let mut record = SpfRecord { terms, redirect: None, explanation: None, has_all: false };
         for term in split(terms) {
             match read(term).ok_or(BadRecord::Term(term))? {
                 Term::Directive(directive) => {
-                    record.has_all |= directive.mechanism == Mechanism::All;
+                    record.has_all |= directive.mechanism == SpfMechanism::All;
                 }
                 Term::Redirect(spec) => {
                     if record.redirect.replace(spec).is_some() {
@@ -124,10 +124,10 @@ fn split(terms: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn read(text: &[u8]) -> Option<Term<'_>> {
     let outcome = match text.first()? {
-        b'+' => Some(Outcome::Pass),
-        b'-' => Some(Outcome::Fail),
-        b'~' => Some(Outcome::SoftFail),
-        b'?' => Some(Outcome::Neutral),
+        b'+' => Some(SpfResult::Pass),
+        b'-' => Some(SpfResult::Fail),
+        b'~' => Some(SpfResult::SoftFail),
+        b'?' => Some(SpfResult::Neutral),
         _ => None,
     };
     let rest = if outcome.is_some() { &text[1..] } else { text };
@@ -138,7 +138,7 @@ fn read(text: &[u8]) -> Option<Term<'_>> {
         return modifier(name, value);
     }
     let mechanism = mechanism(&name.to_ascii_lowercase(), rest)?;
-    Some(Term::Directive(Directive { outcome: outcome.unwrap_or(Outcome::Pass), mechanism }))
+    Some(Term::Directive(Directive { outcome: outcome.unwrap_or(SpfResult::Pass), mechanism }))
 }
 
 fn modifier<'a>(name: &[u8], value: &'a [u8]) -> Option<Term<'a>> {
@@ -152,33 +152,33 @@ fn modifier<'a>(name: &[u8], value: &'a [u8]) -> Option<Term<'a>> {
     if is("exp") {
         return Spec::parse(value).map(Term::Explanation);
     }
-    let good = macros::parts(value, Place::Text).all(|part| part.is_ok());
+    let good = macros::parts(value, MacroPlace::Text).all(|part| part.is_ok());
     (good && !value.contains(&b' ')).then_some(Term::Unknown)
 }
 
 /// `name` in lower case; `rest` begins with what follows it.
-fn mechanism<'a>(name: &[u8], rest: &'a [u8]) -> Option<Mechanism<'a>> {
+fn mechanism<'a>(name: &[u8], rest: &'a [u8]) -> Option<SpfMechanism<'a>> {
     let argument = || rest.strip_prefix(b":");
     Some(match name {
-        b"all" => rest.is_empty().then_some(Mechanism::All)?,
-        b"include" => Mechanism::Include(Spec::parse(argument()?)?),
-        b"exists" => Mechanism::Exists(Spec::parse(argument()?)?),
-        b"ptr" => Mechanism::Ptr(optional(rest)?),
+        b"all" => rest.is_empty().then_some(SpfMechanism::All)?,
+        b"include" => SpfMechanism::Include(Spec::parse(argument()?)?),
+        b"exists" => SpfMechanism::Exists(Spec::parse(argument()?)?),
+        b"ptr" => SpfMechanism::Ptr(optional(rest)?),
         b"a" | b"mx" => {
             let (spec, lengths) = lengths(rest)?;
             let spec = optional(spec)?;
             match name {
-                b"a" => Mechanism::A(spec, lengths),
-                _ => Mechanism::Mx(spec, lengths),
+                b"a" => SpfMechanism::A(spec, lengths),
+                _ => SpfMechanism::Mx(spec, lengths),
             }
         }
         b"ip4" => {
             let (address, bits) = network(argument()?, 32)?;
-            Mechanism::Ip4(address.parse().ok()?, bits)
+            SpfMechanism::Ip4(address.parse().ok()?, bits)
         }
         b"ip6" => {
             let (address, bits) = network(argument()?, 128)?;
-            Mechanism::Ip6(address.parse().ok()?, bits)
+            SpfMechanism::Ip6(address.parse().ok()?, bits)
         }
         _ => return None,
     })
@@ -236,12 +236,12 @@ impl<'a> Spec<'a> {
     /// (RFC 7208 §7.1).
     fn parse(text: &'a [u8]) -> Option<Spec<'a>> {
         let mut last = None;
-        for part in macros::parts(text, Place::Name) {
+        for part in macros::parts(text, MacroPlace::Name) {
             last = Some(part.ok()?);
         }
         let good = match last? {
-            Part::Macro(_) | Part::Escape(_) => true,
-            Part::Literal(literal) => {
+            MacroPart::Macro(_) | MacroPart::Escape(_) => true,
+            MacroPart::Literal(literal) => {
                 let literal = literal.strip_suffix(b".").unwrap_or(literal);
                 let dot = literal.iter().rposition(|&octet| octet == b'.');
                 dot.is_some_and(|dot| is_top_label(&literal[dot + 1..]))
@@ -252,8 +252,9 @@ impl<'a> Spec<'a> {
 
     /// Whether the local part of the sender stands in it.
     pub fn has_local_part(self) -> bool {
-        macros::parts(self.0, Place::Name)
-            .any(|part| matches!(part, Ok(Part::Macro(part)) if matches!(part.letter, b'l' | b's')))
+        macros::parts(self.0, MacroPlace::Name).any(
+            |part| matches!(part, Ok(MacroPart::Macro(part)) if matches!(part.letter, b'l' | b's')),
+        )
     }
 }
 
@@ -285,24 +286,24 @@ mod tests {
         let spec = |text: &'static str| Spec(text.as_bytes());
         let all = Lengths { ip4: 32, ip6: 128 };
         let table = [
-            ("all", Mechanism::All),
-            ("a", Mechanism::A(None, all)),
-            ("A/24", Mechanism::A(None, Lengths { ip4: 24, ip6: 128 })),
-            ("a//64", Mechanism::A(None, Lengths { ip4: 32, ip6: 64 })),
-            ("a:x.test/0//0", Mechanism::A(Some(spec("x.test")), Lengths { ip4: 0, ip6: 0 })),
-            ("mx:a:b/c.test.", Mechanism::Mx(Some(spec("a:b/c.test.")), all)),
-            ("mx:%{l/}/8", Mechanism::Mx(Some(spec("%{l/}")), Lengths { ip4: 8, ip6: 128 })),
-            ("ptr", Mechanism::Ptr(None)),
-            ("ptr:%%", Mechanism::Ptr(Some(spec("%%")))),
-            ("ip4:192.0.2.0/24", Mechanism::Ip4([192, 0, 2, 0].into(), 24)),
-            ("ip6:::1", Mechanism::Ip6(Ipv6Addr::LOCALHOST, 128)),
-            ("exists:%{i}.x-y", Mechanism::Exists(spec("%{i}.x-y"))),
-            ("include:a.b", Mechanism::Include(spec("a.b"))),
+            ("all", SpfMechanism::All),
+            ("a", SpfMechanism::A(None, all)),
+            ("A/24", SpfMechanism::A(None, Lengths { ip4: 24, ip6: 128 })),
+            ("a//64", SpfMechanism::A(None, Lengths { ip4: 32, ip6: 64 })),
+            ("a:x.test/0//0", SpfMechanism::A(Some(spec("x.test")), Lengths { ip4: 0, ip6: 0 })),
+            ("mx:a:b/c.test.", SpfMechanism::Mx(Some(spec("a:b/c.test.")), all)),
+            ("mx:%{l/}/8", SpfMechanism::Mx(Some(spec("%{l/}")), Lengths { ip4: 8, ip6: 128 })),
+            ("ptr", SpfMechanism::Ptr(None)),
+            ("ptr:%%", SpfMechanism::Ptr(Some(spec("%%")))),
+            ("ip4:192.0.2.0/24", SpfMechanism::Ip4([192, 0, 2, 0].into(), 24)),
+            ("ip6:::1", SpfMechanism::Ip6(Ipv6Addr::LOCALHOST, 128)),
+            ("exists:%{i}.x-y", SpfMechanism::Exists(spec("%{i}.x-y"))),
+            ("include:a.b", SpfMechanism::Include(spec("a.b"))),
         ];
         for (text, wanted) in table {
-            for (sign, outcome) in [("", Outcome::Pass), ("?", Outcome::Neutral)] {
+            for (sign, outcome) in [("", SpfResult::Pass), ("?", SpfResult::Neutral)] {
                 let text = format!("v=spf1 {sign}{text}");
-                let record = Record::parse(text.as_bytes()).unwrap();
+                let record = SpfRecord::parse(text.as_bytes()).unwrap();
                 let directives: Vec<_> = record.directives().map(|(_, found)| found).collect();
                 assert_eq!(directives, [Directive { outcome, mechanism: wanted }], "{text}");
             }
@@ -358,10 +359,10 @@ mod tests {
         ];
         for text in broken {
             let text = format!("v=spf1 {text}");
-            assert!(Record::parse(text.as_bytes()).is_err(), "{text}");
+            assert!(SpfRecord::parse(text.as_bytes()).is_err(), "{text}");
         }
         let good = "v=spf1 x= moo.cow-far_out=%{c}man:dog/cat EXP=a.test redirect=%{d}";
-        let record = Record::parse(good.as_bytes()).unwrap();
+        let record = SpfRecord::parse(good.as_bytes()).unwrap();
         assert_eq!(record.redirect, Some(spec("%{d}")));
         assert_eq!(record.explanation, Some(spec("a.test")));
     }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 /// What one attempt decided about one recipient.
 #[derive(Clone, Debug)]
-pub struct Verdict {
+pub struct RecipientOutcome {
     /// The recipient's place in the envelope.
     pub recipient: usize,
     pub what: What,
@@ -33,10 +33,15 @@ pub struct Verdict {
     pub copy: Option<Destination>,
 }
 
-impl Verdict {
-    /// A verdict in our own words.
-    pub fn own(recipient: usize, what: What, status: &str, words: impl Into<String>) -> Verdict {
-        Verdict {
+impl RecipientOutcome {
+    /// An outcome in our own words.
+    pub fn own(
+        recipient: usize,
+        what: What,
+        status: &str,
+        words: impl Into<String>,
+    ) -> RecipientOutcome {
+        RecipientOutcome {
             recipient,
             what,
             host: String::new(),
@@ -49,8 +54,13 @@ impl Verdict {
         }
     }
 
-    /// The verdict for what a next hop said, or for its silence.
-    pub fn of_fate(recipient: usize, host: &str, fate: &Fate, is_passed_on: bool) -> Verdict {
+    /// The outcome for what a next hop said, or for its silence.
+    pub fn of_fate(
+        recipient: usize,
+        host: &str,
+        fate: &Fate,
+        is_passed_on: bool,
+    ) -> RecipientOutcome {
         let (what, answer) = match fate {
             Fate::Relayed(answer) => (What::Relayed, Some(answer)),
             Fate::Failed(reason) => (What::Failed, reason.answer()),
@@ -63,30 +73,35 @@ impl Verdict {
             (Some(answer), None) => answer.text(),
             (None, reason) => reason.map(Reason::to_string).unwrap_or_default(),
         };
-        let own = Verdict::own(recipient, what, fate.status(), words);
-        Verdict { host: host.to_owned(), is_passed_on, ..own }
+        let own = RecipientOutcome::own(recipient, what, fate.status(), words);
+        RecipientOutcome { host: host.to_owned(), is_passed_on, ..own }
     }
 
-    /// The verdict for a Maildir that cannot be written for now.
-    pub fn of_disk(recipient: usize, error: &StoreError) -> Verdict {
-        Verdict::own(recipient, What::Deferred, error.status(), error.to_string())
+    /// The outcome for a Maildir that cannot be written for now.
+    pub fn of_disk(recipient: usize, error: &StoreError) -> RecipientOutcome {
+        RecipientOutcome::own(recipient, What::Deferred, error.status(), error.to_string())
     }
 
-    /// The verdict for a recipient that is given up now, with what the journal says of the last attempt.
-    pub fn expired(recipient: usize, last: Option<&JournalLine>, error: &str) -> Verdict {
-        let mut verdict = Verdict::own(recipient, What::Failed, "4.4.7", error);
-        verdict.is_expired = true;
+    /// The outcome for a recipient that is given up now, with what the journal says of the last attempt.
+    pub fn expired(recipient: usize, last: Option<&JournalLine>, error: &str) -> RecipientOutcome {
+        let mut outcome = RecipientOutcome::own(recipient, What::Failed, "4.4.7", error);
+        outcome.is_expired = true;
         if let Some(last) = last {
-            verdict.host = if last.host == "-" { String::new() } else { last.host.clone() };
-            verdict.words = last.words.clone();
+            outcome.host = if last.host == "-" { String::new() } else { last.host.clone() };
+            outcome.words = last.words.clone();
         }
-        verdict
+        outcome
     }
 
-    /// The same verdict for a recipient that is given up now.
-    pub fn into_expired(self) -> Verdict {
+    /// The same outcome for a recipient that is given up now.
+    pub fn into_expired(self) -> RecipientOutcome {
         // Delivery time expired (RFC 3463 §3.5), whatever was the last reason.
-        Verdict { what: What::Failed, status: "4.4.7".to_owned(), is_expired: true, ..self }
+        RecipientOutcome {
+            what: What::Failed,
+            status: "4.4.7".to_owned(),
+            is_expired: true,
+            ..self
+        }
     }
 
     /// The next hop's reply, and what it answered; none where there was no reply.
@@ -110,7 +125,7 @@ impl Verdict {
             Some(_) => self.words.clone(),
             None => format!("{} {}", self.status, self.words),
         };
-        let Verdict { recipient, what, ref host, .. } = *self;
+        let RecipientOutcome { recipient, what, ref host, .. } = *self;
         JournalLine { when, recipient, what, host: host.clone(), words }
     }
 
@@ -214,12 +229,12 @@ mod tests {
         ] {
             let said = Cause::Said(Answer::parse(text.as_bytes()).unwrap());
             let fate = Fate::NextHost(Reason::new(step, said));
-            let verdict = Verdict::of_fate(0, "h", &fate, false);
-            assert_eq!(verdict.reason(), told);
-            let line = verdict.line(Timestamp::UNIX_EPOCH);
+            let outcome = RecipientOutcome::of_fate(0, "h", &fate, false);
+            assert_eq!(outcome.reason(), told);
+            let line = outcome.line(Timestamp::UNIX_EPOCH);
             assert_eq!(is_answer(&line.words), is_answered, "{text}");
-            let again = Verdict::expired(0, Some(&line), "");
-            assert_eq!(again.said(), verdict.said());
+            let again = RecipientOutcome::expired(0, Some(&line), "");
+            assert_eq!(again.said(), outcome.said());
         }
         assert_eq!(parts("450 later\n450 (MAIL)").1, "");
     }
@@ -233,14 +248,14 @@ mod tests {
             host: "mx.far.test[192.0.2.1]:25".to_owned(),
             words: words.to_owned(),
         };
-        let verdict = Verdict::expired(0, Some(&line("450 4.2.0 later\n")), "");
-        assert_eq!((verdict.status.as_str(), verdict.what), ("4.4.7", What::Failed));
+        let outcome = RecipientOutcome::expired(0, Some(&line("450 4.2.0 later\n")), "");
+        assert_eq!((outcome.status.as_str(), outcome.what), ("4.4.7", What::Failed));
         assert!(
-            verdict
+            outcome
                 .reason()
                 .starts_with("waited too long; at last: mx.far.test[192.0.2.1]:25: 450")
         );
-        let verdict = Verdict::expired(0, Some(&line("4.4.1 did not answer")), "");
-        assert_eq!((verdict.said(), verdict.words.as_str()), (None, "4.4.1 did not answer"));
+        let outcome = RecipientOutcome::expired(0, Some(&line("4.4.1 did not answer")), "");
+        assert_eq!((outcome.said(), outcome.words.as_str()), (None, "4.4.1 did not answer"));
     }
 }
