@@ -308,9 +308,9 @@ fn verify_sets(
     let Some(newest) = sets.last() else { return (ArcResult::None, ArcReason::NoChain) };
     // What DNS did not say; a failure that was seen says more.
     let mut unknown = None;
-    let mut failed = |part, number, outcome: StepResult| {
-        let reason = ArcReason::Field(part, number, outcome.reason);
-        match outcome.result {
+    let mut failed = |part, number, step: StepResult| {
+        let reason = ArcReason::Field(part, number, step.reason);
+        match step.result {
             dkim::DkimResult::Pass => None,
             dkim::DkimResult::TempError => {
                 unknown.get_or_insert(reason);
@@ -322,13 +322,13 @@ fn verify_sets(
         }
     };
     let (place, parsed) = &newest.message;
-    let outcome =
-        match dkim::check_dates(parsed, time).and_then(|()| dkim::check_body(parsed, hashes)) {
-            Ok(true) => dkim::check_key(ask, parsed, &dkim::signed(header, *place, parsed)),
-            Ok(false) => return (ArcResult::Fail, ArcReason::PartOfBody(number)),
-            Err(outcome) => outcome,
-        };
-    if let Some(reason) = failed(ArcField::Message, number, outcome) {
+    let step = match dkim::check_dates(parsed, time).and_then(|()| dkim::check_body(parsed, hashes))
+    {
+        Ok(true) => dkim::check_key(ask, parsed, &dkim::signed(header, *place, parsed)),
+        Ok(false) => return (ArcResult::Fail, ArcReason::PartOfBody(number)),
+        Err(step) => step,
+    };
+    if let Some(reason) = failed(ArcField::Message, number, step) {
         return (ArcResult::Fail, reason);
     }
     let (octets, ends) = sealed(sets, header);
@@ -337,11 +337,11 @@ fn verify_sets(
         // All before this seal, then itself without its signature (RFC 8617 §5.1.1).
         let mut octets = octets[..ends[at]].to_vec();
         dkim::add_own(&mut octets, parsed, &header.fields()[*place]);
-        let outcome = match dkim::check_dates(parsed, time) {
+        let step = match dkim::check_dates(parsed, time) {
             Ok(()) => dkim::check_key(ask, parsed, &octets),
-            Err(outcome) => outcome,
+            Err(step) => step,
         };
-        if let Some(reason) = failed(ArcField::Seal, at + 1, outcome) {
+        if let Some(reason) = failed(ArcField::Seal, at + 1, step) {
             return (ArcResult::Fail, reason);
         }
     }

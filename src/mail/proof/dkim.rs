@@ -258,16 +258,16 @@ pub fn verify(
         };
         finding.identity = parsed.identity.as_ref().map(|identity| identity.text.clone());
         finding.algorithm = Some(parsed.algorithm);
-        let outcome = match check_dates(parsed, time).and_then(|()| check_body(parsed, hashes)) {
+        let step = match check_dates(parsed, time).and_then(|()| check_body(parsed, hashes)) {
             Ok(is_whole) => {
                 finding.is_whole = is_whole;
                 check_key(ask, parsed, &signed(header, signature.place, parsed))
             }
-            Err(outcome) => outcome,
+            Err(step) => step,
         };
-        finding.is_testing = outcome.is_testing;
-        finding.result = outcome.result;
-        finding.reason = match outcome.reason {
+        finding.is_testing = step.is_testing;
+        finding.result = step.result;
+        finding.reason = match step.reason {
             DkimReason::Verified(algorithm, bits) if !finding.is_whole => {
                 DkimReason::VerifiedPart(algorithm, bits)
             }

@@ -117,9 +117,9 @@ pub fn check(ask: &mut dyn Ask, client: &SpfClient<'_>, identity: SpfIdentity<'_
         is_nameless: false,
     };
     match check.host(name) {
-        Ok(verdict) => {
-            let explanation = verdict.explanation.and_then(|from| check.explain(&from));
-            finding(verdict.result, verdict.reason, explanation)
+        Ok(checked) => {
+            let explanation = checked.explanation.and_then(|from| check.explain(&from));
+            finding(checked.result, checked.reason, explanation)
         }
         Err(Halt::Temporary(reason)) => finding(SpfResult::TempError, reason, None),
         Err(Halt::Permanent(reason)) => finding(SpfResult::PermError, reason, None),
@@ -218,13 +218,13 @@ impl Check<'_> {
                 Match::Yes => what(),
                 Match::Within(inner) => format!("{}: {inner}", what()),
             };
-            let mut verdict = CheckResult::new(directive.outcome, reason);
-            if directive.outcome == SpfResult::Fail {
-                verdict.explanation = record
+            let mut checked = CheckResult::new(directive.qualifier, reason);
+            if directive.qualifier == SpfResult::Fail {
+                checked.explanation = record
                     .explanation
                     .map(|spec| Source { spec: spec.0.to_vec(), domain: domain.clone() });
             }
-            return Ok(verdict);
+            return Ok(checked);
         }
         match record.redirect {
             Some(spec) if !record.has_all => self.redirect(spec, domain),
@@ -266,10 +266,10 @@ impl Check<'_> {
         let Some(target) = self.name(spec, domain)? else {
             return Err(Halt::Permanent(format!("{what} leads to no name")));
         };
-        let verdict = self.host(&target)?;
-        match verdict.result {
-            SpfResult::None => Err(Halt::Permanent(format!("{what}: {}", verdict.reason))),
-            _ => Ok(verdict),
+        let checked = self.host(&target)?;
+        match checked.result {
+            SpfResult::None => Err(Halt::Permanent(format!("{what}: {}", checked.reason))),
+            _ => Ok(checked),
         }
     }
 
@@ -331,12 +331,12 @@ impl Check<'_> {
 
     /// RFC 7208 §5.2.
     fn include(&mut self, target: &Name, what: &dyn Fn() -> String) -> Checked<Match> {
-        let verdict = self.host(target)?;
-        match verdict.result {
-            SpfResult::Pass => Ok(Match::Within(verdict.reason)),
+        let checked = self.host(target)?;
+        match checked.result {
+            SpfResult::Pass => Ok(Match::Within(checked.reason)),
             SpfResult::Fail | SpfResult::SoftFail | SpfResult::Neutral => Ok(Match::No),
             SpfResult::None | SpfResult::TempError | SpfResult::PermError => {
-                Err(Halt::Permanent(format!("{}: {}", what(), verdict.reason)))
+                Err(Halt::Permanent(format!("{}: {}", what(), checked.reason)))
             }
         }
     }

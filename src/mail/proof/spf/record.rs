@@ -26,7 +26,7 @@ pub struct Spec<'a>(pub &'a [u8]);
 /// A mechanism with what a match of it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Directive<'a> {
-    pub outcome: SpfResult,
+    pub qualifier: SpfResult,
     pub mechanism: SpfMechanism<'a>,
 }
 
@@ -123,22 +123,22 @@ fn split(terms: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn read(text: &[u8]) -> Option<Term<'_>> {
-    let outcome = match text.first()? {
+    let qualifier = match text.first()? {
         b'+' => Some(SpfResult::Pass),
         b'-' => Some(SpfResult::Fail),
         b'~' => Some(SpfResult::SoftFail),
         b'?' => Some(SpfResult::Neutral),
         _ => None,
     };
-    let rest = if outcome.is_some() { &text[1..] } else { text };
+    let rest = if qualifier.is_some() { &text[1..] } else { text };
     let in_name = |octet: &u8| octet.is_ascii_alphanumeric() || b"-_.".contains(octet);
     let end = rest.iter().position(|octet| !in_name(octet)).unwrap_or(rest.len());
     let (name, rest) = rest.split_at(end);
-    if let (None, Some((b'=', value))) = (outcome, rest.split_first()) {
+    if let (None, Some((b'=', value))) = (qualifier, rest.split_first()) {
         return modifier(name, value);
     }
     let mechanism = mechanism(&name.to_ascii_lowercase(), rest)?;
-    Some(Term::Directive(Directive { outcome: outcome.unwrap_or(SpfResult::Pass), mechanism }))
+    Some(Term::Directive(Directive { qualifier: qualifier.unwrap_or(SpfResult::Pass), mechanism }))
 }
 
 fn modifier<'a>(name: &[u8], value: &'a [u8]) -> Option<Term<'a>> {
@@ -301,11 +301,11 @@ mod tests {
             ("include:a.b", SpfMechanism::Include(spec("a.b"))),
         ];
         for (text, wanted) in table {
-            for (sign, outcome) in [("", SpfResult::Pass), ("?", SpfResult::Neutral)] {
+            for (sign, qualifier) in [("", SpfResult::Pass), ("?", SpfResult::Neutral)] {
                 let text = format!("v=spf1 {sign}{text}");
                 let record = SpfRecord::parse(text.as_bytes()).unwrap();
                 let directives: Vec<_> = record.directives().map(|(_, found)| found).collect();
-                assert_eq!(directives, [Directive { outcome, mechanism: wanted }], "{text}");
+                assert_eq!(directives, [Directive { qualifier, mechanism: wanted }], "{text}");
             }
         }
         let broken = [
