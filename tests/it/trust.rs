@@ -59,6 +59,11 @@ fn send(client: &mut Client, from: &str, to: &[&str], message: &str) -> String {
     client.reply()
 }
 
+/// The session that a refusal names.
+fn reply_session(reply: &str) -> String {
+    reply.rsplit_once('[').unwrap().1.trim_end_matches(']').to_owned()
+}
+
 /// The header fields of this name, unfolded.
 fn fields(message: &str, name: &str) -> Vec<String> {
     let header = message.split("\n\n").next().unwrap().replace("\n ", " ").replace("\n\t", " ");
@@ -179,9 +184,11 @@ fn what_asks_for_it_is_refused() {
     let mut client = it.server.client();
     client.expect("MAIL FROM:<eve@b.test>", "250");
     client.expect("RCPT TO:<>", "5");
+    let mut refused = String::new();
     for _ in 0..2 {
         let reply = client.expect("RCPT TO:<bob@mx.test>", "550 5.7.23 SPF: ");
         assert!(reply.contains("; b.test says: ask postmaster ["), "{reply}");
+        refused = reply;
     }
     client.expect("RSET", "250");
     it.server.wait_for(&["judged ", "session=", "spf=fail", "verdict=reject"]);
@@ -194,7 +201,18 @@ fn what_asks_for_it_is_refused() {
     let all = it.server.lines();
     let told = all.iter().filter(|line| line.contains("judged ") && line.contains("spf=fail"));
     assert_eq!(told.count(), 1, "{all:#?}");
+    // HELO's only marks, and where it is the only sender, too.
+    client.expect("EHLO b.test", "250");
+    for from in ["ann@a.test", ""] {
+        let reply = send(&mut client, from, &["ann@mx.test"], &self::from("other.test"));
+        assert!(reply.starts_with("250 "), "{from}: {reply}");
+    }
+    let mail = it.inbox("ann");
+    assert!(mail.len() == 2 && mail.iter().all(|mail| mail.contains("spf=fail")), "{mail:?}");
     it.server.stop();
+    let session = reply_session(&refused);
+    let (_, told, _) = run_clean(&it.place, &["trace", &session]);
+    assert!(told.contains("verdict=reject") && told.contains("reason=\"SPF: "), "{told}");
 }
 
 #[test]
