@@ -77,6 +77,7 @@ mod trust_dmarc;
 mod trust_mail;
 mod trust_oracles;
 mod trust_oracles_dkim;
+mod trust_postfix;
 mod trust_results;
 mod trust_spf;
 mod trust_zone;

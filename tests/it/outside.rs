@@ -89,6 +89,17 @@ pub fn has_module(program: &str, line: &str, module: &str) -> bool {
 /// What composes messages and takes them apart.
 pub const PYTHON: &str = "python3";
 
+/// Whether Python has these modules; else says so.
+pub fn has_modules(names: &str) -> bool {
+    let mut command = Command::new(PYTHON);
+    command.args(["-c", &format!("import {names}")]).stdout(Stdio::null()).stderr(Stdio::null());
+    let has = command.status().is_ok_and(|status| status.success());
+    if !has {
+        skip(&format!("not all of {names} are there for {PYTHON}"));
+    }
+    has
+}
+
 /// Words that a header cannot carry as they are.
 pub const SUBJECT: &str =
     "Grüße aus 東京, und so weiter bis über das Ende der Zeile hinaus, déjà vu";

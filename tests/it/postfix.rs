@@ -28,6 +28,11 @@ const GROUP: &str = "irc";
 impl Postfix {
     /// Nothing where it cannot be, which is said. `back`: where we listen.
     pub fn start(back: SocketAddr) -> Option<Postfix> {
+        Postfix::with(back, "")
+    }
+
+    /// The same with more lines of its main.cf.
+    pub fn with(back: SocketAddr, more: &str) -> Option<Postfix> {
         // Unpacked somewhere, or installed.
         let root = PathBuf::from(std::env::var_os("FACTEUR_POSTFIX").unwrap_or_default());
         let root = if root.as_os_str().is_empty() { PathBuf::from("/") } else { root };
@@ -72,7 +77,7 @@ impl Postfix {
              virtual_minimum_uid = 1\nvirtual_uid_maps = static:{uid}\nvirtual_gid_maps = static:{gid}\n\
              smtpd_reject_unlisted_recipient = no\n\
              transport_maps = inline:{{ mx.test=smtp:[{ip}]:{port} }}\n\
-             maillog_file = {dir}/data/log\nmaillog_file_prefixes = {dir}\n",
+             maillog_file = {dir}/data/log\nmaillog_file_prefixes = {dir}\n{more}",
             uid = owner.uid,
             gid = owner.gid,
             ip = back.ip(),
@@ -93,12 +98,12 @@ impl Postfix {
         Some(Postfix { _daemon: daemon, place, address })
     }
 
-    fn mail(&self) -> Vec<Vec<u8>> {
+    pub fn mail(&self) -> Vec<Vec<u8>> {
         let paths = files(&self.place.at("mail/bob/new"));
         paths.iter().map(|path| fs::read(path).unwrap()).collect()
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         text(&fs::read(self.place.at("data/log")).unwrap_or_default())
     }
 }

@@ -1,6 +1,7 @@
 //! What others find in the same records: pyspf, where it is installed.
 
-use crate::support::{Dice, skip, text};
+use crate::outside::{PYTHON, has_modules};
+use crate::support::{Dice, text};
 use crate::trust_zone::Zone;
 use facteur::mail::proof::spf::{SpfClient, SpfIdentity, check};
 use serde_json::{Value, json};
@@ -8,8 +9,6 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-
-const PYTHON: &str = "python3";
 
 /// Zones, and clients of each.
 const ZONES: usize = 120;
@@ -139,10 +138,8 @@ fn ask_python(name: &str, input: &Value) -> Vec<String> {
 
 #[test]
 fn pyspf() {
-    let mut import = Command::new(PYTHON);
-    import.args(["-c", "import spf"]).stdout(Stdio::null()).stderr(Stdio::null());
-    if !import.status().is_ok_and(|status| status.success()) {
-        return skip("pyspf is not installed");
+    if !has_modules("spf") {
+        return;
     }
     let mut dice = Dice::new(7208);
     let senders = ["foo-bar", "foo+bar", "a.b", "x"];

@@ -1,7 +1,8 @@
 //! Signatures of dkimpy verify here, ours there, and a changed message is judged the same; where dkimpy is
 //! installed.
 
-use crate::support::{Dice, skip, text};
+use crate::outside::{PYTHON, has_modules};
+use crate::support::{Dice, text};
 use crate::trust_dkim::{ed25519, ed25519_seed, rsa_pems, signed_at};
 use crate::trust_mail::{Mail, NOW};
 use crate::trust_zone::Zone;
@@ -11,8 +12,6 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-
-const PYTHON: &str = "python3";
 
 /// Messages, each signed by both.
 const MESSAGES: usize = 400;
@@ -79,7 +78,8 @@ fn characters(octets: &[u8]) -> String {
     octets.iter().map(|&octet| char::from(octet)).collect()
 }
 
-fn ask(keys: &Value, works: &[Value]) -> Vec<Value> {
+/// What dkimpy says of works, each signed or verified.
+pub fn ask(keys: &Value, works: &[Value]) -> Vec<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/dkim_oracle.py");
     let mut command = Command::new(PYTHON);
     command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -97,10 +97,8 @@ fn ask(keys: &Value, works: &[Value]) -> Vec<Value> {
 
 #[test]
 fn dkimpy() {
-    let mut import = Command::new(PYTHON);
-    import.args(["-c", "import dkim, nacl.signing"]).stdout(Stdio::null()).stderr(Stdio::null());
-    if !import.status().is_ok_and(|status| status.success()) {
-        return skip("dkimpy is not installed");
+    if !has_modules("dkim, nacl.signing") {
+        return;
     }
     let mut dice = Dice::new(6376);
     let [_, pkcs1] = rsa_pems();
