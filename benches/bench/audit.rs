@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Looks at all Maildirs below `mail`.
-pub fn check(mail: &Path, acknowledged: &[u64]) -> Outcome<()> {
-    let mut found = found(mail)?;
+/// Looks at all Maildirs below `mail`, each message of which has to hold `part`.
+pub fn check(mail: &Path, acknowledged: &[u64], part: &str) -> Outcome<()> {
+    let mut found = found(mail, part)?;
     for number in acknowledged {
         match found.remove(number) {
             Some(1) => {}
@@ -24,12 +24,15 @@ pub fn check(mail: &Path, acknowledged: &[u64]) -> Outcome<()> {
 }
 
 /// How often each number lies in any `new/`.
-fn found(mail: &Path) -> Outcome<BTreeMap<u64, usize>> {
+fn found(mail: &Path, part: &str) -> Outcome<BTreeMap<u64, usize>> {
     let mut found = BTreeMap::new();
     for maildir in fs::read_dir(mail)? {
         for entry in fs::read_dir(maildir?.path().join("new"))? {
             let path = entry?.path();
             let octets = fs::read(&path)?;
+            if memchr::memmem::find(&octets, part.as_bytes()).is_none() {
+                return Err(format!("{} does not say {part}", path.display()).into());
+            }
             let number = samples::number(&octets);
             let number = number.ok_or_else(|| format!("{} is no mail of ours", path.display()))?;
             *found.entry(number).or_default() += 1;

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 /// How long a server may take until it listens.
 const START: Duration = Duration::from_secs(20);
 
-/// As a host that takes mail from strangers has it, but for the bounds that would stop a crowd of clients
-/// with one address.
+/// As a host has it that takes mail from gateways, which loopback is by default; but for the bounds that
+/// would stop a crowd of clients with one address.
 const CONFIG: &str = r#"
 hostname = "mx.bench.test"
 spool = "spool"
@@ -34,9 +34,10 @@ pub struct Child {
 
 impl Child {
     /// The real server, with its spool and its mail below `dir`.
-    pub fn facteur(dir: &Path) -> Outcome<Child> {
+    /// `more`: sections of its configuration.
+    pub fn facteur(dir: &Path, more: &str) -> Outcome<Child> {
         let config = dir.join("facteur.toml");
-        fs::write(&config, CONFIG)?;
+        fs::write(&config, format!("{CONFIG}{more}"))?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_facteur"));
         command.arg("-c").arg(config).arg("serve");
         Child::start(command, &dir.join("log"))

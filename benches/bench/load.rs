@@ -1,6 +1,6 @@
 //! Clients: blocking, a thread for each connection, one command at a time as the plainest of senders.
 
-use crate::samples;
+use crate::samples::Sample;
 use crate::shelf::BOXES;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -30,10 +30,10 @@ pub struct Load {
 }
 
 /// One message for each mailbox, before anything counts: a Maildir is made once.
-pub fn warm_up(address: SocketAddr, numbers: &AtomicU64) -> io::Result<Vec<u64>> {
+pub fn warm_up(address: SocketAddr, mail: &Sample, numbers: &AtomicU64) -> io::Result<Vec<u64>> {
     let mut client = Client::greet(address)?;
     let acknowledged: io::Result<Vec<u64>> =
-        (0..BOXES).map(|_| client.send(numbers).map(|(number, _)| number)).collect();
+        (0..BOXES).map(|_| client.send(mail, numbers).map(|(number, _)| number)).collect();
     client.quit()?;
     acknowledged
 }
@@ -42,6 +42,7 @@ pub fn warm_up(address: SocketAddr, numbers: &AtomicU64) -> io::Result<Vec<u64>>
 pub fn run(
     address: SocketAddr,
     case: &Case,
+    mail: &Sample,
     time: Duration,
     numbers: &AtomicU64,
 ) -> io::Result<Load> {
@@ -54,8 +55,8 @@ pub fn run(
             start.wait();
             let deadline = Instant::now() + time;
             match kept {
-                Some(client) => one_after_the_other(client?, numbers, deadline),
-                None => one_each(address, numbers, deadline),
+                Some(client) => one_after_the_other(client?, mail, numbers, deadline),
+                None => one_each(address, mail, numbers, deadline),
             }
         };
         let clients: Vec<_> = (0..case.connections).map(|_| scope.spawn(client)).collect();
@@ -77,22 +78,28 @@ type Sent = Vec<(u64, Duration)>;
 
 fn one_after_the_other(
     mut client: Client,
+    mail: &Sample,
     numbers: &AtomicU64,
     deadline: Instant,
 ) -> io::Result<Sent> {
     let mut sent = Sent::new();
     while Instant::now() < deadline {
-        sent.push(client.send(numbers)?);
+        sent.push(client.send(mail, numbers)?);
     }
     client.quit()?;
     Ok(sent)
 }
 
-fn one_each(address: SocketAddr, numbers: &AtomicU64, deadline: Instant) -> io::Result<Sent> {
+fn one_each(
+    address: SocketAddr,
+    mail: &Sample,
+    numbers: &AtomicU64,
+    deadline: Instant,
+) -> io::Result<Sent> {
     let mut sent = Sent::new();
     while Instant::now() < deadline {
         let mut client = Client::greet(address)?;
-        sent.push(client.send(numbers)?);
+        sent.push(client.send(mail, numbers)?);
         client.quit()?;
     }
     Ok(sent)
@@ -115,13 +122,13 @@ impl Client {
     }
 
     /// Sends one message; gives its number and how long it waited for the 250.
-    fn send(&mut self, numbers: &AtomicU64) -> io::Result<(u64, Duration)> {
+    fn send(&mut self, mail: &Sample, numbers: &AtomicU64) -> io::Result<(u64, Duration)> {
         let number = numbers.fetch_add(1, Ordering::Relaxed);
         let mailbox = number % BOXES as u64;
         self.say("MAIL FROM:<sender@client.test>", "250")?;
         self.say(&format!("RCPT TO:<u{mailbox}@bench.test>"), "250")?;
         self.say("DATA", "354")?;
-        let mut octets = samples::message(number);
+        let mut octets = mail.message(number);
         octets.extend_from_slice(b".\r\n");
         self.stream.get_mut().write_all(&octets)?;
         let sent = Instant::now();

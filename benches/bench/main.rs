@@ -11,10 +11,12 @@ mod floor;
 mod load;
 mod machine;
 mod micro;
+mod names;
 mod options;
 mod rounds;
 mod samples;
 mod shelf;
+mod signed;
 mod table;
 
 use options::{Options, Work};

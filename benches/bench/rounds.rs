@@ -4,9 +4,10 @@
 use crate::child::Child;
 use crate::load::{self, Case};
 use crate::options::Options;
+use crate::samples::Sample;
 use crate::shelf::{Price, price};
 use crate::table::{self, Cell, median};
-use crate::{Outcome, audit, machine, samples};
+use crate::{Outcome, audit, machine, samples, signed};
 use nix::unistd::syncfs;
 use std::fs::{self, File};
 use std::io;
@@ -24,14 +25,14 @@ const CASES: [Case; 4] = [
 
 /// One server in one case and round, or the medians of several.
 #[derive(Clone, Copy)]
-struct Figures {
+pub struct Figures {
     /// Messages in a second.
-    rate: f64,
+    pub rate: f64,
     /// From the final dot to its 250, in milliseconds.
     p50: f64,
     p99: f64,
     /// The server's time on processors for one message, in milliseconds.
-    cpu: f64,
+    pub cpu: f64,
 }
 
 pub fn run(options: &Options) -> Outcome<()> {
@@ -44,27 +45,36 @@ pub fn run(options: &Options) -> Outcome<()> {
         for _ in 0..options.rounds {
             let dir = place.fresh()?;
             let server = Child::floor(&dir, price.syncfs_from)?;
-            let found = measure(server, &dir, case, options.time);
+            let found = measure(server, &dir, case, &Sample::Plain, options.time, "");
             floor.push(found.map_err(|error| format!("floor, {}: {error}", case.name))?);
             let dir = place.fresh()?;
-            let found = measure(Child::facteur(&dir)?, &dir, case, options.time);
+            let found =
+                measure(Child::facteur(&dir, "")?, &dir, case, &Sample::Plain, options.time, "");
             facteur.push(found.map_err(|error| format!("facteur, {}: {error}", case.name))?);
         }
         rows(case, &floor, &facteur)?;
     }
-    Ok(table::say("")?)
+    table::say("")?;
+    signed::run(options, &mut place)
 }
 
-/// Sends mail to a server for a while, kills it, and counts what is there.
-fn measure(server: Child, dir: &Path, case: &Case, time: Duration) -> Outcome<Figures> {
+/// Sends mail to a server for a while, kills it, and counts what is there; each message has to hold `part`.
+pub fn measure(
+    server: Child,
+    dir: &Path,
+    case: &Case,
+    mail: &Sample,
+    time: Duration,
+    part: &str,
+) -> Outcome<Figures> {
     let numbers = AtomicU64::new(0);
-    let mut sent = load::warm_up(server.address, &numbers)?;
+    let mut sent = load::warm_up(server.address, mail, &numbers)?;
     let before = server.cpu()?;
-    let load = load::run(server.address, case, time, &numbers)?;
+    let load = load::run(server.address, case, mail, time, &numbers)?;
     let cpu = server.cpu()? - before;
     drop(server);
     sent.extend_from_slice(&load.acknowledged);
-    audit::check(&dir.join("mail"), &sent)?;
+    audit::check(&dir.join("mail"), &sent, part)?;
     let share = |part: f64| load.waits[((load.waits.len() - 1) as f64 * part) as usize];
     Ok(Figures {
         rate: load.rate,
@@ -74,7 +84,7 @@ fn measure(server: Child, dir: &Path, case: &Case, time: Duration) -> Outcome<Fi
     })
 }
 
-fn medians(rounds: &[Figures]) -> Figures {
+pub fn medians(rounds: &[Figures]) -> Figures {
     let of = |figure: fn(&Figures) -> f64| median(rounds.iter().map(figure).collect());
     Figures { rate: of(|f| f.rate), p50: of(|f| f.p50), p99: of(|f| f.p99), cpu: of(|f| f.cpu) }
 }
@@ -116,11 +126,17 @@ const CELLS: [Cell; 8] = [
 /// A row for each of the two, one above the other.
 fn rows(case: &Case, floor: &[Figures], facteur: &[Figures]) -> io::Result<()> {
     let share = medians(facteur).rate / medians(floor).rate;
-    row(case.name, "floor", floor, "")?;
-    row("", "facteur", facteur, &format!("{share:.2}"))
+    row(&CELLS, case.name, "floor", floor, "")?;
+    row(&CELLS, "", "facteur", facteur, &format!("{share:.2}"))
 }
 
-fn row(case: &str, server: &str, rounds: &[Figures], share: &str) -> io::Result<()> {
+pub fn row(
+    cells: &[Cell],
+    case: &str,
+    server: &str,
+    rounds: &[Figures],
+    share: &str,
+) -> io::Result<()> {
     let median = medians(rounds);
     let lowest = rounds.iter().map(|round| round.rate).fold(f64::INFINITY, f64::min);
     let highest = rounds.iter().map(|round| round.rate).fold(0.0, f64::max);
@@ -134,11 +150,11 @@ fn row(case: &str, server: &str, rounds: &[Figures], share: &str) -> io::Result<
         format!("{:.2}", median.p99),
         format!("{:.2}", median.cpu),
     ];
-    table::row(&CELLS, &texts)
+    table::row(cells, &texts)
 }
 
 /// A directory of this run, removed when it is dropped; and how many servers have worked in it.
-struct Place {
+pub struct Place {
     dir: PathBuf,
     servers: usize,
 }
@@ -156,7 +172,7 @@ impl Place {
 
     /// An empty directory. What was there before stays until the end: on ext4 without a journal, whoever
     /// makes files next pays for each that was removed in the last half minute.
-    fn fresh(&mut self) -> Outcome<PathBuf> {
+    pub fn fresh(&mut self) -> Outcome<PathBuf> {
         self.servers += 1;
         let dir = self.dir.join(format!("server-{}", self.servers));
         fs::create_dir(&dir)?;

@@ -37,20 +37,57 @@ pub const COMMANDS: [&str; 7] = [
     "QUIT\r\n",
 ];
 
-/// A message with this number, with CR LF, and nothing that would have to be stuffed.
-pub fn message(number: u64) -> Vec<u8> {
-    let mut octets = format!(
-        "From: <sender@client.test>\r\nTo: <u@bench.test>\r\nSubject: one of many\r\n\
-         Date: Mon, 23 Nov 2026 10:00:00 +0000\r\n{NUMBER}{number}@client.test>\r\n\r\n"
-    )
-    .into_bytes();
-    octets.extend(text("a line of text as people write it, so that it ends before a screen\r\n"));
-    octets.truncate(MESSAGE - 2);
-    octets.extend_from_slice(b"\r\n");
-    octets
+/// What is sent.
+pub enum Sample {
+    /// A message of [`MESSAGE`] octets.
+    Plain,
+    /// This one, with CR LF, below a field with the number.
+    Under(Vec<u8>),
 }
 
-const NUMBER: &str = "Message-ID: <bench.";
+/// Octets of the body that is signed.
+pub const SIGNED: usize = 10 * 1024;
+
+/// A line of a body.
+pub const LINE: &str = "a line of text as people write it, so that it ends before a screen\n";
+
+const FIELDS: [&str; 5] = [
+    "From: <sender@client.test>\n",
+    "To: <u@bench.test>\n",
+    "Subject: one of many\n",
+    "Date: Mon, 23 Nov 2026 10:00:00 +0000\n",
+    "Message-ID: <bench@client.test>\n",
+];
+
+/// Fields of a header, each by name and whole, with LF.
+pub fn fields() -> [(&'static str, &'static str); 5] {
+    FIELDS.map(|field| (field.split(':').next().unwrap_or_default(), field))
+}
+
+impl Sample {
+    /// A message with this number, with CR LF, and nothing that would have to be stuffed.
+    pub fn message(&self, number: u64) -> Vec<u8> {
+        let mut octets = format!("{NUMBER}{number}@client.test\r\n").into_bytes();
+        match self {
+            Sample::Under(rest) => octets.extend_from_slice(rest),
+            Sample::Plain => {
+                octets.extend(FIELDS.concat().replace('\n', "\r\n").bytes());
+                octets.extend_from_slice(b"\r\n");
+                octets.extend(text(&LINE.replace('\n', "\r\n")));
+                octets.truncate(MESSAGE - 2);
+                octets.extend_from_slice(b"\r\n");
+            }
+        }
+        octets
+    }
+}
+
+/// The plain one.
+pub fn message(number: u64) -> Vec<u8> {
+    Sample::Plain.message(number)
+}
+
+const NUMBER: &str = "X-Number: bench.";
 
 /// The number of a message as it was kept, whatever stands above it.
 pub fn number(octets: &[u8]) -> Option<u64> {
@@ -61,5 +98,10 @@ pub fn number(octets: &[u8]) -> Option<u64> {
 
 /// One line after the other, [`MESSAGE`] octets or a little more.
 pub fn text(line: &str) -> Vec<u8> {
-    line.repeat(MESSAGE.div_ceil(line.len())).into_bytes()
+    lines(line, MESSAGE)
+}
+
+/// The same of so many octets.
+pub fn lines(line: &str, octets: usize) -> Vec<u8> {
+    line.repeat(octets.div_ceil(line.len())).into_bytes()
 }

@@ -1,0 +1,99 @@
+//! Signed mail of a stranger: what it costs to find out who sent it. facteur takes turns with itself, once
+//! with us as a gateway that nobody asks about, once with us as a stranger.
+
+use crate::load::Case;
+use crate::options::Options;
+use crate::rounds::{Figures, Place, measure, medians, row};
+use crate::samples::{self, Sample};
+use crate::table::{self, Cell};
+use crate::{Outcome, child::Child, names};
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use base64ct::{Base64, Encoding};
+use facteur::mail::proof::canonical::BodyHasher;
+use facteur::mail::proof::dkim::sign::{self, Key, Signer, strings};
+use facteur::mail::proof::name::Name;
+use facteur::mail::proof::raw::{Header, RawField};
+use std::net::SocketAddr;
+
+const CASE: Case = Case { name: "50 connections, kept", connections: 50, is_kept: true };
+
+const CELLS: [Cell; 8] = [
+    Cell { title: "signed mail of strangers", width: 32 },
+    Cell { title: "", width: 9 },
+    Cell { title: "msgs/s", width: 8 },
+    Cell { title: "from-to", width: 13 },
+    Cell { title: "of trusted", width: 11 },
+    Cell { title: "p50 ms", width: 8 },
+    Cell { title: "p99 ms", width: 8 },
+    Cell { title: "CPU ms/msg", width: 12 },
+];
+
+pub fn run(options: &Options, place: &mut Place) -> Outcome<()> {
+    let (mail, dns) = sender()?;
+    let servers = format!("[dns]\nservers = [\"{dns}\"]\n");
+    let judged = format!("{servers}[trust]\ngateways = []\n");
+    table::say(&format!(
+        "messages of {} octets with a signature (RSA 2048); a local name server is asked about each:\n\
+         SPF, the key, DMARC; no answer is kept",
+        mail.message(0).len()
+    ))?;
+    table::say("")?;
+    table::head(&CELLS)?;
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for _ in 0..options.rounds {
+        for (config, found, holds) in
+            [(&servers, &mut without, ""), (&judged, &mut with, "dkim=pass")]
+        {
+            let dir = place.fresh()?;
+            let server = Child::facteur(&dir, config)?;
+            found.push(measure(server, &dir, &CASE, &mail, options.time, holds)?);
+        }
+    }
+    rows(&without, &with)
+}
+
+fn rows(without: &[Figures], with: &[Figures]) -> Outcome<()> {
+    let (less, more) = (medians(without), medians(with));
+    row(&CELLS, CASE.name, "trusted", without, "")?;
+    row(&CELLS, "", "judged", with, &format!("{:.2}", more.rate / less.rate))?;
+    table::say(&format!("to judge a message costs {:.2} ms of CPU", more.cpu - less.cpu))?;
+    Ok(table::say("")?)
+}
+
+/// A message under its signature, and who answers for its domain.
+fn sender() -> Outcome<(Sample, SocketAddr)> {
+    let pair = KeyPair::generate(KeySize::Rsa2048)?;
+    let der: Pkcs8V1Der = pair.as_der()?;
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        Base64::encode_string(der.as_ref())
+    );
+    let key = Key::from_pem(pem.as_bytes()).map_err(|error| error.to_string())?;
+    let name = |text: &str| Name::parse(text.as_bytes()).ok_or("no name");
+    let (domain, selector) = (name("client.test")?, name("mail")?);
+    let (fields, body) = (samples::fields(), samples::lines(samples::LINE, samples::SIGNED));
+    let raw: Vec<RawField> = fields
+        .iter()
+        .map(|(name, whole)| RawField { name: name.as_bytes(), whole: whole.as_bytes() })
+        .collect();
+    let mut hasher = BodyHasher::new(&[sign::BODY]);
+    hasher.feed(&body);
+    let hash = hasher.finish().get(sign::BODY).ok_or("no hash")?;
+    let signer = Signer { key: &key, domain: &domain, selector: &selector };
+    let field = sign::sign(&signer, &Header::new(&raw), &hash, 1_700_000_000)
+        .map_err(|error| error.to_string())?;
+    let fields: String = fields.iter().map(|(_, whole)| *whole).collect();
+    let text = format!("{field}{fields}\n{}", String::from_utf8(body)?).replace('\n', "\r\n");
+    let record = strings(&key.record().map_err(|error| error.to_string())?)
+        .iter()
+        .map(|&one| one.to_owned())
+        .collect();
+    let one = |text: &str| vec![text.to_owned()];
+    let dns = names::serve(vec![
+        ("client.test".to_owned(), one("v=spf1 ip4:127.0.0.1 -all")),
+        ("mail._domainkey.client.test".to_owned(), record),
+        ("_dmarc.client.test".to_owned(), one("v=DMARC1; p=reject")),
+    ])?;
+    Ok((Sample::Under(text.into_bytes()), dns))
+}
