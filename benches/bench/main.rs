@@ -19,7 +19,7 @@ mod shelf;
 mod signed;
 mod table;
 
-use options::{Options, Work};
+use options::{Mail, Options, Work};
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -44,8 +44,11 @@ fn main() -> ExitCode {
 
 fn bench(options: &Options) -> Outcome<()> {
     table::say(&machine::facts())?;
-    if options.mail {
+    if options.mail != Mail::None {
         rounds::run(options)?;
     }
-    micro::run(options.samples)
+    match options.mail {
+        Mail::Signed => Ok(()),
+        Mail::All | Mail::None => micro::run(options.samples),
+    }
 }

@@ -7,19 +7,17 @@ use std::thread;
 
 const TXT: u16 = 16;
 const SOA: u16 = 6;
-/// Seconds: nobody may keep an answer, so that each message costs its questions.
-const TTL: u32 = 0;
 
 /// Answers from now on, until the process ends. `records`: names in lower case, with the strings of one
-/// TXT record.
-pub fn serve(records: Vec<(String, Vec<String>)>) -> io::Result<SocketAddr> {
+/// TXT record. `ttl`: for how many seconds an answer may be kept.
+pub fn serve(records: Vec<(String, Vec<String>)>, ttl: u32) -> io::Result<SocketAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = socket.local_addr()?;
     thread::spawn(move || {
         let mut buffer = [0; 1500];
         // An end of this socket is seen as questions without answers.
         while let Ok((length, client)) = socket.recv_from(&mut buffer) {
-            if let Some(answer) = answer(&buffer[..length], &records) {
+            if let Some(answer) = answer(&buffer[..length], &records, ttl) {
                 let _ = socket.send_to(&answer, client);
             }
         }
@@ -27,7 +25,7 @@ pub fn serve(records: Vec<(String, Vec<String>)>) -> io::Result<SocketAddr> {
     Ok(address)
 }
 
-fn answer(question: &[u8], records: &[(String, Vec<String>)]) -> Option<Vec<u8>> {
+fn answer(question: &[u8], records: &[(String, Vec<String>)], ttl: u32) -> Option<Vec<u8>> {
     let (mut name, mut at) = (String::new(), 12);
     loop {
         let length = usize::from(*question.get(at)?);
@@ -65,7 +63,7 @@ fn answer(question: &[u8], records: &[(String, Vec<String>)]) -> Option<Vec<u8>>
     };
     out.extend(owner);
     out.extend([kind, 1].iter().flat_map(|number| number.to_be_bytes()));
-    out.extend(TTL.to_be_bytes());
+    out.extend(ttl.to_be_bytes());
     out.extend((data.len() as u16).to_be_bytes());
     out.extend::<Vec<u8>>(data);
     Some(out)

@@ -9,6 +9,7 @@ use std::time::Duration;
 pub const HELP: &str = "\
 cargo bench                    mail end to end beside the floor of the disk, then the micro-benchmarks
 cargo bench -- --quick         the same in a few seconds, with figures that are only a hint
+cargo bench -- --signed        signed mail of strangers, judged and not, alone
 cargo bench -- --micro         the micro-benchmarks alone
 FACTEUR_BENCH_DIR=DIR          keep the mail there, on the disk that is meant, about half a GB a round
                                until it ends; default: Cargo's target directory
@@ -28,9 +29,16 @@ pub enum Work {
     },
 }
 
+/// What is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mail {
+    All,
+    Signed,
+    None,
+}
+
 pub struct Options {
-    /// Whether mail is sent at all.
-    pub mail: bool,
+    pub mail: Mail,
     /// Where a directory for it is made.
     pub dir: PathBuf,
     pub rounds: usize,
@@ -42,13 +50,14 @@ pub struct Options {
 }
 
 pub fn read() -> Outcome<Work> {
-    let (mut is_quick, mut by_cargo_bench, mut mail) = (false, false, true);
+    let (mut is_quick, mut by_cargo_bench, mut mail) = (false, false, Mail::All);
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("help") | Short('h') => return Ok(Work::Help),
             Long("quick") => is_quick = true,
-            Long("micro") => mail = false,
+            Long("signed") => mail = Mail::Signed,
+            Long("micro") => mail = Mail::None,
             // Cargo's own.
             Long("bench") => by_cargo_bench = true,
             Long("test") => is_quick = true,

@@ -3,7 +3,7 @@
 
 use crate::child::Child;
 use crate::load::{self, Case};
-use crate::options::Options;
+use crate::options::{Mail, Options};
 use crate::samples::Sample;
 use crate::shelf::{Price, price};
 use crate::table::{self, Cell, median};
@@ -37,6 +37,9 @@ pub struct Figures {
 
 pub fn run(options: &Options) -> Outcome<()> {
     let mut place = Place::make(&options.dir)?;
+    if options.mail == Mail::Signed {
+        return signed::run(options, &mut place);
+    }
     let price = price(&place.fresh()?.join("mail"), &samples::message(0))?;
     introduce(&place, options, &price)?;
     table::head(&CELLS)?;

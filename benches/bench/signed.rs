@@ -1,9 +1,9 @@
-//! Signed mail of a stranger: what it costs to find out who sent it. facteur takes turns with itself, once
-//! with us as a gateway that nobody asks about, once with us as a stranger.
+//! Signed mail of a stranger: what it costs to find out who sent it. facteur takes turns with itself: clients
+//! are gateways, whom nobody asks about, or strangers.
 
 use crate::load::Case;
 use crate::options::Options;
-use crate::rounds::{Figures, Place, measure, medians, row};
+use crate::rounds::{Place, measure, medians, row};
 use crate::samples::{self, Sample};
 use crate::table::{self, Cell};
 use crate::{Outcome, child::Child, names};
@@ -14,7 +14,6 @@ use facteur::mail::proof::canonical::BodyHasher;
 use facteur::mail::proof::dkim::sign::{self, Key, Signer, strings};
 use facteur::mail::proof::name::Name;
 use facteur::mail::proof::raw::{Header, RawField};
-use std::net::SocketAddr;
 
 const CASE: Case = Case { name: "50 connections, kept", connections: 50, is_kept: true };
 
@@ -29,71 +28,88 @@ const CELLS: [Cell; 8] = [
     Cell { title: "CPU ms/msg", width: 12 },
 ];
 
+/// Who judges, and for how many seconds the answers that it needs may be kept.
+const JUDGES: [(&str, Option<u32>); 3] =
+    [("trusted", None), ("known", Some(300)), ("asked", Some(0))];
+
 pub fn run(options: &Options, place: &mut Place) -> Outcome<()> {
-    let (mail, dns) = sender()?;
-    let servers = format!("[dns]\nservers = [\"{dns}\"]\n");
-    let judged = format!("{servers}[trust]\ngateways = []\n");
+    let sender = Sender::new()?;
+    let mut configs = Vec::new();
+    for (_, ttl) in JUDGES {
+        configs.push(match ttl {
+            None => String::new(),
+            Some(ttl) => {
+                let dns = names::serve(sender.records.clone(), ttl)?;
+                format!("[dns]\nservers = [\"{dns}\"]\n[trust]\ngateways = []\n")
+            }
+        });
+    }
     table::say(&format!(
-        "messages of {} octets with a signature (RSA 2048); a local name server is asked about each:\n\
-         SPF, the key, DMARC; no answer is kept",
-        mail.message(0).len()
+        "messages of {} octets with a signature (RSA 2048); trusted: nobody asks who sent them; known: SPF,\n\
+         DKIM and DMARC find it out from answers of DNS that are kept; asked: from a local name server, again\n\
+         for each message",
+        sender.mail.message(0).len()
     ))?;
     table::say("")?;
     table::head(&CELLS)?;
-    let (mut without, mut with) = (Vec::new(), Vec::new());
+    let mut found = JUDGES.map(|_| Vec::new());
     for _ in 0..options.rounds {
-        for (config, found, holds) in
-            [(&servers, &mut without, ""), (&judged, &mut with, "dkim=pass")]
-        {
+        for ((config, found), (_, ttl)) in configs.iter().zip(&mut found).zip(JUDGES) {
             let dir = place.fresh()?;
             let server = Child::facteur(&dir, config)?;
-            found.push(measure(server, &dir, &CASE, &mail, options.time, holds)?);
+            let holds = if ttl.is_some() { "dkim=pass" } else { "" };
+            found.push(measure(server, &dir, &CASE, &sender.mail, options.time, holds)?);
         }
     }
-    rows(&without, &with)
-}
-
-fn rows(without: &[Figures], with: &[Figures]) -> Outcome<()> {
-    let (less, more) = (medians(without), medians(with));
-    row(&CELLS, CASE.name, "trusted", without, "")?;
-    row(&CELLS, "", "judged", with, &format!("{:.2}", more.rate / less.rate))?;
-    table::say(&format!("to judge a message costs {:.2} ms of CPU", more.cpu - less.cpu))?;
+    let trusted = medians(&found[0]);
+    for (at, ((name, ttl), rounds)) in JUDGES.iter().zip(&found).enumerate() {
+        let of = medians(rounds);
+        let share = ttl.map(|_| format!("{:.2}", of.rate / trusted.rate)).unwrap_or_default();
+        row(&CELLS, if at == 0 { CASE.name } else { "" }, name, rounds, &share)?;
+    }
     Ok(table::say("")?)
 }
 
-/// A message under its signature, and who answers for its domain.
-fn sender() -> Outcome<(Sample, SocketAddr)> {
-    let pair = KeyPair::generate(KeySize::Rsa2048)?;
-    let der: Pkcs8V1Der = pair.as_der()?;
-    let pem = format!(
-        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-        Base64::encode_string(der.as_ref())
-    );
-    let key = Key::from_pem(pem.as_bytes()).map_err(|error| error.to_string())?;
-    let name = |text: &str| Name::parse(text.as_bytes()).ok_or("no name");
-    let (domain, selector) = (name("client.test")?, name("mail")?);
-    let (fields, body) = (samples::fields(), samples::lines(samples::LINE, samples::SIGNED));
-    let raw: Vec<RawField> = fields
-        .iter()
-        .map(|(name, whole)| RawField { name: name.as_bytes(), whole: whole.as_bytes() })
-        .collect();
-    let mut hasher = BodyHasher::new(&[sign::BODY]);
-    hasher.feed(&body);
-    let hash = hasher.finish().get(sign::BODY).ok_or("no hash")?;
-    let signer = Signer { key: &key, domain: &domain, selector: &selector };
-    let field = sign::sign(&signer, &Header::new(&raw), &hash, 1_700_000_000)
-        .map_err(|error| error.to_string())?;
-    let fields: String = fields.iter().map(|(_, whole)| *whole).collect();
-    let text = format!("{field}{fields}\n{}", String::from_utf8(body)?).replace('\n', "\r\n");
-    let record = strings(&key.record().map_err(|error| error.to_string())?)
-        .iter()
-        .map(|&one| one.to_owned())
-        .collect();
-    let one = |text: &str| vec![text.to_owned()];
-    let dns = names::serve(vec![
-        ("client.test".to_owned(), one("v=spf1 ip4:127.0.0.1 -all")),
-        ("mail._domainkey.client.test".to_owned(), record),
-        ("_dmarc.client.test".to_owned(), one("v=DMARC1; p=reject")),
-    ])?;
-    Ok((Sample::Under(text.into_bytes()), dns))
+/// A message under its signature, and what DNS says of its domain.
+struct Sender {
+    mail: Sample,
+    records: Vec<(String, Vec<String>)>,
+}
+
+impl Sender {
+    fn new() -> Outcome<Sender> {
+        let pair = KeyPair::generate(KeySize::Rsa2048)?;
+        let der: Pkcs8V1Der = pair.as_der()?;
+        let pem = format!(
+            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+            Base64::encode_string(der.as_ref())
+        );
+        let key = Key::from_pem(pem.as_bytes()).map_err(|error| error.to_string())?;
+        let name = |text: &str| Name::parse(text.as_bytes()).ok_or("no name");
+        let (domain, selector) = (name("client.test")?, name("mail")?);
+        let (fields, body) = (samples::fields(), samples::lines(samples::LINE, samples::SIGNED));
+        let raw: Vec<RawField> = fields
+            .iter()
+            .map(|(name, whole)| RawField { name: name.as_bytes(), whole: whole.as_bytes() })
+            .collect();
+        let mut hasher = BodyHasher::new(&[sign::BODY]);
+        hasher.feed(&body);
+        let hash = hasher.finish().get(sign::BODY).ok_or("no hash")?;
+        let signer = Signer { key: &key, domain: &domain, selector: &selector };
+        let field = sign::sign(&signer, &Header::new(&raw), &hash, 1_700_000_000)
+            .map_err(|error| error.to_string())?;
+        let fields: String = fields.iter().map(|(_, whole)| *whole).collect();
+        let text = format!("{field}{fields}\n{}", String::from_utf8(body)?).replace('\n', "\r\n");
+        let record = strings(&key.record().map_err(|error| error.to_string())?)
+            .iter()
+            .map(|&one| one.to_owned())
+            .collect();
+        let one = |text: &str| vec![text.to_owned()];
+        let records = vec![
+            ("client.test".to_owned(), one("v=spf1 ip4:127.0.0.1 -all")),
+            ("mail._domainkey.client.test".to_owned(), record),
+            ("_dmarc.client.test".to_owned(), one("v=DMARC1; p=reject")),
+        ];
+        Ok(Sender { mail: Sample::Under(text.into_bytes()), records })
+    }
 }
