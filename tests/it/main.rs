@@ -75,6 +75,7 @@ mod trust_arc;
 mod trust_dkim;
 mod trust_dmarc;
 mod trust_mail;
+mod trust_offline;
 mod trust_oracles;
 mod trust_oracles_dkim;
 mod trust_postfix;
