@@ -11,9 +11,9 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use base64ct::{Base64, Encoding};
 use facteur::mail::proof::canonical::BodyHasher;
-use facteur::mail::proof::dkim::sign::{self, Key, Signer, strings};
+use facteur::mail::proof::dkim::sign::{self, Signer, SigningKey, strings};
 use facteur::mail::proof::name::Name;
-use facteur::mail::proof::raw::{Header, RawField};
+use facteur::mail::proof::raw::{RawField, RawHeader};
 
 const CASE: Case = Case { name: "50 connections, kept", connections: 50, is_kept: true };
 
@@ -84,7 +84,7 @@ impl Sender {
             "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
             Base64::encode_string(der.as_ref())
         );
-        let key = Key::from_pem(pem.as_bytes()).map_err(|error| error.to_string())?;
+        let key = SigningKey::from_pem(pem.as_bytes()).map_err(|error| error.to_string())?;
         let name = |text: &str| Name::parse(text.as_bytes()).ok_or("no name");
         let (domain, selector) = (name("client.test")?, name("mail")?);
         let (fields, body) = (samples::fields(), samples::lines(samples::LINE, samples::SIGNED));
@@ -96,7 +96,7 @@ impl Sender {
         hasher.feed(&body);
         let hash = hasher.finish().get(sign::BODY).ok_or("no hash")?;
         let signer = Signer { key: &key, domain: &domain, selector: &selector };
-        let field = sign::sign(&signer, &Header::new(&raw), &hash, 1_700_000_000)
+        let field = sign::sign(&signer, &RawHeader::new(&raw), &hash, 1_700_000_000)
             .map_err(|error| error.to_string())?;
         let fields: String = fields.iter().map(|(_, whole)| *whole).collect();
         let text = format!("{field}{fields}\n{}", String::from_utf8(body)?).replace('\n', "\r\n");

@@ -11,7 +11,7 @@ use crate::support::{Place, config, text, until};
 use crate::trust_dkim::{ed25519, ed25519_seed, rsa_pems, signed_at};
 use crate::trust_mail::Mail;
 use crate::trust_oracles_dkim::ask;
-use facteur::mail::proof::dkim::sign::{Key, strings};
+use facteur::mail::proof::dkim::sign::{SigningKey, strings};
 use facteur::mail::proof::results;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -75,7 +75,7 @@ struct Case {
     message: String,
 }
 
-fn key_records(rsa: &Key, other: &Key) -> String {
+fn key_records(rsa: &SigningKey, other: &SigningKey) -> String {
     let mut zone = String::new();
     let mut add = |selector: &str, record: &str| {
         zone += &format!("{selector}._domainkey.a.test TXT {}\n", strings(record).join("|"));
@@ -96,7 +96,7 @@ fn key_records(rsa: &Key, other: &Key) -> String {
 }
 
 /// Each kind of message, signed by us or by dkimpy.
-fn cases(rsa: &Key, pem: &str) -> Vec<Case> {
+fn cases(rsa: &SigningKey, pem: &str) -> Vec<Case> {
     let mail = Mail::of_lf(MAIL.as_bytes().to_vec());
     let ours = |selector: &str| text(signed_at(&mail, rsa, selector).text());
     let sign = |more: Value| {
@@ -330,7 +330,8 @@ fn opendkim_and_pyspf_behind_postfix() {
     }
     let [_, pkcs1] = rsa_pems();
     let [_, other] = rsa_pems();
-    let (rsa, other) = (Key::from_pem(&pkcs1).unwrap(), Key::from_pem(&other).unwrap());
+    let (rsa, other) =
+        (SigningKey::from_pem(&pkcs1).unwrap(), SigningKey::from_pem(&other).unwrap());
     let dns = Dnsd::new(&format!("{SENDERS}{}", key_records(&rsa, &other)));
     let judges = Judges::start(dns.address());
     let milters = format!(
