@@ -1,6 +1,7 @@
 //! How fast the pure parts read and write, in octets a second: the rate at which mail could pass if there
 //! were neither disk nor network.
 
+mod judging;
 mod reading;
 mod session;
 mod writing;
@@ -55,6 +56,7 @@ pub fn run(samples: usize) -> Outcome<()> {
     let mut cases = reading::cases()?;
     cases.extend(session::cases()?);
     cases.extend(writing::cases()?);
+    cases.extend(judging::cases()?);
     table::head(&CELLS)?;
     for mut case in cases {
         let seconds = case.time(samples);

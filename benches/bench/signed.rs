@@ -34,6 +34,7 @@ const JUDGES: [(&str, Option<u32>); 3] =
 
 pub fn run(options: &Options, place: &mut Place) -> Outcome<()> {
     let sender = Sender::new()?;
+    let mail = Sample::Under(sender.text.into_bytes());
     let mut configs = Vec::new();
     for (_, ttl) in JUDGES {
         configs.push(match ttl {
@@ -48,7 +49,7 @@ pub fn run(options: &Options, place: &mut Place) -> Outcome<()> {
         "messages of {} octets with a signature (RSA 2048); trusted: nobody asks who sent them; known: SPF,\n\
          DKIM and DMARC find it out from answers of DNS that are kept; asked: from a local name server, again\n\
          for each message",
-        sender.mail.message(0).len()
+        mail.message(0).len()
     ))?;
     table::say("")?;
     table::head(&CELLS)?;
@@ -58,7 +59,7 @@ pub fn run(options: &Options, place: &mut Place) -> Outcome<()> {
             let dir = place.fresh()?;
             let server = Child::facteur(&dir, config)?;
             let holds = if ttl.is_some() { "dkim=pass" } else { "" };
-            found.push(measure(server, &dir, &CASE, &sender.mail, options.time, holds)?);
+            found.push(measure(server, &dir, &CASE, &mail, options.time, holds)?);
         }
     }
     let trusted = medians(&found[0]);
@@ -71,13 +72,14 @@ pub fn run(options: &Options, place: &mut Place) -> Outcome<()> {
 }
 
 /// A message under its signature, and what DNS says of its domain.
-struct Sender {
-    mail: Sample,
-    records: Vec<(String, Vec<String>)>,
+pub struct Sender {
+    /// With CR LF.
+    pub text: String,
+    pub records: Vec<(String, Vec<String>)>,
 }
 
 impl Sender {
-    fn new() -> Outcome<Sender> {
+    pub fn new() -> Outcome<Sender> {
         let pair = KeyPair::generate(KeySize::Rsa2048)?;
         let der: Pkcs8V1Der = pair.as_der()?;
         let pem = format!(
@@ -110,6 +112,6 @@ impl Sender {
             ("mail._domainkey.client.test".to_owned(), record),
             ("_dmarc.client.test".to_owned(), one("v=DMARC1; p=reject")),
         ];
-        Ok(Sender { mail: Sample::Under(text.into_bytes()), records })
+        Ok(Sender { text, records })
     }
 }
