@@ -58,8 +58,8 @@ fn answer(question: &[u8], records: &[(String, Vec<String>)], ttl: u32) -> Optio
                 .flat_map(|string| std::iter::once(string.len() as u8).chain(string.bytes()));
             (&[0xc0_u8, 12][..], TXT, data.collect())
         }
-        // The root's, of names that are the root, and numbers that say nothing.
-        None => (&[0_u8][..], SOA, vec![0; 22]),
+        // The root's: its names are the root, and of its numbers the last counts (RFC 2308 §5).
+        None => (&[0_u8][..], SOA, [&[0; 18][..], &ttl.to_be_bytes()].concat()),
     };
     out.extend(owner);
     out.extend([kind, 1].iter().flat_map(|number| number.to_be_bytes()));
