@@ -21,7 +21,7 @@ impl Ask for Lines<'_> {
                 QueryAnswer::Records(vec![ResourceRecord::Txt(text.to_vec())])
             }
             Some(_) => QueryAnswer::NoRecords,
-            None if sum % 5 == 0 => QueryAnswer::Failed("no answer".to_owned()),
+            None if sum.is_multiple_of(5) => QueryAnswer::Failed("no answer".to_owned()),
             None => QueryAnswer::NoName,
         }
     }

@@ -51,7 +51,7 @@ impl Trial {
     }
 
     /// As ann@a.test, by a client that calls itself mx.a.test.
-    fn from_ann(&self) -> Said {
+    fn of_ann(&self) -> Said {
         self.verify(&["--helo", "mx.a.test", "--from", "ann@a.test"])
     }
 
@@ -103,7 +103,7 @@ const REJECT: &str = "_dmarc.a.test TXT v=DMARC1; p=reject\n";
 fn all_pass() {
     let trial = Trial::new(&format!("{SPF_PASS}{REJECT}{}", key("s1")), "");
     trial.place.write("mail.eml", signed(&["s1"]));
-    let said = trial.from_ann();
+    let said = trial.of_ann();
     assert_eq!(
         said.lines(),
         [
@@ -127,7 +127,7 @@ fn all_pass() {
 
     let crlf = text(&signed(&["s1"])).replace('\n', "\r\n");
     trial.place.write("mail.eml", &crlf);
-    trial.from_ann().has("dkim=pass");
+    trial.of_ann().has("dkim=pass");
     let mut command = Command::new(FACTEUR);
     command.args(["verify", "-", "--client", CLIENT]).current_dir(trial.place.path());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -161,7 +161,7 @@ fn what_spf_says() {
         ("a.test TXT v=spf1 exists:x.a.test -all\nx.a.test !empty", "fail", "accept"),
     ] {
         let trial = Trial::new(record, "spf = \"reject\"");
-        let said = trial.from_ann();
+        let said = trial.of_ann();
         said.has(&format!("\nspf={word} smtp.mailfrom=a.test ("));
         said.ends(verdict);
     }
@@ -187,7 +187,7 @@ fn what_signatures_prove() {
     ] {
         let trial = Trial::new(&format!("{zone}\n{REJECT}"), "");
         trial.place.write("mail.eml", mail);
-        let said = trial.from_ann();
+        let said = trial.of_ann();
         said.has(&format!("\ndkim={word} header.d=a.test header.s=s1 ("));
         let dmarc = if word == "temperror" { "temperror" } else { "fail" };
         said.has(&format!("\ndmarc={dmarc} header.from=a.test policy.dmarc=reject ("));
@@ -308,7 +308,7 @@ fn what_is_off_asks_nothing() {
     let off = "spf = \"off\"\ndkim = \"off\"\narc = \"off\"\ndmarc = \"off\"";
     let trial = Trial::new("", off);
     trial.place.write("mail.eml", signed(&["s1"]));
-    let said = trial.from_ann();
+    let said = trial.of_ann();
     assert_eq!((said.out.as_str(), said.status), ("verdict=accept\n", 0));
     let found = trial.json(&[]);
     for key in ["helo", "spf", "dkim", "arc", "dmarc"] {
@@ -381,7 +381,7 @@ fn nobody_answers() {
     trial.place.write("facteur.toml", config(&format!("[dns]\n{servers}")));
     trial.place.write("mail.eml", signed(&["s1", "s2"]));
     let began = Instant::now();
-    let said = trial.from_ann();
+    let said = trial.of_ann();
     assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
     for line in ["spf=temperror smtp.helo", "dkim=temperror", "dmarc=temperror header.from=a.test"]
     {
