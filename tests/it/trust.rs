@@ -1,7 +1,7 @@
 //! Strangers' mail through the whole server: what is asked about it, what stands in it, where it goes.
 
 use crate::client::Client;
-use crate::commands::run_clean;
+use crate::commands::run;
 use crate::dnsd::Dnsd;
 use crate::hosts::Host;
 use crate::servers::Binary;
@@ -127,7 +127,7 @@ fn results_stand_above_our_received() {
     let judged = it.server.wait_for(&["judged ", &format!("id={id} ")]);
     assert!(judged.contains(" spf=pass dkim=pass arc=none dmarc=pass verdict=accept reason="));
     it.server.stop();
-    let (_, told, _) = run_clean(&it.place, &["trace", id]);
+    let (_, told, _) = run(&it.place, &["trace", id]);
     assert!(told.contains("judged") && told.contains("verdict=accept"), "{told}");
 }
 
@@ -159,20 +159,19 @@ fn what_is_forged_goes_to_junk() {
     for name in ["tmp", "new", "cur"] {
         assert!(folder.join(name).is_dir(), "{name}");
     }
-    let (status, out, err) = run_clean(&it.place, &["mail", "list", "bob@mx.test"]);
+    let (status, out, err) = run(&it.place, &["mail", "list", "bob@mx.test"]);
     assert_eq!((status, out.as_str()), (0, ""));
     assert!(err.contains("in .Junk: 5 more (--folder .Junk)"), "{err}");
     let list = ["mail", "list", "bob@mx.test", "--folder", ".Junk", "--json"];
-    let (_, out, err) = run_clean(&it.place, &list);
+    let (_, out, err) = run(&it.place, &list);
     assert_eq!((out.lines().count(), err.as_str()), (5, ""));
     let row: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
     assert_eq!(row["folder"], ".Junk");
     let key = row["key"].as_str().unwrap();
     let show = ["mail", "show", "bob@mx.test", key, "--folder", ".Junk"];
-    assert!(run_clean(&it.place, &show).1.contains("dmarc=fail"));
+    assert!(run(&it.place, &show).1.contains("dmarc=fail"));
     for wrong in ["Junk", "../x", ".None"] {
-        let (status, _, err) =
-            run_clean(&it.place, &["mail", "list", "bob@mx.test", "--folder", wrong]);
+        let (status, _, err) = run(&it.place, &["mail", "list", "bob@mx.test", "--folder", wrong]);
         assert!(status == 1 && err.contains("--folder"), "{wrong}: {err}");
     }
     it.server.stop();
@@ -211,7 +210,7 @@ fn what_asks_for_it_is_refused() {
     assert!(mail.len() == 2 && mail.iter().all(|mail| mail.contains("spf=fail")), "{mail:?}");
     it.server.stop();
     let session = reply_session(&refused);
-    let (_, told, _) = run_clean(&it.place, &["trace", &session]);
+    let (_, told, _) = run(&it.place, &["trace", &session]);
     assert!(told.contains("verdict=reject") && told.contains("reason=\"SPF: "), "{told}");
 }
 

@@ -4,20 +4,20 @@ use super::Case;
 use crate::Outcome;
 use crate::signed::Sender;
 use facteur::mail::proof::canonical::{BodyHasher, BodyHashes};
-use facteur::mail::proof::dkim::{self, Result as Word};
+use facteur::mail::proof::dkim::{self, DkimResult as Word};
 use facteur::mail::proof::name::Name;
-use facteur::mail::proof::raw::{Header, RawField};
-use facteur::mail::proof::{Answer, Ask, Kind, Record};
+use facteur::mail::proof::raw::{RawField, RawHeader};
+use facteur::mail::proof::{Ask, QueryAnswer, QueryType, ResourceRecord};
 use std::hint::black_box;
 
 /// Each name has one TXT record.
 struct Known(Vec<(Name, Vec<u8>)>);
 
 impl Ask for Known {
-    fn ask(&mut self, name: &Name, kind: Kind) -> Answer {
-        match self.0.iter().find(|(known, _)| kind == Kind::Txt && known == name) {
-            Some((_, text)) => Answer::Records(vec![Record::Txt(text.clone())]),
-            None => Answer::NoName,
+    fn ask(&mut self, name: &Name, kind: QueryType) -> QueryAnswer {
+        match self.0.iter().find(|(known, _)| kind == QueryType::Txt && known == name) {
+            Some((_, text)) => QueryAnswer::Records(vec![ResourceRecord::Txt(text.clone())]),
+            None => QueryAnswer::NoName,
         }
     }
 }
@@ -53,7 +53,7 @@ pub fn cases<'a>() -> Outcome<Vec<Case<'a>>> {
     let judge = move |known: &mut Known| {
         let fields = raw(&fields);
         let signatures = dkim::read(&fields, &[]);
-        dkim::verify(known, &signatures, &[], &Header::new(&fields), &hashes, 1_800_000_000)
+        dkim::verify(known, &signatures, &[], &RawHeader::new(&fields), &hashes, 1_800_000_000)
     };
     if !judge(&mut known).iter().any(|finding| finding.result == Word::Pass) {
         return Err("the signature does not hold".into());
