@@ -543,7 +543,10 @@ impl Check<'_> {
 }
 
 fn no_domain(shown: &str) -> String {
-    format!("`{shown}` is not a domain that could have a record")
+    match shown {
+        "" => "no name was given".to_owned(),
+        _ => format!("`{shown}` is not a domain that could have a record"),
+    }
 }
 
 fn unspeakable(what: &str) -> String {

@@ -102,7 +102,7 @@ fn reasons_name_the_term_and_the_record() {
         ("test", SpfResult::None, "`test` is not a domain that could have a record"),
         ("[192.0.2.1]", SpfResult::None, "`[192.0.2.1]` is not a domain that could have a record"),
         ("192.0.2.1", SpfResult::None, "`192.0.2.1` is not a domain that could have a record"),
-        ("", SpfResult::None, "`` is not a domain that could have a record"),
+        ("", SpfResult::None, "no name was given"),
     ];
     for (domain, result, reason) in wanted {
         let found = table.check(&format!("ann@{domain}"));
