@@ -31,9 +31,9 @@ impl Postfix {
         Postfix::with(back, "")
     }
 
-    /// The same with more lines of its main.cf.
-    pub fn with(back: SocketAddr, more: &str) -> Option<Postfix> {
-        // Unpacked somewhere, or installed.
+    /// Where it is unpacked or installed, with the accounts that it needs; none, and said so, where it cannot
+    /// be started.
+    pub fn found() -> Option<(PathBuf, User, Group)> {
         let root = PathBuf::from(std::env::var_os("FACTEUR_POSTFIX").unwrap_or_default());
         let root = if root.as_os_str().is_empty() { PathBuf::from("/") } else { root };
         let master = root.join("usr/lib/postfix/sbin/master");
@@ -46,6 +46,12 @@ impl Postfix {
             skip(&format!("Postfix is started by root, with a user {OWNER} and a group {GROUP}"));
             return None;
         };
+        Some((root, owner, group))
+    }
+
+    /// The same with more lines of its main.cf.
+    pub fn with(back: SocketAddr, more: &str) -> Option<Postfix> {
+        let (root, owner, group) = Postfix::found()?;
         let (place, address) = (Place::new(), own_address());
         let (dir, root) = (place.path().display(), root.display());
         for name in ["queue", "queue/pid", "etc"] {
@@ -92,7 +98,7 @@ impl Postfix {
              retry unix - - n - - error\nvirtual unix - n n - - virtual\n\
              anvil unix - - n - 1 anvil\npostlog unix-dgram n - n - 1 postlogd\n";
         place.write("etc/master.cf", format!("{address} inet n - n - - smtpd\n{services}"));
-        let mut command = program(&place, master.to_str().unwrap());
+        let mut command = program(&place, &format!("{libraries}/sbin/master"));
         command.env("LD_LIBRARY_PATH", libraries).arg("-d").arg("-c").arg(place.at("etc"));
         let daemon = Daemon::start(&place, "postfix", command, address);
         Some(Postfix { _daemon: daemon, place, address })

@@ -328,6 +328,10 @@ fn opendkim_and_pyspf_behind_postfix() {
     if !installed(&["opendkim"]) || !has_modules("spf_engine, Milter, dns, dkim, nacl.signing") {
         return;
     }
+    // Its filters need root as well.
+    if Postfix::found().is_none() {
+        return;
+    }
     let [_, pkcs1] = rsa_pems();
     let [_, other] = rsa_pems();
     let (rsa, other) =
