@@ -594,8 +594,8 @@ pub const FIELD_NAME_MAX: usize = 998;
 /// Words and marks of one address in a header; a long display name has two dozen.
 pub const ADDRESS_WORDS_MAX: usize = 512;
 
-/// Addresses in the From fields of one message.
-pub const AUTHORS_MAX: usize = 100;
+/// Addresses in the From fields of a message that is completed.
+pub const FROM_ADDRESSES_MAX: usize = 100;
 
 /// How soon a message is tried again after an attempt that panicked.
 pub const PANIC_WAIT: Duration = Duration::from_secs(3600);

@@ -115,16 +115,21 @@ fn introduce(place: &Place, options: &Options, price: &Price) -> io::Result<()> 
     table::say("")
 }
 
-const CELLS: [Cell; 8] = [
-    Cell { title: "mail end to end", width: 32 },
-    Cell { title: "", width: 9 },
-    Cell { title: "msgs/s", width: 8 },
-    Cell { title: "from-to", width: 13 },
-    Cell { title: "of floor", width: 10 },
-    Cell { title: "p50 ms", width: 9 },
-    Cell { title: "p99 ms", width: 8 },
-    Cell { title: "CPU ms/msg", width: 12 },
-];
+/// The columns of [`row`]: what is measured, and of what the rate is a share.
+pub const fn cells(what: &'static str, share: &'static str) -> [Cell; 8] {
+    [
+        Cell { title: what, width: 32 },
+        Cell { title: "", width: 9 },
+        Cell { title: "msgs/s", width: 8 },
+        Cell { title: "from-to", width: 13 },
+        Cell { title: share, width: 11 },
+        Cell { title: "p50 ms", width: 8 },
+        Cell { title: "p99 ms", width: 8 },
+        Cell { title: "CPU ms/msg", width: 12 },
+    ]
+}
+
+const CELLS: [Cell; 8] = cells("mail end to end", "of floor");
 
 /// A row for each of the two, one above the other.
 fn rows(case: &Case, floor: &[Figures], facteur: &[Figures]) -> io::Result<()> {

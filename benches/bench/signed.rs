@@ -3,7 +3,7 @@
 
 use crate::load::Case;
 use crate::options::Options;
-use crate::rounds::{Place, measure, medians, row};
+use crate::rounds::{Place, cells, measure, medians, row};
 use crate::samples::{self, Sample};
 use crate::table::{self, Cell};
 use crate::{Outcome, child::Child, names};
@@ -17,16 +17,7 @@ use facteur::mail::proof::raw::{RawField, RawHeader};
 
 const CASE: Case = Case { name: "50 connections, kept", connections: 50, is_kept: true };
 
-const CELLS: [Cell; 8] = [
-    Cell { title: "signed mail of strangers", width: 32 },
-    Cell { title: "", width: 9 },
-    Cell { title: "msgs/s", width: 8 },
-    Cell { title: "from-to", width: 13 },
-    Cell { title: "of trusted", width: 11 },
-    Cell { title: "p50 ms", width: 8 },
-    Cell { title: "p99 ms", width: 8 },
-    Cell { title: "CPU ms/msg", width: 12 },
-];
+const CELLS: [Cell; 8] = cells("signed mail of strangers", "of trusted");
 
 /// Who judges, and for how many seconds the answers that it needs may be kept.
 const JUDGES: [(&str, Option<u32>); 3] =

@@ -1,7 +1,7 @@
 //! The header of a message: found the same however it comes, and a message that one of our users sends is
 //! completed once, keeps its body, and shows no blind copy.
 
-use facteur::limits::{AUTHORS_MAX, CUTS_MAX, DELIVERED_TO_MAX, FIELD_VALUE_MAX};
+use facteur::limits::{CUTS_MAX, DELIVERED_TO_MAX, FIELD_VALUE_MAX, FROM_ADDRESSES_MAX};
 use facteur::mail::address::{Domain, Mailbox};
 use facteur::mail::header::{Header, Reader};
 use facteur::mail::repair::{Completion, Domains, SubmittedHeader};
@@ -27,7 +27,7 @@ pub fn run(data: &[u8]) {
         Err(bad) => assert!(!bad.piece.contains(is_hidden), "{bad}"),
     }
     if let Ok(found) = header.authors(&domain) {
-        assert!(found.len() <= AUTHORS_MAX);
+        assert!(found.len() <= FROM_ADDRESSES_MAX);
         found.iter().for_each(check);
     }
 }

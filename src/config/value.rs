@@ -5,7 +5,7 @@
 //! number.
 
 use super::{CatchAll, Dmarc, HostPort, NameServer, Network, Spf};
-use crate::mail::address::{Domain, Host, LocalPart, Mailbox};
+use crate::mail::address::{Domain, Host, LocalPart, Mailbox, is_within, masked};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -216,25 +216,12 @@ pub fn show_duration(time: Duration) -> String {
 impl Network {
     /// Whether an address is inside. IPv4 has to come as IPv4, not mapped into IPv6.
     pub fn contains(&self, address: IpAddr) -> bool {
-        address.is_ipv4() == self.address.is_ipv4()
-            && (Network { address, bits: self.bits }).masked().address == self.masked().address
+        is_within(address, self.address, self.bits)
     }
 
     /// The same network with all host bits zero.
     pub fn masked(self) -> Network {
-        let bits = u32::from(self.bits);
-        // A shift by the full width (0 bits) would overflow: then the mask is 0.
-        let address = match self.address {
-            IpAddr::V4(v4) => {
-                let mask = u32::MAX.checked_shl(32_u32.saturating_sub(bits)).unwrap_or(0);
-                IpAddr::from((v4.to_bits() & mask).to_be_bytes())
-            }
-            IpAddr::V6(v6) => {
-                let mask = u128::MAX.checked_shl(128_u32.saturating_sub(bits)).unwrap_or(0);
-                IpAddr::from((v6.to_bits() & mask).to_be_bytes())
-            }
-        };
-        Network { address, bits: self.bits }
+        Network { address: masked(self.address, self.bits), bits: self.bits }
     }
 }
 

@@ -281,6 +281,28 @@ impl ClientName {
     }
 }
 
+/// Whether the first `bits` of two addresses are the same; never across families, so IPv4 has to come as IPv4,
+/// not mapped into IPv6.
+pub fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
+    address.is_ipv4() == network.is_ipv4() && masked(address, bits) == masked(network, bits)
+}
+
+/// An address with all bits behind the first `bits` zero.
+pub fn masked(address: IpAddr, bits: u8) -> IpAddr {
+    let bits = u32::from(bits);
+    // A shift by the full width (0 bits) would overflow: then the mask is 0.
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(bits)).unwrap_or(0);
+            IpAddr::from((v4.to_bits() & mask).to_be_bytes())
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128_u32.saturating_sub(bits)).unwrap_or(0);
+            IpAddr::from((v6.to_bits() & mask).to_be_bytes())
+        }
+    }
+}
+
 /// An IP address as SMTP writes it, `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 §4.1.3).
 pub fn literal(address: IpAddr) -> String {
     match address {

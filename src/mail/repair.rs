@@ -16,7 +16,7 @@ use super::address::{BadAddress, Domain, Mailbox};
 use super::header::{EndedBy, Field, Header, HeaderEnd};
 use super::trace_fields::date;
 use super::visible::is_hidden;
-use crate::limits::{AUTHORS_MAX, QUOTED_MAX, SUBMITTED_HEADER_MAX};
+use crate::limits::{FROM_ADDRESSES_MAX, QUOTED_MAX, SUBMITTED_HEADER_MAX};
 use jiff::ZonedDateTime;
 use lexer::{Lexer, Token};
 pub use list::{BadList, ListFlaw};
@@ -187,7 +187,7 @@ impl<'a> SubmittedHeader<'a> {
     /// The authors: all mailboxes of all From fields; none when there is no From. An
     /// address without a domain is at `default`.
     pub fn authors(&self, default: &Domain) -> Result<Vec<Mailbox>, BadField> {
-        self.mailboxes(&["From"], default, AUTHORS_MAX, |_| Ok(()))
+        self.mailboxes(&["From"], default, FROM_ADDRESSES_MAX, |_| Ok(()))
     }
 
     fn mailboxes(

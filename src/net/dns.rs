@@ -333,11 +333,6 @@ impl Addresses {
     }
 }
 
-/// The name under which an address has a reverse name (PTR; RFC 1035 §3.5, RFC 3596 §2.5).
-pub fn reverse_name(address: IpAddr) -> String {
-    Name::from(address.to_canonical()).to_ascii()
-}
-
 fn count<T>(result: &Result<T, DnsError>, is_found: impl Fn(&T) -> bool) {
     LOOKUPS.add(match result.as_ref().map_err(|error| &error.what) {
         Ok(it) if is_found(it) => "found",

@@ -16,7 +16,7 @@ mod unsent;
 use super::terminal::escape;
 use super::{Request, complain, print, queue, route};
 use crate::config::Config;
-use crate::limits::{AUTHORS_MAX, QUOTED_MAX};
+use crate::limits::{FROM_ADDRESSES_MAX, QUOTED_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
 use crate::mail::edits::Edits;
 use crate::mail::envelope::{BodyType, Sender};
@@ -324,7 +324,7 @@ fn sender(
         1 => Ok(found.remove(0)),
         _ => Err(NotSent::usage(format!("{word}: -f takes one address"))),
     };
-    let found = one(addresses(word, hostname, AUTHORS_MAX)?)?;
+    let found = one(addresses(word, hostname, FROM_ADDRESSES_MAX)?)?;
     let is_bare = !word.contains('@');
     Ok(ReversePath::Mailbox(match is_bare {
         true if found.local == own.local => own.clone(),

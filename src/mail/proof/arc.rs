@@ -7,7 +7,6 @@
 //! One difference from RFC 8617 §5.2.1, where every error is a failure for good: a key that DNS did not
 //! give is [`ArcResult::TempError`], because nothing is sealed here and nobody has to read our word later.
 
-use crate::limits::trust::ARC_SETS_MAX;
 use crate::mail::proof::Ask;
 use crate::mail::proof::canonical::{BodyForm, BodyHashes, Form, add_field};
 use crate::mail::proof::dkim::field::{ParsedSignature, SignatureKind, instance};
@@ -69,8 +68,6 @@ pub enum ArcReason {
     Holds {
         sets: usize,
     },
-    /// More than [`ARC_SETS_MAX`] sets.
-    TooMany,
     /// A field has no number of a set.
     Number(ArcField),
     /// A set has this field twice.
@@ -95,7 +92,6 @@ impl fmt::Display for ArcReason {
             ArcReason::NoChain => f.write_str("no chain"),
             ArcReason::Holds { sets: 1 } => f.write_str("one seal"),
             ArcReason::Holds { sets } => write!(f, "{sets} seals"),
-            ArcReason::TooMany => write!(f, "more than {ARC_SETS_MAX} sets"),
             ArcReason::Number(part) => write!(f, "an {} without number", part.name()),
             ArcReason::Twice(part, set) => write!(f, "set {set} has {} twice", part.name()),
             ArcReason::Missing(part, set) => write!(f, "set {set} has no {}", part.name()),

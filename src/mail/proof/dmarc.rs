@@ -8,7 +8,7 @@ mod record;
 mod walk;
 
 pub use authors::{Authors, NoAuthors, authors};
-pub use record::{DmarcRecord, Policies, Policy, Suffix};
+pub use record::{DmarcRecord, Policies, Policy};
 
 use super::name::Name;
 use super::{Ask, QueryAnswer, QueryType, spf};

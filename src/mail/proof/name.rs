@@ -4,6 +4,7 @@
 
 use crate::limits::trust::UNICODE_NAME_MAX;
 use std::fmt;
+use std::net::IpAddr;
 
 /// A name in ASCII lower case, absolute, without the final dot; never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,6 +51,15 @@ impl Name {
             || self.0.strip_suffix(&other.0[..]).is_some_and(|above| above.ends_with(b"."))
     }
 
+    /// The name at which the names of an address are (PTR; RFC 1035 §3.5, RFC 3596 §2.5).
+    pub fn reverse_of(address: IpAddr) -> Option<Name> {
+        let address = address.to_canonical();
+        let dotted = dotted(address);
+        let turned: Vec<&str> = dotted.rsplit('.').collect();
+        let zone = if address.is_ipv4() { "in-addr.arpa" } else { "ip6.arpa" };
+        Name::parse(format!("{}.{zone}", turned.join(".")).as_bytes())
+    }
+
     /// `prefix.name`; none where that is too long.
     pub fn below(&self, prefix: &[u8]) -> Option<Name> {
         Name::parse(&[prefix, b".", &self.0].concat())
@@ -66,5 +76,17 @@ impl fmt::Display for Name {
             }
         }
         Ok(())
+    }
+}
+
+/// An address as the macro `i` has it: IPv6 as nibbles between dots (RFC 7208 §7.3).
+pub(super) fn dotted(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let digits = format!("{:032X}", address.to_bits());
+            let digits: Vec<String> = digits.chars().map(String::from).collect();
+            digits.join(".")
+        }
     }
 }

@@ -8,16 +8,17 @@
 mod macros;
 mod record;
 
-use super::name::Name;
+use super::name::{Name, dotted};
 use super::{Ask, QueryAnswer, QueryType, ResourceRecord, addresses_of};
 use crate::limits::trust::{
     SPF_EXPLANATION_MAX, SPF_LOOKUPS_MAX, SPF_NAMES_MAX, SPF_RECORD_MAX, SPF_TERM_SHOWN_MAX,
     SPF_VOID_MAX,
 };
+use crate::mail::address::is_within;
 use macros::MacroPlace;
 use record::{BadRecord, Lengths, Spec, SpfMechanism, SpfRecord};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// What SPF says of a domain and a client (RFC 7208 §2.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -385,7 +386,7 @@ impl Check<'_> {
             }
         };
         let mut validated = Vec::new();
-        if let Some(reverse) = reverse(self.address) {
+        if let Some(reverse) = Name::reverse_of(self.address) {
             let answer = match self.ask.ask(&reverse, QueryType::Ptr) {
                 QueryAnswer::Failed(_) => QueryAnswer::Records(Vec::new()),
                 answer => answer,
@@ -569,42 +570,6 @@ fn word(kind: QueryType) -> &'static str {
         QueryType::Ptr => "PTR",
         QueryType::Txt => "TXT",
     }
-}
-
-/// Whether the first `bits` of two addresses are the same; never across families.
-fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
-    // A shift by the whole width is none in Rust, and no bits are to count then.
-    match (address, network) {
-        (IpAddr::V4(one), IpAddr::V4(other)) => {
-            let differing = Ipv4Addr::to_bits(one) ^ Ipv4Addr::to_bits(other);
-            differing.checked_shr(32 - u32::from(bits)).unwrap_or(0) == 0
-        }
-        (IpAddr::V6(one), IpAddr::V6(other)) => {
-            let differing = Ipv6Addr::to_bits(one) ^ Ipv6Addr::to_bits(other);
-            differing.checked_shr(128 - u32::from(bits)).unwrap_or(0) == 0
-        }
-        _ => false,
-    }
-}
-
-/// An address as the macro `i` has it: IPv6 as nibbles between dots (RFC 7208 §7.3).
-fn dotted(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let digits = format!("{:032X}", address.to_bits());
-            let digits: Vec<String> = digits.chars().map(String::from).collect();
-            digits.join(".")
-        }
-    }
-}
-
-/// Where the names of an address are.
-fn reverse(address: IpAddr) -> Option<Name> {
-    let dotted = dotted(address);
-    let turned: Vec<&str> = dotted.rsplit('.').collect();
-    let zone = if address.is_ipv4() { "in-addr.arpa" } else { "ip6.arpa" };
-    Name::parse(format!("{}.{zone}", turned.join(".")).as_bytes())
 }
 
 #[cfg(test)]

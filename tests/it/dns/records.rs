@@ -2,8 +2,9 @@
 
 use super::{LONG, configured, pair};
 use crate::dnsd::Dnsd;
+use facteur::mail::proof::name::Name;
 use facteur::net::dns::{
-    DnsAnswer, DnsError, DnsResolver, MxHost, Record, RecordKind, Records, Resolver, reverse_name,
+    DnsAnswer, DnsError, DnsResolver, MxHost, Record, RecordKind, Records, Resolver,
 };
 use std::time::Duration;
 
@@ -33,7 +34,9 @@ fn each_kind_has_its_form() {
          1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa PTR six.test\n",
     );
     let ask = |name: &str, kind| resolver.lookup(name.as_bytes(), kind);
-    let reverse = |address: &str| ask(&reverse_name(address.parse().unwrap()), RecordKind::Ptr);
+    let reverse = |address: &str| {
+        ask(&Name::reverse_of(address.parse().unwrap()).unwrap().to_string(), RecordKind::Ptr)
+    };
     let ptr = |host: &str| vec![Record::Ptr(host.to_owned())];
     let mx =
         |preference, host: &str| vec![Record::Mx(MxHost { preference, host: host.to_owned() })];

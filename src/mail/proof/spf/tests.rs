@@ -2,6 +2,7 @@
 
 use super::*;
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Records by name and kind; what is not there has no name. Counts what it is asked.
 #[derive(Default)]
