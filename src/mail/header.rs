@@ -353,14 +353,8 @@ impl<'a> Header<'a> {
         let mut reader = Reader::bounded(FieldPlaces::default(), most);
         reader.feed(octets);
         let is_over = reader.end.is_some();
-        let (FieldPlaces(places), end) = reader.finish();
-        let fields = places.into_iter().map(|[at, name_end, value_at, end]| Field {
-            name: &octets[at..name_end],
-            value: &octets[value_at..end],
-            lines: &octets[at..end],
-            at,
-        });
-        (Header { fields: fields.collect(), end }, is_over)
+        let (places, end) = reader.finish();
+        (Header { fields: places.fields(octets).collect(), end }, is_over)
     }
 
     /// The fields of a name, the first one first.
@@ -372,20 +366,34 @@ impl<'a> Header<'a> {
     }
 }
 
-/// Four places for each field: where it begins, its name ends, its value begins, and it ends.
+/// Where the fields of a header lie. Four places for each: where it begins, its name ends, its value begins, and
+/// it ends; 32 bits, because a header is far smaller than what they count.
 #[derive(Default)]
-struct FieldPlaces(Vec<[usize; 4]>);
+pub struct FieldPlaces(Vec<[u32; 4]>);
+
+impl FieldPlaces {
+    /// The fields, of which `octets` begins with the header that was heard.
+    pub fn fields<'a>(&self, octets: &'a [u8]) -> impl Iterator<Item = Field<'a>> {
+        let cut = |from: u32, to: u32| octets.get(from as usize..to as usize).unwrap_or_default();
+        self.0.iter().map(move |&[at, name_end, value_at, end]| Field {
+            name: cut(at, name_end),
+            value: cut(value_at, end),
+            lines: cut(at, end),
+            at: at as usize,
+        })
+    }
+}
 
 impl MessageListener for FieldPlaces {
     fn hear(&mut self, event: MessageEvent<'_>) {
         match event {
             MessageEvent::Field { name, at, value_at } => {
-                let (at, value_at) = (at as usize, value_at as usize);
-                self.0.push([at, at + name.len(), value_at, value_at]);
+                let name_end = at + name.len() as u64;
+                self.0.push([at, name_end, value_at, value_at].map(place));
             }
             MessageEvent::FieldEnd(at) => {
                 if let Some([.., end]) = self.0.last_mut() {
-                    *end = at as usize;
+                    *end = place(at);
                 }
             }
             MessageEvent::Value(_)
@@ -394,6 +402,10 @@ impl MessageListener for FieldPlaces {
             | MessageEvent::Body(_) => {}
         }
     }
+}
+
+fn place(at: u64) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 /// The octets below folded lines on top that have no field above them: a person would rather see the fields

@@ -4,7 +4,7 @@
 //! A [`MessageListener`] of [`mail::header`](crate::mail::header), which decides what a field is and where the body
 //! begins. Keeps the header, which its reader bounds, and of each field where it lies; of the body nothing.
 
-use crate::mail::header::{MessageEvent, MessageListener};
+use crate::mail::header::{Field, FieldPlaces, MessageEvent, MessageListener};
 use crate::mail::proof::arc::{self, ArcChain};
 use crate::mail::proof::canonical::{BodyHasher, BodyHashes};
 use crate::mail::proof::dkim::{self, DkimSignature};
@@ -19,19 +19,11 @@ pub struct SignaturesWanted {
     pub arc: bool,
 }
 
-/// Where a field lies in the header, in octets.
-#[derive(Clone, Copy)]
-struct FieldPlace {
-    at: u32,
-    name_end: u32,
-    end: u32,
-}
-
 /// Hears a message.
 pub struct Gatherer {
     wanted: SignaturesWanted,
     header: Vec<u8>,
-    places: Vec<FieldPlace>,
+    places: FieldPlaces,
     /// From the end of the header on.
     read: Option<ReadHeader>,
 }
@@ -47,7 +39,7 @@ struct ReadHeader {
 /// All that a proof needs of a message.
 pub struct Gathered {
     header: Vec<u8>,
-    places: Vec<FieldPlace>,
+    places: FieldPlaces,
     /// From whom the message says it is.
     pub authors: Result<Authors, NoAuthors>,
     /// In the order of the header; none where they are not wanted.
@@ -59,7 +51,7 @@ pub struct Gathered {
 
 impl Gatherer {
     pub fn new(wanted: SignaturesWanted) -> Gatherer {
-        Gatherer { wanted, header: Vec::new(), places: Vec::new(), read: None }
+        Gatherer { wanted, header: Vec::new(), places: FieldPlaces::default(), read: None }
     }
 
     /// The message is over, and its reader has told all.
@@ -90,17 +82,8 @@ impl Gatherer {
 
 impl MessageListener for Gatherer {
     fn hear(&mut self, event: MessageEvent<'_>) {
+        self.places.hear(event);
         match event {
-            MessageEvent::Field { name, at, .. } => {
-                let at = place(at);
-                let name_end = place(u64::from(at) + name.len() as u64);
-                self.places.push(FieldPlace { at, name_end, end: name_end });
-            }
-            MessageEvent::FieldEnd(end) => {
-                if let Some(last) = self.places.last_mut() {
-                    last.end = place(end);
-                }
-            }
             MessageEvent::Header(octets) => self.header.extend_from_slice(octets),
             MessageEvent::End(_) => self.read = Some(self.read_header()),
             MessageEvent::Body(octets) => {
@@ -108,14 +91,9 @@ impl MessageListener for Gatherer {
                     read.hasher.feed(octets);
                 }
             }
-            MessageEvent::Value(_) => {}
+            MessageEvent::Field { .. } | MessageEvent::Value(_) | MessageEvent::FieldEnd(_) => {}
         }
     }
-}
-
-/// A header is far smaller than what 32 bits count.
-fn place(at: u64) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 impl Gathered {
@@ -134,13 +112,9 @@ fn domains(authors: &Result<Authors, NoAuthors>) -> &[Name] {
     authors.as_ref().map_or(&[][..], |authors| &authors.domains)
 }
 
-fn fields<'a>(header: &'a [u8], places: &[FieldPlace]) -> Vec<RawField<'a>> {
-    let octets = |from: u32, to: u32| header.get(from as usize..to as usize).unwrap_or_default();
-    let field = |place: &FieldPlace| RawField {
-        name: octets(place.at, place.name_end),
-        whole: octets(place.at, place.end),
-    };
-    places.iter().map(field).collect()
+fn fields<'a>(header: &'a [u8], places: &FieldPlaces) -> Vec<RawField<'a>> {
+    let raw = |field: Field<'a>| RawField { name: field.name, whole: field.lines };
+    places.fields(header).map(raw).collect()
 }
 
 #[cfg(test)]
