@@ -5,7 +5,7 @@
 
 use super::reader::{KeyValue, Read, Section};
 use super::{
-    Config, Dmarc, Dns, DomainConfig, HostPort, Limit, Listen, Relay, SmarthostAuth, Spf, Timeout,
+    Config, Dmarc, Dns, DomainConfig, HostPort, Limit, Listen, Prefer, Relay, SmarthostAuth, Spf, Timeout,
     Tls, Trace, Trust, value,
 };
 use crate::limits::{RECIPIENTS_MIN, TRACE_SIZE_MIN};
@@ -202,6 +202,7 @@ fn relay(table: &mut Section) -> Read<Relay> {
             Duration::from_hours(4),
         )?,
         per_destination: table.count("per_destination", 1..=THREADS_MAX, 4)?,
+        prefer: table.parse("prefer", value::PREFER, value::prefer)?.unwrap_or(Prefer::Ipv6),
         route: table.section("route", routes)?,
     })
 }

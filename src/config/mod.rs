@@ -145,6 +145,7 @@ pub struct Relay {
     /// Zero: no delay notices.
     pub delay_notice: Duration,
     pub per_destination: usize,
+    pub prefer: Prefer,
     /// `example.net` or `.example.net` (its subdomains) → next hop.
     pub route: Vec<(String, HostPort)>,
 }
@@ -154,6 +155,15 @@ impl Relay {
     pub fn slow(&self) -> usize {
         self.threads.max(RELAY_SLOW_LEAST)
     }
+}
+
+/// Which addresses of a next hop are tried, and which of them first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefer {
+    Ipv6,
+    Ipv4,
+    Ipv6Only,
+    Ipv4Only,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@
 //! expected, for the error in `reader`. Pure. Stricter than the parsers of `std`, which take `+25` as a
 //! number.
 
-use super::{CatchAll, Dmarc, HostPort, NameServer, Network, Spf};
+use super::{CatchAll, Dmarc, HostPort, NameServer, Network, Prefer, Spf};
 use crate::mail::address::{Domain, Host, LocalPart, Mailbox, is_within, masked};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -28,6 +28,7 @@ pub const MAILDIR: &str = "a path in which {domain} and {user} are the only brac
 pub const USER: &str = "a user's name";
 pub const SPF: &str = r#""off", "mark" or "reject""#;
 pub const DMARC: &str = r#""off", "mark", "junk" or "reject""#;
+pub const PREFER: &str = r#""ipv6", "ipv4", "ipv6-only" or "ipv4-only""#;
 pub const FOLDER: &str = r#"a folder of a Maildir, ".Junk" or ".Mail.Junk""#;
 
 /// The octets of `25MiB`.
@@ -165,6 +166,16 @@ pub fn spf(text: &str) -> Option<Spf> {
         "off" => Spf::Off,
         "mark" => Spf::Mark,
         "reject" => Spf::Reject,
+        _ => return None,
+    })
+}
+
+pub fn prefer(text: &str) -> Option<Prefer> {
+    Some(match text {
+        "ipv6" => Prefer::Ipv6,
+        "ipv4" => Prefer::Ipv4,
+        "ipv6-only" => Prefer::Ipv6Only,
+        "ipv4-only" => Prefer::Ipv4Only,
         _ => return None,
     })
 }

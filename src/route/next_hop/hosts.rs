@@ -2,6 +2,7 @@
 //! tried. [`NextHops::trouble`] decides whether mail waits or fails.
 
 use super::{Demand, Hop, Obstacle, Ourselves, Way, mail_hosts};
+use crate::config::Prefer;
 use crate::id::random;
 use crate::limits::{HOP_HOSTS_MAX, HOP_LOOKUPS, HOPS_MAX};
 use crate::mail::address::literal;
@@ -29,6 +30,8 @@ pub struct NextHops<'a> {
     spent: Duration,
     /// Hosts that surely have no address, and why.
     absent: Vec<String>,
+    /// Hosts that have addresses, but none of those that `relay.prefer` allows.
+    passed_over: Vec<String>,
     /// Hosts for which DNS gave no sure answer, and those past the bounds.
     unsure: Vec<String>,
     /// The host that was found to be this one.
@@ -71,6 +74,7 @@ impl<'a> NextHops<'a> {
             asked: 0,
             spent: Duration::ZERO,
             absent: Vec::new(),
+            passed_over: Vec::new(),
             unsure: Vec::new(),
             us: None,
             steps: None,
@@ -83,6 +87,11 @@ impl<'a> NextHops<'a> {
         if !self.unsure.is_empty() {
             let words = format!("{}: {}", self.way, list(&self.unsure));
             return Some(Obstacle::temporary("4.4.3", words));
+        }
+        // The administrator can allow them.
+        if !self.passed_over.is_empty() {
+            let words = format!("{}: {}", self.way, list(&self.passed_over));
+            return Some(Obstacle::temporary("4.4.4", words));
         }
         match (&self.way, &self.us) {
             _ if !self.seen.is_empty() => (!self.absent.is_empty()).then(|| {
@@ -188,7 +197,7 @@ impl<'a> NextHops<'a> {
     /// All addresses of hosts of equal preference, before any is tried; none when one of them is this host,
     /// because then none of them may be tried (RFC 5321 §5.1).
     fn look_up_all<'b>(&mut self, level: &'b [MxHost]) -> Vec<(&'b str, SocketAddr)> {
-        let before = (self.absent.len(), self.unsure.len());
+        let before = (self.absent.len(), self.unsure.len(), self.passed_over.len());
         let mut addresses = Vec::new();
         for (index, mx) in level.iter().enumerate() {
             if self.asked >= HOP_HOSTS_MAX || self.spent >= HOP_LOOKUPS || self.is_full() {
@@ -212,9 +221,18 @@ impl<'a> NextHops<'a> {
                 // Hosts that may not be tried are no trouble.
                 self.absent.truncate(before.0);
                 self.unsure.truncate(before.1);
+                self.passed_over.truncate(before.2);
                 self.cut(mx, &us.to_string());
                 return Vec::new();
             }
+            let found = match self.preferred(&mx.host, found) {
+                Ok(found) => found,
+                Err(why) => {
+                    self.say_of(mx, &why);
+                    self.passed_over.push(format!("{}: {why}", mx.host));
+                    continue;
+                }
+            };
             if !is_ip(&mx.host) {
                 let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
                 self.say_of(mx, &shown.join(", "));
@@ -268,6 +286,23 @@ impl<'a> NextHops<'a> {
             Ok(Addresses::NoDomain) => HostFound::Absent("no such name"),
             Err(error) => HostFound::Unsure(error.to_string()),
         }
+    }
+
+    /// The addresses of a host as `relay.prefer` wants them; the error says why none is left. An address that
+    /// the configuration names as a next hop stays.
+    fn preferred(&self, host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, String> {
+        if is_ip(host) && !matches!(self.way, Way::Literal(_)) {
+            return Ok(found);
+        }
+        let shown: Vec<String> = found.iter().map(|address| address.ip().to_string()).collect();
+        let (six, four): (Vec<_>, Vec<_>) = found.into_iter().partition(SocketAddr::is_ipv6);
+        let (left, key) = match self.site.config.relay.prefer {
+            Prefer::Ipv6 => ([six, four].concat(), ""),
+            Prefer::Ipv4 => ([four, six].concat(), ""),
+            Prefer::Ipv6Only => (six, "no IPv6 address, and relay.prefer is \"ipv6-only\""),
+            Prefer::Ipv4Only => (four, "no IPv4 address, and relay.prefer is \"ipv4-only\""),
+        };
+        if left.is_empty() { Err(format!("{} ({key})", shown.join(", "))) } else { Ok(left) }
     }
 
     fn is_full(&self) -> bool {
@@ -327,7 +362,7 @@ fn list(reasons: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, HostPort};
     use crate::mail::address::Domain;
     use crate::net::dns::{DnsAnswer, DnsError, Record, RecordKind, Records, Resolver};
     use std::sync::Arc;
@@ -360,6 +395,59 @@ mod tests {
             trouble.to_string(),
             "451 4.4.3 far.test by MX: left out, past the bounds of one attempt: hosts 1"
         );
+    }
+
+    /// One host with an address of each kind, and one for each kind alone.
+    #[derive(Debug)]
+    struct Both;
+
+    impl Resolver for Both {
+        fn lookup(&self, name: &[u8], kind: RecordKind) -> Result<DnsAnswer, DnsError> {
+            let addresses: &[&str] = match (kind, name) {
+                (RecordKind::A, b"both.test" | b"four.test") => &["192.0.2.1"],
+                (RecordKind::Aaaa, b"both.test" | b"six.test") => &["2001:db8::1"],
+                _ => &[],
+            };
+            let found = addresses.iter().map(|text| Record::Address(text.parse().unwrap()));
+            let records = match addresses {
+                [] => Records::Absent,
+                _ => Records::Found(found.collect()),
+            };
+            Ok(DnsAnswer { records, secure: false })
+        }
+    }
+
+    #[test]
+    fn addresses_come_as_they_are_preferred_and_others_never_where_only_those_may() {
+        let found = |prefer: &str, way: &Way| {
+            let text = format!("[relay]\nnetworks = [\"::1\"]\nprefer = \"{prefer}\"");
+            let config = Config::parse(&text, "facteur.toml".as_ref()).unwrap();
+            let site = Site::read_names(config).unwrap().0.with_resolver(Arc::new(Both));
+            let ourselves = Ourselves::of(&site.config);
+            match super::super::next_hops(&site, &ourselves, way) {
+                Ok(hops) => hops.map(|hop| hop.address.ip().to_string() + " ").collect::<String>(),
+                Err(obstacle) => obstacle.to_string(),
+            }
+        };
+        let by_mx = |prefer: &str, host: &str| found(prefer, &Way::Mx(Domain::parse(host).unwrap()));
+        assert_eq!(by_mx("ipv6", "both.test"), "2001:db8::1 192.0.2.1 ");
+        assert_eq!(by_mx("ipv4", "both.test"), "192.0.2.1 2001:db8::1 ");
+        assert_eq!(by_mx("ipv6-only", "both.test"), "2001:db8::1 ");
+        assert_eq!(by_mx("ipv4-only", "both.test"), "192.0.2.1 ");
+        assert_eq!((by_mx("ipv4", "six.test"), by_mx("ipv6", "four.test")), {
+            ("2001:db8::1 ".to_owned(), "192.0.2.1 ".to_owned())
+        });
+        assert_eq!(
+            by_mx("ipv6-only", "four.test"),
+            "451 4.4.4 four.test by MX: four.test: 192.0.2.1 (no IPv6 address, and relay.prefer is \
+             \"ipv6-only\")"
+        );
+        let literal = Way::Literal("192.0.2.9".parse().unwrap());
+        assert!(found("ipv6-only", &literal).starts_with("451 4.4.4 "));
+        assert_eq!(found("ipv4-only", &literal), "192.0.2.9 ");
+        // The administrator has written this one down.
+        let named = Way::Route(HostPort { host: "192.0.2.9".to_owned(), port: 25 });
+        assert_eq!(found("ipv6-only", &named), "192.0.2.9 ");
     }
 
     #[test]
