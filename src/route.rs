@@ -259,6 +259,9 @@ impl<'a> Router<'a> {
                         (Host::Domain(host), name) if host == name => {
                             format!("{host} is delivered here")
                         }
+                        (Host::Domain(host), name) if self.site.config.target(host) == name => {
+                            format!("{host} is an alias of {name}, which is delivered here")
+                        }
                         (host, name) => format!("{host} is this host: it stands for {name}"),
                     });
                     self.local(local, mailbox.local.as_str(), false, true)

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant, SystemTime};
 #[derive(Clone, Debug)]
 pub struct Site {
     pub config: Config,
-    /// The names of all domains that are delivered here, in their order.
+    /// The names of all domains that are delivered here, in their order; those of alias domains last.
     names: Vec<Domain>,
     /// The addresses of this machine when the site was read, and those it listens on; mapped ones as IPv4.
     addresses: Vec<IpAddr>,
@@ -300,13 +300,14 @@ impl Site {
         Site { tables: Arc::new(tables), ..self.clone() }
     }
 
-    /// A domain that is delivered here, with its users and aliases.
+    /// A domain that is delivered here, with its users and aliases; for an alias domain its target.
     pub fn domain(&self, name: &Domain) -> Option<Local<'_>> {
+        let name = self.config.target(name);
         self.domains().find(|local| local.config.name == *name)
     }
 
-    /// The domain that is delivered here for what follows an `@`: that of this name, or the first for the
-    /// names and addresses of this host.
+    /// The domain that is delivered here for what follows an `@`: that of this name or its target, or the
+    /// first for the names and addresses of this host.
     pub fn local(&self, host: &Host) -> Option<Local<'_>> {
         let named = match host {
             Host::Domain(name) => self.domain(name),
@@ -501,7 +502,7 @@ impl Local<'_> {
 }
 
 fn names(config: &Config) -> Vec<Domain> {
-    config.domains.iter().map(|domain| domain.name.clone()).collect()
+    config.names().cloned().collect()
 }
 
 /// A name of every host.

@@ -5,8 +5,8 @@
 
 use super::reader::{KeyValue, Read, Section};
 use super::{
-    Config, Dmarc, Dns, DomainConfig, HostPort, Limit, Listen, Prefer, Relay, SmarthostAuth, Spf, Timeout,
-    Tls, Trace, Trust, value,
+    AliasDomain, Config, Dmarc, Dns, DomainConfig, HostPort, Limit, Listen, Prefer, Relay,
+    SmarthostAuth, Spf, Timeout, Tls, Trace, Trust, value,
 };
 use crate::limits::{RECIPIENTS_MIN, TRACE_SIZE_MIN};
 use crate::mail::address::Domain;
@@ -50,6 +50,7 @@ const GATEWAYS: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 
 /// Reads the whole file. Fails with its first error, because others may only follow from it.
 pub fn config(file: &mut Section) -> Read<Config> {
+    let (domains, alias_domains) = file.section("domain", domains)?;
     let config = Config {
         file: Some(file.file().to_owned()),
         lines: Default::default(),
@@ -62,7 +63,8 @@ pub fn config(file: &mut Section) -> Read<Config> {
             None => Listen { smtp: vec![SocketAddr::from(([0; 8], 25))], ..Listen::default() },
         },
         tls: file.take("tls").map(|item| item.table(tls)).transpose()?,
-        domains: file.section("domain", domains)?,
+        domains,
+        alias_domains,
         relay: file.section("relay", relay)?,
         dns: file.section("dns", dns)?,
         limit: file.section("limit", limit)?,
@@ -140,18 +142,56 @@ fn tls(table: &mut Section) -> Read<Tls> {
 
 /// The keys are the names of the domains, in the order of the file: the first one has the postmaster for
 /// mail without a domain. Two spellings of one domain are refused.
-fn domains(table: &mut Section) -> Read<Vec<DomainConfig>> {
+fn domains(table: &mut Section) -> Read<(Vec<DomainConfig>, Vec<AliasDomain>)> {
     let mut seen = HashSet::new();
-    let mut domains = Vec::new();
+    let (mut domains, mut aliases, mut first) = (Vec::new(), Vec::new(), None);
     for (name, item) in table.take_rest() {
         let name = value::domain(&name)
             .ok_or_else(|| item.error(&format!("expected {}, found {name:?}", value::DOMAIN)))?;
+        first.get_or_insert_with(|| name.clone());
         if !seen.insert(name.clone()) {
             return Err(item.error(&format!("the domain {name} is there twice")));
         }
-        domains.push(item.table(|table| domain(table, name))?);
+        item.table(|table| {
+            match table.parse("alias_of", value::DOMAIN, value::domain)? {
+                Some(target) => aliases.push(alias_domain(table, name, target)?),
+                None => domains.push(domain(table, name)?),
+            }
+            Ok(())
+        })?;
     }
-    Ok(domains)
+    for alias in &aliases {
+        let AliasDomain { key, target, .. } = alias;
+        let place = |what: &str| Err(table.error_at(&format!("{key}.alias_of"), what));
+        match aliases.iter().find(|other| other.name == *target) {
+            Some(other) if other.name == alias.name => return place("it leads back to itself"),
+            Some(AliasDomain { target: further, .. }) => {
+                return place(&format!(
+                    "{target} is an alias of {further} itself; name a domain that is none"
+                ));
+            }
+            None if domains.iter().all(|domain| domain.name != *target) => {
+                return place(&format!("there is no [domain.\"{target}\"]"));
+            }
+            None => {}
+        }
+    }
+    // Where an alias is written first, its target has the postmaster for mail without a domain.
+    let alias = aliases.iter().find(|alias| first.as_ref() == Some(&alias.name));
+    let is_target = |own: &DomainConfig| alias.is_some_and(|alias| own.name == alias.target);
+    if let Some(at) = domains.iter().position(is_target) {
+        domains[..=at].rotate_right(1);
+    }
+    Ok((domains, aliases))
+}
+
+/// A domain that only stands for another one.
+fn alias_domain(table: &mut Section, name: Domain, target: Domain) -> Read<AliasDomain> {
+    let key = table.name().to_owned();
+    match table.take_rest().first() {
+        Some((_, other)) => Err(other.error("only dkim may stand beside alias_of")),
+        None => Ok(AliasDomain { name, key, target }),
+    }
 }
 
 /// Without `users` and `any_user`, the users are those with a Maildir.

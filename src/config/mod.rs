@@ -62,8 +62,11 @@ pub struct Config {
     pub run_as: Option<String>,
     pub listen: Listen,
     pub tls: Option<Tls>,
-    /// In the order of the file: the first one has the postmaster for mail without a domain.
+    /// In the order of the file: the first one has the postmaster for mail without a domain. Where an alias
+    /// domain is written first, its target stands first.
     pub domains: Vec<DomainConfig>,
+    /// Domains whose addresses are those of one of `domains`.
+    pub alias_domains: Vec<AliasDomain>,
     pub relay: Relay,
     pub dns: Dns,
     pub limit: Limit,
@@ -105,6 +108,16 @@ pub struct DomainConfig {
     pub catch_all: Option<CatchAll>,
     /// What separates a user from a tag; empty turns tags off.
     pub subaddress: String,
+}
+
+/// A domain with `alias_of`: each address at it is the same one at another domain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AliasDomain {
+    pub name: Domain,
+    /// Its table as the file writes it, `domain."example.com"`.
+    pub key: String,
+    /// A domain that is delivered here, and no alias itself.
+    pub target: Domain,
 }
 
 /// Target of `catch_all`.
@@ -290,7 +303,19 @@ pub fn home<'a>(hostname: &'a Domain, mut domains: impl Iterator<Item = &'a Doma
 impl Config {
     /// The domain of an address without one ([`home`]).
     pub fn home(&self) -> &Domain {
-        home(&self.hostname, self.domains.iter().map(|domain| &domain.name))
+        home(&self.hostname, self.names())
+    }
+
+    /// The names of all domains that are delivered here: in the order of the file, then those of aliases.
+    pub fn names(&self) -> impl Iterator<Item = &Domain> {
+        let aliases = self.alias_domains.iter().map(|alias| &alias.name);
+        self.domains.iter().map(|domain| &domain.name).chain(aliases)
+    }
+
+    /// The domain that mail for this one is delivered at: its target where it is an alias.
+    pub fn target<'a>(&'a self, name: &'a Domain) -> &'a Domain {
+        let alias = self.alias_domains.iter().find(|alias| alias.name == *name);
+        alias.map_or(name, |alias| &alias.target)
     }
 
     /// Reads the file that was named, else the first of [`PLACES`] that exists, else returns the demo. A

@@ -183,7 +183,7 @@ fn values_that_are_bad() {
         ("thread = 1", "4: relay.thread: unknown key; is threads meant?"),
         (
             "[bogus]",
-            "4: bogus: unknown key; known here: hostname, spool, run_as, listen, tls, domain, relay, dns, limit, trust, trace, timeout",
+            "4: bogus: unknown key; known here: domain, hostname, spool, run_as, listen, tls, relay, dns, limit, trust, trace, timeout",
         ),
         ("[limits]", "4: limits: unknown key; is limit meant?"),
         ("[trace]\n\"a b\" = 1", "5: trace.\"a b\": unknown key; known here: keep, size"),
@@ -377,6 +377,27 @@ fn values_that_are_bad() {
         (
             "[listen]\nsmtp = [\"127.0.0.1:25\"]\nmetrics = [\n\"127.0.0.1:25\"]",
             "7: listen.metrics: 127.0.0.1:25 is there twice",
+        ),
+        ("[domain.a]\nalias_of = \"a\"", "5: domain.a.alias_of: it leads back to itself"),
+        (
+            "[domain.a]\nalias_of = \"b\"\n[domain.b]\nalias_of = \"a\"",
+            "5: domain.a.alias_of: b is an alias of a itself; name a domain that is none",
+        ),
+        (
+            "[domain.c]\n[domain.a]\nalias_of = \"b\"\n[domain.b]\nalias_of = \"c\"",
+            "6: domain.a.alias_of: b is an alias of c itself; name a domain that is none",
+        ),
+        (
+            "[domain.a]\nalias_of = \"far.test\"",
+            "5: domain.a.alias_of: there is no [domain.\"far.test\"]",
+        ),
+        (
+            "[domain.b]\n[domain.a]\nalias_of = \"b\"\nusers = \"u\"",
+            "7: domain.a.users: only dkim may stand beside alias_of",
+        ),
+        (
+            "prefer = \"ipv5\"",
+            "4: relay.prefer: expected \"ipv6\", \"ipv4\", \"ipv6-only\" or \"ipv4-only\", found \"ipv5\"",
         ),
         ("[domain.a]\n[domain.A]", "5: domain.A: the domain a is there twice"),
         (

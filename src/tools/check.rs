@@ -169,6 +169,9 @@ fn summary(site: &Site) -> String {
             let _ = writeln!(text, "sent on from {name}: {}{more}; {UNPROVED}", names.join(", "));
         }
     }
+    for alias in &config.alias_domains {
+        let _ = writeln!(text, "domain {}: alias of {}", alias.name, alias.target);
+    }
     let _ = writeln!(text, "relay: for {}", relays_for(site));
     for (name, next_hop) in &config.relay.route {
         let _ = writeln!(text, "route {name}: {next_hop}");

@@ -133,7 +133,7 @@ fn account<'a>(config: &'a Config, address: &str) -> Result<PasswordPlace<'a>, F
     let mailbox = Mailbox::parse(address);
     let mailbox = mailbox.map_err(|why| format!("{shown}: {why}"))?;
     let domain = config.domains.iter().find(|domain| match &mailbox.host {
-        Host::Domain(name) => *name == domain.name,
+        Host::Domain(name) => *config.target(name) == domain.name,
         Host::Literal(_) => false,
     });
     let Some(domain) = domain else {

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod activation;
+mod alias_domains;
 mod auth;
 mod backscatter;
 mod batches;

@@ -429,7 +429,8 @@ mod tests {
                 Err(obstacle) => obstacle.to_string(),
             }
         };
-        let by_mx = |prefer: &str, host: &str| found(prefer, &Way::Mx(Domain::parse(host).unwrap()));
+        let by_mx =
+            |prefer: &str, host: &str| found(prefer, &Way::Mx(Domain::parse(host).unwrap()));
         assert_eq!(by_mx("ipv6", "both.test"), "2001:db8::1 192.0.2.1 ");
         assert_eq!(by_mx("ipv4", "both.test"), "192.0.2.1 2001:db8::1 ");
         assert_eq!(by_mx("ipv6-only", "both.test"), "2001:db8::1 ");
