@@ -3,7 +3,8 @@
 //!
 //! It goes to the sender when the client was trusted. The sender address of other mail may be forged, and a
 //! notice would hit a person that never wrote (RFC 5321 §7.8): those failures go to the postmaster of the
-//! domain here that the mail was for. When a notice of ours fails, a postmaster is told; when a notice to a
+//! domain here that the mail was for. Where this host is a backup MX, a sender that SPF or a signature proves is
+//! told as well. When a notice of ours fails, a postmaster is told; when a notice to a
 //! postmaster fails, nobody is. So mail from `<>` never makes mail to other hosts.
 
 mod reports;
@@ -211,6 +212,7 @@ fn audience(
         ReversePath::Mailbox(sender) => Some(sender),
         ReversePath::Null => None,
     };
+    let is_backup = site.has_at_backup(&to.mailbox).is_some() && action == NoticeAction::Failed;
     match sender {
         // An alias here sent it on, so the failure is about an address that the sender does not know
         // (contract, "What a reply means").
@@ -219,7 +221,8 @@ fn audience(
         }
         // The sender would not be told of the end, so it is not told of the delay either.
         Some(_) if to.via.is_some() && action == NoticeAction::Delayed => None,
-        Some(sender) if entry.is_trusted => {
+        // This host is its backup MX, and what the better one refuses goes back to who surely wrote it.
+        Some(sender) if entry.is_trusted || is_backup && entry.is_proved => {
             let is_wanted = action != NoticeAction::Failed || wants(to.notify, action);
             is_wanted.then(|| sender.clone())
         }
@@ -233,11 +236,14 @@ fn audience(
     }
 }
 
-/// The postmaster of the domain of an address when it is ours, else that of our first domain.
+/// The postmaster of the domain of an address when it is ours, else that of our first domain. A host that is
+/// only a backup MX has no other than that of the domain it is a backup for.
 fn postmaster(site: &Site, of: Option<&Mailbox>) -> Option<Mailbox> {
     let own = of.and_then(|mailbox| site.local(&mailbox.host));
-    let local = own.or_else(|| site.domains().next())?;
-    let host = Host::Domain(local.config.name.clone());
+    let host = match own.or_else(|| site.domains().next()) {
+        Some(local) => Host::Domain(local.config.name.clone()),
+        None => of.filter(|mailbox| site.has_at_backup(mailbox).is_some())?.host.clone(),
+    };
     Some(Mailbox { local: LocalPart::of_user("postmaster"), host })
 }
 
@@ -318,6 +324,7 @@ fn write(
         sum,
         wire: None,
         is_junk: false,
+        is_proved: false,
         others: Vec::new(),
         message_at: 0,
     };

@@ -381,6 +381,7 @@ impl Pickup {
             queued: Timestamp::now(),
             wire: None,
             is_junk: false,
+            is_proved: false,
             others: Vec::new(),
             message_at: 0,
             ..asked.clone()

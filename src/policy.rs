@@ -5,6 +5,7 @@
 //! What can be refused is refused here, in the session, so that nothing has to be returned later
 //! (RFC 5321 §3.3, §7.8). Reads the site and the disk; changes nothing.
 
+pub mod backup;
 pub mod verdict;
 
 use crate::event::{Event, tell};
@@ -316,6 +317,12 @@ fn targets(
             Err(Reply::new(550, "5.1.1", format!("{}: no such user here", shown(path))))
         }
         End::Remote(_) if may_relay => {
+            let onward = |mailbox| Delivery::NextHop { mailbox, via: None };
+            let deliveries = as_mailbox(site, path).map(onward).into_iter().collect();
+            Ok(Targets { deliveries, bounce_to: None })
+        }
+        End::Remote(_) if backup::is_one(site, path) => {
+            backup::recipient(site, path)?;
             let onward = |mailbox| Delivery::NextHop { mailbox, via: None };
             let deliveries = as_mailbox(site, path).map(onward).into_iter().collect();
             Ok(Targets { deliveries, bounce_to: None })

@@ -115,6 +115,13 @@ pub fn keep(old: &Config, new: &mut Config, sandbox: &Sandbox) {
             domain.aliases = before.aliases.clone();
         }
     }
+    for backup in &mut new.relay.backup {
+        let Some(before) = old.relay.backup_of(&backup.name) else { continue };
+        if let Some(why) = unreadable(&backup.recipients, &before.recipients) {
+            kept(&backup.key, &why);
+            backup.recipients = before.recipients.clone();
+        }
+    }
     let files = |config: &Config| config.tls.clone().map(|tls| (tls.certificate, tls.key)).unzip();
     let (now, then) = (files(new), files(old));
     // One fits the other only.

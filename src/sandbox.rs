@@ -70,6 +70,8 @@ impl SandboxPaths {
         for domain in &config.domains {
             named.extend(domain.users.iter().chain(&domain.aliases).cloned());
         }
+        let backups = config.relay.backup.iter();
+        named.extend(backups.filter_map(|backup| backup.recipients.clone()));
         named.extend(config.relay.smarthost_auth.iter().map(|auth| auth.password_file.clone()));
         named.extend(env::var_os("SSL_CERT_FILE").map(PathBuf::from));
         read.extend(env::var_os("SSL_CERT_DIR").map(PathBuf::from));

@@ -1,7 +1,7 @@
 //! The configuration and the files it names, as one value that never changes. A reload makes a new [`Site`];
 //! for each transaction a session takes the current one.
 
-use crate::config::{Config, Dmarc, DomainConfig, SmarthostAuth, Spf, Tls, home};
+use crate::config::{BackupDomain, Config, Dmarc, DomainConfig, SmarthostAuth, Spf, Tls, home};
 use crate::limits::{FIRST_USER_AGE, PAIR_LOOK, PAIR_SETTLE, PASSWORD_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
 use crate::mail::srs::{NoWayBack, SrsKeys};
@@ -12,6 +12,7 @@ use crate::smtp::auth::Credentials;
 use crate::store::aliases::Aliases;
 use crate::store::disk::StoreError;
 use crate::store::locked;
+use crate::store::recipients::KnownRecipients;
 use crate::store::table::{BadLine, FileStamp, read};
 use crate::store::users::Users;
 use nix::errno::Errno;
@@ -33,9 +34,11 @@ pub struct Site {
     /// Users and aliases of each domain of the configuration, in its order. Shared, because they may be large,
     /// and a site that differs in something else has the same ones.
     tables: Arc<Vec<Tables>>,
+    /// Who exists at each domain of `relay.backup`, in its order; none: everybody.
+    backups: Arc<Vec<Option<KnownRecipients>>>,
     /// The first user of each domain, who gets the postmaster's mail where the configuration names nobody.
     first_users: Vec<Arc<FirstUser>>,
-    /// The stamps of users and aliases files when they were read.
+    /// The stamps of users and aliases files, and of those of `relay.backup`, when they were read.
     stamps: Vec<FileStamp>,
     /// The secrets of SRS, which outlive a reload; none except in a server, in whose spool they lie.
     keys: Option<Arc<SrsKeys>>,
@@ -100,6 +103,16 @@ impl Site {
             }
             tables.push(own);
         }
+        let mut backups = Vec::new();
+        for backup in &config.relay.backup {
+            let read = backup.recipients.as_ref().map(|file| {
+                let read = KnownRecipients::read(file, &backup.name);
+                read.map_err(|error| unreadable(&config, &backup.key, &error))
+            });
+            let (recipients, lines) = read.transpose()?.unzip();
+            backups.push(recipients);
+            bad.extend(lines.into_iter().flatten());
+        }
         let first_users = tables.iter().map(|_| Arc::default()).collect();
         let (connector, addresses, names) = (Arc::default(), addresses(&config), names(&config));
         let resolver = Arc::new(DnsResolver::new(&config.dns));
@@ -109,6 +122,7 @@ impl Site {
                 names,
                 addresses,
                 tables: Arc::new(tables),
+                backups: Arc::new(backups),
                 first_users,
                 stamps,
                 pair: None,
@@ -297,7 +311,7 @@ impl Site {
     /// The site without users and aliases, for a session that waits.
     fn bare(&self) -> Site {
         let tables = self.tables.iter().map(|_| Tables::default()).collect();
-        Site { tables: Arc::new(tables), ..self.clone() }
+        Site { tables: Arc::new(tables), backups: Arc::default(), ..self.clone() }
     }
 
     /// A domain that is delivered here, with its users and aliases; for an alias domain its target.
@@ -315,6 +329,21 @@ impl Site {
         };
         let first = self.names.first().filter(|_| self.is_this_host(host));
         named.or_else(|| self.domain(first?))
+    }
+
+    /// Whether a mailbox exists at a domain for which this host is a backup MX, as far as is known here; none
+    /// where it is at no such domain.
+    pub fn has_at_backup(&self, mailbox: &Mailbox) -> Option<bool> {
+        let Host::Domain(domain) = &mailbox.host else { return None };
+        let mut pairs = self.config.relay.backup.iter().zip(&*self.backups);
+        let (_, recipients) = pairs.find(|(backup, _)| backup.name == *domain)?;
+        Some(recipients.as_ref().is_none_or(|recipients| recipients.has(&mailbox.local)))
+    }
+
+    /// The domains of `relay.backup`, each with how many recipients are known there; none: all are taken.
+    pub fn backups(&self) -> impl Iterator<Item = (&BackupDomain, Option<usize>)> {
+        let counts = self.backups.iter().map(|known| known.as_ref().map(KnownRecipients::count));
+        self.config.relay.backup.iter().zip(counts)
     }
 
     /// The domain of an address without one ([`crate::config::home`]).
@@ -584,5 +613,6 @@ fn pair_stamps(tls: &Tls) -> Pair {
 
 fn stamps(config: &Config) -> Vec<FileStamp> {
     let files = config.domains.iter().flat_map(|domain| [&domain.users, &domain.aliases]);
-    files.flatten().map(|file| FileStamp::of(file)).collect()
+    let backups = config.relay.backup.iter().filter_map(|backup| backup.recipients.as_ref());
+    files.flatten().chain(backups).map(|file| FileStamp::of(file)).collect()
 }

@@ -5,8 +5,8 @@
 
 use super::reader::{KeyValue, Read, Section};
 use super::{
-    AliasDomain, Config, Dmarc, Dns, DomainConfig, HostPort, Limit, Listen, Prefer, Relay,
-    SmarthostAuth, Spf, Timeout, Tls, Trace, Trust, value,
+    AliasDomain, BackupDomain, Config, Dmarc, Dns, DomainConfig, HostPort, Limit, Listen, Prefer,
+    Relay, SmarthostAuth, Spf, Timeout, Tls, Trace, Trust, value,
 };
 use crate::limits::{RECIPIENTS_MIN, TRACE_SIZE_MIN};
 use crate::mail::address::Domain;
@@ -72,8 +72,15 @@ pub fn config(file: &mut Section) -> Read<Config> {
         trace: file.section("trace", trace)?,
         timeout: file.section("timeout", timeout)?,
     };
+    if let Some(backup) =
+        config.relay.backup.iter().find(|it| config.names().any(|n| *n == it.name))
+    {
+        let what = format!("mail for {} is delivered here, by its own table", backup.name);
+        return Err(file.error_at(&backup.key, &what));
+    }
     // Without domains and clients that may send, every RCPT would be refused.
     let relays = !config.relay.networks.is_empty()
+        || !config.relay.backup.is_empty()
         || !config.listen.submission.is_empty()
         || !config.listen.submissions.is_empty();
     match config.domains.is_empty() && !relays {
@@ -244,6 +251,7 @@ fn relay(table: &mut Section) -> Read<Relay> {
         per_destination: table.count("per_destination", 1..=THREADS_MAX, 4)?,
         prefer: table.parse("prefer", value::PREFER, value::prefer)?.unwrap_or(Prefer::Ipv6),
         route: table.section("route", routes)?,
+        backup: table.section("backup", backups)?,
     })
 }
 
@@ -288,6 +296,22 @@ fn routes(table: &mut Section) -> Read<Vec<(String, HostPort)>> {
         routes.push((name, item.parse(value::HOST_PORT, value::host_port)?));
     }
     Ok(routes)
+}
+
+/// In the order of the file.
+fn backups(table: &mut Section) -> Read<Vec<BackupDomain>> {
+    let mut backups: Vec<BackupDomain> = Vec::new();
+    for (name, item) in table.take_rest() {
+        let name = value::domain(&name)
+            .ok_or_else(|| item.error(&format!("expected {}, found {name:?}", value::DOMAIN)))?;
+        if backups.iter().any(|backup| backup.name == name) {
+            return Err(item.error(&format!("the domain {name} is there twice")));
+        }
+        let takes_all = item.parse(value::RECIPIENTS, |text| Some(text.is_empty()))?;
+        let recipients = if takes_all { None } else { Some(item.path()?) };
+        backups.push(BackupDomain { name, key: item.key().to_owned(), recipients });
+    }
+    Ok(backups)
 }
 
 fn dns(table: &mut Section) -> Read<Dns> {

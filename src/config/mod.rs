@@ -161,9 +161,26 @@ pub struct Relay {
     pub prefer: Prefer,
     /// `example.net` or `.example.net` (its subdomains) → next hop.
     pub route: Vec<(String, HostPort)>,
+    /// Domains elsewhere for which strangers' mail is taken.
+    pub backup: Vec<BackupDomain>,
+}
+
+/// A domain for which this host is a backup MX.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupDomain {
+    pub name: Domain,
+    /// Its key as the file writes it, `relay.backup."example.net"`.
+    pub key: String,
+    /// The file that says who exists there; none: everybody.
+    pub recipients: Option<PathBuf>,
 }
 
 impl Relay {
+    /// The domain of that name for which this host is a backup MX.
+    pub fn backup_of(&self, name: &Domain) -> Option<&BackupDomain> {
+        self.backup.iter().find(|backup| backup.name == *name)
+    }
+
     /// Threads beside `threads` for attempts at hosts that are slow or silent.
     pub fn slow(&self) -> usize {
         self.threads.max(RELAY_SLOW_LEAST)

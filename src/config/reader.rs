@@ -271,6 +271,11 @@ impl<'a> Section<'a> {
 }
 
 impl<'a> KeyValue<'a> {
+    /// Its whole name.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// "file:line: key: what"
     pub fn error(&self, what: &str) -> ConfigError {
         self.source.error(Some(self.at), format!("{}: {what}", self.key))

@@ -28,6 +28,7 @@ pub const MAILDIR: &str = "a path in which {domain} and {user} are the only brac
 pub const USER: &str = "a user's name";
 pub const SPF: &str = r#""off", "mark" or "reject""#;
 pub const DMARC: &str = r#""off", "mark", "junk" or "reject""#;
+pub const RECIPIENTS: &str = r#"a path, or "" for all recipients"#;
 pub const PREFER: &str = r#""ipv6", "ipv4", "ipv6-only" or "ipv4-only""#;
 pub const FOLDER: &str = r#"a folder of a Maildir, ".Junk" or ".Mail.Junk""#;
 

@@ -139,6 +139,9 @@ impl Handover<'_> {
             // Of what is left without some fields that has to be found out anew.
             wire: forged.is_empty().then(|| wire.below(fields.as_bytes())),
             is_junk: self.is_junk,
+            is_proved: self.judgement.is_some_and(|judgement| {
+                policy::backup::is_proved(&judgement.findings, &envelope.sender.from)
+            }),
             others: Vec::new(),
             message_at: 0,
         };

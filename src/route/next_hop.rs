@@ -8,6 +8,7 @@
 //! Mail fails only by what DNS says for sure, and only on a way by MX: where the configuration names a host
 //! that does not exist, the administrator can mend that, and mail waits.
 
+mod backup;
 mod demand;
 mod hosts;
 mod obstacle;
@@ -17,6 +18,7 @@ mod way;
 use crate::mail::address::Domain;
 use crate::net::dns::{Mx, MxHost, Resolver};
 use crate::site::Site;
+pub use backup::{MxPlace, mx_place};
 pub use demand::Demand;
 pub use hosts::NextHops;
 pub use obstacle::Obstacle;

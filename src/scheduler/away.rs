@@ -303,6 +303,7 @@ fn unrouted(job: &RelayJob, open: &[usize], obstacle: Obstacle) -> Obstacle {
         // it on.
         last.is_some_and(|line| is_of_disk(&line))
             || !entry.is_trusted
+                && job.setting.site.has_at_backup(&entry.recipients[*index].mailbox).is_none()
                 && !entry.session.is_empty()
                 && entry.recipients[*index].via.is_none()
     };

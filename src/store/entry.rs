@@ -51,6 +51,9 @@ pub struct Entry {
     /// The message came from a client of `relay.networks`, a user, or ourselves. The sender of other mail may
     /// be forged, and gets no notice from us.
     pub is_trusted: bool,
+    /// SPF or a signature shows that mail of a stranger is of its sender's domain: then that sender hears what
+    /// becomes of it where this host is a backup MX.
+    pub is_proved: bool,
     pub recipients: Vec<Addressee>,
     /// The size of the message in octets, with LF line ends.
     pub size: u64,
@@ -260,6 +263,7 @@ impl Entry {
             session,
             sender,
             is_trusted,
+            is_proved,
             recipients,
             size,
             sum,
@@ -288,6 +292,9 @@ impl Entry {
         }
         if *is_trusted {
             text.push_str("trusted: yes\n");
+        }
+        if *is_proved {
+            text.push_str("proved: yes\n");
         }
         if *is_junk {
             text.push_str("junk: yes\n");
@@ -342,7 +349,7 @@ impl Entry {
         let mut sender = Sender { from, size: None, body, smtputf8, ret, envid };
         let (mut has_sender, mut is_trusted, mut recipients) = (false, false, Vec::new());
         let (mut sum, mut wire, mut is_checked, mut others) = (None, None, false, Vec::new());
-        let mut is_junk = false;
+        let (mut is_junk, mut is_proved) = (false, false);
         for line in lines.filter(|line| !line.is_empty()) {
             let above = &text[..at];
             at += line.len() + 1;
@@ -364,6 +371,7 @@ impl Entry {
                 "ret" if value == "full" => sender.ret = Some(Ret::Full),
                 "ret" if value == "hdrs" => sender.ret = Some(Ret::Headers),
                 "trusted" if value == "yes" => is_trusted = true,
+                "proved" if value == "yes" => is_proved = true,
                 "junk" if value == "yes" => is_junk = true,
                 "envid" => sender.envid = Some(value.to_owned()),
                 "to" => recipients.push(Addressee::parse(value).ok_or_else(wrong)?),
@@ -407,6 +415,7 @@ impl Entry {
             session,
             sender,
             is_trusted,
+            is_proved,
             recipients,
             size,
             sum,
@@ -532,6 +541,7 @@ mod tests {
             sum: None,
             wire: None,
             is_junk: false,
+            is_proved: false,
             others: Vec::new(),
             message_at: 0,
         }
@@ -553,7 +563,7 @@ mod tests {
         // With a sum nothing of it may be missing or be other than it was.
         entry.sum = Some(0x1234);
         entry.wire = WireForm::parse("14 8bit");
-        entry.is_junk = true;
+        (entry.is_junk, entry.is_proved) = (true, true);
         entry.others = vec!["colour: red".to_owned(), "holes:".to_owned()];
         let text = entry.header();
         assert_eq!(Entry::parse(text.trim_end(), entry.message_at), Ok(entry.clone()));

@@ -14,6 +14,7 @@ pub mod maildir;
 pub mod memory;
 pub mod password;
 pub mod queue;
+pub mod recipients;
 pub mod secret;
 pub mod sum;
 pub mod table;

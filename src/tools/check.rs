@@ -5,6 +5,7 @@
 //! root it reads files as the user of `run_as`, and tries mailboxes and disks as the server's user
 //! ([`mailboxes`], [`disk`]).
 
+mod backup;
 mod damaged;
 mod disk;
 mod mailboxes;
@@ -66,6 +67,8 @@ pub fn run(request: &Request) -> Result<(), Failure> {
         say(if flaw.is_fatal() { Weight::Error } else { Weight::Warning }, words);
     }
     doubts.iter().for_each(|line| say(Weight::Warning, line));
+    let backups = backup::look(&site);
+    backups.iter().for_each(|(weight, line)| say(*weight, line));
     let refused = ports::weigh(&config, &refused);
     refused.iter().for_each(|(weight, line)| say(*weight, line));
     let is_open = refused.iter().all(|(weight, _)| *weight == Weight::Warning);
@@ -82,7 +85,8 @@ pub fn run(request: &Request) -> Result<(), Failure> {
         }
         Err(why) => !untried(request, &why),
     };
-    let is_good = is_open && works && !flaws.iter().any(|(flaw, _)| flaw.is_fatal());
+    let is_backup = backups.iter().all(|(weight, _)| *weight == Weight::Warning);
+    let is_good = is_open && works && is_backup && !flaws.iter().any(|(flaw, _)| flaw.is_fatal());
     match is_good && bad.is_empty() {
         true => Ok(()),
         false => Err(Failure::Told),
@@ -171,6 +175,10 @@ fn summary(site: &Site) -> String {
     }
     for alias in &config.alias_domains {
         let _ = writeln!(text, "domain {}: alias of {}", alias.name, alias.target);
+    }
+    for (backup, recipients) in site.backups() {
+        let who = recipients.map_or("anybody".to_owned(), |count| format!("{count} recipients"));
+        let _ = writeln!(text, "backup for {}: {who}", backup.name);
     }
     let _ = writeln!(text, "relay: for {}", relays_for(site));
     for (name, next_hop) in &config.relay.route {

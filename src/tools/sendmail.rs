@@ -213,6 +213,7 @@ fn entry(options: &Options, from: ReversePath, to: Vec<Addressee>, is_eight_bit:
         sum: None,
         wire: None,
         is_junk: false,
+        is_proved: false,
         others: Vec::new(),
         message_at: 0,
     }

@@ -5,6 +5,7 @@ mod activation;
 mod alias_domains;
 mod auth;
 mod backscatter;
+mod backup_mx;
 mod batches;
 mod bounces;
 mod checks;

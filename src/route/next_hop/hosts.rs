@@ -337,7 +337,7 @@ impl<'a> NextHops<'a> {
     }
 }
 
-fn is_ip(host: &str) -> bool {
+pub(super) fn is_ip(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok()
 }
 

@@ -18,12 +18,18 @@ pub enum Way {
 }
 
 /// The way for a host: its most specific `relay.route`, else the smarthost, else its MX or address. The
-/// smarthost takes address literals too; routes are for names only.
+/// smarthost takes address literals too; routes are for names only. A domain that this host is a backup for
+/// goes to its better MX: a smarthost would send it back here while that one is away.
 pub fn way(config: &Config, host: &Host) -> Way {
     if let Host::Domain(domain) = host
         && let Some(next_hop) = routed(config, domain)
     {
         return Way::Route(next_hop.clone());
+    }
+    if let Host::Domain(domain) = host
+        && config.relay.backup_of(domain).is_some()
+    {
+        return Way::Mx(domain.clone());
     }
     match (&config.relay.smarthost, host) {
         (Some(smarthost), _) => Way::Smarthost(smarthost.clone()),
@@ -102,6 +108,17 @@ mod tests {
             assert_eq!(shown(&without, host), own);
             assert_eq!(shown(&with, host), "smarthost smtp.isp.test:587", "{host}");
         }
+    }
+
+    #[test]
+    fn a_backup_goes_to_its_mx_or_where_it_is_routed() {
+        let config = config(
+            "smarthost = \"smtp.isp.test:587\"\n[relay.route]\n\"two.test\" = \"h.test:25\"\n\
+             [relay.backup]\n\"one.test\" = \"\"\n\"two.test\" = \"\"\n",
+        );
+        assert_eq!(shown(&config, "one.test"), "one.test by MX");
+        assert_eq!(shown(&config, "two.test"), "route h.test:25");
+        assert_eq!(shown(&config, "sub.one.test"), "smarthost smtp.isp.test:587");
     }
 
     #[test]

@@ -50,6 +50,7 @@ impl Place {
             sum: None,
             wire: None,
             is_junk: false,
+            is_proved: false,
             others: Vec::new(),
             message_at: 0,
         };

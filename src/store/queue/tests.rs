@@ -32,6 +32,7 @@ fn queue() -> (MemoryDisk, Queue, String) {
         sum: None,
         wire: None,
         is_junk: false,
+        is_proved: false,
         others: Vec::new(),
         message_at: 0,
     };

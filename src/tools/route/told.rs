@@ -8,11 +8,12 @@ use super::trial::{
 };
 use crate::config::{Network, Spf};
 use crate::mail::address::{ForwardPath, Host, Mailbox, ReversePath};
-use crate::policy::is_trusted;
+use crate::policy::{backup, is_trusted};
 use crate::privileges::name_of;
 use crate::route::next_hop::{Ourselves, Way};
 use crate::route::{Destination, End, Route, route};
 use crate::site::Site;
+use crate::smtp::reply::Reply;
 use crate::store::disk::RealDisk;
 use crate::store::entry::Addressee;
 use nix::unistd::geteuid;
@@ -68,6 +69,9 @@ impl Asker {
     pub fn ask(&self, path: &ForwardPath) -> AddressSteps {
         let mut told = AddressSteps { steps: self.who(), is_good: true };
         let end = self.way(path, &mut told.steps);
+        if self.client.is_none() && backup::is_one(&self.site, path) {
+            told.backup(backup::recipient(&self.site, path).err());
+        }
         let letter = TrialMessage {
             client: self.client.unwrap_or(ANYBODY),
             from: self.from.clone().unwrap_or(ReversePath::Null),
@@ -114,7 +118,9 @@ impl Asker {
         let Route { steps: found, end } =
             route(&self.site, &RealDisk, bounce.as_ref().unwrap_or(path));
         steps.extend(found);
-        if matches!(end, End::Remote(_)) && self.client.is_none() && bounce.is_none() {
+        let is_backup = backup::is_one(&self.site, path);
+        if matches!(end, End::Remote(_)) && self.client.is_none() && bounce.is_none() && !is_backup
+        {
             steps.push(who_may_send(&self.site));
         }
         end
@@ -213,6 +219,15 @@ impl Asker {
 }
 
 impl AddressSteps {
+    /// The step of a domain that this host is a backup MX for.
+    fn backup(&mut self, refusal: Option<Reply>) {
+        self.steps.push(match &refusal {
+            None => "this host is a backup MX for it: anybody may send there".to_owned(),
+            Some(reply) => format!("this host is a backup MX for it, and strangers hear {reply}"),
+        });
+        self.is_good &= refusal.is_none();
+    }
+
     /// The step that refuses: in words for people where the route ends like this, else in those of the
     /// reply.
     fn refuse(&mut self, no: &TrialRefusal, end: &End, spool: &Path) {

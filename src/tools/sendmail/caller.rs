@@ -127,6 +127,8 @@ impl Submitter {
             let reads = |file: &Option<PathBuf>| {
                 file.as_ref().is_none_or(|file| eaccess(file, AccessFlags::R_OK).is_ok())
             };
+            // Who exists there is a question of strangers.
+            config.relay.backup.clear();
             config.domains.retain(|domain| {
                 let aliases = match expanded {
                     true => domain.aliases.is_none(),

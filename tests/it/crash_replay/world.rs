@@ -358,6 +358,7 @@ pub fn entry(id: String, letter: &Letter) -> Entry {
         sum: None,
         wire: None,
         is_junk: false,
+        is_proved: false,
         others: Vec::new(),
         message_at: 0,
     }
