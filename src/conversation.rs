@@ -10,6 +10,7 @@
 mod answers;
 pub mod bounds;
 mod clock;
+mod handing_on;
 mod handover;
 mod incoming;
 mod judgement;

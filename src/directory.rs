@@ -6,7 +6,7 @@
 
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox};
 use crate::policy::{Facts, is_known};
-use crate::route::{End, alias_of, resolve};
+use crate::route::{Delivery, End, alias_of, resolve};
 use crate::site::Site;
 use crate::smtp::command::NameArgument;
 use crate::smtp::reply::Reply;
@@ -39,6 +39,11 @@ pub fn verify(
     for mailbox in candidates {
         let path = ForwardPath::Mailbox(mailbox.clone());
         match resolve(site, disk, &path) {
+            // Only the server that keeps the mail knows, and it is asked at RCPT.
+            End::Local(to) if matches!(&to[..], [Delivery::Lmtp(kept)] if kept.is_asked) => {
+                let text = format!("<{mailbox}> is known at RCPT only");
+                return Ok(Reply::new(252, "2.0.0", text));
+            }
             End::Local(..) => found.push(mailbox),
             // Perhaps valid, but we cannot verify it (RFC 5321 §3.5.3).
             End::Remote(_) => {

@@ -30,6 +30,9 @@ pub struct Accepted {
     pub copies: Vec<Copy>,
     /// The queue file; none where no recipient needs it, or it is not written yet.
     pub queued: Option<WrittenFile>,
+    /// Its session hands the message on to servers that keep mail, and tells the scheduler of the queue file
+    /// afterwards.
+    pub is_handed_on: bool,
     pub claim: Arc<Claim>,
     /// Where the outcome goes; the channel has room for one.
     pub outcome: Sender<Outcome>,

@@ -17,7 +17,7 @@ use std::time::SystemTime;
 /// Works until all senders of `delivered` are gone. `site` is the one at start: Maildirs that a
 /// reload brings are looked at when they get mail.
 pub fn run(disk: &dyn Disk, site: &Site, delivered: &Receiver<PathBuf>) {
-    for local in site.domains() {
+    for local in site.domains().filter(|local| local.config.lmtp.is_none()) {
         let listed = local.users.into_iter().flat_map(|u| u.names().map(str::to_owned));
         match existing_users(disk, local) {
             Ok(users) => users.chain(listed).for_each(|user| {

@@ -107,6 +107,9 @@ pub const COPY_CHUNK: usize = 64 * 1024;
 /// Most Return-Path fields, apart from each other, that are cut out of one header.
 pub const CUTS_MAX: usize = 64;
 
+/// Most marks of junk, apart from each other, that are cut out of one header: more than there is room for.
+pub const JUNK_MARKS_MAX: usize = HEADER_MAX / 16;
+
 /// Longest header of a message, or of a part of one, in octets; the rest counts as body.
 pub const HEADER_MAX: usize = 1024 * 1024;
 
@@ -528,6 +531,23 @@ pub const RELAY_KEEP: Duration = Duration::from_secs(2);
 
 /// How long one connection is used at most, so that mail finds its way to a host that is better again.
 pub const RELAY_KEEP_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Longest path of a Unix socket, in octets: the kernel's room without the NUL at its end (unix(7)).
+pub const LMTP_PATH_MAX: usize = 107;
+
+/// How long a session speaks LMTP for one message, with all servers, before what is left waits in the queue. It
+/// follows on delivery, within the time that a client waits for the reply to its dot.
+pub const LMTP_WAIT: Duration = Duration::from_secs(45);
+const _: () = assert!(DELIVERY_WAIT.as_secs() + PUBLISH_WAIT.as_secs() + LMTP_WAIT.as_secs() < 600);
+
+/// How long a server is asked by LMTP whether it knows a recipient.
+pub const LMTP_ASK_WAIT: Duration = Duration::from_secs(15);
+
+/// Connections by LMTP that are kept for the next message, of all sessions together.
+pub const LMTP_KEPT: usize = 16;
+
+/// How long such a connection is kept.
+pub const LMTP_KEEP: Duration = Duration::from_secs(30);
 
 /// Destinations that the scheduler remembers though nothing waits for them.
 pub const GOALS_KEPT: usize = 1024;

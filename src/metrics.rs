@@ -204,7 +204,7 @@ impl Metrics {
 /// The spool and the directories of Maildirs above the part that differs by user, with their free room.
 fn disks(site: &Site, disk: &dyn Disk) -> Vec<(PathBuf, Option<u64>)> {
     let mut dirs = vec![site.config.spool.clone()];
-    for local in site.domains() {
+    for local in site.domains().filter(|local| local.config.lmtp.is_none()) {
         let maildir = local.maildir("{user}");
         let fixed = maildir.ancestors().find(|dir| !dir.to_string_lossy().contains("{user}"));
         let dir = fixed.map(Path::to_owned).unwrap_or_default();

@@ -119,7 +119,17 @@ fn is_report(entry: &Entry) -> bool {
 pub fn delivered(context: &NoticeContext<'_>, entry: &Entry, header: &[u8]) -> Sent {
     let delivered = |index| RecipientOutcome::own(index, What::Delivered, "2.0.0", "");
     let outcomes: Vec<RecipientOutcome> = (0..entry.recipients.len()).map(delivered).collect();
-    let addressed = addressed(context, entry, &outcomes, &|_| RecipientProgress::default());
+    of_session(context, entry, &outcomes, header)
+}
+
+/// The same for any outcomes of a message that does not lie in the queue.
+pub fn of_session(
+    context: &NoticeContext<'_>,
+    entry: &Entry,
+    outcomes: &[RecipientOutcome],
+    header: &[u8],
+) -> Sent {
+    let addressed = addressed(context, entry, outcomes, &|_| RecipientProgress::default());
     let source =
         NoticeSource { entry, header: only_header(header.to_vec()), claimed: None, others: 0 };
     write_all(context, &source, addressed)
@@ -349,7 +359,9 @@ impl<'a> NoticeItem<'a> {
         let NoticeItem { outcome, action, until } = self;
         let to = &entry.recipients[outcome.recipient];
         let (diagnostic, place, words) = outcome.for_sender();
-        let host = outcome.host.split('[').next().filter(|host| !host.is_empty());
+        // A path is no name, and nobody's business.
+        let is_name = |host: &&str| !host.is_empty() && !host.starts_with("unix:");
+        let host = outcome.host.split('[').next().filter(is_name);
         ToldRecipient {
             recipient: &to.mailbox,
             orcpt: to.orcpt.as_deref(),

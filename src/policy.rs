@@ -6,6 +6,7 @@
 //! (RFC 5321 §3.3, §7.8). Reads the site and the disk; changes nothing.
 
 pub mod backup;
+pub mod kept;
 pub mod verdict;
 
 use crate::event::{Event, tell};
@@ -240,10 +241,11 @@ pub fn is_own(
         return Ok(true);
     }
     if let Some(found) = mailbox_here(site, disk, mailbox)? {
-        if found.mailbox == *user {
+        if found.user() == Some(user) {
             return Ok(true);
         }
-        if is_somebody(site, disk, &found)? {
+        let is_other = found.here().map_or(Ok(true), |to| is_somebody(site, disk, to))?;
+        if is_other {
             return Ok(false);
         }
     }
@@ -251,7 +253,7 @@ pub fn is_own(
         return Ok(false);
     }
     match resolve(site, disk, &ForwardPath::Mailbox(mailbox.clone())) {
-        end @ End::Local(_) => Ok(end.here().any(|found| found.mailbox == *user)),
+        End::Local(deliveries) => Ok(deliveries.iter().any(|to| to.user() == Some(user))),
         End::Remote(_) | End::Unknown | End::Loop | End::Crowd => Ok(false),
         End::Trouble(error) => Err(error),
     }

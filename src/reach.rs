@@ -80,7 +80,7 @@ pub fn read(config: &Config, user: Option<&User>) -> Result<(Site, Vec<BadLine>)
 /// Makes the directories above all Maildirs, durably: the sandbox lets nothing be made above them. One
 /// that cannot be made is named, and mail for it waits.
 pub fn make_maildir_roots(config: &Config) {
-    for domain in &config.domains {
+    for domain in config.domains.iter().filter(|domain| domain.lmtp.is_none()) {
         let root = maildir_root(&domain.maildir);
         let missing = is_missing(&root);
         let made = make_with_parents(&RealDisk, &root);
@@ -100,10 +100,11 @@ pub fn keep(old: &Config, new: &mut Config, sandbox: &Sandbox) {
     for domain in &mut new.domains {
         let before = old.domains.iter().find(|before| before.name == domain.name);
         let Some(before) = before else { continue };
-        let moved = before.maildir != domain.maildir;
+        let is_new = before.maildir != domain.maildir || before.lmtp != domain.lmtp;
+        let moved = is_new && domain.lmtp.is_none();
         if let (true, Err(why)) = (moved, may_deliver(domain, sandbox)) {
             kept(&format!("{}.maildir", domain.key), &why);
-            domain.maildir = before.maildir.clone();
+            (domain.maildir, domain.lmtp) = (before.maildir.clone(), before.lmtp.clone());
         }
         if let Some(why) = unreadable(&domain.users, &before.users) {
             kept(&format!("{}.users", domain.key), &why);
@@ -144,7 +145,8 @@ pub fn keep(old: &Config, new: &mut Config, sandbox: &Sandbox) {
 /// without them no mail for it could be taken.
 pub fn judge_new_domains(old: &Config, new: &Config, sandbox: &Sandbox) -> Result<(), String> {
     let is_old = |domain: &DomainConfig| old.domains.iter().any(|old| old.name == domain.name);
-    new.domains.iter().filter(|domain| !is_old(domain)).try_for_each(|domain| {
+    let is_new = |domain: &&DomainConfig| !is_old(domain) && domain.lmtp.is_none();
+    new.domains.iter().filter(is_new).try_for_each(|domain| {
         let place = new.place(&format!("{}.maildir", domain.key));
         in_sandbox(&maildir_root(&domain.maildir), sandbox).map_err(|why| format!("{place}: {why}"))
     })

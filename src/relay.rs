@@ -5,11 +5,13 @@
 //! a deadline that dripping octets do not prolong (§4.5.3.2), so a hostile host costs its worker only a few
 //! timeouts. Nothing here chooses a host, waits to try again, or touches the queue.
 
+mod kept;
 mod message;
 mod remembered;
 
 pub use crate::route::next_hop::Hop;
-pub use message::{Edited, Message, survey};
+pub use kept::{HandedOver, LmtpConnections, greet_kept, host};
+pub use message::{Edited, Message, WholeBody, survey};
 pub use remembered::BrokenTls;
 
 use crate::config::{Config, Timeout};
@@ -22,7 +24,7 @@ use crate::limits::{
 };
 use crate::mail::address::Domain;
 use crate::mail::seven_bits::ConversionPlan;
-use crate::net::stream::{TcpWire, Wire};
+use crate::net::stream::{Endpoint, TcpWire, Wire};
 use crate::net::tls::{Connector, Protection, Side};
 use crate::route::next_hop::Demand;
 use crate::smtp::client::{
@@ -32,12 +34,11 @@ use crate::smtp::outgoing::Encoder;
 use jiff::Timestamp;
 use message::{Converted, in_seven_bits};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Makes a connection to an address, within a time.
-pub type Dial = Box<dyn Fn(SocketAddr, Duration) -> io::Result<Box<dyn Wire>> + Send + Sync>;
+/// Makes a connection to an endpoint, within a time.
+pub type Dial = Box<dyn Fn(&Endpoint, Duration) -> io::Result<Box<dyn Wire>> + Send + Sync>;
 
 /// What all connections to next hops share: our name, timeouts, TLS.
 pub struct Caller {
@@ -66,15 +67,17 @@ pub struct Connection {
     deadline: Option<(u64, Instant)>,
     /// When all replies of a transaction except the last have to be there.
     until: Instant,
+    /// When all has to be over, if that is bounded.
+    latest: Option<Instant>,
     /// The transcript that [`Connection::take_talk`] has not taken yet.
     talk: Talk,
 }
 
 impl Caller {
-    /// A caller that connects by TCP.
+    /// A caller that connects by TCP, or by a Unix socket.
     pub fn new(config: &Config) -> Caller {
-        let dial = |address, time| {
-            TcpWire::connect(address, time).map(|wire| Box::new(wire) as Box<dyn Wire>)
+        let dial = |endpoint: &Endpoint, time| {
+            TcpWire::connect_to(endpoint, time).map(|wire| Box::new(wire) as Box<dyn Wire>)
         };
         Caller {
             hostname: config.hostname.clone(),
@@ -133,7 +136,7 @@ impl Connection {
         in_the_clear: Option<&String>,
         talk: &mut Talk,
     ) -> Result<Connection, Fate> {
-        let wire = (caller.dial)(hop.address, caller.timeout.connect).map_err(|error| {
+        let wire = (caller.dial)(&hop.address, caller.timeout.connect).map_err(|error| {
             let cause = match error.kind() {
                 ErrorKind::TimedOut => Cause::Silent,
                 _ => Cause::Broke(error.to_string()),
@@ -146,7 +149,11 @@ impl Connection {
             Demand::Offered => Secrecy::Offered,
             Demand::Login(_) => Secrecy::Required,
         };
-        let client = Client::new(caller.hostname.as_str()).wanting(secrecy);
+        let client = match hop.address.is_lmtp() {
+            true => Client::by_lmtp(caller.hostname.as_str()),
+            false => Client::new(caller.hostname.as_str()),
+        };
+        let client = client.wanting(secrecy);
         let mut connection = Connection {
             caller: caller.clone(),
             hop,
@@ -157,6 +164,7 @@ impl Connection {
             deadline: None,
             // Greeting, EHLO, HELO or STARTTLS, its handshake, EHLO, AUTH.
             until: Instant::now() + caller.timeout.command * 3,
+            latest: None,
             talk: talk.take(),
         };
         let greeted = connection.greet();
@@ -173,7 +181,11 @@ impl Connection {
     /// From the first octet until the host waits for mail or the connection is over.
     fn greet(&mut self) -> Result<(), Fate> {
         // IANA's port for TLS from the first octet: in the clear both sides would wait for ever.
-        if self.hop.address.port() == SUBMISSIONS_PORT {
+        let port = match self.hop.address {
+            Endpoint::Smtp(address) => address.port(),
+            Endpoint::Lmtp(_) | Endpoint::LmtpUnix(_) => 0,
+        };
+        if port == SUBMISSIONS_PORT {
             let failed = |cause| Fate::NextHost(Reason::new(Step::Connect, cause));
             self.secure().map_err(failed)?;
             self.client = Client::new(self.caller.hostname.as_str());
@@ -181,6 +193,26 @@ impl Connection {
         }
         self.run(&[].as_slice(), None);
         self.client.over().cloned().map_or(Ok(()), Err)
+    }
+
+    /// Asks whether the host takes mail for the first recipient of a message, and sends none.
+    pub fn ask(&mut self, outgoing: &OutgoingMessage) -> Result<(), Fate> {
+        self.hear_early();
+        if self.client.ask(outgoing) {
+            self.until = Instant::now() + self.patience(1);
+            self.run(&[].as_slice(), None);
+        }
+        let refused = self.client.decided().pop().map(|(_, fate)| fate);
+        match refused.or_else(|| self.client.over().cloned()) {
+            Some(fate) => Err(fate),
+            None if self.client.has_accepted() => Ok(()),
+            None => Err(Fate::NextHost(Reason::new(Step::Rcpt, Cause::Silent))),
+        }
+    }
+
+    /// From now on every step ends by this moment, whatever its own time is; none: it has only that.
+    pub fn limit(&mut self, latest: Option<Instant>) {
+        self.latest = latest;
     }
 
     /// Sends a message; one fate for each recipient of the envelope, in its order. `message` holds
@@ -285,7 +317,8 @@ impl Connection {
         let opened = Connection::open(&self.caller, &self.hop, &mut talk);
         match opened {
             Ok(connection) => {
-                std::mem::replace(self, Connection { talk, ..connection }).quit();
+                let latest = self.latest;
+                std::mem::replace(self, Connection { talk, latest, ..connection }).quit();
             }
             Err(fate) => {
                 self.talk = talk;
@@ -333,7 +366,7 @@ impl Connection {
 
     /// The TLS handshake, with a deadline like that of a command.
     fn secure(&mut self) -> Result<(), Cause> {
-        let deadline = self.until.min(Instant::now() + self.caller.timeout.command);
+        let deadline = self.bounded(self.until.min(Instant::now() + self.caller.timeout.command));
         let must_verify = matches!(self.hop.demand, Demand::Login(_));
         let (connector, name) = (&*self.caller.connector, self.hop.name.as_str());
         let done = self.wire.secure(Side::Client { connector, name, must_verify }, deadline);
@@ -383,7 +416,7 @@ impl Connection {
 
     fn feed(&mut self, deadline: Instant) {
         let mut buffer = [0; COMMAND_READ];
-        match self.wire.read(&mut buffer, deadline) {
+        match self.wire.read(&mut buffer, self.bounded(deadline)) {
             Ok(0) => self.client.lost(Cause::Closed),
             Ok(read) => self.client.feed(&buffer[..read]),
             Err(error) => self.client.lost(cause(&error)),
@@ -391,8 +424,12 @@ impl Connection {
         self.note();
     }
 
+    fn bounded(&self, deadline: Instant) -> Instant {
+        self.latest.map_or(deadline, |latest| deadline.min(latest))
+    }
+
     fn write(&mut self, octets: &[u8], deadline: Instant) {
-        if let Err(error) = self.wire.write_all(octets, deadline) {
+        if let Err(error) = self.wire.write_all(octets, self.bounded(deadline)) {
             // A host that gives up inside a message may have said why.
             self.client.cut_short();
             if self.wire.poll_input() {

@@ -10,7 +10,7 @@ mod faults;
 pub mod next_hop;
 mod plan;
 
-use crate::config::CatchAll;
+use crate::config::{CatchAll, LmtpServer};
 use crate::event::{Event, tell};
 use crate::limits::ALIAS_DEPTH;
 use crate::mail::address::{Domain, ForwardPath, Host, LocalPart, Mailbox, is_file_name};
@@ -61,6 +61,12 @@ impl End {
         let deliveries = if let End::Local(deliveries) = self { &deliveries[..] } else { &[] };
         deliveries.iter().filter_map(Delivery::here)
     }
+
+    /// The mailboxes among them that other servers keep.
+    pub fn kept(&self) -> impl Iterator<Item = &KeptMailbox> {
+        let deliveries = if let End::Local(deliveries) = self { &deliveries[..] } else { &[] };
+        deliveries.iter().filter_map(Delivery::kept)
+    }
 }
 
 /// A mailbox here.
@@ -92,30 +98,61 @@ impl Destination {
 pub enum Delivery {
     /// A copy in a Maildir here.
     Maildir(Destination),
+    /// At a server that keeps the mail of a domain of ours.
+    Lmtp(KeptMailbox),
     /// At another host, which is looked up at each attempt ([`next_hop`]). `via`: the address of ours that
     /// led there by an alias or a `catch_all`.
     NextHop { mailbox: Mailbox, via: Option<Mailbox> },
 }
 
+/// A mailbox here that another server keeps, and gets its mail by LMTP.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeptMailbox {
+    /// As the server is told it: with its tag.
+    pub mailbox: Mailbox,
+    /// The same without the tag.
+    pub user: Mailbox,
+    pub server: LmtpServer,
+    /// Nobody here knows whether it exists: the server is asked.
+    pub is_asked: bool,
+}
+
 impl Delivery {
     pub fn mailbox(&self) -> &Mailbox {
         match self {
-            Delivery::Maildir(Destination { mailbox, .. }) | Delivery::NextHop { mailbox, .. } => {
-                mailbox
-            }
+            Delivery::Maildir(Destination { mailbox, .. })
+            | Delivery::Lmtp(KeptMailbox { mailbox, .. })
+            | Delivery::NextHop { mailbox, .. } => mailbox,
+        }
+    }
+
+    /// The user here whose mail it is.
+    pub fn user(&self) -> Option<&Mailbox> {
+        match self {
+            Delivery::Maildir(destination) => Some(&destination.mailbox),
+            Delivery::Lmtp(kept) => Some(&kept.user),
+            Delivery::NextHop { .. } => None,
+        }
+    }
+
+    /// The mailbox at a server that keeps it.
+    pub fn kept(&self) -> Option<&KeptMailbox> {
+        match self {
+            Delivery::Lmtp(kept) => Some(kept),
+            Delivery::Maildir(_) | Delivery::NextHop { .. } => None,
         }
     }
 
     pub fn here(&self) -> Option<&Destination> {
         match self {
             Delivery::Maildir(destination) => Some(destination),
-            Delivery::NextHop { .. } => None,
+            Delivery::Lmtp(_) | Delivery::NextHop { .. } => None,
         }
     }
 
     pub fn via(&self) -> Option<&Mailbox> {
         match self {
-            Delivery::Maildir(_) => None,
+            Delivery::Maildir(_) | Delivery::Lmtp(_) => None,
             Delivery::NextHop { via, .. } => via.as_ref(),
         }
     }
@@ -145,12 +182,26 @@ pub fn mailbox_here(
     site: &Site,
     disk: &dyn Disk,
     mailbox: &Mailbox,
-) -> Result<Option<Destination>, StoreError> {
+) -> Result<Option<Delivery>, StoreError> {
     let mut router = Router::new(site, disk);
     match router.domain_of(mailbox) {
         Some(local) => router.user_or_tagged(local, mailbox.local.as_str()),
         None => Ok(None),
     }
+}
+
+/// Whether a mailbox of a domain whose mail a server keeps is no user's, but only an alias.
+pub fn is_only_alias(local: Local<'_>, mailbox: &Mailbox) -> bool {
+    let name = mailbox.local.as_str();
+    let Some(alias) = alias_of(local, name) else { return false };
+    let user = &name[..tag_of(local, name).unwrap_or(name.len())];
+    let is_user = |name| local.users.is_some_and(|users| users.get(name).is_some());
+    let is_own = |target: &AliasTarget| {
+        target.user_only
+            || target.mailbox.local.as_str().eq_ignore_ascii_case(&alias.name)
+                && target.mailbox.host == Host::Domain(local.config.name.clone())
+    };
+    !local.config.any_user && !is_user(name) && !is_user(user) && !alias.targets.iter().any(is_own)
 }
 
 /// Whether an address exists by an alias of its name or as postmaster, not only by `catch_all`.
@@ -196,7 +247,7 @@ struct Router<'a> {
     disk: &'a dyn Disk,
     /// The steps in words; none where no caller reads them.
     steps: Option<Vec<String>>,
-    found: Vec<Destination>,
+    found: Vec<Delivery>,
     elsewhere: Vec<Mailbox>,
     /// All mailboxes that were found already, here or elsewhere.
     known: HashSet<Mailbox>,
@@ -293,7 +344,7 @@ impl<'a> Router<'a> {
                 let asked = asked.filter(|_| elsewhere.len() > 0);
                 let via = asked.and_then(|path| as_mailbox(self.site, path));
                 let onward = |mailbox| Delivery::NextHop { mailbox, via: via.clone() };
-                End::Local(found.map(Delivery::Maildir).chain(elsewhere.map(onward)).collect())
+                End::Local(found.chain(elsewhere.map(onward)).collect())
             }
         }
     }
@@ -316,9 +367,9 @@ impl<'a> Router<'a> {
 
     /// Adds one copy for a mailbox, also when it is reached by several ways. Always true, for the callers:
     /// this way leads to a mailbox.
-    fn add_mailbox(&mut self, destination: Destination) -> bool {
-        if self.known.insert(destination.mailbox.clone()) {
-            self.found.push(destination);
+    fn add_mailbox(&mut self, found: Delivery) -> bool {
+        if self.known.insert(found.mailbox().clone()) {
+            self.found.push(found);
         }
         true
     }
@@ -371,8 +422,8 @@ impl<'a> Router<'a> {
         if is_postmaster {
             return self.postmaster(local, catch);
         }
-        if let Some(destination) = self.user_or_tagged(local, name)? {
-            return Ok(self.add_mailbox(destination));
+        if let Some(found) = self.user_or_tagged(local, name)? {
+            return Ok(self.add_mailbox(found));
         }
         self.say(|| format!("{name} is no user of {}", local.config.name));
         match catch {
@@ -468,11 +519,11 @@ impl<'a> Router<'a> {
                 first
             }
             None => {
-                self.say(|| "postmaster gets a Maildir, as the domain has no user".to_owned());
+                self.say(|| "postmaster gets a mailbox, as the domain has no user".to_owned());
                 POSTMASTER.to_owned()
             }
         };
-        Ok(self.add_mailbox(destination(local, &user)))
+        Ok(self.add_mailbox(delivery(local, &user)))
     }
 
     fn catch_all(&mut self, local: Local<'a>) -> Result<bool, StoreError> {
@@ -499,28 +550,38 @@ impl<'a> Router<'a> {
         &mut self,
         local: Local<'a>,
         name: &str,
-    ) -> Result<Option<Destination>, StoreError> {
+    ) -> Result<Option<Delivery>, StoreError> {
         let Some(at) = tag_of(local, name) else { return self.user(local, name) };
         if let Some(listed) = local.users.and_then(|users| users.get(name)) {
             self.say(|| format!("{listed} is in the users file"));
-            return Ok(Some(destination(local, listed)));
+            return Ok(Some(delivery(local, listed)));
         }
         if !local.config.any_user
+            && !is_asked(local)
             && let Some(found) = self.user(local, name)?
         {
             return Ok(Some(found));
         }
         self.say(|| format!("{} is the user, {} a tag", &name[..at], &name[at..]));
-        self.user(local, &name[..at])
+        let mut found = self.user(local, &name[..at])?;
+        if let Some(Delivery::Lmtp(kept)) = &mut found {
+            let user = kept.user.local.as_str();
+            kept.mailbox.local = LocalPart::of_user(&format!("{user}{}", &name[at..]));
+        }
+        Ok(found)
     }
 
-    fn user(&mut self, local: Local<'a>, name: &str) -> Result<Option<Destination>, StoreError> {
+    fn user(&mut self, local: Local<'a>, name: &str) -> Result<Option<Delivery>, StoreError> {
         if let Some(listed) = local.users.and_then(|users| users.get(name)) {
             self.say(|| format!("{listed} is in the users file"));
-            return Ok(Some(destination(local, listed)));
+            return Ok(Some(delivery(local, listed)));
         }
         // Ann and ann are the same mailbox; RFC 5321 §2.4 discourages telling them apart.
         let name = name.to_ascii_lowercase();
+        if is_asked(local) {
+            self.say(|| format!("{name}: the server that keeps the mail says who exists"));
+            return Ok(Some(delivery(local, &name)));
+        }
         // Checked because a client chose this name, and it becomes part of a path.
         if !is_file_name(&name) {
             self.say(|| format!("{name:?} cannot be a file name, so it is no user"));
@@ -528,7 +589,7 @@ impl<'a> Router<'a> {
         }
         if local.config.any_user {
             self.say(|| format!("{name}: any name is a user of {}", local.config.name));
-            return Ok(Some(destination(local, &name)));
+            return Ok(Some(delivery(local, &name)));
         }
         if local.users.is_some() {
             return Ok(None);
@@ -538,7 +599,7 @@ impl<'a> Router<'a> {
         if there {
             self.say(|| format!("{name} has a Maildir already"));
         }
-        Ok(there.then(|| destination(local, &name)))
+        Ok(there.then(|| delivery(local, &name)))
     }
 
     /// The first user of the users file, else the first existing Maildir by name.
@@ -546,7 +607,7 @@ impl<'a> Router<'a> {
         if let Some(first) = local.users.and_then(|users| users.first()) {
             return Ok(Some(first.to_owned()));
         }
-        if local.config.any_user {
+        if local.config.any_user || local.config.lmtp.is_some() {
             return Ok(None);
         }
         local.first_user.get_or_find(|| Ok(existing_users(self.disk, local)?.next()))
@@ -575,10 +636,24 @@ fn tag_of(local: Local<'_>, name: &str) -> Option<usize> {
     name.find(separator).filter(|at| *at > 0 && !separator.is_empty())
 }
 
-fn destination(local: Local<'_>, user: &str) -> Destination {
+fn delivery(local: Local<'_>, user: &str) -> Delivery {
     let host = Host::Domain(local.config.name.clone());
     let mailbox = Mailbox { local: LocalPart::of_user(user), host };
-    Destination { mailbox, maildir: local.maildir(user), folder: None }
+    match local.config.lmtp.clone() {
+        Some(server) => {
+            let (user, is_asked) = (mailbox.clone(), is_asked(local));
+            Delivery::Lmtp(KeptMailbox { mailbox, user, server, is_asked })
+        }
+        None => {
+            let maildir = local.maildir(user);
+            Delivery::Maildir(Destination { mailbox, maildir, folder: None })
+        }
+    }
+}
+
+/// Whether only the server that keeps a domain's mail knows who exists there.
+fn is_asked(local: Local<'_>) -> bool {
+    local.config.lmtp.is_some() && local.users.is_none() && !local.config.any_user
 }
 
 /// Users of a domain that have a Maildir, in order; none where there is no directory yet.

@@ -78,7 +78,8 @@ impl SandboxPaths {
         read.extend(named.iter().flat_map(|file| places_of(file)));
         read.sort();
         read.dedup();
-        let roots = config.domains.iter().map(|domain| maildir_root(&domain.maildir));
+        let with_maildirs = config.domains.iter().filter(|domain| domain.lmtp.is_none());
+        let roots = with_maildirs.map(|domain| maildir_root(&domain.maildir));
         let mut write: Vec<PathBuf> = roots.collect();
         write.sort();
         write.dedup();

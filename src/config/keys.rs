@@ -5,10 +5,10 @@
 
 use super::reader::{KeyValue, Read, Section};
 use super::{
-    AliasDomain, BackupDomain, Config, Dmarc, Dns, DomainConfig, HostPort, Limit, Listen, Prefer,
-    Relay, SmarthostAuth, Spf, Timeout, Tls, Trace, Trust, value,
+    AliasDomain, BackupDomain, Config, Dmarc, Dns, DomainConfig, HostPort, Limit, Listen,
+    LmtpServer, Prefer, Relay, SmarthostAuth, Spf, Timeout, Tls, Trace, Trust, value,
 };
-use crate::limits::{RECIPIENTS_MIN, TRACE_SIZE_MIN};
+use crate::limits::{LMTP_PATH_MAX, RECIPIENTS_MIN, TRACE_SIZE_MIN};
 use crate::mail::address::Domain;
 use crate::mail::proof::name::Name;
 use std::collections::HashSet;
@@ -192,6 +192,16 @@ fn domains(table: &mut Section) -> Read<(Vec<DomainConfig>, Vec<AliasDomain>)> {
     Ok((domains, aliases))
 }
 
+fn lmtp(item: &KeyValue) -> Read<LmtpServer> {
+    let inet = |text: &str| value::host_port(text.strip_prefix("inet:")?).map(LmtpServer::Inet);
+    let unix = |text: &str| {
+        let path = text.strip_prefix("unix:").filter(|path| !path.is_empty())?;
+        let path = (!path.contains(char::is_control)).then(|| item.path_of(path))?;
+        (path.as_os_str().len() <= LMTP_PATH_MAX).then_some(LmtpServer::Unix(path))
+    };
+    item.parse(value::LMTP, |text| inet(text).or_else(|| unix(text)))
+}
+
 /// A domain that only stands for another one.
 fn alias_domain(table: &mut Section, name: Domain, target: Domain) -> Read<AliasDomain> {
     let key = table.name().to_owned();
@@ -203,7 +213,14 @@ fn alias_domain(table: &mut Section, name: Domain, target: Domain) -> Read<Alias
 
 /// Without `users` and `any_user`, the users are those with a Maildir.
 fn domain(table: &mut Section, name: Domain) -> Read<DomainConfig> {
-    let maildir = table.parse("maildir", value::MAILDIR, value::maildir)?;
+    let lmtp = table.take("lmtp").map(|item| lmtp(&item)).transpose()?;
+    let maildir = match table.take("maildir") {
+        Some(item) if lmtp.is_some() => {
+            return Err(item.error("lmtp keeps the mail of this domain, so it has no Maildirs"));
+        }
+        Some(item) => Some(item.parse(value::MAILDIR, value::maildir)?),
+        None => None,
+    };
     let maildir = maildir.as_deref().unwrap_or("facteur-data/mail/{domain}/{user}");
     let maildir = table.path_of(maildir).into_os_string().into_string().map_err(|_| {
         // Placeholders are text, and the folder of the file becomes a part of that text.
@@ -213,6 +230,7 @@ fn domain(table: &mut Section, name: Domain) -> Read<DomainConfig> {
         name,
         key: table.name().to_owned(),
         maildir,
+        lmtp,
         users: table.path("users")?,
         any_user: table.flag("any_user", false)?,
         aliases: table.path("aliases")?,

@@ -97,8 +97,10 @@ pub struct DomainConfig {
     pub name: Domain,
     /// Its table as the file writes it, `domain."mx.test"`: under this its keys are placed.
     pub key: String,
-    /// Where a user's Maildir is, with `{domain}` and `{user}` still in it.
+    /// Where a user's Maildir is, with `{domain}` and `{user}` still in it; of no use with `lmtp`.
     pub maildir: String,
+    /// The server that keeps the mail instead of Maildirs.
+    pub lmtp: Option<LmtpServer>,
     /// Dovecot's passwd-file; when there is one, only its users exist.
     pub users: Option<PathBuf>,
     /// Every local part that is a safe file name is a user.
@@ -108,6 +110,13 @@ pub struct DomainConfig {
     pub catch_all: Option<CatchAll>,
     /// What separates a user from a tag; empty turns tags off.
     pub subaddress: String,
+}
+
+/// A server that keeps mail, spoken to by LMTP (RFC 2033).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LmtpServer {
+    Unix(PathBuf),
+    Inet(HostPort),
 }
 
 /// A domain with `alias_of`: each address at it is the same one at another domain.
@@ -350,6 +359,9 @@ impl Config {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or(path.to_owned());
         self.spool = absolute(&self.spool);
         for domain in &mut self.domains {
+            if let Some(LmtpServer::Unix(path)) = &mut domain.lmtp {
+                *path = absolute(path);
+            }
             // It was text before; a working directory that is none leaves it as it is.
             if let Ok(path) = absolute(Path::new(&domain.maildir)).into_os_string().into_string() {
                 domain.maildir = path;

@@ -320,6 +320,11 @@ impl<'a> KeyValue<'a> {
         }
     }
 
+    /// As [`ConfigText::path`], for a path that is part of a value.
+    pub fn path_of(&self, text: &str) -> PathBuf {
+        self.source.path(text)
+    }
+
     pub fn path(&self) -> Read<PathBuf> {
         // No name of a file has a NUL in it, and one with a line feed is a slip.
         let good = |text: &str| !text.is_empty() && !text.contains(char::is_control);

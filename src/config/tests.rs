@@ -39,6 +39,7 @@ fn the_example_of_the_contract() {
             name: Domain::parse("example.org").unwrap(),
             key: "domain.\"example.org\"".to_owned(),
             maildir: "/var/mail/{domain}/{user}".to_owned(),
+            lmtp: None,
             users: Some(path("example.org.users")),
             any_user: false,
             aliases: Some(path("example.org.aliases")),

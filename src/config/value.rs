@@ -4,7 +4,7 @@
 //! expected, for the error in `reader`. Pure. Stricter than the parsers of `std`, which take `+25` as a
 //! number.
 
-use super::{CatchAll, Dmarc, HostPort, NameServer, Network, Prefer, Spf};
+use super::{CatchAll, Dmarc, HostPort, LmtpServer, NameServer, Network, Prefer, Spf};
 use crate::mail::address::{Domain, Host, LocalPart, Mailbox, is_within, masked};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -28,6 +28,7 @@ pub const MAILDIR: &str = "a path in which {domain} and {user} are the only brac
 pub const USER: &str = "a user's name";
 pub const SPF: &str = r#""off", "mark" or "reject""#;
 pub const DMARC: &str = r#""off", "mark", "junk" or "reject""#;
+pub const LMTP: &str = r#""unix:/path/of/socket" or "inet:host:port""#;
 pub const RECIPIENTS: &str = r#"a path, or "" for all recipients"#;
 pub const PREFER: &str = r#""ipv6", "ipv4", "ipv6-only" or "ipv4-only""#;
 pub const FOLDER: &str = r#"a folder of a Maildir, ".Junk" or ".Mail.Junk""#;
@@ -249,6 +250,16 @@ impl fmt::Display for HostPort {
         match self.host.contains(':') {
             true => write!(f, "[{}]:{}", self.host, self.port),
             false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// As the file writes it.
+impl fmt::Display for LmtpServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LmtpServer::Unix(path) => write!(f, "unix:{}", path.display()),
+            LmtpServer::Inet(host) => write!(f, "inet:{host}"),
         }
     }
 }

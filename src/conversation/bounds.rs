@@ -5,6 +5,7 @@ pub use super::newcomers::Newcomers;
 pub use super::way_back::WayBack;
 
 use crate::limits::{ROOM_BESIDE, ROOM_LOOK};
+use crate::relay::LmtpConnections;
 use crate::store::disk::Disk;
 use crate::store::locked;
 use std::path::Path;
@@ -18,6 +19,8 @@ pub struct Bounds {
     pub newcomers: Newcomers,
     pub way_back: WayBack,
     pub room: Room,
+    /// Connections to servers that keep mail.
+    pub lmtp: LmtpConnections,
 }
 
 /// The free space of the spool, looked at once in [`ROOM_LOOK`] however many ask. A hint: nothing is held

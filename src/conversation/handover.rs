@@ -2,6 +2,7 @@
 //! has got there. 250 only when every copy is on the disk (RFC 5321 §6.1).
 
 use super::Shared;
+use super::handing_on::{HandedOn, HandingOn};
 use super::incoming::WholeMessage;
 use super::judgement::Judgement;
 use crate::delivery::late;
@@ -52,7 +53,8 @@ impl Handover<'_> {
         let id = crate::id::message();
         let WholeMessage { body, summary, wire, forged, .. } = whole;
         let body = Arc::new(body);
-        let accepted = self.accepted(&id, body.clone(), (summary, wire), &forged);
+        let mut accepted = self.accepted(&id, body.clone(), (&summary, wire), &forged);
+        let handing_on = HandingOn::of(self, &mut accepted.0, &summary);
         // Any copy may have to wait in the queue. Few recipients are no question.
         if self.plan.all().len() > QUEUE_RECIPIENTS_SURE {
             let recipients = &self.envelope.recipients;
@@ -63,8 +65,13 @@ impl Handover<'_> {
         let is_success_asked = |to: &Recipient| to.notify.is_some_and(|notify| notify.success);
         let asked = self.envelope.recipients.iter().any(is_success_asked);
         let entry = asked.then(|| accepted.0.entry.clone());
-        let late = deliver(self.shared, accepted, is_ending)?;
+        let deliver = || deliver(self.shared, accepted, &is_ending);
+        let (late, handed_on) = match &handing_on {
+            Some(handing_on) => handing_on.run(&is_ending, deliver)?,
+            None => (deliver()?, HandedOn::default()),
+        };
         self.tell_taken(&id, body.size(), &late);
+        handed_on.tell(&id);
         if let Some(entry) = entry {
             self.notify(entry, &body, &late);
         }
@@ -107,7 +114,7 @@ impl Handover<'_> {
         &self,
         id: &str,
         body: Arc<Body>,
-        (summary, wire): (Summary, WireForm),
+        (summary, wire): (&Summary, WireForm),
         forged: &[Range<u64>],
     ) -> (Accepted, Receiver<Outcome>) {
         let Handover { site, facts, envelope, .. } = *self;
@@ -156,6 +163,7 @@ impl Handover<'_> {
             copied_as,
             copies: copies.collect(),
             queued: None,
+            is_handed_on: false,
             claim: Arc::default(),
             outcome,
         };

@@ -6,15 +6,17 @@ use super::newcomers::NewPlaces;
 use super::way_back;
 use crate::limits::EXPANDED_MAX;
 use crate::mail::address::{ClientName, ForwardPath, Mailbox, ReversePath};
-use crate::mail::envelope::Envelope;
+use crate::mail::envelope::{BodyType, Envelope, Recipient, Sender};
 use crate::mail::proof::gather::{Gathered, Gatherer};
 use crate::mail::proof::spf;
 use crate::mail::summary::Summary;
+use crate::mail::survey::WireForm;
 use crate::policy::verdict::{Verdict, judge};
 use crate::policy::{self, Facts, Finding, Targets};
 use crate::proof::Proof;
 use crate::route::{Delivery, Destination, Plan, Planned};
 use crate::site::Site;
+use crate::smtp::client::OutgoingMessage;
 use crate::smtp::reply::Reply;
 use crate::store::disk::Disk;
 use jiff::Timestamp;
@@ -24,6 +26,15 @@ use std::time::Instant;
 /// Seconds since 1970.
 fn now() -> u64 {
     u64::try_from(Timestamp::now().as_second()).unwrap_or(0)
+}
+
+/// An envelope by which a server is asked whether it takes mail for a mailbox.
+pub fn question(from: &ReversePath, to: Mailbox) -> OutgoingMessage {
+    let (body, smtputf8) = (BodyType::SevenBit, !to.local.as_str().is_ascii());
+    let sender = Sender { from: from.clone(), size: None, body, smtputf8, ret: None, envid: None };
+    let to = Recipient { path: ForwardPath::Mailbox(to), notify: None, orcpt: None };
+    let content = WireForm { size: 0, is_eight_bit: false, has_eight_bit_header: false };
+    OutgoingMessage { envelope: Envelope { sender, recipients: vec![to] }, content }
 }
 
 /// What a session holds from MAIL to the end of its message.
@@ -88,6 +99,7 @@ impl<'a> Transaction<'a> {
         let are_many = self.expanded >= EXPANDED_MAX;
         policy::opinion(are_many.then_some(Finding::ManyMailboxes)).or_refusal()?;
         let targets = policy::recipient(site, self.disk, facts, path)?;
+        self.ask(site, path, &targets)?;
         self.expanded += targets.deliveries.len().saturating_sub(1);
         let sent_on = targets.deliveries.iter().filter(|to| to.via().is_some()).count();
         let most = site.config.limit.recipients;
@@ -104,6 +116,17 @@ impl<'a> Transaction<'a> {
         self.add(self.taken, targets);
         self.taken += 1;
         Ok(&self.plan.all()[before..])
+    }
+
+    /// Asks the server that keeps a recipient's mail, where it alone knows who exists.
+    fn ask(&self, site: &Site, path: &ForwardPath, targets: &Targets) -> Result<(), Reply> {
+        let [Delivery::Lmtp(kept)] = &targets.deliveries[..] else { return Ok(()) };
+        if !kept.is_asked {
+            return Ok(());
+        }
+        let asked = question(&self.from, kept.mailbox.clone());
+        let answer = self.bounds.lmtp.ask(site, &kept.server, &asked);
+        answer.map_err(|fate| policy::kept::at_recipient(path, &fate))
     }
 
     /// Asks about a stranger as soon as there is somebody to whom its mail could go; what is known then may be

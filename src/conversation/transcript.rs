@@ -192,6 +192,7 @@ fn masked(command: &[u8]) -> Cow<'_, str> {
 fn words(delivery: &Delivery) -> String {
     match delivery {
         Delivery::Maildir(destination) => format!("mailbox {}", destination.mailbox),
+        Delivery::Lmtp(kept) => format!("by LMTP to {} for {}", kept.server, kept.mailbox),
         Delivery::NextHop { mailbox, via: Some(via) } => format!("on to {mailbox} from {via}"),
         Delivery::NextHop { mailbox, via: None } => format!("on to {mailbox}"),
     }

@@ -144,7 +144,7 @@ impl BatchMessage {
 
     /// Tells the session the outcome, and the scheduler what waits; gives the Maildirs, or folders, that got a copy.
     pub(super) fn answer(self, wakers: &Wakers) -> Vec<PathBuf> {
-        let Accepted { entry, outcome, copies, queued, .. } = self.accepted;
+        let Accepted { entry, outcome, copies, queued, is_handed_on, .. } = self.accepted;
         drop(queued);
         if let Some(reply) = self.failure {
             let _ = outcome.send(Outcome::Failed(reply)); // a session that is gone has given up
@@ -163,7 +163,8 @@ impl BatchMessage {
             let to = destination.mailbox.to_string();
             destination.tell_delivered(&entry.id, &to);
         }
-        if !entry.recipients.is_empty() && !self.published.is_empty() {
+        let is_told_later = is_handed_on && !missed;
+        if !entry.recipients.is_empty() && !self.published.is_empty() && !is_told_later {
             wakers.queued.send(Hint::New(Box::new(entry)));
         }
         delivered.into_iter().map(|destination| destination.place().home()).collect()

@@ -4,7 +4,8 @@
 //! A [`MessageListener`] of [`super::header`], which decides what a field is; a summary is bounded.
 
 use super::header::{EndedBy, MessageEvent, MessageListener, Reader};
-use crate::limits::{CUTS_MAX, DELIVERED_TO_MAX, FIELD_VALUE_MAX};
+use super::trace_fields::JUNK_MARK;
+use crate::limits::{CUTS_MAX, DELIVERED_TO_MAX, FIELD_VALUE_MAX, JUNK_MARKS_MAX};
 use std::ops::Range;
 
 /// What the header says.
@@ -17,6 +18,9 @@ pub struct Summary {
     /// Where Return-Path fields lie, in octets from the start of the message: final delivery leaves
     /// them out (RFC 5321 §4.4).
     pub return_paths: Vec<Range<u64>>,
+    /// Where fields lie that are our mark of junk for a server that keeps the mail ([`JUNK_MARK`]): others' are
+    /// left out.
+    pub junk_marks: Vec<Range<u64>>,
     /// The value of the first Message-ID, trimmed.
     pub message_id: Option<String>,
     /// The message begins with white space: below a field of ours it would become a part of that field.
@@ -42,6 +46,7 @@ enum Known {
     Other,
     ReturnPath,
     DeliveredTo,
+    JunkMark,
     MessageId,
 }
 
@@ -74,8 +79,11 @@ impl MessageListener for Summarizer {
             }
             MessageEvent::FieldEnd(at) => {
                 self.line_ended();
-                if std::mem::take(&mut self.field) == Known::ReturnPath {
-                    self.cut(self.at..at);
+                let (lines, summary) = (self.at..at, &mut self.summary);
+                match std::mem::take(&mut self.field) {
+                    Known::ReturnPath => cut(&mut summary.return_paths, lines, CUTS_MAX),
+                    Known::JunkMark => cut(&mut summary.junk_marks, lines, JUNK_MARKS_MAX),
+                    Known::Other | Known::DeliveredTo | Known::MessageId => {}
                 }
             }
             MessageEvent::End(end) => {
@@ -93,6 +101,8 @@ impl Summarizer {
             *received += 1;
         } else if name.eq_ignore_ascii_case(b"Return-Path") {
             self.field = Known::ReturnPath;
+        } else if name.eq_ignore_ascii_case(JUNK_MARK.as_bytes()) {
+            self.field = Known::JunkMark;
         } else if name.eq_ignore_ascii_case(b"Message-ID") && message_id.is_none() {
             self.field = Known::MessageId;
             *message_id = Some(String::new());
@@ -111,7 +121,7 @@ impl Summarizer {
         let value = match self.field {
             Known::DeliveredTo => self.summary.delivered_to.last_mut(),
             Known::MessageId => self.summary.message_id.as_mut(),
-            Known::Other | Known::ReturnPath => None,
+            Known::Other | Known::ReturnPath | Known::JunkMark => None,
         };
         if let Some(value) = value.filter(|value| value.len() + words.len() <= FIELD_VALUE_MAX) {
             value.push_str(words);
@@ -121,16 +131,15 @@ impl Summarizer {
         }
         self.line.clear();
     }
+}
 
-    fn cut(&mut self, lines: Range<u64>) {
-        let cuts = &mut self.summary.return_paths;
-        let full = cuts.len() >= CUTS_MAX;
-        match cuts.last_mut() {
-            Some(last) if last.end == lines.start => last.end = lines.end,
-            // Only a hostile header passes the bound; its further Return-Path fields are not cut.
-            _ if full => {}
-            _ => cuts.push(lines),
-        }
+fn cut(cuts: &mut Vec<Range<u64>>, lines: Range<u64>, most: usize) {
+    let is_full = cuts.len() >= most;
+    match cuts.last_mut() {
+        Some(last) if last.end == lines.start => last.end = lines.end,
+        // Only a hostile header passes the bound; its further fields of this name are not cut.
+        _ if is_full => {}
+        _ => cuts.push(lines),
     }
 }
 

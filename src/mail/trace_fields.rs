@@ -2,9 +2,14 @@
 //! (RFC 5321 §4.4). Pure: the moment is passed in.
 
 use super::address::{ClientName, Domain, ForwardPath, Mailbox, ReversePath, literal};
+use super::edits::Edits;
 use super::xtext;
 use core::net::IpAddr;
 use jiff::ZonedDateTime;
+use std::ops::Range;
+
+/// The field that tells a server which keeps mail that we judged a message to be junk.
+pub const JUNK_MARK: &str = "X-Facteur-Junk";
 
 /// What a Received field tells.
 #[derive(Debug)]
@@ -90,6 +95,13 @@ pub fn delivered_to(mailbox: &Mailbox) -> String {
 /// `Delivered-To: alias` on mail that an alias sends on, by which the alias knows it again.
 pub fn sent_on_by(alias: &Mailbox) -> String {
     format!("Delivered-To: {}\n", in_ascii(alias))
+}
+
+/// These changes of a message, and those for a server that keeps it: our mark where it is junk, and no other;
+/// `marks`: where those of others lie.
+pub fn kept_as(edits: Edits, marks: &[Range<u64>], is_junk: bool) -> Edits {
+    let edits = edits.without(marks);
+    if is_junk { edits.on_top(format!("{JUNK_MARK}: yes\n")) } else { edits }
 }
 
 /// An address in ASCII, other characters escaped (RFC 6533 §3): the field of an alias must not make a

@@ -47,7 +47,7 @@ fn list_within(
     mut left: usize,
 ) -> Listing {
     let (mut listing, mut index) = (Listing::default(), 0);
-    for local in site.domains() {
+    for local in site.domains().filter(|local| local.config.lmtp.is_none()) {
         let names = match users(disk, local) {
             Ok(names) => names,
             Err(words) => {

@@ -38,6 +38,7 @@ impl<'a> MailboxPages<'a> {
     pub fn find(site: &'a Site, disk: &'a dyn Disk, address: &str) -> Option<MailboxPages<'a>> {
         let mailbox = Mailbox::parse(address).ok()?;
         let found = mailbox_here(site, disk, &mailbox).ok().flatten()?;
+        let found = found.here()?.clone();
         let (address, maildir) = (found.mailbox.to_string(), found.maildir);
         Some(MailboxPages { site, disk, address, maildir, folder: None })
     }

@@ -7,8 +7,11 @@
 use super::socket::Socket;
 use super::tls::{Layer, Protection, Side};
 use crate::smtp::auth::Bindings;
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,7 +36,45 @@ pub trait Wire: Send {
     fn finish(&mut self);
 }
 
-/// A TCP connection. Dropping it ends TLS where there is any, and closes it.
+/// Where another host listens, and which language it speaks there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    Smtp(SocketAddr),
+    Lmtp(SocketAddr),
+    /// By a Unix socket.
+    LmtpUnix(PathBuf),
+}
+
+impl Endpoint {
+    /// The address; none of a Unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Endpoint::Smtp(address) | Endpoint::Lmtp(address) => Some(*address),
+            Endpoint::LmtpUnix(_) => None,
+        }
+    }
+
+    pub fn is_lmtp(&self) -> bool {
+        matches!(self, Endpoint::Lmtp(_) | Endpoint::LmtpUnix(_))
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Endpoint {
+        Endpoint::Smtp(address)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Smtp(address) | Endpoint::Lmtp(address) => address.fmt(f),
+            Endpoint::LmtpUnix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A TCP connection, or one by a Unix socket. Dropping it ends TLS where there is any, and closes it.
 pub struct TcpWire {
     socket: Socket,
     /// Boxed, so that a session in the clear does not take the memory.
@@ -44,6 +85,25 @@ impl TcpWire {
     /// A connection in the clear. The stream may be shut down by others that hold it ([`super::registry`]).
     pub fn new(stream: Arc<TcpStream>) -> TcpWire {
         TcpWire { socket: Socket::new(stream), tls: None }
+    }
+
+    /// To an endpoint, within a time.
+    pub fn connect_to(endpoint: &Endpoint, timeout: Duration) -> io::Result<TcpWire> {
+        match endpoint {
+            Endpoint::Smtp(address) | Endpoint::Lmtp(address) => {
+                TcpWire::connect(*address, timeout)
+            }
+            Endpoint::LmtpUnix(path) => {
+                let socket =
+                    socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+                // Connecting waits as long as the backlog of the other side is full, and so do writes (unix(7)).
+                socket.set_write_timeout(Some(timeout))?;
+                socket.connect(&socket2::SockAddr::unix(path)?)?;
+                // The calls of a stream are the same for both kinds of socket.
+                let wire = TcpWire::new(Arc::new(TcpStream::from(OwnedFd::from(socket))));
+                Ok(wire)
+            }
+        }
     }
 
     /// To a host, within a time. What is sent goes out at once: every write is a whole group of commands or

@@ -70,7 +70,8 @@ impl Author {
         }
         match mailbox_here(site, disk, &own) {
             Ok(Some(mine)) if self.is_listed => {
-                policy::is_own(site, disk, &mine.mailbox, sender).unwrap_or(false)
+                let mine = mine.user().unwrap_or(&own);
+                policy::is_own(site, disk, mine, sender).unwrap_or(false)
             }
             _ => false,
         }

@@ -8,7 +8,8 @@ use crate::mail::header::Reader;
 use crate::mail::seven_bits::{self, ConversionPlan, Converter, NotConverted};
 use crate::mail::survey::{Surveyor, WireForm};
 use crate::smtp::client::OutgoingMessage;
-use crate::store::body::StoredMessage;
+use crate::store::body::{Body, StoredMessage};
+use crate::store::disk::StoreError;
 use crate::store::sum::Sum;
 use std::io::{self, ErrorKind};
 
@@ -70,23 +71,9 @@ impl Message for Edited<'_> {
         self.edits.size(self.part.size)
     }
 
-    fn read_at(&self, buffer: &mut [u8], mut offset: u64) -> io::Result<usize> {
-        for piece in self.edits.pieces(self.part.size) {
-            match offset.checked_sub(piece.size()) {
-                Some(behind) => offset = behind,
-                None => {
-                    let left = usize::try_from(piece.size() - offset).unwrap_or(buffer.len());
-                    let length = left.min(buffer.len());
-                    return match piece {
-                        Piece::Put(octets) => octets.read_at(buffer, offset),
-                        Piece::Kept(range) => {
-                            self.part.read_at(&mut buffer[..length], range.start + offset)
-                        }
-                    };
-                }
-            }
-        }
-        Ok(0)
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let kept = |buffer: &mut [u8], at| self.part.read_at(buffer, at);
+        read_edited((&self.edits, self.part.size), buffer, offset, kept)
     }
 
     fn sum(&self) -> Option<u32> {
@@ -94,8 +81,61 @@ impl Message for Edited<'_> {
     }
 
     fn summed_from(&self) -> u64 {
-        self.edits.size(0)
+        if self.edits.end() == 0 { self.edits.size(0) } else { 0 }
     }
+}
+
+/// A message as its session holds it, with edits.
+pub struct WholeBody<'a> {
+    body: &'a Body,
+    edits: &'a Edits,
+    sum: u32,
+}
+
+impl<'a> WholeBody<'a> {
+    /// Reads what is needed for the sum of the octets with these edits.
+    pub fn new(body: &'a Body, edits: &'a Edits) -> Result<WholeBody<'a>, StoreError> {
+        Ok(WholeBody { body, edits, sum: body.sum(edits)? })
+    }
+}
+
+impl Message for WholeBody<'_> {
+    fn size(&self) -> u64 {
+        self.edits.size(self.body.size())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let kept = |buffer: &mut [u8], at| self.body.read_at(buffer, at);
+        read_edited((self.edits, self.body.size()), buffer, offset, kept)
+    }
+
+    fn sum(&self) -> Option<u32> {
+        Some(self.sum)
+    }
+}
+
+/// Reads some octets of a message with edits, `received` octets long without them. `kept` reads octets of the
+/// message as received.
+fn read_edited(
+    (edits, received): (&Edits, u64),
+    buffer: &mut [u8],
+    mut offset: u64,
+    kept: impl Fn(&mut [u8], u64) -> io::Result<usize>,
+) -> io::Result<usize> {
+    for piece in edits.pieces(received) {
+        match offset.checked_sub(piece.size()) {
+            Some(behind) => offset = behind,
+            None => {
+                let left = usize::try_from(piece.size() - offset).unwrap_or(buffer.len());
+                let length = left.min(buffer.len());
+                return match piece {
+                    Piece::Put(octets) => octets.read_at(buffer, offset),
+                    Piece::Kept(range) => kept(&mut buffer[..length], range.start + offset),
+                };
+            }
+        }
+    }
+    Ok(0)
 }
 
 /// Reads a message from its beginning to its end.

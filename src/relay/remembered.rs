@@ -3,9 +3,9 @@
 
 use super::Hop;
 use crate::limits::{BROKEN_TLS_AGE, BROKEN_TLS_MAX};
+use crate::net::stream::Endpoint;
 use jiff::Timestamp;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -13,14 +13,14 @@ use std::time::Instant;
 #[derive(Default)]
 pub struct BrokenTls {
     /// Until when and why, by name and address.
-    hosts: Mutex<HashMap<(String, SocketAddr), (Instant, String)>>,
+    hosts: Mutex<HashMap<(String, Endpoint), (Instant, String)>>,
 }
 
 impl BrokenTls {
     /// Why TLS is not tried with a host at this moment.
     pub fn recall(&self, hop: &Hop, now: Instant) -> Option<String> {
         let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let (until, why) = hosts.get(&(hop.name.clone(), hop.address))?;
+        let (until, why) = hosts.get(&(hop.name.clone(), hop.address.clone()))?;
         (*until > now).then(|| why.clone())
     }
 
@@ -40,7 +40,7 @@ impl BrokenTls {
             let oldest = oldest.0.clone();
             hosts.remove(&oldest);
         }
-        hosts.insert((hop.name.clone(), hop.address), (now + BROKEN_TLS_AGE, why.clone()));
+        hosts.insert((hop.name.clone(), hop.address.clone()), (now + BROKEN_TLS_AGE, why.clone()));
         why
     }
 }
@@ -49,13 +49,14 @@ impl BrokenTls {
 mod tests {
     use super::*;
     use crate::route::next_hop::Demand;
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     #[test]
     fn for_an_hour_and_not_for_all() {
         let (table, now, clock) = (BrokenTls::default(), Instant::now(), Timestamp::UNIX_EPOCH);
         let hop = |number: usize| {
-            let address = SocketAddr::from(([192, 0, 2, 1], 25));
+            let address = SocketAddr::from(([192, 0, 2, 1], 25)).into();
             Hop { name: format!("mx{number}.test"), address, demand: Demand::Offered }
         };
         let why = table.note(&hop(0), "was silent", now, clock);

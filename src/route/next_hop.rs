@@ -17,6 +17,7 @@ mod way;
 
 use crate::mail::address::Domain;
 use crate::net::dns::{Mx, MxHost, Resolver};
+use crate::net::stream::Endpoint;
 use crate::site::Site;
 pub use backup::{MxPlace, mx_place};
 pub use demand::Demand;
@@ -24,7 +25,6 @@ pub use hosts::NextHops;
 pub use obstacle::Obstacle;
 pub use ourselves::Ourselves;
 use std::fmt;
-use std::net::SocketAddr;
 pub use way::{Way, way};
 
 /// A host to speak to, at one of its addresses.
@@ -32,7 +32,7 @@ pub use way::{Way, way};
 pub struct Hop {
     /// The name by MX, a route or the smarthost; for the log and for notices.
     pub name: String,
-    pub address: SocketAddr,
+    pub address: Endpoint,
     pub demand: Demand,
 }
 
@@ -73,7 +73,10 @@ pub fn explain(site: &Site, ourselves: &Ourselves, way: &Way) -> Explained {
 
 impl fmt::Display for Hop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} [{}]:{}", self.name, self.address.ip(), self.address.port())
+        match self.address.address() {
+            Some(address) => write!(f, "{} [{}]:{}", self.name, address.ip(), address.port()),
+            None => f.write_str(&self.name),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! A session fills it at RCPT, and the pickup from an envelope. It knows nothing of recipients that are
 //! refused.
 
-use super::{Delivery, Destination};
+use super::{Delivery, Destination, KeptMailbox};
 use crate::mail::address::Mailbox;
 use crate::mail::envelope::Recipient;
 use crate::store::entry::Addressee;
@@ -59,6 +59,12 @@ impl Plan {
     /// The mailboxes here.
     pub fn here(&self) -> impl Iterator<Item = &Destination> {
         self.all.iter().filter_map(|planned| planned.delivery.here())
+    }
+
+    /// The mailboxes that other servers keep, each with its place among all.
+    pub fn kept(&self) -> impl Iterator<Item = (usize, &KeptMailbox)> {
+        let all = self.all.iter().enumerate();
+        all.filter_map(|(index, planned)| Some((index, planned.delivery.kept()?)))
     }
 
     pub fn has(&self, mailbox: &Mailbox) -> bool {

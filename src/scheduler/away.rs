@@ -11,10 +11,11 @@ use crate::mail::address::{ForwardPath, ReversePath};
 use crate::mail::edits::Edits;
 use crate::mail::envelope::{Envelope, Recipient, Sender};
 use crate::mail::survey::WireForm;
+use crate::mail::trace_fields::kept_as;
 use crate::mail::{srs, trace_fields};
 use crate::net::tls::Protection;
 use crate::outcome::{RecipientOutcome, is_missed};
-use crate::relay::{Connection, Edited, Hop, survey};
+use crate::relay::{Connection, Edited, Hop, host, survey};
 use crate::route;
 use crate::route::next_hop::{Obstacle, Way, next_hops};
 use crate::smtp::client::{Cause, Fate, OutgoingMessage, Reason};
@@ -82,8 +83,27 @@ impl RelayWorker {
         }
         let (mut outcomes, mut reaches) = (Vec::new(), Vec::new());
         for ((_, field), (sender, open)) in groups {
-            let content = content.below(field.as_bytes());
-            let message = Edited { edits: Edits::default().on_top(field), part };
+            let edits = match way {
+                Way::Lmtp(_) => self
+                    .summary(job)
+                    .map(|summary| kept_as(Edits::default(), &summary.junk_marks, entry.is_junk)),
+                _ => Ok(Edits::default().on_top(field)),
+            };
+            let edited = edits.and_then(|edits| {
+                let content = match edits.end() {
+                    0 => content.below(edits.top()),
+                    _ => survey(&Edited { edits: edits.clone(), part }).doing("read", &path)?,
+                };
+                Ok((Edited { edits, part }, content))
+            });
+            let (message, content) = match edited {
+                Ok(edited) => edited,
+                Err(error) => {
+                    outcomes.extend(open.iter().map(|at| RecipientOutcome::of_disk(*at, &error)));
+                    reaches.push(Reach::Untried);
+                    continue;
+                }
+            };
             let (some, reach) = self.one_sender(job, way, (message, content), sender, &open);
             outcomes.extend(some);
             reaches.push(reach);
@@ -104,7 +124,11 @@ impl RelayWorker {
         let entry = &job.claimed.message.entry;
         let recipient = |index: &usize| {
             let to = &entry.recipients[*index];
-            let path = ForwardPath::Mailbox(to.mailbox.clone());
+            let path = ForwardPath::Mailbox(match way {
+                // A name of this host means nothing there.
+                Way::Lmtp(_) => job.setting.site.canonical(&to.mailbox),
+                _ => to.mailbox.clone(),
+            });
             (*index, Recipient { path, notify: to.notify, orcpt: to.orcpt.clone() })
         };
         let mut round = Round {
@@ -328,11 +352,6 @@ fn talk(job: &RelayJob, hop: &Hop) -> Talk {
     let id = job.claimed.message.entry.id.clone();
     talk.about = About { id, host: host(hop), ..About::default() };
     talk
-}
-
-/// A host as the log and the journal name it: one word.
-fn host(hop: &Hop) -> String {
-    format!("{}[{}]:{}", hop.name, hop.address.ip(), hop.address.port())
 }
 
 #[cfg(test)]

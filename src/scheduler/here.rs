@@ -47,7 +47,7 @@ impl RelayWorker {
             return Ok(RecipientOutcome::own(index, What::Failed, "5.4.6", words));
         }
         let to = &site.canonical(to);
-        if let Some(destination) = mailbox_here(site, disk, to)? {
+        if let Some(Delivery::Maildir(destination)) = mailbox_here(site, disk, to)? {
             return self.copy(job, index, destination);
         }
         // It has no mailbox of its own: since its domain is ours it may be an alias.
@@ -116,7 +116,7 @@ impl RelayWorker {
     }
 
     /// The summary of the header.
-    fn summary(&self, job: &RelayJob) -> Result<Summary, StoreError> {
+    pub(super) fn summary(&self, job: &RelayJob) -> Result<Summary, StoreError> {
         let entry = &job.claimed.message.entry;
         let (mut reader, mut at) = (Reader::new(Summarizer::default()), 0);
         while at < entry.size && reader.end().is_none() {

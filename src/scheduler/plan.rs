@@ -4,6 +4,7 @@
 use crate::mail::address::{Domain, Host, Mailbox};
 use crate::outcome::is_answer;
 use crate::retry;
+use crate::route::is_only_alias;
 use crate::route::next_hop::{Way, way};
 use crate::site::Site;
 use crate::store::entry::RecipientProgress;
@@ -54,7 +55,12 @@ impl Goal {
     /// The goal of a mailbox.
     pub fn of(site: &Site, mailbox: &Mailbox) -> Goal {
         match site.local(&mailbox.host) {
-            Some(_) => Goal::Here(mailbox.to_string().to_ascii_lowercase()),
+            Some(local) => match &local.config.lmtp {
+                Some(server) if !is_only_alias(local, mailbox) => {
+                    Goal::Away(Way::Lmtp(server.clone()))
+                }
+                _ => Goal::Here(mailbox.to_string().to_ascii_lowercase()),
+            },
             None => Goal::Away(way(&site.config, &mailbox.host)),
         }
     }

@@ -17,6 +17,11 @@
 //!   transaction on a kept connection, where a 5xx to MAIL decides nothing.
 //! - After the final dot the host may have the message: any failure from there on only defers (RFC 5321 §6.1
 //!   would rather have two copies than none), and no other host is asked in this attempt.
+//!
+//! By LMTP ([`Client::by_lmtp`], RFC 2033) it says LHLO, and after the message each recipient has a reply of its own,
+//! in the order of RCPT; DATA is said once all recipients have theirs. A reply too many ends the connection, and a
+//! reply too few defers those that have none. Before a further transaction RSET is answered alone, so that a late
+//! reply cannot be taken for that of the next command.
 
 mod fate;
 mod login;
@@ -97,6 +102,8 @@ type RecipientStep = (Step, usize);
 pub struct Client {
     /// Our name.
     name: String,
+    /// LMTP is spoken, not SMTP.
+    is_lmtp: bool,
     answers: AnswerBuffer,
     offers: Offers,
     secrecy: Secrecy,
@@ -136,6 +143,7 @@ impl Client {
     pub fn new(name: &str) -> Client {
         Client {
             name: name.to_owned(),
+            is_lmtp: false,
             answers: AnswerBuffer::default(),
             offers: Offers::default(),
             secrecy: Secrecy::Never,
@@ -158,6 +166,11 @@ impl Client {
         }
     }
 
+    /// The same by LMTP.
+    pub fn by_lmtp(name: &str) -> Client {
+        Client { is_lmtp: true, ..Client::new(name) }
+    }
+
     /// The client with this use of TLS.
     pub fn wanting(self, secrecy: Secrecy) -> Client {
         Client { secrecy, ..self }
@@ -172,7 +185,7 @@ impl Client {
             self.is_unproven = true;
             self.offers = Offers::default();
             self.answers = AnswerBuffer::default();
-            self.say((Step::Ehlo, 0), &format!("EHLO {}", self.name));
+            self.say_hello();
         }
     }
 
@@ -268,8 +281,32 @@ impl Client {
         true
     }
 
+    /// Asks whether the host takes mail for the first recipient, and sends none; false when that cannot be asked
+    /// on this connection. [`Client::decided`] has a refusal, and [`Client::has_accepted`] says whether there was
+    /// none.
+    pub fn ask(&mut self, outgoing: &OutgoingMessage) -> bool {
+        if self.action() != Action::Rest {
+            return false;
+        }
+        self.left = vec![0];
+        let lack = self.offers.lack_for(&outgoing.envelope.recipients[0]);
+        if let Some(lack) = lack {
+            self.decide(0, Fate::Failed(lacks(lack)));
+            return true;
+        }
+        self.say_transaction(outgoing, &[0]);
+        self.unsaid.pop_back(); // DATA
+        true
+    }
+
+    /// Whether the host has accepted a recipient in this transaction.
+    pub fn has_accepted(&self) -> bool {
+        !self.accepted.is_empty()
+    }
+
     fn say_transaction(&mut self, outgoing: &OutgoingMessage, batch: &[usize]) {
-        if std::mem::replace(&mut self.is_open, true) {
+        self.accepted.clear();
+        if std::mem::replace(&mut self.is_open, true) || self.is_lmtp && self.begun > 0 {
             self.say((Step::Rset, 0), "RSET");
         }
         self.begun += 1;
@@ -285,15 +322,19 @@ impl Client {
     pub fn message_ends(&mut self) {
         if matches!(self.phase, Phase::Sending) {
             self.phase = Phase::Talking;
-            self.awaited.push_back((Step::Final, 0));
+            match self.is_lmtp {
+                false => self.awaited.push_back((Step::Final, 0)),
+                true => {
+                    self.awaited.extend(self.accepted.iter().map(|index| (Step::Final, *index)))
+                }
+            }
         }
     }
 
     /// The end of the message could not be sent: the host has not got it, and may have said why.
     pub fn cut_short(&mut self) {
-        if let Some(asked) = self.awaited.front_mut().filter(|(step, _)| *step == Step::Final) {
-            asked.0 = Step::Message;
-        }
+        let finals = self.awaited.iter_mut().filter(|(step, _)| *step == Step::Final);
+        finals.for_each(|asked| asked.0 = Step::Message);
     }
 
     /// The fates decided since this was last called, each with the recipient's index in the message.
@@ -350,14 +391,12 @@ impl Client {
         }
         self.awaited.pop_front();
         match (step, answer.kind()) {
-            (Step::Greeting, Kind::Good) => {
-                self.say((Step::Ehlo, 0), &format!("EHLO {}", self.name));
-            }
+            (Step::Greeting, Kind::Good) => self.say_hello(),
             (Step::Ehlo, Kind::Good) => {
                 self.offers = Offers::of(&answer);
                 self.want_tls();
             }
-            (Step::Ehlo, Kind::Never) if answer.code() == NO_MAIL => {
+            (Step::Ehlo, Kind::Never) if answer.code() == NO_MAIL || self.is_lmtp => {
                 self.end(step, Cause::Said(answer));
             }
             (Step::Ehlo, Kind::Never) => self.say((Step::Helo, 0), &format!("HELO {}", self.name)),
@@ -385,11 +424,23 @@ impl Client {
                 self.say((Step::Final, 0), ".");
             }
             (Step::Data, Kind::More) => self.phase = Phase::Sending,
+            (Step::Final, kind @ (Kind::Good | Kind::Later | Kind::Never)) if self.is_lmtp => {
+                let fate = match kind {
+                    Kind::Good => Fate::Relayed(answer.shortened()),
+                    Kind::Never => self.refused(step, answer),
+                    _ => Fate::Deferred(self.said(step, answer)),
+                };
+                self.conclude_one(index, fate);
+            }
             (Step::Data | Step::Final, Kind::Later) => {
                 self.conclude(step, &Fate::Deferred(self.said(step, answer)));
             }
             (Step::Data | Step::Final, Kind::Never) => {
                 self.conclude(step, &self.refused(step, answer));
+            }
+            // By LMTP it may be about one of several recipients, and nobody knows which.
+            (Step::Message, Kind::Never) if self.is_lmtp && self.accepted.len() > 1 => {
+                self.end(step, Cause::Said(answer));
             }
             // The connection must not be used again: the octets sent so far would be read as commands.
             (Step::Message, Kind::Never) => {
@@ -406,6 +457,11 @@ impl Client {
             | (Step::Message, Kind::Good | Kind::Later | Kind::More)
             | (Step::Connect, _) => self.end(step, Cause::Said(answer)),
         }
+    }
+
+    fn say_hello(&mut self) {
+        let verb = if self.is_lmtp { "LHLO" } else { "EHLO" };
+        self.say((Step::Ehlo, 0), &format!("{verb} {}", self.name));
     }
 
     /// The host has told what it offers: TLS begins, or we log in, or the host lacks the TLS that it has to have.
@@ -444,6 +500,16 @@ impl Client {
             self.decide(index, fate.clone());
         }
         if step == Step::Final {
+            self.carried += 1;
+            self.is_open = false;
+        }
+    }
+
+    /// One recipient has its last reply (RFC 2033 §4.2).
+    fn conclude_one(&mut self, index: usize, fate: Fate) {
+        self.accepted.retain(|accepted| *accepted != index);
+        self.decide(index, fate);
+        if self.accepted.is_empty() {
             self.carried += 1;
             self.is_open = false;
         }
@@ -491,7 +557,10 @@ impl Client {
         while let Some((asked, line)) = self.unsaid.pop_front() {
             let fits = octets.len() + line.len() <= PIPELINE_OCTETS;
             let is_first = octets.is_empty();
-            if !is_first && (!self.offers.pipelining || !fits) {
+            // By LMTP a dot without a recipient would have no reply; and RSET is answered alone.
+            let is_apart = self.is_lmtp
+                && (asked.0 == Step::Data || matches!(self.awaited.back(), Some((Step::Rset, _))));
+            if !is_first && (!self.offers.pipelining || !fits || is_apart) {
                 self.unsaid.push_front((asked, line));
                 break;
             }

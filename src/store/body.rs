@@ -9,6 +9,7 @@ use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::sum::Sum;
 use crate::limits::{COPY_CHUNK, MEMORY_BODY_MAX};
 use crate::mail::edits::{Edits, Piece};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -146,6 +147,20 @@ impl Body {
             BodyPlace::Spilled(file, _) => {
                 file.read_up_to(0, length).doing("read a file in", &self.dir)
             }
+        }
+    }
+
+    /// Reads some octets at a place within its size.
+    pub fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        match &self.place {
+            BodyPlace::Memory(held, _) => {
+                let rest =
+                    usize::try_from(at).ok().and_then(|at| held.get(at..)).unwrap_or_default();
+                let length = rest.len().min(buffer.len());
+                buffer[..length].copy_from_slice(&rest[..length]);
+                Ok(length)
+            }
+            BodyPlace::Spilled(file, _) => file.read_at(buffer, at),
         }
     }
 

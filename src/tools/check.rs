@@ -8,6 +8,7 @@
 mod backup;
 mod damaged;
 mod disk;
+mod lmtp;
 mod mailboxes;
 mod mounts;
 mod ports;
@@ -99,6 +100,8 @@ fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
     let found = mailboxes::look(site);
     found.bad.iter().for_each(|line| say(Weight::Error, line));
     found.gaps.iter().for_each(|line| say(Weight::Warning, line));
+    let kept = lmtp::look(site);
+    kept.iter().for_each(|line| say(Weight::Error, line));
     let roots = mailboxes::roots_out_of_reach(&site.config);
     roots.iter().for_each(|line| say(Weight::Error, line));
     damaged::put_aside_words(&site.config.spool).iter().for_each(|line| say(Weight::Warning, line));
@@ -106,7 +109,7 @@ fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
     if let Some((weight, why)) = &spool {
         say(*weight, &format!("{}: {why}", site.config.place("spool")));
     }
-    let mut works = found.bad.is_empty() && roots.is_empty() && spool.is_none();
+    let mut works = found.bad.is_empty() && kept.is_empty() && roots.is_empty() && spool.is_none();
     if request.disk {
         let (told, is_good) = disk::look(site);
         print(&told)?;
@@ -161,11 +164,15 @@ fn summary(site: &Site) -> String {
             (_, true) => "any user".to_owned(),
             (Some(users), false) => format!("{} users", users.names().count()),
             // Not counted, because that would list all Maildirs.
+            (None, false) if local.config.lmtp.is_some() => "whoever its server knows".to_owned(),
             (None, false) => "whoever has a Maildir".to_owned(),
         };
         let aliases = local.aliases.map_or(0, |aliases| aliases.iter().count());
-        let maildir = &local.config.maildir;
-        let _ = writeln!(text, "domain {name}: {users}, {aliases} aliases, in {maildir}");
+        let place = match &local.config.lmtp {
+            Some(server) => format!("by LMTP to {server}"),
+            None => format!("in {}", local.config.maildir),
+        };
+        let _ = writeln!(text, "domain {name}: {users}, {aliases} aliases, {place}");
         let (names, count) = sent_on(site, local);
         if count > 0 {
             let more = count - names.len();

@@ -2,7 +2,8 @@
 //! each attempt.
 //!
 //! What a session decides is asked of the same functions, what only a delivery shows is tried on a disk where
-//! nothing happens ([`trial`]), as the server's user, and the next hop is asked whether it answers ([`greet`]); no MAIL is ever said to it. So what it says is
+//! nothing happens ([`trial`]), as the server's user, and the next hop is asked whether it answers ([`greet`]); no MAIL is ever said to it, but to a server that keeps our
+//! mail, which hears MAIL and RCPT and no DATA. So what it says is
 //! what a client would hear and what would become of its mail.
 
 mod greet;
@@ -127,7 +128,7 @@ pub fn maildir(site: &Site, text: &str) -> Result<PathBuf, Failure> {
     let path = address(text)?;
     // A user may have an alias of the same name that sends copies elsewhere.
     if let ForwardPath::Mailbox(mailbox) = &path
-        && let Ok(Some(own)) = mailbox_here(site, &RealDisk, mailbox)
+        && let Ok(Some(Delivery::Maildir(own))) = mailbox_here(site, &RealDisk, mailbox)
         && matches!(exists(&RealDisk, &own.maildir), Ok(true))
     {
         return Ok(own.maildir);
@@ -136,6 +137,7 @@ pub fn maildir(site: &Site, text: &str) -> Result<PathBuf, Failure> {
     match route(site, &RealDisk, &path).end {
         End::Local(deliveries) => match &deliveries[..] {
             [Delivery::Maildir(only)] => Ok(only.maildir.clone()),
+            [Delivery::Lmtp(only)] => fail(&format!("its mail is kept by {}", only.server)),
             several => {
                 let names: Vec<String> =
                     several.iter().map(|to| to.mailbox().to_string()).collect();

@@ -36,6 +36,7 @@ mod late;
 mod layers;
 mod liberal;
 mod limits;
+mod lmtp;
 mod logs;
 mod maildirs;
 mod manual;

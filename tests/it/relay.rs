@@ -47,7 +47,7 @@ fn caller(time: Duration) -> Arc<Caller> {
 }
 
 fn hop(host: &Host) -> Hop {
-    Hop { name: "host.test".to_owned(), address: host.address, demand: Demand::Offered }
+    Hop { name: "host.test".to_owned(), address: host.address.into(), demand: Demand::Offered }
 }
 
 pub fn letter(to: &[&str], message: &dyn Message) -> OutgoingMessage {
@@ -463,7 +463,7 @@ fn another_facteur_takes_it() {
     let server = Inside::serve(&place, &config(""));
     let (caller, hop) = (
         caller(PATIENCE),
-        Hop { name: "mx.test".to_owned(), address: server.address, demand: Demand::Offered },
+        Hop { name: "mx.test".to_owned(), address: server.address.into(), demand: Demand::Offered },
     );
     let mut connection = Connection::open(&caller, &hop, &mut Talk::default()).unwrap();
     let message = "Subject: hi\n\n.\n\u{e9}\n".as_bytes();

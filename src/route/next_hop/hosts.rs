@@ -2,11 +2,12 @@
 //! tried. [`NextHops::trouble`] decides whether mail waits or fails.
 
 use super::{Demand, Hop, Obstacle, Ourselves, Way, mail_hosts};
-use crate::config::Prefer;
+use crate::config::{LmtpServer, Prefer};
 use crate::id::random;
 use crate::limits::{HOP_HOSTS_MAX, HOP_LOOKUPS, HOPS_MAX};
 use crate::mail::address::literal;
 use crate::net::dns::{Addresses, MxHost};
+use crate::net::stream::Endpoint;
 use crate::site::Site;
 use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +21,8 @@ pub struct NextHops<'a> {
     port: u16,
     /// Whether the domain has no MX and is its own mail host (RFC 5321 §5.1).
     is_implicit: bool,
+    /// Whether it is a Unix socket, which needs no lookup.
+    is_unix: bool,
     /// Hosts that were not reached yet, the best first, those of equal preference together.
     levels: VecDeque<Vec<MxHost>>,
     pub(super) ready: VecDeque<Hop>,
@@ -65,9 +68,13 @@ impl<'a> NextHops<'a> {
             way: way.clone(),
             port: match way {
                 Way::Mx(_) | Way::Literal(_) => site.config.relay.port,
-                Way::Route(next_hop) | Way::Smarthost(next_hop) => next_hop.port,
+                Way::Route(next_hop)
+                | Way::Smarthost(next_hop)
+                | Way::Lmtp(LmtpServer::Inet(next_hop)) => next_hop.port,
+                Way::Lmtp(LmtpServer::Unix(_)) => 0,
             },
             is_implicit: false,
+            is_unix: false,
             levels: VecDeque::new(),
             ready: VecDeque::new(),
             seen: HashSet::new(),
@@ -94,11 +101,12 @@ impl<'a> NextHops<'a> {
             return Some(Obstacle::temporary("4.4.4", words));
         }
         match (&self.way, &self.us) {
+            _ if self.is_unix => None,
             _ if !self.seen.is_empty() => (!self.absent.is_empty()).then(|| {
                 Obstacle::temporary("4.4.4", format!("{}: {}", self.way, list(&self.absent)))
             }),
             // A host that the configuration names can be mended by the administrator.
-            (Way::Route(_) | Way::Smarthost(_), us) => {
+            (Way::Route(_) | Way::Smarthost(_) | Way::Lmtp(_), us) => {
                 let why = match us {
                     Some(us) => format!("{us} is this host, and mail would come back"),
                     None => list(&self.absent),
@@ -153,7 +161,15 @@ impl<'a> NextHops<'a> {
                     }
                 }
             }
-            Way::Route(next_hop) | Way::Smarthost(next_hop) => one(next_hop.host.clone()),
+            Way::Route(next_hop)
+            | Way::Smarthost(next_hop)
+            | Way::Lmtp(LmtpServer::Inet(next_hop)) => one(next_hop.host.clone()),
+            Way::Lmtp(server @ LmtpServer::Unix(path)) => {
+                let (name, address) = (server.to_string(), Endpoint::LmtpUnix(path.clone()));
+                self.is_unix = true;
+                self.ready.push_back(Hop { name, address, demand: Demand::Nothing });
+                VecDeque::new()
+            }
             Way::Literal(address) => one(address.to_string()),
         };
         Ok(())
@@ -318,6 +334,10 @@ impl<'a> NextHops<'a> {
             Some(password) => Demand::Login(password.clone()),
             None => Demand::Offered,
         };
+        let address = match self.way {
+            Way::Lmtp(_) => Endpoint::Lmtp(address),
+            _ => Endpoint::Smtp(address),
+        };
         Hop { name, address, demand }
     }
 
@@ -425,7 +445,9 @@ mod tests {
             let site = Site::read_names(config).unwrap().0.with_resolver(Arc::new(Both));
             let ourselves = Ourselves::of(&site.config);
             match super::super::next_hops(&site, &ourselves, way) {
-                Ok(hops) => hops.map(|hop| hop.address.ip().to_string() + " ").collect::<String>(),
+                Ok(hops) => hops
+                    .map(|hop| hop.address.address().unwrap().ip().to_string() + " ")
+                    .collect::<String>(),
                 Err(obstacle) => obstacle.to_string(),
             }
         };

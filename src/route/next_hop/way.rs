@@ -1,6 +1,6 @@
 //! The way that mail for another host takes, by the configuration alone, without DNS.
 
-use crate::config::{Config, HostPort};
+use crate::config::{Config, HostPort, LmtpServer};
 use crate::mail::address::{Domain, Host, literal};
 use std::fmt;
 use std::net::IpAddr;
@@ -15,6 +15,8 @@ pub enum Way {
     Smarthost(HostPort),
     /// To an address literal (RFC 5321 §4.1.3), at `relay.port`; an IPv4-mapped address is written as IPv4.
     Literal(IpAddr),
+    /// To the server that keeps the mail of a domain here.
+    Lmtp(LmtpServer),
 }
 
 /// The way for a host: its most specific `relay.route`, else the smarthost, else its MX or address. The
@@ -55,6 +57,7 @@ impl fmt::Display for Way {
             Way::Route(next_hop) => write!(f, "route {next_hop}"),
             Way::Smarthost(next_hop) => write!(f, "smarthost {next_hop}"),
             Way::Literal(address) => write!(f, "literal {}", literal(*address)),
+            Way::Lmtp(server) => write!(f, "LMTP {server}"),
         }
     }
 }

@@ -69,7 +69,7 @@ pub fn look(site: &Site) -> (String, bool) {
 /// because [`super::mailboxes`] tries each mailbox.
 fn places(site: &Site) -> (Vec<PathBuf>, Vec<String>) {
     let (mut places, mut gaps) = (vec![nearest(&site.config.spool)], Vec::new());
-    for local in site.domains() {
+    for local in site.domains().filter(|local| local.config.lmtp.is_none()) {
         let root = nearest(&maildir_root(&local.config.maildir));
         let place = match may_write(&root) {
             true => Some(root),

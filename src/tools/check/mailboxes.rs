@@ -33,7 +33,7 @@ pub struct MailboxFaults {
 pub fn look(site: &Site) -> MailboxFaults {
     let (mut found, mut bad) = (MailboxFaults::default(), 0);
     let sandbox = SandboxPaths::of(&site.config).rehearse();
-    for local in site.domains() {
+    for local in site.domains().filter(|local| local.config.lmtp.is_none()) {
         let template = &local.config.maildir;
         if is_missing(&maildir_root(template)) {
             continue;
@@ -129,7 +129,8 @@ fn maildirs(
 /// Words for each directory above Maildirs that is a file, or is missing and cannot be made by this user.
 /// An existing directory counts as good, because all Maildirs may exist already.
 pub fn roots_out_of_reach(config: &Config) -> Vec<String> {
-    let roots = config.domains.iter().map(|domain| {
+    let with_maildirs = config.domains.iter().filter(|domain| domain.lmtp.is_none());
+    let roots = with_maildirs.map(|domain| {
         let place = config.place(&format!("{}.maildir", domain.key));
         (place, maildir_root(&domain.maildir))
     });

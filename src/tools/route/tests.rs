@@ -14,6 +14,7 @@ use crate::mail::srs::SrsKeys;
 use crate::net::dns::{
     DnsAnswer, DnsError, DnsFault, MxHost, Record, RecordKind, Records, Resolver,
 };
+use crate::net::stream::Endpoint;
 use crate::route::next_hop::Ourselves;
 use crate::scheduler::turns::SteppedScheduler;
 use crate::scheduler::{self, Setting};
@@ -351,7 +352,9 @@ fn said(site: &Site, taken: &TrialCopies) -> Ends {
     let site = &site.clone().with_resolver(Arc::new(Names));
     let ourselves = Ourselves::of(&site.config);
     let ending = |host| match onward(site, &ourselves, host).2 {
-        Onward::Sent(hops) => Ending::Open(hops.into_iter().map(|hop| hop.address).collect()),
+        Onward::Sent(hops) => {
+            Ending::Open(hops.into_iter().filter_map(|hop| hop.address.address()).collect())
+        }
         Onward::Waits(_) => Ending::Open(BTreeSet::new()),
         Onward::Returned(_) => Ending::Returned,
     };
@@ -386,8 +389,8 @@ fn done(site: &Arc<Site>, disk: &Arc<dyn Disk>) -> Ends {
     let setting = Setting { site: scripted, ourselves, broken_tls: Arc::default() };
     let called: Arc<Mutex<BTreeSet<SocketAddr>>> = Arc::default();
     let calls = called.clone();
-    let dial = move |address, _| {
-        calls.lock().unwrap().insert(address);
+    let dial = move |endpoint: &Endpoint, _| {
+        calls.lock().unwrap().extend(endpoint.address());
         Err(io::ErrorKind::ConnectionRefused.into())
     };
     let mut turns = SteppedScheduler::new(Arc::new(office), Arc::new(setting), Box::new(dial));

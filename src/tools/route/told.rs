@@ -7,12 +7,15 @@ use super::trial::{
     TrialCopies, TrialMessage, TrialOutcome, TrialRefusal, obstacle, queue_obstacle,
 };
 use crate::config::{Network, Spf};
+use crate::conversation::transaction::question;
 use crate::mail::address::{ForwardPath, Host, Mailbox, ReversePath};
 use crate::policy::{backup, is_trusted};
 use crate::privileges::name_of;
+use crate::relay::LmtpConnections;
 use crate::route::next_hop::{Ourselves, Way};
-use crate::route::{Destination, End, Route, route};
+use crate::route::{Destination, End, KeptMailbox, Route, route};
 use crate::site::Site;
+use crate::smtp::client::{Fate, Reason};
 use crate::smtp::reply::Reply;
 use crate::store::disk::RealDisk;
 use crate::store::entry::Addressee;
@@ -155,6 +158,11 @@ impl Asker {
         let via = onward.iter().find_map(|to| to.via.as_ref()).filter(|via| !is_bounce(via));
         told.steps.extend(via.map(|_| UNPROVED.to_owned()));
         for to in onward {
+            let kept = end.kept().find(|kept| kept.mailbox == to.mailbox);
+            if let Some(kept) = kept {
+                told.is_good &= self.hand_on(kept, &mut told.steps);
+                continue;
+            }
             let indent = match (end, &to.via) {
                 // It was told as the address itself.
                 (End::Remote(_), None) => "",
@@ -166,6 +174,21 @@ impl Asker {
             self.sender(to, indent, &mut told.steps);
             told.is_good &= self.add_next_hop(&to.mailbox.host, indent, &mut told.steps);
         }
+    }
+
+    /// Asks the server that keeps a mailbox whether it takes its mail; false when it never does.
+    fn hand_on(&self, kept: &KeptMailbox, steps: &mut Vec<String>) -> bool {
+        let KeptMailbox { mailbox, server, .. } = kept;
+        steps.push(format!("handed on to {server} by LMTP, for {mailbox}"));
+        let from = self.from.clone().unwrap_or(ReversePath::Null);
+        let question = question(&from, mailbox.clone());
+        let (step, is_good) = match LmtpConnections::default().ask(&self.site, server, &question) {
+            Ok(()) => ("it takes mail for this recipient".to_owned(), true),
+            Err(fate @ Fate::Failed(_)) => (format!("refused: it {}", words(&fate)), false),
+            Err(fate) => (format!("not now: it {}: mail waits", words(&fate)), true),
+        };
+        steps.push(step);
+        is_good
     }
 
     /// Says which sender MAIL would give the next hop.
@@ -257,6 +280,10 @@ impl AddressSteps {
             self.steps.push(format!("nothing can wait in the queue: {error}"));
         }
     }
+}
+
+fn words(fate: &Fate) -> String {
+    fate.reason().map(Reason::to_string).unwrap_or_default()
 }
 
 /// The step that says why there is no mailbox here. The codes are those that

@@ -11,6 +11,7 @@ use facteur::event::Talk;
 use facteur::relay::{Caller, Connection, Hop};
 use facteur::route::next_hop::Demand;
 use facteur::smtp::client::Fate;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -37,7 +38,8 @@ fn caller(time: Duration) -> Arc<Caller> {
 }
 
 fn open(host: &Host, time: Duration) -> Connection {
-    let hop = Hop { name: "host.test".to_owned(), address: host.address, demand: Demand::Offered };
+    let hop =
+        Hop { name: "host.test".to_owned(), address: host.address.into(), demand: Demand::Offered };
     Connection::open(&caller(time), &hop, &mut Talk::default()).unwrap()
 }
 
@@ -73,7 +75,8 @@ fn any_certificate_is_better_than_none() {
 fn the_name_is_told_and_sessions_are_remembered() {
     let host = Host::with(&Pair::of(&["host.test"]), "");
     let caller = caller(PATIENCE);
-    let hop = Hop { name: "host.test".to_owned(), address: host.address, demand: Demand::Offered };
+    let hop =
+        Hop { name: "host.test".to_owned(), address: host.address.into(), demand: Demand::Offered };
     for _ in 0..2 {
         let connection = Connection::open(&caller, &hop, &mut Talk::default()).unwrap();
         let protection = connection.protection().unwrap();
@@ -141,10 +144,11 @@ fn port_465_begins_with_tls() {
     for (host, is_good) in [(&good, true), (&plain, false)] {
         let config = Config::parse(&config(""), Path::new("/etc/facteur.toml")).unwrap();
         let mut caller = Caller::new(&config);
-        let (real, usual) = (host.address, caller.dial);
-        caller.dial = Box::new(move |_, time| usual(real, time));
-        let address = ([127, 0, 0, 1], 465).into();
-        let hop = Hop { name: "host.test".to_owned(), address, demand: Demand::Offered };
+        let (real, usual) = (host.address.into(), caller.dial);
+        caller.dial = Box::new(move |_, time| usual(&real, time));
+        let address = SocketAddr::from(([127, 0, 0, 1], 465));
+        let hop =
+            Hop { name: "host.test".to_owned(), address: address.into(), demand: Demand::Offered };
         match Connection::open(&Arc::new(caller), &hop, &mut Talk::default()) {
             Ok(connection) => {
                 assert!(is_good && connection.protection().is_some());
@@ -229,7 +233,8 @@ fn broken_tls_is_remembered_and_told() {
         "EHLO: 250-host.test | 250 STARTTLS\nSTARTTLS: 220 go | (close)\nMAIL: 530 5.7.0 TLS first";
     let host = Host::start(script);
     let caller = caller(PATIENCE);
-    let hop = Hop { name: "host.test".to_owned(), address: host.address, demand: Demand::Offered };
+    let hop =
+        Hop { name: "host.test".to_owned(), address: host.address.into(), demand: Demand::Offered };
     for attempt in 1..3 {
         let mut connection = Connection::open(&caller, &hop, &mut Talk::default()).unwrap();
         let why = connection.in_the_clear().unwrap_or_default().to_owned();

@@ -1,0 +1,188 @@
+//! Servers that keep the mail of domains here, spoken to by LMTP from a session. A few connections are kept for
+//! the next message; a call ends by its deadline, and the caller's thread is the only one that waits.
+
+use super::{Caller, Connection, Hop, Message};
+use crate::config::LmtpServer;
+use crate::event::{Talk, Turn};
+use crate::limits::{LMTP_ASK_WAIT, LMTP_KEEP, LMTP_KEPT};
+use crate::net::tls::Protection;
+use crate::route::next_hop::{Ourselves, Way, next_hops};
+use crate::site::Site;
+use crate::smtp::client::{Cause, Fate, OutgoingMessage, Reason, Step};
+use crate::store::locked;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// Connections that wait for the next message, of all sessions.
+#[derive(Default)]
+pub struct LmtpConnections(Mutex<Vec<KeptConnection>>);
+
+struct KeptConnection {
+    server: LmtpServer,
+    since: Instant,
+    connection: Connection,
+}
+
+/// What a server has decided about a message.
+pub struct HandedOver {
+    /// The server as the log and the journal name it; empty where none was found.
+    pub host: String,
+    /// For each recipient, in order.
+    pub fates: Vec<Fate>,
+    /// Whether the server sends the notices that were asked for.
+    pub dsn: bool,
+    pub tls: Option<Protection>,
+}
+
+impl LmtpConnections {
+    /// Hands a message over, for all recipients of its envelope in one transaction, if the server takes so many.
+    pub fn deliver(
+        &self,
+        site: &Site,
+        server: &LmtpServer,
+        (outgoing, message): (&OutgoingMessage, &dyn Message),
+        latest: Instant,
+        talk: &mut Talk,
+    ) -> HandedOver {
+        let count = outgoing.envelope.recipients.len();
+        let mut fates = vec![Fate::NextHost(silent()); count];
+        self.call(site, server, latest, talk, |connection| {
+            fates = connection.deliver(outgoing, message);
+            fates.iter().all(|fate| matches!(fate, Fate::NextHost(_)))
+        })
+        .map_or_else(
+            |(host, fate)| HandedOver { host, fates: vec![fate; count], dsn: false, tls: None },
+            |(host, dsn, tls)| HandedOver { host, fates, dsn, tls },
+        )
+    }
+
+    /// Asks whether the server takes mail for the one recipient of an envelope, and sends none.
+    pub fn ask(
+        &self,
+        site: &Site,
+        server: &LmtpServer,
+        outgoing: &OutgoingMessage,
+    ) -> Result<(), Fate> {
+        let (latest, mut answer) = (Instant::now() + LMTP_ASK_WAIT, Ok(()));
+        let called = self.call(site, server, latest, &mut Talk::default(), |connection| {
+            answer = connection.ask(outgoing);
+            matches!(answer, Err(Fate::NextHost(_)))
+        });
+        called.map_err(|(_, fate)| fate)?;
+        answer
+    }
+
+    /// Calls the server on a kept connection, else on a new one. A kept one on which nothing was decided may have
+    /// been closed meanwhile: then once more on a new one. `speak` says whether nothing was decided.
+    fn call(
+        &self,
+        site: &Site,
+        server: &LmtpServer,
+        latest: Instant,
+        talk: &mut Talk,
+        mut speak: impl FnMut(&mut Connection) -> bool,
+    ) -> Result<(String, bool, Option<Protection>), (String, Fate)> {
+        let mut kept = self.take(server);
+        loop {
+            let is_kept = kept.is_some();
+            let mut connection = match kept.take() {
+                Some(connection) => {
+                    talk.note(Turn::Connecting, "on the connection that has carried other mail");
+                    connection
+                }
+                None => open(site, server, latest, talk)?,
+            };
+            connection.limit(Some(latest));
+            let is_undecided = speak(&mut connection);
+            talk.append(connection.take_talk());
+            if is_kept && is_undecided && Instant::now() < latest {
+                connection.quit();
+                continue;
+            }
+            let (host, dsn) = (host(connection.hop()), connection.offers().dsn);
+            let tls = connection.protection().cloned();
+            self.keep(server, connection);
+            return Ok((host, dsn, tls));
+        }
+    }
+
+    fn take(&self, server: &LmtpServer) -> Option<Connection> {
+        let (old, found) = {
+            let mut kept = locked(&self.0);
+            let is_old = |one: &mut KeptConnection| one.since.elapsed() >= LMTP_KEEP;
+            let old: Vec<KeptConnection> = kept.extract_if(.., is_old).collect();
+            let at = kept.iter().rposition(|one| one.server == *server);
+            (old, at.map(|at| kept.remove(at).connection))
+        };
+        // Without the lock, because each says QUIT.
+        old.into_iter().for_each(|one| one.connection.quit());
+        found
+    }
+
+    fn keep(&self, server: &LmtpServer, mut connection: Connection) {
+        if connection.is_open() {
+            connection.limit(None);
+            let (server, since) = (server.clone(), Instant::now());
+            let mut kept = locked(&self.0);
+            if kept.len() < LMTP_KEPT {
+                return kept.push(KeptConnection { server, since, connection });
+            }
+        }
+        connection.quit();
+    }
+}
+
+/// Greets a server, and hangs up; the error says why it cannot be spoken to.
+pub fn greet_kept(site: &Site, server: &LmtpServer) -> Result<(), String> {
+    match open(site, server, Instant::now() + LMTP_ASK_WAIT, &mut Talk::default()) {
+        Ok(connection) => {
+            connection.quit();
+            Ok(())
+        }
+        Err((_, fate)) => Err(fate.reason().map(Reason::to_string).unwrap_or_default()),
+    }
+}
+
+/// A new connection to the first address of the server that answers; else the last reason, with the host.
+fn open(
+    site: &Site,
+    server: &LmtpServer,
+    latest: Instant,
+    talk: &mut Talk,
+) -> Result<Connection, (String, Fate)> {
+    let mut caller = Caller { connector: site.connector(), ..Caller::new(&site.config) };
+    let left = latest.saturating_duration_since(Instant::now());
+    let timeout = &mut caller.timeout;
+    for time in
+        [&mut timeout.connect, &mut timeout.command, &mut timeout.data, &mut timeout.r#final]
+    {
+        *time = left.min(*time);
+    }
+    let (caller, ourselves) = (Arc::new(caller), Ourselves::of(&site.config));
+    let refused = |words: String| Fate::NextHost(Reason::new(Step::Connect, Cause::Broke(words)));
+    let hops = next_hops(site, &ourselves, &Way::Lmtp(server.clone()));
+    let hops = hops.map_err(|obstacle| (server.to_string(), refused(obstacle.words)))?;
+    let mut last = (server.to_string(), Fate::NextHost(silent()));
+    for hop in hops {
+        if Instant::now() >= latest {
+            break;
+        }
+        match Connection::open(&caller, &hop, talk) {
+            Ok(connection) => return Ok(connection),
+            Err(fate) => last = (host(&hop), fate),
+        }
+    }
+    Err(last)
+}
+
+fn silent() -> Reason {
+    Reason::new(Step::Connect, Cause::Silent)
+}
+
+/// A host as the log and the journal name it: one word.
+pub fn host(hop: &Hop) -> String {
+    match hop.address.address() {
+        Some(address) => format!("{}[{}]:{}", hop.name, address.ip(), address.port()),
+        None => hop.name.clone(),
+    }
+}
