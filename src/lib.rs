@@ -49,6 +49,10 @@
 //! told of a failure, makes the journal durable, and removes the file with its last recipient. The disk is the
 //! truth: after a kill all is read again.
 //!
+//! A domain's mail may be kept by another server ([`config::LmtpServer`]): the session speaks LMTP with it before
+//! its 250 (`conversation::handing_on`, [`relay::LmtpConnections`]), after delivery where the message has other
+//! copies; what waits then is the queue's. [`smtp::client`] knows both languages.
+//!
 //! Programs of this machine send by `facteur sendmail`, which needs no server. Root and the server's user write
 //! queue files; other users write files in a directory that only the server can list, and the [`pickup`] takes
 //! them from there, believing nothing but who owns them. A call that sends nothing leaves a record there, which

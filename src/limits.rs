@@ -544,7 +544,7 @@ const _: () = assert!(DELIVERY_WAIT.as_secs() + PUBLISH_WAIT.as_secs() + LMTP_WA
 pub const LMTP_ASK_WAIT: Duration = Duration::from_secs(15);
 
 /// Connections by LMTP that are kept for the next message, of all sessions together.
-pub const LMTP_KEPT: usize = 16;
+pub const LMTP_KEPT: usize = 32;
 
 /// How long such a connection is kept.
 pub const LMTP_KEEP: Duration = Duration::from_secs(30);

@@ -250,7 +250,16 @@ impl Site {
             Dmarc::Off | Dmarc::Mark | Dmarc::Junk => None,
         };
         let dmarc = dmarc.map(|words| format!("{}: {words}", config.place("trust.dmarc")));
-        hostname.into_iter().chain(submission).chain(metrics).chain(dns).chain(dmarc).collect()
+        let is_idle = |domain: &&DomainConfig| {
+            let is_asked = domain.lmtp.is_some() && domain.users.is_none() && !domain.any_user;
+            is_asked && domain.catch_all.is_some()
+        };
+        let catch_all = config.domains.iter().filter(is_idle).map(|domain| {
+            let place = config.place(&format!("{}.catch_all", domain.key));
+            format!("{place}: it gets nothing: only the server of lmtp knows who is no user there")
+        });
+        let first = hostname.into_iter().chain(submission).chain(metrics).chain(dns).chain(dmarc);
+        first.chain(catch_all).collect()
     }
 
     /// TLS to other hosts.

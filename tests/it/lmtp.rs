@@ -1,6 +1,7 @@
 //! Servers that keep the mail of a domain, spoken to by LMTP (RFC 2033): scripted ones, however wrong. Each
 //! recipient has one outcome; nothing is lost, and nothing goes twice.
 
+mod dovecot;
 mod kills;
 
 use crate::commands::run;
