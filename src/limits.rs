@@ -543,6 +543,12 @@ const _: () = assert!(DELIVERY_WAIT.as_secs() + PUBLISH_WAIT.as_secs() + LMTP_WA
 /// How long a server is asked by LMTP whether it knows a recipient.
 pub const LMTP_ASK_WAIT: Duration = Duration::from_secs(15);
 
+/// A server that has kept a session waiting in vain for so long is left alone for a moment.
+pub const LMTP_SLOW: Duration = Duration::from_secs(1);
+
+/// How long such a server is left alone by sessions.
+pub const LMTP_REST: Duration = Duration::from_secs(5);
+
 /// Connections by LMTP that are kept for the next message, of all sessions together.
 pub const LMTP_KEPT: usize = 32;
 

@@ -397,6 +397,18 @@ fn values_that_are_bad() {
             "7: domain.a.users: only dkim may stand beside alias_of",
         ),
         (
+            "[domain.a]\nlmtp = \"/run/lmtp\"",
+            "5: domain.a.lmtp: expected \"unix:/path/of/socket\" or \"inet:host:port\", found \"/run/lmtp\"",
+        ),
+        (
+            "[domain.a]\nlmtp = \"inet:a:24\"\nmaildir = \"/m/{user}\"",
+            "6: domain.a.maildir: lmtp keeps the mail of this domain, so it has no Maildirs",
+        ),
+        (
+            "[relay.backup]\na = 1",
+            "5: relay.backup.a: expected a path, or \"\" for all recipients, found the integer 1",
+        ),
+        (
             "prefer = \"ipv5\"",
             "4: relay.prefer: expected \"ipv6\", \"ipv4\", \"ipv6-only\" or \"ipv4-only\", found \"ipv5\"",
         ),

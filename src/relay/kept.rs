@@ -4,7 +4,7 @@
 use super::{Caller, Connection, Hop, Message};
 use crate::config::LmtpServer;
 use crate::event::{Talk, Turn};
-use crate::limits::{LMTP_ASK_WAIT, LMTP_KEEP, LMTP_KEPT};
+use crate::limits::{LMTP_ASK_WAIT, LMTP_KEEP, LMTP_KEPT, LMTP_REST, LMTP_SLOW};
 use crate::net::tls::Protection;
 use crate::route::next_hop::{Ourselves, Way, next_hops};
 use crate::site::Site;
@@ -13,9 +13,13 @@ use crate::store::locked;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// Connections that wait for the next message, of all sessions.
+/// Connections that wait for the next message, of all sessions; and servers that did not answer a moment ago.
 #[derive(Default)]
-pub struct LmtpConnections(Mutex<Vec<KeptConnection>>);
+pub struct LmtpConnections {
+    kept: Mutex<Vec<KeptConnection>>,
+    /// Until when each is left alone, so that no crowd of sessions waits for a server that hangs.
+    resting: Mutex<Vec<(LmtpServer, Instant)>>,
+}
 
 struct KeptConnection {
     server: LmtpServer,
@@ -90,7 +94,7 @@ impl LmtpConnections {
                     talk.note(Turn::Connecting, "on the connection that has carried other mail");
                     connection
                 }
-                None => open(site, server, latest, talk)?,
+                None => self.open(site, server, latest, talk)?,
             };
             connection.limit(Some(latest));
             let is_undecided = speak(&mut connection);
@@ -106,9 +110,34 @@ impl LmtpConnections {
         }
     }
 
+    /// A new connection. A server that kept us waiting in vain is left alone for a moment.
+    fn open(
+        &self,
+        site: &Site,
+        server: &LmtpServer,
+        latest: Instant,
+        talk: &mut Talk,
+    ) -> Result<Connection, (String, Fate)> {
+        let began = Instant::now();
+        let is_resting = {
+            let mut resting = locked(&self.resting);
+            resting.retain(|(_, until)| *until > began);
+            resting.iter().any(|(other, _)| other == server)
+        };
+        if is_resting {
+            return Err((server.to_string(), Fate::NextHost(silent())));
+        }
+        let opened = open(site, server, latest, talk);
+        let now = Instant::now();
+        if opened.is_err() && now - began >= LMTP_SLOW {
+            locked(&self.resting).push((server.clone(), now + LMTP_REST));
+        }
+        opened
+    }
+
     fn take(&self, server: &LmtpServer) -> Option<Connection> {
         let (old, found) = {
-            let mut kept = locked(&self.0);
+            let mut kept = locked(&self.kept);
             let is_old = |one: &mut KeptConnection| one.since.elapsed() >= LMTP_KEEP;
             let old: Vec<KeptConnection> = kept.extract_if(.., is_old).collect();
             let at = kept.iter().rposition(|one| one.server == *server);
@@ -123,7 +152,7 @@ impl LmtpConnections {
         if connection.is_open() {
             connection.limit(None);
             let (server, since) = (server.clone(), Instant::now());
-            let mut kept = locked(&self.0);
+            let mut kept = locked(&self.kept);
             if kept.len() < LMTP_KEPT {
                 return kept.push(KeptConnection { server, since, connection });
             }

@@ -224,6 +224,20 @@ fn the_server_says_who_exists_where_nobody_else_knows() {
     server.stop();
 }
 
+#[test]
+fn a_server_that_hangs_is_waited_for_once() {
+    let (place, host) = (Place::new(), keeper("greeting: (silent)"));
+    place.write("aliases", "");
+    let server = Binary::serve(&place, &site(&format!("inet:{}", host.address), "", ""));
+    let mut client = server.client();
+    client.expect("MAIL FROM:<x@y.test>", "250");
+    for _ in 0..3 {
+        client.expect("RCPT TO:<ann@kept.test>", "451 4.4.1");
+    }
+    assert_eq!(host.seen().connections, 1);
+    server.stop();
+}
+
 /// The users file is asked, and the server is not.
 #[test]
 fn a_users_file_says_who_exists() {

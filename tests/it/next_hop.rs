@@ -111,6 +111,21 @@ fn equal_hosts_are_shuffled() {
 }
 
 #[test]
+fn addresses_by_preference() {
+    let zone = "far.test MX 10 a.far.test\nfar.test MX 20 four.far.test\na.far.test A 192.0.2.1\n\
+                a.far.test AAAA 2001:db8::1\nfour.far.test A 192.0.2.4";
+    let find =
+        |prefer: &str| Sender::with(&format!("prefer = \"{prefer}\""), zone).find("far.test");
+    let (six, four) = ("a.far.test [2001:db8::1]:25", "a.far.test [192.0.2.1]:25");
+    assert_eq!(find("ipv6"), format!("{six}, {four}, four.far.test [192.0.2.4]:25"));
+    assert_eq!(find("ipv4"), format!("{four}, {six}, four.far.test [192.0.2.4]:25"));
+    assert_eq!(find("ipv4-only"), format!("{four}, four.far.test [192.0.2.4]:25"));
+    let left_out = "451 4.4.4 far.test by MX: four.far.test: 192.0.2.4 (no IPv6 address, and relay.prefer is \
+                    \"ipv6-only\")";
+    assert_eq!(find("ipv6-only"), format!("{six}, {left_out}"));
+}
+
+#[test]
 fn domains_that_take_no_mail_for_sure() {
     let sender = Sender::new(
         "null.test MX 0 .\nbare.test NS ns.test\nlost.test MX 10 gone.lost.test\n\

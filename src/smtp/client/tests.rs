@@ -2,8 +2,9 @@
 //!
 //! `S:` the host says (`S+:` all in one piece, `~` ends a line); `C:` the machine has said; `M` it sends the message; `closed`, `silent`: so is
 //! the host from here on; `tls`: the handshake is done. `W offered` or `W required`, before all else: the
-//! machine wants TLS. What stands behind `>` is the fate of each recipient, in order.
+//! machine wants TLS. `LMTP`: it speaks that. What stands behind `>` is the fate of each recipient, in order.
 
+mod lmtp;
 mod refusals;
 
 use super::*;
@@ -68,6 +69,7 @@ impl Play<'_> {
 
     fn line(&mut self, line: &str, step: usize) {
         match line {
+            "LMTP" => return self.client.is_lmtp = true,
             "W offered" => return self.client.secrecy = Secrecy::Offered,
             "L" => {
                 let (user, password) = ("ann".to_owned(), "pencil".to_owned());
