@@ -57,6 +57,14 @@ pub enum Event<'a> {
     ReloadFailed {
         reason: &'a str,
     },
+    /// What a DKIM key does from now on: it waits, signs or is retired. `until`: how long, where that is known.
+    Key {
+        domain: &'a str,
+        selector: &'a str,
+        kind: &'a str,
+        state: &'a str,
+        until: Option<Timestamp>,
+    },
     /// Something is not as it should be, and the server goes on.
     Warning {
         what: &'a str,
@@ -334,6 +342,7 @@ impl Event<'_> {
             | Event::Stopped
             | Event::Reloaded { .. }
             | Event::ReloadFailed { .. }
+            | Event::Key { .. }
             | Event::Warning { .. }
             | Event::Rejected { .. }
             | Event::InTheClear { .. }
@@ -356,6 +365,14 @@ impl Event<'_> {
             Event::Stopped => Line::new("stopped"),
             Event::Reloaded { config } => Line::new("reloaded").add("config", config),
             Event::ReloadFailed { reason } => Line::new("reload-failed").add("reason", reason),
+            Event::Key { domain, selector, kind, state, until } => {
+                let line = Line::new("key").add("domain", domain).add("selector", selector);
+                let line = line.add("type", kind).add("state", state);
+                match until {
+                    Some(until) => line.add("until", until),
+                    None => line,
+                }
+            }
             Event::Warning { what } => Line::new("warning").add("what", what),
             Event::Connected { session, client, service } => Line::new("connected")
                 .add("session", session)

@@ -69,6 +69,10 @@
 //! All threads ask one resolver for DNS ([`net::dns`]). The site holds it ([`site::Site::resolver`]), and it
 //! outlives a reload while `[dns]` stays as it is.
 //!
+//! Who signs with what is known in one room for all threads, which reloads keep ([`signing`]): the keys of each
+//! domain ([`store::keys`]), what DNS has shown of them (`spool/dkim/`), and what follows. One thread asks DNS, and
+//! only while a domain has keys.
+//!
 //! Events go to [`event::tell`], and from there to the log and to the [`trace`] thread, which writes them under
 //! `spool/trace/` with all that was said ([`event::talk`]), for `facteur trace` to read. No thread waits for it:
 //! a record without room is lost, and counted. A power cut may take the last second of the trace, but no mail.
@@ -128,7 +132,8 @@
 //!
 //! ```text
 //! cli → tools → reach → server, sandbox → conversation, housekeeper, metrics → directory → scheduler, pickup → notices
-//!     → policy, login, proof, delivery, relay → handoff, outcome, retry → route → site, trace → net, store → smtp → mail → limits
+//!     → policy, login, proof, delivery, relay → handoff, outcome, retry → route → site, trace → signing
+//!     → net, store → smtp → mail → limits
 //! ```
 //!
 //! There are two doors: `cli::serve` runs the server, and `tools` are all other commands, of which the
@@ -145,7 +150,7 @@
 //!    addresses alone.
 //! 2. All operations on mail files go through [`store::disk`], so that tests can record them, let
 //!    them fail, and replay them. Files that are no mail are read with `std::fs` by [`config`], `store::table` (users,
-//!    aliases, passwords), `net::peer` and `net::dns` (the kernel's tables, resolv.conf), [`reach`] and the
+//!    aliases, passwords), `store::keys`, `net::peer` and `net::dns` (the kernel's tables, resolv.conf), [`reach`] and the
 //!    commands; `check --disk` also writes files of its own, which it removes.
 //! 3. Everything has a bound, with a name in [`limits`] or a key in the configuration. The bounds of the
 //!    configuration itself stand in [`config`], such as the longest name of an interface.
@@ -205,6 +210,7 @@ pub mod route;
 pub mod sandbox;
 pub mod scheduler;
 pub mod server;
+pub mod signing;
 pub mod site;
 pub mod smtp;
 pub mod store;

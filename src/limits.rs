@@ -5,6 +5,7 @@
 //! compiler checks.
 
 mod checks;
+pub mod keys;
 mod logins;
 mod pages;
 mod stories;

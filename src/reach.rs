@@ -115,6 +115,18 @@ pub fn keep(old: &Config, new: &mut Config, sandbox: &Sandbox) {
             kept(&format!("{}.aliases", domain.key), &why);
             domain.aliases = before.aliases.clone();
         }
+        if let Some(why) = unreadable_keys(domain.dkim.as_deref(), before.dkim.as_deref()) {
+            kept(&format!("{}.dkim", domain.key), &why);
+            domain.dkim = before.dkim.clone();
+        }
+    }
+    for sign in &mut new.sign {
+        let before = old.sign.iter().find(|before| before.name == sign.name);
+        let Some(before) = before else { continue };
+        if let Some(why) = unreadable_keys(Some(&sign.dkim), Some(&before.dkim)) {
+            kept(&format!("{}.dkim", sign.key), &why);
+            sign.dkim = before.dkim.clone();
+        }
     }
     for backup in &mut new.relay.backup {
         let Some(before) = old.relay.backup_of(&backup.name) else { continue };
@@ -163,6 +175,16 @@ fn unreadable(now: &Option<impl AsRef<Path>>, before: &Option<impl AsRef<Path>>)
     Some(match access(now, AccessFlags::R_OK) {
         Ok(()) => format!("{} is outside of the sandbox, until a restart", now.display()),
         Err(_) => error.to_string(),
+    })
+}
+
+/// The same of a directory of keys.
+fn unreadable_keys(now: Option<&Path>, before: Option<&Path>) -> Option<String> {
+    let dir = now.filter(|dir| before.is_some_and(|before| before != *dir))?;
+    let error = fs::read_dir(dir).err().filter(|error| error.kind() == PermissionDenied)?;
+    Some(match access(dir, AccessFlags::R_OK) {
+        Ok(()) => format!("{} is outside of the sandbox, until a restart", dir.display()),
+        Err(_) => format!("cannot list {}: {error}", dir.display()),
     })
 }
 

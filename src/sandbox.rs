@@ -9,6 +9,7 @@
 //! on); not for outgoing connections, because a reload may name any host.
 
 use crate::config::Config;
+use crate::limits::keys::KEY_NAMES_MAX;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus,
     PathBeneath, PathFd, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
@@ -72,6 +73,7 @@ impl SandboxPaths {
         }
         let backups = config.relay.backup.iter();
         named.extend(backups.filter_map(|backup| backup.recipients.clone()));
+        read.extend(config.signing().iter().flat_map(|domain| places_of_keys(&domain.dir)));
         named.extend(config.relay.smarthost_auth.iter().map(|auth| auth.password_file.clone()));
         named.extend(env::var_os("SSL_CERT_FILE").map(PathBuf::from));
         read.extend(env::var_os("SSL_CERT_DIR").map(PathBuf::from));
@@ -227,6 +229,15 @@ fn places_of(file: &Path) -> Vec<PathBuf> {
     both.map(place).collect()
 }
 
+/// The directory of keys, and those where its files lie that are links. One that is not there yet may be made later:
+/// then the directory above it.
+fn places_of_keys(dir: &Path) -> Vec<PathBuf> {
+    let Ok(names) = dir.read_dir() else { return places_of(dir) };
+    let links = names.take(KEY_NAMES_MAX).flatten().map(|entry| entry.path());
+    let links = links.filter(|path| path.is_symlink()).flat_map(|link| places_of(&link));
+    [Some(dir.to_owned()), dir.canonicalize().ok()].into_iter().flatten().chain(links).collect()
+}
+
 fn read_access() -> BitFlags<AccessFs> {
     AccessFs::ReadFile | AccessFs::ReadDir
 }
@@ -343,6 +354,32 @@ mod tests {
         assert_eq!(places("/no/such.pem"), [Path::new("/no")]);
         assert_eq!(places("/no-such.pem"), [Path::new("/no-such.pem")]);
         assert_eq!(places("no-such.pem"), [Path::new(".")]);
+    }
+
+    #[test]
+    fn the_places_of_keys() {
+        let place = env::temp_dir().join(format!("facteur-places-{}", std::process::id()));
+        let place = {
+            fs::create_dir_all(place.join("keys")).unwrap();
+            fs::create_dir_all(place.join("secrets")).unwrap();
+            place.canonicalize().unwrap()
+        };
+        let (keys, secrets) = (place.join("keys"), place.join("secrets"));
+        fs::write(secrets.join("a"), "x").unwrap();
+        std::os::unix::fs::symlink("../secrets/a", keys.join("a.rsa.pem")).unwrap();
+        std::os::unix::fs::symlink("keys", place.join("link")).unwrap();
+        let of = |name: &str| {
+            let mut places = places_of_keys(&place.join(name));
+            places.sort();
+            places.dedup();
+            places
+        };
+        let (direct, by_link) = (of("keys"), of("link"));
+        let missing = of("none");
+        fs::remove_dir_all(&place).unwrap();
+        assert_eq!(direct, [keys.clone(), secrets.clone()]);
+        assert_eq!(by_link, [keys, place.join("link"), secrets]);
+        assert_eq!(missing, [place]);
     }
 
     #[test]

@@ -81,6 +81,7 @@ impl Server {
         let writer = Writer::new(disk.clone(), queue.clone(), site.config.hostname.as_str());
         let writer = Arc::new(writer.with_syncfs_from(SYNCFS_FROM_APART));
         let current = Current::new(site.with_keys(keys));
+        current.get().watch_keys()?;
         let wakers = Wakers::new(delivered.clone(), hints.clone());
         let (worker, maildirs, first) = (writer.clone(), disk.clone(), current.get());
         spawn_vital("delivery", None, move || worker.run(&accepted, &wakers))?;
@@ -159,7 +160,10 @@ impl Server {
     /// Lets new sessions and attempts begin with this site; running ones keep theirs.
     pub fn replace(&self, site: Site) {
         descriptors::tell_short(&site.config, self.entrance.descriptors);
+        // First, so that no message of a domain that is new leaves unsigned meanwhile.
+        self.site().signing().follow(&site.config);
         self.entrance.current.replace(site);
+        self.site().ask_for_keys();
         self.entrance.hints.send(Hint::Reload);
     }
 

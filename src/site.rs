@@ -8,6 +8,7 @@ use crate::mail::srs::{NoWayBack, SrsKeys};
 use crate::net::dns::{self, DnsResolver, Resolver};
 use crate::net::interfaces;
 use crate::net::tls::{Acceptor, BadPair, Connector, Flaw, Half};
+use crate::signing::Signing;
 use crate::smtp::auth::Credentials;
 use crate::store::aliases::Aliases;
 use crate::store::disk::StoreError;
@@ -17,6 +18,7 @@ use crate::store::table::{BadLine, FileStamp, read};
 use crate::store::users::Users;
 use nix::errno::Errno;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -48,6 +50,8 @@ pub struct Site {
     connector: Arc<Connector>,
     /// The password for the smarthost; none without `relay.smarthost_auth`.
     password: Option<Arc<Password>>,
+    /// Who signs with what; the same for all sites of a server.
+    signing: Arc<Signing>,
     /// DNS, shared by all threads. A reload keeps it, with its cache, while `[dns]` stays as it is.
     resolver: Arc<dyn Resolver>,
 }
@@ -116,6 +120,7 @@ impl Site {
         let first_users = tables.iter().map(|_| Arc::default()).collect();
         let (connector, addresses, names) = (Arc::default(), addresses(&config), names(&config));
         let resolver = Arc::new(DnsResolver::new(&config.dns));
+        let signing = Arc::new(Signing::new(&config));
         Ok((
             Site {
                 config,
@@ -129,6 +134,7 @@ impl Site {
                 connector,
                 password: None,
                 keys: None,
+                signing,
                 resolver,
             },
             bad,
@@ -155,13 +161,29 @@ impl Site {
         &*self.resolver
     }
 
+    /// Who signs with what.
+    pub fn signing(&self) -> &Arc<Signing> {
+        &self.signing
+    }
+
+    /// Lets the keys of this site be watched over: in a server, once privileges are dropped.
+    pub fn watch_keys(&self) -> io::Result<()> {
+        self.signing.start(self.resolver.clone())
+    }
+
+    /// After a reload: lets DNS be asked for all keys, by the resolver of this site.
+    pub fn ask_for_keys(&self) {
+        self.signing.ask_again(self.resolver.clone());
+    }
+
     /// The next site with what outlives a reload: the secrets, and the resolver while `[dns]` is the same.
     fn followed_by(&self, site: Site) -> Site {
         let resolver = match self.config.dns == site.config.dns {
             true => self.resolver.clone(),
             false => site.resolver,
         };
-        Site { keys: self.keys.clone(), resolver, ..site }
+        let (keys, signing) = (self.keys.clone(), self.signing.clone());
+        Site { keys, signing, resolver, ..site }
     }
 
     /// The sender at a domain of ours under which the alias `via` sends mail on to another host, so that SPF does
@@ -188,8 +210,9 @@ impl Site {
     pub fn read_tables(&self) -> Result<(Site, Vec<BadLine>), SiteError> {
         let (pair, connector, password) =
             (self.pair.clone(), self.connector.clone(), self.password.clone());
+        let signing = self.signing.clone();
         let (site, bad) = Site::read_names(self.config.clone())?;
-        Ok((Site { pair, connector, password, ..site }, bad))
+        Ok((Site { pair, connector, password, signing, ..site }, bad))
     }
 
     /// TLS for clients; none where there is no certificate.

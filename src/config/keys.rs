@@ -6,7 +6,7 @@
 use super::reader::{KeyValue, Read, Section};
 use super::{
     AliasDomain, BackupDomain, Config, Dmarc, Dns, DomainConfig, HostPort, Limit, Listen,
-    LmtpServer, Prefer, Relay, SmarthostAuth, Spf, Timeout, Tls, Trace, Trust, value,
+    LmtpServer, Prefer, Relay, SignConfig, SmarthostAuth, Spf, Timeout, Tls, Trace, Trust, value,
 };
 use crate::limits::{LMTP_PATH_MAX, RECIPIENTS_MIN, TRACE_SIZE_MIN};
 use crate::mail::address::Domain;
@@ -65,6 +65,7 @@ pub fn config(file: &mut Section) -> Read<Config> {
         tls: file.take("tls").map(|item| item.table(tls)).transpose()?,
         domains,
         alias_domains,
+        sign: file.section("sign", sign)?,
         relay: file.section("relay", relay)?,
         dns: file.section("dns", dns)?,
         limit: file.section("limit", limit)?,
@@ -77,6 +78,11 @@ pub fn config(file: &mut Section) -> Read<Config> {
     {
         let what = format!("mail for {} is delivered here, by its own table", backup.name);
         return Err(file.error_at(&backup.key, &what));
+    }
+    let is_here = |sign: &&SignConfig| config.names().any(|name| *name == sign.name);
+    if let Some(SignConfig { name, key, .. }) = config.sign.iter().find(is_here) {
+        let words = format!("{name} is delivered here; dkim belongs into its [domain.\"{name}\"]");
+        return Err(file.error_at(key, &words));
     }
     // Without domains and clients that may send, every RCPT would be refused.
     let relays = !config.relay.networks.is_empty()
@@ -238,7 +244,25 @@ fn domain(table: &mut Section, name: Domain) -> Read<DomainConfig> {
         subaddress: table
             .parse("subaddress", value::SUBADDRESS, value::subaddress)?
             .unwrap_or_else(|| "+".to_owned()),
+        dkim: table.path("dkim")?,
     })
+}
+
+/// Domains that are only signed.
+fn sign(table: &mut Section) -> Read<Vec<SignConfig>> {
+    let mut signs: Vec<SignConfig> = Vec::new();
+    for (name, item) in table.take_rest() {
+        let name = value::domain(&name)
+            .ok_or_else(|| item.error(&format!("expected {}, found {name:?}", value::DOMAIN)))?;
+        if signs.iter().any(|sign| sign.name == name) {
+            return Err(item.error(&format!("the domain {name} is there twice")));
+        }
+        signs.push(item.table(|table| {
+            let dkim = table.require("dkim")?.path()?;
+            Ok(SignConfig { name, key: table.name().to_owned(), dkim })
+        })?);
+    }
+    Ok(signs)
 }
 
 fn relay(table: &mut Section) -> Read<Relay> {

@@ -67,6 +67,8 @@ pub struct Config {
     pub domains: Vec<DomainConfig>,
     /// Domains whose addresses are those of one of `domains`.
     pub alias_domains: Vec<AliasDomain>,
+    /// Domains that live elsewhere, and whose mail of ours is signed.
+    pub sign: Vec<SignConfig>,
     pub relay: Relay,
     pub dns: Dns,
     pub limit: Limit,
@@ -110,6 +112,27 @@ pub struct DomainConfig {
     pub catch_all: Option<CatchAll>,
     /// What separates a user from a tag; empty turns tags off.
     pub subaddress: String,
+    /// The directory of the keys with which mail of this domain is signed.
+    pub dkim: Option<PathBuf>,
+}
+
+/// A domain of From that is not delivered here: only signed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SignConfig {
+    pub name: Domain,
+    /// Its table as the file writes it, `sign."customer.test"`.
+    pub key: String,
+    /// The directory of its keys.
+    pub dkim: PathBuf,
+}
+
+/// A domain that signs, and where its keys are. Two domains may have the same keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningDomain {
+    pub name: Domain,
+    /// The key of the file that names the directory, `domain."mx.test".dkim`.
+    pub key: String,
+    pub dir: PathBuf,
 }
 
 /// A server that keeps mail, spoken to by LMTP (RFC 2033).
@@ -358,10 +381,14 @@ impl Config {
     fn absolute(mut self) -> Config {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or(path.to_owned());
         self.spool = absolute(&self.spool);
+        for sign in &mut self.sign {
+            sign.dkim = absolute(&sign.dkim);
+        }
         for domain in &mut self.domains {
             if let Some(LmtpServer::Unix(path)) = &mut domain.lmtp {
                 *path = absolute(path);
             }
+            domain.dkim = domain.dkim.as_deref().map(absolute);
             // It was text before; a working directory that is none leaves it as it is.
             if let Ok(path) = absolute(Path::new(&domain.maildir)).into_os_string().into_string() {
                 domain.maildir = path;
@@ -377,6 +404,19 @@ impl Config {
         let mut config = ConfigText { file, text, lines: &lines }.read(keys::config)?;
         config.lines = lines.into_inner();
         Ok(config)
+    }
+
+    /// All domains that sign, in the order of the file.
+    pub fn signing(&self) -> Vec<SigningDomain> {
+        let domains = self.domains.iter();
+        let here = domains.filter_map(|own| Some((&own.name, &own.key, own.dkim.as_ref()?)));
+        let elsewhere = self.sign.iter().map(|other| (&other.name, &other.key, &other.dkim));
+        let domain = |(name, key, dir): (&Domain, &String, &PathBuf)| SigningDomain {
+            name: name.clone(),
+            key: format!("{key}.dkim"),
+            dir: dir.clone(),
+        };
+        here.chain(elsewhere).map(domain).collect()
     }
 
     /// Names a key for an error that shows only later: "facteur.toml:12: relay.networks".

@@ -45,7 +45,9 @@ fn the_example_of_the_contract() {
             aliases: Some(path("example.org.aliases")),
             catch_all: Some(CatchAll::Here("postmaster".to_owned())),
             subaddress: "+".to_owned(),
+            dkim: None,
         }],
+        sign: Vec::new(),
         relay: Relay {
             networks: vec![
                 Network { address: [127, 0, 0, 0].into(), bits: 8 },
@@ -146,6 +148,22 @@ fn domains_stay_in_the_order_they_were_written() {
 }
 
 #[test]
+fn domains_that_sign() {
+    let text =
+        "[domain.\"b.test\"]\ndkim = \"keys/b\"\n[domain.c]\n[sign.\"a.test\"]\ndkim = \"/a\"\n";
+    let file = Path::new("/etc/facteur/facteur.toml");
+    let config = Config::parse(&format!("{LEAST}{text}"), file).unwrap();
+    let signing = config.signing();
+    let all = signing.iter().map(|own| (own.name.as_str(), own.key.as_str(), own.dir.to_str()));
+    let expected = [
+        ("b.test", "domain.\"b.test\".dkim", Some("/etc/facteur/keys/b")),
+        ("a.test", "sign.\"a.test\".dkim", Some("/a")),
+    ];
+    assert_eq!(all.collect::<Vec<_>>(), expected);
+    assert!(config.place(expected[0].1).ends_with("toml:5: domain.\"b.test\".dkim"));
+}
+
+#[test]
 fn the_systems_host_name() {
     let system = nix::unistd::gethostname().unwrap().to_string_lossy().into_owned();
     match (value::domain(&system), parse("[domain.a]\n")) {
@@ -184,7 +202,7 @@ fn values_that_are_bad() {
         ("thread = 1", "4: relay.thread: unknown key; is threads meant?"),
         (
             "[bogus]",
-            "4: bogus: unknown key; known here: domain, hostname, spool, run_as, listen, tls, relay, dns, limit, trust, trace, timeout",
+            "4: bogus: unknown key; known here: domain, hostname, spool, run_as, listen, tls, sign, relay, dns, limit, trust, trace, timeout",
         ),
         ("[limits]", "4: limits: unknown key; is limit meant?"),
         ("[trace]\n\"a b\" = 1", "5: trace.\"a b\": unknown key; known here: keep, size"),
@@ -357,6 +375,21 @@ fn values_that_are_bad() {
         ),
         ("[domain.a]\naliases = \"\"", "5: domain.a.aliases: expected a path, found \"\""),
         ("[domain.a]\nusers = \"a\\u0000\"", "5: domain.a.users: expected a path, found \"a\\0\""),
+        ("[domain.a]\ndkim = \"\"", "5: domain.a.dkim: expected a path, found \"\""),
+        ("[sign.a]", "4: sign.a: needs dkim"),
+        ("[sign.a]\ndkim = 1", "5: sign.a.dkim: expected a path, found the integer 1"),
+        (
+            "[sign.\"a_b\"]\ndkim = \"k\"",
+            "4: sign.a_b: expected a domain of letters, digits and hyphens, found \"a_b\"",
+        ),
+        (
+            "[sign.a]\ndkim = \"k\"\n[sign.A]\ndkim = \"k\"",
+            "6: sign.A: the domain a is there twice",
+        ),
+        (
+            "[domain.a]\n[sign.a]\ndkim = \"k\"",
+            "5: sign.a: a is delivered here; dkim belongs into its [domain.\"a\"]",
+        ),
         // What does not go together.
         (
             "smarthost_auth = { user = \"a\", password_file = \"b\" }",

@@ -205,6 +205,7 @@ pub fn count(event: &Event<'_>) {
         | Event::Stopped
         | Event::Reloaded { .. }
         | Event::ReloadFailed { .. }
+        | Event::Key { .. }
         | Event::Secured { .. }
         | Event::Authenticated { .. }
         | Event::Rejected { .. }

@@ -14,6 +14,7 @@ use std::time::{Instant, SystemTime};
 /// [`crate::limits::PAIR_LOOK`].
 pub fn fresh(current: &Current, disk: &dyn Disk) -> Arc<Site> {
     let site = fresh_tables(current, disk);
+    site.signing().look();
     match current.take_turn_at_the_pair(Instant::now()) {
         true => fresh_pair(current, site, SystemTime::now()),
         false => site,

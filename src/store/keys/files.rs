@@ -1,0 +1,77 @@
+//! The files in a directory of keys, as octets and stamps. Never writes.
+
+use crate::limits::keys::{KEY_FILE_MAX, KEY_NAMES_MAX};
+use crate::store::disk::{Doing, StoreError};
+use crate::store::table::FileStamp;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// The bits of a mode by which group and others can read or write.
+const OPEN_TO_OTHERS: u32 = 0o066;
+
+/// The names in a directory, in order, and whether some were left out.
+pub fn names(dir: &Path) -> Result<(Vec<OsString>, bool), StoreError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).doing("list", dir)? {
+        if names.len() == KEY_NAMES_MAX {
+            return Ok((names, true));
+        }
+        names.push(entry.doing("list", dir)?.file_name());
+    }
+    names.sort();
+    Ok((names, false))
+}
+
+/// The octets of a key's file. Fails where others than its owner can read it.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Non-blocking, because opening a pipe would wait for its writer.
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    if meta.mode() & OPEN_TO_OTHERS != 0 {
+        let mode = meta.mode() & 0o777;
+        return Err(io::Error::other(format!(
+            "group or others can read or write it (mode {mode:03o}): a private key is for the server's user \
+             alone (chmod 600)"
+        )));
+    }
+    // Made whole before, so that no part of the key stays behind where it grows.
+    let mut octets = Vec::with_capacity(KEY_FILE_MAX as usize + 1);
+    file.take(KEY_FILE_MAX + 1).read_to_end(&mut octets)?;
+    if octets.len() as u64 > KEY_FILE_MAX {
+        octets.fill(0);
+        return Err(io::Error::other(format!("longer than {KEY_FILE_MAX} octets")));
+    }
+    Ok(octets)
+}
+
+/// Whether the next try may go well.
+pub fn is_passing(error: &io::Error) -> bool {
+    let short = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::EINTR, Errno::EIO];
+    short.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
+}
+
+/// Shows whether a directory of keys, or one of its files, has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyDirStamp(Vec<(OsString, FileStamp)>);
+
+impl KeyDirStamp {
+    /// What the directory is now; `beside`: a file that belongs to it.
+    pub fn of(dir: &Path, beside: &Path) -> KeyDirStamp {
+        let (names, _) = names(dir).unwrap_or_default();
+        let files = names.into_iter().map(|name| {
+            let stamp = FileStamp::of(&dir.join(&name));
+            (name, stamp)
+        });
+        let around = [dir, beside].map(|path| (OsString::new(), FileStamp::of(path)));
+        KeyDirStamp(around.into_iter().chain(files).collect())
+    }
+}
