@@ -184,7 +184,8 @@ impl Metrics {
     }
 
     fn numbers(&self) -> Vec<numbers::Family> {
-        numbers::all(self.started, self.registry.count(), self.census())
+        let unpublished = self.current.get().signing().unpublished();
+        numbers::all(self.started, self.registry.count(), self.census(), unpublished)
     }
 
     /// Locked while waiting for the scheduler, because other requests need the same answer.

@@ -91,6 +91,8 @@ struct DomainKeys {
     present: PresentKeys,
     /// What is wrong with the file that remembers.
     fault: Option<String>,
+    /// What is remembered on disk; the rotation may be ahead of it.
+    stored: ShownKeys,
     rotation: Rotation,
     choice: Choice,
 }
@@ -144,6 +146,15 @@ impl Signing {
         self.keys(domain).map(|keys| keys.faults()).unwrap_or_default()
     }
 
+    /// What is not as it should be though all files can be used: keys that DNS does not show, mail that leaves unsigned
+    /// or waits. In words like those of [`Signing::faults`].
+    pub fn doubts(&self, domain: &Domain) -> Vec<String> {
+        let Some(keys) = self.keys(domain) else { return Vec::new() };
+        let places = keys.rotation.places.iter().filter(|place| place.is_unpublished);
+        let unpublished = places.map(|place| words::unpublished(&keys, place));
+        unpublished.chain(words::outlook(&keys)).collect()
+    }
+
     /// How many keys of each domain DNS should show and does not.
     pub fn unpublished(&self) -> Vec<(Domain, usize)> {
         let count = |domain: Domain| {
@@ -185,15 +196,15 @@ impl Signing {
             rotate(present, note(known, present, sights, now), now, expire).shown
         };
         let is_sure = sights.iter().any(|sight| *sight != Sight::Unknown);
-        let known = &keys.rotation.shown;
-        if !is_sure && next(known.clone()) == *known {
+        if !is_sure && next(keys.stored.clone()) == keys.stored {
             return Ok(());
         }
-        let shown = shown::change(&self.spool, domain, next)?;
-        let rotation = rotate(present, shown, now, expire);
-        self.hold(
-            DomainKeys::new(keys.domain.clone(), keys.dir.clone(), rotation, None).stamped(self),
-        );
+        let stored = shown::change(&self.spool, domain, next)?;
+        let rotation = rotate(present, stored.clone(), now, expire);
+        let new = DomainKeys::new(keys.domain.clone(), keys.dir.clone(), stored, rotation);
+        // The directory may have changed meanwhile: only what was written just now is known.
+        let stamp = keys.stamp.with_beside(&shown::path(&self.spool, domain));
+        self.hold(DomainKeys { stamp, ..new });
         Ok(())
     }
 
@@ -218,9 +229,9 @@ impl Signing {
         // Before they are read: what changes meanwhile is read once more.
         let stamp = self.stamp(&domain);
         let dir = KeyDir::read(&domain.dir);
-        let (shown, fault) = shown::read(&self.spool, &domain.name);
-        let rotation = rotate(&present(&dir), shown, now(), self.setup().expire);
-        DomainKeys { stamp, ..DomainKeys::new(domain, dir, rotation, fault) }
+        let (stored, fault) = shown::read(&self.spool, &domain.name);
+        let rotation = rotate(&present(&dir), stored.clone(), now(), self.setup().expire);
+        DomainKeys { stamp, fault, ..DomainKeys::new(domain, dir, stored, rotation) }
     }
 
     fn stamp(&self, domain: &SigningDomain) -> KeyDirStamp {
@@ -242,8 +253,8 @@ impl DomainKeys {
     fn new(
         domain: SigningDomain,
         dir: KeyDir,
+        stored: ShownKeys,
         rotation: Rotation,
-        fault: Option<String>,
     ) -> DomainKeys {
         let present = present(&dir);
         let choice = match &rotation.outlook {
@@ -256,13 +267,8 @@ impl DomainKeys {
             Outlook::Unsigned => Choice::Unsigned(WhyUnsigned::NeverShown),
             Outlook::Wait(why) => Choice::Wait(why.clone()),
         };
-        let stamp = KeyDirStamp::default();
-        DomainKeys { domain, stamp, dir, present, fault, rotation, choice }
-    }
-
-    /// With the stamp of what is there now.
-    fn stamped(self, signing: &Signing) -> DomainKeys {
-        DomainKeys { stamp: signing.stamp(&self.domain), ..self }
+        let (stamp, fault) = (KeyDirStamp::default(), None);
+        DomainKeys { domain, stamp, dir, present, fault, stored, rotation, choice }
     }
 
     fn standing(&self, place: &KeyPlace) -> Option<Standing> {
@@ -275,7 +281,7 @@ impl DomainKeys {
     }
 
     fn faults(&self) -> Vec<String> {
-        let at = |what: &str| format!("{}: {what}", self.domain.key);
+        let at = |what: &str| format!("{}: {what}", self.domain.place);
         let dir = self.dir.error.iter().map(|what| at(what));
         let files = self.dir.bad.iter().map(|bad| at(&bad.to_string()));
         dir.chain(files).chain(self.fault.clone()).collect()
@@ -294,8 +300,8 @@ fn present(dir: &KeyDir) -> PresentKeys {
     PresentKeys { keys: good.chain(bad).collect(), is_hidden: dir.error.is_some() }
 }
 
-/// Where the record of a key is.
-fn name_of(selector: &Name, domain: &Domain) -> Option<Name> {
+/// Where the record of a key is; none where DNS cannot have such a name.
+pub fn name_of(selector: &Name, domain: &Domain) -> Option<Name> {
     Name::parse(domain.as_str().as_bytes())?.below(format!("{selector}._domainkey").as_bytes())
 }
 
@@ -306,7 +312,7 @@ fn sight(key: &DomainKey, domain: &Domain, dns: &dyn Resolver) -> Result<Sight, 
         Record::Txt(text) => key.key.is_shown_by(text),
         _ => false,
     };
-    match dns.lookup(name.as_bytes(), RecordKind::Txt)?.records {
+    match dns.lookup_anew(name.as_bytes(), RecordKind::Txt)?.records {
         Records::Found(records) => {
             let is_shown = records.iter().take(KEY_NAME_RECORDS_MAX).any(is_key);
             Ok(if is_shown { Sight::Shown } else { Sight::Hidden })

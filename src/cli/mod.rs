@@ -7,7 +7,7 @@
 mod serve;
 
 use crate::tools::{
-    Failure, Request, check, mail, print, queue, route, sendmail, trace, user, verify,
+    Failure, Request, check, dkim, mail, print, queue, route, sendmail, trace, user, verify,
 };
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::ValueExt;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 const HELP: &str = include_str!("../help/facteur.txt");
 
 /// The commands, each with what its `--help` says. sendmail reads its own arguments.
-const COMMANDS: [(&str, &str); 8] = [
+const COMMANDS: [(&str, &str); 9] = [
     ("serve", include_str!("../help/serve.txt")),
     ("check", include_str!("../help/check.txt")),
     ("route", include_str!("../help/route.txt")),
@@ -30,6 +30,7 @@ const COMMANDS: [(&str, &str); 8] = [
     ("trace", include_str!("../help/trace.txt")),
     ("user", include_str!("../help/user.txt")),
     ("verify", include_str!("../help/verify.txt")),
+    ("dkim", include_str!("../help/dkim.txt")),
 ];
 
 /// What `--help` says of a command.
@@ -109,6 +110,8 @@ fn parse(mut parser: lexopt::Parser) -> Result<Parsed, Failure> {
             Long("client") => request.client = Some(text(&mut parser)?),
             Long("helo") => request.helo = Some(text(&mut parser)?),
             Long("folder") => request.folder = Some(text(&mut parser)?),
+            Long("selector") => request.selector = Some(text(&mut parser)?),
+            Long("type") => request.kind = Some(text(&mut parser)?),
             Long("scheme") => request.scheme = Some(text(&mut parser)?),
             Value(word) => {
                 let word = word.string().map_err(usage)?;
@@ -156,6 +159,8 @@ fn command(request: &Request) -> Result<(), Failure> {
         ["user", "add", address] => user::add(request, address),
         ["user", "list"] => user::list(request),
         ["user", "remove", address] => user::remove(request, address),
+        ["dkim", "new", domain] => dkim::new(request, domain),
+        ["dkim", "list"] => dkim::list(request),
         ["verify", file] => verify::run(request, file),
         [] => Err(Failure::Usage("what shall I do?".to_owned())),
         [known, ..] if help(known).is_some() => {
@@ -169,8 +174,14 @@ fn command(request: &Request) -> Result<(), Failure> {
 /// another command is a mistake.
 fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
     let fits = |commands: &[&[&str]]| commands.iter().any(|what| words.starts_with(what));
-    let lists: &[&[&str]] =
-        &[&["mail", "list"], &["queue", "list"], &["user", "list"], &["trace"], &["verify"]];
+    let lists: &[&[&str]] = &[
+        &["mail", "list"],
+        &["queue", "list"],
+        &["user", "list"],
+        &["trace"],
+        &["verify"],
+        &["dkim", "list"],
+    ];
     for (set, option, commands) in [
         (request.json, "--json", lists),
         (request.all, "--all", &[&["queue", "retry"]]),
@@ -182,6 +193,8 @@ fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
         (request.client.is_some(), "--client", &[&["route"], &["verify"]]),
         (request.helo.is_some(), "--helo", &[&["verify"]]),
         (request.folder.is_some(), "--folder", &[&["mail", "list"], &["mail", "show"]]),
+        (request.selector.is_some(), "--selector", &[&["dkim", "new"]]),
+        (request.kind.is_some(), "--type", &[&["dkim", "new"]]),
         (request.disk, "--disk", &[&["check"]]),
     ] {
         if set && !fits(commands) {

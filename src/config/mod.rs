@@ -130,8 +130,8 @@ pub struct SignConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigningDomain {
     pub name: Domain,
-    /// The key of the file that names the directory, `domain."mx.test".dkim`.
-    pub key: String,
+    /// For errors: the key that names the directory, with its line.
+    pub place: String,
     pub dir: PathBuf,
 }
 
@@ -413,7 +413,7 @@ impl Config {
         let elsewhere = self.sign.iter().map(|other| (&other.name, &other.key, &other.dkim));
         let domain = |(name, key, dir): (&Domain, &String, &PathBuf)| SigningDomain {
             name: name.clone(),
-            key: format!("{key}.dkim"),
+            place: self.place(&format!("{key}.dkim")),
             dir: dir.clone(),
         };
         here.chain(elsewhere).map(domain).collect()

@@ -23,6 +23,9 @@ pub const SHOWN_KEYS_MAX: usize = 100;
 const _: () = assert!(SHOWN_KEYS_MAX > KEYS_MAX);
 const _: () = assert!((SHOWN_KEYS_MAX * (SELECTOR_MAX + 250)) as u64 <= SHOWN_FILE_MAX);
 
+/// Age from which on a draft of such a file is what a crash left.
+pub const SHOWN_DRAFT_AGE: Duration = Duration::from_hours(1);
+
 /// How long a key has to be shown before it takes over from one that signs: a server of names, or a cache, may
 /// not know it yet.
 pub const KEY_TAKES_OVER: Duration = Duration::from_hours(1);

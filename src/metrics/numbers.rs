@@ -5,6 +5,7 @@ use crate::event::count::{
     REPLIES, SESSIONS, SYNC, Shape, VERDICTS,
 };
 use crate::handoff::Census;
+use crate::mail::address::Domain;
 use std::time::SystemTime;
 
 /// Numbers of one kind: a name, words for people, and a value for each label.
@@ -35,8 +36,14 @@ impl Family {
     }
 }
 
-/// All families. `started`: when the server started; `census`: none where the scheduler did not answer.
-pub(super) fn all(started: SystemTime, sessions: usize, census: Option<Census>) -> Vec<Family> {
+/// All families. `started`: when the server started; `census`: none where the scheduler did not answer;
+/// `unpublished`: keys of each domain that signs.
+pub(super) fn all(
+    started: SystemTime,
+    sessions: usize,
+    census: Option<Census>,
+    unpublished: Vec<(Domain, usize)>,
+) -> Vec<Family> {
     let started = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let version = one("version", env!("CARGO_PKG_VERSION").to_owned(), 1.0);
     let mut all = vec![
@@ -49,6 +56,14 @@ pub(super) fn all(started: SystemTime, sessions: usize, census: Option<Census>) 
         gauge("facteur_sessions_open", "Sessions at this moment.", vec![plain(sessions as f64)]),
     ];
     all.extend(census.map(queue).into_iter().flatten());
+    if !unpublished.is_empty() {
+        let of = |(domain, keys): (Domain, usize)| one("domain", domain.to_string(), keys as f64);
+        all.push(gauge(
+            "facteur_dkim_unpublished",
+            "DKIM keys that DNS should show and does not.",
+            unpublished.into_iter().map(of).collect(),
+        ));
+    }
     all.extend(counters());
     all
 }

@@ -40,6 +40,11 @@ pub trait Resolver: fmt::Debug + Send + Sync {
     /// dots between its labels. Any octets are allowed: a name that DNS cannot have does not exist.
     fn lookup(&self, name: &[u8], kind: RecordKind) -> Result<DnsAnswer, DnsError>;
 
+    /// The same, without answers that are remembered: for a record that has just been published.
+    fn lookup_anew(&self, name: &[u8], kind: RecordKind) -> Result<DnsAnswer, DnsError> {
+        self.lookup(name, kind)
+    }
+
     /// The same by whoever waits no longer than this.
     fn lookup_within(
         &self,
@@ -266,6 +271,10 @@ impl DnsResolver {
 impl Resolver for DnsResolver {
     fn lookup(&self, name: &[u8], kind: RecordKind) -> Result<DnsAnswer, DnsError> {
         self.find(name, kind).map_err(|trouble| trouble.of(question(name, kind)))
+    }
+
+    fn lookup_anew(&self, name: &[u8], kind: RecordKind) -> Result<DnsAnswer, DnsError> {
+        DnsResolver { system: self.system.anew() }.lookup(name, kind)
     }
 
     fn lookup_within(

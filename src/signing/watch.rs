@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The other end of the thread.
 #[derive(Debug)]
@@ -42,6 +42,9 @@ impl Signing {
     /// Begins to watch in a server. Where nothing is remembered of a domain, waits a moment for DNS, so that its first
     /// message can be signed. Fails when the system grants no thread.
     pub fn start(self: &Arc<Signing>, resolver: Arc<dyn Resolver>) -> io::Result<()> {
+        if !self.is_off() {
+            shown::clean(&self.spool, SystemTime::now());
+        }
         let first = self.watch(resolver)?;
         let is_new = |domain: &Domain| {
             self.keys(domain).is_some_and(|keys| {
@@ -171,7 +174,10 @@ fn step(
             Ok(unanswered) if unanswered.is_empty() => {}
             Ok(_) => ask = now + KEYS_ASK_AGAIN,
             Err(error) => {
-                warn(&format!("{}: what DNS shows cannot be remembered: {error}", keys.domain.key));
+                warn(&format!(
+                    "{}: what DNS shows cannot be remembered: {error}",
+                    keys.domain.place
+                ));
                 ask = now + KEYS_ASK_AGAIN;
             }
         }

@@ -59,39 +59,39 @@ pub(super) fn say(keys: &DomainKeys, words: &[KeyWords]) {
 
 /// That DNS does not show a key which it should show: told as loudly when it has vanished as when it never was
 /// there.
-pub(super) fn unpublished(keys: &DomainKeys, place: &KeyPlace) -> String {
-    let KeyPlace { selector, kind, state, hidden, .. } = place;
-    let (key, domain) = (&keys.domain.key, &keys.domain.name);
+pub(super) fn unpublished(keys: &DomainKeys, key: &KeyPlace) -> String {
+    let KeyPlace { selector, kind, state, hidden, .. } = key;
+    let (place, domain) = (&keys.domain.place, &keys.domain.name);
     let name = format!("{selector}._domainkey.{domain}");
     match (hidden, state) {
         (None, _) => {
-            format!("{key}: DNS has never shown the {kind} key at {name}: it does not sign")
+            format!("{place}: DNS has never shown the {kind} key at {name}: it does not sign")
         }
         (Some(since), KeyState::Signs) => format!(
-            "{key}: DNS no longer shows the {kind} key at {name}, since {since}: what it signs is not believed"
+            "{place}: DNS no longer shows the {kind} key at {name}, since {since}: what it signs is not believed"
         ),
         (Some(since), _) => {
             format!(
-                "{key}: DNS no longer shows the {kind} key at {name}, since {since}: it is still needed"
+                "{place}: DNS no longer shows the {kind} key at {name}, since {since}: it is still needed"
             )
         }
     }
 }
 
 /// That mail is not signed, or waits.
-fn outlook(keys: &DomainKeys) -> Option<String> {
-    let (key, domain) = (&keys.domain.key, &keys.domain.name);
+pub(super) fn outlook(keys: &DomainKeys) -> Option<String> {
+    let (place, domain) = (&keys.domain.place, &keys.domain.name);
     match &keys.rotation.outlook {
         Outlook::Sign(places) => {
             let is_rsa = |at: &usize| keys.present.keys[*at].kind == KeyKind::Rsa;
             (!places.iter().any(is_rsa)).then(|| {
-                format!("{key}: mail of {domain} is signed by Ed25519 alone, which many hosts cannot verify")
+                format!("{place}: mail of {domain} is signed by Ed25519 alone, which many hosts cannot verify")
             })
         }
         Outlook::Unsigned => {
             let why = if keys.dir.keys.is_empty() { "there is no key" } else { "DNS shows no key" };
-            Some(format!("{key}: mail of {domain} leaves unsigned: {why}"))
+            Some(format!("{place}: mail of {domain} leaves unsigned: {why}"))
         }
-        Outlook::Wait(why) => Some(format!("{key}: mail of {domain} waits: {why}")),
+        Outlook::Wait(why) => Some(format!("{place}: mail of {domain} waits: {why}")),
     }
 }

@@ -8,6 +8,7 @@
 mod backup;
 mod damaged;
 mod disk;
+mod keys;
 mod lmtp;
 mod mailboxes;
 mod mounts;
@@ -109,7 +110,11 @@ fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
     if let Some((weight, why)) = &spool {
         say(*weight, &format!("{}: {why}", site.config.place("spool")));
     }
-    let mut works = found.bad.is_empty() && kept.is_empty() && roots.is_empty() && spool.is_none();
+    let keys = keys::look(site);
+    keys.iter().for_each(|(weight, line)| say(*weight, line));
+    let is_signed = keys.iter().all(|(weight, _)| *weight == Weight::Warning);
+    let mut works =
+        is_signed && found.bad.is_empty() && kept.is_empty() && roots.is_empty() && spool.is_none();
     if request.disk {
         let (told, is_good) = disk::look(site);
         print(&told)?;
@@ -188,6 +193,9 @@ fn summary(site: &Site) -> String {
         let _ = writeln!(text, "backup for {}: {who}", backup.name);
     }
     let _ = writeln!(text, "relay: for {}", relays_for(site));
+    for domain in config.signing() {
+        let _ = writeln!(text, "sign {}: by keys in {}", domain.name, domain.dir.display());
+    }
     for (name, next_hop) in &config.relay.route {
         let _ = writeln!(text, "route {name}: {next_hop}");
     }

@@ -5,6 +5,7 @@
 //! escaped before it is printed.
 
 pub mod check;
+pub mod dkim;
 mod listing;
 pub mod mail;
 pub mod queue;
@@ -48,6 +49,10 @@ pub struct Request {
     pub helo: Option<String>,
     /// `--folder`: the folder of a Maildir.
     pub folder: Option<String>,
+    /// `--selector`: the name of a key.
+    pub selector: Option<String>,
+    /// `--type`: the type of a key.
+    pub kind: Option<String>,
     /// `--disk`: the file systems too.
     pub disk: bool,
     /// The command and its arguments, without options.

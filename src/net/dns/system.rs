@@ -43,6 +43,11 @@ impl System {
         System { config: config.clone(), setup: RwLock::default() }
     }
 
+    /// The same settings, with nothing remembered.
+    pub fn anew(&self) -> System {
+        System::new(&self.config)
+    }
+
     /// The setup for one question; files that have changed are read again. Fails only where there was no
     /// setup before.
     pub fn setup(&self) -> Result<Arc<Setup>, DnsFault> {

@@ -59,19 +59,28 @@ pub fn is_passing(error: &io::Error) -> bool {
     short.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
-/// Shows whether a directory of keys, or one of its files, has changed.
+/// Shows whether a directory of keys, one of its files, or the file that remembers what was shown has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeyDirStamp(Vec<(OsString, FileStamp)>);
+pub struct KeyDirStamp {
+    dir: FileStamp,
+    files: Vec<(OsString, FileStamp)>,
+    beside: FileStamp,
+}
 
 impl KeyDirStamp {
-    /// What the directory is now; `beside`: a file that belongs to it.
+    /// What is there now.
     pub fn of(dir: &Path, beside: &Path) -> KeyDirStamp {
         let (names, _) = names(dir).unwrap_or_default();
         let files = names.into_iter().map(|name| {
             let stamp = FileStamp::of(&dir.join(&name));
             (name, stamp)
         });
-        let around = [dir, beside].map(|path| (OsString::new(), FileStamp::of(path)));
-        KeyDirStamp(around.into_iter().chain(files).collect())
+        let files = files.collect();
+        KeyDirStamp { dir: FileStamp::of(dir), files, beside: FileStamp::of(beside) }
+    }
+
+    /// The same directory, with the file beside it as it is now.
+    pub fn with_beside(&self, beside: &Path) -> KeyDirStamp {
+        KeyDirStamp { beside: FileStamp::of(beside), ..self.clone() }
     }
 }

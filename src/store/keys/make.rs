@@ -12,11 +12,12 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{self, KeySize};
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64ct::{Base64, Encoding};
+use nix::fcntl::OFlag;
 use nix::unistd::{Gid, Uid};
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown, fchown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 /// Columns of a line of a PEM text (RFC 7468 §2).
@@ -64,20 +65,21 @@ pub fn make_dir(dir: &Path, owner: Option<(Uid, Gid)>) -> Result<(), StoreError>
     let mut missing: Vec<&Path> = above.into_iter().flat_map(Path::ancestors).collect();
     missing.retain(|above| !above.as_os_str().is_empty() && !above.is_dir());
     for above in missing.into_iter().rev() {
-        make_one(above, 0o755)?;
+        make_one(above, 0o755, None)?;
     }
-    make_one(dir, 0o700)?;
-    if let Some((uid, gid)) = owner {
-        chown(dir, Some(uid.as_raw()), Some(gid.as_raw())).doing("give away", dir)?;
-    }
-    Ok(())
+    make_one(dir, 0o700, owner)
 }
 
 /// Makes one directory of that mode, whatever the umask, durably.
-fn make_one(dir: &Path, mode: u32) -> Result<(), StoreError> {
-    use std::os::unix::fs::PermissionsExt;
+fn make_one(dir: &Path, mode: u32, owner: Option<(Uid, Gid)>) -> Result<(), StoreError> {
     DirBuilder::new().mode(mode).create(dir).doing("make", dir)?;
-    fs::set_permissions(dir, fs::Permissions::from_mode(mode)).doing("make", dir)?;
+    // By its descriptor, and never by a link that somebody has put in its place.
+    let flags = (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits();
+    let made = OpenOptions::new().read(true).custom_flags(flags).open(dir).doing("open", dir)?;
+    made.set_permissions(Permissions::from_mode(mode)).doing("make", dir)?;
+    if let Some((uid, gid)) = owner {
+        fchown(&made, Some(uid.as_raw()), Some(gid.as_raw())).doing("give away", dir)?;
+    }
     let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
     sync(above.unwrap_or(Path::new(".")))
 }

@@ -10,17 +10,19 @@
 //! said has to be asked from DNS again, and until that has answered, mail waits.
 
 use super::KeyKind;
-use crate::limits::keys::{SHOWN_FILE_MAX, SHOWN_KEYS_MAX};
+use crate::limits::keys::{KEY_NAMES_MAX, SHOWN_DRAFT_AGE, SHOWN_FILE_MAX, SHOWN_KEYS_MAX};
 use crate::mail::address::Domain;
 use crate::mail::proof::name::Name;
-use crate::store::disk::{RealDisk, StoreError};
+use crate::store::disk::{Disk, RealDisk, StoreError};
 use crate::store::maildir::make_with_parents;
 use crate::store::table;
 use crate::store::table::FileStamp;
 use jiff::Timestamp;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Hexadecimal digits of a digest.
 const DIGEST: usize = 64;
@@ -190,6 +192,22 @@ pub fn change(
         Ok::<_, StoreError>(is_other.then(|| now.text(domain).into_bytes()))
     })?;
     Ok(now)
+}
+
+/// Removes what a crash left while a file was replaced. A failure is no harm: the next start tries again.
+pub fn clean(spool: &Path, now: SystemTime) {
+    let dir = spool.join("dkim");
+    let is_draft = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
+    for name in RealDisk.list_some(&dir, KEY_NAMES_MAX, &is_draft).unwrap_or_default() {
+        let path = dir.join(name);
+        // A command may be writing one at this moment.
+        let is_old = RealDisk.stat(&path).is_ok_and(|meta| {
+            now.duration_since(meta.modified).is_ok_and(|age| age >= SHOWN_DRAFT_AGE)
+        });
+        if is_old {
+            let _ = RealDisk.remove(&path);
+        }
+    }
 }
 
 fn known(octets: &[u8], path: &Path, domain: &Domain) -> (ShownKeys, Option<String>) {

@@ -8,6 +8,7 @@ use crate::mail::proof::dkim::sign::strings;
 use jiff::Timestamp;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, SystemTime};
 
 /// A directory of keys; removed when it is dropped.
 struct Place(PathBuf);
@@ -231,4 +232,11 @@ fn a_damaged_file_counts_as_lost_and_is_written_anew() {
     }
     shown::change(&spool, &domain, |_| ShownKeys { is_lost: true, ..Default::default() }).unwrap();
     assert!(shown::read(&spool, &domain).0.is_lost);
+    // What a crash left goes, what is being written stays.
+    let draft = path.with_file_name(".mx.test.draft");
+    fs::write(&draft, "x").unwrap();
+    shown::clean(&spool, SystemTime::now());
+    assert!(draft.exists());
+    shown::clean(&spool, SystemTime::now() + Duration::from_hours(2));
+    assert!(!draft.exists() && path.exists());
 }

@@ -1,0 +1,221 @@
+//! A rotation of keys in a running server, over a scripted DNS that is down in the middle: what the log, the list and
+//! the metric say at each step. An hour passes by setting what is remembered an hour back.
+
+use crate::commands::run;
+use crate::dnsd::Dnsd;
+use crate::servers::Binary;
+use crate::support::{Place, config, files, until};
+use facteur::mail::proof::dkim::sign::strings;
+use facteur::mail::proof::name::Name;
+use facteur::store::keys::KeyKind;
+use facteur::store::keys::make::{make_dir, make_key};
+use serde_json::Value;
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+
+/// A site with keys and a name server.
+struct Trial {
+    place: Place,
+    dns: Dnsd,
+}
+
+impl Trial {
+    fn new() -> Trial {
+        let place = Place::new();
+        make_dir(&place.at("keys"), None).unwrap();
+        Trial { place, dns: Dnsd::new("") }
+    }
+
+    fn config(&self) -> String {
+        let servers = format!("[dns]\nservers = [\"{}\"]\ntimeout = \"2s\"", self.dns.address());
+        let listen = "smtp = [\"127.0.0.1:0\"]\nmetrics = [\"127.0.0.1:0\"]";
+        let config = config(&format!("dkim = \"keys\"\n{servers}"));
+        config.replace("smtp = [\"127.0.0.1:0\"]", listen)
+    }
+
+    fn serve(&self) -> Binary {
+        Binary::serve(&self.place, &self.config())
+    }
+
+    /// A new key; gives the line of a zone that publishes it.
+    fn make(&self, selector: &str, kind: KeyKind) -> String {
+        let name = Name::parse(selector.as_bytes()).unwrap();
+        let key = make_key(&self.place.at("keys"), &name, kind, None).unwrap();
+        format!("{selector}._domainkey.mx.test 0 TXT {}\n", strings(&key.record).join("|"))
+    }
+
+    /// Each key with its state.
+    fn states(&self) -> Vec<String> {
+        let (_, out, _) = run(&self.place, &["dkim", "list", "--json"]);
+        let row = |line: &str| {
+            let row: Value = serde_json::from_str(line).unwrap();
+            format!("{} {}", row["selector"].as_str().unwrap(), row["state"].as_str().unwrap())
+        };
+        out.lines().map(row).collect()
+    }
+
+    /// What is remembered, changed by hand.
+    fn remember(&self, change: impl Fn(&str) -> String) {
+        let path = self.place.at("spool/dkim/mx.test");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, change(&text)).unwrap();
+    }
+}
+
+/// The metric for the domain.
+fn unpublished(server: &Binary) -> String {
+    let line = server.wait_for(&["listening service=metrics"]);
+    let address = crate::servers::value(&line, "address").unwrap();
+    let mut stream = TcpStream::connect(&address).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let start = "facteur_dkim_unpublished{domain=\"mx.test\"} ";
+    let line = text.lines().find(|line| line.starts_with(start));
+    line.map_or("none".to_owned(), |line| line[start.len()..].to_owned())
+}
+
+#[test]
+fn a_rotation_with_dns_down_in_the_middle() {
+    let trial = Trial::new();
+    let old = trial.make("a", KeyKind::Rsa);
+    let server = trial.serve();
+    server.wait_for(&["key domain=mx.test selector=a type=rsa state=waiting"]);
+    server.wait_for(&["warning", "DNS has never shown the rsa key at a._domainkey.mx.test"]);
+    server.wait_for(&["warning", "mail of mx.test leaves unsigned"]);
+    until("the metric counts it", || unpublished(&server) == "1");
+
+    // It is published: a reload asks, though there was another answer a moment before.
+    trial.dns.set(&old);
+    server.signal("HUP");
+    server.wait_for(&["key domain=mx.test selector=a type=rsa state=signs"]);
+    until("nothing is missing", || unpublished(&server) == "0");
+    assert_eq!(trial.states(), ["a signs"]);
+
+    // A new one appears, which a session shows to the server.
+    let new = trial.make("b", KeyKind::Rsa);
+    until("the new key is seen", || {
+        server.client();
+        server.lines().iter().any(|line| line.contains("selector=b type=rsa state=waiting"))
+    });
+    trial.dns.set(&format!("{old}{new}"));
+    server.signal("HUP");
+    until("it is shown", || unpublished(&server) == "0");
+    assert_eq!(trial.states(), ["a signs", "b waiting"]);
+
+    // DNS is down when its hour is over.
+    trial.dns.set("* !servfail");
+    let hour_ago = |text: &str| {
+        let year = |word: &str| word.starts_with("20") && word.ends_with('Z');
+        let word =
+            |word: &str| if year(word) { "2026-01-01T00:00:00Z".into() } else { word.to_owned() };
+        let line = |line: &str| match line.starts_with("key b") {
+            true => line.split(' ').map(word).collect::<Vec<String>>().join(" "),
+            false => line.to_owned(),
+        };
+        text.lines().map(line).map(|line| line + "\n").collect()
+    };
+    trial.remember(hour_ago);
+    server.signal("HUP");
+    server.wait_for(&["key domain=mx.test selector=b type=rsa state=signs"]);
+    server.wait_for(&["key domain=mx.test selector=a type=rsa state=retired until="]);
+    assert_eq!(trial.states(), ["a retired", "b signs"]);
+
+    // The server does not forget over a restart, whatever DNS says.
+    server.stop();
+    let server = trial.serve();
+    server.wait_for(&["key domain=mx.test selector=b type=rsa state=signs"]);
+    trial.dns.set("");
+    server.signal("HUP");
+    server.wait_for(&["warning", "DNS no longer shows the rsa key at b._domainkey.mx.test"]);
+    assert_eq!(
+        (trial.states(), unpublished(&server)),
+        (vec!["a retired".into(), "b signs".into()], "2".into())
+    );
+    server.stop();
+}
+
+#[test]
+fn the_first_message_finds_a_key_that_dns_shows_already() {
+    let trial = Trial::new();
+    trial.dns.set(&format!(
+        "{}{}",
+        trial.make("a", KeyKind::Rsa),
+        trial.make("b", KeyKind::Ed25519)
+    ));
+    let server = trial.serve();
+    // It waited for DNS before it listened.
+    let lines = server.lines();
+    assert!(fs::read_to_string(trial.place.at("spool/dkim/mx.test")).is_ok(), "{lines:#?}");
+    assert_eq!(trial.states(), ["a signs", "b signs"]);
+    // A restart without the file asks again.
+    server.stop();
+    fs::remove_file(trial.place.at("spool/dkim/mx.test")).unwrap();
+    let server = trial.serve();
+    assert_eq!(trial.states(), ["a signs", "b signs"]);
+    server.stop();
+}
+
+#[test]
+fn keys_that_cannot_be_used_keep_no_server_from_starting() {
+    let trial = Trial::new();
+    trial.dns.set(&trial.make("a", KeyKind::Ed25519));
+    trial.serve().stop();
+    let key = files(&trial.place.at("keys"))[0].clone();
+    fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+    let server = trial.serve();
+    server.wait_for(&["warning", "a.ed25519.pem: group or others can read"]);
+    server.wait_for(&["warning", "mail of mx.test waits: "]);
+    server.client().delivered(&["ann@mx.test"], b"Subject: x\r\n\r\nHello.\r\n");
+    // It is mended: a session shows it.
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    until("the key is read again", || {
+        server.client();
+        trial.states() == ["a signs"]
+    });
+    let said = server.lines().join("\n");
+    let text = fs::read_to_string(&key).unwrap();
+    assert!(text.lines().all(|line| !said.contains(line)), "a key stands in the log");
+    server.stop();
+}
+
+#[test]
+fn a_torn_file_is_named_and_dns_asked_again() {
+    let trial = Trial::new();
+    trial.dns.set(&trial.make("a", KeyKind::Ed25519));
+    trial.serve().stop();
+    trial.remember(|text| text[..text.len() / 2].to_owned());
+    let (_, _, err) = run(&trial.place, &["dkim", "list"]);
+    assert!(err.contains("spool/dkim/mx.test: ") && err.contains("DNS is asked anew"), "{err}");
+    let server = trial.serve();
+    until("it is known again", || trial.states() == ["a signs"]);
+    server.stop();
+}
+
+#[test]
+fn a_site_without_keys_asks_nothing_and_has_no_thread_for_them() {
+    let trial = Trial::new();
+    let config = trial.config().replace("dkim = \"keys\"\n", "");
+    let server = Binary::serve(&trial.place, &config);
+    server.client();
+    let names = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        let name = |task: std::io::Result<fs::DirEntry>| {
+            fs::read_to_string(task.unwrap().path().join("comm"))
+        };
+        tasks.filter_map(|task| name(task).ok()).collect::<String>()
+    };
+    assert!(!names().contains("keys\n") && !trial.place.at("spool/dkim").exists());
+    assert_eq!((trial.dns.log(), unpublished(&server).as_str()), (vec![], "none"));
+    // A reload brings keys, and the next one takes them away.
+    trial.place.write("facteur.toml", trial.config());
+    server.signal("HUP");
+    until("the thread is there", || names().contains("keys\n"));
+    trial.place.write("facteur.toml", config);
+    server.signal("HUP");
+    until("the thread is gone", || !names().contains("keys\n"));
+    server.stop();
+}
