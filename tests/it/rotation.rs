@@ -179,6 +179,9 @@ fn keys_that_cannot_be_used_keep_no_server_from_starting() {
     let said = server.lines().join("\n");
     let text = fs::read_to_string(&key).unwrap();
     assert!(text.lines().all(|line| !said.contains(line)), "a key stands in the log");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("1"), "{core}");
     server.stop();
 }
 
