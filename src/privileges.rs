@@ -5,11 +5,13 @@
 
 use caps::CapSet;
 use nix::sys::prctl::set_no_new_privs;
+use nix::sys::stat::stat;
 use nix::unistd::{
     Gid, Uid, User, getegid, geteuid, getgroups, getresuid, initgroups, setegid, seteuid, setgid,
     setgroups, setuid,
 };
 use std::ffi::CString;
+use std::path::Path;
 
 /// The user of that name. Called before any socket is bound, so that a misspelt name stops the start.
 pub fn find(name: &str) -> Result<User, String> {
@@ -24,6 +26,20 @@ pub fn find(name: &str) -> Result<User, String> {
 pub fn name_of(uid: u32) -> String {
     let found = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     found.map_or_else(|| format!("uid {uid}"), |user| user.name)
+}
+
+/// The user to be, for root, where a directory belongs to somebody else; none where nothing is to be changed. Fails
+/// where that user has no name.
+pub fn owner_of(dir: &Path) -> Result<Option<User>, String> {
+    let owner = stat(dir).map(|found| Uid::from_raw(found.st_uid));
+    let Ok(owner) = owner else { return Ok(None) };
+    if !geteuid().is_root() || owner.is_root() {
+        return Ok(None);
+    }
+    let found = User::from_uid(owner).ok().flatten();
+    found
+        .map(Some)
+        .ok_or(format!("{} belongs to uid {owner}, which has no name here", dir.display()))
 }
 
 /// Calls `act` with the ids of that user, then returns to root: it shows which files only root could read,

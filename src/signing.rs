@@ -15,9 +15,10 @@ use crate::limits::keys::KEY_NAME_RECORDS_MAX;
 use crate::mail::address::Domain;
 use crate::mail::proof::name::Name;
 use crate::net::dns::{DnsError, Record, RecordKind, Records, Resolver};
-use crate::store::disk::StoreError;
+use crate::privileges;
 use crate::store::keys::shown::{self, ShownKeys};
 use crate::store::keys::{DomainKey, KeyDir, KeyDirStamp};
+use crate::store::locked;
 use jiff::Timestamp;
 use rotation::{KeyPlace, Outlook, PresentKey, PresentKeys, Rotation, Sight, note, rotate};
 use std::collections::HashMap;
@@ -152,7 +153,8 @@ impl Signing {
         let Some(keys) = self.keys(domain) else { return Vec::new() };
         let places = keys.rotation.places.iter().filter(|place| place.is_unpublished);
         let unpublished = places.map(|place| words::unpublished(&keys, place));
-        unpublished.chain(words::outlook(&keys)).collect()
+        let twice = words::shared_names(&keys);
+        unpublished.chain(twice).chain(words::outlook(&keys)).collect()
     }
 
     /// How many keys of each domain DNS should show and does not.
@@ -166,8 +168,9 @@ impl Signing {
     }
 
     /// Asks DNS for the keys of a domain, remembers what it shows, and lets the rotation go on. Gives the questions
-    /// without an answer. Fails where it could not be written down: then nothing has changed.
-    pub fn ask(&self, domain: &Domain, dns: &dyn Resolver) -> Result<Vec<DnsError>, StoreError> {
+    /// without an answer. Fails where it could not be written down: then nothing has changed. A command of root writes
+    /// as the owner of the spool, and one without a spool only for itself.
+    pub fn ask(&self, domain: &Domain, dns: &dyn Resolver) -> Result<Vec<DnsError>, String> {
         let Some(keys) = self.keys(domain) else { return Ok(Vec::new()) };
         let mut unanswered = Vec::new();
         let sights = keys.present.keys.iter().map(|key| {
@@ -184,12 +187,7 @@ impl Signing {
     }
 
     /// Lets the rotation go on by what DNS says, and writes down what is new.
-    fn settle(
-        &self,
-        keys: &DomainKeys,
-        sights: &[Sight],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    fn settle(&self, keys: &DomainKeys, sights: &[Sight], now: Timestamp) -> Result<(), String> {
         let (domain, present) = (&keys.domain.name, &keys.present);
         let expire = self.setup().expire;
         let next = |known: ShownKeys| {
@@ -199,7 +197,16 @@ impl Signing {
         if !is_sure && next(keys.stored.clone()) == keys.stored {
             return Ok(());
         }
-        let stored = shown::change(&self.spool, domain, next)?;
+        let is_server = locked(&self.watch).is_some();
+        let stored = match is_server || self.spool.is_dir() {
+            true => {
+                // The ids of a server are those of all its threads, and stay.
+                let owner = if is_server { None } else { privileges::owner_of(&self.spool)? };
+                let change = || shown::change(&self.spool, domain, next);
+                privileges::as_user(owner.as_ref(), change)?.map_err(|error| error.to_string())?
+            }
+            false => next(keys.stored.clone()),
+        };
         let rotation = rotate(present, stored.clone(), now, expire);
         let new = DomainKeys::new(keys.domain.clone(), keys.dir.clone(), stored, rotation);
         // The directory may have changed meanwhile: only what was written just now is known.

@@ -38,6 +38,7 @@ impl Place {
     fn new() -> Place {
         let place = Place(std::env::temp_dir().join(format!("facteur-{}", crate::id::message())));
         make_dir(&place.dir(), None).unwrap();
+        fs::create_dir(place.0.join("spool")).unwrap();
         place
     }
 
@@ -176,7 +177,6 @@ fn nothing_has_an_effect_that_could_not_be_written_down() {
     let (place, zone) = (Place::new(), Zone::default());
     zone.publish(&place.make("a", KeyKind::Ed25519));
     // No directory can be made there.
-    fs::create_dir(place.0.join("spool")).unwrap();
     fs::write(place.0.join("spool/dkim"), "x").unwrap();
     let room = place.room();
     room.ask(&domain("mx.test"), &zone).unwrap_err();
@@ -205,4 +205,27 @@ fn a_reload_takes_on_new_domains_and_keeps_the_others() {
     config.domains[1].dkim = None;
     room.follow(&config);
     assert!(room.is_off());
+}
+
+#[test]
+fn without_a_spool_a_command_knows_for_itself() {
+    let (place, zone) = (Place::new(), Zone::default());
+    zone.publish(&place.make("a", KeyKind::Ed25519));
+    fs::remove_dir(place.0.join("spool")).unwrap();
+    let room = place.room();
+    room.ask(&domain("mx.test"), &zone).unwrap();
+    assert_eq!(of(&room, "mx.test"), "mx.test: a");
+    assert!(!place.0.join("spool").exists());
+    assert!(of(&place.room(), "mx.test").contains("unsigned"));
+}
+
+#[test]
+fn two_keys_of_one_name_are_doubted() {
+    let place = Place::new();
+    place.make("a", KeyKind::Ed25519);
+    place.make("a", KeyKind::Rsa);
+    let doubts = place.room().doubts(&domain("mx.test"));
+    let count =
+        doubts.iter().filter(|words| words.contains("two keys have the name a._domainkey")).count();
+    assert_eq!(count, 1, "{doubts:?}");
 }

@@ -172,7 +172,11 @@ fn step(
         ask = now + KEYS_ASK;
         match signing.ask(domain, resolver) {
             Ok(unanswered) if unanswered.is_empty() => {}
-            Ok(_) => ask = now + KEYS_ASK_AGAIN,
+            Ok(unanswered) => {
+                let (place, error) = (&keys.domain.place, &unanswered[0]);
+                warn(&format!("{place}: DNS does not say whether it shows the keys: {error}"));
+                ask = now + KEYS_ASK_AGAIN;
+            }
             Err(error) => {
                 warn(&format!(
                     "{}: what DNS shows cannot be remembered: {error}",

@@ -34,6 +34,9 @@ pub(super) fn words(before: Option<&DomainKeys>, keys: &DomainKeys, all: bool) -
     let known = before.map(DomainKeys::faults).unwrap_or_default();
     let faults = keys.faults().into_iter().filter(|fault| all || !known.contains(fault));
     words.extend(faults.map(KeyWords::Wrong));
+    if all {
+        words.extend(shared_names(keys).into_iter().map(KeyWords::Wrong));
+    }
     let was = before.map(|before| &before.rotation.outlook);
     if all || was != Some(&keys.rotation.outlook) {
         words.extend(outlook(keys).map(KeyWords::Wrong));
@@ -76,6 +79,23 @@ pub(super) fn unpublished(keys: &DomainKeys, key: &KeyPlace) -> String {
             )
         }
     }
+}
+
+/// Names at which DNS would have to show two keys: who verifies may take the wrong one (RFC 6376 §3.6.2.2).
+pub(super) fn shared_names(keys: &DomainKeys) -> Vec<String> {
+    let (place, domain) = (&keys.domain.place, &keys.domain.name);
+    let all = &keys.rotation.places;
+    let is_twice = |key: &&KeyPlace| {
+        key.kind == KeyKind::Rsa
+            && all.iter().any(|other| other.kind != key.kind && other.selector == key.selector)
+    };
+    let words = |key: &KeyPlace| {
+        let selector = &key.selector;
+        format!(
+            "{place}: two keys have the name {selector}._domainkey.{domain}: one name should hold one record"
+        )
+    };
+    all.iter().filter(is_twice).map(words).collect()
 }
 
 /// That mail is not signed, or waits.
