@@ -7,6 +7,7 @@
 //! never goes back to unsigned mail.
 
 pub mod rotation;
+pub mod waiting;
 mod watch;
 mod words;
 
@@ -20,7 +21,9 @@ use crate::store::keys::shown::{self, ShownKeys};
 use crate::store::keys::{DomainKey, KeyDir, KeyDirStamp};
 use crate::store::locked;
 use jiff::Timestamp;
-use rotation::{KeyPlace, Outlook, PresentKey, PresentKeys, Rotation, Sight, note, rotate};
+use rotation::{
+    KeyPlace, KeyState, Outlook, PresentKey, PresentKeys, Rotation, Sight, note, rotate,
+};
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -96,6 +99,15 @@ struct DomainKeys {
     stored: ShownKeys,
     rotation: Rotation,
     choice: Choice,
+}
+
+impl Standing {
+    /// Whether the key is retired and its time has passed; messages that it signed may wait all the same
+    /// ([`waiting`]).
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        let KeyPlace { state, until, .. } = self.place;
+        state == KeyState::Retired && until.is_none_or(|until| until <= now)
+    }
 }
 
 impl Signing {

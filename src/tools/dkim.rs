@@ -14,9 +14,13 @@ use crate::privileges;
 use crate::reach;
 use crate::signing::Standing;
 use crate::signing::rotation::KeyState;
+use crate::signing::waiting::signed_by;
 use crate::site::Site;
+use crate::store::disk::RealDisk;
+use crate::store::queue::Queue;
 use jiff::Timestamp;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// One line of `list`.
 #[derive(Serialize)]
@@ -45,10 +49,19 @@ pub fn list(request: &Request) -> Result<(), Failure> {
 fn all(site: &Site, is_json: bool) -> (Result<String, String>, Vec<String>) {
     let (mut rows, mut notes, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     let now = Timestamp::now();
+    let queue = Queue::new(Arc::new(RealDisk), &site.config.spool);
     for domain in site.signing().domains() {
         for standing in site.signing().standings(&domain) {
-            notes.push(note(&standing, now));
-            rows.push(row(&domain, &standing));
+            let waits = match standing.is_over(now) {
+                true => signed_by(&queue, &domain, &standing.place.selector),
+                false => Ok(0),
+            };
+            let waits = waits.unwrap_or_else(|error| {
+                faults.push(format!("what waits in the queue is not known: {error}"));
+                1
+            });
+            notes.push(note(&standing, now, waits));
+            rows.push(row(&domain, &standing, waits));
         }
         faults.extend(site.signing().faults(&domain));
     }
@@ -59,14 +72,15 @@ fn all(site: &Site, is_json: bool) -> (Result<String, String>, Vec<String>) {
     (lines, faults)
 }
 
-fn row(domain: &Domain, standing: &Standing) -> KeyRow {
+/// `waits`: how many messages in the queue still need a key whose time has passed.
+fn row(domain: &Domain, standing: &Standing, waits: usize) -> KeyRow {
     let place = &standing.place;
     KeyRow {
         domain: domain.to_string(),
         selector: place.selector.to_string(),
         kind: place.kind.word(),
         state: place.state.word(),
-        until: place.until.map(|until| until.to_string()),
+        until: place.until.filter(|_| waits == 0).map(|until| until.to_string()),
     }
 }
 
@@ -77,7 +91,7 @@ fn line(row: &KeyRow, note: &str) -> String {
 }
 
 /// What a person wants to know besides.
-fn note(standing: &Standing, now: Timestamp) -> String {
+fn note(standing: &Standing, now: Timestamp, waits: usize) -> String {
     let place = &standing.place;
     let what = match (place.state, place.until) {
         (KeyState::Waiting, Some(until)) => format!(" until {until}, then signs"),
@@ -85,6 +99,9 @@ fn note(standing: &Standing, now: Timestamp) -> String {
             format!(": {} has not been seen in DNS", standing.name)
         }
         (KeyState::Retired, Some(until)) if until > now => format!(" until {until}"),
+        (KeyState::Retired, _) if waits > 0 => {
+            ": its record is needed while mail that it signed waits in the queue".to_owned()
+        }
         (KeyState::Retired, _) => ": its record may be removed, then its file".to_owned(),
         (KeyState::Waiting | KeyState::Signs, _) => String::new(),
     };

@@ -4,6 +4,7 @@ use crate::commands::{run, run_clean};
 use crate::dnsd::Dnsd;
 use crate::servers::FACTEUR;
 use crate::support::{Place, config, files, has_program, skip, text, within};
+use facteur::store::keys::KeyDir;
 use nix::unistd::{User, geteuid};
 use serde_json::Value;
 use std::fs::{self, Permissions};
@@ -228,6 +229,47 @@ fn check_and_list_name_what_cannot_be_used() {
     fs::remove_dir_all(place.at("keys")).unwrap();
     let (status, _, err) = run_clean(&place, &["check"]);
     assert!(status == 1 && err.contains("error: ") && err.contains("keys: No such file"), "{err}");
+}
+
+#[test]
+fn a_retired_key_is_needed_while_mail_that_it_signed_waits() {
+    let (place, _dns) = place("");
+    for selector in ["a", "b"] {
+        run(&place, &["dkim", "new", "mx.test", "--selector", selector, "--type", "ed25519"]);
+    }
+    let digest = |selector: &str| {
+        let keys = KeyDir::read(&place.at("keys")).keys;
+        keys.iter().find(|key| key.selector.to_string() == selector).unwrap().digest.clone()
+    };
+    let when = "2020-01-01T00:00:00Z";
+    let key = |selector, times: &str| {
+        format!(
+            "key {selector} ed25519 {} first {when} last {when} hidden - {times}\n",
+            digest(selector)
+        )
+    };
+    let retired = key("a", &format!("signs {when} retired {when}"));
+    let signs = key("b", &format!("signs {when} retired -"));
+    fs::create_dir_all(place.at("spool/dkim")).unwrap();
+    place.write("spool/dkim/mx.test", format!("domain mx.test\n{retired}{signs}end\n"));
+    let states =
+        || list(&place).into_iter().map(|row| (row["state"].clone(), row["until"].clone()));
+    let states = || states().collect::<Vec<_>>();
+    // Five days after it was retired, whatever the clock says now.
+    let over = Value::from("2020-01-06T00:00:00Z");
+    assert_eq!(states(), [("retired".into(), over), ("signs".into(), Value::Null)]);
+    let (_, out, _) = run_clean(&place, &["dkim", "list"]);
+    assert!(out.starts_with("mx.test  a  ed25519  retired: its record may be removed"), "{out}");
+    fs::create_dir_all(place.at("spool/queue")).unwrap();
+    let id = facteur::id::message();
+    let header = format!("facteur queue 1\nid: {id}\nqueued: {when}\nfrom: <ann@mx.test>\n");
+    place.write(
+        &format!("spool/queue/{id}"),
+        format!("{header}signed: mx.test a\nto: <eve@far.test>\nsize: 1\n\n\n"),
+    );
+    assert_eq!(states()[0], ("retired".into(), Value::Null));
+    let (_, out, _) = run_clean(&place, &["dkim", "list"]);
+    assert!(out.contains("retired: its record is needed while mail"), "{out}");
 }
 
 /// A place that belongs to `nobody`, and that user; nothing where there is no root to give up.
