@@ -61,7 +61,7 @@ impl fmt::Display for WhyUnsigned {
 
 /// One key of a domain: its place in the rotation, and what DNS has to show.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct KeyStanding {
     pub place: KeyPlace,
     /// Where the record is: `SELECTOR._domainkey.DOMAIN`.
     pub name: Name,
@@ -101,7 +101,7 @@ struct DomainKeys {
     choice: Choice,
 }
 
-impl Standing {
+impl KeyStanding {
     /// Whether the key is retired and its time has passed; messages that it signed may wait all the same
     /// ([`waiting`]).
     pub fn is_over(&self, now: Timestamp) -> bool {
@@ -147,7 +147,7 @@ impl Signing {
     }
 
     /// All keys of a domain, by type, then by selector; none where it does not sign.
-    pub fn standings(&self, domain: &Domain) -> Vec<Standing> {
+    pub fn standings(&self, domain: &Domain) -> Vec<KeyStanding> {
         let Some(keys) = self.keys(domain) else { return Vec::new() };
         let places = keys.rotation.places.iter();
         places.filter_map(|place| keys.standing(place)).collect()
@@ -290,13 +290,13 @@ impl DomainKeys {
         DomainKeys { domain, stamp, dir, present, fault, stored, rotation, choice }
     }
 
-    fn standing(&self, place: &KeyPlace) -> Option<Standing> {
+    fn standing(&self, place: &KeyPlace) -> Option<KeyStanding> {
         let is_own = |own: &&Arc<DomainKey>| {
             own.selector == place.selector && own.kind == place.kind && place.is_usable
         };
         let record = self.dir.keys.iter().find(is_own).map(|own| own.record.clone());
         let name = name_of(&place.selector, &self.domain.name)?;
-        Some(Standing { place: place.clone(), name, record })
+        Some(KeyStanding { place: place.clone(), name, record })
     }
 
     fn faults(&self) -> Vec<String> {

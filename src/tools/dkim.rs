@@ -12,7 +12,7 @@ use super::{Failure, Request, complain, print, site, terminal};
 use crate::mail::address::Domain;
 use crate::privileges;
 use crate::reach;
-use crate::signing::Standing;
+use crate::signing::KeyStanding;
 use crate::signing::rotation::KeyState;
 use crate::signing::waiting::signed_by;
 use crate::site::Site;
@@ -73,7 +73,7 @@ fn all(site: &Site, is_json: bool) -> (Result<String, String>, Vec<String>) {
 }
 
 /// `waits`: how many messages in the queue still need a key whose time has passed.
-fn row(domain: &Domain, standing: &Standing, waits: usize) -> KeyRow {
+fn row(domain: &Domain, standing: &KeyStanding, waits: usize) -> KeyRow {
     let place = &standing.place;
     KeyRow {
         domain: domain.to_string(),
@@ -91,7 +91,7 @@ fn line(row: &KeyRow, note: &str) -> String {
 }
 
 /// What a person wants to know besides.
-fn note(standing: &Standing, now: Timestamp, waits: usize) -> String {
+fn note(standing: &KeyStanding, now: Timestamp, waits: usize) -> String {
     let place = &standing.place;
     let what = match (place.state, place.until) {
         (KeyState::Waiting, Some(until)) => format!(" until {until}, then signs"),
