@@ -4,16 +4,18 @@
 use crate::commands::run;
 use crate::dnsd::Dnsd;
 use crate::servers::Binary;
-use crate::support::{Place, config, files, until};
+use crate::support::{Place, config, files, skip, until};
 use facteur::mail::proof::dkim::sign::strings;
 use facteur::mail::proof::name::Name;
 use facteur::store::keys::KeyKind;
 use facteur::store::keys::make::{make_dir, make_key};
+use nix::unistd::{User, geteuid};
 use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
 
 /// A site with keys and a name server.
 struct Trial {
@@ -156,6 +158,61 @@ fn the_first_message_finds_a_key_that_dns_shows_already() {
     fs::remove_file(trial.place.at("spool/dkim/mx.test")).unwrap();
     let server = trial.serve();
     assert_eq!(trial.states(), ["a signs", "b signs"]);
+    server.stop();
+}
+
+#[test]
+fn what_dns_shows_is_read_as_others_read_it() {
+    let trial = Trial::new();
+    let by_alias = trial.make("a", KeyKind::Rsa).replace("a._domainkey.mx.test", "x.far.test");
+    let of_others = trial.make("b", KeyKind::Ed25519).replace("b._domainkey", "c._domainkey");
+    let beside = trial.make("d", KeyKind::Ed25519);
+    trial.make("c", KeyKind::Ed25519);
+    // `c` shows the key of `b`; `d` has another record before its own.
+    trial.dns.set(&format!(
+        "a._domainkey.mx.test 0 CNAME x.far.test\n{by_alias}{of_others}\
+         d._domainkey.mx.test 0 TXT v=spf1 -all\n{beside}"
+    ));
+    let server = trial.serve();
+    assert_eq!(trial.states(), ["a signs", "b waiting", "c waiting", "d signs"]);
+    server.stop();
+}
+
+#[test]
+fn a_server_that_was_roots_reads_keys_as_its_own_user() {
+    let nobody = User::from_name("nobody").unwrap().filter(|_| geteuid().is_root());
+    let Some(nobody) = nobody else { return skip("only root can become another user") };
+    let trial = Trial::new();
+    let place = &trial.place;
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::remove_dir(place.at("keys")).unwrap();
+    for dir in ["spool", "mail"] {
+        fs::create_dir(place.at(dir)).unwrap();
+        chown(place.at(dir), Some(nobody.uid.as_raw()), Some(nobody.gid.as_raw())).unwrap();
+    }
+    let is_open = |dir: &Path| fs::metadata(dir).unwrap().mode() & 0o001 != 0;
+    if !place.path().ancestors().all(is_open) {
+        return skip("other users do not get into the folder of temporary files");
+    }
+    let server = Binary::serve(place, &format!("run_as = \"nobody\"\n{}", trial.config()));
+    server.wait_for(&["warning", ".dkim: ", "keys: No such file"]);
+    // Made by root beside the running server, which sees it and asks.
+    let (status, out, err) = run(place, &["dkim", "new", "mx.test", "--type", "ed25519"]);
+    assert_eq!(status, 0, "{err}");
+    let (name, record) = out.split_once(". IN TXT ( \"").unwrap();
+    trial.dns.set(&format!("{name} 0 TXT {}", record.trim_end().trim_end_matches("\" )")));
+    server.signal("HUP");
+    server.wait_for(&["key domain=mx.test ", "type=ed25519 state=signs"]);
+    let owner = |name: &str| fs::metadata(place.at(name)).unwrap().uid();
+    assert_eq!(owner("spool/dkim/mx.test"), nobody.uid.as_raw());
+    // A key of root's that only root can read does not sign, and is named.
+    chown(&files(&place.at("keys"))[0], Some(0), Some(0)).unwrap();
+    until("it is named", || {
+        server.client();
+        let waits = |line: &String| line.contains("mail of mx.test waits: ");
+        server.lines().iter().any(waits)
+    });
+    server.wait_for(&["warning", ".ed25519.pem: Permission denied"]);
     server.stop();
 }
 

@@ -2,8 +2,12 @@
 //!
 //! That it can still do all else, every other test of the real binary shows: it runs in each of them.
 
+use crate::dnsd::Dnsd;
 use crate::servers::{Binary, FACTEUR};
 use crate::support::{Place, config, skip, until};
+use facteur::mail::proof::name::Name;
+use facteur::store::keys::KeyKind;
+use facteur::store::keys::make::{make_dir, make_key};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
@@ -68,6 +72,39 @@ fn a_reload_to_a_users_file_outside_keeps_the_old_one() {
     let config = fs::read_to_string(place.at("facteur.toml")).unwrap();
     let server = Binary::serve(&place, &config);
     assert!(is_taken(&server, "bob") && !is_taken(&server, "ann"));
+    server.stop();
+}
+
+#[test]
+fn a_reload_to_keys_outside_keeps_the_old_ones() {
+    let (place, outside) = (Place::new(), Place::new());
+    let keys = |place: &Place, selector: &[u8]| {
+        make_dir(&place.at("keys"), None).unwrap();
+        let selector = Name::parse(selector).unwrap();
+        make_key(&place.at("keys"), &selector, KeyKind::Ed25519, None).unwrap();
+    };
+    keys(&place, b"inside");
+    keys(&outside, b"outside");
+    let dns = Dnsd::new("");
+    let with =
+        |dir: &str| config(&format!("dkim = {dir:?}\n[dns]\nservers = [\"{}\"]", dns.address()));
+    let Some(server) = serve(&place, &with("keys")) else { return };
+    server.wait_for(&["key domain=mx.test selector=inside "]);
+    let elsewhere = outside.at("keys");
+    place.write("facteur.toml", with(elsewhere.to_str().unwrap()));
+    server.signal("HUP");
+    server.wait_for(&[
+        "warning what=",
+        ".dkim changed: ",
+        elsewhere.to_str().unwrap(),
+        "old value",
+    ]);
+    server.wait_for(&["reloaded config="]);
+    assert!(!server.lines().iter().any(|line| line.contains("selector=outside")));
+    server.stop();
+    // A restart can.
+    let server = Binary::serve(&place, &with(elsewhere.to_str().unwrap()));
+    server.wait_for(&["key domain=mx.test selector=outside "]);
     server.stop();
 }
 
