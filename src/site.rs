@@ -388,9 +388,9 @@ impl Site {
         self.names.is_empty()
     }
 
-    /// The site with the names of all domains of `whole`, of which this configuration has only some.
+    /// The site with the names and the keys of all domains of `whole`, of which this configuration has only some.
     pub fn in_part_of(self, whole: &Config) -> Site {
-        Site { names: names(whole), ..self }
+        Site { names: names(whole), signing: Arc::new(Signing::new(whole)), ..self }
     }
 
     /// Whether this is `localhost`, our host name or an address of this machine, and no domain of its own.

@@ -128,6 +128,19 @@ fn a_name_never_holds_two_records() {
 }
 
 #[test]
+fn a_key_that_will_never_take_over_is_told() {
+    let (place, _dns) = place("");
+    let made = |more: &[&str]| {
+        run(&place, &[&["dkim", "new", "mx.test", "--type", "ed25519"], more].concat())
+    };
+    assert_eq!(made(&["--selector", "mail"]).2, "");
+    let (status, out, err) = made(&[]);
+    assert_eq!((status, out.lines().count()), (0, 1));
+    assert!(err.contains("will not take over from mail of type ed25519"), "{err}");
+    assert_eq!(made(&["--selector", "mail2"]).2, "");
+}
+
+#[test]
 fn a_domain_without_keys_is_told_which_line_to_add() {
     let (place, _dns) = place("[domain.\"bare.test\"]\nany_user = true");
     for (domain, table) in [("bare.test", "domain"), ("else.test", "sign")] {

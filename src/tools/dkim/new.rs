@@ -3,7 +3,7 @@
 //! Files belong to the server's user. A directory that belongs to that user is written in with his rights, so that he
 //! cannot lead root elsewhere.
 
-use super::super::{Failure, Request, config, print, terminal};
+use super::super::{Failure, Request, complain, config, print, terminal};
 use crate::config::Config;
 use crate::limits::keys::SELECTOR_MAX;
 use crate::mail::address::Domain;
@@ -39,6 +39,8 @@ pub fn new(request: &Request, domain: &str) -> Result<(), Failure> {
     let keys = make_all(&dir, &names, server.as_ref())?;
     let records: Vec<String> = keys.iter().map(|key| record(key, &domain)).collect();
     print(&records.concat())?;
+    let behind = privileges::as_user(server.as_ref(), || behind(&dir, &keys))?;
+    behind.iter().for_each(|words| complain(words));
     match is_named {
         true => Ok(()),
         false => Err(Failure::Failed(missing_line(&config, &domain))),
@@ -196,6 +198,23 @@ fn make_all(
         None => make(owner),
     };
     made.map_err(|error| Failure::Failed(error.to_string()))
+}
+
+/// Which of these keys will never sign, because another one has a greater selector.
+fn behind(dir: &Path, keys: &[DomainKey]) -> Vec<String> {
+    let all = KeyDir::read(dir).keys;
+    let greater = |key: &DomainKey| {
+        let same = all.iter().filter(|other| other.kind == key.kind);
+        same.map(|other| other.selector.clone()).max().filter(|other| *other > key.selector)
+    };
+    let words = |key: &DomainKey| {
+        let (kind, selector, greater) = (key.kind, &key.selector, greater(key)?);
+        Some(format!(
+            "{selector} will not take over from {greater} of type {kind}, which is the greater selector: give a \
+             greater one by --selector, or remove the file of {greater} once DNS shows {selector}"
+        ))
+    };
+    keys.iter().filter_map(words).collect()
 }
 
 /// A record as a zone file has it.
