@@ -163,6 +163,7 @@
 //! 6. A reload, by SIGHUP or because a users or aliases file or the certificate has changed, makes a new
 //!    [`site::Site`] and swaps an `Arc`; a session keeps the site with which a transaction began to its end,
 //!    and holds no users and aliases while it waits outside of a transaction.
+//!    Keys that sign are in one room for all sites ([`signing`]), which reads them again by itself.
 //!    All files of a reload were first read after privileges were dropped; a file that the sandbox or the
 //!    user's rights hide is named and keeps its old value. Exceptions: `listen`, `run_as` and `spool` keep theirs
 //!    until a restart.

@@ -36,6 +36,15 @@ struct Watched {
     ask: Instant,
     /// When what is still wrong is told next.
     tell: Instant,
+    /// What was found out last could not be written down: it is not tried again before `ask`.
+    has_failed: bool,
+}
+
+impl Watched {
+    /// How long until a key takes over.
+    fn until_next(&self) -> Option<Duration> {
+        until_next(&self.keys).filter(|_| !self.has_failed)
+    }
 }
 
 impl Signing {
@@ -146,7 +155,7 @@ fn round(
         let before = watched.remove(&domain);
         let Some(own) = step(signing, &domain, before, resolver, is_reload) else { continue };
         let now = Instant::now();
-        let due = [Some(own.ask.saturating_duration_since(now)), until_next(&own.keys)];
+        let due = [Some(own.ask.saturating_duration_since(now)), own.until_next()];
         wait = due.into_iter().flatten().chain([wait]).min().unwrap_or(wait);
         watched.insert(domain, own);
     }
@@ -167,10 +176,13 @@ fn step(
     let is_first = before.is_none();
     let mut ask = before.as_ref().map_or(now, |before| before.ask);
     let mut tell = before.as_ref().map_or(now, |before| before.tell);
-    let takes_over = until_next(&keys) == Some(Duration::ZERO);
+    let mut has_failed = before.as_ref().is_some_and(|before| before.has_failed);
+    let takes_over = !has_failed && until_next(&keys) == Some(Duration::ZERO);
     if is_first || is_changed || is_reload || takes_over || ask <= now {
         ask = now + KEYS_ASK;
-        match signing.ask(domain, resolver) {
+        let asked = signing.ask(domain, resolver);
+        has_failed = asked.is_err();
+        match asked {
             Ok(unanswered) if unanswered.is_empty() => {}
             Ok(unanswered) => {
                 let (place, error) = (&keys.domain.place, &unanswered[0]);
@@ -193,7 +205,7 @@ fn step(
     }
     let old = before.as_ref().map(|before| &*before.keys);
     words::say(&keys, &words::words(old, &keys, all));
-    Some(Watched { keys, ask, tell })
+    Some(Watched { keys, ask, tell, has_failed })
 }
 
 /// How long until a key takes over.
