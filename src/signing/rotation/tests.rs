@@ -1,6 +1,9 @@
 //! Rotations, step by step: a table for each.
 
 use super::*;
+use crate::mail::address::Domain;
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 const HOUR: i64 = 3600;
 const DAY: Duration = Duration::from_hours(24);
@@ -255,4 +258,54 @@ fn what_is_remembered_is_bounded() {
     }
     assert_eq!(story.shown.keys.len(), SHOWN_KEYS_MAX);
     assert!(story.shown.keys.iter().any(|key| key.signs.is_some() && key.retired.is_none()));
+}
+
+proptest! {
+    /// Whatever happens to files, DNS and clock: once a key was shown nothing leaves unsigned, and nothing is signed by a
+    /// key that was never shown, nor by two of a type.
+    #[test]
+    fn no_order_of_events_leaves_mail_unsigned(
+        events in vec((vec((0..4usize, 0..2usize, 0..4usize, 0..3usize), 0..6), -HOUR..3 * HOUR, 0..20u8), 1..30)
+    ) {
+        let (mut shown, mut time) = (ShownKeys::default(), 0);
+        let mut ever: Vec<String> = Vec::new();
+        for (files, passes, hidden) in events {
+            time += passes;
+            let mut present = PresentKeys { keys: Vec::new(), is_hidden: hidden == 0 };
+            let mut sights = Vec::new();
+            for (selector, kind, digest, sight) in files {
+                let (selector, kind) = (name(["a", "b", "c", "d"][selector]), KeyKind::ALL[kind]);
+                if present.keys.iter().any(|key| key.selector == selector && key.kind == kind) {
+                    continue;
+                }
+                // The last of the digests is that of a file that cannot be read.
+                let digest = (digest < 3).then(|| format!("{selector}{kind}{digest}"));
+                let sight = [Sight::Shown, Sight::Hidden, Sight::Unknown][sight];
+                if sight == Sight::Shown {
+                    ever.extend(digest.clone());
+                }
+                present.keys.push(PresentKey { selector, kind, digest });
+                sights.push(sight);
+            }
+            shown = note(shown, &present, &sights, at(time));
+            let rotation = rotate(&present, shown, at(time), DAY);
+            match &rotation.outlook {
+                Outlook::Sign(places) => {
+                    let keys: Vec<&PresentKey> = places.iter().map(|at| &present.keys[*at]).collect();
+                    prop_assert!(!keys.is_empty() && keys.len() <= 2);
+                    prop_assert!(keys.len() < 2 || keys[0].kind != keys[1].kind);
+                    let was_shown = |key: &&PresentKey| ever.contains(key.digest.as_ref().unwrap());
+                    prop_assert!(keys.iter().all(was_shown));
+                }
+                Outlook::Unsigned => prop_assert!(ever.is_empty()),
+                Outlook::Wait(_) => prop_assert!(!ever.is_empty()),
+            }
+            // What is remembered is read as it was written.
+            let domain = Domain::parse("mx.test").unwrap();
+            let mut written = rotation.shown.clone();
+            written.keys.iter_mut().for_each(|key| key.digest = "ab".repeat(32));
+            prop_assert_eq!(ShownKeys::parse(written.text(&domain).as_bytes(), &domain), Ok(written));
+            shown = rotation.shown;
+        }
+    }
 }
