@@ -80,7 +80,8 @@
 //! which user's process is at the other end of a connection ([`net::peer`]).
 //!
 //! `facteur route` and `facteur check` tell beforehand what would become of mail: they ask the functions that
-//! decide in a session, and try a delivery on a disk where nothing is changed (`tools::rehearsal`).
+//! decide in a session, and try a delivery on a disk where nothing is changed (`tools::rehearsal`). `facteur dns`
+//! says which records DNS has to show for us, and which it shows ([`records`]).
 //!
 //! # A reading path
 //!
@@ -132,7 +133,7 @@
 //!
 //! ```text
 //! cli → tools → reach → server, sandbox → conversation, housekeeper, metrics → directory → scheduler, pickup → notices
-//!     → policy, login, proof, delivery, relay → handoff, outcome, retry → route → site, trace → signing
+//!     → records → policy, login, proof, delivery, relay → handoff, outcome, retry → route → site, trace → signing
 //!     → net, store → smtp → mail → limits
 //! ```
 //!
@@ -205,6 +206,7 @@ pub mod policy;
 pub mod privileges;
 pub mod proof;
 pub mod reach;
+pub mod records;
 pub mod relay;
 pub mod retry;
 pub mod route;

@@ -8,6 +8,7 @@ mod checks;
 pub mod keys;
 mod logins;
 mod pages;
+pub mod records;
 mod stories;
 pub mod trust;
 

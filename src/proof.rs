@@ -19,6 +19,7 @@ use crate::mail::proof::raw::RawHeader;
 use crate::mail::proof::spf::{self, SpfClient, SpfIdentity};
 use crate::net::dns::Resolver;
 use asker::{DnsAsker, Questions};
+pub use asker::{record_kind, resource_record};
 
 /// What is found out about one message, and what that has cost up to now.
 pub struct Proof {

@@ -7,7 +7,7 @@
 mod serve;
 
 use crate::tools::{
-    Failure, Request, check, dkim, mail, print, queue, route, sendmail, trace, user, verify,
+    Failure, Request, check, dkim, dns, mail, print, queue, route, sendmail, trace, user, verify,
 };
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::ValueExt;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 const HELP: &str = include_str!("../help/facteur.txt");
 
 /// The commands, each with what its `--help` says. sendmail reads its own arguments.
-const COMMANDS: [(&str, &str); 9] = [
+const COMMANDS: [(&str, &str); 10] = [
     ("serve", include_str!("../help/serve.txt")),
     ("check", include_str!("../help/check.txt")),
     ("route", include_str!("../help/route.txt")),
@@ -32,6 +32,7 @@ const COMMANDS: [(&str, &str); 9] = [
     ("user", include_str!("../help/user.txt")),
     ("verify", include_str!("../help/verify.txt")),
     ("dkim", include_str!("../help/dkim.txt")),
+    ("dns", include_str!("../help/dns.txt")),
 ];
 
 /// What `--help` says of a command.
@@ -114,6 +115,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Parsed, Failure> {
             Long("since") => request.since = Some(text(&mut parser)?),
             Long("bounce") => request.bounce = true,
             Long("disk") => request.disk = true,
+            Long("zone") => request.zone = true,
             Long("from") => request.from = Some(text(&mut parser)?),
             Long("client") => request.client = Some(text(&mut parser)?),
             Long("helo") => request.helo = Some(text(&mut parser)?),
@@ -170,6 +172,8 @@ fn command(request: &Request) -> Result<(), Failure> {
         ["dkim", "new", domain] => dkim::new(request, domain),
         ["dkim", "list"] => dkim::list(request),
         ["verify", file] => verify::run(request, file),
+        // For scripts, or for a name server.
+        ["dns", ..] if !(request.json && request.zone) => dns::run(request, &words[1..]),
         [] => Err(Failure::Usage("what shall I do?".to_owned())),
         [known, ..] if help(known).is_some() => {
             Err(Failure::Usage(format!("wrong arguments; see facteur {known} --help")))
@@ -189,6 +193,7 @@ fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
         &["trace"],
         &["verify"],
         &["dkim", "list"],
+        &["dns"],
     ];
     for (set, option, commands) in [
         (request.json, "--json", lists),
@@ -204,6 +209,7 @@ fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
         (request.selector.is_some(), "--selector", &[&["dkim", "new"]]),
         (request.kind.is_some(), "--type", &[&["dkim", "new"]]),
         (request.disk, "--disk", &[&["check"]]),
+        (request.zone, "--zone", &[&["dns"]]),
     ] {
         if set && !fits(commands) {
             let commands: Vec<String> = commands.iter().map(|what| what.join(" ")).collect();

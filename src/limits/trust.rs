@@ -114,3 +114,6 @@ pub const AUTHOR_ADDRESSES_MAX: usize = 1_000;
 
 /// Octets of an encoded word in From: those of a line (RFC 5322 §2.1.1), for RFC 2047's 75 are not kept to.
 pub const ENCODED_WORD_MAX: usize = 998;
+
+/// Letters and digits of the id of an MTA-STS policy (RFC 8461 §3.1).
+pub const STS_ID_MAX: usize = 32;

@@ -13,11 +13,13 @@ mod connect;
 mod layer;
 #[cfg(test)]
 mod tests;
+mod tlsa;
 mod words;
 
 pub use accept::{Acceptor, BadPair, Flaw, Half, date};
 pub use connect::Connector;
 pub use layer::Layer;
+pub use tlsa::Chain;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{CipherSuite, NamedGroup, ProtocolVersion};

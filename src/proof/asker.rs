@@ -81,12 +81,13 @@ impl DnsAsker<'_> {
             return Err(format!("not asked, the questions of one message have {PROOF_TIME:?}"));
         }
         let began = Instant::now();
-        let answer = self.resolver.lookup_within(name.as_bytes(), asked(kind), time);
+        let answer = self.resolver.lookup_within(name.as_bytes(), record_kind(kind), time);
         questions.left -= 1;
         questions.time = questions.time.saturating_sub(began.elapsed());
         Ok(match answer.map(|answer| answer.records) {
             Ok(Records::Found(records)) => {
-                let records: Vec<ResourceRecord> = records.into_iter().filter_map(taken).collect();
+                let records: Vec<ResourceRecord> =
+                    records.into_iter().filter_map(resource_record).collect();
                 KnownAnswer::Sure(match records.is_empty() {
                     true => QueryAnswer::NoRecords,
                     false => QueryAnswer::Records(records),
@@ -142,7 +143,8 @@ impl KnownAnswer {
     }
 }
 
-fn asked(kind: QueryType) -> RecordKind {
+/// The kind as the resolver calls it.
+pub fn record_kind(kind: QueryType) -> RecordKind {
     match kind {
         QueryType::A => RecordKind::A,
         QueryType::Aaaa => RecordKind::Aaaa,
@@ -153,7 +155,7 @@ fn asked(kind: QueryType) -> RecordKind {
 }
 
 /// A record as proofs see it; the host of a null MX (RFC 7505) is none.
-fn taken(record: dns::Record) -> Option<ResourceRecord> {
+pub fn resource_record(record: dns::Record) -> Option<ResourceRecord> {
     match record {
         dns::Record::Address(IpAddr::V4(address)) => Some(ResourceRecord::A(address)),
         dns::Record::Address(IpAddr::V6(address)) => Some(ResourceRecord::Aaaa(address)),
@@ -163,6 +165,6 @@ fn taken(record: dns::Record) -> Option<ResourceRecord> {
         }
         dns::Record::Ptr(host) => Name::parse(host.as_bytes()).map(ResourceRecord::Ptr),
         dns::Record::Txt(text) => Some(ResourceRecord::Txt(text)),
-        dns::Record::Tlsa { .. } => None,
+        dns::Record::Tlsa { .. } | dns::Record::Srv { .. } => None,
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod dkim;
+pub mod dns;
 mod listing;
 pub mod mail;
 pub mod queue;
@@ -55,6 +56,8 @@ pub struct Request {
     pub kind: Option<String>,
     /// `--disk`: the file systems too.
     pub disk: bool,
+    /// `--zone`: as a zone file.
+    pub zone: bool,
     /// The command and its arguments, without options.
     pub words: Vec<String>,
 }

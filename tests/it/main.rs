@@ -56,6 +56,7 @@ mod privileges;
 mod programs;
 mod queue_cli;
 mod readers;
+mod records;
 mod relay;
 mod relaying;
 mod reread;

@@ -16,6 +16,7 @@ pub enum RecordKind {
     Txt,
     Ptr,
     Tlsa,
+    Srv,
 }
 
 /// One record, by its kind.
@@ -31,6 +32,9 @@ pub enum Record {
     Ptr(String),
     /// The fields of RFC 6698 §2.1.
     Tlsa { usage: u8, selector: u8, matching: u8, data: Vec<u8> },
+    /// Where a service is (RFC 2782); the target is a host name, written as in [`MxHost`], and empty where
+    /// the service is said not to be there.
+    Srv { priority: u16, weight: u16, port: u16, target: String },
 }
 
 /// One MX record.
@@ -51,6 +55,7 @@ impl RecordKind {
             RecordKind::Txt => RecordType::TXT,
             RecordKind::Ptr => RecordType::PTR,
             RecordKind::Tlsa => RecordType::TLSA,
+            RecordKind::Srv => RecordType::SRV,
         }
     }
 }
@@ -77,11 +82,7 @@ impl Record {
     fn of(data: &RData) -> Option<Record> {
         Some(match data {
             RData::MX(mx) => {
-                let host = match mx.exchange.is_root() {
-                    true => String::new(),
-                    false => host(&mx.exchange)?,
-                };
-                Record::Mx(MxHost { preference: mx.preference, host })
+                Record::Mx(MxHost { preference: mx.preference, host: host_or_none(&mx.exchange)? })
             }
             RData::TXT(txt) => Record::Txt(txt.txt_data.concat()),
             RData::PTR(name) => Record::Ptr(host(&name.0)?),
@@ -90,6 +91,12 @@ impl Record {
                 selector: tlsa.selector.into(),
                 matching: tlsa.matching.into(),
                 data: tlsa.cert_data.clone(),
+            },
+            RData::SRV(srv) => Record::Srv {
+                priority: srv.priority,
+                weight: srv.weight,
+                port: srv.port,
+                target: host_or_none(&srv.target)?,
             },
             data => Record::Address(data.ip_addr()?),
         })
@@ -111,6 +118,11 @@ pub(super) fn read(
         RecordKind::Mx if usable.is_empty() => Err(DnsFault::broken("no MX record names a host")),
         _ => Ok(Some(usable)),
     }
+}
+
+/// As [`host`]; empty for the root, which says that there is none.
+fn host_or_none(name: &Name) -> Option<String> {
+    if name.is_root() { Some(String::new()) } else { host(name) }
 }
 
 /// A host name in lower case, without the last dot.

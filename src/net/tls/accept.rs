@@ -54,7 +54,7 @@ impl Acceptor {
     /// Reads the octets of both files, in PEM: a chain that begins with our own certificate, and its key as
     /// PKCS #8, SEC 1 or PKCS #1. Other PEM sections are skipped, so one file with both may be named twice.
     pub fn new(certificate: &[u8], key: &[u8]) -> Result<Acceptor, BadPair> {
-        let chain = chain(certificate)?;
+        let chain = parse_chain(certificate)?;
         let key = private_key(key)?;
         let config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -75,6 +75,11 @@ impl Acceptor {
     /// See the field.
     pub(super) fn end_point(&self) -> Arc<[u8]> {
         self.end_point.clone()
+    }
+
+    /// See the field.
+    pub(super) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
     }
 
     pub(super) fn config(&self) -> Arc<ServerConfig> {
@@ -145,7 +150,7 @@ pub fn date(when: SystemTime) -> String {
     when.map_or_else(|_| "a time beyond all clocks".to_owned(), |when| format!("{when:.0}"))
 }
 
-fn chain(octets: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadPair> {
+pub(super) fn parse_chain(octets: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadPair> {
     let bad = |what: String| BadPair { half: Half::Certificate, what };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(octets).collect();
     match chain {

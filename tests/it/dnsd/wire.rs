@@ -5,7 +5,7 @@ use std::net::IpAddr;
 pub const SOA: u16 = 6;
 /// In the fourth octet of a message.
 pub const AD: u8 = 0x20;
-pub const KINDS: [(&str, u16); 9] = [
+pub const KINDS: [(&str, u16); 10] = [
     ("A", 1),
     ("NS", 2),
     ("CNAME", 5),
@@ -14,6 +14,7 @@ pub const KINDS: [(&str, u16); 9] = [
     ("MX", 15),
     ("TXT", 16),
     ("AAAA", 28),
+    ("SRV", 33),
     ("TLSA", 52),
 ];
 
@@ -91,6 +92,12 @@ pub fn encode(kind: u16, data: &str) -> Vec<u8> {
         15 => {
             let (preference, host) = data.split_once(' ').unwrap();
             [&preference.parse::<u16>().unwrap().to_be_bytes()[..], &name(host)].concat()
+        }
+        33 => {
+            let words: Vec<&str> = data.split(' ').collect();
+            let numbers =
+                words[..3].iter().flat_map(|word| word.parse::<u16>().unwrap().to_be_bytes());
+            numbers.chain(name(words[3])).collect()
         }
         // Strings stand between bars; a number in brackets is an octet.
         16 => data.split('|').flat_map(|string| counted(&octets_of(string))).collect(),

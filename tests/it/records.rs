@@ -1,0 +1,330 @@
+//! `facteur dns` over a DNS server of the suite: each record in each state, exit codes, JSON, and a zone file
+//! that other name servers read.
+
+use crate::commands::run_clean;
+use crate::dnsd::Dnsd;
+use crate::secrecy::Pair;
+use crate::support::{Place, has_program, skip, text};
+use serde_json::Value;
+use std::net::UdpSocket;
+use std::process::Command;
+
+/// A site of two domains with a certificate, and a name server.
+pub struct Published {
+    pub place: Place,
+    pub dns: Dnsd,
+    /// What `--zone` prints.
+    pub zone: String,
+}
+
+impl Published {
+    /// The name server shows all that `--zone` prints.
+    pub fn new(more: &str) -> Published {
+        let (place, dns) = (Place::new(), Dnsd::new(""));
+        Pair::of(&["mx.a.test"]).write(&place);
+        place.write("facteur.toml", site(&dns, more));
+        let (status, zone, err) = run_clean(&place, &["dns", "--zone"]);
+        assert_eq!((status, err.as_str()), (0, ""));
+        assert!(dns.log().is_empty(), "{:?}", dns.log());
+        dns.set(&served(&zone));
+        Published { place, dns, zone }
+    }
+
+    /// The same zone with another content for one name and type; an empty one takes the record out.
+    pub fn show(&self, name: &str, kind: &str, content: &[&str]) {
+        let zone = served(&self.zone);
+        let start = format!("{name} {kind} ");
+        let others = zone.lines().filter(|line| !line.starts_with(&start));
+        let own = content.iter().map(|content| format!("{start}{content}"));
+        let lines: Vec<String> = others.map(str::to_owned).chain(own).collect();
+        self.dns.set(&lines.join("\n"));
+    }
+
+    /// The exit status, and each record.
+    pub fn rows(&self, names: &[&str]) -> (i32, Vec<Value>) {
+        let (status, out, err) = run_clean(&self.place, &[&["dns", "--json"], names].concat());
+        assert_eq!(err, "", "{out}");
+        (status, out.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    }
+
+    /// The exit status, and the only record of this name and type.
+    pub fn row(&self, name: &str, kind: &str) -> (i32, Value) {
+        let (status, rows) = self.rows(&[]);
+        let is_it = |row: &&Value| row["name"] == name && row["type"] == kind;
+        let mut its = rows.iter().filter(is_it);
+        let row = its.next().unwrap_or_else(|| panic!("no {kind} of {name} in {rows:#?}")).clone();
+        assert_eq!(its.count(), 0, "{rows:#?}");
+        (status, row)
+    }
+}
+
+fn site(dns: &Dnsd, more: &str) -> String {
+    format!(
+        "hostname = \"mx.a.test\"\nspool = \"spool\"\n\
+         [listen]\nsmtp = [\"127.0.0.1:0\"]\nsubmission = [\"127.0.0.1:2587\"]\n\
+         submissions = [\"127.0.0.1:2465\"]\n\
+         [tls]\ncertificate = \"mx.pem\"\nkey = \"mx.key\"\n\
+         [domain.\"a.test\"]\nmaildir = \"mail/{{domain}}/{{user}}\"\n\
+         [domain.\"xn--bcher-kva.test\"]\nmaildir = \"mail/{{domain}}/{{user}}\"\n\
+         [dns]\nservers = [\"{}\"]\ntimeout = \"5s\"\n{more}",
+        dns.address()
+    )
+}
+
+/// A zone file as the name server of the suite reads it.
+fn served(zone: &str) -> String {
+    let lines = zone.lines().filter(|line| !line.starts_with(';')).map(|line| {
+        let (line, _) = line.split_once(" ;").unwrap_or((line, ""));
+        let parts: Vec<&str> = line.splitn(5, ' ').collect();
+        let [name, "3600", "IN", kind, data] = parts[..] else { panic!("{line}") };
+        let data = match kind {
+            "TXT" => data.trim_matches('"').replace("\" \"", "|"),
+            _ => data.to_owned(),
+        };
+        format!("{} {kind} {data}\n", name.strip_suffix('.').unwrap())
+    });
+    lines.collect()
+}
+
+#[track_caller]
+fn states(rows: &[Value], state: &str) {
+    assert!(rows.iter().all(|row| row["state"] == state), "{rows:#?}");
+}
+
+#[test]
+fn a_server_with_exactly_this_zone_makes_every_line_ok() {
+    let site = Published::new("");
+    let (status, rows) = site.rows(&[]);
+    states(&rows, "ok");
+    assert_eq!(status, 0);
+    let kinds = |name: &str| {
+        let own = rows.iter().filter(|row| row["name"].as_str().unwrap().ends_with(name));
+        own.map(|row| row["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds("bcher-kva.test"), ["TXT", "MX", "SRV", "SRV", "TXT", "TXT", "TXT"]);
+    assert_eq!(kinds(".arpa").first().map(String::as_str), Some("PTR"));
+    assert!(kinds("mx.a.test").contains(&"TLSA".to_owned()));
+    // In the text a line a record, and nothing else.
+    let (status, out, err) = run_clean(&site.place, &["dns"]);
+    let lines = out.lines().filter(|line| !line.starts_with("    (as DNS has it"));
+    assert!(lines.clone().all(|line| line.starts_with("ok  ")), "{out}");
+    assert_eq!((status, lines.count(), err.as_str()), (0, rows.len(), ""));
+}
+
+#[test]
+fn nothing_is_published() {
+    let site = Published::new("");
+    site.dns.set("");
+    let (status, rows) = site.rows(&[]);
+    states(&rows, "missing");
+    assert!(rows.iter().all(|row| row["have"].as_array().unwrap().is_empty()), "{rows:#?}");
+    assert_eq!(status, 1);
+    let (status, out, _) = run_clean(&site.place, &["dns", "a.test"]);
+    assert!(status == 1 && out.contains("\nChange them from top to bottom"), "{out}");
+    assert!(out.contains("https://mta-sts.a.test/.well-known/mta-sts.txt"), "{out}");
+    assert!(out.contains("\n      mx: mx.a.test\n"), "{out}");
+    assert!(!out.contains("bcher"), "{out}");
+}
+
+/// The name server says nothing: all is unknown, soon.
+#[test]
+fn nobody_answers() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let site = Published::new("");
+    let config = site_of(&site, &socket.local_addr().unwrap().to_string(), "200ms");
+    site.place.write("facteur.toml", config);
+    let (status, rows) = site.rows(&[]);
+    states(&rows, "unknown");
+    assert_eq!(status, 1);
+    site.place.write("facteur.toml", site_of(&site, &site.dns.address().to_string(), "5s"));
+    site.dns.set("* !servfail");
+    let (status, rows) = site.rows(&[]);
+    states(&rows, "unknown");
+    assert_eq!(status, 1);
+}
+
+/// Its configuration with another name server and patience.
+fn site_of(published: &Published, server: &str, timeout: &str) -> String {
+    let own = self::site(&published.dns, "");
+    own.replace(&published.dns.address().to_string(), server)
+        .replace("timeout = \"5s\"", &format!("timeout = \"{}\"", timeout.replace("200ms", "1s")))
+}
+
+/// One record after the other in each state; the last column says whether that makes exit 1.
+#[test]
+fn each_record_in_each_state() {
+    let site = Published::new("");
+    let address = |kind: &str| {
+        let line = site.zone.lines().find(|line| line.contains(&format!(" IN {kind} ")));
+        line.map(|line| line.split(' ').nth(4).unwrap().to_owned())
+    };
+    let (kind, own) = match address("A") {
+        Some(own) => ("A", own),
+        None => ("AAAA", address("AAAA").unwrap()),
+    };
+    let reverse = site.zone.lines().find(|line| line.contains(" IN PTR ")).unwrap();
+    let reverse = reverse.split(". ").next().unwrap().to_owned();
+    let spf = if kind == "A" { format!("ip4:{own}") } else { format!("ip6:{own}") };
+    let other_tlsa = format!("3 1 1 {}", "00".repeat(32));
+    let cases: Vec<(&str, &str, Vec<String>, &str, bool)> = vec![
+        ("a.test", "MX", vec!["5 MX.A.test.".into(), "1 mx.b.test".into()], "ok", true),
+        ("a.test", "MX", vec!["10 mx.b.test".into()], "differs", true),
+        ("a.test", "MX", vec!["0 .".into()], "differs", true),
+        ("a.test", "MX", vec![], "missing", true),
+        ("a.test", "MX", vec!["!servfail".into()], "unknown", true),
+        (&reverse, "PTR", vec!["mx.a.test".into(), "x.test".into()], "ok", true),
+        (&reverse, "PTR", vec!["x.test".into()], "differs", true),
+        (&reverse, "PTR", vec![], "missing", true),
+        (&reverse, "PTR", vec!["!servfail".into()], "unknown", true),
+        ("a.test", "TXT", vec!["V=spf1 mx -all".into(), "other=1".into()], "ok", true),
+        ("a.test", "TXT", vec![format!("v=spf1 a:x.test {spf} ~all")], "ok", true),
+        ("a.test", "TXT", vec!["v=spf1 a:x.test -all".into()], "differs", true),
+        ("a.test", "TXT", vec!["v=spf1 nonsense".into()], "differs", true),
+        ("a.test", "TXT", vec!["v=spf1 mx -all".into(), "v=spf1 a -all".into()], "differs", true),
+        ("a.test", "TXT", vec!["other=1".into()], "missing", true),
+        ("a.test", "TXT", vec!["!servfail".into()], "unknown", true),
+        ("mx.a.test", "TXT", vec!["v=spf1 -all".into()], "differs", true),
+        ("mx.a.test", "TXT", vec![], "missing", true),
+        ("_dmarc.a.test", "TXT", vec!["v=DMARC1; p=reject".into()], "ok", true),
+        ("_dmarc.a.test", "TXT", vec!["v=DMARC1; q=none".into()], "differs", true),
+        (
+            "_dmarc.a.test",
+            "TXT",
+            vec!["v=DMARC1; p=none".into(), "v=DMARC1; p=none".into()],
+            "differs",
+            true,
+        ),
+        ("_dmarc.a.test", "TXT", vec!["v=spf1 -all".into()], "missing", true),
+        ("_dmarc.a.test", "TXT", vec!["!servfail".into()], "unknown", true),
+        ("_mta-sts.a.test", "TXT", vec!["v=STSv1; id=1;".into()], "ok", false),
+        ("_mta-sts.a.test", "TXT", vec!["v=STSv1; id=;".into()], "differs", false),
+        ("_mta-sts.a.test", "TXT", vec![], "missing", false),
+        ("_mta-sts.a.test", "TXT", vec!["!servfail".into()], "unknown", false),
+        ("_smtp._tls.a.test", "TXT", vec!["v=TLSRPTv1;rua=mailto:x@y.test".into()], "ok", false),
+        ("_smtp._tls.a.test", "TXT", vec!["v=TLSRPTv1".into()], "differs", false),
+        ("_smtp._tls.a.test", "TXT", vec![], "missing", false),
+        ("_smtp._tls.a.test", "TXT", vec!["!servfail".into()], "unknown", false),
+        ("_25._tcp.mx.a.test", "TLSA", vec![other_tlsa], "differs", false),
+        ("_25._tcp.mx.a.test", "TLSA", vec![], "missing", false),
+        ("_25._tcp.mx.a.test", "TLSA", vec!["!servfail".into()], "unknown", false),
+        ("_submission._tcp.a.test", "SRV", vec!["1 2 2587 MX.a.test".into()], "ok", false),
+        ("_submission._tcp.a.test", "SRV", vec!["0 1 587 mx.a.test".into()], "differs", false),
+        ("_submission._tcp.a.test", "SRV", vec!["0 0 0 .".into()], "differs", false),
+        ("_submission._tcp.a.test", "SRV", vec![], "missing", false),
+        ("_submission._tcp.a.test", "SRV", vec!["!servfail".into()], "unknown", false),
+    ];
+    for (name, kind, content, state, is_needed) in cases {
+        let what = format!("{name} {kind} {content:?}");
+        site.show(name, kind, &content.iter().map(String::as_str).collect::<Vec<_>>());
+        let (status, row) = site.row(name, kind);
+        assert_eq!(row["state"], state, "{what}: {row}");
+        assert_eq!(status, i32::from(state != "ok" && is_needed), "{what}: {row}");
+        let have = row["have"].as_array().unwrap();
+        assert_eq!(have.is_empty(), matches!(state, "missing" | "unknown"), "{what}: {row}");
+        if state == "differs" {
+            let (_, out, _) = run_clean(&site.place, &["dns"]);
+            let is = format!("    is: {}\n", have[0].as_str().unwrap());
+            assert!(out.contains(&is), "{what}: {out}");
+        }
+        if state == "ok" {
+            assert!(have.contains(&row["want"]) || kind == "PTR", "{what}: {row}");
+        }
+    }
+    // The host's own address: none, and no answer.
+    for (content, state) in [(vec![], "missing"), (vec!["!servfail"], "unknown")] {
+        site.show("mx.a.test", kind, &content);
+        let (status, rows) = site.rows(&["mx.a.test"]);
+        let row = rows.iter().find(|row| row["name"] == "mx.a.test").unwrap();
+        assert_eq!((status, row["state"].as_str()), (1, Some(state)), "{row}");
+    }
+}
+
+/// An SPF record of others' terms is not thrown away.
+#[test]
+fn what_is_wanted_of_an_spf_record_keeps_what_is_there() {
+    let site = Published::new("");
+    site.show("a.test", "TXT", &["v=spf1 include:x.test -all", "site-verification=1"]);
+    let row = site.row("a.test", "TXT").1;
+    // The include leads nowhere: that is broken, and mended by a new record.
+    assert_eq!(row["have"][0], "v=spf1 include:x.test -all");
+    site.show("a.test", "TXT", &["v=spf1 ip4:198.51.100.1 -all"]);
+    let row = site.row("a.test", "TXT").1;
+    let want = row["want"].as_str().unwrap();
+    assert!(want.starts_with("v=spf1 ip") && want.ends_with(" ip4:198.51.100.1 -all"), "{want}");
+    assert_eq!(row["have"][0], "v=spf1 ip4:198.51.100.1 -all");
+    site.show("a.test", "TXT", &[want]);
+    assert_eq!(site.row("a.test", "TXT").1["state"], "ok");
+}
+
+/// Records that are found by an alias count, and so does a policy of the domain above.
+#[test]
+fn aliases_and_the_domain_above() {
+    let site = Published::new("[domain.\"lists.a.test\"]\nmaildir = \"m/{user}\"\n");
+    site.show("_dmarc.lists.a.test", "TXT", &[]);
+    let (status, row) = site.row("_dmarc.lists.a.test", "TXT");
+    assert_eq!((status, row["state"].as_str()), (0, Some("ok")), "{row}");
+    assert_eq!(row["want"], "v=DMARC1; p=none; rua=mailto:postmaster@a.test");
+    let zone = served(&site.zone);
+    let zone = zone.replace("_dmarc.a.test TXT", "dmarc.b.test TXT");
+    site.dns.set(&format!("{zone}_dmarc.a.test CNAME dmarc.b.test"));
+    assert_eq!(site.row("_dmarc.a.test", "TXT").1["state"], "ok");
+}
+
+/// Behind a smarthost its operator says what SPF has to say.
+#[test]
+fn a_smarthost_sends() {
+    let site = Published::new("[relay]\nsmarthost = \"smtp.b.test:587\"\n");
+    assert!(site.zone.contains("\n; a.test. TXT: what the operator of smtp.b.test says"));
+    let (status, row) = site.row("a.test", "TXT");
+    assert_eq!((status, row["state"].as_str()), (0, Some("missing")), "{row}");
+    for (record, state) in [
+        ("v=spf1 include:b.test -all", "differs"),
+        ("v=spf1 ip4:198.51.100.1 -all", "ok"),
+        ("v=spf1 x", "differs"),
+    ] {
+        site.show("a.test", "TXT", &[record]);
+        let (status, row) = site.row("a.test", "TXT");
+        assert_eq!((status, row["state"].as_str()), (0, Some(state)), "{row}");
+    }
+}
+
+#[test]
+fn names_that_are_not_ours_and_options_that_do_not_fit() {
+    let site = Published::new("");
+    let (status, out, err) = run_clean(&site.place, &["dns", "a.test", "b\u{1b}.test"]);
+    assert_eq!((status, out.as_str()), (1, ""));
+    assert_eq!(err, "facteur: b\\x1b.test is neither our host name nor a domain of ours\n");
+    let (status, rows) = site.rows(&["B\u{fc}cher.test.", "xn--bcher-kva.test"]);
+    assert_eq!((status, rows.len()), (0, 7), "{rows:#?}");
+    for options in [&["dns", "--zone", "--json"][..], &["check", "--zone"], &["dns", "--all"]] {
+        assert_eq!(run_clean(&site.place, options).0, 2, "{options:?}");
+    }
+    // A certificate that cannot be read spoils its own line only.
+    site.place.write("mx.pem", "nonsense");
+    let (status, row) = site.row("_25._tcp.mx.a.test", "TLSA");
+    assert_eq!((status, row["state"].as_str()), (0, Some("unknown")));
+    assert!(row["want"].as_str().unwrap().contains("mx.pem: expected"), "{row}");
+}
+
+#[test]
+fn named_checkzone_reads_the_zone() {
+    if !has_program("named-checkzone", "-v") {
+        return skip("named-checkzone is not installed");
+    }
+    let site = Published::new("");
+    let head = "$ORIGIN test.\n@ 3600 IN SOA ns.test. root.test. 1 3600 600 86400 300\n\
+                @ 3600 IN NS ns.test.\nns.test. 3600 IN A 192.0.2.53\n";
+    let file = site.place.write("zone", format!("{head}{}", site.zone));
+    let mut check = Command::new("named-checkzone");
+    let output = check.args(["-D", "-i", "local", "test"]).arg(file).output().unwrap();
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{said}{}", site.zone);
+    // The records as it has read them, in one form.
+    for record in ["_dmarc.xn--bcher-kva.test.", "_25._tcp.mx.a.test.", "_submissions._tcp.a.test."]
+    {
+        assert!(text(&output.stdout).contains(record), "{record}: {said}");
+    }
+    for line in site.zone.lines().filter(|line| line.contains(".arpa. ")) {
+        assert!(said.contains("ignoring out-of-zone data"), "{line}: {said}");
+    }
+}
