@@ -7,8 +7,10 @@
 //! told as well. When a notice of ours fails, a postmaster is told; when a notice to a
 //! postmaster fails, nobody is. So mail from `<>` never makes mail to other hosts.
 
+mod explained;
 mod reports;
 
+pub use explained::{SeenRecords, apart};
 pub use reports::Reports;
 
 use crate::config::Relay;
@@ -39,6 +41,8 @@ struct NoticeItem<'a> {
     action: NoticeAction,
     /// When the time of its recipient is over.
     until: Timestamp,
+    /// What our own records say, where it was refused for these.
+    seen: Vec<String>,
 }
 
 /// What is needed to write notices.
@@ -48,6 +52,8 @@ pub struct NoticeContext<'a> {
     pub queue: &'a Queue,
     /// Limits how often a postmaster hears that notices of ours failed; without it, of each one.
     pub reports: Option<&'a Reports>,
+    /// Remembers what our own records say; without it DNS is not asked.
+    pub seen: Option<&'a SeenRecords>,
 }
 
 /// The notices that were written, and what could not be told.
@@ -83,7 +89,7 @@ struct NoticeSource<'a> {
 pub fn send(context: &NoticeContext<'_>, claimed: &Claimed, outcomes: &[RecipientOutcome]) -> Sent {
     let progress = |recipient| claimed.progress(recipient);
     let entry = &claimed.message.entry;
-    let addressed = addressed(context, entry, outcomes, &progress);
+    let mut addressed = addressed(context, entry, outcomes, &progress);
     if addressed.is_empty() {
         return Sent::default();
     }
@@ -94,6 +100,7 @@ pub fn send(context: &NoticeContext<'_>, claimed: &Claimed, outcomes: &[Recipien
     };
     let sent = match header(claimed) {
         Ok(header) => {
+            explained::explain(context, entry, &header, &mut addressed);
             let source = NoticeSource { entry, header, claimed: Some(claimed), others };
             write_all(context, &source, addressed)
         }
@@ -152,7 +159,7 @@ fn addressed<'a>(
         if let Some(to) = audience(context, entry, outcome.recipient, action) {
             let for_one = addressed.entry(to.to_string()).or_insert_with(|| (to, Vec::new()));
             let until = retry::expires(entry, &progress, &context.site.config.relay, now);
-            for_one.1.push(NoticeItem { outcome, action, until });
+            for_one.1.push(NoticeItem { outcome, action, until, seen: Vec::new() });
         }
     }
     addressed
@@ -356,7 +363,7 @@ fn write(
 
 impl<'a> NoticeItem<'a> {
     fn told_recipient(&'a self, entry: &'a Entry, now: Timestamp) -> ToldRecipient<'a> {
-        let NoticeItem { outcome, action, until } = self;
+        let NoticeItem { outcome, action, until, seen } = self;
         let to = &entry.recipients[outcome.recipient];
         let (diagnostic, place, words) = outcome.for_sender();
         // A path is no name, and nobody's business.
@@ -372,6 +379,7 @@ impl<'a> NoticeItem<'a> {
             diagnostic,
             place,
             words,
+            seen,
             last_attempt: (outcome.what != What::Held).then_some(now),
             will_retry_until: (*action == NoticeAction::Delayed).then_some(*until),
         }

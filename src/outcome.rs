@@ -8,6 +8,7 @@ use crate::smtp::client::{Cause, Fate, Lack, Reason};
 use crate::store::disk::StoreError;
 use crate::store::entry::{JournalLine, What};
 use jiff::Timestamp;
+use std::net::IpAddr;
 
 /// What one attempt decided about one recipient.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct RecipientOutcome {
     pub is_expired: bool,
     /// How the connection to the next hop was protected; none without TLS.
     pub tls: Option<Protection>,
+    /// Our own end of that connection; none where there was none.
+    pub local: Option<IpAddr>,
     /// Where a copy here lies.
     pub copy: Option<Destination>,
 }
@@ -50,6 +53,7 @@ impl RecipientOutcome {
             is_passed_on: false,
             is_expired: false,
             tls: None,
+            local: None,
             copy: None,
         }
     }

@@ -7,16 +7,20 @@
 
 mod asker;
 mod compare;
+mod explain;
 mod facts;
 mod form;
 mod policies;
+mod refusal;
 mod spf;
 mod zone;
 
 pub use asker::{RecordsAsker, ShownRecords};
 pub use compare::compare;
+pub use explain::{RefusedSender, explain};
 pub use facts::{AddressSource, HostFacts, OwnAddress};
 pub use policies::{mta_sts_place, mta_sts_policy};
+pub use refusal::is_about_records;
 pub use zone::zone;
 
 use crate::config::{Config, DomainConfig};

@@ -34,6 +34,7 @@ use crate::smtp::outgoing::Encoder;
 use jiff::Timestamp;
 use message::{Converted, in_seven_bits};
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -286,6 +287,11 @@ impl Connection {
     /// How the connection is protected; none in the clear.
     pub fn protection(&self) -> Option<&Protection> {
         self.protection.as_ref()
+    }
+
+    /// Our own address on this connection.
+    pub fn local(&self) -> Option<IpAddr> {
+        self.wire.local()
     }
 
     /// Why it is not protected, with a host whose TLS has failed.

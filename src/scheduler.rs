@@ -28,7 +28,7 @@ use crate::delivery::Writer;
 use crate::event::{Event, tell, warn};
 use crate::handoff::{Census, Hint, Hints};
 use crate::limits::{BUSY_WAIT, CLOCK_JUMP, LOOK_AT_ONCE, REMOVALS_SYNC, TROUBLE_WAIT};
-use crate::notices::Reports;
+use crate::notices::{Reports, SeenRecords};
 use crate::relay::BrokenTls;
 use crate::retry;
 use crate::route::next_hop::Ourselves;
@@ -58,6 +58,8 @@ pub struct RelayShared {
     pub hints: Hints,
     /// How many of our notices failed.
     pub reports: Reports,
+    /// What our own records said lately.
+    pub seen: SeenRecords,
 }
 
 /// The site of an attempt, with what is made once for each site.

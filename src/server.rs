@@ -93,6 +93,7 @@ impl Server {
             delivered,
             hints: hints.clone(),
             reports: Default::default(),
+            seen: Default::default(),
         });
         let calls = bounded(1);
         if let Some(drops) = drops {

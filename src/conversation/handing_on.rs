@@ -269,7 +269,7 @@ impl<'a> HandingOn<'a> {
 
     fn context(&self) -> NoticeContext<'_> {
         let Handover { shared: Shared { disk, queue, .. }, site, .. } = *self.handover;
-        NoticeContext { site, disk: &**disk, queue, reports: None }
+        NoticeContext { site, disk: &**disk, queue, reports: None, seen: None }
     }
 
     /// Tells the scheduler of these notices.

@@ -91,7 +91,8 @@ impl Handover<'_> {
             return;
         }
         let Shared { disk, queue, hints, .. } = self.shared;
-        let context = NoticeContext { site: self.site, disk: &**disk, queue, reports: None };
+        let context =
+            NoticeContext { site: self.site, disk: &**disk, queue, reports: None, seen: None };
         // The mail is there, whatever becomes of the notice.
         let trouble = |error: &str| {
             let what = format!("no notice of success for {}: {error}", entry.id);

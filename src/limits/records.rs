@@ -26,6 +26,9 @@ pub const EXPLAIN_KEEP: Duration = Duration::from_secs(60);
 /// Explanations that are kept.
 pub const EXPLAIN_KEPT_MAX: usize = 64;
 
+/// Octets of a From field that are read for it.
+pub const EXPLAIN_FROM_MAX: usize = 4096;
+
 /// Domains in From of a message that are explained.
 pub const EXPLAIN_AUTHORS_MAX: usize = 2;
 
@@ -52,3 +55,6 @@ pub const TLSA_WAIT: Duration = Duration::from_secs(10);
 
 /// How often it is asked again while the old one stays.
 pub const TLSA_LOOK: Duration = Duration::from_secs(5 * 60);
+
+/// Addresses, and names of one address, by which a notice explains a refusal.
+pub const EXPLAIN_ADDRESSES_MAX: usize = 4;

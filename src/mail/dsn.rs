@@ -78,6 +78,8 @@ pub struct ToldRecipient<'a> {
     /// Our own words; empty where there are none. They follow the name of a `host` that gave no reply: "was
     /// silent too long".
     pub words: &'a str,
+    /// What DNS says about us, a sentence each: of a reply that speaks of it.
+    pub seen: &'a [String],
     pub last_attempt: Option<Timestamp>,
     /// Until when we try; told only of a recipient that is delayed (RFC 3464 §2.3.9).
     pub will_retry_until: Option<Timestamp>,

@@ -3,7 +3,7 @@
 use crate::limits::{LINGER, LINGER_OCTETS};
 use nix::sys::socket::{MsgFlags, recv};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +20,11 @@ impl Socket {
     /// The stream may be shut down by others who hold it ([`super::registry`]).
     pub fn new(stream: Arc<TcpStream>) -> Socket {
         Socket { stream, read_timeout: None, write_timeout: None }
+    }
+
+    /// Our own address; none on a connection that is over.
+    pub fn local(&self) -> Option<IpAddr> {
+        self.stream.local_addr().ok().map(|address| address.ip().to_canonical())
     }
 
     /// Waits for some octets; returns 0 at the end of input. Fails with `TimedOut` past the deadline.

@@ -9,7 +9,7 @@ use super::tls::{Layer, Protection, Side};
 use crate::smtp::auth::Bindings;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +30,10 @@ pub trait Wire: Send {
     fn secure(&mut self, side: Side<'_>, deadline: Instant) -> io::Result<Protection>;
     /// What ties a login to this TLS connection; none in the clear.
     fn bindings(&self) -> Option<Bindings> {
+        None
+    }
+    /// Our own address on this connection; none where there is none.
+    fn local(&self) -> Option<IpAddr> {
         None
     }
     /// Ends our side, and reads on for a moment so that the last reply is not lost.
@@ -146,6 +150,10 @@ impl Wire for TcpWire {
 
     fn bindings(&self) -> Option<Bindings> {
         self.tls.as_ref().map(|tls| tls.bindings())
+    }
+
+    fn local(&self) -> Option<IpAddr> {
+        self.socket.local()
     }
 
     fn finish(&mut self) {

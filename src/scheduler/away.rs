@@ -22,6 +22,7 @@ use crate::smtp::client::{Cause, Fate, OutgoingMessage, Reason};
 use crate::store::disk::{Doing, StoreError};
 use crate::store::entry::What;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Instant;
 
 /// A message on one way, and what became of its recipients so far.
@@ -43,6 +44,8 @@ struct HostOutcome {
     /// Whether that host sends the notices that were asked for.
     dsn: bool,
     tls: Option<Protection>,
+    /// Our own address towards it; none where it could not be asked.
+    local: Option<IpAddr>,
 }
 
 impl RelayWorker {
@@ -211,10 +214,10 @@ impl Round<'_> {
         talk.append(connection.take_talk());
         tell_talk(talk);
         let (host, dsn) = (host(connection.hop()), connection.offers().dsn);
-        let tls = connection.protection();
+        let (tls, local) = (connection.protection(), connection.local());
         for (index, fate) in left.into_iter().zip(fates) {
             let (host, tls) = (host.clone(), tls.cloned());
-            self.fates[index] = Some(HostOutcome { host, fate, dsn, tls });
+            self.fates[index] = Some(HostOutcome { host, fate, dsn, tls, local });
         }
     }
 
@@ -222,7 +225,8 @@ impl Round<'_> {
     fn refuse(&mut self, hop: &Hop, fate: &Fate) {
         for index in self.left() {
             let (host, fate) = (host(hop), fate.clone());
-            self.fates[index] = Some(HostOutcome { host, fate, dsn: false, tls: None });
+            self.fates[index] =
+                Some(HostOutcome { host, fate, dsn: false, tls: None, local: None });
         }
     }
 
@@ -250,9 +254,10 @@ impl Round<'_> {
             match (fate, &obstacle) {
                 (None, _) if is_stopping => {}
                 (Some(HostOutcome { fate, .. }), _) if is_stopping && is_cut_off(fate) => {}
-                (Some(HostOutcome { host, fate, dsn, tls }), _) => {
+                (Some(HostOutcome { host, fate, dsn, tls, local }), _) => {
                     let outcome = RecipientOutcome::of_fate(*index, host, fate, *dsn);
-                    outcomes.push(RecipientOutcome { tls: tls.clone(), ..outcome });
+                    let (tls, local) = (tls.clone(), *local);
+                    outcomes.push(RecipientOutcome { tls, local, ..outcome });
                 }
                 (None, Some(obstacle)) => outcomes.push(blocked(*index, obstacle)),
                 // No host was asked: the time was over before the first one.
@@ -371,7 +376,10 @@ mod tests {
         let disk = MemoryDisk::new();
         let file = disk.scratch(Path::new("/")).unwrap();
         let said = |text: &[u8]| Cause::Said(Answer::parse(text).unwrap());
-        let outcome = |fate| HostOutcome { host: "h".to_owned(), fate, dsn: false, tls: None };
+        let outcome = |fate| {
+            let (host, tls, local) = ("h".to_owned(), None, None);
+            HostOutcome { host, fate, dsn: false, tls, local }
+        };
         let round = |fates: Vec<Fate>| {
             let path = ForwardPath::Mailbox(Mailbox::parse("ann@far.test").unwrap());
             let to = Recipient { path, notify: None, orcpt: None };

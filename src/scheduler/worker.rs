@@ -265,7 +265,8 @@ impl RelayWorker {
         Report { is_gone: true, ..report }
     }
 
-    /// Makes the outcome durable: first the notices, then the journal. Returns the lines for the log.
+    /// Makes the outcome durable, and returns the lines for the log. What was carried comes first: DNS may be
+    /// asked why another recipient was refused, and a kill meanwhile must not send anything twice.
     fn record_outcome(
         &self,
         job: &RelayJob,
@@ -284,9 +285,29 @@ impl RelayWorker {
                 false => outcome,
             }
         };
-        let mut outcomes: Vec<RecipientOutcome> = outcomes.into_iter().map(expire).collect();
+        let outcomes = outcomes.into_iter().map(expire).collect();
+        let (first, last) = notices::apart(outcomes);
+        let mut news = match first.is_empty() {
+            true => Vec::new(),
+            false => self.record_some(job, first, open, report, now),
+        };
+        news.extend(self.record_some(job, last, open, report, now));
+        news
+    }
+
+    /// Makes outcomes durable: first the notices, then the journal.
+    fn record_some(
+        &self,
+        job: &RelayJob,
+        mut outcomes: Vec<RecipientOutcome>,
+        open: &[usize],
+        report: &mut Report,
+        now: Timestamp,
+    ) -> Vec<News> {
+        let entry = &job.claimed.message.entry;
+        let relay = &job.setting.site.config.relay;
         let sent = notices::send(&self.notice_context(job), &job.claimed, &outcomes);
-        report.notices = sent.notices;
+        report.notices.extend(sent.notices);
         for (recipient, error) in &sent.untold {
             tell_untold(entry, error);
             // A failure that could not be told must not be journalled: the recipient is deferred instead.
@@ -375,8 +396,8 @@ impl RelayWorker {
 
     fn notice_context<'a>(&'a self, job: &'a RelayJob) -> NoticeContext<'a> {
         let (disk, queue) = (&*self.shared.disk, &self.shared.queue);
-        let reports = Some(&self.shared.reports);
-        NoticeContext { site: &job.setting.site, disk, queue, reports }
+        let (reports, seen) = (Some(&self.shared.reports), Some(&self.shared.seen));
+        NoticeContext { site: &job.setting.site, disk, queue, reports, seen }
     }
 
     /// Takes the kept connection where it is one to this goal; closes any other.

@@ -153,7 +153,8 @@ fn bounce(queue: &Queue, site: &Site, claimed: &Claimed) -> Result<Vec<String>, 
         )
     };
     let outcomes: Vec<RecipientOutcome> = claimed.open().iter().map(returned).collect();
-    let context = notices::NoticeContext { site, disk: &RealDisk, queue, reports: None };
+    let context =
+        notices::NoticeContext { site, disk: &RealDisk, queue, reports: None, seen: None };
     let sent = notices::send(&context, claimed, &outcomes);
     let notices = sent.notices.into_iter().map(|notice| notice.id);
     match sent.untold.first() {

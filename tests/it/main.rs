@@ -24,6 +24,7 @@ mod dovecot;
 mod dovecot_users;
 mod drops;
 mod dsn_e2e;
+mod explained;
 mod faults;
 mod forwarding;
 mod forwarding_chain;

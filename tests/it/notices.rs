@@ -101,6 +101,7 @@ fn told(
         diagnostic: reply,
         place: "",
         words,
+        seen: &[],
         last_attempt: Some(moment("2026-11-23T13:05:00Z")),
         will_retry_until: None,
     }
@@ -108,6 +109,18 @@ fn told(
 
 const REFUSED: &str = "550-5.1.1 The email account that you tried to reach does not exist. Please \
     try double-checking the recipient's address for typos.\n550 5.1.1 https://far.test/help";
+
+/// What DNS says of us, one line of it by somebody who wants to break out of it.
+static SEEN: LazyLock<[String; 4]> = LazyLock::new(|| {
+    [
+        "example.org has no SPF record".to_owned(),
+        "the key at 2026a._domainkey.example.org is not the one we sign with".to_owned(),
+        "the reverse name of 192.0.2.7, a\n\n--=_m0fk3v9q2d72xz_0123456789abcdef--\u{202e}x, does not lead back \
+         to it"
+            .to_owned(),
+        "192.0.2.8 has no reverse name".to_owned(),
+    ]
+});
 
 /// A reply that would like to be fields, parts, an end, or shown backwards.
 const HOSTILE: &str = "550-5.7.1 no\r\nAction: delivered\nStatus: 2.0.0\n\n\
@@ -128,6 +141,26 @@ fn failures() -> Vec<Case> {
                 Diagnostic-Code: smtp; 550-5.1.1 The email account that you tried to reach does not \
                 exist. Please try double-checking the recipient's address for typos. \
                 550 5.1.1 https://far.test/help\n\
+                Last-Attempt-Date: Mon, 23 Nov 2026 14:05:00 +0100\n",
+        },
+        Case {
+            name: "failed-for-our-records",
+            notice: notice(vec![ToldRecipient {
+                seen: &*SEEN,
+                place: "RCPT",
+                ..told(
+                    NoticeAction::Failed,
+                    "5.7.26",
+                    Some("550 5.7.26 This mail is unauthenticated"),
+                    "",
+                )
+            }]),
+            original: PLAIN,
+            types: full,
+            // Programs read the same as without: it is for people.
+            fields: "Final-Recipient: rfc822; eve@far.test\nAction: failed\nStatus: 5.7.26\n\
+                Remote-MTA: dns; mx.far.test\n\
+                Diagnostic-Code: smtp; 550 5.7.26 This mail is unauthenticated\n\
                 Last-Attempt-Date: Mon, 23 Nov 2026 14:05:00 +0100\n",
         },
         Case {

@@ -92,6 +92,11 @@ fn story(notice: &Notice, told: &ToldRecipient) -> String {
     if !words.is_empty() {
         text.push_str(&wrap("    ", "    ", &words));
     }
+    if !told.seen.is_empty() {
+        text.push_str("    What DNS says of us at this moment:\n");
+        let lines = told.seen.iter().map(|line| wrap("    - ", "    ", line));
+        text.extend(lines);
+    }
     if let Some(moment) = told.will_retry_until.filter(|_| told.action == NoticeAction::Delayed) {
         text.push_str(&format!("    We try until {}.\n", notice.date(moment)));
     }

@@ -34,6 +34,7 @@ fn with_notice(change: impl FnOnce(&mut Notice), look: impl FnOnce(NoticeText)) 
         diagnostic: None,
         place: "",
         words: "",
+        seen: &[],
         last_attempt: None,
         will_retry_until: None,
     };

@@ -63,6 +63,7 @@ impl Place {
             delivered: bounded(9).0,
             hints: Hints::new(9).0,
             reports: Default::default(),
+            seen: Default::default(),
         };
         let worker = RelayWorker::new(0, Arc::new(shared), Arc::default());
         Place {

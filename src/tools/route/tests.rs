@@ -383,6 +383,7 @@ fn done(site: &Arc<Site>, disk: &Arc<dyn Disk>) -> Ends {
         delivered: bounded(1).0,
         hints: Hints::new(64).0,
         reports: Default::default(),
+        seen: Default::default(),
     };
     let ourselves = Ourselves::of(&site.config);
     let scripted = Arc::new(Site::clone(site).with_resolver(Arc::new(Names)));

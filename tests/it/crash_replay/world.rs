@@ -283,6 +283,7 @@ impl World {
             delivered: bounded(1).0,
             hints: self.hints.clone(),
             reports: Default::default(),
+            seen: Default::default(),
         };
         let (site, ourselves) = (self.site.clone(), SITE.1.clone());
         let setting = Setting { site, ourselves, broken_tls: Arc::default() };

@@ -1,0 +1,213 @@
+//! Notices about mail that was refused for SPF, DKIM, DMARC or the name of our address: what they add about
+//! our own records, and that they keep no mail waiting where DNS says nothing.
+
+use crate::dnsd::Dnsd;
+use crate::internet::{Net, count, mail, post, queue, send, until_empty};
+use crate::servers::Binary;
+use crate::support::{Place, until};
+use facteur::config::Config;
+use facteur::mail::address::Domain;
+use facteur::net::dns::DnsResolver;
+use facteur::records::{HostFacts, RecordsAsker, RefusedSender, explain};
+use facteur::site::Site;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// An address that all the world can reach, and its reverse name.
+const ADDRESS: &str = "203.1.114.7";
+const REVERSE: &str = "7.114.1.203.in-addr.arpa";
+
+/// A site of mx.a.test and a.test that asks this server, and more of its configuration.
+fn site(dns: &Dnsd, more: &str) -> Site {
+    let text = format!(
+        "hostname = \"mx.a.test\"\n[domain.\"a.test\"]\nmaildir = \"m/{{user}}\"\n\
+         [dns]\nservers = [\"{}\"]\ntimeout = \"1s\"\n{more}",
+        dns.address()
+    );
+    Site::read(Config::parse(&text, Path::new("/facteur.toml")).unwrap()).unwrap().0
+}
+
+fn domain(name: &str) -> Domain {
+    Domain::parse(name).unwrap()
+}
+
+/// Mail of ann@a.test, from our address.
+fn of_ann() -> RefusedSender {
+    let (from, authors) = (domain("a.test"), vec![domain("a.test")]);
+    RefusedSender { from, authors, local: Some(ADDRESS.parse().unwrap()) }
+}
+
+/// A zone in which all is in order.
+fn good() -> String {
+    format!(
+        "mx.a.test A {ADDRESS}\n{REVERSE} PTR mx.a.test\na.test TXT v=spf1 ip4:{ADDRESS} -all\n\
+         mx.a.test TXT v=spf1 a -all\n_dmarc.a.test TXT v=DMARC1; p=reject\n"
+    )
+}
+
+#[test]
+fn each_reason_has_a_sentence() {
+    let dns = Dnsd::new("");
+    let spf = format!("a.test TXT v=spf1 ip4:{ADDRESS} -all\n");
+    let dmarc = "_dmarc.a.test TXT v=DMARC1; p=reject\n";
+    let pointer = format!("{REVERSE} PTR mx.a.test\n");
+    let no_spf = "a.test has no SPF record".to_owned();
+    let in_order = format!(
+        "in order as seen from here: the SPF record of a.test, the reverse name of {ADDRESS}, the DMARC \
+         record of a.test"
+    );
+    let unsure = "DNS did not answer all questions about it".to_owned();
+    let cases: Vec<(&str, String, Vec<String>)> = vec![
+        ("", String::new(), vec![in_order]),
+        (&spf, String::new(), vec![no_spf.clone()]),
+        (&spf, "a.test TXT v=spf10 x\n".to_owned(), vec![no_spf]),
+        (
+            &spf,
+            "a.test TXT v=spf1 ip4:192.0.2.9 -all\n".to_owned(),
+            vec![format!("the SPF record of a.test does not let {ADDRESS} send")],
+        ),
+        (
+            &spf,
+            "a.test TXT v=spf1 ip4:192.0.2.9 ?all\n".to_owned(),
+            vec![format!("the SPF record of a.test does not let {ADDRESS} send")],
+        ),
+        (
+            &spf,
+            "a.test TXT v=spf1 -all\na.test TXT v=spf1 a -all\n".to_owned(),
+            vec!["the SPF record of a.test is broken: more than one record at a.test".to_owned()],
+        ),
+        (&pointer, String::new(), vec![format!("{ADDRESS} has no reverse name")]),
+        (
+            &pointer,
+            format!("{REVERSE} PTR x.a.test\n"),
+            vec![format!("the reverse name of {ADDRESS}, x.a.test, does not lead back to it")],
+        ),
+        (dmarc, String::new(), vec!["a.test has no DMARC record".to_owned()]),
+        (
+            dmarc,
+            "_dmarc.a.test TXT v=DMARC1; p=x\n".to_owned(),
+            vec!["the DMARC record of a.test has no valid policy".to_owned()],
+        ),
+        (dmarc, dmarc.repeat(2), vec!["a.test has more than one DMARC record".to_owned()]),
+        (
+            &pointer,
+            format!("{REVERSE} PTR !servfail\n"),
+            vec![
+                "in order as seen from here: the SPF record of a.test, the DMARC record of a.test"
+                    .to_owned(),
+                unsure,
+            ],
+        ),
+    ];
+    for (out, added, sentences) in cases {
+        dns.set(&(good().replacen(out, "", 1) + &added));
+        assert_eq!(explain(&site(&dns, ""), &of_ann()), sentences, "{added}");
+    }
+}
+
+/// Of others' domains nothing is said, nor of addresses that are not ours.
+#[test]
+fn only_what_is_ours() {
+    let dns = Dnsd::new(&good());
+    let stranger = RefusedSender { authors: vec![domain("b.test")], ..of_ann() };
+    let said = explain(&site(&dns, ""), &stranger);
+    let own = format!("the SPF record of a.test, the reverse name of {ADDRESS}");
+    assert_eq!(said, [format!("in order as seen from here: {own}")]);
+    assert_eq!(dns.asked("_dmarc.b.test", "TXT"), 0);
+    // A notice: from nobody, by our host name.
+    let notice = RefusedSender { from: domain("mx.a.test"), authors: Vec::new(), ..of_ann() };
+    let own = format!("the SPF record of mx.a.test, the reverse name of {ADDRESS}");
+    assert_eq!(explain(&site(&dns, ""), &notice), [format!("in order as seen from here: {own}")]);
+    let smarthost = site(
+        &dns,
+        "[relay]\nsmarthost = \"smtp.b.test\"\n".replace("test\"", "test:25\"").as_str(),
+    );
+    let said = explain(&smarthost, &of_ann());
+    assert_eq!(said, ["in order as seen from here: the DMARC record of a.test"]);
+}
+
+#[test]
+fn where_dns_says_nothing_nothing_is_said() {
+    let dns = Dnsd::new("* !servfail");
+    assert_eq!(explain(&site(&dns, ""), &of_ann()), [""; 0]);
+    // Within the bound, however many questions there would be.
+    dns.set("* !silent");
+    let began = Instant::now();
+    assert_eq!(explain(&site(&dns, ""), &of_ann()), [""; 0]);
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+/// An SPF record that would cost questions without end.
+#[test]
+fn few_questions_are_asked() {
+    let dns = Dnsd::new("");
+    let hosts: String =
+        (0..10).map(|at| format!("a{at}.test A 192.0.2.1\nm.test MX 10 a{at}.test\n")).collect();
+    let zone = format!("{hosts}a.test TXT v=spf1 {} -all\n", "mx:m.test ".repeat(9));
+    dns.set(&zone);
+    explain(&site(&dns, ""), &of_ann());
+    assert!(dns.log().len() <= 60, "{}", dns.log().len());
+}
+
+/// Which of our addresses a next hop may have seen: those of the interfaces, or those of DNS.
+fn own_addresses(config: &str) -> Vec<IpAddr> {
+    let config = Config::parse(config, Path::new("/facteur.toml")).unwrap();
+    let resolver = DnsResolver::new(&config.dns);
+    let mut asker = RecordsAsker::new(&resolver, 9, Duration::from_secs(30));
+    HostFacts::find(&config, None, &mut asker).addresses.iter().map(|own| own.address).collect()
+}
+
+#[test]
+fn the_sender_reads_it_in_the_notice() {
+    let script = "RCPT TO:<no@: 550 5.7.26 your mail is unauthenticated\n\
+                  RCPT TO:<spf@: 550 5.1.1 no such user\nRCPT TO:<late@: 450 4.7.1 SPF fails now";
+    let (place, net) = (Place::new(), Net::new(&[script]));
+    net.dns.set("far.test A 127.0.0.2\nmx.test A 192.0.2.7");
+    let config = net.config("", "");
+    let server = Binary::serve(&place, &config);
+    let from = "From: ann@mx.test\nSubject: hi\n\nx";
+    send(&server, "ann@mx.test", &["no@far.test", "yes@far.test", "late@far.test"], from);
+    let notice = mail(&place, "ann", 1).remove(0).replace("\r\n", "\n");
+    let mut sentences = vec!["mx.test has no SPF record".to_owned()];
+    for address in own_addresses(&config) {
+        sentences.push(format!("{address} has no reverse name"));
+    }
+    sentences.push("mx.test has no DMARC record".to_owned());
+    let lines: String = sentences.iter().map(|line| format!("    - {line}\n")).collect();
+    let text = format!(
+        "  <no@far.test>\n    mx.far.test said (RCPT):\n      550 5.7.26 your mail is unauthenticated\n    \
+         What DNS says of us at this moment:\n{lines}"
+    );
+    let text = text.replace("mx.far.test", "far.test");
+    assert!(notice.contains(&text), "{text}{notice}");
+    // Programs read nothing of it.
+    let report = notice.split("Content-Type: message/delivery-status").nth(1).unwrap();
+    assert!(!report.contains("has no"), "{report}");
+    // What was refused for something else, or for now, costs no question.
+    net.dns.forget();
+    post(&server, &["spf@far.test"]);
+    let notices = mail(&place, "ann", 2);
+    assert!(notices.iter().any(|notice| !notice.contains("What DNS says")), "{notices:#?}");
+    assert_eq!(net.dns.asked("mx.test", "TXT"), 0);
+    server.stop();
+}
+
+/// DNS is silent at that moment: the notice comes all the same, and what was carried is written down before.
+#[test]
+fn a_silent_dns_delays_nothing_that_counts() {
+    let script = "RCPT TO:<no@: 550 5.7.23 SPF";
+    let (place, net) = (Place::new(), Net::new(&[script]));
+    net.dns.set("far.test A 127.0.0.2\nmx.test !silent\n_dmarc.mx.test !silent\n* !silent");
+    let server = Binary::serve(&place, &net.config("", ""));
+    let id = post(&server, &["no@far.test", "yes@far.test"]);
+    until("DNS is asked", || net.dns.asked("mx.test", "A") > 0);
+    let journal = queue(&place).concat();
+    assert!(journal.contains(" relayed "), "{journal}");
+    server.wait_for(&["bounced ", &id]);
+    let notice = mail(&place, "ann", 1).remove(0);
+    assert!(notice.contains("550 5.7.23 SPF") && !notice.contains("What DNS says"), "{notice}");
+    until_empty(&place);
+    assert_eq!(count(&server, &["noticed "]), 1);
+    server.stop();
+}
