@@ -45,6 +45,7 @@ use crate::net::stream::{TcpWire, Wire};
 use crate::pickup::{Pickup, PickupCall};
 use crate::policy::{self, Facts};
 use crate::scheduler::{self, Scheduler};
+use crate::site::hold;
 use crate::site::{Current, Site};
 use crate::smtp::reply::Reply;
 use crate::store::body::Budget;
@@ -158,9 +159,11 @@ impl Server {
         self.entrance.current.get()
     }
 
-    /// Lets new sessions and attempts begin with this site; running ones keep theirs.
+    /// Lets new sessions and attempts begin with this site; running ones keep theirs. DNS may be asked first
+    /// whether its certificate may be shown.
     pub fn replace(&self, site: Site) {
         descriptors::tell_short(&site.config, self.entrance.descriptors);
+        let site = hold::judged(&self.entrance.current, site);
         // First, so that no message of a domain that is new leaves unsigned meanwhile.
         self.site().signing().follow(&site.config);
         self.entrance.current.replace(site);

@@ -1,6 +1,8 @@
 //! The configuration and the files it names, as one value that never changes. A reload makes a new [`Site`];
 //! for each transaction a session takes the current one.
 
+pub mod hold;
+
 use crate::config::{BackupDomain, Config, Dmarc, DomainConfig, SmarthostAuth, Spf, Tls, home};
 use crate::limits::{FIRST_USER_AGE, PAIR_LOOK, PAIR_SETTLE, PASSWORD_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
@@ -16,6 +18,7 @@ use crate::store::locked;
 use crate::store::recipients::KnownRecipients;
 use crate::store::table::{BadLine, FileStamp, read};
 use crate::store::users::Users;
+use hold::CertificateHold;
 use nix::errno::Errno;
 use std::fmt;
 use std::io;
@@ -314,6 +317,17 @@ impl Site {
         })
     }
 
+    /// The site with certificate and key of another, and the stamps of their files.
+    fn with_pair_of(self, other: &Site) -> Site {
+        Site { pair: other.pair.clone(), ..self }
+    }
+
+    /// Whether certificate and key are those of another site, from the same files.
+    fn has_pair_of(&self, other: &Site) -> bool {
+        let stamps = |site: &Site| site.pair.as_ref().map(|(_, stamps)| stamps.clone());
+        stamps(self) == stamps(other)
+    }
+
     /// The stamps of users and aliases files; none when they are those that were read.
     pub fn changes(&self) -> Option<Stamps> {
         let now = stamps(&self.config);
@@ -428,6 +442,8 @@ pub struct Current {
     site: RwLock<Held>,
     /// When certificate and key were looked at last.
     looked: Mutex<Instant>,
+    /// A new pair that waits until DNS is ready for it.
+    hold: CertificateHold,
     /// A session is reading files that have changed.
     is_reading: AtomicBool,
 }
@@ -457,7 +473,8 @@ impl Current {
     /// The first site; sites that replace it keep its secrets.
     pub fn new(site: Site) -> Arc<Current> {
         let (site, looked) = (RwLock::new(Held::new(site)), Mutex::new(Instant::now()));
-        Arc::new(Current { site, looked, is_reading: AtomicBool::new(false) })
+        let (hold, is_reading) = (CertificateHold::default(), AtomicBool::new(false));
+        Arc::new(Current { site, looked, hold, is_reading })
     }
 
     pub fn get(&self) -> Arc<Site> {

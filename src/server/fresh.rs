@@ -4,6 +4,7 @@ use super::{tell_bad_lines, tell_flaws};
 use crate::event::{Event, tell};
 use crate::limits::{TABLE_SETTLE, TABLE_SETTLE_SHORTER};
 use crate::route::bad_aliases;
+use crate::site::hold;
 use crate::site::{Current, Site};
 use crate::store::disk::Disk;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::{Instant, SystemTime};
 
 /// The site, with users and aliases as they are now, and the certificate as it was within the last
 /// [`crate::limits::PAIR_LOOK`].
-pub fn fresh(current: &Current, disk: &dyn Disk) -> Arc<Site> {
+pub fn fresh(current: &Arc<Current>, disk: &dyn Disk) -> Arc<Site> {
     let site = fresh_tables(current, disk);
     site.signing().look();
     match current.take_turn_at_the_pair(Instant::now()) {
@@ -24,17 +25,22 @@ pub fn fresh(current: &Current, disk: &dyn Disk) -> Arc<Site> {
 /// Makes the site fresh for a session that begins. While another session does so, this one goes on with the
 /// old site and has the fresh one from its next transaction on: large tables take a second to read, and
 /// reading them twice at once takes twice the memory.
-pub fn fresh_for_session(current: &Current, disk: &dyn Disk) {
+pub fn fresh_for_session(current: &Arc<Current>, disk: &dyn Disk) {
     if let Some(_turn) = current.turn_to_read() {
         fresh(current, disk);
     }
 }
 
 /// The site, with the certificate that was renewed meanwhile. One that cannot be used is told once, and the
-/// old one stays until the files change again.
-fn fresh_pair(current: &Current, site: Arc<Site>, now: SystemTime) -> Arc<Site> {
+/// old one stays until the files change again. Where DNS has to be asked first, the site is as it was: others
+/// than this thread ask.
+fn fresh_pair(current: &Arc<Current>, site: Arc<Site>, now: SystemTime) -> Arc<Site> {
     match site.renewed(now) {
         None => site,
+        Some(Ok(new)) if hold::is_in_question(&site, &new, now) => {
+            hold::judge_aside(current, &site, new, Instant::now());
+            site
+        }
         Some(Ok(new)) => {
             tell_flaws(&new);
             tell(&Event::Reloaded { config: "certificate and key" });

@@ -17,6 +17,7 @@ use rustls::{SupportedProtocolVersion, version};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime};
 
 /// Who vouches for the certificates of all tests.
 static AUTHORITY: LazyLock<CertifiedIssuer<'static, KeyPair>> = LazyLock::new(|| {
@@ -73,6 +74,14 @@ impl Pair {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let uris = vec!["http://authority.test/revoked".to_owned()];
         params.crl_distribution_points = vec![CrlDistributionPoint { uris }];
+        Pair::made(params, true)
+    }
+
+    /// Good for so many days from now.
+    pub fn ending_in(names: &[&str], days: u64) -> Pair {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_after = (SystemTime::now() + Duration::from_secs(days * 24 * 3600)).into();
         Pair::made(params, true)
     }
 

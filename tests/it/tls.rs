@@ -2,6 +2,7 @@
 
 mod certificates;
 mod guessing;
+mod hold;
 mod programs;
 mod relaying;
 mod renewal;

@@ -163,7 +163,7 @@ fn every_form_of_a_key() {
 }
 
 /// The certificate that a new client is shown.
-fn shown(server: &Binary) -> CertificateDer<'static> {
+pub fn shown(server: &Binary) -> CertificateDer<'static> {
     let mut client = server.client();
     client.start_tls(&secrecy::client());
     own(&mut client)
