@@ -9,7 +9,7 @@ pub const DNS_COMMAND_TIME: Duration = Duration::from_secs(120);
 pub const DNS_COMMAND_QUESTIONS: usize = 200;
 
 /// Time for the questions of `facteur check`, which has other things to say.
-pub const CHECK_DNS_TIME: Duration = Duration::from_secs(6);
+pub const CHECK_DNS_TIME: Duration = Duration::from_secs(4);
 
 /// Questions of `facteur check`.
 pub const CHECK_DNS_QUESTIONS: usize = 1_000;

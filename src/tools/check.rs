@@ -13,6 +13,7 @@ mod lmtp;
 mod mailboxes;
 mod mounts;
 mod ports;
+mod published;
 mod spool;
 
 use super::route::UNPROVED;
@@ -71,6 +72,7 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     doubts.iter().for_each(|line| say(Weight::Warning, line));
     let backups = backup::look(&site);
     backups.iter().for_each(|(weight, line)| say(*weight, line));
+    published::look(&site).iter().for_each(|line| say(Weight::Warning, line));
     let refused = ports::weigh(&config, &refused);
     refused.iter().for_each(|(weight, line)| say(*weight, line));
     let is_open = refused.iter().all(|(weight, _)| *weight == Weight::Warning);

@@ -8,6 +8,7 @@ use crate::support::{Place, has_program, skip, text};
 use serde_json::Value;
 use std::net::UdpSocket;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A site of two domains with a certificate, and a name server.
 pub struct Published {
@@ -327,4 +328,36 @@ fn named_checkzone_reads_the_zone() {
     for line in site.zone.lines().filter(|line| line.contains(".arpa. ")) {
         assert!(said.contains("ignoring out-of-zone data"), "{line}: {said}");
     }
+}
+
+/// `check` warns of what mail may be refused for, and is no failure for it.
+#[test]
+fn check_says_what_is_not_published() {
+    let site = Published::new("");
+    let check = || {
+        let (status, _, err) = run_clean(&site.place, &["check"]);
+        let lines = err.lines().filter(|line| line.contains("DNS")).map(str::to_owned);
+        (status, lines.collect::<Vec<_>>())
+    };
+    let (status, lines) = check();
+    assert_eq!((status, lines.as_slice()), (0, &[][..]));
+    site.show("a.test", "MX", &["10 mx.b.test"]);
+    let (status, lines) = check();
+    let words = "warning: DNS: MX of a.test is \"10 mx.b.test\"; wanted: 10 mx.a.test";
+    assert_eq!((status, lines), (0, vec![words.to_owned()]));
+    // What is only good to have is not missed, but a record that keeps mail away is.
+    site.show("_smtp._tls.a.test", "TXT", &[]);
+    assert!(check().1.is_empty());
+    site.show("_25._tcp.mx.a.test", "TLSA", &[&format!("3 1 1 {}", "00".repeat(32))]);
+    assert_eq!(check().1.len(), 1);
+    // Nobody answers: one line, soon.
+    site.dns.set("* !silent");
+    let began = Instant::now();
+    let (status, lines) = check();
+    assert!(status == 0 && began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(lines.len() == 1 && lines[0].contains("DNS did not say"), "{lines:?}");
+    // Names that only a server of ours could know are not asked of others.
+    let servers = format!("servers = [\"{}\"]\n", site.dns.address());
+    site.place.write("facteur.toml", self::site(&site.dns, "").replace(&servers, ""));
+    assert!(check().1.is_empty());
 }
