@@ -7,6 +7,7 @@
 
 mod asker;
 mod compare;
+mod dkim;
 mod explain;
 mod facts;
 mod form;
@@ -27,6 +28,8 @@ use crate::config::{Config, DomainConfig};
 use crate::mail::address::Domain;
 use crate::mail::proof::name::Name;
 use crate::net::dns::{MxHost, Record, RecordKind};
+use crate::signing::Signing;
+use jiff::Timestamp;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -52,6 +55,8 @@ pub enum RecordPurpose {
     /// That others must use TLS.
     MtaSts,
     Dmarc,
+    /// Of a key that signs no more, and that no mail under way was signed with: to be removed.
+    Retired,
 }
 
 /// One record that is to be there.
@@ -64,6 +69,8 @@ pub struct WantedRecord {
     pub want: Want,
     /// What a person should know about it.
     pub mark: Option<String>,
+    /// How it is, where that is known without DNS; the words of `want` say why.
+    pub state: Option<RecordState>,
     /// The domain that it speaks for.
     pub owner: Domain,
     /// Whether mail may be refused, or not come, without it.
@@ -119,8 +126,14 @@ pub struct RecordRow {
     pub is_needed: bool,
 }
 
-/// The records for these names, each our host name or a domain of ours; a name that is neither has none.
-pub fn wanted(config: &Config, facts: &HostFacts, names: &[Domain]) -> Vec<WantedRecord> {
+/// The records for these names, each our host name, or a domain that is ours or is signed; another name has
+/// none.
+pub fn wanted(
+    config: &Config,
+    signing: &Signing,
+    facts: &HostFacts,
+    names: &[Domain],
+) -> Vec<WantedRecord> {
     let mut all = Vec::new();
     for name in names {
         let domain = config.domains.iter().find(|domain| domain.name == *name);
@@ -128,6 +141,7 @@ pub fn wanted(config: &Config, facts: &HostFacts, names: &[Domain]) -> Vec<Wante
             all.extend(host(config, facts, domain.is_none()));
         }
         all.extend(domain.into_iter().flat_map(|domain| of_domain(config, facts, domain)));
+        all.extend(dkim::wanted(signing, name, Timestamp::now()));
     }
     all.sort_by_key(|record| {
         let at = names.iter().position(|name| *name == record.owner);
@@ -137,18 +151,18 @@ pub fn wanted(config: &Config, facts: &HostFacts, names: &[Domain]) -> Vec<Wante
     all
 }
 
-/// All names that have records: our host name, then the domains in the order of the configuration.
+/// All names that have records: our host name, the domains in the order of the configuration, and those that
+/// are only signed.
 pub fn names(config: &Config) -> Vec<Domain> {
+    let domains = config.domains.iter().map(|domain| &domain.name);
+    let signed = config.sign.iter().map(|domain| &domain.name);
     let mut names = vec![config.hostname.clone()];
-    names.extend(config.domains.iter().map(|domain| domain.name.clone()));
-    names.dedup();
-    let (mut seen, all) = (Vec::new(), names);
-    all.into_iter().for_each(|name| {
-        if !seen.contains(&name) {
-            seen.push(name);
+    for name in domains.chain(signed) {
+        if !names.contains(name) {
+            names.push(name.clone());
         }
-    });
-    seen
+    }
+    names
 }
 
 /// The records of our host name. `alone`: it is no domain of its own.
@@ -187,9 +201,10 @@ fn certificate(facts: &HostFacts, host: &Domain) -> Option<WantedRecord> {
         Ok(chain) => Want::Record(chain.wanted()?),
         Err(why) => Want::Words(why.clone()),
     };
+    let state = facts.chain.as_ref()?.is_err().then_some(RecordState::Unknown);
     let name = format!("_25._tcp.{host}");
     let wanted = WantedRecord::new(RecordPurpose::Certificate, host, name, want);
-    Some(WantedRecord { kind: RecordKind::Tlsa, ..wanted })
+    Some(WantedRecord { kind: RecordKind::Tlsa, state, ..wanted })
 }
 
 fn of_domain(config: &Config, facts: &HostFacts, domain: &DomainConfig) -> Vec<WantedRecord> {
@@ -238,9 +253,10 @@ impl WantedRecord {
             RecordPurpose::Address | RecordPurpose::Reverse | RecordPurpose::Mx => true,
             RecordPurpose::Spf | RecordPurpose::Dkim | RecordPurpose::Dmarc => true,
             RecordPurpose::Certificate | RecordPurpose::Submission => false,
-            RecordPurpose::TlsReports | RecordPurpose::MtaSts => false,
+            RecordPurpose::TlsReports | RecordPurpose::MtaSts | RecordPurpose::Retired => false,
         };
-        WantedRecord { purpose, kind, name, want, mark: None, owner: owner.clone(), is_needed }
+        let (owner, mark, state) = (owner.clone(), None, None);
+        WantedRecord { purpose, kind, name, want, mark, state, owner, is_needed }
     }
 
     fn marked(self, mark: Option<String>) -> WantedRecord {

@@ -324,7 +324,7 @@ impl Site {
 
     /// Whether certificate and key are those of another site, from the same files.
     fn has_pair_of(&self, other: &Site) -> bool {
-        let stamps = |site: &Site| site.pair.as_ref().map(|(_, stamps)| stamps.clone());
+        let stamps = |site: &Site| site.pair.as_ref().map(|(_, stamps)| *stamps);
         stamps(self) == stamps(other)
     }
 

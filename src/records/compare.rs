@@ -4,7 +4,7 @@ use super::asker::{RecordsAsker, ShownRecords};
 use super::facts::{AddressSource, HostFacts, is_of};
 use super::form::{shown, word};
 use super::policies::{is_meant, is_mta_sts, is_tls_reports};
-use super::{RecordPurpose, RecordRow, RecordState, Want, WantedRecord, spf};
+use super::{RecordPurpose, RecordRow, RecordState, Want, WantedRecord, dkim, spf};
 use crate::config::Config;
 use crate::mail::address::Domain;
 use crate::mail::proof::dmarc::{Authors, DmarcResult, Evidence, judge};
@@ -30,7 +30,11 @@ pub fn compare(
     asker: &mut RecordsAsker<'_>,
 ) -> Vec<RecordRow> {
     let mut comparer = Comparer { config, facts, asker };
-    records.iter().map(|record| comparer.row(record)).collect()
+    let rows = records.iter().map(|record| comparer.row(record));
+    // What is to be removed, and is: there is nothing to say.
+    let is_gone =
+        |row: &RecordRow| row.purpose == RecordPurpose::Retired && row.state != RecordState::Ok;
+    rows.filter(|row| !is_gone(row)).collect()
 }
 
 struct Comparer<'a, 'r> {
@@ -41,9 +45,12 @@ struct Comparer<'a, 'r> {
 
 impl Comparer<'_, '_> {
     fn row(&mut self, wanted: &WantedRecord) -> RecordRow {
-        let found = match self.asker.look(wanted.name.as_bytes(), wanted.kind) {
-            ShownRecords::Records { records, secure } => self.compare(wanted, &records, secure),
-            ShownRecords::Unknown(why) => Comparison::unknown(why),
+        let found = match wanted.state {
+            Some(state) => Comparison { state, want: None, have: Vec::new(), mark: None },
+            None => match self.asker.look(wanted.name.as_bytes(), wanted.kind) {
+                ShownRecords::Records { records, secure } => self.compare(wanted, &records, secure),
+                ShownRecords::Unknown(why) => Comparison::unknown(why),
+            },
         };
         let own = match &wanted.want {
             Want::Record(record) => shown(record),
@@ -68,7 +75,13 @@ impl Comparer<'_, '_> {
             RecordPurpose::Reverse => self.reverse(wanted, there),
             RecordPurpose::Certificate => self.certificate(there, secure),
             RecordPurpose::Spf => self.spf(wanted, there),
-            RecordPurpose::Dkim => Comparison::of(there, |record| wanted.is(record)),
+            RecordPurpose::Dkim | RecordPurpose::Retired => {
+                let is_key = |record: &Record| match &wanted.want {
+                    Want::Record(want) => dkim::is_key(want, record),
+                    Want::Words(_) => false,
+                };
+                Comparison::of(there, is_key)
+            }
             RecordPurpose::Mx => {
                 let host = self.config.hostname.as_str();
                 let is_ours = |record: &Record| matches!(record, Record::Mx(mx) if mx.host == host);
@@ -141,12 +154,9 @@ impl Comparer<'_, '_> {
     }
 
     fn certificate(&mut self, there: &[Record], secure: bool) -> Comparison {
-        let chain = match &self.facts.chain {
-            Some(Ok(chain)) => chain,
-            Some(Err(why)) => return Comparison::unknown(why.clone()),
-            None => return Comparison::of(there, |_| false),
-        };
-        let found = Comparison::of_any(there, |record| chain.fits(record));
+        let chain = self.facts.chain.as_ref().and_then(|chain| chain.as_ref().ok());
+        let fits = |record: &Record| chain.is_some_and(|chain| chain.fits(record));
+        let found = Comparison::of_any(there, fits);
         let is_plain = found.state == RecordState::Ok && self.config.dns.trust_ad && !secure;
         let mark = is_plain.then(|| "the zone is not signed, so nobody heeds it".to_owned());
         Comparison { mark, ..found }

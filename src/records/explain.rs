@@ -12,6 +12,7 @@ use crate::mail::proof::dmarc::{Authors, Evidence, judge};
 use crate::mail::proof::name::Name;
 use crate::mail::proof::spf::SpfResult;
 use crate::net::dns::{Record, RecordKind};
+use crate::signing::Choice;
 use crate::site::Site;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -29,7 +30,7 @@ pub struct RefusedSender {
 /// The sentences; none where DNS cannot be asked, and where nothing of it is ours.
 pub fn explain(site: &Site, sender: &RefusedSender) -> Vec<String> {
     let mut asker = RecordsAsker::new(site.resolver(), EXPLAIN_QUESTIONS, EXPLAIN_TIME);
-    let mut seen = Seen {
+    let mut seen = RecordFindings {
         config: &site.config,
         asker: &mut asker,
         good: Vec::new(),
@@ -45,9 +46,10 @@ pub fn explain(site: &Site, sender: &RefusedSender) -> Vec<String> {
         addresses.iter().for_each(|address| seen.reverse(*address));
     }
     for author in sender.authors.iter().filter(|author| is_ours(site, author)) {
+        seen.dkim(site, author);
         seen.dmarc(author);
     }
-    let Seen { good, bad, is_unsure, .. } = seen;
+    let RecordFindings { good, bad, is_unsure, .. } = seen;
     match asker.is_heard() {
         true => sentences(&good, bad, is_unsure),
         false => Vec::new(),
@@ -56,7 +58,8 @@ pub fn explain(site: &Site, sender: &RefusedSender) -> Vec<String> {
 
 /// Whether the records of a domain are ours to mend.
 fn is_ours(site: &Site, domain: &Domain) -> bool {
-    *domain == site.config.hostname || site.domain(domain).is_some()
+    let is_signed = || site.signing().domains().contains(domain);
+    *domain == site.config.hostname || site.domain(domain).is_some() || is_signed()
 }
 
 /// What is bad; where nothing is, what is good.
@@ -72,7 +75,7 @@ fn sentences(good: &[String], bad: Vec<String>, is_unsure: bool) -> Vec<String> 
 }
 
 /// What was found so far.
-struct Seen<'a, 'r> {
+struct RecordFindings<'a, 'r> {
     config: &'a Config,
     asker: &'a mut RecordsAsker<'r>,
     /// What is as it should be.
@@ -83,7 +86,7 @@ struct Seen<'a, 'r> {
     is_unsure: bool,
 }
 
-impl Seen<'_, '_> {
+impl RecordFindings<'_, '_> {
     /// The addresses that the next hop may have seen: an address that only the network around us can reach
     /// is changed on its way.
     fn addresses(&mut self, local: Option<IpAddr>) -> Vec<IpAddr> {
@@ -140,6 +143,41 @@ impl Seen<'_, '_> {
             }
         }
         self.bad.push(format!("the reverse name of {address}, {first}, does not lead back to it"));
+    }
+
+    /// The keys with which mail of the author's domain is signed.
+    fn dkim(&mut self, site: &Site, author: &Domain) {
+        let keys = match site.signing().of(author) {
+            None => return self.bad.push(format!("mail of {author} is not signed")),
+            Some((_, Choice::Unsigned(why))) => {
+                return self.bad.push(format!("mail of {author} is not signed: {why}"));
+            }
+            Some((_, Choice::Wait(_))) => return,
+            Some((domain, Choice::Sign(keys))) => {
+                keys.into_iter().map(move |key| (key, domain.clone()))
+            }
+        };
+        for (key, domain) in keys {
+            let name = format!("{}._domainkey.{domain}", key.selector);
+            match self.asker.look(name.as_bytes(), RecordKind::Txt) {
+                ShownRecords::Unknown(_) => self.is_unsure = true,
+                ShownRecords::Records { records, .. } if records.is_empty() => {
+                    self.bad.push(format!("there is no key at {name}, with which we sign"));
+                }
+                ShownRecords::Records { records, .. } => {
+                    let is_it = |record: &Record| match record {
+                        Record::Txt(text) => key.key.is_shown_by(text),
+                        _ => false,
+                    };
+                    match records.iter().any(is_it) {
+                        true => self.good.push(format!("the key at {name}")),
+                        false => {
+                            self.bad.push(format!("the key at {name} is not the one we sign with"));
+                        }
+                    }
+                }
+            }
+        }
     }
 
     fn dmarc(&mut self, author: &Domain) {

@@ -10,7 +10,7 @@ use crate::mail::address::Domain;
 /// The lines of all records, in their order.
 pub fn zone(records: &[WantedRecord], hostname: &Domain) -> String {
     let mut text = String::new();
-    for record in records {
+    for record in records.iter().filter(|record| record.purpose != RecordPurpose::Retired) {
         let (name, kind) = (&record.name, word(record.kind));
         let mark = record.mark.as_ref().map(|mark| format!(" ; {}", comment(mark)));
         let mark = mark.unwrap_or_default();

@@ -5,7 +5,7 @@
 
 use super::listing::{ListingColumns, json_lines};
 use super::terminal::escape;
-use super::{Failure, Request, config, print};
+use super::{Failure, Request, complain, config, print};
 use crate::config::Config;
 use crate::limits::records::{DNS_COMMAND_QUESTIONS, DNS_COMMAND_TIME};
 use crate::mail::address::Domain;
@@ -16,6 +16,7 @@ use crate::reach;
 use crate::records::{
     self, HostFacts, RecordPurpose, RecordRow, RecordState, RecordsAsker, compare, wanted, zone,
 };
+use crate::signing::Signing;
 use serde::Serialize;
 use std::fs;
 
@@ -23,37 +24,62 @@ use std::fs;
 const COLUMNS: [usize; 3] = [7, 4, 48];
 
 /// What a person reads below lines that are not ok.
-const ORDER: &str = "\nChange them from top to bottom: first where the host is and what leads back \
-    to it, then what proves that\nmail is yours, then MX, by which mail comes here, and last what \
-    asks others to be strict.\n";
+const ORDER: &str = "
+Change them from top to bottom. Addresses and their names come first, because all else leads to them, and
+TLSA before the certificate that it names is shown. SPF and DKIM come before more mail is sent: a key signs
+once DNS shows it. MX comes when all is there that mail will meet, and MTA-STS and DMARC at the end, because
+they make others refuse what is still wrong. What may be removed goes last.
+";
 
 /// Prints the records of these names, or of all; fails while one that is needed is not there.
 pub fn run(request: &Request, names: &[&str]) -> Result<(), Failure> {
     let config = config(request)?;
     let names = chosen(&config, names)?;
+    // With the server's rights: what root alone can read, the server cannot.
     let user = reach::user(&config)?;
-    privileges::become_user(user.as_ref())?;
-    let chain = chain(&config);
+    let server = reach::server(&config, user.as_ref())?;
+    let (text, is_good) =
+        privileges::as_user(server.as_ref(), || found(request, &config, &names))??;
+    print(&text)?;
+    if is_good { Ok(()) } else { Err(Failure::Told) }
+}
+
+/// What is to be printed, and whether all that is needed is there.
+fn found(request: &Request, config: &Config, names: &[Domain]) -> Result<(String, bool), Failure> {
+    let (chain, signing) = (chain(config), Signing::new(config));
     if request.zone {
         let facts = HostFacts::without_dns(chain);
-        return print(&zone(&wanted(&config, &facts, &names), &config.hostname));
+        let records = wanted(config, &signing, &facts, names);
+        return Ok((zone(&records, &config.hostname), true));
     }
     let resolver = DnsResolver::new(&config.dns);
     let questions = DNS_COMMAND_QUESTIONS * (names.len() + 1);
     let mut asker = RecordsAsker::new(&resolver, questions, DNS_COMMAND_TIME);
-    let facts = HostFacts::find(&config, chain, &mut asker);
-    let rows = compare(&config, &facts, &wanted(&config, &facts, &names), &mut asker);
+    let facts = HostFacts::find(config, chain, &mut asker);
+    let rows = compare(config, &facts, &wanted(config, &signing, &facts, names), &mut asker);
+    if asker.is_heard() {
+        remember(config, &signing, names, &resolver);
+    }
     let text = match request.json {
         true => {
             let rows: Vec<JsonRow> = rows.iter().map(JsonRow::of).collect();
             json_lines(&rows).map_err(|error| Failure::Failed(error.to_string()))?
         }
-        false => for_people(&config, &rows),
+        false => for_people(config, &rows),
     };
-    print(&text)?;
-    match rows.iter().any(|row| row.is_needed && row.state != RecordState::Ok) {
-        true => Err(Failure::Told),
-        false => Ok(()),
+    Ok((text, rows.iter().all(|row| !row.is_needed || row.state == RecordState::Ok)))
+}
+
+/// Remembers which keys DNS shows, so that they sign. The resolver knows the answers still.
+fn remember(config: &Config, signing: &Signing, names: &[Domain], resolver: &DnsResolver) {
+    // Without a spool there is no server yet, and what it needs it makes itself.
+    if reach::is_missing(&config.spool) {
+        return;
+    }
+    for domain in names {
+        if let Err(error) = signing.ask(domain, resolver) {
+            return complain(&format!("what DNS shows of our keys is not remembered: {error}"));
+        }
     }
 }
 

@@ -7,9 +7,13 @@ use crate::servers::Binary;
 use crate::support::{Place, until};
 use facteur::config::Config;
 use facteur::mail::address::Domain;
+use facteur::mail::proof::name::Name;
 use facteur::net::dns::DnsResolver;
 use facteur::records::{HostFacts, RecordsAsker, RefusedSender, explain};
 use facteur::site::Site;
+use facteur::store::keys::KeyKind;
+use facteur::store::keys::make::{make_dir, make_key};
+use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,14 +22,19 @@ use std::time::{Duration, Instant};
 const ADDRESS: &str = "203.1.114.7";
 const REVERSE: &str = "7.114.1.203.in-addr.arpa";
 
-/// A site of mx.a.test and a.test that asks this server, and more of its configuration.
+/// A site of mx.a.test and a.test that asks this server, and more of its configuration. Nothing is signed.
 fn site(dns: &Dnsd, more: &str) -> Site {
+    site_at(Path::new("/"), dns, more)
+}
+
+fn site_at(dir: &Path, dns: &Dnsd, more: &str) -> Site {
+    let dkim = if dir == Path::new("/") { "" } else { "dkim = \"keys\"\n" };
     let text = format!(
-        "hostname = \"mx.a.test\"\n[domain.\"a.test\"]\nmaildir = \"m/{{user}}\"\n\
-         [dns]\nservers = [\"{}\"]\ntimeout = \"1s\"\n{more}",
+        "hostname = \"mx.a.test\"\nspool = \"spool\"\n\
+         [domain.\"a.test\"]\nmaildir = \"m/{{user}}\"\n{dkim}[dns]\nservers = [\"{}\"]\ntimeout = \"1s\"\n{more}",
         dns.address()
     );
-    Site::read(Config::parse(&text, Path::new("/facteur.toml")).unwrap()).unwrap().0
+    Site::read(Config::parse(&text, &dir.join("facteur.toml")).unwrap()).unwrap().0
 }
 
 fn domain(name: &str) -> Domain {
@@ -38,7 +47,26 @@ fn of_ann() -> RefusedSender {
     RefusedSender { from, authors, local: Some(ADDRESS.parse().unwrap()) }
 }
 
-/// A zone in which all is in order.
+/// A place of a site that signs with a key which DNS has shown; and the line that shows it.
+fn signing(dns: &Dnsd) -> (Place, String) {
+    let place = Place::new();
+    fs::create_dir(place.at("spool")).unwrap();
+    make_dir(&place.at("keys"), None).unwrap();
+    let line = key(&place, "keys");
+    dns.set(&line);
+    let site = site_at(place.path(), dns, "");
+    assert!(site.signing().ask(&domain("a.test"), site.resolver()).unwrap().is_empty());
+    (place, line)
+}
+
+/// A new key in that directory; gives the line that shows it.
+fn key(place: &Place, dir: &str) -> String {
+    let name = Name::parse(b"s1").unwrap();
+    let key = make_key(&place.at(dir), &name, KeyKind::Ed25519, None).unwrap();
+    format!("s1._domainkey.a.test TXT {}\n", key.record)
+}
+
+/// A zone in which all is in order, but for keys.
 fn good() -> String {
     format!(
         "mx.a.test A {ADDRESS}\n{REVERSE} PTR mx.a.test\na.test TXT v=spf1 ip4:{ADDRESS} -all\n\
@@ -49,13 +77,16 @@ fn good() -> String {
 #[test]
 fn each_reason_has_a_sentence() {
     let dns = Dnsd::new("");
+    let (place, shown) = signing(&dns);
+    make_dir(&place.at("others"), None).unwrap();
+    let other = key(&place, "others");
     let spf = format!("a.test TXT v=spf1 ip4:{ADDRESS} -all\n");
     let dmarc = "_dmarc.a.test TXT v=DMARC1; p=reject\n";
     let pointer = format!("{REVERSE} PTR mx.a.test\n");
     let no_spf = "a.test has no SPF record".to_owned();
     let in_order = format!(
-        "in order as seen from here: the SPF record of a.test, the reverse name of {ADDRESS}, the DMARC \
-         record of a.test"
+        "in order as seen from here: the SPF record of a.test, the reverse name of {ADDRESS}, the key at \
+         s1._domainkey.a.test, the DMARC record of a.test"
     );
     let unsure = "DNS did not answer all questions about it".to_owned();
     let cases: Vec<(&str, String, Vec<String>)> = vec![
@@ -91,19 +122,38 @@ fn each_reason_has_a_sentence() {
         ),
         (dmarc, dmarc.repeat(2), vec!["a.test has more than one DMARC record".to_owned()]),
         (
+            &shown,
+            other,
+            vec!["the key at s1._domainkey.a.test is not the one we sign with".to_owned()],
+        ),
+        (
+            &shown,
+            String::new(),
+            vec!["there is no key at s1._domainkey.a.test, with which we sign".to_owned()],
+        ),
+        (
             &pointer,
             format!("{REVERSE} PTR !servfail\n"),
             vec![
-                "in order as seen from here: the SPF record of a.test, the DMARC record of a.test"
+                "in order as seen from here: the SPF record of a.test, the key at s1._domainkey.a.test, \
+                 the DMARC record of a.test"
                     .to_owned(),
                 unsure,
             ],
         ),
     ];
     for (out, added, sentences) in cases {
-        dns.set(&(good().replacen(out, "", 1) + &added));
-        assert_eq!(explain(&site(&dns, ""), &of_ann()), sentences, "{added}");
+        dns.set(&((good() + &shown).replacen(out, "", 1) + &added));
+        let site = site_at(place.path(), &dns, "");
+        assert_eq!(explain(&site, &of_ann()), sentences, "{added}");
     }
+    // Where nothing is signed, that is the reason.
+    dns.set(&good());
+    assert_eq!(explain(&site(&dns, ""), &of_ann()), ["mail of a.test is not signed"]);
+    fs::remove_dir_all(place.at("spool")).unwrap();
+    let site = site_at(place.path(), &dns, "");
+    let unsigned = "mail of a.test is not signed: DNS has not shown a key yet";
+    assert_eq!(explain(&site, &of_ann()), [unsigned]);
 }
 
 /// Of others' domains nothing is said, nor of addresses that are not ours.
@@ -124,7 +174,7 @@ fn only_what_is_ours() {
         "[relay]\nsmarthost = \"smtp.b.test\"\n".replace("test\"", "test:25\"").as_str(),
     );
     let said = explain(&smarthost, &of_ann());
-    assert_eq!(said, ["in order as seen from here: the DMARC record of a.test"]);
+    assert_eq!(said, ["mail of a.test is not signed"]);
 }
 
 #[test]
@@ -173,6 +223,7 @@ fn the_sender_reads_it_in_the_notice() {
     for address in own_addresses(&config) {
         sentences.push(format!("{address} has no reverse name"));
     }
+    sentences.push("mail of mx.test is not signed".to_owned());
     sentences.push("mx.test has no DMARC record".to_owned());
     let lines: String = sentences.iter().map(|line| format!("    - {line}\n")).collect();
     let text = format!(

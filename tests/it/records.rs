@@ -1,12 +1,19 @@
 //! `facteur dns` over a DNS server of the suite: each record in each state, exit codes, JSON, and a zone file
 //! that other name servers read.
 
-use crate::commands::run_clean;
+use crate::commands::{run, run_clean};
 use crate::dnsd::Dnsd;
 use crate::secrecy::Pair;
 use crate::support::{Place, has_program, skip, text};
+use facteur::mail::proof::dkim::sign::strings;
+use facteur::mail::proof::name::Name;
+use facteur::store::keys::KeyKind;
+use facteur::store::keys::make::{make_dir, make_key};
+use nix::unistd::geteuid;
 use serde_json::Value;
+use std::fs::{self, Permissions};
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -271,6 +278,154 @@ fn aliases_and_the_domain_above() {
     assert_eq!(site.row("_dmarc.a.test", "TXT").1["state"], "ok");
 }
 
+/// A key in this directory; gives its record, in strings between bars.
+fn key(site: &Published, dir: &str, selector: &str, kind: KeyKind) -> String {
+    make_dir(&site.place.at(dir), None).unwrap();
+    let name = Name::parse(selector.as_bytes()).unwrap();
+    let key = make_key(&site.place.at(dir), &name, kind, None).unwrap();
+    strings(&key.record).join("|")
+}
+
+/// A site that signs for a.test and for c.test, which lives elsewhere, with three keys; all is published.
+fn signing() -> Published {
+    let mut site = Published::new("[sign.\"c.test\"]\ndkim = \"keys-c\"\n");
+    let config = fs::read_to_string(site.place.at("facteur.toml")).unwrap();
+    let own = "[domain.\"a.test\"]\ndkim = \"keys\"\n";
+    site.place.write("facteur.toml", config.replace("[domain.\"a.test\"]\n", own));
+    key(&site, "keys", "s1", KeyKind::Rsa);
+    key(&site, "keys", "s2", KeyKind::Ed25519);
+    key(&site, "keys-c", "s1", KeyKind::Ed25519);
+    site.zone = run_clean(&site.place, &["dns", "--zone"]).1;
+    site.dns.set(&served(&site.zone));
+    site
+}
+
+#[test]
+fn keys_in_each_state() {
+    let site = signing();
+    let (status, rows) = site.rows(&[]);
+    assert_eq!(status, 0, "{rows:#?}");
+    let name = "s1._domainkey.a.test";
+    let own = site.row(name, "TXT").1;
+    assert!(own["want"].as_str().unwrap().starts_with("v=DKIM1; k=rsa; p="), "{own}");
+    // SPF, keys, then MX.
+    let kinds: Vec<&str> = rows
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .filter(|name| name.ends_with("_domainkey.a.test") || *name == "a.test")
+        .collect();
+    assert_eq!(kinds, ["a.test", name, "s2._domainkey.a.test", "a.test"]);
+    // Of a domain that lives elsewhere nothing else is wanted.
+    let (status, rows) = site.rows(&["c.test"]);
+    assert_eq!((status, rows.len()), (0, 1), "{rows:#?}");
+    let other = key(&site, "others", "s1", KeyKind::Rsa);
+    let text = own["want"].as_str().unwrap().replace("v=DKIM1; ", "n=a b; ");
+    let (front, back) = text.split_at(200);
+    for (content, state) in [
+        (vec![format!("{front}|{back}"), "v=DKIM1; p=".to_owned()], "ok"),
+        (vec![other], "differs"),
+        (vec!["v=DKIM1; p=".to_owned()], "differs"),
+        (vec![], "missing"),
+        (vec!["!servfail".to_owned()], "unknown"),
+    ] {
+        site.show(name, "TXT", &content.iter().map(String::as_str).collect::<Vec<_>>());
+        let (status, row) = site.row(name, "TXT");
+        assert_eq!(row["state"], state, "{content:?}: {row}");
+        assert_eq!(status, i32::from(state != "ok"), "{row}");
+    }
+    // One that cannot be used, and none at all.
+    site.dns.set(&served(&site.zone));
+    site.place.write("keys/s1.rsa.pem", "nonsense");
+    let (status, row) = site.row("_domainkey.a.test", "TXT");
+    assert_eq!((status, row["state"].as_str()), (1, Some("unknown")), "{row}");
+    assert!(row["want"].as_str().unwrap().contains("s1.rsa.pem"), "{row}");
+    fs::remove_dir_all(site.place.at("keys")).unwrap();
+    make_dir(&site.place.at("keys"), None).unwrap();
+    let (status, row) = site.row("_domainkey.a.test", "TXT");
+    assert_eq!((status, row["state"].as_str()), (1, Some("missing")), "{row}");
+    assert_eq!(row["want"], "(there is no key yet: facteur dkim new a.test)");
+}
+
+#[test]
+fn keys_that_may_not_be_read_cost_their_own_lines() {
+    if geteuid().is_root() {
+        return skip("root may read all");
+    }
+    let site = signing();
+    fs::set_permissions(site.place.at("keys"), Permissions::from_mode(0o000)).unwrap();
+    let (status, rows) = site.rows(&[]);
+    fs::set_permissions(site.place.at("keys"), Permissions::from_mode(0o700)).unwrap();
+    let bad: Vec<&Value> = rows.iter().filter(|row| row["state"] != "ok").collect();
+    let [row] = bad[..] else { panic!("{rows:#?}") };
+    assert_eq!((status, row["name"].as_str()), (1, Some("_domainkey.a.test")));
+    assert!(
+        row["state"] == "unknown" && row["want"].as_str().unwrap().contains("Permission"),
+        "{row}"
+    );
+}
+
+/// What DNS shows of keys is remembered, so that they sign; and of a key that is needed no more it is told
+/// that its record may go.
+#[test]
+fn keys_that_were_shown_sign_and_retired_ones_may_go() {
+    let site = signing();
+    fs::create_dir(site.place.at("spool")).unwrap();
+    assert_eq!(run(&site.place, &["dns"]).0, 0);
+    let listed = || run(&site.place, &["dkim", "list", "--json"]).1;
+    assert_eq!(listed().matches("\"signs\"").count(), 3, "{}", listed());
+    // Another key takes over, an hour later, and what the first one signed has long arrived.
+    let record = key(&site, "keys", "s3", KeyKind::Rsa);
+    let zone = format!("{}s3._domainkey.a.test TXT {record}\n", served(&site.zone));
+    site.dns.set(&zone);
+    assert_eq!(run(&site.place, &["dns"]).0, 0);
+    let file = site.place.at("spool/dkim/a.test");
+    let long_ago = |text: &str| {
+        let year = |at: i64| {
+            let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * at);
+            format!("{then:.0}")
+        };
+        let words = text.split_inclusive([' ', '\n']).map(|word| match word.starts_with("20") {
+            true => word.replace(word.trim_end(), &year(60)),
+            false => word.to_owned(),
+        });
+        words.collect::<String>()
+    };
+    let text = fs::read_to_string(&file).unwrap();
+    let (head, keys) = text.split_once("key ").unwrap();
+    fs::write(&file, format!("{head}key {}", long_ago(keys))).unwrap();
+    assert_eq!(run(&site.place, &["dns"]).0, 0);
+    let retired = fs::read_to_string(&file).unwrap();
+    let retired: String = retired
+        .lines()
+        .map(|line| match line.rsplit_once(" retired ") {
+            Some((front, when)) if when != "-" => format!("{front} retired {}\n", long_ago(when)),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    fs::write(&file, retired).unwrap();
+    let (status, out, err) = run(&site.place, &["dns", "a.test"]);
+    let lines = out.lines().skip_while(|line| !line.contains("s1._domainkey.a.test"));
+    let lines: Vec<&str> = lines.collect();
+    assert_eq!((status, err.as_str()), (0, ""), "{out}");
+    assert!(lines[0].starts_with("ok "), "{out}");
+    assert_eq!(
+        lines[1..],
+        ["    (of a retired key: this record may be removed, then its file)"],
+        "the last line of all: {out}"
+    );
+    assert!(!run(&site.place, &["dns", "--zone"]).1.contains("s1._domainkey.a.test"));
+    // It is gone: nothing is said of it.
+    site.dns.set(
+        &zone
+            .lines()
+            .filter(|line| !line.starts_with("s1._domainkey.a.test"))
+            .map(|line| format!("{line}\n"))
+            .collect::<String>(),
+    );
+    let (status, out, _) = run(&site.place, &["dns", "a.test"]);
+    assert!(status == 0 && !out.contains("s1._domainkey.a.test"), "{out}");
+}
+
 /// Behind a smarthost its operator says what SPF has to say.
 #[test]
 fn a_smarthost_sends() {
@@ -312,7 +467,7 @@ fn named_checkzone_reads_the_zone() {
     if !has_program("named-checkzone", "-v") {
         return skip("named-checkzone is not installed");
     }
-    let site = Published::new("");
+    let site = signing();
     let head = "$ORIGIN test.\n@ 3600 IN SOA ns.test. root.test. 1 3600 600 86400 300\n\
                 @ 3600 IN NS ns.test.\nns.test. 3600 IN A 192.0.2.53\n";
     let file = site.place.write("zone", format!("{head}{}", site.zone));
@@ -321,8 +476,12 @@ fn named_checkzone_reads_the_zone() {
     let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{said}{}", site.zone);
     // The records as it has read them, in one form.
-    for record in ["_dmarc.xn--bcher-kva.test.", "_25._tcp.mx.a.test.", "_submissions._tcp.a.test."]
-    {
+    for record in [
+        "s1._domainkey.a.test.",
+        "_dmarc.xn--bcher-kva.test.",
+        "_25._tcp.mx.a.test.",
+        "_submissions._tcp.a.test.",
+    ] {
         assert!(text(&output.stdout).contains(record), "{record}: {said}");
     }
     for line in site.zone.lines().filter(|line| line.contains(".arpa. ")) {

@@ -39,7 +39,7 @@ pub fn look(site: &Site) -> Vec<String> {
     let mut asker = RecordsAsker::new(site.resolver(), CHECK_DNS_QUESTIONS, CHECK_DNS_TIME);
     let chain = site.acceptor().map(|acceptor| Ok(acceptor.shown()));
     let facts = HostFacts::find(config, chain, &mut asker);
-    let rows = compare(config, &facts, &wanted(config, &facts, &names), &mut asker);
+    let rows = compare(config, &facts, &wanted(config, site.signing(), &facts, &names), &mut asker);
     let (unknown, bad): (Vec<&RecordRow>, Vec<&RecordRow>) =
         rows.iter().filter(counts).partition(|row| row.state == RecordState::Unknown);
     let mut lines: Vec<String> = bad.iter().take(CHECK_NAMED).map(|row| words(row)).collect();
@@ -61,14 +61,16 @@ fn is_worth_asking(site: &Site, name: &Domain) -> bool {
     let is_below = |end: &&str| {
         name.strip_suffix(*end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
-    let is_special = SPECIAL.iter().any(|end| is_below(&end)) || !name.contains('.');
+    let is_special = SPECIAL.iter().any(is_below) || !name.contains('.');
     !is_special || !site.config.dns.servers.is_empty()
 }
 
-/// Whether a record is worth a warning: mail may be refused, or hosts that heed it bring none.
+/// Whether a record is worth a warning: mail may be refused, or hosts that heed it bring none. Of keys
+/// [`super::keys`] tells.
 fn counts(row: &&RecordRow) -> bool {
     let is_fatal = row.purpose == RecordPurpose::Certificate && row.state == RecordState::Differs;
-    row.state != RecordState::Ok && (row.is_needed || is_fatal)
+    let is_key = row.purpose == RecordPurpose::Dkim;
+    row.state != RecordState::Ok && (row.is_needed || is_fatal) && !is_key
 }
 
 /// "DNS: MX of example.org is missing; wanted: 10 mx.example.org"

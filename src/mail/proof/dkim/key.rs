@@ -119,6 +119,18 @@ impl DkimKey {
         &self.octets
     }
 
+    /// Whether this is the same key, whatever else its record says: of RSA there are two forms.
+    pub fn is_same(&self, other: &DkimKey) -> bool {
+        self.algorithm == other.algorithm
+            && match self.algorithm {
+                Algorithm::Ed25519Sha256 => self.octets == other.octets,
+                Algorithm::RsaSha256 => {
+                    let key = bare(&self.octets);
+                    key.is_some() && key == bare(&other.octets)
+                }
+            }
+    }
+
     /// Whether a signature over `signed` was made with this key. Ed25519 signs the hash (RFC 8463 §3).
     pub fn verifies(&self, signed: &[u8], signature: &[u8]) -> bool {
         match self.algorithm {
@@ -146,25 +158,31 @@ fn bits_of(algorithm: Algorithm, octets: &[u8]) -> Result<usize, BadKeyRecord> {
     }
 }
 
-/// Bits of the modulus of a key, which is an RSAPublicKey (RFC 8017, A.1.1) or that within a
-/// SubjectPublicKeyInfo (RFC 5280 §4.1).
+/// Bits of the modulus of a key.
 fn rsa_bits(octets: &[u8]) -> Option<usize> {
-    const INTEGER: u8 = 0x02;
-    const BIT_STRING: u8 = 0x03;
-    const SEQUENCE: u8 = 0x30;
-    let (sequence, _) = der(octets, SEQUENCE)?;
-    let key = match der(sequence, SEQUENCE) {
-        Some((_, rest)) => {
-            let (bits, _) = der(rest, BIT_STRING)?;
-            der(bits.strip_prefix(&[0])?, SEQUENCE)?.0
-        }
-        None => sequence,
-    };
-    let (modulus, _) = der(key, INTEGER)?;
+    let (modulus, _) = der(bare(octets)?, INTEGER)?;
     let zeros = modulus.iter().take_while(|&&octet| octet == 0).count();
     let first = modulus.get(zeros)?;
     Some(8 * (modulus.len() - zeros) - first.leading_zeros() as usize)
 }
+
+/// The content of an RSAPublicKey (RFC 8017, A.1.1), which may stand within a SubjectPublicKeyInfo (RFC 5280
+/// §4.1).
+fn bare(octets: &[u8]) -> Option<&[u8]> {
+    let (sequence, _) = der(octets, SEQUENCE)?;
+    match der(sequence, SEQUENCE) {
+        Some((_, rest)) => {
+            let (bits, _) = der(rest, BIT_STRING)?;
+            Some(der(bits.strip_prefix(&[0])?, SEQUENCE)?.0)
+        }
+        None => Some(sequence),
+    }
+}
+
+// Tags of DER.
+const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
+const SEQUENCE: u8 = 0x30;
 
 /// The content of the DER value at the front, which has this tag, and what follows it.
 fn der(octets: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
@@ -248,6 +266,22 @@ mod tests {
         }
         assert_eq!(bits_of(Algorithm::RsaSha256, &rsa(1023)), Err(BadKeyRecord::Short(1023)));
         assert_eq!(bits_of(Algorithm::RsaSha256, &rsa(16_384)), Err(BadKeyRecord::Large(16_384)));
+        let key = |octets: Vec<u8>| DkimKey {
+            octets,
+            algorithm: Algorithm::RsaSha256,
+            bits: 2048,
+            is_testing: false,
+            is_strict: false,
+        };
+        // The same key within a SubjectPublicKeyInfo.
+        let bits = [&[0][..], &rsa(2048)].concat();
+        let long = |tag: u8, content: &[u8]| {
+            [&[tag, 0x82][..], &(content.len() as u16).to_be_bytes(), content].concat()
+        };
+        let spki = long(SEQUENCE, &[long(SEQUENCE, b""), long(BIT_STRING, &bits)].concat());
+        assert!(key(rsa(2048)).is_same(&key(spki.clone())) && key(spki).is_same(&key(rsa(2048))));
+        assert!(!key(rsa(2048)).is_same(&key(rsa(2047))));
+        assert!(!key(Vec::new()).is_same(&key(Vec::new())));
         let whole = rsa(2048);
         assert!((0..whole.len() / 2).all(|length| rsa_bits(&whole[..length]).is_none()));
     }
