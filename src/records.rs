@@ -24,7 +24,7 @@ pub use policies::{mta_sts_place, mta_sts_policy};
 pub use refusal::is_about_records;
 pub use zone::zone;
 
-use crate::config::{Config, DomainConfig};
+use crate::config::Config;
 use crate::mail::address::Domain;
 use crate::mail::proof::name::Name;
 use crate::net::dns::{MxHost, Record, RecordKind};
@@ -136,11 +136,13 @@ pub fn wanted(
 ) -> Vec<WantedRecord> {
     let mut all = Vec::new();
     for name in names {
-        let domain = config.domains.iter().find(|domain| domain.name == *name);
+        let is_domain = delivered(config).any(|domain| domain == name);
         if *name == config.hostname {
-            all.extend(host(config, facts, domain.is_none()));
+            all.extend(host(config, facts, !is_domain));
         }
-        all.extend(domain.into_iter().flat_map(|domain| of_domain(config, facts, domain)));
+        if is_domain {
+            all.extend(of_domain(config, facts, name));
+        }
         all.extend(dkim::wanted(signing, name, Timestamp::now()));
     }
     all.sort_by_key(|record| {
@@ -154,15 +156,20 @@ pub fn wanted(
 /// All names that have records: our host name, the domains in the order of the configuration, and those that
 /// are only signed.
 pub fn names(config: &Config) -> Vec<Domain> {
-    let domains = config.domains.iter().map(|domain| &domain.name);
     let signed = config.sign.iter().map(|domain| &domain.name);
     let mut names = vec![config.hostname.clone()];
-    for name in domains.chain(signed) {
+    for name in delivered(config).chain(signed) {
         if !names.contains(name) {
             names.push(name.clone());
         }
     }
     names
+}
+
+/// The domains whose mail is delivered here, those that are another's included.
+fn delivered(config: &Config) -> impl Iterator<Item = &Domain> {
+    let domains = config.domains.iter().map(|domain| &domain.name);
+    domains.chain(config.alias_domains.iter().map(|alias| &alias.name))
 }
 
 /// The records of our host name. `alone`: it is no domain of its own.
@@ -207,11 +214,10 @@ fn certificate(facts: &HostFacts, host: &Domain) -> Option<WantedRecord> {
     Some(WantedRecord { kind: RecordKind::Tlsa, state, ..wanted })
 }
 
-fn of_domain(config: &Config, facts: &HostFacts, domain: &DomainConfig) -> Vec<WantedRecord> {
-    let (name, host) = (&domain.name, &config.hostname);
-    let record = |purpose, name: String, want| {
-        WantedRecord::new(purpose, &domain.name, name, Want::Record(want))
-    };
+fn of_domain(config: &Config, facts: &HostFacts, name: &Domain) -> Vec<WantedRecord> {
+    let host = &config.hostname;
+    let record =
+        |purpose, at: String, want| WantedRecord::new(purpose, name, at, Want::Record(want));
     let text = |purpose, prefix: &str, text: String| {
         record(purpose, format!("{prefix}{name}"), Record::Txt(text.into_bytes()))
     };

@@ -4,7 +4,7 @@
 use super::asker::{RecordsAsker, ShownRecords};
 use super::facts::{HostFacts, is_public};
 use super::form::shown;
-use super::spf;
+use super::{names, spf};
 use crate::config::Config;
 use crate::limits::records::{EXPLAIN_ADDRESSES_MAX, EXPLAIN_QUESTIONS, EXPLAIN_TIME};
 use crate::mail::address::Domain;
@@ -58,8 +58,7 @@ pub fn explain(site: &Site, sender: &RefusedSender) -> Vec<String> {
 
 /// Whether the records of a domain are ours to mend.
 fn is_ours(site: &Site, domain: &Domain) -> bool {
-    let is_signed = || site.signing().domains().contains(domain);
-    *domain == site.config.hostname || site.domain(domain).is_some() || is_signed()
+    names(&site.config).contains(domain)
 }
 
 /// What is bad; where nothing is, what is good.

@@ -74,6 +74,7 @@ fn site(dns: &Dnsd, more: &str) -> String {
          [tls]\ncertificate = \"mx.pem\"\nkey = \"mx.key\"\n\
          [domain.\"a.test\"]\nmaildir = \"mail/{{domain}}/{{user}}\"\n\
          [domain.\"xn--bcher-kva.test\"]\nmaildir = \"mail/{{domain}}/{{user}}\"\n\
+         [domain.\"alias.test\"]\nalias_of = \"a.test\"\n\
          [dns]\nservers = [\"{}\"]\ntimeout = \"5s\"\n{more}",
         dns.address()
     )
@@ -450,6 +451,8 @@ fn names_that_are_not_ours_and_options_that_do_not_fit() {
     let (status, out, err) = run_clean(&site.place, &["dns", "a.test", "b\u{1b}.test"]);
     assert_eq!((status, out.as_str()), (1, ""));
     assert_eq!(err, "facteur: b\\x1b.test is neither our host name nor a domain of ours\n");
+    let (status, rows) = site.rows(&["alias.test"]);
+    assert_eq!((status, rows.len()), (0, 7), "{rows:#?}");
     let (status, rows) = site.rows(&["B\u{fc}cher.test.", "xn--bcher-kva.test"]);
     assert_eq!((status, rows.len()), (0, 7), "{rows:#?}");
     for options in [&["dns", "--zone", "--json"][..], &["check", "--zone"], &["dns", "--all"]] {
