@@ -3,6 +3,7 @@
 //!
 //! Asks the system only for its host name, and opens no file that a key names.
 
+use super::milter::milters;
 use super::reader::{KeyValue, Read, Section};
 use super::{
     AliasDomain, BackupDomain, Config, Dmarc, Dns, DomainConfig, HostPort, Limit, Listen,
@@ -48,6 +49,9 @@ const RETRY: [Duration; 5] = [
 /// This machine, on which whatever handles mail before us runs.
 const GATEWAYS: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 
+/// What SpamAssassin, rspamd and others put on top of junk.
+const JUNK_FIELDS: [&str; 2] = ["X-Spam: Yes", "X-Spam-Flag: YES"];
+
 /// Reads the whole file. Fails with its first error, because others may only follow from it.
 pub fn config(file: &mut Section) -> Read<Config> {
     let (domains, alias_domains) = file.section("domain", domains)?;
@@ -70,6 +74,7 @@ pub fn config(file: &mut Section) -> Read<Config> {
         dns: file.section("dns", dns)?,
         limit: file.section("limit", limit)?,
         trust: file.section("trust", trust)?,
+        milters: milters(file.list("milter")?)?,
         trace: file.section("trace", trace)?,
         timeout: file.section("timeout", timeout)?,
     };
@@ -411,6 +416,13 @@ fn trust(table: &mut Section) -> Read<Trust> {
         junk: table
             .parse("junk", value::FOLDER, value::folder)?
             .unwrap_or_else(|| ".Junk".to_owned()),
+        junk_fields: match table.take("junk_fields") {
+            None => JUNK_FIELDS.iter().filter_map(|text| value::junk_field(text)).collect(),
+            Some(item) => {
+                let field = |item: &KeyValue| item.parse(value::JUNK_FIELD, value::junk_field);
+                item.list()?.iter().map(field).collect::<Read<_>>()?
+            }
+        },
     })
 }
 

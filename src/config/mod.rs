@@ -6,12 +6,14 @@
 //! the file. Nothing here opens a socket, asks for a user, or reads any file but `facteur.toml`.
 
 mod keys;
+mod milter;
 mod name_server;
 mod reader;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use milter::{Milter, MilterRights, MilterService, MilterSocket, MilterTimeout};
 pub use name_server::NameServer;
 pub use value::{duration as parse_duration, show_duration, show_size};
 
@@ -73,6 +75,8 @@ pub struct Config {
     pub dns: Dns,
     pub limit: Limit,
     pub trust: Trust,
+    /// The filters, in the order in which they are asked.
+    pub milters: Vec<Milter>,
     pub trace: Trace,
     pub timeout: Timeout,
 }
@@ -276,6 +280,24 @@ pub struct Trust {
     pub gateways: Vec<Network>,
     /// The Maildir folder, with the dot at its front.
     pub junk: String,
+    /// A filter that adds one of these fields, or changes a field to it, sends the message there.
+    pub junk_fields: Vec<JunkField>,
+}
+
+/// A field of a header, by whose name and value a filter says that a message is junk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JunkField {
+    pub name: String,
+    /// Without blanks around it.
+    pub value: String,
+}
+
+impl JunkField {
+    /// Whether a field is this one; case does not count.
+    pub fn is(&self, name: &[u8], value: &[u8]) -> bool {
+        name.trim_ascii().eq_ignore_ascii_case(self.name.as_bytes())
+            && value.trim_ascii().eq_ignore_ascii_case(self.value.as_bytes())
+    }
 }
 
 /// What follows from a fail of the sender's domain.
@@ -383,6 +405,11 @@ impl Config {
         self.spool = absolute(&self.spool);
         for sign in &mut self.sign {
             sign.dkim = absolute(&sign.dkim);
+        }
+        for milter in &mut self.milters {
+            if let MilterSocket::Unix(path) = &mut milter.socket {
+                *path = absolute(path);
+            }
         }
         for domain in &mut self.domains {
             if let Some(LmtpServer::Unix(path)) = &mut domain.lmtp {

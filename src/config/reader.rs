@@ -117,6 +117,13 @@ impl<'a> Section<'a> {
         &self.name
     }
 
+    /// One element of a list of tables goes by its own name from here on, below that of the list; that it begins
+    /// here is noted like the line of a key.
+    pub fn rename(&mut self, name: &str) {
+        self.name = self.name_of(name);
+        self.source.lines.borrow_mut().insert(self.name.clone(), self.source.line(self.at));
+    }
+
     pub fn file(&self) -> &'a Path {
         self.source.file
     }

@@ -109,6 +109,9 @@ fn defaults() {
             Network { address: [0, 0, 0, 0, 0, 0, 0, 1].into(), bits: 128 },
         ],
         junk: ".Junk".to_owned(),
+        junk_fields: [("X-Spam", "Yes"), ("X-Spam-Flag", "YES")]
+            .map(|(name, value)| JunkField { name: name.to_owned(), value: value.to_owned() })
+            .to_vec(),
     };
     assert_eq!(config.trust, trust);
     assert_eq!(config.trace, Trace { keep: minutes(30 * 24 * 60), size: 256 << 20 });
@@ -196,6 +199,53 @@ fn values_that_are_good() {
     }
 }
 
+#[test]
+fn filters() {
+    let text = "[[milter]]\nname = \"rspamd\"\nsocket = \"unix:run/milter.sock\"\n\
+        [[milter]]\nname = \"clamav\"\nsocket = \"inet:[::1]:7357\"\n\
+        services = [\"sendmail\", \"smtp\", \"smtp\"]\ntimeout = { message = \"2m\" }\n\
+        on_failure = \"pass\"\nmay = [\"quarantine\", \"recipients\"]\n";
+    let config = parse(&format!("{LEAST}{text}")).unwrap();
+    let second = Duration::from_secs(1);
+    let expected = [
+        Milter {
+            name: "rspamd".to_owned(),
+            socket: MilterSocket::Unix(PathBuf::from("./run/milter.sock")),
+            services: MilterService::ALL.to_vec(),
+            timeout: MilterTimeout {
+                connect: 5 * second,
+                command: 30 * second,
+                message: 90 * second,
+            },
+            is_passed: false,
+            may: MilterRights { header: true, ..MilterRights::default() },
+        },
+        Milter {
+            name: "clamav".to_owned(),
+            socket: MilterSocket::Inet(HostPort { host: "::1".to_owned(), port: 7357 }),
+            services: vec![MilterService::Sendmail, MilterService::Smtp],
+            timeout: MilterTimeout {
+                connect: 5 * second,
+                command: 30 * second,
+                message: 120 * second,
+            },
+            is_passed: true,
+            may: MilterRights { recipients: true, quarantine: true, ..MilterRights::default() },
+        },
+    ];
+    assert_eq!(config.milters, expected);
+    let shown: Vec<String> = config.milters.iter().map(|m| m.socket.to_string()).collect();
+    assert_eq!(shown, ["unix:./run/milter.sock", "inet:[::1]:7357"]);
+    assert_eq!(config.milters[1].may.to_string(), "recipients quarantine");
+    assert_eq!(config.place("milter.clamav"), "facteur.toml:7: milter.clamav");
+    let one = |n: usize| format!("[[milter]]\nname = \"f{n}\"\nsocket = \"unix:/f{n}\"\n");
+    let many = |n: usize| format!("{LEAST}{}", (0..n).map(one).collect::<String>());
+    assert_eq!(parse(&many(16)).unwrap().milters.len(), 16);
+    assert_eq!(parse(&many(17)).unwrap_err(), "facteur.toml:52: milter: more than 16 filters");
+    let long = format!("{LEAST}[[milter]]\nname = \"a\"\nsocket = \"unix:/{}\"\n", "a".repeat(107));
+    assert!(parse(&long).unwrap_err().contains("of at most 107 octets"));
+}
+
 /// Rows are what follows [`LEAST`] from line 4 on, still in `[relay]`, and the error without
 /// "facteur.toml:".
 #[test]
@@ -205,7 +255,7 @@ fn values_that_are_bad() {
         ("thread = 1", "4: relay.thread: unknown key; is threads meant?"),
         (
             "[bogus]",
-            "4: bogus: unknown key; known here: domain, hostname, spool, run_as, listen, tls, sign, relay, dns, limit, trust, trace, timeout",
+            "4: bogus: unknown key; known here: domain, hostname, spool, run_as, listen, tls, sign, relay, dns, limit, trust, milter, trace, timeout",
         ),
         ("[limits]", "4: limits: unknown key; is limit meant?"),
         ("[trace]\n\"a b\" = 1", "5: trace.\"a b\": unknown key; known here: keep, size"),
@@ -246,8 +296,59 @@ fn values_that_are_bad() {
             "5: trust.junk: expected a folder of a Maildir, \".Junk\" or \".Mail.Junk\", found \"Junk\"",
         ),
         (
+            "[trust]\njunk_fields = [\"X-Spam\"]",
+            "5: trust.junk_fields: expected a field of a header, \"X-Spam: Yes\", found \"X-Spam\"",
+        ),
+        (
+            "[[milter]]\nname = \"a b\"",
+            "5: milter.name: expected a short name of letters, digits, \"-\", \"_\" and \".\", like \"rspamd\", found \"a b\"",
+        ),
+        ("[[milter]]\nname = \"a\"", "4: milter.a: needs socket"),
+        ("[[milter]]\nsocket = \"a\"", "4: milter: needs name"),
+        ("[milter]\nname = \"a\"", "4: milter: expected a list in brackets, found a table"),
+        (
+            "[[milter]]\nname = \"a\"\nsocket = \"/run/a\"",
+            "6: milter.a.socket: expected \"unix:/path/of/socket\" or \"inet:host:port\", found \"/run/a\"",
+        ),
+        (
+            "[[milter]]\nname = \"a\"\nsocket = \"inet:127.0.0.1\"",
+            "6: milter.a.socket: expected \"unix:/path/of/socket\" or \"inet:host:port\", found \"inet:127.0.0.1\"",
+        ),
+        (
+            "[[milter]]\nname = \"a\"\nsocket = \"unix:/a\"\n[[milter]]\nname = \"a\"",
+            "8: milter.name: a filter a is there already",
+        ),
+        (
+            "[[milter]]\nname = \"a\"\nsocket = \"unix:/a\"\nservices = []",
+            "7: milter.a.services: expected one or more of \"smtp\", \"submission\", \"submissions\" or \"sendmail\", found an array",
+        ),
+        (
+            "[[milter]]\nname = \"a\"\nsocket = \"unix:/a\"\nservices = [\"lmtp\"]",
+            "7: milter.a.services: expected \"smtp\", \"submission\", \"submissions\" or \"sendmail\", found \"lmtp\"",
+        ),
+        (
+            "[[milter]]\nname = \"a\"\nsocket = \"unix:/a\"\ntimeout = { message = \"3m\" }",
+            "7: milter.a.timeout.message: expected a duration from \"1s\" to \"2m\", found \"3m\"",
+        ),
+        (
+            "[[milter]]\nname = \"a\"\nsocket = \"unix:/a\"\ntimeout = { end = \"3s\" }",
+            "7: milter.a.timeout.end: unknown key; known here: connect, command, message",
+        ),
+        (
+            "[[milter]]\nname = \"a\"\nsocket = \"unix:/a\"\non_failure = \"accept\"",
+            "7: milter.a.on_failure: expected \"defer\" or \"pass\", found \"accept\"",
+        ),
+        (
+            "[[milter]]\nname = \"a\"\nsocket = \"unix:/a\"\nmay = [\"all\"]",
+            "7: milter.a.may: expected \"header\", \"body\", \"recipients\", \"sender\" or \"quarantine\", found \"all\"",
+        ),
+        (
+            "[[milter]]\nname = \"a\"\nsocket = \"unix:/a\"\nservice = []",
+            "7: milter.a.service: unknown key; is services meant?",
+        ),
+        (
             "[trust]\nblocklists = []",
-            "5: trust.blocklists: unknown key; known here: spf, dkim, arc, dmarc, allow, sealers, temperror, gateways, junk",
+            "5: trust.blocklists: unknown key; known here: spf, dkim, arc, dmarc, allow, sealers, temperror, gateways, junk, junk_fields",
         ),
         // Wrong types.
         (

@@ -4,7 +4,7 @@
 //! expected, for the error in `reader`. Pure. Stricter than the parsers of `std`, which take `+25` as a
 //! number.
 
-use super::{CatchAll, Dmarc, HostPort, LmtpServer, NameServer, Network, Prefer, Spf};
+use super::{CatchAll, Dmarc, HostPort, JunkField, LmtpServer, NameServer, Network, Prefer, Spf};
 use crate::mail::address::{Domain, Host, LocalPart, Mailbox, is_within, masked};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -32,6 +32,7 @@ pub const LMTP: &str = r#""unix:/path/of/socket" or "inet:host:port""#;
 pub const RECIPIENTS: &str = r#"a path, or "" for all recipients"#;
 pub const PREFER: &str = r#""ipv6", "ipv4", "ipv6-only" or "ipv4-only""#;
 pub const FOLDER: &str = r#"a folder of a Maildir, ".Junk" or ".Mail.Junk""#;
+pub const JUNK_FIELD: &str = r#"a field of a header, "X-Spam: Yes""#;
 
 /// The octets of `25MiB`.
 pub fn size(text: &str) -> Option<u64> {
@@ -199,6 +200,15 @@ pub fn folder(text: &str) -> Option<String> {
     let level = |level: &str| !level.is_empty() && level.trim() == level && level.bytes().all(good);
     let levels = text.strip_prefix('.')?;
     (text.len() <= FOLDER_MAX && levels.split('.').all(level)).then(|| text.to_owned())
+}
+
+/// A field on one line. Its name is that of RFC 5322 §2.2, its value anything but blanks.
+pub fn junk_field(text: &str) -> Option<JunkField> {
+    let (name, value) = text.split_once(':')?;
+    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic());
+    let value = value.trim();
+    (is_name && !value.is_empty() && !value.contains(char::is_control))
+        .then(|| JunkField { name: name.to_owned(), value: value.to_owned() })
 }
 
 /// Digits and nothing else; `u64::from_str` would take a plus sign.
