@@ -41,6 +41,10 @@
 //! SPF at the first recipient, the rest after its last octet, in the session's thread. [`policy::verdict`] says
 //! what follows; the results stand on top of it, and junk goes to a folder of the Maildir.
 //!
+//! Filters of others (the milter protocol) are asked in the session's thread as well, step by step ([`filters`] over
+//! [`net::milter`] and the pure machine [`smtp::milter`]). What they change in the header is counted by
+//! [`mail::changed_header`], and becomes edits; another body makes another message.
+//!
 //! Recipients elsewhere, and recipients whose copy cannot be written now, stand in a queue file of the same
 //! batch ([`store::queue`]): the envelope, the octets, and a journal of what became of each recipient. The
 //! [`scheduler`] knows ids and due times only, and gives what is due to a pool of threads. Each makes one attempt
@@ -133,8 +137,8 @@
 //!
 //! ```text
 //! cli → tools → reach → server, sandbox → conversation, housekeeper, metrics → directory → scheduler, pickup → notices
-//!     → records → policy, login, proof, delivery, relay → handoff, outcome, retry → route → site, trace → signing
-//!     → net, store → smtp → mail → limits
+//!     → records → policy, login, proof, delivery, relay → handoff, outcome, retry → route → site, trace
+//!     → signing, filters → net, store → smtp → mail → limits
 //! ```
 //!
 //! There are two doors: `cli::serve` runs the server, and `tools` are all other commands, of which the
@@ -191,6 +195,7 @@ pub mod conversation;
 pub mod delivery;
 pub mod directory;
 pub mod event;
+pub mod filters;
 pub mod handoff;
 pub mod housekeeper;
 pub mod id;

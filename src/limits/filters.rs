@@ -26,3 +26,40 @@ const _: () = assert!(
         + PUBLISH_WAIT.as_secs()
         <= REPLY_TIME.as_secs()
 );
+
+/// Octets of a packet that a filter may send. Sendmail's and Postfix's filters send bodies in parts of 65,535.
+pub const FILTER_PACKET_MAX: usize = 1 << 20;
+
+/// Octets of a body that go to a filter in one packet: all that a filter of any version takes.
+pub const FILTER_CHUNK_MAX: usize = 65_535;
+
+/// Lines of a reply that a filter may give: as many as Sendmail's library lets it.
+pub const FILTER_REPLY_LINES_MAX: usize = 32;
+
+/// Changes that one filter may make to one message, parts of its body not counted.
+pub const FILTER_CHANGES_MAX: usize = 10_000;
+
+/// Octets that all fields together may have which one filter puts into a header.
+pub const FILTER_FIELDS_MAX: usize = 1 << 20;
+
+/// How long a filter that failed twice is left alone.
+pub const FILTER_REST: Duration = Duration::from_secs(30);
+
+/// Connections to one filter that are kept for the next client.
+pub const FILTER_IDLE_MAX: usize = 8;
+
+/// How long such a connection is kept.
+pub const FILTER_IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// How long a filter may take to negotiate anew at such a connection, counted from when the next client comes: most
+/// have done so long before. One that is silent then knows no other client, and keeps no connection any more.
+pub const FILTER_RENEW_WAIT: Duration = Duration::from_millis(50);
+
+/// Notes about one message of one filter that are kept; of more only the number.
+pub const FILTER_NOTES_MAX: usize = 20;
+
+/// How long a filter is waited for that has to hear that a message or a client is over; no answer comes.
+pub const FILTER_QUIT_TIME: Duration = Duration::from_secs(1);
+
+/// Octets of a filter's words that a note repeats.
+pub const FILTER_WHY_MAX: usize = 400;

@@ -1,6 +1,7 @@
 //! What mail **is**: addresses, envelopes, header fields, notices. Pure: no socket, file, clock or log.
 
 pub mod address;
+pub mod changed_header;
 pub mod dsn;
 pub mod edits;
 pub mod envelope;

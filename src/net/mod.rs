@@ -7,6 +7,7 @@ pub mod http;
 pub mod interfaces;
 pub mod listener;
 pub mod manager;
+pub mod milter;
 pub mod peer;
 pub mod pool;
 pub mod registry;

@@ -1,6 +1,7 @@
-//! A TCP connection. Each step ends by a deadline, which octets that drip do not prolong.
+//! A connection by TCP, or a Unix socket as a stream of the same type. Each step ends by a deadline, which octets that drip do not prolong.
 
 use crate::limits::{LINGER, LINGER_OCTETS};
+use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
@@ -67,6 +68,12 @@ impl Socket {
     pub fn has_octets(&self) -> bool {
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         recv(self.stream.as_raw_fd(), &mut [0], flags).is_ok_and(|octets| octets > 0)
+    }
+
+    /// Whether the other end is still there and nothing of it waits to be read.
+    pub fn is_quiet(&self) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        matches!(recv(self.stream.as_raw_fd(), &mut [0], flags), Err(Errno::EAGAIN))
     }
 
     /// Sends as many octets as can be sent without waiting.

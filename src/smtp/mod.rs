@@ -10,6 +10,7 @@ pub mod client;
 pub mod command;
 pub mod dot_stuffing;
 pub mod line;
+pub mod milter;
 pub mod outgoing;
 pub mod parameter;
 pub mod reply;

@@ -9,6 +9,7 @@ use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::sum::Sum;
 use crate::limits::{COPY_CHUNK, MEMORY_BODY_MAX};
 use crate::mail::edits::{Edits, Piece};
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -161,6 +162,27 @@ impl Body {
                 Ok(length)
             }
             BodyPlace::Spilled(file, _) => file.read_at(buffer, at),
+        }
+    }
+
+    /// The octets from a place on, at least one and at most [`COPY_CHUNK`]; none at the end.
+    pub fn read_from(&self, at: u64) -> Result<Cow<'_, [u8]>, StoreError> {
+        let length =
+            COPY_CHUNK.min(usize::try_from(self.size.saturating_sub(at)).unwrap_or(COPY_CHUNK));
+        match &self.place {
+            BodyPlace::Memory(held, _) => {
+                let at = self.size.min(at) as usize;
+                Ok(Cow::Borrowed(&held[at..at + length]))
+            }
+            BodyPlace::Spilled(file, _) => {
+                let octets = file.read_up_to(at, length).doing("read a file in", &self.dir)?;
+                match octets.is_empty() && length > 0 {
+                    // Shorter than what we wrote; that is never taken for the end of the message.
+                    true => Err(std::io::ErrorKind::UnexpectedEof.into())
+                        .doing("read a file in", &self.dir),
+                    false => Ok(Cow::Owned(octets)),
+                }
+            }
         }
     }
 
