@@ -19,6 +19,7 @@ mod dmarc;
 mod dns;
 mod header;
 mod key;
+mod milter;
 mod queue;
 mod reading;
 mod results;
@@ -35,7 +36,7 @@ mod xtext;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 24] = [
+pub const TARGETS: [Target; 25] = [
     ("address", address::run),
     ("aliases", aliases::run),
     ("answer", answer::run),
@@ -49,6 +50,7 @@ pub const TARGETS: [Target; 24] = [
     ("dns", dns::run),
     ("header", header::run),
     ("key", key::run),
+    ("milter", milter::run),
     ("queue", queue::run),
     ("reading", reading::run),
     ("results", results::run),

@@ -44,6 +44,7 @@ mod maildirs;
 mod manual;
 mod memory;
 mod metrics;
+mod milter;
 mod nameservers;
 mod next_hop;
 mod notices;
