@@ -140,6 +140,14 @@ pub enum Event<'a> {
         verdict: &'a str,
         reason: &'a str,
     },
+    /// Whether a message of ours is signed. `domain`: whose signature it is or waits for; none where it leaves
+    /// without one. `selectors`: with commas between them; empty where it is not signed, and `reason` says why.
+    Signed {
+        id: &'a str,
+        domain: Option<&'a str>,
+        selectors: &'a str,
+        reason: &'a str,
+    },
     /// One copy lies in `new/` of a Maildir, or of a folder in it.
     Delivered {
         id: &'a str,
@@ -324,6 +332,7 @@ impl Event<'_> {
             | Event::Disconnected { .. }
             | Event::Accepted { .. }
             | Event::Judged { .. }
+            | Event::Signed { .. }
             | Event::Submitted { .. }
             | Event::Unsent { .. }
             | Event::Delivered { .. }
@@ -435,6 +444,17 @@ impl Event<'_> {
                 let line = line.add("session", session);
                 let line = found.iter().fold(line, |line, (voice, word)| line.add(voice, word));
                 line.add("verdict", verdict).add("reason", reason)
+            }
+            Event::Signed { id, domain, selectors, reason } => {
+                let line = Line::new("signed").add("id", id);
+                let line = match domain {
+                    Some(domain) => line.add("domain", domain),
+                    None => line,
+                };
+                match *selectors {
+                    "" => line.add("reason", reason),
+                    selectors => line.add("selectors", selectors),
+                }
             }
             Event::Delivered { id, to, maildir, folder } => {
                 let line = Line::new("delivered").add("id", id).add("to", to);

@@ -77,6 +77,10 @@
 //! domain ([`store::keys`]), what DNS has shown of them (`spool/dkim/`), and what follows. One thread asks DNS, and
 //! only while a domain has keys.
 //!
+//! What users, `relay.networks`, programs of this machine and the server itself send is signed as its last edit
+//! ([`signature`]): on its way in, and again where an attempt changes its octets. While a key cannot be read it waits
+//! in the queue.
+//!
 //! Events go to [`event::tell`], and from there to the log and to the [`trace`] thread, which writes them under
 //! `spool/trace/` with all that was said ([`event::talk`]), for `facteur trace` to read. No thread waits for it:
 //! a record without room is lost, and counted. A power cut may take the last second of the trace, but no mail.
@@ -137,7 +141,7 @@
 //!
 //! ```text
 //! cli → tools → reach → server, sandbox → conversation, housekeeper, metrics → directory → scheduler, pickup → notices
-//!     → records → policy, login, proof, delivery, relay → handoff, outcome, retry → route → site, trace
+//!     → records → policy, login, proof, delivery, relay → signature, handoff, outcome, retry → route → site, trace
 //!     → signing, filters → net, store → smtp → mail → limits
 //! ```
 //!
@@ -218,6 +222,7 @@ pub mod route;
 pub mod sandbox;
 pub mod scheduler;
 pub mod server;
+pub mod signature;
 pub mod signing;
 pub mod site;
 pub mod smtp;

@@ -117,6 +117,9 @@ pub const JUNK_MARKS_MAX: usize = HEADER_MAX / 16;
 /// Longest header of a message, or of a part of one, in octets; the rest counts as body.
 pub const HEADER_MAX: usize = 1024 * 1024;
 
+/// Longest header of a message of ours as it is signed, in octets: it, and our trace fields above it.
+pub const OWN_HEADER_MAX: usize = 2 * HEADER_MAX;
+
 /// Octets of a header for which memory is not counted: each session may hold so much.
 pub const HEADER_FREE: usize = 64 * 1024;
 

@@ -17,7 +17,9 @@ use crate::config::Relay;
 use crate::event::{Event, tell};
 use crate::limits::{NOTICE_HEADER_MAX, NOTICE_MESSAGE_MAX};
 use crate::mail::address::{ForwardPath, Host, LocalPart, Mailbox, ReversePath};
-use crate::mail::dsn::{Notice, NoticeAction, Original, ToldRecipient, returned, wants};
+use crate::mail::dsn::{
+    Notice, NoticeAction, NoticeText, Original, ToldRecipient, returned, wants,
+};
 use crate::mail::edits::Edits;
 use crate::mail::envelope::{Ret, Sender};
 use crate::mail::header::Header;
@@ -26,6 +28,7 @@ use crate::outcome::RecipientOutcome;
 use crate::relay::survey;
 use crate::retry;
 use crate::route::{End, resolve};
+use crate::signature::{OwnMessage, Signature, TakeOctets, signature};
 use crate::site::Site;
 use crate::store::disk::{Disk, Doing, StoreError};
 use crate::store::entry::{Addressee, Entry, RecipientProgress, What};
@@ -313,13 +316,15 @@ fn write(
         recipients: told,
         others: *others,
     };
-    let written = notice.write();
+    let mut written = notice.write();
     let addressee = |mailbox: Mailbox| {
         let via = (mailbox != *to).then(|| to.clone());
         Addressee { mailbox, notify: None, orcpt: None, via }
     };
     let recipients = leads_to(context, to).into_iter().map(addressee).collect();
     let (from, body, smtputf8) = (ReversePath::Null, written.body, written.smtputf8);
+    let signature = signed(context.site, &written, whole.ok_or(&header[..]))?;
+    written.head.insert_str(0, signature.as_ref().map_or("", Signature::fields));
     let middle = match whole {
         Some(_) => entry.sum,
         None => Some(Sum::of(header).value()),
@@ -342,6 +347,7 @@ fn write(
         wire: None,
         is_junk: false,
         is_proved: false,
+        signature: signature.as_ref().map(Signature::in_queue).unwrap_or_default(),
         others: Vec::new(),
         message_at: 0,
     };
@@ -358,7 +364,30 @@ fn write(
     let what =
         items.iter().map(|item| item.action).min().unwrap_or(NoticeAction::Failed).to_string();
     tell(&Event::Noticed { id: &entry.id, notice: &id, to: &to.to_string(), what: &what });
+    if let Some(signature) = signature {
+        signature.tell(&id);
+    }
     Ok(new)
+}
+
+/// Signs a notice. What it returns stands between its head and its tail.
+fn signed(
+    site: &Site,
+    written: &NoticeText,
+    returned: Result<&Claimed, &[u8]>,
+) -> Result<Option<Signature>, StoreError> {
+    let view = |take: &mut TakeOctets<'_>| {
+        if take(written.head.as_bytes()).is_break() {
+            return Ok(());
+        }
+        match returned {
+            Ok(claimed) => claimed.part(&claimed.path()).view(&Edits::default(), take)?,
+            Err(header) => drop(take(header)),
+        }
+        let _ = take(written.tail.as_bytes());
+        Ok(())
+    };
+    signature(site, &OwnMessage::new(&view))
 }
 
 impl<'a> NoticeItem<'a> {

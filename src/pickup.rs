@@ -27,12 +27,15 @@ use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
 use crate::mail::edits::Edits;
 use crate::mail::envelope::Sender;
 use crate::mail::header::Reader;
+use crate::mail::proof::canonical::BodyHash;
+use crate::mail::proof::dkim::ours::OwnBody;
 use crate::mail::summary::Summary;
 use crate::mail::survey::{Surveyor, WireForm};
 use crate::mail::trace_fields::Submitted;
 use crate::mail::xtext;
 use crate::policy::{self, Finding, Targets};
 use crate::route::{Delivery, Destination, Plan, Planned};
+use crate::signature::{OwnMessage, Signature, signature};
 use crate::site::Site;
 use crate::smtp::reply::Reply;
 use crate::store::body::{Body, BodyWriter, Budget};
@@ -270,7 +273,7 @@ impl Pickup {
         }
         let author = author_of(&dropped)?;
         let own = author.address(site, &*self.disk).map_err(NotTaken::Refused)?;
-        let (body, wire, body_at) = self.copy(&dropped)?;
+        let (body, wire, body_at, hash) = self.copy(site, &dropped)?;
         let mut entry = self.entry(site, &dropped, &author, own.clone())?;
         let whose = (&author, &own);
         let (header, at) = header::completed((site, &*self.disk), &body, whose, &entry)?;
@@ -285,24 +288,35 @@ impl Pickup {
         let (uid, login, by) = (author.uid, author.login.as_str(), &site.config.hostname);
         let date = &ZonedDateTime::now();
         let received = Submitted { uid, login, by, id: &entry.id, date }.field();
-        let wire = (body_at == at).then(|| wire.below(&header).below(received.as_bytes()));
-        entry.wire = wire;
-        let edits = Edits::default().replaced(0..at, header).on_top(received);
+        let wire = Some(wire).filter(|_| body_at == at).map(|wire| wire.below(&header));
+        let edits = Edits::default().replaced(0..at, header);
+        let hash = hash.map(|hash| (hash, body_at));
+        let signature = signed(site, (&body, hash), &edits, &received).map_err(NotTaken::Disk)?;
+        let own = signature.as_ref().map_or("", Signature::fields);
+        entry.wire = wire.map(|wire| wire.below(own.as_bytes()).below(received.as_bytes()));
+        entry.signature = signature.as_ref().map(Signature::in_queue).unwrap_or_default();
+        let edits = edits.on_top(own).on_top(received);
         entry.size = edits.size(body.size());
         entry.sum = Some(body.sum(&edits).map_err(NotTaken::Disk)?);
         // A crash may have left a draft; no other thread makes this name.
         let _ = self.disk.remove(&self.queue.tmp().join(&entry.id));
         let (uid, asked) = (dropped.uid, dropped.entry.recipients.len());
         let message_id = summary.message_id;
-        Ok(Some(Judged { uid, asked, body, entry, edits, message_id }))
+        Ok(Some(Judged { uid, asked, body, entry, edits, signature, message_id }))
     }
 
-    /// The octets of a dropped message in a copy that its owner cannot change, the form of its body on the wire, and
-    /// where the body begins. A bare CR is refused, because a next hop may take it for a line end and we do not.
-    fn copy(&self, dropped: &Dropped) -> Result<(Body, WireForm, u64), NotTaken> {
+    /// The octets of a dropped message in a copy that its owner cannot change, the form of its body on the wire,
+    /// where the body begins, and its hash where mail is signed. A bare CR is refused, because a next hop may take
+    /// it for a line end and we do not.
+    fn copy(
+        &self,
+        site: &Site,
+        dropped: &Dropped,
+    ) -> Result<(Body, WireForm, u64, Option<BodyHash>), NotTaken> {
         let Dropped { entry, file, path, .. } = dropped;
         let mut writer = BodyWriter::new(self.disk.clone(), &self.queue.tmp(), self.budget.clone());
-        let (mut reader, mut at, mut last) = (Reader::new(Surveyor::default()), 0, None);
+        let own = (!site.signing().is_off()).then(OwnBody::default);
+        let (mut reader, mut at, mut last) = (Reader::new((Surveyor::default(), own)), 0, None);
         while at < entry.size {
             let most = COPY_CHUNK.min((entry.size - at) as usize);
             let octets = file.read_up_to(entry.message_at + at, most);
@@ -322,8 +336,8 @@ impl Pickup {
         }
         match last {
             None | Some(b'\n') => {
-                let (surveyor, end) = reader.finish();
-                Ok((body, surveyor.body(), end.body_at))
+                let ((surveyor, own), end) = reader.finish();
+                Ok((body, surveyor.body(), end.body_at, own.and_then(OwnBody::finish)))
             }
             Some(_) => Err(NotTaken::Refused("its last line has no end".to_owned())),
         }
@@ -382,6 +396,7 @@ impl Pickup {
             wire: None,
             is_junk: false,
             is_proved: false,
+            signature: Default::default(),
             others: Vec::new(),
             message_at: 0,
             ..asked.clone()
@@ -433,8 +448,9 @@ struct Judged {
     asked: usize,
     body: Body,
     entry: Entry,
-    /// Its edits: the completed header in place of the old one, and our Received field on top.
+    /// Its edits: the completed header in place of the old one, its signature, and our Received field on top.
     edits: Edits,
+    signature: Option<Signature>,
     message_id: Option<String>,
 }
 
@@ -444,7 +460,7 @@ impl Judged {
     }
 
     fn tell(&self) {
-        let Judged { uid, asked, body, entry, message_id, .. } = self;
+        let Judged { uid, asked, body, entry, signature, message_id, .. } = self;
         let mut talk = Talk::new();
         let (id, session) = (entry.id.clone(), entry.session.clone());
         talk.about = About { id, session, ..About::default() };
@@ -463,7 +479,28 @@ impl Judged {
             size: body.size(),
             recipients: *asked,
         });
+        if let Some(signature) = signature {
+            signature.tell(&entry.id);
+        }
     }
+}
+
+/// Signs a message of a user of this machine as these edits have it, below `received`; any of our domains may stand
+/// in its From.
+fn signed(
+    site: &Site,
+    (body, hash): (&Body, Option<(BodyHash, u64)>),
+    edits: &Edits,
+    received: &str,
+) -> Result<Option<Signature>, StoreError> {
+    let edits = edits.clone().on_top(received);
+    let place = |(hash, at)| Some((hash, edits.place_of_rest(at, body.size())?));
+    let message = OwnMessage {
+        view: &|take| body.view(&edits, take),
+        is_own: None,
+        body: hash.and_then(place),
+    };
+    signature(site, &message)
 }
 
 fn author_of(dropped: &Dropped) -> Result<Author, NotTaken> {

@@ -23,7 +23,6 @@ use crate::limits::{
     RELAY_TIME, SUBMISSIONS_PORT, TRANSACTION_RECIPIENTS,
 };
 use crate::mail::address::Domain;
-use crate::mail::seven_bits::ConversionPlan;
 use crate::net::stream::{Endpoint, TcpWire, Wire};
 use crate::net::tls::{Connector, Protection, Side};
 use crate::route::next_hop::Demand;
@@ -32,7 +31,7 @@ use crate::smtp::client::{
 };
 use crate::smtp::outgoing::Encoder;
 use jiff::Timestamp;
-use message::{Converted, in_seven_bits};
+use message::{Converted, SevenBits, in_seven_bits};
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -252,6 +251,10 @@ impl Connection {
             if self.client.begin(outgoing, &left) {
                 self.until = Instant::now() + self.patience(left.len());
                 match (plan, &converted) {
+                    (Some(plan), _) if plan.is_signed_anew() => {
+                        let text = format!("{TO_SEVEN_BITS}, and signed anew");
+                        self.talk.note(Turn::Decided, &text);
+                    }
                     (Some(_), _) => self.talk.note(Turn::Decided, TO_SEVEN_BITS),
                     (None, Some(Err(refusal))) => {
                         self.talk.note(Turn::Decided, &format!("not {TO_SEVEN_BITS}: {refusal}"));
@@ -336,7 +339,7 @@ impl Connection {
 
     /// Does what [`Client::action`] says until it rests or the connection is over. `plan`: how the message
     /// is converted.
-    fn run(&mut self, message: &dyn Message, plan: Option<&ConversionPlan>) {
+    fn run(&mut self, message: &dyn Message, plan: Option<&SevenBits>) {
         loop {
             self.hear_early();
             match self.client.action() {
@@ -446,7 +449,7 @@ impl Connection {
     }
 
     /// Sends the message and its final dot, in blocks that each have a deadline.
-    fn send(&mut self, message: &dyn Message, plan: Option<&ConversionPlan>) {
+    fn send(&mut self, message: &dyn Message, plan: Option<&SevenBits>) {
         if !(self.caller.may_send)() {
             return self.client.lost(Cause::Unreadable("this server stops".to_owned()));
         }

@@ -4,6 +4,7 @@
 mod judging;
 mod reading;
 mod session;
+mod signing;
 mod writing;
 
 use crate::Outcome;
@@ -57,6 +58,7 @@ pub fn run(samples: usize) -> Outcome<()> {
     cases.extend(session::cases()?);
     cases.extend(writing::cases()?);
     cases.extend(judging::cases()?);
+    cases.extend(signing::cases()?);
     table::head(&CELLS)?;
     for mut case in cases {
         let seconds = case.time(samples);

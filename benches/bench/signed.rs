@@ -62,6 +62,17 @@ pub fn run(options: &Options, place: &mut Place) -> Outcome<()> {
     Ok(table::say("")?)
 }
 
+/// A new key.
+pub fn rsa_key() -> Outcome<SigningKey> {
+    let pair = KeyPair::generate(KeySize::Rsa2048)?;
+    let der: Pkcs8V1Der = pair.as_der()?;
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        Base64::encode_string(der.as_ref())
+    );
+    Ok(SigningKey::from_pem(pem.as_bytes()).map_err(|error| error.to_string())?)
+}
+
 /// A message under its signature, and what DNS says of its domain.
 pub struct Sender {
     /// With CR LF.
@@ -71,13 +82,7 @@ pub struct Sender {
 
 impl Sender {
     pub fn new() -> Outcome<Sender> {
-        let pair = KeyPair::generate(KeySize::Rsa2048)?;
-        let der: Pkcs8V1Der = pair.as_der()?;
-        let pem = format!(
-            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-            Base64::encode_string(der.as_ref())
-        );
-        let key = SigningKey::from_pem(pem.as_bytes()).map_err(|error| error.to_string())?;
+        let key = rsa_key()?;
         let name = |text: &str| Name::parse(text.as_bytes()).ok_or("no name");
         let (domain, selector) = (name("client.test")?, name("mail")?);
         let (fields, body) = (samples::fields(), samples::lines(samples::LINE, samples::SIGNED));

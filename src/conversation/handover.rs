@@ -5,26 +5,27 @@ use super::Shared;
 use super::handing_on::{HandedOn, HandingOn};
 use super::incoming::WholeMessage;
 use super::judgement::Judgement;
-use crate::delivery::late;
+use crate::delivery::{late, reply_to};
 use crate::event::{Event, tell};
 use crate::handoff::{Accepted, Claim, Copy, CopyState, Hint, Outcome};
 use crate::limits::{DELIVERY_WAIT, NOTICE_HEADER_MAX, PUBLISH_WAIT, QUEUE_RECIPIENTS_SURE};
-use crate::mail::address::ForwardPath;
+use crate::mail::address::{ForwardPath, Mailbox};
 use crate::mail::edits::Edits;
 use crate::mail::envelope::{Envelope, Recipient};
+use crate::mail::proof::canonical::BodyHash;
 use crate::mail::summary::Summary;
 use crate::mail::survey::WireForm;
 use crate::mail::trace_fields::{self, Received};
 use crate::notices::{self, NoticeContext};
 use crate::policy::{self, Facts, Finding};
 use crate::route::{Destination, Plan, Planned};
+use crate::signature::{OwnMessage, Signature, signature};
 use crate::site::Site;
 use crate::smtp::reply::Reply;
 use crate::store::body::Body;
 use crate::store::entry::Entry;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, bounded};
 use jiff::Timestamp;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -51,9 +52,19 @@ impl Handover<'_> {
     pub fn run(&self, whole: WholeMessage, is_ending: impl Fn() -> bool) -> Result<String, Reply> {
         // Only what is wanted gets an id; a refusal is known by its session's.
         let id = crate::id::message();
-        let WholeMessage { body, summary, wire, forged, .. } = whole;
+        let WholeMessage { body, summary, wire, forged, hash, .. } = whole;
         let body = Arc::new(body);
-        let mut accepted = self.accepted(&id, body.clone(), (&summary, wire), &forged);
+        let mut fields = self.judgement.map(|it| it.field(self.site)).unwrap_or_default();
+        fields.push_str(&self.received(&id));
+        if summary.begins_folded {
+            fields.push('\n'); // so that nobody writes into our field
+        }
+        // Of what is left without some fields the form has to be found out anew.
+        let wire = Some(wire).filter(|_| forged.is_empty());
+        let edits = Edits::default().without(&forged);
+        let signature = self.signature((&body, hash), &edits, &fields)?;
+        let fields = (&*fields, signature.as_ref());
+        let mut accepted = self.accepted(&id, body.clone(), (&summary, wire), (edits, fields));
         let handing_on = HandingOn::of(self, &mut accepted.0, &summary);
         // Any copy may have to wait in the queue. Few recipients are no question.
         if self.plan.all().len() > QUEUE_RECIPIENTS_SURE {
@@ -70,7 +81,7 @@ impl Handover<'_> {
             Some(handing_on) => handing_on.run(&is_ending, deliver)?,
             None => (deliver()?, HandedOn::default()),
         };
-        self.tell_taken(&id, body.size(), &late);
+        self.tell_taken(&id, body.size(), signature.as_ref(), &late);
         handed_on.tell(&id);
         if let Some(entry) = entry {
             self.notify(entry, &body, &late);
@@ -110,21 +121,46 @@ impl Handover<'_> {
         }
     }
 
+    /// Signs the message as these edits have it, below our `fields`, where it is of somebody whom we know. Behind
+    /// this no edit may follow but fields on top.
+    fn signature(
+        &self,
+        (body, hash): (&Body, Option<(BodyHash, u64)>),
+        edits: &Edits,
+        fields: &str,
+    ) -> Result<Option<Signature>, Reply> {
+        let Handover { site, facts, shared, .. } = *self;
+        if !policy::is_known(site, facts) {
+            return Ok(None);
+        }
+        let edits = edits.clone().on_top(fields);
+        let is_own = facts
+            .user
+            .as_ref()
+            .map(|user| move |author: &Mailbox| policy::is_own(site, &*shared.disk, user, author));
+        let place = |(hash, at)| Some((hash, edits.place_of_rest(at, body.size())?));
+        let message = OwnMessage {
+            view: &|take| body.view(&edits, take),
+            is_own: is_own.as_ref().map(|is_own| is_own as _),
+            body: hash.and_then(place),
+        };
+        signature(site, &message).map_err(|error| {
+            tell(&Event::Trouble { session: &facts.id, what: &error.to_string() });
+            reply_to(&error)
+        })
+    }
+
     /// The message with its place in the queue and what is put on top of each copy (RFC 5321 §4.4).
     fn accepted(
         &self,
         id: &str,
         body: Arc<Body>,
-        (summary, wire): (&Summary, WireForm),
-        forged: &[Range<u64>],
+        (summary, wire): (&Summary, Option<WireForm>),
+        (edits, (fields, signature)): (Edits, (&str, Option<&Signature>)),
     ) -> (Accepted, Receiver<Outcome>) {
         let Handover { site, facts, envelope, .. } = *self;
         let return_path = trace_fields::return_path(&envelope.sender.from);
-        let mut fields = self.judgement.map(|judgement| judgement.field(site)).unwrap_or_default();
-        fields.push_str(&self.received(id));
-        if summary.begins_folded {
-            fields.push('\n'); // so that nobody writes into our field
-        }
+        let own = signature.map_or("", Signature::fields);
         let addressee = |to: &Planned| to.addressee(&envelope.recipients);
         let copies = self.plan.all().iter().filter_map(|planned| {
             let destination = self.destination(planned.delivery.here()?);
@@ -144,18 +180,18 @@ impl Handover<'_> {
             // Known when it is written.
             size: 0,
             sum: None,
-            // Of what is left without some fields that has to be found out anew.
-            wire: forged.is_empty().then(|| wire.below(fields.as_bytes())),
+            wire: wire.map(|wire| wire.below(own.as_bytes()).below(fields.as_bytes())),
             is_junk: self.is_junk,
             is_proved: self.judgement.is_some_and(|judgement| {
                 policy::backup::is_proved(&judgement.findings, &envelope.sender.from)
             }),
+            signature: signature.map(Signature::in_queue).unwrap_or_default(),
             others: Vec::new(),
             message_at: 0,
         };
         // Room for the one outcome, so that delivery never waits for a session.
         let (outcome, receiver) = bounded(1);
-        let queued_as = Edits::default().on_top(fields).without(forged);
+        let queued_as = edits.on_top(own).on_top(fields);
         let copied_as = queued_as.clone().without(&summary.return_paths);
         let accepted = Accepted {
             entry,
@@ -200,7 +236,7 @@ impl Handover<'_> {
     }
 
     /// Told after the outcome, so that no line speaks of a delivery that failed.
-    fn tell_taken(&self, id: &str, size: u64, late: &Late) {
+    fn tell_taken(&self, id: &str, size: u64, signature: Option<&Signature>, late: &Late) {
         let envelope = self.envelope;
         tell(&Event::Accepted {
             id,
@@ -212,6 +248,9 @@ impl Handover<'_> {
         });
         if let Some(judgement) = self.judgement {
             judgement.tell(Some(id), &self.facts.id);
+        }
+        if let Some(signature) = signature {
+            signature.tell(id);
         }
         for (index, destination) in self.plan.here().enumerate() {
             let destination = self.destination(destination);

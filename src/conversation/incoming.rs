@@ -7,6 +7,8 @@ use crate::delivery::{Beside, reply_to};
 use crate::event::{Event, tell};
 use crate::limits::HEADER_FREE;
 use crate::mail::header::{EndedBy, Reader};
+use crate::mail::proof::canonical::BodyHash;
+use crate::mail::proof::dkim::ours::OwnBody;
 use crate::mail::proof::forged::ForgedResults;
 use crate::mail::proof::gather::{Gathered, Gatherer};
 use crate::mail::summary::{Summarizer, Summary};
@@ -19,9 +21,10 @@ use crate::store::disk::StoreError;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Who hears a message while it comes: of strangers' mail what is to be proved, and of all but gateways' the
-/// results that say they are ours.
-type Listeners = (Summarizer, (Surveyor, (Option<Gatherer>, Option<ForgedResults>)));
+/// Who hears a message while it comes: of strangers' mail what is to be proved, of all but gateways' the results
+/// that say they are ours, and of our own the body that is to be signed.
+type Listeners =
+    (Summarizer, (Surveyor, ((Option<Gatherer>, Option<ForgedResults>), Option<OwnBody>)));
 
 /// A whole message, and what was seen of it.
 pub(super) struct WholeMessage {
@@ -31,6 +34,8 @@ pub(super) struct WholeMessage {
     pub gathered: Option<Gathered>,
     /// Where results that say they are ours lie.
     pub forged: Vec<Range<u64>>,
+    /// Of a message that may be signed: the hash of its body, and where that begins.
+    pub hash: Option<(BodyHash, u64)>,
     /// Of what is gathered.
     _share: Share,
 }
@@ -65,7 +70,10 @@ impl IncomingMessage {
     ) -> IncomingMessage {
         let hostname = site.config.hostname.as_str();
         let forged = (!policy::is_gateway(site, facts)).then(|| ForgedResults::new(hostname));
-        let listeners = (Default::default(), (Default::default(), (gatherer, forged)));
+        let own =
+            (!site.signing().is_off() && policy::is_known(site, facts)).then(OwnBody::default);
+        let held = ((gatherer, forged), own);
+        let listeners = (Default::default(), (Default::default(), held));
         let Shared { disk, spill, budget, .. } = shared;
         let user = facts.user.clone().filter(|_| facts.service.is_submission());
         IncomingMessage {
@@ -124,7 +132,7 @@ impl IncomingMessage {
     fn has_room(&mut self, more: usize) -> bool {
         if self.refused.is_none() && self.reader.end().is_none() {
             self.size += more;
-            let (_, (_, (gatherer, forged))) = &self.reader.listener;
+            let (_, (_, ((gatherer, forged), _))) = &self.reader.listener;
             let holders = usize::from(gatherer.is_some()) + usize::from(forged.is_some());
             let held = holders * self.size.next_power_of_two();
             if self.size > HEADER_FREE && !self.share.grow(held) {
@@ -147,7 +155,7 @@ impl IncomingMessage {
             }
             None => {
                 let (listeners, end) = self.reader.finish();
-                let (Summarizer { summary, .. }, (surveyor, (gatherer, forged))) = listeners;
+                let (Summarizer { summary, .. }, (surveyor, ((gatherer, forged), own))) = listeners;
                 let is_long = end.by == EndedBy::Bound;
                 policy::opinion(is_long.then_some(Finding::LongHeader)).or_refusal()?;
                 Ok(WholeMessage {
@@ -156,6 +164,7 @@ impl IncomingMessage {
                     wire: surveyor.whole(),
                     gathered: gatherer.map(Gatherer::finish),
                     forged: forged.map(ForgedResults::finish).unwrap_or_default(),
+                    hash: own.and_then(OwnBody::finish).map(|hash| (hash, end.body_at)),
                     _share: self.share,
                 })
             }
@@ -178,7 +187,7 @@ mod tests {
         let listeners = || {
             let wanted = SignaturesWanted { dkim: true, arc: true };
             let held = (Some(Gatherer::new(wanted)), Some(ForgedResults::new("mx.test")));
-            (Default::default(), (Default::default(), held))
+            (Default::default(), (Default::default(), (held, None)))
         };
         let begin = || IncomingMessage {
             head: None,

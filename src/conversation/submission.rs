@@ -28,8 +28,8 @@ impl HeldHeader {
     }
 
     /// Takes the next octets; gives the completed header, with what came behind it, once it is whole.
-    /// `is_whole`: nothing comes any more. Fails when the header is longer than
-    /// [`SUBMITTED_HEADER_MAX`].
+    /// `is_whole`: nothing comes any more. Fails when the header is longer than [`SUBMITTED_HEADER_MAX`], or
+    /// has several From fields.
     pub fn take(&mut self, octets: &[u8], is_whole: bool) -> Result<Option<Vec<u8>>, Reply> {
         self.octets.extend_from_slice(octets);
         self.reader.feed(octets);
@@ -37,6 +37,10 @@ impl HeldHeader {
             return Ok(None);
         }
         let header = SubmittedHeader::read(&self.octets, is_whole).map_err(|why| refusal(&why))?;
+        if header.as_ref().is_some_and(SubmittedHeader::has_several_from) {
+            let text = "a message has one From field: of several, each reader shows another";
+            return Err(Reply::new(550, "5.6.0", text));
+        }
         Ok(header.map(|header| {
             let mut repaired = self.completed(&header);
             repaired.extend_from_slice(&self.octets[header.body_at()..]);
@@ -148,6 +152,20 @@ mod tests {
             passed.lines().map(|line| line.split(' ').next().unwrap()).collect();
         assert_eq!(fields, ["Date:", "From:", "Message-ID:", "", "hi"], "{passed}");
         assert!(passed.contains("@mx.test>\n"), "{passed}");
+    }
+
+    #[test]
+    fn two_authors_fields_are_refused() {
+        for text in
+            ["From: ann@mx.test\nFrom: ann@mx.test\n\n", "FROM : a\nX: y\nfrom: b@c.test\n\n"]
+        {
+            for step in [1, text.len()] {
+                let refused = passed(text, step).unwrap_err();
+                assert!(refused.starts_with("550 5.6.0 "), "{refused}");
+            }
+        }
+        let text = format!("{WHOLE}From: <>\nFrom: ann@mx.test\n\nFrom: x\n");
+        assert!(passed(&text, 3).unwrap().ends_with("\nSender: ann@mx.test\n\nFrom: x\n"));
     }
 
     #[test]

@@ -210,6 +210,7 @@ pub fn count(event: &Event<'_>) {
         | Event::Authenticated { .. }
         | Event::Rejected { .. }
         | Event::Unsent { .. }
+        | Event::Signed { .. }
         | Event::Disconnected { .. }
         | Event::Noticed { .. }
         | Event::Removed { .. }

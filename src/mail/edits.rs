@@ -71,6 +71,12 @@ impl Edits {
         self.0.iter().map(|change| change.range.end).max().unwrap_or_default()
     }
 
+    /// Where in the view the octets from `at` to the end of the message stand; none where a change touches them.
+    pub fn place_of_rest(&self, at: u64, received: u64) -> Option<u64> {
+        let rest = received.checked_sub(at)?;
+        (self.end() <= at).then(|| self.size(received) - rest)
+    }
+
     /// The pieces of the view, in order, where the message was received with `received` octets.
     pub fn pieces(&self, received: u64) -> impl Iterator<Item = Piece<'_>> {
         let starts = std::iter::once(0).chain(self.0.iter().map(|change| change.range.end));
@@ -110,6 +116,11 @@ mod tests {
             view(&Edits::default().replaced(3..3, "X").replaced(5..6, ""), "abcdef"),
             "abcXde"
         );
+        let edits = Edits::default().replaced(2..4, "xyz").on_top("R");
+        assert_eq!(edits.place_of_rest(4, 6), Some(6));
+        assert_eq!(edits.place_of_rest(6, 6), Some(8));
+        assert_eq!(edits.place_of_rest(3, 6), None);
+        assert_eq!(edits.place_of_rest(7, 6), None);
         assert_eq!(view(&Edits::default(), ""), "");
         assert_eq!(view(&Edits::default().on_top("R"), ""), "R");
     }

@@ -136,6 +136,11 @@ impl<'a> SubmittedHeader<'a> {
         }
     }
 
+    /// Whether there are several From fields that name somebody: programs that show mail differ in which they show.
+    pub fn has_several_from(&self) -> bool {
+        self.0.named("From").filter(|field| !is_empty(field)).count() > 1
+    }
+
     /// As [`SubmittedHeader::wants_sender`], for a submitter that may write as anybody: a Sender field is needed
     /// only where there are several authors and no Sender.
     pub fn lacks_sender(&self, domain: &Domain) -> bool {
@@ -235,6 +240,27 @@ impl<'a> SubmittedHeader<'a> {
         let start = |field: &Field<'a>| field.name.get(..PREFIX.len());
         let mut starts = self.0.fields.iter().filter_map(start);
         starts.any(|start| start.eq_ignore_ascii_case(PREFIX))
+    }
+}
+
+/// The mailboxes of a list as the value of one field, in their order, at most `most`. Fails where an address is broken
+/// or has no domain, and where an `@` stands in a name: some programs take what is around it for the address.
+pub fn mailboxes(value: &[u8], most: usize) -> Result<Vec<Mailbox>, ListFlaw> {
+    let nowhere = Domain::parse("invalid").map_err(ListFlaw::Address)?;
+    let mut found = Vec::new();
+    let take = |mailbox: Mailbox| {
+        found.push(mailbox);
+        if found.len() > most { Err(ListFlaw::TooMany(most)) } else { Ok(()) }
+    };
+    list::read(value, &nowhere, take).map_err(|bad| bad.flaw)?;
+    let (mut lexer, mut signs) = (Lexer::new(value), 0);
+    while let Some(token) = lexer.token()? {
+        signs += usize::from(token == Token::Mark(b'@'));
+    }
+    match list::unqualified(value, &nowhere) {
+        Ok(bare) if bare.is_empty() && signs == found.len() => Ok(found),
+        Ok(bare) if bare.is_empty() => Err(ListFlaw::Stray(b'@')),
+        _ => Err(ListFlaw::Address(BadAddress::NoDomain)),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::mail::envelope::BodyType;
 use crate::mail::header::Reader;
 use crate::mail::seven_bits::{self, ConversionPlan, Converter, NotConverted};
 use crate::mail::survey::{Surveyor, WireForm};
+use crate::signature::{Anew, Resigner, TakeOctets};
 use crate::smtp::client::OutgoingMessage;
 use crate::store::body::{Body, StoredMessage};
 use crate::store::disk::StoreError;
@@ -26,6 +27,10 @@ pub trait Message {
     /// Where the octets of the sum begin: behind fields that were put on top.
     fn summed_from(&self) -> u64 {
         0
+    }
+    /// Signs the message anew after it was converted; none where it is not signed by us.
+    fn resigner(&self) -> Option<&Resigner<'_>> {
+        None
     }
 }
 
@@ -64,6 +69,8 @@ impl Message for StoredMessage<'_> {
 pub struct Edited<'a> {
     pub edits: Edits,
     pub part: StoredMessage<'a>,
+    /// Of a message that is signed by us.
+    pub resigner: Option<Resigner<'a>>,
 }
 
 impl Message for Edited<'_> {
@@ -82,6 +89,10 @@ impl Message for Edited<'_> {
 
     fn summed_from(&self) -> u64 {
         if self.edits.end() == 0 { self.edits.size(0) } else { 0 }
+    }
+
+    fn resigner(&self) -> Option<&Resigner<'_>> {
+        self.resigner.as_ref()
     }
 }
 
@@ -190,12 +201,25 @@ pub fn survey(message: &dyn Message) -> io::Result<WireForm> {
     Ok(survey.finish().0.whole())
 }
 
+/// How a message becomes one of 7 bits.
+pub(super) struct SevenBits {
+    plan: ConversionPlan,
+    /// Of a message that is signed by us: its signature as it is converted.
+    anew: Anew,
+}
+
+impl SevenBits {
+    pub(super) fn is_signed_anew(&self) -> bool {
+        !self.anew.top.is_empty()
+    }
+}
+
 /// How a message is converted for a next hop without 8BITMIME, and what that hop is told about it. A
-/// refusal when it must not be changed.
+/// refusal when it must not be changed. A message that is signed by us is signed anew; an error where it cannot be.
 pub(super) fn in_seven_bits(
     outgoing: &OutgoingMessage,
     message: &dyn Message,
-) -> io::Result<Result<(ConversionPlan, OutgoingMessage), NotConverted>> {
+) -> io::Result<Result<(SevenBits, OutgoingMessage), NotConverted>> {
     let (mut first, mut blocks) = (seven_bits::FirstPass::default(), Blocks::new(message));
     while !blocks.is_done() {
         first.feed(blocks.read()?);
@@ -204,6 +228,12 @@ pub(super) fn in_seven_bits(
         Ok(plan) => plan,
         Err(refusal) => return Ok(Err(refusal)),
     };
+    let mut plan = SevenBits { plan, anew: Anew::default() };
+    if let Some(resigner) = message.resigner() {
+        let signed = resigner.anew(&|take| converted(message, &plan, take))?;
+        let waits = |why| io::Error::other(format!("in 7 bits it has to be signed anew: {why}"));
+        plan.anew = signed.map_err(waits)?;
+    }
     let mut survey = Reader::new(Surveyor::default());
     let mut blocks = Converted::new(message, Some(&plan));
     while !blocks.is_done() {
@@ -215,29 +245,53 @@ pub(super) fn in_seven_bits(
     Ok(Ok((plan, outgoing)))
 }
 
+/// Reads a message as it is converted, until `take` wants no more.
+fn converted(message: &dyn Message, plan: &SevenBits, take: &mut TakeOctets<'_>) -> io::Result<()> {
+    let mut blocks = Converted::new(message, Some(plan));
+    while !blocks.is_done() {
+        if take(blocks.read()?).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Reads a message, and converts it where there is a plan for that.
 pub(super) struct Converted<'a> {
     blocks: Blocks<'a>,
-    converter: Option<Converter<'a>>,
+    converter: Option<(Converter<'a>, &'a Anew)>,
+    /// Octets that were converted so far.
+    offset: u64,
     /// The last block, converted.
     octets: Vec<u8>,
 }
 
 impl<'a> Converted<'a> {
-    pub(super) fn new(message: &'a dyn Message, plan: Option<&'a ConversionPlan>) -> Converted<'a> {
-        let converter = plan.map(Converter::new);
-        Converted { blocks: Blocks::new(message), converter, octets: Vec::new() }
+    pub(super) fn new(message: &'a dyn Message, plan: Option<&'a SevenBits>) -> Converted<'a> {
+        let converter = plan.map(|plan| (Converter::new(&plan.plan), &plan.anew));
+        Converted { blocks: Blocks::new(message), converter, offset: 0, octets: Vec::new() }
     }
 
     /// The next octets, at most four times as many as were read and a part of a header; may be empty before
     /// the end.
     pub(super) fn read(&mut self) -> io::Result<&[u8]> {
-        let Some(converter) = &mut self.converter else { return self.blocks.read() };
+        let Some((converter, anew)) = &mut self.converter else { return self.blocks.read() };
         self.octets.clear();
         converter.feed(self.blocks.read()?, &mut self.octets);
         if self.blocks.is_done() {
             converter.finish(&mut self.octets);
         }
+        let (at, end) = (self.offset, self.offset + self.octets.len() as u64);
+        for old in anew.old.iter().rev() {
+            let (from, until) = (old.start.max(at), old.end.min(end));
+            if from < until {
+                self.octets.drain((from - at) as usize..(until - at) as usize);
+            }
+        }
+        if at == 0 && end > 0 {
+            self.octets.splice(0..0, anew.top.bytes());
+        }
+        self.offset = end;
         Ok(&self.octets)
     }
 

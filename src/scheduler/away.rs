@@ -8,7 +8,7 @@ use super::worker::{Kept, RelayJob, RelayWorker};
 use crate::event::{About, Talk, Turn, tell_talk};
 use crate::limits::RELAY_TIME;
 use crate::mail::address::{ForwardPath, ReversePath};
-use crate::mail::edits::Edits;
+use crate::mail::edits::{Edits, Piece};
 use crate::mail::envelope::{Envelope, Recipient, Sender};
 use crate::mail::survey::WireForm;
 use crate::mail::trace_fields::kept_as;
@@ -18,9 +18,13 @@ use crate::outcome::{RecipientOutcome, is_missed};
 use crate::relay::{Connection, Edited, Hop, host, survey};
 use crate::route;
 use crate::route::next_hop::{Obstacle, Way, next_hops};
+use crate::signature::{
+    NO_KEY_STATUS, NO_KEY_WORDS, OwnMessage, Resigner, Signature, TakeOctets, signature,
+};
 use crate::smtp::client::{Cause, Fate, OutgoingMessage, Reason};
+use crate::store::body::StoredMessage;
 use crate::store::disk::{Doing, StoreError};
-use crate::store::entry::What;
+use crate::store::entry::{EntrySignature, What};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
@@ -66,16 +70,22 @@ impl RelayWorker {
             (None, Some(content)) => Ok(content),
             (None, None) => survey(&part).doing("read", &path),
         };
-        let content = match content {
-            Ok(content) => content,
-            Err(error) => {
-                let words = error.to_string();
+        let signed = content.map_err(|error| ("4.3.0", error.to_string()));
+        let signed = signed.and_then(|content| Ok((content, signed_now(job, way, &part)?)));
+        let (content, signature) = match signed {
+            Ok(found) => found,
+            Err((status, words)) => {
                 let defer = |index: &usize| {
-                    RecipientOutcome::own(*index, What::Deferred, "4.3.0", words.clone())
+                    RecipientOutcome::own(*index, What::Deferred, status, words.clone())
                 };
                 return (open.iter().map(defer).collect(), Reach::Untried);
             }
         };
+        let by = match (&entry.signature, &signature) {
+            (EntrySignature::By(by), _) | (_, Some(Signature::Signed { by, .. })) => Some(by),
+            _ => None,
+        };
+        let own = signature.as_ref().map_or("", Signature::fields);
         // One transaction has one sender and one message. Mail that an alias sends on has a sender of ours
         // (SRS) and a field that names the alias, so it needs its own transaction.
         let mut groups: BTreeMap<(String, String), (Sender, Vec<usize>)> = BTreeMap::new();
@@ -87,17 +97,24 @@ impl RelayWorker {
         let (mut outcomes, mut reaches) = (Vec::new(), Vec::new());
         for ((_, field), (sender, open)) in groups {
             let edits = match way {
-                Way::Lmtp(_) => self
-                    .summary(job)
-                    .map(|summary| kept_as(Edits::default(), &summary.junk_marks, entry.is_junk)),
-                _ => Ok(Edits::default().on_top(field)),
+                Way::Lmtp(_) => self.summary(job).map(|summary| {
+                    let edits = Edits::default().on_top(own);
+                    kept_as(edits, &summary.junk_marks, entry.is_junk)
+                }),
+                _ => Ok(Edits::default().on_top(own).on_top(field)),
             };
             let edited = edits.and_then(|edits| {
-                let content = match edits.end() {
-                    0 => content.below(edits.top()),
-                    _ => survey(&Edited { edits: edits.clone(), part }).doing("read", &path)?,
+                let on_top = |content: WireForm, piece: Piece<'_>| match piece {
+                    Piece::Put(octets) => content.below(octets),
+                    Piece::Kept(_) => content,
                 };
-                Ok((Edited { edits, part }, content))
+                let message = Edited { edits, part, resigner: None };
+                let content = match message.edits.end() {
+                    0 => message.edits.pieces(0).fold(content, on_top),
+                    _ => survey(&message).doing("read", &path)?,
+                };
+                let resigner = by.map(|by| Resigner { site: &job.setting.site, by });
+                Ok((Edited { resigner, ..message }, content))
             });
             let (message, content) = match edited {
                 Ok(edited) => edited,
@@ -280,6 +297,31 @@ impl Round<'_> {
     }
 }
 
+/// Signs a message that is signed at each attempt. The error: the status and the words of one that cannot be now. A
+/// server that keeps mail of ours gets it all the same.
+fn signed_now(
+    job: &RelayJob,
+    way: &Way,
+    part: &StoredMessage<'_>,
+) -> Result<Option<Signature>, (&'static str, String)> {
+    let entry = &job.claimed.message.entry;
+    if entry.signature != EntrySignature::Owed {
+        return Ok(None);
+    }
+    let edits = Edits::default();
+    let view = |take: &mut TakeOctets<'_>| part.view(&edits, take);
+    let signed = signature(&job.setting.site, &OwnMessage::new(&view));
+    match signed.map_err(|error| ("4.3.0", error.to_string()))? {
+        Some(Signature::Later { why, .. }) if !matches!(way, Way::Lmtp(_)) => {
+            Err((NO_KEY_STATUS, format!("{}{why}", NO_KEY_WORDS)))
+        }
+        signature => {
+            signature.iter().for_each(|signature| signature.tell(&entry.id));
+            Ok(signature)
+        }
+    }
+}
+
 /// The sender in MAIL for this recipient; computed anew at each attempt.
 fn sender(job: &RelayJob, index: usize) -> Sender {
     let entry = &job.claimed.message.entry;
@@ -366,7 +408,6 @@ mod tests {
     use crate::mail::envelope::BodyType;
     use crate::smtp::answer::Answer;
     use crate::smtp::client::Step;
-    use crate::store::body::StoredMessage;
     use crate::store::disk::Disk;
     use crate::store::memory::MemoryDisk;
     use std::path::Path;
@@ -394,6 +435,7 @@ mod tests {
                         size: 0,
                         sum: None,
                     },
+                    resigner: None,
                 },
                 content: survey(&[].as_slice()).unwrap(),
                 sender: Sender { from: ReversePath::Null, size, body, smtputf8, ret, envid },

@@ -12,8 +12,9 @@ use crate::mail::trace_fields;
 use crate::outcome::RecipientOutcome;
 use crate::policy::{self, Opinion};
 use crate::route::{Delivery, Destination, End, mailbox_here, resolve};
+use crate::signature::{OwnMessage, Signature, TakeOctets, signature};
 use crate::store::disk::{Doing, StoreError};
-use crate::store::entry::{Entry, What};
+use crate::store::entry::{Entry, EntrySignature, What};
 
 impl RelayWorker {
     /// Delivers to these recipients, which are the same mailbox here.
@@ -104,7 +105,12 @@ impl RelayWorker {
         }
         let return_path = trace_fields::return_path(&entry.sender.from);
         let prefix = return_path + &trace_fields::delivered_to(&to.mailbox);
-        let edits = Edits::default().without(&summary.return_paths).on_top(prefix);
+        let edits = Edits::default().without(&summary.return_paths);
+        let own = match entry.signature {
+            EntrySignature::Owed => self.signature(job)?,
+            EntrySignature::None | EntrySignature::By(_) => String::new(),
+        };
+        let edits = edits.on_top(own).on_top(prefix);
         self.shared.writer.deliver_one(&to.place(), edits.size(entry.size), |file, path| {
             job.claimed.part(&job.claimed.path()).copy_to(&edits, file, path)
         })?;
@@ -113,6 +119,16 @@ impl RelayWorker {
         let mut outcome = RecipientOutcome::own(index, What::Delivered, "2.0.0", "delivered");
         outcome.copy = Some(to);
         Ok(outcome)
+    }
+
+    /// The signature of a message that is signed at each attempt; a copy here does not wait for a key.
+    fn signature(&self, job: &RelayJob) -> Result<String, StoreError> {
+        let (path, edits) = (job.claimed.path(), Edits::default());
+        let part = job.claimed.part(&path);
+        let view = |take: &mut TakeOctets<'_>| part.view(&edits, take);
+        let signature = signature(&job.setting.site, &OwnMessage::new(&view))?;
+        signature.iter().for_each(|signature| signature.tell(&job.claimed.message.entry.id));
+        Ok(signature.as_ref().map_or("", Signature::fields).to_owned())
     }
 
     /// The summary of the header.

@@ -6,6 +6,7 @@
 use super::plan::{Goal, parts};
 use crate::config::Relay;
 use crate::retry::{self, expires};
+use crate::signature::{NO_KEY_STATUS, NO_KEY_WORDS};
 use crate::site::Site;
 use crate::store::disk::{LOCAL_TROUBLE, MAILBOX_FULL, NO_ROOM};
 use crate::store::entry::{JournalLine, RecipientProgress};
@@ -28,6 +29,8 @@ pub enum WaitReason {
     BacksOff { goal: Goal, until: Timestamp, because: String },
     /// No name server says where its domain's mail goes.
     NoDns { until: Timestamp, words: String },
+    /// A key cannot be read without which it must not leave.
+    Key { until: Timestamp, words: String },
     /// A mailbox here cannot be written.
     Maildir { mailbox: String, until: Timestamp, words: String },
     /// Due, but not the first: `before` messages are due for the same goal before it.
@@ -99,6 +102,7 @@ fn waits(goal: Goal, progress: &RecipientProgress, until: Timestamp) -> WaitReas
         }
         (Goal::Here(mailbox), ..) => WaitReason::Maildir { mailbox, until, words },
         (_, Some((_, because)), _) if is_dns(because) => WaitReason::NoDns { until, words },
+        (_, None, Some(line)) if is_of_a_key(line) => WaitReason::Key { until, words },
         (goal, Some((until, _)), _) => WaitReason::BacksOff { goal, until: *until, because: words },
         (_, None, Some(line)) if is_of_ours(line) && is_dns(&line.words) => {
             WaitReason::NoDns { until, words }
@@ -110,6 +114,12 @@ fn waits(goal: Goal, progress: &RecipientProgress, until: Timestamp) -> WaitReas
 /// Whether a journal line is in our own words, not a host's.
 fn is_of_ours(line: &JournalLine) -> bool {
     matches!(line.host.as_str(), "" | "-")
+}
+
+/// Whether a journal line says that a message cannot be signed.
+fn is_of_a_key(line: &JournalLine) -> bool {
+    let words = line.words.strip_prefix(NO_KEY_STATUS).map(str::trim_start);
+    is_of_ours(line) && words.is_some_and(|words| words.starts_with(NO_KEY_WORDS))
 }
 
 /// Whether a journal line is about a Maildir that failed ([`crate::outcome::RecipientOutcome::of_disk`]), not
@@ -143,6 +153,7 @@ impl WaitReason {
             WaitReason::Repeats { until, .. }
             | WaitReason::BacksOff { until, .. }
             | WaitReason::NoDns { until, .. }
+            | WaitReason::Key { until, .. }
             | WaitReason::Maildir { until, .. } => Some(*until),
             WaitReason::Sending
             | WaitReason::NoServer
@@ -166,6 +177,9 @@ impl WaitReason {
             }
             WaitReason::NoDns { .. } => {
                 format!("an answer of DNS at the next attempt; {}", retry())
+            }
+            WaitReason::Key { .. } => {
+                format!("a key that the server can read, at the next attempt; {}", retry())
             }
             WaitReason::Maildir { .. } => {
                 format!("room in that Maildir, or a mended one, at the next attempt; {}", retry())
@@ -203,6 +217,9 @@ impl fmt::Display for WaitReason {
             }
             WaitReason::Maildir { mailbox, until, words } => {
                 write!(f, "waits until {until:.0} because the Maildir of {mailbox} failed: {words}")
+            }
+            WaitReason::Key { until, words } => {
+                write!(f, "waits until {until:.0} because a key that signs is missing: {words}")
             }
             WaitReason::Behind { goal, before } => {
                 write!(f, "is due, at place {} for {goal}: {before} before it", before + 1)
@@ -298,6 +315,13 @@ mod tests {
         let words =
             "after mx.far.test[192.0.2.1]:25: 450 4.2.0 later (RCPT); bob@mx.test is delivered";
         assert!(reason.to_string().contains(words), "{reason}");
+        let mut away = waiting("m1", &["bob@far.test"]);
+        let words = format!("{} {}cannot read /keys/r.rsa.pem", NO_KEY_STATUS, NO_KEY_WORDS);
+        let (host, what) = (String::new(), What::Deferred);
+        away.progress[0].apply(&JournalLine { when: now, recipient: 0, what, host, words });
+        let reason = why(&site, &away, now, |_| 0).reason;
+        assert!(matches!(&reason, WaitReason::Key { .. }), "{reason:?}");
+        assert!(reason.to_string().contains("/keys/r.rsa.pem"), "{reason}");
         let reason = found("", "4.3.1 cannot write /bob/tmp/1: No space left on device");
         assert!(matches!(reason, WaitReason::Maildir { .. }), "{reason:?}");
     }

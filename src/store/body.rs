@@ -11,6 +11,7 @@ use crate::limits::{COPY_CHUNK, MEMORY_BODY_MAX};
 use crate::mail::edits::{Edits, Piece};
 use std::borrow::Cow;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -211,6 +212,38 @@ impl Body {
         Ok(sum.value())
     }
 
+    /// Reads the message as edited, until `each` wants no more.
+    pub fn view(
+        &self,
+        edits: &Edits,
+        each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        match &self.place {
+            BodyPlace::Memory(held, _) => {
+                for piece in edits.pieces(self.size) {
+                    let octets = match &piece {
+                        Piece::Put(octets) => octets,
+                        Piece::Kept(range) => &held[range.start as usize..range.end as usize],
+                    };
+                    if each(octets).is_break() {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+            BodyPlace::Spilled(from, _) => {
+                let part = StoredMessage {
+                    file: &**from,
+                    path: &self.dir,
+                    at: 0,
+                    size: self.size,
+                    sum: None,
+                };
+                part.view(edits, each)
+            }
+        }
+    }
+
     /// Appends the message as edited to a file. Fails where the octets are not those that were written.
     pub fn copy_to(
         &self,
@@ -296,6 +329,35 @@ impl StoredMessage<'_> {
         self.read(&mut pass)?;
         // Insertions at the end.
         pass(self.size, &[])
+    }
+
+    /// Reads the message as edited, until `each` wants no more. Its sum is not checked: who copies or sends the
+    /// octets does that.
+    pub fn view(
+        &self,
+        edits: &Edits,
+        each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        for piece in edits.pieces(self.size) {
+            let mut range = match piece {
+                Piece::Put(octets) if each(octets).is_break() => return Ok(()),
+                Piece::Put(_) => continue,
+                Piece::Kept(range) => range,
+            };
+            while range.start < range.end {
+                let most = COPY_CHUNK.min((range.end - range.start) as usize);
+                let octets = self.file.read_up_to(self.at + range.start, most);
+                let octets = octets.doing("read", self.path)?;
+                if octets.is_empty() {
+                    Err(std::io::ErrorKind::UnexpectedEof.into()).doing("read", self.path)?;
+                }
+                range.start += octets.len() as u64;
+                if each(&octets).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads the whole message and fails where its sum is another.

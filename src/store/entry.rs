@@ -10,6 +10,7 @@
 //! body: 8bitmime
 //! trusted: yes
 //! junk: yes
+//! signed: mx.test 20261201r 20261201e
 //! to: <eve@far.test> notify=failure via=<team@mx.test>
 //! size: 1234
 //! wire: 1300 8bit
@@ -27,6 +28,7 @@ use super::sum::Sum;
 use crate::limits::{MOMENT_GAP_MAX, MOMENTS_MAX, QUEUE_HEADER_MAX, QUEUE_RECIPIENTS_SURE};
 use crate::mail::address::{Mailbox, ReversePath};
 use crate::mail::envelope::{BodyType, Notify, Ret, Sender};
+use crate::mail::proof::dkim::ours::SignedBy;
 use crate::mail::survey::WireForm;
 use jiff::{SignedDuration, Timestamp};
 use std::fmt::{self, Write};
@@ -63,10 +65,24 @@ pub struct Entry {
     pub wire: Option<WireForm>,
     /// It was judged to be junk: a copy here goes to the folder for that.
     pub is_junk: bool,
+    /// Of a message of ours: whether it is signed.
+    pub signature: EntrySignature,
     /// Header lines of a newer version, which are kept.
     pub others: Vec<String>,
     /// Where in the file the message begins.
     pub message_at: u64,
+}
+
+/// Whether a message is signed for the domain of its author.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EntrySignature {
+    /// It is not, and nobody signs it any more.
+    #[default]
+    None,
+    /// `signed: mx.test 20261201r`: by these keys, in the octets that lie there.
+    By(SignedBy),
+    /// `to-sign: yes`: each attempt signs it anew on its way out, and waits while a key cannot be read.
+    Owed,
 }
 
 /// One recipient of a message that waits.
@@ -269,6 +285,7 @@ impl Entry {
             sum,
             wire,
             is_junk,
+            signature,
             others,
             ..
         } = self;
@@ -299,6 +316,11 @@ impl Entry {
         if *is_junk {
             text.push_str("junk: yes\n");
         }
+        let _ = match signature {
+            EntrySignature::None => Ok(()),
+            EntrySignature::By(by) => writeln!(text, "signed: {by}"),
+            EntrySignature::Owed => writeln!(text, "to-sign: yes"),
+        };
         for recipient in recipients {
             let _ = writeln!(text, "to: {}", recipient.text());
         }
@@ -349,7 +371,7 @@ impl Entry {
         let mut sender = Sender { from, size: None, body, smtputf8, ret, envid };
         let (mut has_sender, mut is_trusted, mut recipients) = (false, false, Vec::new());
         let (mut sum, mut wire, mut is_checked, mut others) = (None, None, false, Vec::new());
-        let (mut is_junk, mut is_proved) = (false, false);
+        let (mut is_junk, mut is_proved, mut signature) = (false, false, EntrySignature::None);
         for line in lines.filter(|line| !line.is_empty()) {
             let above = &text[..at];
             at += line.len() + 1;
@@ -373,6 +395,10 @@ impl Entry {
                 "trusted" if value == "yes" => is_trusted = true,
                 "proved" if value == "yes" => is_proved = true,
                 "junk" if value == "yes" => is_junk = true,
+                "signed" if SignedBy::parse(value).is_some() => {
+                    signature = SignedBy::parse(value).map_or(signature, EntrySignature::By);
+                }
+                "to-sign" if value == "yes" => signature = EntrySignature::Owed,
                 "envid" => sender.envid = Some(value.to_owned()),
                 "to" => recipients.push(Addressee::parse(value).ok_or_else(wrong)?),
                 "size" => size = Some(value.parse::<u64>().map_err(|_| wrong())?),
@@ -421,6 +447,7 @@ impl Entry {
             sum,
             wire,
             is_junk,
+            signature,
             others,
             message_at,
         })
@@ -542,6 +569,7 @@ mod tests {
             wire: None,
             is_junk: false,
             is_proved: false,
+            signature: Default::default(),
             others: Vec::new(),
             message_at: 0,
         }
@@ -564,6 +592,7 @@ mod tests {
         entry.sum = Some(0x1234);
         entry.wire = WireForm::parse("14 8bit");
         (entry.is_junk, entry.is_proved) = (true, true);
+        entry.signature = EntrySignature::By(SignedBy::parse("mx.test r e").unwrap());
         entry.others = vec!["colour: red".to_owned(), "holes:".to_owned()];
         let text = entry.header();
         assert_eq!(Entry::parse(text.trim_end(), entry.message_at), Ok(entry.clone()));

@@ -214,6 +214,7 @@ fn entry(options: &Options, from: ReversePath, to: Vec<Addressee>, is_eight_bit:
         wire: None,
         is_junk: false,
         is_proved: false,
+        signature: Default::default(),
         others: Vec::new(),
         message_at: 0,
     }

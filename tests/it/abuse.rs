@@ -37,14 +37,14 @@ fn at_most(what: &str, measured: u64, bound: u64, unit: &str) {
 }
 
 /// A line of /proc/PID/status in KiB, such as `VmHWM`: the most memory that it ever had.
-fn memory(pid: u32, key: &str) -> u64 {
+pub fn memory(pid: u32, key: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(&format!("{key}:"))).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// From now on `VmHWM` is counted anew.
-fn forget_peak(pid: u32) {
+pub fn forget_peak(pid: u32) {
     fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
 }
 
@@ -69,7 +69,7 @@ fn has_descriptors(wanted: u64) -> bool {
 }
 
 /// A connection from that address of this machine.
-fn connect_from(client: IpAddr, server: SocketAddr) -> TcpStream {
+pub fn connect_from(client: IpAddr, server: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::for_address(server), Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((client, 0)).into()).unwrap();
     socket.connect(&server.into()).unwrap();

@@ -22,8 +22,8 @@ const SERVER: &str = "daemon";
 const MESSAGE: &[u8] = b"Subject: x\n\nHello.\n";
 
 /// A place that both users can come to, the program in it, and the server's configuration.
-struct Yard {
-    place: Place,
+pub struct Yard {
+    pub place: Place,
     config: String,
 }
 
@@ -33,7 +33,7 @@ fn user(name: &str) -> User {
 
 impl Yard {
     /// Nothing where there is one user only, which is said.
-    fn new(more: &str) -> Option<Yard> {
+    pub fn new(more: &str) -> Option<Yard> {
         let place = Place::new();
         let is_open = |dir: &Path| fs::metadata(dir).unwrap().mode() & 0o001 != 0;
         let has = |name| matches!(User::from_name(name), Ok(Some(_)));
@@ -58,7 +58,7 @@ impl Yard {
         Some(Yard { place, config })
     }
 
-    fn serve(&self) -> Binary {
+    pub fn serve(&self) -> Binary {
         Binary::serve(&self.place, &self.config)
     }
 
@@ -77,9 +77,17 @@ impl Yard {
         feed(&self.place, command, input)
     }
 
-    fn sent(&self, arguments: &[&str], input: &[u8]) {
+    pub fn sent(&self, arguments: &[&str], input: &[u8]) {
         let (status, said) = self.sendmail(arguments, input);
         assert_eq!((status, said.as_str()), (0, ""), "{arguments:?}");
+    }
+
+    /// A directory of that name, and all in it, become the server's user's.
+    pub fn give_to_server(&self, name: &str) {
+        let (dir, server) = (self.place.at(name), user(SERVER));
+        for path in files(&dir).into_iter().chain([dir]) {
+            chown(&path, Some(server.uid.as_raw()), Some(server.gid.as_raw())).unwrap();
+        }
     }
 
     fn drop(&self) -> PathBuf {

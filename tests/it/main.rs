@@ -70,6 +70,8 @@ mod senders;
 mod sendmail;
 mod servers;
 mod signals;
+mod signed;
+mod signed_ways;
 mod spills;
 mod splits;
 mod support;

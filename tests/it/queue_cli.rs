@@ -5,9 +5,10 @@ use crate::commands::{run, run_clean};
 use crate::support::{PATIENCE, Place, config, files, text, until};
 use facteur::limits::HINT_WAIT;
 use facteur::mail::address::ReversePath;
+use facteur::mail::proof::dkim::ours::SignedBy;
 use facteur::net::control::{self, Control, ControlHint};
 use facteur::store::disk::{Doing, RealDisk};
-use facteur::store::entry::{Entry, JournalLine, What};
+use facteur::store::entry::{Entry, EntrySignature, JournalLine, What};
 use facteur::store::queue::{Claimed, Queue, QueueError};
 use jiff::{SignedDuration, Timestamp};
 use std::fs;
@@ -453,6 +454,9 @@ fn every_fixture_is_read_as_its_name_says() {
         fs::copy(dir.join(name), &there).unwrap();
         queue.read("m0fixture").unwrap()
     };
+    let by = SignedBy::parse("mx.test 20261201r 20261201e").unwrap();
+    assert_eq!(read("good-signed.queue").entry.signature, EntrySignature::By(by));
+    assert_eq!(read("good-to-sign.queue").entry.signature, EntrySignature::Owed);
     let message = read("good-journal.queue");
     assert_eq!(message.open().collect::<Vec<_>>(), [0]);
     assert!(message.progress[0].is_asked && message.progress[0].is_announced);

@@ -225,11 +225,15 @@ pub fn ed25519_seed() -> String {
     file("dkim/dkimpy/rfc8032_7_1.key").trim().to_owned()
 }
 
-/// The same as OpenSSL writes it.
-pub fn ed25519() -> SigningKey {
+/// The same in PEM, as OpenSSL writes it.
+pub fn ed25519_pem() -> Vec<u8> {
     let seed = Base64::decode_vec(&ed25519_seed()).unwrap();
     let head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-    SigningKey::from_pem(&pem("PRIVATE KEY", &[&head[..], &seed].concat())).unwrap()
+    pem("PRIVATE KEY", &[&head[..], &seed].concat())
+}
+
+pub fn ed25519() -> SigningKey {
+    SigningKey::from_pem(&ed25519_pem()).unwrap()
 }
 
 /// A new RSA key, in both forms that are read.

@@ -3,8 +3,8 @@
 {"keys": {name: record, ...}, "works": [...]}, each work one of
     {"sign": message, "key": PEM or base64, "type": "rsa" or "ed25519", "forms": [header, body], "length": bool}
         and, where it is not as usual: "selector", "algorithm", "identity", "headers" (names), "tags" (pairs)
-    {"verify": message}
-One line a work, in JSON: the signature field, or whether the first signature holds.
+    {"verify": message} and, where it is not the first signature: "index"
+One line a work, in JSON: the signature field, or whether the signature holds.
 """
 
 import json
@@ -51,6 +51,6 @@ for work in given["works"]:
         print(json.dumps(field.decode("latin-1").replace("\r\n", "\n")))
     else:
         try:
-            print(json.dumps(dkim.DKIM(wire(work["verify"])).verify(dnsfunc=look_up)))
+            print(json.dumps(dkim.DKIM(wire(work["verify"])).verify(idx=work.get("index", 0), dnsfunc=look_up)))
         except dkim.DKIMException:
             print("false")

@@ -5,6 +5,7 @@
 
 pub mod field;
 pub mod key;
+pub mod ours;
 pub mod sign;
 
 use crate::limits::trust::KEY_RECORDS_MAX;

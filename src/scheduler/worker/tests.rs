@@ -51,6 +51,7 @@ impl Place {
             wire: None,
             is_junk: false,
             is_proved: false,
+            signature: Default::default(),
             others: Vec::new(),
             message_at: 0,
         };

@@ -33,6 +33,7 @@ fn queue() -> (MemoryDisk, Queue, String) {
         wire: None,
         is_junk: false,
         is_proved: false,
+        signature: Default::default(),
         others: Vec::new(),
         message_at: 0,
     };

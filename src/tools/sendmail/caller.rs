@@ -14,7 +14,7 @@ use crate::site::Site;
 use crate::store::body::Body;
 use crate::store::disk::{Disk, DiskFile, Doing, RealDisk, StoreError};
 use crate::store::drop::Drops;
-use crate::store::entry::Entry;
+use crate::store::entry::{Entry, EntrySignature};
 use crate::store::queue::Queue;
 use jiff::ZonedDateTime;
 use nix::errno::Errno;
@@ -162,6 +162,9 @@ impl Submitter {
         body: &Body,
     ) -> Result<String, StoreError> {
         let edits = if self.drops() { edits } else { edits.on_top(received) };
+        // The server reads the keys, and this program does not.
+        let is_owed = !self.drops() && !self.config.signing().is_empty();
+        entry.signature = if is_owed { EntrySignature::Owed } else { EntrySignature::None };
         entry.size = edits.size(body.size());
         entry.sum = Some(body.sum(&edits)?);
         let write = |file: &dyn DiskFile, path: &Path| body.copy_to(&edits, file, path);

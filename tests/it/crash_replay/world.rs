@@ -360,6 +360,7 @@ pub fn entry(id: String, letter: &Letter) -> Entry {
         wire: None,
         is_junk: false,
         is_proved: false,
+        signature: Default::default(),
         others: Vec::new(),
         message_at: 0,
     }
