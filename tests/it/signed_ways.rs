@@ -8,8 +8,16 @@ use crate::drops::Yard;
 use crate::hosts::Host;
 use crate::sendmail::{feed, queued};
 use crate::servers::{Binary, FACTEUR};
-use crate::signed::{Signers, send, signatures};
+use crate::signed::{Signers, now, send, signatures};
 use crate::support::{Place, files, text, until};
+use crate::trust_mail::Mail;
+use crate::trust_zone::Zone;
+use facteur::mail::proof::dkim::DkimResult;
+use facteur::mail::proof::dkim::sign::strings;
+use facteur::mail::proof::name::Name;
+use facteur::store::keys::KeyKind;
+use facteur::store::keys::make::make_key;
+use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -308,6 +316,83 @@ fn a_key_that_is_away() {
     let left = it.left(1);
     it.assert_signed(&left);
     it.server.wait_for(&["signed ", &id, "selectors=r1,e1"]);
+}
+
+/// The selectors of the signatures that hold, in their order.
+fn holding(it: &Signers, mail: &[u8], more: &[(String, String)]) -> Vec<String> {
+    let mut zone = Zone::default();
+    for (owner, record) in it.keys.records("mx.test").iter().chain(more) {
+        zone.add(owner, "TXT", &json!(record));
+    }
+    let found = Mail::new(mail).verified(&mut zone, &[], now());
+    assert!(!found.is_empty(), "{}\n{:#?}", text(mail), it.server.lines());
+    let holds = found.iter().filter(|one| one.result == DkimResult::Pass);
+    holds.map(|one| one.selector.as_ref().unwrap().to_string()).collect()
+}
+
+#[test]
+fn mail_through_a_rotation() {
+    let it = Signers::new("RCPT TO:<late@: 450 4.2.0 later", "retry = [\"1h\"]");
+    let mut ann = it.user("ann");
+    let next = Name::parse(b"r2").unwrap();
+    let new = make_key(&it.place.at("keys"), &next, KeyKind::Rsa, None).unwrap();
+    let owner = "r2._domainkey.mx.test".to_owned();
+    let record = [(owner.clone(), new.record.clone())];
+    let line = format!("{owner} TXT {}\n", strings(&new.record).join("|"));
+    let mut count = 0;
+    let mut leaves = || {
+        let reply = send(&mut ann, "ann@mx.test", &["carol@far.test"], &mail("\nx\n"));
+        assert!(reply.starts_with("250 "), "{reply}");
+        count += 1;
+        holding(&it, &it.left(count)[count - 1], &record)
+    };
+    // Unpublished, shown but not for an hour, and with DNS down: the old keys sign.
+    it.server.signal("HUP");
+    it.server.wait_for(&["key ", "selector=r2 ", "state=waiting"]);
+    assert_eq!(leaves(), ["r1", "e1"]);
+    it.dns.set(&format!("{}{line}", it.keys.zone("mx.test")));
+    it.server.signal("HUP");
+    let shown = it.place.at("spool/dkim/mx.test");
+    until("it is shown", || fs::read_to_string(&shown).unwrap().contains("key r2 "));
+    assert_eq!(leaves(), ["r1", "e1"]);
+    it.dns.set("* !servfail");
+    assert_eq!(leaves(), ["r1", "e1"]);
+    let from_bob = text(&mail("\nx\n")).replace("ann@", "bob@").into_bytes();
+    send(&mut it.user("bob"), "bob@mx.test", &["late@far.test"], &from_bob);
+    it.server.wait_for(&["deferred ", "to=late@far.test"]);
+    // Its hour is over, and then the time of the old one: what waits is still signed with that.
+    let change = |selector: &str, at: usize| {
+        let text = fs::read_to_string(&shown).unwrap();
+        let line = |line: &str| match line.starts_with(&format!("key {selector} ")) {
+            true => {
+                let mut words: Vec<&str> = line.split(' ').collect();
+                words[at] = "2026-01-01T00:00:00Z";
+                words.join(" ") + "\n"
+            }
+            false => format!("{line}\n"),
+        };
+        fs::write(&shown, text.lines().map(line).collect::<String>()).unwrap();
+        it.server.signal("HUP");
+    };
+    change("r2", 5);
+    it.server.wait_for(&["key ", "selector=r2 ", "state=signs"]);
+    assert_eq!(leaves(), ["r2", "e1"]);
+    change("r1", 13);
+    until("the time of the old key is over", || {
+        let (_, out, _) = run(&it.place, &["dkim", "list"]);
+        out.contains("r1  rsa  retired: its record is needed while mail that it signed waits")
+    });
+    let (_, out, _) = run(&it.place, &["dkim", "list", "--json"]);
+    let old = out.lines().find(|line| line.contains("\"r1\"")).unwrap();
+    assert!(old.contains("\"state\":\"retired\",\"until\":null"), "{old}");
+    it.far.change("RCPT: 250 ok");
+    it.server.signal("USR1");
+    it.server.wait_for(&["relayed ", "to=late@far.test"]);
+    let left = it.left(5);
+    assert_eq!(holding(&it, &left[4], &record), ["r1", "e1"]);
+    until("it has left", || {
+        run(&it.place, &["dkim", "list"]).1.contains("retired: its record may be removed")
+    });
 }
 
 fn sendmail(place: &Place, arguments: &[&str], input: &[u8]) {
