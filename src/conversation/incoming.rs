@@ -71,7 +71,7 @@ impl IncomingMessage {
         let hostname = site.config.hostname.as_str();
         let forged = (!policy::is_gateway(site, facts)).then(|| ForgedResults::new(hostname));
         let own =
-            (!site.signing().is_off() && policy::is_known(site, facts)).then(OwnBody::default);
+            (policy::is_known(site, facts) && !site.signing().is_off()).then(OwnBody::default);
         let held = ((gatherer, forged), own);
         let listeners = (Default::default(), (Default::default(), held));
         let Shared { disk, spill, budget, .. } = shared;
