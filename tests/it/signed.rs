@@ -68,7 +68,7 @@ impl Keys {
 }
 
 /// A server of `mx.test` with the users ann and bob (whose alias is `info`), an alias to the outside, keys that DNS
-/// shows, and a next hop for `far.test`. Clients at 127.0.0.1 are `relay.networks`, others strangers.
+/// shows, also for `customer.test`, which lives elsewhere, and a next hop for `far.test`. Clients at 127.0.0.1 are `relay.networks`, others strangers.
 pub struct Signers {
     pub place: Place,
     pub keys: Keys,
@@ -86,10 +86,11 @@ impl Signers {
         Pair::of(&["mx.test"]).write(&place);
         place.write("users", "ann:{PLAIN}right\nbob:{PLAIN}right\n");
         place.write("aliases", "info: bob\naway: carol@far.test\n");
-        let dns = Dnsd::new(&keys.zone("mx.test"));
+        let dns = Dnsd::new(&(keys.zone("mx.test") + &keys.zone("customer.test")));
         let (resolver, next) = (dns.address(), far.address);
         let more = format!(
             "users = \"users\"\naliases = \"aliases\"\ndkim = \"keys\"\n\
+             [sign.\"customer.test\"]\ndkim = \"keys\"\n\
              [relay]\nnetworks = [\"127.0.0.1/32\"]\n{relay}\n[relay.route]\n\"far.test\" = \"{next}\"\n\
              [dns]\nservers = [\"{resolver}\"]\n[trust]\ngateways = []\n{TLS}"
         );
