@@ -55,6 +55,20 @@ impl Daemon {
         daemon
     }
 
+    /// The processes of this kind that it has started, by the beginning of their command line.
+    pub fn workers(&self, kind: &str) -> Vec<u32> {
+        let ids = fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok()?.parse::<u32>().ok());
+        let is_it = |id: &u32| {
+            let pid = nix::unistd::Pid::from_raw(*id as i32);
+            let group = nix::unistd::getpgid(Some(pid)).map(|group| group.as_raw() as u32);
+            let command = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            group == Ok(self.child.id()) && command.starts_with(kind.as_bytes())
+        };
+        ids.filter(is_it).collect()
+    }
+
     fn signal_all(&self, name: &str) {
         let command = format!("kill -s {name} -- -{} 2>/dev/null", self.child.id());
         let _ = Command::new("sh").args(["-c", &command]).status();

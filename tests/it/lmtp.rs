@@ -224,6 +224,22 @@ fn the_server_says_who_exists_where_nobody_else_knows() {
     server.stop();
 }
 
+/// By the session that the client heard of, up to what the server said.
+#[test]
+fn the_story_of_a_refused_message_has_what_the_server_said() {
+    let (place, host) = (Place::new(), keeper(".: 552 5.2.2 mailbox full"));
+    place.write("aliases", "");
+    let server =
+        Binary::serve(&place, &site(&format!("inet:{}", host.address), "any_user = true", ""));
+    let heard = sent(&server, &["ann@kept.test"], "Subject: hi\n\nx");
+    assert!(heard.starts_with("552 5.2.2 <ann@kept.test>: mailbox full ["), "{heard}");
+    let session = heard.split(['[', ']']).nth(1).unwrap().to_owned();
+    server.stop();
+    let (_, story, _) = run(&place, &["trace", &session]);
+    assert!(story.contains("LHLO mx.test") && story.contains("RCPT TO:<ann@kept.test>"), "{story}");
+    assert!(story.contains("552 5.2.2 mailbox full"), "{story}");
+}
+
 #[test]
 fn a_server_that_hangs_is_waited_for_once() {
     let (place, host) = (Place::new(), keeper("greeting: (silent)"));

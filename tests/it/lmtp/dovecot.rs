@@ -1,6 +1,7 @@
 //! Dovecot with Pigeonhole as the server that keeps the mail: one users file for both, Sieve, quotas, and an
 //! automatic answer that leaves through facteur.
 
+use super::kills::try_send;
 use super::site;
 use crate::client::Client;
 use crate::daemons::{Daemon, own_address};
@@ -10,13 +11,17 @@ use crate::hosts::Host;
 use crate::internet::until_empty;
 use crate::outside::{Input, installed, program, run};
 use crate::servers::Binary;
-use crate::support::{Place, skip, text, until};
+use crate::support::{Dice, PATIENCE, Place, skip, text, until};
 use nix::unistd::geteuid;
 use socket2::{Domain, Socket, Type};
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 /// What Dovecot does with each message.
 const SIEVE: &str = r#"require ["fileinto", "mailbox", "vacation"];
@@ -29,7 +34,8 @@ if header :is "Subject" "away?" { vacation :addresses ["ann@kept.test"] "I am aw
 struct Pair {
     place: Place,
     server: Binary,
-    _dovecot: Daemon,
+    dovecot: Daemon,
+    site: String,
     far: Host,
     _dns: Dnsd,
 }
@@ -62,7 +68,8 @@ impl Pair {
             dns.address()
         );
         let site = site("unix:run/lmtp", "users = \"kept.users\"", &more);
-        let server = Binary::serve(&place, &site.replace("[\"1h\"]", "[\"1s\"]"));
+        let site = site.replace("[\"1h\"]", "[\"1s\"]");
+        let server = Binary::serve(&place, &site);
         let there = own_address();
         fs::create_dir(place.at("home")).unwrap();
         let (uid, gid) = (owner.uid.as_raw(), owner.gid.as_raw());
@@ -92,7 +99,7 @@ impl Pair {
         command.arg("-F").arg("-c").arg(place.write("dovecot.conf", settings));
         let dovecot = Daemon::start(&place, "dovecot", command, there);
         until("Dovecot listens for LMTP", || place.at("run/lmtp").exists());
-        Some(Pair { place, server, _dovecot: dovecot, far, _dns: dns })
+        Some(Pair { place, server, dovecot, site, far, _dns: dns })
     }
 
     /// A client that nobody knows.
@@ -155,4 +162,65 @@ fn sieve_quotas_and_answers_are_dovecots() {
     assert_eq!((answer.from.as_str(), &answer.to[..]), ("", &["x@far.test".to_owned()][..]));
     assert!(text(&answer.octets).contains("I am away."), "{}", text(&answer.octets));
     pair.server.stop();
+}
+
+/// Messages of the test with kills.
+const MESSAGES: usize = 100;
+
+#[test]
+fn kills_of_either_side_lose_nothing() {
+    let Some(mut pair) = Pair::new() else { return };
+    let (mut dice, mut tries, mut killed) = (Dice::new(33), HashMap::new(), HashSet::new());
+    let (mut number, mut ended) = (0, 0);
+    while number < MESSAGES {
+        let to: &[&str] = match number % 3 {
+            0 => &["ann@kept.test", "dan@mx.test"],
+            _ => &["ann@kept.test"],
+        };
+        *tries.entry(number).or_insert(0) += 1;
+        let (address, message) =
+            (pair.server.address, format!("Subject: m{number}.\r\n\r\nx\r\n.\r\n"));
+        let (pair, dice) = (&mut pair, &mut dice);
+        let (killed, ended) = (&mut killed, &mut ended);
+        let is_taken = thread::scope(|scope| {
+            let client = scope.spawn(move || try_send(address, to, &message));
+            let who = dice.below(6);
+            if who < 2 {
+                killed.insert(number);
+                thread::sleep(Duration::from_millis(dice.below(30) as u64));
+            }
+            match who {
+                0 => {
+                    pair.server.signal("KILL");
+                    pair.server.wait_end(PATIENCE);
+                }
+                1 => {
+                    let workers = pair.dovecot.workers("dovecot/lmtp");
+                    workers.iter().for_each(kill);
+                    *ended += workers.len();
+                }
+                _ => {}
+            }
+            let is_taken = client.join().unwrap();
+            if who == 0 {
+                pair.server = Binary::serve(&pair.place, &pair.site);
+            }
+            is_taken
+        });
+        number += usize::from(is_taken);
+    }
+    until_empty(&pair.place);
+    assert!(ended > 0, "Dovecot's workers were not found");
+    let came = pair.subjects("ann", "INBOX");
+    for number in 0..MESSAGES {
+        let count = came.iter().filter(|subject| **subject == format!("m{number}.")).count();
+        // Where nobody was killed no reply was lost.
+        let most = if killed.contains(&number) { 2 * tries[&number] } else { 1 };
+        assert!((1..=most).contains(&count), "m{number} came {count} times of {most}");
+    }
+    pair.server.stop();
+}
+
+fn kill(id: &u32) {
+    let _ = Command::new("sh").args(["-c", &format!("kill -KILL {id} 2>/dev/null")]).status();
 }

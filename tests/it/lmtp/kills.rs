@@ -63,7 +63,7 @@ fn each_message_comes_once_or_twice_where_a_reply_was_lost() {
 }
 
 /// Whether the message was answered with 250; no answer is none.
-fn try_send(address: std::net::SocketAddr, to: &[&str], message: &str) -> bool {
+pub fn try_send(address: std::net::SocketAddr, to: &[&str], message: &str) -> bool {
     let Ok(stream) = std::net::TcpStream::connect(address) else { return false };
     let mut client = Client::of(stream);
     let time = crate::support::PATIENCE;
