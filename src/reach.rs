@@ -128,6 +128,14 @@ pub fn keep(old: &Config, new: &mut Config, sandbox: &Sandbox) {
             sign.dkim = before.dkim.clone();
         }
     }
+    for alias in &mut new.alias_domains {
+        let before = old.alias_domains.iter().find(|before| before.name == alias.name);
+        let Some(before) = before else { continue };
+        if let Some(why) = unreadable_keys(alias.dkim.as_deref(), before.dkim.as_deref()) {
+            kept(&format!("{}.dkim", alias.key), &why);
+            alias.dkim = before.dkim.clone();
+        }
+    }
     for backup in &mut new.relay.backup {
         let Some(before) = old.relay.backup_of(&backup.name) else { continue };
         if let Some(why) = unreadable(&backup.recipients, &before.recipients) {

@@ -215,10 +215,10 @@ fn lmtp(item: &KeyValue) -> Read<LmtpServer> {
 
 /// A domain that only stands for another one.
 fn alias_domain(table: &mut Section, name: Domain, target: Domain) -> Read<AliasDomain> {
-    let key = table.name().to_owned();
+    let (key, dkim) = (table.name().to_owned(), table.path("dkim")?);
     match table.take_rest().first() {
         Some((_, other)) => Err(other.error("only dkim may stand beside alias_of")),
-        None => Ok(AliasDomain { name, key, target }),
+        None => Ok(AliasDomain { name, key, target, dkim }),
     }
 }
 

@@ -154,6 +154,8 @@ pub struct AliasDomain {
     pub key: String,
     /// A domain that is delivered here, and no alias itself.
     pub target: Domain,
+    /// Keys of its own; without them mail of this domain is signed with those of the target.
+    pub dkim: Option<PathBuf>,
 }
 
 /// Target of `catch_all`.
@@ -411,6 +413,9 @@ impl Config {
                 *path = absolute(path);
             }
         }
+        for alias in &mut self.alias_domains {
+            alias.dkim = alias.dkim.as_deref().map(absolute);
+        }
         for domain in &mut self.domains {
             if let Some(LmtpServer::Unix(path)) = &mut domain.lmtp {
                 *path = absolute(path);
@@ -433,17 +438,25 @@ impl Config {
         Ok(config)
     }
 
-    /// All domains that sign, in the order of the file.
+    /// All domains that sign, in the order of the file; an alias domain with the keys of its target, where it has
+    /// none.
     pub fn signing(&self) -> Vec<SigningDomain> {
         let domains = self.domains.iter();
         let here = domains.filter_map(|own| Some((&own.name, &own.key, own.dkim.as_ref()?)));
+        let aliases = self.alias_domains.iter().filter_map(|alias| match &alias.dkim {
+            Some(own) => Some((&alias.name, &alias.key, own)),
+            None => {
+                let target = self.domains.iter().find(|domain| domain.name == alias.target)?;
+                Some((&alias.name, &target.key, target.dkim.as_ref()?))
+            }
+        });
         let elsewhere = self.sign.iter().map(|other| (&other.name, &other.key, &other.dkim));
         let domain = |(name, key, dir): (&Domain, &String, &PathBuf)| SigningDomain {
             name: name.clone(),
             place: self.place(&format!("{key}.dkim")),
             dir: dir.clone(),
         };
-        here.chain(elsewhere).map(domain).collect()
+        here.chain(aliases).chain(elsewhere).map(domain).collect()
     }
 
     /// Names a key for an error that shows only later: "facteur.toml:12: relay.networks".

@@ -167,6 +167,15 @@ fn domains_that_sign() {
         ("a.test", "/etc/facteur/facteur.toml:8: sign.\"a.test\".dkim", Some("/a")),
     ];
     assert_eq!(all.collect::<Vec<_>>(), expected);
+    // An alias has its target's keys, or its own.
+    let aliases = "[domain.\"d.test\"]\nalias_of = \"b.test\"\n[domain.\"e.test\"]\n\
+                   alias_of = \"b.test\"\ndkim = \"/e\"\n[domain.\"f.test\"]\nalias_of = \"c\"\n";
+    let config = Config::parse(&format!("{LEAST}{text}{aliases}"), file).unwrap();
+    let signing = config.signing();
+    let all = signing.iter().map(|own| (own.name.as_str(), own.place.as_str(), own.dir.to_str()));
+    let own = ("e.test", "/etc/facteur/facteur.toml:13: domain.\"e.test\".dkim", Some("/e"));
+    let expected = [expected[0], ("d.test", expected[0].1, expected[0].2), own, expected[1]];
+    assert_eq!(all.collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn directory(config: &Config, domain: &Domain) -> (PathBuf, bool) {
 /// The line that the configuration needs.
 fn missing_line(config: &Config, domain: &Domain) -> String {
     let file = config.file.as_deref().unwrap_or(Path::new("facteur.toml")).display();
-    let table = match config.domains.iter().any(|own| own.name == *domain) {
+    let table = match config.names().any(|own| own == domain) {
         true => "domain",
         false => "sign",
     };
