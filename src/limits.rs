@@ -6,6 +6,7 @@
 
 mod checks;
 mod filters;
+pub mod gates;
 pub mod keys;
 mod logins;
 mod pages;

@@ -397,6 +397,11 @@ pub fn is_trusted(site: &Site, client: IpAddr) -> bool {
     site.config.relay.networks.iter().any(|network| network.contains(client))
 }
 
+/// Whether its connections begin with a PROXY header, which names the client (`listen.proxy`).
+pub fn is_balancer(site: &Site, client: IpAddr) -> bool {
+    site.config.listen.proxy.iter().any(|network| network.contains(client))
+}
+
 /// Whether it is somebody whom we know: a user, or a client of `relay.networks`. They may relay, get
 /// notices, ask who is who, and start what waits.
 pub fn is_known(site: &Site, facts: &Facts) -> bool {

@@ -15,25 +15,26 @@
 mod descriptors;
 mod entry;
 mod fresh;
+mod proxied;
 mod spool;
+mod turned_away;
 
 pub use entry::open;
 pub use spool::Spool;
 
 use fresh::{fresh, fresh_for_session};
+use proxied::{NoClient, Proxied};
+use turned_away::TurnedAway;
 
 use crate::conversation::bounds::Bounds;
 use crate::conversation::{Shared, converse};
 use crate::delivery::{Wakers, Writer};
-use crate::event::count::count;
-use crate::event::repeats::RepeatedLine::LeaveOut;
-use crate::event::repeats::Repeats;
-use crate::event::{About, Event, Talk, Turn, tell, tell_talk, warn};
+use crate::event::{Event, tell, warn};
 use crate::handoff::{Hint, Hints};
 use crate::housekeeper;
 use crate::limits::{
-    BAD_LINES_TOLD, DELIVERY_CHANNEL, HINTS, MEMORY_BODIES_MAX, REPEATS_WHILE, STOP_GRACE,
-    SYNCFS_FROM_APART, TMP_CHANNEL, TURNED_AWAY_TOLD,
+    BAD_LINES_TOLD, DELIVERY_CHANNEL, HINTS, MEMORY_BODIES_MAX, STOP_GRACE, SYNCFS_FROM_APART,
+    TMP_CHANNEL,
 };
 use crate::login::Login;
 use crate::metrics::Metrics;
@@ -52,7 +53,7 @@ use crate::store::body::Budget;
 use crate::store::queue::SpoolLock;
 use crate::store::table::BadLine;
 use crossbeam_channel::{Sender, bounded};
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -137,7 +138,7 @@ impl Server {
         });
         let pool = Pool::new(move |admitted: Admitted| admitted.serve(&shared));
         let metrics = Arc::new(metrics);
-        let turned_away = Repeats::default();
+        let turned_away = Arc::default();
         let entrance =
             Entrance { current, registry, pool, hints, descriptors, metrics, turned_away };
         let (entrance, calls) = (Arc::new(entrance), calls.0);
@@ -276,8 +277,7 @@ struct Entrance {
     descriptors: u64,
     /// Answers at `listen.metrics`.
     metrics: Arc<Metrics>,
-    /// Counts connections that were turned away, so that very many do not fill the log.
-    turned_away: Repeats,
+    turned_away: Arc<TurnedAway>,
 }
 
 impl Entrance {
@@ -290,89 +290,42 @@ impl Entrance {
         // Replies go out whole; waiting for more to send with them would only delay them.
         let _ = stream.set_nodelay(true);
         let stream = Arc::new(stream);
-        self.tell_left_out();
+        self.turned_away.tell_left_out();
         let facts = Facts::new(id, client, service);
         let sessions = descriptors::sessions(&site.config, self.descriptors);
-        let per_client = site.config.limit.sessions_per_client;
-        let standing = match service {
-            _ if policy::is_trusted(&site, client) => Standing::Known,
-            service if service.is_submission() => Standing::Unproven,
-            _ => Standing::Stranger,
-        };
         // A place is taken here and not in the session, because it also bounds the threads.
         let stream_there = Some(stream.clone());
-        let place = self.registry.enter(stream_there, client, standing, sessions, per_client);
-        let ticket = match place {
-            Ok(ticket) => ticket,
-            Err(full) => {
-                let (enhanced, text) = match full {
-                    Full::Sessions => ("4.3.2", "too many sessions, try later"),
-                    Full::Client => ("4.7.0", "too many sessions from your address, try later"),
-                };
-                return self.turn_away(&stream, &facts, &site, enhanced, text);
+        let is_proxied = policy::is_balancer(&site, client);
+        let place = match is_proxied {
+            true => self.registry.enter_unnamed(stream_there, sessions),
+            false => {
+                let standing = standing(&site, client, service);
+                let per_client = site.config.limit.sessions_per_client;
+                self.registry.enter(stream_there, client, standing, sessions, per_client)
             }
         };
-        let admitted = Admitted { facts, stream, ticket, site };
+        let ticket = match place {
+            Ok(ticket) => ticket,
+            Err(full) => return self.turned_away.send_off(&stream, &facts, &site, full),
+        };
+        let turned_away = &self.turned_away;
+        let proxied = is_proxied.then(|| Proxied { sessions, turned_away: turned_away.clone() });
+        let admitted = Admitted { facts, stream, ticket, site, proxied };
         // The system grants fewer threads than we would; the client gets the same reply.
         if let Err((admitted, error)) = self.pool.run(admitted) {
             warn(&format!("no thread for a session: {error}"));
             let Admitted { facts, stream, site, .. } = &admitted;
-            let text = "too many sessions, try later";
-            self.turn_away(stream, facts, site, "4.3.2", text);
+            turned_away.send_off(stream, facts, site, Full::Sessions);
         }
     }
+}
 
-    /// Logs how many lines [`Entrance::turn_away`] left out.
-    fn tell_left_out(&self) {
-        let more = self.turned_away.unsaid(Instant::now());
-        if more > 0 {
-            warn(&format!("{more} more connections were turned away in {REPEATS_WHILE:?}"));
-        }
-    }
-
-    /// Says 421 and closes, without ever waiting: this is the accepting thread. A client that begins with
-    /// TLS would not understand the reply, so there it only closes. Of very many connections only the first
-    /// of each minute are logged.
-    fn turn_away(
-        &self,
-        stream: &TcpStream,
-        facts: &Facts,
-        site: &Site,
-        enhanced: &'static str,
-        why: &str,
-    ) {
-        let (session, client, service) = (facts.id.as_str(), facts.client, facts.service);
-        let reply =
-            Reply::new(421, enhanced, format!("{} {why}", site.config.hostname)).about(session);
-        let connected = Event::Connected { session, client, service: &service.to_string() };
-        let is_told = self.turned_away.next(Instant::now(), TURNED_AWAY_TOLD) != LeaveOut;
-        match is_told {
-            true => {
-                tell(&connected);
-                let command = b"(connect)";
-                tell(&Event::Rejected {
-                    session,
-                    client: facts.client,
-                    user: None,
-                    command,
-                    reply: &reply,
-                });
-                let mut talk = Talk::new();
-                talk.about = About { session: session.to_owned(), ..About::default() };
-                talk.note(Turn::Said, &reply.to_string());
-                tell_talk(talk);
-            }
-            false => count(&connected),
-        }
-        let mut octets = Vec::new();
-        reply.write_to(&mut octets);
-        if service != Service::Submissions && stream.set_nonblocking(true).is_ok() {
-            let mut stream = stream;
-            let _ = stream.write_all(&octets); // an empty socket buffer takes it whole
-        }
-        if is_told {
-            tell(&Event::Disconnected { session, reason: "refused" });
-        }
+/// What is known of a client before it has said anything.
+fn standing(site: &Site, client: IpAddr, service: Service) -> Standing {
+    match service {
+        _ if policy::is_trusted(site, client) => Standing::Known,
+        service if service.is_submission() => Standing::Unproven,
+        _ => Standing::Stranger,
     }
 }
 
@@ -383,33 +336,45 @@ struct Admitted {
     ticket: Ticket,
     /// The site, without users and aliases.
     site: Arc<Site>,
+    /// What waits for its header; none where the client itself has connected.
+    proxied: Option<Proxied>,
 }
 
 impl Admitted {
     /// The whole session; a panic in it ends this session only.
     fn serve(self, shared: &Shared) {
-        let Admitted { facts, stream, ticket, site } = self;
-        let session = facts.id.as_str();
-        let (client, service) = (facts.client, &facts.service.to_string());
-        tell(&Event::Connected { session, client, service });
+        let Admitted { mut facts, stream, mut ticket, site, proxied } = self;
+        let session = facts.id.clone();
+        let session = session.as_str();
         // What a panic leaves half done belongs to this session and is dropped with it.
-        let mut wire = TcpWire::new(stream);
+        let mut wire = TcpWire::new(stream.clone());
         let talk = || {
+            if let Some(proxied) = proxied {
+                proxied.name_client(&mut facts, &mut ticket, &site, &stream, &mut wire)?;
+            }
+            let (client, service) = (facts.client, &facts.service.to_string());
+            tell(&Event::Connected { session, client, service });
             if let Some(current) = &shared.current {
                 fresh_for_session(current, &*shared.disk);
             }
-            converse(shared, &site, &facts, &ticket, &mut wire)
+            Ok(converse(shared, &site, &facts, &ticket, &mut wire))
         };
-        let reason = catch_unwind(AssertUnwindSafe(talk)).unwrap_or_else(|panic| {
-            tell(&Event::Panicked { session, what: &panic_text(&*panic) });
-            let text = format!("{} local trouble, closing", site.config.hostname);
-            let mut octets = Vec::new();
-            Reply::new(421, "4.3.0", text).about(session).write_to(&mut octets);
-            let _ = wire.write_all(&octets, Instant::now() + STOP_GRACE);
-            "panic".to_owned()
-        });
+        let reason = match catch_unwind(AssertUnwindSafe(talk)) {
+            Ok(Ok(reason) | Err(NoClient::Unknown(reason))) => Some(reason),
+            Ok(Err(NoClient::TurnedAway)) => None,
+            Err(panic) => {
+                tell(&Event::Panicked { session, what: &panic_text(&*panic) });
+                let text = format!("{} local trouble, closing", site.config.hostname);
+                let mut octets = Vec::new();
+                Reply::new(421, "4.3.0", text).about(session).write_to(&mut octets);
+                let _ = wire.write_all(&octets, Instant::now() + STOP_GRACE);
+                Some("panic".to_owned())
+            }
+        };
         drop(wire);
-        tell(&Event::Disconnected { session, reason: &reason });
+        if let Some(reason) = reason {
+            tell(&Event::Disconnected { session, reason: &reason });
+        }
         drop(ticket); // last: a stopping server waits for this, and then for no more lines
     }
 }

@@ -254,6 +254,11 @@ impl Site {
                 "{place}: whoever reaches {address} can read who writes to whom, without a password"
             )
         });
+        let anybody = config.listen.proxy.iter().filter(|network| network.bits == 0);
+        let proxy = anybody.map(|network| {
+            let place = config.place("listen.proxy");
+            format!("{place}: whoever is in {network} may say that he is any client")
+        });
         // The demo speaks to this machine only.
         let is_short = config.file.is_some() && !config.hostname.as_str().contains('.');
         let hostname = is_short.then(|| {
@@ -284,8 +289,8 @@ impl Site {
             let place = config.place(&format!("{}.catch_all", domain.key));
             format!("{place}: it gets nothing: only the server of lmtp knows who is no user there")
         });
-        let first = hostname.into_iter().chain(submission).chain(metrics).chain(dns).chain(dmarc);
-        first.chain(catch_all).collect()
+        let listen = submission.into_iter().chain(metrics).chain(proxy);
+        hostname.into_iter().chain(listen).chain(dns).chain(dmarc).chain(catch_all).collect()
     }
 
     /// TLS to other hosts.

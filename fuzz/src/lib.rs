@@ -20,6 +20,7 @@ mod dns;
 mod header;
 mod key;
 mod milter;
+mod proxy;
 mod queue;
 mod reading;
 mod results;
@@ -36,7 +37,7 @@ mod xtext;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 25] = [
+pub const TARGETS: [Target; 26] = [
     ("address", address::run),
     ("aliases", aliases::run),
     ("answer", answer::run),
@@ -51,6 +52,7 @@ pub const TARGETS: [Target; 25] = [
     ("header", header::run),
     ("key", key::run),
     ("milter", milter::run),
+    ("proxy", proxy::run),
     ("queue", queue::run),
     ("reading", reading::run),
     ("results", results::run),

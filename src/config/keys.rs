@@ -142,6 +142,7 @@ fn listen(table: &mut Section) -> Read<Listen> {
         submission: read("submission")?,
         submissions: read("submissions")?,
         metrics: read("metrics")?,
+        proxy: table.list("proxy")?.iter().map(network).collect::<Read<_>>()?,
     };
     let Listen { smtp, submission, submissions, .. } = &listen;
     match smtp.is_empty() && submission.is_empty() && submissions.is_empty() {

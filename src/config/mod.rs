@@ -88,6 +88,8 @@ pub struct Listen {
     pub submission: Vec<SocketAddr>,
     pub submissions: Vec<SocketAddr>,
     pub metrics: Vec<SocketAddr>,
+    /// Where connections for mail come from that begin with a PROXY header.
+    pub proxy: Vec<Network>,
 }
 
 /// Files in PEM.

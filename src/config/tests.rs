@@ -33,6 +33,7 @@ fn the_example_of_the_contract() {
             submission: sockets("[::]:587"),
             submissions: sockets("[::]:465"),
             metrics: sockets("127.0.0.1:9025"),
+            proxy: Vec::new(),
         },
         tls: Some(Tls { certificate: path("fullchain.pem"), key: path("privkey.pem") }),
         domains: vec![DomainConfig {
@@ -557,6 +558,10 @@ fn values_that_are_bad() {
         (
             "prefer = \"ipv5\"",
             "4: relay.prefer: expected \"ipv6\", \"ipv4\", \"ipv6-only\" or \"ipv4-only\", found \"ipv5\"",
+        ),
+        (
+            "[listen]\nsmtp = [\"127.0.0.1:25\"]\nproxy = [\"10.0.0.9/8\"]",
+            "6: listen.proxy: expected 10.0.0.0/8 or more than 8 bits, found \"10.0.0.9/8\"",
         ),
         ("[domain.a]\n[domain.A]", "5: domain.A: the domain a is there twice"),
         (

@@ -36,7 +36,7 @@ impl Service {
 
     /// The addresses of a configuration with their services, in the order of these.
     pub fn addresses(listen: &Listen) -> Vec<(Service, SocketAddr)> {
-        let Listen { smtp, submission, submissions, metrics } = listen;
+        let Listen { smtp, submission, submissions, metrics, proxy: _ } = listen;
         let each = Service::ALL.into_iter().zip([smtp, submission, submissions, metrics]);
         each.flat_map(|(service, all)| all.iter().map(move |a| (service, *a))).collect()
     }

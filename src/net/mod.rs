@@ -10,6 +10,7 @@ pub mod manager;
 pub mod milter;
 pub mod peer;
 pub mod pool;
+pub mod proxy;
 pub mod registry;
 pub mod socket;
 pub mod stdio;

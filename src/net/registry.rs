@@ -47,6 +47,8 @@ struct Member {
 /// What is known about the client of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
+    /// It comes by a balancer that has not yet said for whom; it never waits for a command.
+    Unnamed,
     /// A host that sends mail, and of which nothing is known.
     Stranger,
     /// A client of a submission port that has not logged in yet.
@@ -71,7 +73,8 @@ pub struct Presence {
 pub struct Ticket {
     registry: Arc<Registry>,
     key: u64,
-    client: IpAddr,
+    /// The client that it counts for; none as long as that is not known.
+    client: Option<IpAddr>,
     presence: Arc<Presence>,
 }
 
@@ -96,24 +99,36 @@ impl Registry {
         sessions: usize,
         per_client: usize,
     ) -> Result<Ticket, Full> {
-        let client = network(client);
+        self.take_place(stream, Some(network(client)), standing, sessions, per_client)
+    }
+
+    /// A place for a connection whose client will be named later ([`Ticket::name`]).
+    pub fn enter_unnamed(
+        self: &Arc<Registry>,
+        stream: Option<Arc<TcpStream>>,
+        sessions: usize,
+    ) -> Result<Ticket, Full> {
+        self.take_place(stream, None, Standing::Unnamed, sessions, usize::MAX)
+    }
+
+    fn take_place(
+        self: &Arc<Registry>,
+        stream: Option<Arc<TcpStream>>,
+        client: Option<IpAddr>,
+        standing: Standing,
+        sessions: usize,
+        per_client: usize,
+    ) -> Result<Ticket, Full> {
         let mut inner = self.inner();
-        if inner.clients.get(&client).is_some_and(|count| *count >= per_client) {
-            return Err(Full::Client);
-        }
+        inner.look_for(client, per_client)?;
         let leaver = inner.make_room(standing, sessions)?;
-        *inner.clients.entry(client).or_insert(0) += 1;
         inner.next += 1;
         let key = inner.next;
         let presence = Arc::new(Presence { stream, ..Presence::default() });
         let member = Member { presence: presence.clone(), standing, is_leaving: false };
-        inner.sessions.insert(key, member);
-        inner.strangers += usize::from(standing == Standing::Stranger);
+        inner.seat(key, member, client);
         drop(inner);
-        // The system call is made without the lock.
-        if let Some(stream) = leaver.as_ref().and_then(|leaver| leaver.stream.as_ref()) {
-            let _ = stream.shutdown(Shutdown::Read);
-        }
+        wake_leaver(leaver);
         Ok(Ticket { registry: self.clone(), key, client, presence })
     }
 
@@ -171,7 +186,28 @@ impl Registry {
     }
 }
 
+/// Ends the reading side of a session that was told to leave. Called without the lock.
+fn wake_leaver(leaver: Option<Arc<Presence>>) {
+    if let Some(stream) = leaver.as_ref().and_then(|leaver| leaver.stream.as_ref()) {
+        let _ = stream.shutdown(Shutdown::Read);
+    }
+}
+
 impl Inner {
+    /// Whether a client may have one more session.
+    fn look_for(&self, client: Option<IpAddr>, per_client: usize) -> Result<(), Full> {
+        let count = client.and_then(|client| self.clients.get(&client));
+        if count.is_some_and(|count| *count >= per_client) { Err(Full::Client) } else { Ok(()) }
+    }
+
+    fn seat(&mut self, key: u64, member: Member, client: Option<IpAddr>) {
+        self.strangers += usize::from(member.standing == Standing::Stranger);
+        self.sessions.insert(key, member);
+        if let Some(client) = client {
+            *self.clients.entry(client).or_insert(0) += 1;
+        }
+    }
+
     /// Makes room for one more session; returns the one that was told to leave, where that was needed.
     fn make_room(
         &mut self,
@@ -190,7 +226,7 @@ impl Inner {
         }
         // For a user, clients that have not logged in make room too, after all strangers.
         let kinds = match standing {
-            Standing::Stranger => &[Standing::Stranger][..],
+            Standing::Stranger | Standing::Unnamed => &[Standing::Stranger][..],
             Standing::Unproven | Standing::Known => &[Standing::Stranger, Standing::Unproven],
         };
         let longest = kinds.iter().find_map(|kind| self.longest_waiting(*kind));
@@ -232,6 +268,38 @@ impl Ticket {
         self.presence.waits_since.store(milliseconds.unwrap_or(0), Relaxed);
     }
 
+    /// From here on the place is that of this client, within these bounds ([`Registry::enter`]). Where there is
+    /// none for it, the session has to end.
+    pub fn name(
+        &mut self,
+        client: IpAddr,
+        standing: Standing,
+        sessions: usize,
+        per_client: usize,
+    ) -> Result<(), Full> {
+        let client = Some(network(client));
+        let mut inner = self.registry.inner();
+        inner.look_for(client, per_client)?;
+        // Its own place does not count against it.
+        let Some(mut member) = inner.sessions.remove(&self.key) else { return Ok(()) };
+        let room = inner.make_room(standing, sessions);
+        let leaver = match room {
+            Ok(leaver) => {
+                member.standing = standing;
+                self.client = client;
+                inner.seat(self.key, member, client);
+                leaver
+            }
+            Err(full) => {
+                inner.seat(self.key, member, None);
+                return Err(full);
+            }
+        };
+        drop(inner);
+        wake_leaver(leaver);
+        Ok(())
+    }
+
     /// Notes that the client is known from now on.
     pub fn set_known(&self) {
         let mut inner = self.registry.inner();
@@ -267,13 +335,15 @@ impl Drop for Ticket {
             match (member.is_leaving, member.standing) {
                 (true, _) => inner.leaving -= 1,
                 (false, Standing::Stranger) => inner.strangers -= 1,
-                (false, Standing::Unproven | Standing::Known) => {}
+                (false, Standing::Unnamed | Standing::Unproven | Standing::Known) => {}
             }
         }
-        if let Some(count) = inner.clients.get_mut(&self.client) {
+        if let Some(client) = self.client
+            && let Some(count) = inner.clients.get_mut(&client)
+        {
             *count -= 1;
             if *count == 0 {
-                inner.clients.remove(&self.client);
+                inner.clients.remove(&client);
             }
         }
         drop(inner);
@@ -350,6 +420,54 @@ mod tests {
         newcomers.push(enter(Standing::Unproven).unwrap());
         assert_eq!([2, 3].map(|index| newcomers[index].is_leaving()), [false, true]);
         drop((strangers, newcomers));
+        let inner = registry.inner();
+        assert_eq!((inner.sessions.len(), inner.strangers, inner.leaving), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_place_goes_to_the_client_that_is_named() {
+        let registry = Arc::new(Registry::default());
+        let (one, other): (IpAddr, IpAddr) =
+            ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+        // A balancer's connections are none of its own: more than one client may have.
+        let mut tickets: Vec<Ticket> =
+            (0..10).map(|_| registry.enter_unnamed(None, 10).unwrap()).collect();
+        assert_eq!(registry.enter_unnamed(None, 10).err(), Some(Full::Sessions));
+        let mut name = |index: usize, client, standing| {
+            let ticket: &mut Ticket = &mut tickets[index];
+            ticket.name(client, standing, 10, 2)
+        };
+        assert_eq!(name(0, one, Standing::Stranger), Ok(()));
+        assert_eq!(name(1, one, Standing::Stranger), Ok(()));
+        assert_eq!(name(2, one, Standing::Stranger), Err(Full::Client));
+        // Users and others find their places, strangers only up to their share.
+        assert_eq!(name(3, other, Standing::Known), Ok(()));
+        for (index, last) in (4..).zip(1..=6_u8) {
+            let client = IpAddr::from([198, 51, 100, last]);
+            assert_eq!(name(index, client, Standing::Stranger), Ok(()), "{index}");
+        }
+        assert_eq!(registry.inner().strangers, 8);
+        assert_eq!(registry.inner().clients.len(), 8);
+        drop(tickets);
+        let inner = registry.inner();
+        let left = (inner.sessions.len(), inner.clients.len(), inner.strangers, inner.leaving);
+        assert_eq!(left, (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn a_stranger_by_a_balancer_has_the_share_of_strangers() {
+        let registry = Arc::new(Registry::default());
+        let client = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let strangers: Vec<Ticket> = (0..9)
+            .map(|last| registry.enter(None, client(last), Standing::Stranger, 10, 5).unwrap())
+            .collect();
+        // The place in the reserve is only lent until it is known who comes.
+        let mut ticket = registry.enter_unnamed(None, 10).unwrap();
+        assert_eq!(ticket.name(client(99), Standing::Stranger, 10, 5), Err(Full::Sessions));
+        strangers[3].set_waiting(Some(Instant::now()));
+        assert_eq!(ticket.name(client(99), Standing::Stranger, 10, 5), Ok(()));
+        assert!(strangers[3].is_leaving());
+        drop((ticket, strangers));
         let inner = registry.inner();
         assert_eq!((inner.sessions.len(), inner.strangers, inner.leaving), (0, 0, 0));
     }

@@ -157,6 +157,9 @@ fn summary(site: &Site) -> String {
     for (service, address) in Service::addresses(&config.listen) {
         let _ = writeln!(text, "listen {service} {address}");
     }
+    for network in &config.listen.proxy {
+        let _ = writeln!(text, "listen proxy {network}: these name their clients");
+    }
     if let (Some(tls), Some(acceptor)) = (&config.tls, site.acceptor()) {
         let _ = write!(text, "tls {}", tls.certificate.display());
         match acceptor.expires() {

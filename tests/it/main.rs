@@ -56,6 +56,7 @@ mod play;
 mod postfix;
 mod privileges;
 mod programs;
+mod proxied;
 mod queue_cli;
 mod readers;
 mod records;

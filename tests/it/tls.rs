@@ -36,7 +36,7 @@ fn serve(place: &Place, more: &str) -> Binary {
 }
 
 /// Where a server listens for that service.
-fn address(server: &Binary, service: &str) -> SocketAddr {
+pub fn address(server: &Binary, service: &str) -> SocketAddr {
     let line = server.wait_for(&[&format!("listening service={service} ")]);
     value(&line, "address").unwrap().parse().unwrap()
 }
