@@ -15,6 +15,7 @@ mod handover;
 mod incoming;
 mod judgement;
 mod newcomers;
+mod passage;
 mod replies;
 mod submission;
 pub mod transaction;
@@ -23,6 +24,7 @@ mod way_back;
 
 use crate::delivery::Writer;
 use crate::event::{Event, tell};
+use crate::gates::Gates;
 use crate::handoff::{Accepted, Hints};
 use crate::limits::{BARE_LF_WAIT, COMMAND_READ, DATA_FIRST, DATA_READ};
 use crate::login::{Login, mechanisms, places};
@@ -71,6 +73,8 @@ pub struct Shared {
     /// The current site; none where a session keeps the site that it begins with.
     pub current: Option<Arc<Current>>,
     pub bounds: Bounds,
+    /// What strangers pass.
+    pub gates: Arc<Gates>,
 }
 
 /// Talks to one client until one side closes; gives the reason, for the log. `site`: what the session begins
@@ -102,7 +106,7 @@ pub fn converse(
     let mut conversation = Conversation {
         shared,
         clock: Clock::new(shared.bounds.rate, &site.config.timeout),
-        transaction: Transaction::new(&*shared.disk, &shared.bounds),
+        transaction: Transaction::new(&*shared.disk, &shared.bounds, &shared.gates),
         transcript: Transcript::new(&facts.id),
         site,
         facts: facts.clone(),

@@ -148,6 +148,21 @@ pub enum Event<'a> {
         selectors: &'a str,
         reason: &'a str,
     },
+    /// A list has a stranger's client, whose mail is refused for that. `text`: what the list says of it, any
+    /// octets.
+    Blocklisted {
+        session: &'a str,
+        client: IpAddr,
+        list: &'a str,
+        code: IpAddr,
+        text: &'a [u8],
+    },
+    /// A list of clients was tested, and is used from now on or is not.
+    Blocklist {
+        list: &'a str,
+        is_on: bool,
+        reason: &'a str,
+    },
     /// One copy lies in `new/` of a Maildir, or of a folder in it.
     Delivered {
         id: &'a str,
@@ -306,7 +321,10 @@ impl Event<'_> {
     /// A warning is for an administrator to act on; a refused client is normal.
     fn level(&self) -> Level {
         match self {
-            Event::Warning { .. } | Event::Failed { .. } | Event::Trouble { .. } => Level::Warn,
+            Event::Warning { .. }
+            | Event::Failed { .. }
+            | Event::Trouble { .. }
+            | Event::Blocklist { is_on: false, .. } => Level::Warn,
             // Something that was asked for was not done.
             Event::Panicked { .. } | Event::ReloadFailed { .. } => Level::Error,
             _ => Level::Info,
@@ -333,6 +351,7 @@ impl Event<'_> {
             | Event::Accepted { .. }
             | Event::Judged { .. }
             | Event::Signed { .. }
+            | Event::Blocklisted { .. }
             | Event::Submitted { .. }
             | Event::Unsent { .. }
             | Event::Delivered { .. }
@@ -354,6 +373,7 @@ impl Event<'_> {
             | Event::Key { .. }
             | Event::Warning { .. }
             | Event::Rejected { .. }
+            | Event::Blocklist { .. }
             | Event::InTheClear { .. }
             | Event::Cleaned { .. } => false,
         }
@@ -456,6 +476,16 @@ impl Event<'_> {
                     selectors => line.add("selectors", selectors),
                 }
             }
+            Event::Blocklisted { session, client, list, code, text } => Line::new("blocklisted")
+                .add("session", session)
+                .add("client", client)
+                .add("list", list)
+                .add("code", code)
+                .octets("text", text),
+            Event::Blocklist { list, is_on, reason } => Line::new("blocklist")
+                .add("list", list)
+                .add("state", if *is_on { "on" } else { "off" })
+                .add("reason", reason),
             Event::Delivered { id, to, maildir, folder } => {
                 let line = Line::new("delivered").add("id", id).add("to", to);
                 let line = line.path("maildir", maildir);

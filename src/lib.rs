@@ -141,7 +141,7 @@
 //!
 //! ```text
 //! cli → tools → reach → server, sandbox → conversation, housekeeper, metrics → directory → scheduler, pickup → notices
-//!     → records → policy, login, proof, delivery, relay → signature, handoff, outcome, retry → route → site, trace
+//!     → records → policy, login, proof, gates, delivery, relay → signature, handoff, outcome, retry → route → site, trace
 //!     → signing, filters → net, store → smtp → mail → limits
 //! ```
 //!
@@ -200,6 +200,7 @@ pub mod delivery;
 pub mod directory;
 pub mod event;
 pub mod filters;
+pub mod gates;
 pub mod handoff;
 pub mod housekeeper;
 pub mod id;

@@ -103,6 +103,8 @@ pub enum Finding {
     WasDelivered(Mailbox),
     /// This alias has sent the message on before.
     WasSentOn(Mailbox),
+    /// A list of this name has the client, and says these words of it, any octets.
+    Listed(IpAddr, String, Option<Vec<u8>>),
 }
 
 impl Finding {
@@ -149,6 +151,12 @@ impl Finding {
             Finding::Hops(count) => looped(&format!("it has {count} Received fields")),
             Finding::WasDelivered(to) => {
                 looped(&format!("it was delivered to {} before", quoted(to.to_string().as_bytes())))
+            }
+            // A list's words are a stranger's.
+            Finding::Listed(client, list, words) => {
+                let words = words.map(|words| format!(": {}", quoted(&words)));
+                let text = format!("{client} is listed by {list}{}", words.unwrap_or_default());
+                Reply::new(554, "5.7.1", text)
             }
             Finding::WasSentOn(via) => looped(&format!(
                 "alias {} has sent it on before",
@@ -400,6 +408,15 @@ pub fn is_trusted(site: &Site, client: IpAddr) -> bool {
 /// Whether its connections begin with a PROXY header, which names the client (`listen.proxy`).
 pub fn is_balancer(site: &Site, client: IpAddr) -> bool {
     site.config.listen.proxy.iter().any(|network| network.contains(client))
+}
+
+/// Whether a recipient hears what others are refused: whoever is kept out by mistake has to be able to say so
+/// to somebody (RFC 5321 §4.5.1).
+pub fn is_always_heard(site: &Site, path: &ForwardPath) -> bool {
+    match path {
+        ForwardPath::Postmaster => true,
+        ForwardPath::Mailbox(mailbox) => route::is_postmaster(site, mailbox),
+    }
 }
 
 /// Whether it is somebody whom we know: a user, or a client of `relay.networks`. They may relay, get

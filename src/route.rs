@@ -212,6 +212,14 @@ pub fn is_named(site: &Site, disk: &dyn Disk, mailbox: &Mailbox) -> bool {
     alias_of(local, name).is_some() || name[..tag].eq_ignore_ascii_case(POSTMASTER)
 }
 
+/// Whether it is the postmaster of a domain here, with a tag or not.
+pub fn is_postmaster(site: &Site, mailbox: &Mailbox) -> bool {
+    let Some(local) = site.local(&mailbox.host) else { return false };
+    let name = mailbox.local.as_str();
+    let tag = tag_of(local, name).unwrap_or(name.len());
+    name[..tag].eq_ignore_ascii_case(POSTMASTER)
+}
+
 /// The name that marks mail that was sent on for `via`, to know it when it comes back: the alias without a
 /// tag; for a name that `catch_all` sent on, that name.
 pub fn mark(site: &Site, via: &Mailbox) -> Mailbox {

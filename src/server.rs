@@ -30,6 +30,7 @@ use crate::conversation::bounds::Bounds;
 use crate::conversation::{Shared, converse};
 use crate::delivery::{Wakers, Writer};
 use crate::event::{Event, tell, warn};
+use crate::gates::Gates;
 use crate::handoff::{Hint, Hints};
 use crate::housekeeper;
 use crate::limits::{
@@ -124,6 +125,8 @@ impl Server {
             hints.clone(),
             queue.clone(),
         );
+        let gates = Arc::new(Gates::default());
+        gates.follow(&current)?;
         let shared = Arc::new(Shared {
             disk: disk.clone(),
             writer: Some(writer),
@@ -135,12 +138,13 @@ impl Server {
             login: Login::start()?.with_secret(login),
             current: Some(current.clone()),
             bounds: Bounds::default(),
+            gates: gates.clone(),
         });
         let pool = Pool::new(move |admitted: Admitted| admitted.serve(&shared));
         let metrics = Arc::new(metrics);
         let turned_away = Arc::default();
         let entrance =
-            Entrance { current, registry, pool, hints, descriptors, metrics, turned_away };
+            Entrance { current, registry, pool, hints, descriptors, metrics, turned_away, gates };
         let (entrance, calls) = (Arc::new(entrance), calls.0);
         let mut server =
             Server { entrance, listeners: Vec::new(), threads: Vec::new(), calls, _lock: lock };
@@ -169,6 +173,9 @@ impl Server {
         self.site().signing().follow(&site.config);
         self.entrance.current.replace(site);
         self.site().ask_for_keys();
+        if let Err(error) = self.entrance.gates.follow(&self.entrance.current) {
+            warn(&format!("blocklists are not used: cannot start a thread: {error}"));
+        }
         self.entrance.hints.send(Hint::Reload);
     }
 
@@ -278,6 +285,7 @@ struct Entrance {
     /// Answers at `listen.metrics`.
     metrics: Arc<Metrics>,
     turned_away: Arc<TurnedAway>,
+    gates: Arc<Gates>,
 }
 
 impl Entrance {

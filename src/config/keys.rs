@@ -6,14 +6,17 @@
 use super::milter::milters;
 use super::reader::{KeyValue, Read, Section};
 use super::{
-    AliasDomain, BackupDomain, Config, Dmarc, Dns, DomainConfig, HostPort, Limit, Listen,
-    LmtpServer, Prefer, Relay, SignConfig, SmarthostAuth, Spf, Timeout, Tls, Trace, Trust, value,
+    AliasDomain, BackupDomain, Blocklist, Config, Dmarc, Dns, DomainConfig, HostPort, Limit,
+    Listen, LmtpServer, Prefer, Relay, SignConfig, SmarthostAuth, Spf, Timeout, Tls, Trace, Trust,
+    value,
 };
+use crate::limits::gates::BLOCKLISTS_MAX;
 use crate::limits::{LMTP_PATH_MAX, RECIPIENTS_MIN, TRACE_SIZE_MIN};
 use crate::mail::address::Domain;
+use crate::mail::proof::blocklist::{CodeRange, question};
 use crate::mail::proof::name::Name;
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// The largest value of any count; a larger one is likely a typing error.
@@ -414,6 +417,7 @@ fn trust(table: &mut Section) -> Read<Trust> {
             None => GATEWAYS.iter().filter_map(|text| value::network(text)).collect(),
             Some(item) => item.list()?.iter().map(network).collect::<Read<_>>()?,
         },
+        blocklists: blocklists(table)?,
         junk: table
             .parse("junk", value::FOLDER, value::folder)?
             .unwrap_or_else(|| ".Junk".to_owned()),
@@ -425,6 +429,41 @@ fn trust(table: &mut Section) -> Read<Trust> {
             }
         },
     })
+}
+
+/// Each list once, and only such as can be asked about every client.
+fn blocklists(table: &mut Section) -> Read<Vec<Blocklist>> {
+    let Some(item) = table.take("blocklists") else { return Ok(Vec::new()) };
+    let many = item.error(&format!("expected {BLOCKLISTS_MAX} lists at most"));
+    let mut lists: Vec<Blocklist> = Vec::new();
+    for item in item.list()? {
+        let (twice, long) =
+            (item.error("the list is there twice"), item.error("its name is too long"));
+        let list = match item.is_text() {
+            true => Blocklist { zone: proved(&item)?, codes: vec![CodeRange::USUAL] },
+            false => item.table(blocklist)?,
+        };
+        if lists.iter().any(|other| other.zone == list.zone) {
+            return Err(twice);
+        }
+        if question(IpAddr::from(Ipv6Addr::LOCALHOST), &list.zone).is_none() {
+            return Err(long);
+        }
+        lists.push(list);
+    }
+    if lists.len() > BLOCKLISTS_MAX { Err(many) } else { Ok(lists) }
+}
+
+fn blocklist(table: &mut Section) -> Read<Blocklist> {
+    let zone = proved(&table.require("zone")?)?;
+    let Some(item) = table.take("codes") else {
+        return Ok(Blocklist { zone, codes: vec![CodeRange::USUAL] });
+    };
+    let none = item.error("expected at least one code");
+    let codes = item.list()?;
+    let codes: Vec<CodeRange> =
+        codes.iter().map(|code| code.parse(value::CODES, CodeRange::parse)).collect::<Read<_>>()?;
+    if codes.is_empty() { Err(none) } else { Ok(Blocklist { zone, codes }) }
 }
 
 /// A domain as proofs name it.

@@ -19,6 +19,7 @@ pub use value::{duration as parse_duration, show_duration, show_size};
 
 use crate::limits::RELAY_SLOW_LEAST;
 use crate::mail::address::{Domain, Mailbox};
+use crate::mail::proof::blocklist::CodeRange;
 use crate::mail::proof::name::Name;
 use reader::ConfigText;
 use std::cell::RefCell;
@@ -282,6 +283,8 @@ pub struct Trust {
     pub defers: bool,
     /// Hosts before us that did all this.
     pub gateways: Vec<Network>,
+    /// Lists of clients whose mail is refused.
+    pub blocklists: Vec<Blocklist>,
     /// The Maildir folder, with the dot at its front.
     pub junk: String,
     /// A filter that adds one of these fields, or changes a field to it, sends the message there.
@@ -302,6 +305,14 @@ impl JunkField {
         name.trim_ascii().eq_ignore_ascii_case(self.name.as_bytes())
             && value.trim_ascii().eq_ignore_ascii_case(self.value.as_bytes())
     }
+}
+
+/// A list of clients in DNS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocklist {
+    pub zone: Name,
+    /// Which of its codes mean that a client is listed; never empty.
+    pub codes: Vec<CodeRange>,
 }
 
 /// What follows from a fail of the sender's domain.

@@ -327,6 +327,11 @@ impl<'a> KeyValue<'a> {
         }
     }
 
+    /// Whether it is a string: some keys take one of two forms.
+    pub fn is_text(&self) -> bool {
+        matches!(self.value, DeValue::String(_))
+    }
+
     /// As [`ConfigText::path`], for a path that is part of a value.
     pub fn path_of(&self, text: &str) -> PathBuf {
         self.source.path(text)

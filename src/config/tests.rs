@@ -109,6 +109,7 @@ fn defaults() {
             Network { address: [127, 0, 0, 0].into(), bits: 8 },
             Network { address: [0, 0, 0, 0, 0, 0, 0, 1].into(), bits: 128 },
         ],
+        blocklists: vec![],
         junk: ".Junk".to_owned(),
         junk_fields: [("X-Spam", "Yes"), ("X-Spam-Flag", "YES")]
             .map(|(name, value)| JunkField { name: name.to_owned(), value: value.to_owned() })
@@ -305,6 +306,7 @@ fn values_that_are_bad() {
             "[trust]\njunk = \"Junk\"",
             "5: trust.junk: expected a folder of a Maildir, \".Junk\" or \".Mail.Junk\", found \"Junk\"",
         ),
+        ("[trust]\nblocklist = []", "5: trust.blocklist: unknown key; is blocklists meant?"),
         (
             "[trust]\njunk_fields = [\"X-Spam\"]",
             "5: trust.junk_fields: expected a field of a header, \"X-Spam: Yes\", found \"X-Spam\"",
@@ -357,8 +359,26 @@ fn values_that_are_bad() {
             "7: milter.a.service: unknown key; is services meant?",
         ),
         (
-            "[trust]\nblocklists = []",
-            "5: trust.blocklists: unknown key; known here: spf, dkim, arc, dmarc, allow, sealers, temperror, gateways, junk, junk_fields",
+            "[trust]\nblocklists = \"zen.example\"",
+            "5: trust.blocklists: expected a list in brackets, found the string \"zen.example\"",
+        ),
+        (
+            "[trust]\nblocklists = [\n\"zen.example\",\n\"127.0.0.2\"]",
+            "7: trust.blocklists: expected a domain of letters, digits and hyphens, found \"127.0.0.2\"",
+        ),
+        (
+            "[trust]\nblocklists = [\"zen.example\",\n{ zone = \"ZEN.example\" }]",
+            "6: trust.blocklists: the list is there twice",
+        ),
+        ("[trust]\nblocklists = [5]", "5: trust.blocklists: expected a table, found the integer 5"),
+        ("[trust]\nblocklists = [{ codes = [] }]", "5: trust.blocklists: needs zone"),
+        (
+            "[trust]\nblocklists = [{ zone = \"zen.example\", codes = [] }]",
+            "5: trust.blocklists.codes: expected at least one code",
+        ),
+        (
+            "[trust]\nblocklists = [{ zone = \"zen.example\", codes = [\"127.255.255.254\"] }]",
+            "5: trust.blocklists.codes: expected codes of a list like \"127.0.0.2\" or \"127.0.0.2-127.0.0.11\", up to 127.255.254.255, found \"127.255.255.254\"",
         ),
         // Wrong types.
         (

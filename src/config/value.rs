@@ -31,6 +31,8 @@ pub const DMARC: &str = r#""off", "mark", "junk" or "reject""#;
 pub const LMTP: &str = r#""unix:/path/of/socket" or "inet:host:port""#;
 pub const RECIPIENTS: &str = r#"a path, or "" for all recipients"#;
 pub const PREFER: &str = r#""ipv6", "ipv4", "ipv6-only" or "ipv4-only""#;
+pub const CODES: &str =
+    r#"codes of a list like "127.0.0.2" or "127.0.0.2-127.0.0.11", up to 127.255.254.255"#;
 pub const FOLDER: &str = r#"a folder of a Maildir, ".Junk" or ".Mail.Junk""#;
 pub const JUNK_FIELD: &str = r#"a field of a header, "X-Spam: Yes""#;
 

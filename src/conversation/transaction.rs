@@ -3,7 +3,9 @@
 use super::bounds::Bounds;
 use super::judgement::Judgement;
 use super::newcomers::NewPlaces;
+use super::passage::Passage;
 use super::way_back;
+use crate::gates::Gates;
 use crate::limits::EXPANDED_MAX;
 use crate::mail::address::{ClientName, ForwardPath, Mailbox, ReversePath};
 use crate::mail::envelope::{BodyType, Envelope, Recipient, Sender};
@@ -41,6 +43,7 @@ pub fn question(from: &ReversePath, to: Mailbox) -> OutgoingMessage {
 pub struct Transaction<'a> {
     disk: &'a dyn Disk,
     bounds: &'a Bounds,
+    gates: &'a Gates,
     plan: Plan,
     /// Recipients taken.
     taken: usize,
@@ -53,15 +56,30 @@ pub struct Transaction<'a> {
     from: ReversePath,
     /// What is found out about who sent it; none before its first recipient, and where nothing is asked.
     proof: Option<Proof>,
+    /// What the client has met at the gates, in this and in earlier transactions.
+    passage: Passage,
 }
 
 impl<'a> Transaction<'a> {
     /// None is under way.
-    pub fn new(disk: &'a dyn Disk, bounds: &'a Bounds) -> Transaction<'a> {
+    pub fn new(disk: &'a dyn Disk, bounds: &'a Bounds, gates: &'a Gates) -> Transaction<'a> {
         let (plan, taken, expanded, bounce, proof) = Default::default();
+        let passage = Passage::default();
         let new = bounds.newcomers.places();
         let from = ReversePath::Null;
-        Transaction { disk, bounds, plan, taken, expanded, new, bounce, from, proof }
+        Transaction {
+            disk,
+            bounds,
+            gates,
+            plan,
+            taken,
+            expanded,
+            new,
+            bounce,
+            from,
+            proof,
+            passage,
+        }
     }
 
     pub fn begin(&mut self, from: &ReversePath) {
@@ -109,6 +127,7 @@ impl<'a> Transaction<'a> {
         let is_null = self.from == ReversePath::Null;
         policy::bounce(path, &targets, is_null, is_alone).or_refusal()?;
         self.prove(site, facts)?;
+        self.passage.opinion(self.gates, site, facts, path).or_refusal()?;
         let found = self.take_bounce(&targets).or_else(|| self.take_places(site, &targets));
         let found = found.or_else(|| (!count()).then_some(Finding::ManyRecipients));
         policy::opinion(found).or_refusal()?;

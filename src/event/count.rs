@@ -100,8 +100,13 @@ const fn words() -> Words {
 /// What became of strangers' messages for that.
 pub static VERDICTS: Counters<4> = Counters::new(["accept", "junk", "reject", "defer"]);
 
-/// Single counters: Maildirs that were made, records the trace has lost, lines the log has lost, warnings.
-pub static OTHERS: Counters<4> = Counters::new(["maildirs", "lost", "log_lost", "warnings"]);
+/// Lists of clients at this moment, by whether they work.
+pub static LISTS: Counters<2> = Counters::new(["on", "off"]);
+
+/// Single counters: Maildirs that were made, records the trace has lost, lines the log has lost, clients that a
+/// list had, questions that no list answered, warnings.
+pub static OTHERS: Counters<6> =
+    Counters::new(["maildirs", "lost", "log_lost", "blocklisted", "list_silences", "warnings"]);
 
 impl<const N: usize> Counters<N> {
     const fn new(names: [&'static str; N]) -> Counters<N> {
@@ -118,6 +123,13 @@ impl<const N: usize> Counters<N> {
         let place = self.names.iter().position(|known| known.eq_ignore_ascii_case(name));
         let place = place.unwrap_or(N - 1);
         self.counts[place].fetch_add(count, Relaxed);
+    }
+
+    /// Says how many there are at this moment, of what comes and goes.
+    pub fn set(&self, name: &str, count: u64) {
+        if let Some(place) = self.names.iter().position(|known| *known == name) {
+            self.counts[place].store(count, Relaxed);
+        }
     }
 
     /// All names with their counts.
@@ -198,8 +210,10 @@ pub fn count(event: &Event<'_>) {
         Event::Bounced { .. } => RECIPIENTS.add("bounced"),
         Event::Expired { .. } => RECIPIENTS.add("expired"),
         Event::Failed { .. } => RECIPIENTS.add("failed"),
-        Event::Warning { .. } => OTHERS.add("warnings"),
-        Event::Listening { .. }
+        Event::Blocklisted { .. } => OTHERS.add("blocklisted"),
+        Event::Blocklist { is_on: false, .. } | Event::Warning { .. } => OTHERS.add("warnings"),
+        Event::Blocklist { is_on: true, .. }
+        | Event::Listening { .. }
         | Event::Started { .. }
         | Event::Stopping { .. }
         | Event::Stopped

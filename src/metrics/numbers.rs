@@ -1,8 +1,8 @@
 //! All numbers, by family, for [`super::text`] (Prometheus) and for the page for people.
 
 use crate::event::count::{
-    BATCH, CALLS, COMMANDS, Counters, JUDGED, LOOKUPS, MESSAGES, OTHERS, RECIPIENTS, RELAYED,
-    REPLIES, SESSIONS, SYNC, Shape, VERDICTS,
+    BATCH, CALLS, COMMANDS, Counters, JUDGED, LISTS, LOOKUPS, MESSAGES, OTHERS, RECIPIENTS,
+    RELAYED, REPLIES, SESSIONS, SYNC, Shape, VERDICTS,
 };
 use crate::handoff::Census;
 use crate::mail::address::Domain;
@@ -129,6 +129,21 @@ fn counters() -> Vec<Family> {
             "facteur_verdicts_total",
             "What became of strangers' messages for that.",
             each("verdict", &VERDICTS),
+        ),
+        counter(
+            "facteur_blocklisted_total",
+            "Sessions of strangers whose client a list had.",
+            other("blocklisted"),
+        ),
+        counter(
+            "facteur_blocklist_silences_total",
+            "Questions that a list did not answer in time; such a client passes.",
+            other("list_silences"),
+        ),
+        gauge(
+            "facteur_blocklists",
+            "Lists of clients. off: its test points are wrong, or DNS has not shown them yet.",
+            each("state", &LISTS),
         ),
         counter("facteur_maildirs_made_total", "Maildirs that were made.", other("maildirs")),
         counter(

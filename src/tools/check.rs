@@ -9,6 +9,7 @@ mod backup;
 mod damaged;
 mod disk;
 mod keys;
+mod lists;
 mod lmtp;
 mod mailboxes;
 mod mounts;
@@ -75,7 +76,11 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     published::look(&site).iter().for_each(|line| say(Weight::Warning, line));
     let refused = ports::weigh(&config, &refused);
     refused.iter().for_each(|(weight, line)| say(*weight, line));
-    let is_open = refused.iter().all(|(weight, _)| *weight == Weight::Warning);
+    let (tested, wrong) = lists::look(&site);
+    print(&tested)?;
+    wrong.iter().for_each(|(weight, line)| say(*weight, line));
+    let are_right = wrong.iter().all(|(weight, _)| *weight == Weight::Warning);
+    let is_open = are_right && refused.iter().all(|(weight, _)| *weight == Weight::Warning);
     // Still root where there is no run_as. The server may be another user: the owner of its spool.
     let works = match reach::server(&config, user.as_ref()) {
         Ok(server) => {

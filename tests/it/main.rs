@@ -30,6 +30,7 @@ mod forwarding;
 mod forwarding_chain;
 mod forwarding_ends;
 mod fuzz;
+mod gates;
 mod goldens;
 mod hosts;
 mod internet;

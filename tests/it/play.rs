@@ -306,6 +306,7 @@ impl Dialog {
             hints,
             login,
             bounds,
+            gates: Default::default(),
             current: None,
         };
         let (id, client, service) = ("s0123456789abc".to_owned(), self.client, self.service);

@@ -72,6 +72,7 @@ impl Room {
             login: Login::start().unwrap(),
             current: None,
             bounds: Bounds::default(),
+            gates: Default::default(),
         };
         Room {
             disk,

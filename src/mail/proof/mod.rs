@@ -7,6 +7,7 @@
 //! is a temporary error. Nothing here decides what becomes of a message; that is policy.
 
 pub mod arc;
+pub mod blocklist;
 pub mod canonical;
 pub mod dkim;
 pub mod dmarc;

@@ -7,6 +7,7 @@
 use crate::conversation::bounds::Bounds;
 use crate::conversation::transaction::Transaction;
 use crate::delivery::reply_to;
+use crate::gates::Gates;
 use crate::mail::address::{ForwardPath, ReversePath};
 use crate::net::listener::Service;
 use crate::policy::Facts;
@@ -63,9 +64,9 @@ impl TrialMessage {
     /// How this ends on the disk of this machine, which stays as it is. `is_tried`: this process may do
     /// there what the server may do; else every copy is taken to succeed.
     pub fn foresee(&self, site: &Site, is_tried: bool) -> TrialOutcome {
-        let bounds = Bounds::default();
+        let (bounds, gates) = (Bounds::default(), Gates::default());
         let facts = Facts::new(SESSION.to_owned(), self.client, Service::Smtp);
-        let mut transaction = Transaction::new(&RealDisk, &bounds);
+        let mut transaction = Transaction::new(&RealDisk, &bounds, &gates);
         transaction.begin(&self.from);
         let spool = is_tried.then_some(&*site.config.spool);
         match transaction.recipient(site, &facts, &self.to, || true) {

@@ -51,6 +51,7 @@ pub fn run(caller: &Submitter) -> Result<(), NotSent> {
             .map_err(|error| NotSent::new(ExitStatus::System, format!("no thread: {error}")))?,
         current: None,
         bounds: Bounds::default(),
+        gates: Default::default(),
     };
     let (id, service) = (crate::id::session(), Service::Smtp);
     let facts = Facts::new(id, CLIENT, service);

@@ -134,6 +134,7 @@ impl World {
             login: Login::start().unwrap(),
             current: None,
             bounds: Bounds::default(),
+            gates: Default::default(),
         };
         thread::scope(|scope| {
             let mut talks = Vec::new();

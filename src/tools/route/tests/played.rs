@@ -54,6 +54,7 @@ impl TrialSession {
             login: Login::start()?,
             current: None,
             bounds: Bounds::default(),
+            gates: Default::default(),
         };
         Ok(TrialSession { shared, registry: Arc::default(), _heard: heard })
     }
