@@ -157,6 +157,14 @@ pub enum Event<'a> {
         code: IpAddr,
         text: &'a [u8],
     },
+    /// A stranger's mail has to come back. `by`: the domain or the network that is new; `wait`: seconds.
+    Greylisted {
+        session: &'a str,
+        client: IpAddr,
+        from: &'a str,
+        by: &'a str,
+        wait: u64,
+    },
     /// A list of clients was tested, and is used from now on or is not.
     Blocklist {
         list: &'a str,
@@ -352,6 +360,7 @@ impl Event<'_> {
             | Event::Judged { .. }
             | Event::Signed { .. }
             | Event::Blocklisted { .. }
+            | Event::Greylisted { .. }
             | Event::Submitted { .. }
             | Event::Unsent { .. }
             | Event::Delivered { .. }
@@ -482,6 +491,12 @@ impl Event<'_> {
                 .add("list", list)
                 .add("code", code)
                 .octets("text", text),
+            Event::Greylisted { session, client, from, by, wait } => Line::new("greylisted")
+                .add("session", session)
+                .add("client", client)
+                .add("from", from)
+                .add("by", by)
+                .add("wait", &format_args!("{wait}s")),
             Event::Blocklist { list, is_on, reason } => Line::new("blocklist")
                 .add("list", list)
                 .add("state", if *is_on { "on" } else { "off" })

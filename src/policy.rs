@@ -6,6 +6,7 @@
 //! (RFC 5321 §3.3, §7.8). Reads the site and the disk; changes nothing.
 
 pub mod backup;
+pub mod gates;
 pub mod kept;
 pub mod verdict;
 
@@ -27,6 +28,7 @@ use crate::smtp::reply::{Reply, quoted};
 use crate::store::disk::{Disk, StoreError};
 use crate::store::maildir;
 use std::net::IpAddr;
+use std::time::Duration;
 use verdict::{By, JudgedMessage, Verdict};
 
 /// What is known of a session and its client.
@@ -105,6 +107,8 @@ pub enum Finding {
     WasSentOn(Mailbox),
     /// A list of this name has the client, and says these words of it, any octets.
     Listed(IpAddr, String, Option<Vec<u8>>),
+    /// Whoever sends is new here, and is to come back after this.
+    Greylisted(Duration),
 }
 
 impl Finding {
@@ -157,6 +161,14 @@ impl Finding {
                 let words = words.map(|words| format!(": {}", quoted(&words)));
                 let text = format!("{client} is listed by {list}{}", words.unwrap_or_default());
                 Reply::new(554, "5.7.1", text)
+            }
+            Finding::Greylisted(wait) => {
+                let wait = match wait.as_secs() {
+                    seconds @ 0..120 => format!("{} seconds", seconds.max(1)),
+                    seconds => format!("{} minutes", seconds.div_ceil(60)),
+                };
+                let text = format!("greylisted, as you are new here: come back in {wait}");
+                Reply::new(451, "4.7.1", text)
             }
             Finding::WasSentOn(via) => looped(&format!(
                 "alias {} has sent it on before",
@@ -403,20 +415,6 @@ pub fn start(site: &Site, facts: &Facts, node: &EtrnNode, hints: &Hints) -> Resu
 /// Whether a client may send anywhere without AUTH (`relay.networks`).
 pub fn is_trusted(site: &Site, client: IpAddr) -> bool {
     site.config.relay.networks.iter().any(|network| network.contains(client))
-}
-
-/// Whether its connections begin with a PROXY header, which names the client (`listen.proxy`).
-pub fn is_balancer(site: &Site, client: IpAddr) -> bool {
-    site.config.listen.proxy.iter().any(|network| network.contains(client))
-}
-
-/// Whether a recipient hears what others are refused: whoever is kept out by mistake has to be able to say so
-/// to somebody (RFC 5321 §4.5.1).
-pub fn is_always_heard(site: &Site, path: &ForwardPath) -> bool {
-    match path {
-        ForwardPath::Postmaster => true,
-        ForwardPath::Mailbox(mailbox) => route::is_postmaster(site, mailbox),
-    }
 }
 
 /// Whether it is somebody whom we know: a user, or a client of `relay.networks`. They may relay, get

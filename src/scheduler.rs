@@ -26,6 +26,7 @@ mod worker;
 
 use crate::delivery::Writer;
 use crate::event::{Event, tell, warn};
+use crate::gates::Gates;
 use crate::handoff::{Census, Hint, Hints};
 use crate::limits::{BUSY_WAIT, CLOCK_JUMP, LOOK_AT_ONCE, REMOVALS_SYNC, TROUBLE_WAIT};
 use crate::notices::{Reports, SeenRecords};
@@ -60,6 +61,8 @@ pub struct RelayShared {
     pub reports: Reports,
     /// What our own records said lately.
     pub seen: SeenRecords,
+    /// Hears to whom our users write.
+    pub gates: Arc<Gates>,
 }
 
 /// The site of an attempt, with what is made once for each site.

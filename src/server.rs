@@ -51,6 +51,7 @@ use crate::site::hold;
 use crate::site::{Current, Site};
 use crate::smtp::reply::Reply;
 use crate::store::body::Budget;
+use crate::store::disk::Disk;
 use crate::store::queue::SpoolLock;
 use crate::store::table::BadLine;
 use crossbeam_channel::{Sender, bounded};
@@ -89,6 +90,8 @@ impl Server {
         let (worker, maildirs, first) = (writer.clone(), disk.clone(), current.get());
         spawn_vital("delivery", None, move || worker.run(&accepted, &wakers))?;
         spawn_vital("housekeeping", None, move || housekeeper::run(&*maildirs, &first, &to_clean))?;
+        let gates = Arc::new(Gates::default());
+        gates.follow(&current, &disk)?;
         let office = Arc::new(scheduler::RelayShared {
             disk: disk.clone(),
             queue: queue.clone(),
@@ -97,6 +100,7 @@ impl Server {
             hints: hints.clone(),
             reports: Default::default(),
             seen: Default::default(),
+            gates: gates.clone(),
         });
         let calls = bounded(1);
         if let Some(drops) = drops {
@@ -125,8 +129,6 @@ impl Server {
             hints.clone(),
             queue.clone(),
         );
-        let gates = Arc::new(Gates::default());
-        gates.follow(&current)?;
         let shared = Arc::new(Shared {
             disk: disk.clone(),
             writer: Some(writer),
@@ -143,8 +145,17 @@ impl Server {
         let pool = Pool::new(move |admitted: Admitted| admitted.serve(&shared));
         let metrics = Arc::new(metrics);
         let turned_away = Arc::default();
-        let entrance =
-            Entrance { current, registry, pool, hints, descriptors, metrics, turned_away, gates };
+        let entrance = Entrance {
+            current,
+            registry,
+            pool,
+            hints,
+            descriptors,
+            metrics,
+            turned_away,
+            gates,
+            disk,
+        };
         let (entrance, calls) = (Arc::new(entrance), calls.0);
         let mut server =
             Server { entrance, listeners: Vec::new(), threads: Vec::new(), calls, _lock: lock };
@@ -173,8 +184,9 @@ impl Server {
         self.site().signing().follow(&site.config);
         self.entrance.current.replace(site);
         self.site().ask_for_keys();
-        if let Err(error) = self.entrance.gates.follow(&self.entrance.current) {
-            warn(&format!("blocklists are not used: cannot start a thread: {error}"));
+        let Entrance { current, gates, disk, .. } = &*self.entrance;
+        if let Err(error) = gates.follow(current, disk) {
+            warn(&format!("blocklists and greylisting: cannot start a thread: {error}"));
         }
         self.entrance.hints.send(Hint::Reload);
     }
@@ -286,6 +298,7 @@ struct Entrance {
     metrics: Arc<Metrics>,
     turned_away: Arc<TurnedAway>,
     gates: Arc<Gates>,
+    disk: Arc<dyn Disk>,
 }
 
 impl Entrance {
@@ -303,7 +316,7 @@ impl Entrance {
         let sessions = descriptors::sessions(&site.config, self.descriptors);
         // A place is taken here and not in the session, because it also bounds the threads.
         let stream_there = Some(stream.clone());
-        let is_proxied = policy::is_balancer(&site, client);
+        let is_proxied = policy::gates::is_balancer(&site, client);
         let place = match is_proxied {
             true => self.registry.enter_unnamed(stream_there, sessions),
             false => {

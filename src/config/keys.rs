@@ -6,9 +6,9 @@
 use super::milter::milters;
 use super::reader::{KeyValue, Read, Section};
 use super::{
-    AliasDomain, BackupDomain, Blocklist, Config, Dmarc, Dns, DomainConfig, HostPort, Limit,
-    Listen, LmtpServer, Prefer, Relay, SignConfig, SmarthostAuth, Spf, Timeout, Tls, Trace, Trust,
-    value,
+    AliasDomain, BackupDomain, Blocklist, Config, Dmarc, Dns, DomainConfig, Greylist, HostPort,
+    Limit, Listen, LmtpServer, Prefer, Relay, SignConfig, SmarthostAuth, Spf, Timeout, Tls, Trace,
+    Trust, value,
 };
 use crate::limits::gates::BLOCKLISTS_MAX;
 use crate::limits::{LMTP_PATH_MAX, RECIPIENTS_MIN, TRACE_SIZE_MIN};
@@ -77,6 +77,7 @@ pub fn config(file: &mut Section) -> Read<Config> {
         dns: file.section("dns", dns)?,
         limit: file.section("limit", limit)?,
         trust: file.section("trust", trust)?,
+        greylist: file.take("greylist").map(|item| item.table(greylist)).transpose()?,
         milters: milters(file.list("milter")?)?,
         trace: file.section("trace", trace)?,
         timeout: file.section("timeout", timeout)?,
@@ -470,6 +471,14 @@ fn blocklist(table: &mut Section) -> Read<Blocklist> {
 fn proved(item: &KeyValue) -> Read<Name> {
     let name = |text: &str| Name::parse(value::domain(text)?.as_str().as_bytes());
     item.parse(value::DOMAIN, name)
+}
+
+fn greylist(table: &mut Section) -> Read<Greylist> {
+    Ok(Greylist {
+        // Far below the two days in which one has to come back.
+        delay: table.duration("delay", SECOND..=DAY, Duration::from_mins(5))?,
+        expire: table.duration("expire", SECOND..=DURATION_MAX, 35 * DAY)?,
+    })
 }
 
 fn trace(table: &mut Section) -> Read<Trace> {

@@ -76,6 +76,8 @@ pub struct Config {
     pub dns: Dns,
     pub limit: Limit,
     pub trust: Trust,
+    /// None: there is no greylisting.
+    pub greylist: Option<Greylist>,
     /// The filters, in the order in which they are asked.
     pub milters: Vec<Milter>,
     pub trace: Trace,
@@ -313,6 +315,13 @@ pub struct Blocklist {
     pub zone: Name,
     /// Which of its codes mean that a client is listed; never empty.
     pub codes: Vec<CodeRange>,
+}
+
+/// Whom strangers have to show that they come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Greylist {
+    pub delay: Duration,
+    pub expire: Duration,
 }
 
 /// What follows from a fail of the sender's domain.

@@ -116,6 +116,9 @@ fn defaults() {
             .to_vec(),
     };
     assert_eq!(config.trust, trust);
+    assert_eq!(config.greylist, None);
+    let greylist = parse(&format!("{LEAST}\n[greylist]")).unwrap().greylist.unwrap();
+    assert_eq!((greylist.delay, greylist.expire), (minutes(5), minutes(35 * 24 * 60)));
     assert_eq!(config.trace, Trace { keep: minutes(30 * 24 * 60), size: 256 << 20 });
     let timeout = Timeout {
         session: minutes(10),
@@ -266,7 +269,7 @@ fn values_that_are_bad() {
         ("thread = 1", "4: relay.thread: unknown key; is threads meant?"),
         (
             "[bogus]",
-            "4: bogus: unknown key; known here: domain, hostname, spool, run_as, listen, tls, sign, relay, dns, limit, trust, milter, trace, timeout",
+            "4: bogus: unknown key; known here: domain, hostname, spool, run_as, listen, tls, sign, relay, dns, limit, trust, greylist, milter, trace, timeout",
         ),
         ("[limits]", "4: limits: unknown key; is limit meant?"),
         ("[trace]\n\"a b\" = 1", "5: trace.\"a b\": unknown key; known here: keep, size"),
@@ -380,6 +383,11 @@ fn values_that_are_bad() {
             "[trust]\nblocklists = [{ zone = \"zen.example\", codes = [\"127.255.255.254\"] }]",
             "5: trust.blocklists.codes: expected codes of a list like \"127.0.0.2\" or \"127.0.0.2-127.0.0.11\", up to 127.255.254.255, found \"127.255.255.254\"",
         ),
+        (
+            "[greylist]\ndelay = \"2d\"",
+            "5: greylist.delay: expected a duration from \"1s\" to \"1d\", found \"2d\"",
+        ),
+        ("[greylist]\nexpires = \"2d\"", "5: greylist.expires: unknown key; is expire meant?"),
         // Wrong types.
         (
             "threads = \"16\"",

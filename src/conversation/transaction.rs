@@ -3,7 +3,7 @@
 use super::bounds::Bounds;
 use super::judgement::Judgement;
 use super::newcomers::NewPlaces;
-use super::passage::Passage;
+use super::passage::{Passage, Passer};
 use super::way_back;
 use crate::gates::Gates;
 use crate::limits::EXPANDED_MAX;
@@ -92,6 +92,7 @@ impl<'a> Transaction<'a> {
         (self.taken, self.expanded) = (0, 0);
         self.new.give_back();
         (self.bounce, self.proof) = (None, None);
+        self.passage.end();
     }
 
     /// Its message was taken.
@@ -127,7 +128,9 @@ impl<'a> Transaction<'a> {
         let is_null = self.from == ReversePath::Null;
         policy::bounce(path, &targets, is_null, is_alone).or_refusal()?;
         self.prove(site, facts)?;
-        self.passage.opinion(self.gates, site, facts, path).or_refusal()?;
+        let (from, findings) = (&self.from, self.proof.as_ref().map(Proof::findings));
+        let passer = Passer { site, facts, from, findings, to: path };
+        self.passage.opinion(self.gates, &passer).or_refusal()?;
         let found = self.take_bounce(&targets).or_else(|| self.take_places(site, &targets));
         let found = found.or_else(|| (!count()).then_some(Finding::ManyRecipients));
         policy::opinion(found).or_refusal()?;

@@ -104,9 +104,16 @@ pub static VERDICTS: Counters<4> = Counters::new(["accept", "junk", "reject", "d
 pub static LISTS: Counters<2> = Counters::new(["on", "off"]);
 
 /// Single counters: Maildirs that were made, records the trace has lost, lines the log has lost, clients that a
-/// list had, questions that no list answered, warnings.
-pub static OTHERS: Counters<6> =
-    Counters::new(["maildirs", "lost", "log_lost", "blocklisted", "list_silences", "warnings"]);
+/// list had, questions that no list answered, senders that have to come back, warnings.
+pub static OTHERS: Counters<7> = Counters::new([
+    "maildirs",
+    "lost",
+    "log_lost",
+    "blocklisted",
+    "list_silences",
+    "greylisted",
+    "warnings",
+]);
 
 impl<const N: usize> Counters<N> {
     const fn new(names: [&'static str; N]) -> Counters<N> {
@@ -211,6 +218,7 @@ pub fn count(event: &Event<'_>) {
         Event::Expired { .. } => RECIPIENTS.add("expired"),
         Event::Failed { .. } => RECIPIENTS.add("failed"),
         Event::Blocklisted { .. } => OTHERS.add("blocklisted"),
+        Event::Greylisted { .. } => OTHERS.add("greylisted"),
         Event::Blocklist { is_on: false, .. } | Event::Warning { .. } => OTHERS.add("warnings"),
         Event::Blocklist { is_on: true, .. }
         | Event::Listening { .. }

@@ -12,21 +12,24 @@ use crate::site::{Current, Site};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Starts the thread; what comes by the channel lets it test all lists at once.
-pub(super) fn start(gates: Arc<Gates>, current: Arc<Current>) -> io::Result<Sender<()>> {
+pub(super) fn start(gates: &Arc<Gates>, current: Arc<Current>) -> io::Result<Sender<()>> {
     let (sender, calls) = bounded(1);
+    let gates = Arc::downgrade(gates);
     spawn_vital("blocklists", None, move || run(&gates, &current, &calls))?;
     Ok(sender)
 }
 
-fn run(gates: &Gates, current: &Current, calls: &Receiver<()>) {
+/// Works as long as there are gates.
+fn run(gates: &Weak<Gates>, current: &Current, calls: &Receiver<()>) {
     // When each list is tested next.
     let mut due: HashMap<Name, Instant> = HashMap::new();
-    loop {
-        test_due(gates, &current.bare(), &mut due);
+    while let Some(gates) = gates.upgrade() {
+        test_due(&gates, &current.bare(), &mut due);
+        drop(gates);
         let next = due.values().min().map(|when| when.saturating_duration_since(Instant::now()));
         match calls.recv_timeout(next.unwrap_or(LIST_TEST)) {
             Ok(()) => due.clear(),

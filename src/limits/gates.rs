@@ -44,3 +44,26 @@ pub const LIST_TEST_SILENT: Duration = Duration::from_secs(5 * 60);
 /// Letters and digits from which on the first label of a list's name is taken for a customer's key, which is not
 /// told to strangers.
 pub const LIST_KEY_LEAST: usize = 20;
+
+/// Those that greylisting knows, all kinds together (contract).
+pub const GREY_MAX: usize = 100_000;
+
+/// How long one may take to come back (contract): what sends mail tries for days.
+pub const GREY_BACK: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
+/// One that is known is noted again after this, or a quarter of `greylist.expire`: a file need not have a line
+/// for each message.
+pub const GREY_RENEW: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// A moment in a file that is so far ahead of our clock was not written by it.
+pub const GREY_SLACK: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Files under `spool/greylist/` that are read at a start: one, and one more for each crash while another took
+/// its place.
+pub const GREY_FILES_MAX: usize = 64;
+
+/// Octets of one of them that are read: several times what a table needs.
+pub const GREY_FILE_MAX: u64 = 64 * 1024 * 1024;
+
+/// How often the file is looked at whether it has grown.
+pub const GREY_LOOK: Duration = Duration::from_secs(60);

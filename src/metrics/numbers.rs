@@ -140,6 +140,11 @@ fn counters() -> Vec<Family> {
             "Questions that a list did not answer in time; such a client passes.",
             other("list_silences"),
         ),
+        counter(
+            "facteur_greylisted_total",
+            "Senders that are new and have to come back, once a session.",
+            other("greylisted"),
+        ),
         gauge(
             "facteur_blocklists",
             "Lists of clients. off: its test points are wrong, or DNS has not shown them yet.",

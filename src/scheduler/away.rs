@@ -63,6 +63,11 @@ impl RelayWorker {
         unread: Option<StoreError>,
     ) -> (Vec<RecipientOutcome>, Reach) {
         let entry = &job.claimed.message.entry;
+        if entry.is_trusted && entry.sender.from != ReversePath::Null {
+            let asked = open.iter().map(|index| &entry.recipients[*index]);
+            let asked = asked.filter(|to| to.via.is_none()).map(|to| &to.mailbox);
+            self.shared.gates.written_to(&job.setting.site, asked);
+        }
         let path = job.claimed.path();
         let part = job.claimed.part(&path);
         let content = match (unread, entry.wire) {

@@ -58,7 +58,7 @@ impl TurnedAway {
         if service != Service::Submissions && stream.set_nonblocking(true).is_ok() {
             let mut stream = stream;
             // Closing with a PROXY header unread would reset the connection, and lose the reply.
-            if policy::is_balancer(site, client) {
+            if policy::gates::is_balancer(site, client) {
                 let _ = stream.read(&mut [0; PROXY_V2_MAX]);
             }
             let _ = stream.write_all(&octets); // an empty socket buffer takes it whole

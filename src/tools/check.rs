@@ -19,7 +19,7 @@ mod spool;
 
 use super::route::UNPROVED;
 use super::{Failure, Request, config, print, terminal};
-use crate::config::CatchAll;
+use crate::config::{CatchAll, Greylist, show_duration};
 use crate::limits::CHECK_NAMED;
 use crate::mail::address::Mailbox;
 use crate::net::listener::Service;
@@ -201,6 +201,13 @@ fn summary(site: &Site) -> String {
     for (backup, recipients) in site.backups() {
         let who = recipients.map_or("anybody".to_owned(), |count| format!("{count} recipients"));
         let _ = writeln!(text, "backup for {}: {who}", backup.name);
+    }
+    if let Some(Greylist { delay, expire }) = &config.greylist {
+        let (delay, expire) = (show_duration(*delay), show_duration(*expire));
+        let _ = writeln!(
+            text,
+            "greylist: who is new comes back after {delay}, and is known for {expire}"
+        );
     }
     let _ = writeln!(text, "relay: for {}", relays_for(site));
     for domain in config.signing() {

@@ -1,11 +1,15 @@
-//! What strangers pass before their mail is heard, through the whole server: lists of clients (DNSBL).
+//! What strangers pass before their mail is heard, through the whole server: lists of clients (DNSBL), and
+//! greylisting.
 
 use crate::client::Client;
 use crate::commands::run;
 use crate::dnsd::Dnsd;
-use crate::servers::{Binary, value};
-use crate::support::{Place, config, text, until};
+use crate::hosts::Host;
+use crate::outside::{self, Input, program};
+use crate::servers::{Binary, FACTEUR, value};
+use crate::support::{Place, config, files, text, until};
 use std::fs;
+use std::time::{Duration, Instant};
 
 /// The zone of lists that work: `one` has the clients of these tests, `two` nobody.
 const LISTS: &str = "2.0.0.127.one.test A 127.0.0.2\n1.0.0.127.one.test A 127.0.0.3\n\
@@ -183,7 +187,7 @@ fn a_list_that_stops_to_answer_passes() {
     for last in 1..=5 {
         let mut client = it.client(&format!("198.51.100.{last}"));
         client.expect("MAIL FROM:<ann@client.test>", "250");
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         client.expect("RCPT TO:<bob@mx.test>", "250");
         let took = began.elapsed().as_millis();
         assert!(took < 5_000 && (last > 3 || took >= 1_900), "{last}: {took} ms");
@@ -226,12 +230,14 @@ fn what_is_off_costs_neither_question_nor_thread() {
     client.expect("RCPT TO:<bob@mx.test>", "250");
     assert_eq!(it.dns.log(), []);
     assert_eq!(threads(&it.server), [""; 0]);
+    assert!(!it.place.at("spool/greylist").exists());
     // A reload that asks for it starts it.
-    let config = written(&it.dns, &format!("{OFF}blocklists = [\"one.test\"]\n"), "");
+    let config = written(&it.dns, &format!("{OFF}blocklists = [\"one.test\"]\n"), GREY);
     fs::write(it.place.at("facteur.toml"), config).unwrap();
     it.server.signal("HUP");
     it.tested("one.test", "on");
-    until("it has its thread", || threads(&it.server) == ["blocklists"]);
+    until("they have their threads", || threads(&it.server) == ["blocklists", "greylist"]);
+    assert!(rcpt(&mut it.client("203.0.113.7"), "ann@new.test").starts_with("451 "));
     drop(client);
     it.server.stop();
 }
@@ -243,5 +249,169 @@ fn threads(server: &Binary) -> Vec<String> {
         text(&fs::read(task.ok()?.path().join("comm")).ok()?).trim().to_owned().into()
     };
     let names = tasks.filter_map(|task| -> Option<String> { name(task) });
-    names.filter(|name| ["blocklists", "greylist"].contains(&name.as_str())).collect()
+    let is_one = |name: &String| ["blocklists", "greylist"].contains(&name.as_str());
+    let mut names: Vec<String> = names.filter(is_one).collect();
+    names.sort();
+    names
+}
+
+/// What is said to the first recipient of a transaction of that sender; the session goes on.
+fn rcpt(client: &mut Client, from: &str) -> String {
+    client.expect(&format!("MAIL FROM:<{from}>"), "250");
+    let reply = client.ask("RCPT TO:<bob@mx.test>");
+    client.expect("RSET", "250");
+    reply
+}
+
+/// The zone of senders: a.test is sent by two networks, and by nobody else.
+const SENDERS: &str = "a.test TXT v=spf1 ip4:192.0.2.0/24 ip4:198.51.100.0/24 -all\n\
+    client.test TXT v=spf1 ip4:192.0.2.0/24 -all\n";
+
+const GREY: &str = "[greylist]\ndelay = \"2s\"\n";
+
+#[test]
+fn who_is_new_has_to_come_back() {
+    let it = Gated::new(SENDERS, "", GREY);
+    let mut client = it.client("203.0.113.7");
+    client.expect("MAIL FROM:<ann@new.test>", "250");
+    // Who does not exist has nobody to wait for, and who is always heard is not kept waiting.
+    client.expect("RCPT TO:<bob@other.test>", "550 5.7.1 ");
+    client.expect("RCPT TO:<postmaster@mx.test>", "250");
+    for to in ["bob", "ann"] {
+        let reply = client.expect(&format!("RCPT TO:<{to}@mx.test>"), "451 4.7.1 ");
+        assert!(reply.contains("greylisted, as you are new here: come back in "), "{reply}");
+    }
+    client.expect("RSET", "250");
+    assert!(rcpt(&mut client, "Ann@new.test").starts_with("451 4.7.1 "));
+    let told = it.server.wait_for(&["greylisted ", "client=203.0.113.7", "from=ann@new.test"]);
+    assert!(told.contains(" by=203.0.113.0/24 wait=2s"), "{told}");
+    let is_it = |line: &String| line.starts_with("greylisted ");
+    assert_eq!(it.server.lines().into_iter().filter(is_it).count(), 1, "once a session");
+    // Another machine of the same network may come back.
+    let mut same = it.client("203.0.113.200");
+    until("it is known", || rcpt(&mut same, "ann@new.test").starts_with("250"));
+    assert!(rcpt(&mut client, "ann@new.test").starts_with("250"));
+    for (address, from) in
+        [("203.0.113.7", "bob@new.test"), ("203.0.114.7", "ann@new.test"), ("203.0.113.7", "")]
+    {
+        let reply = rcpt(&mut it.client(address), from);
+        assert!(reply.starts_with("451 4.7.1 "), "{address} {from}: {reply}");
+    }
+    let session = value(&told, "session").unwrap();
+    drop((client, same));
+    it.server.stop();
+    let (_, story, _) = run(&it.place, &["trace", &session]);
+    assert!(story.contains("greylisted") && story.contains("by=203.0.113.0/24"), "{story}");
+    let (status, out, err) = run(&it.place, &["check"]);
+    assert_eq!(status, 0, "{err}");
+    assert!(
+        out.contains("greylist: who is new comes back after 2s, and is known for 35d\n"),
+        "{out}"
+    );
+}
+
+/// Large senders come back from another network.
+#[test]
+fn a_domain_that_spf_passes_comes_back_from_anywhere() {
+    let it = Gated::new(SENDERS, "", GREY);
+    assert!(rcpt(&mut it.client("192.0.2.7"), "ann@a.test").starts_with("451 "));
+    it.server.wait_for(&["greylisted ", "from=ann@a.test", "by=a.test"]);
+    let mut other = it.client("198.51.100.9");
+    until("it is known", || rcpt(&mut other, "ann@a.test").starts_with("250"));
+    // Not from where SPF says no, and the null sender is one of its network, whatever HELO proves.
+    assert!(rcpt(&mut it.client("203.0.113.7"), "ann@a.test").starts_with("451 "));
+    it.server.wait_for(&["greylisted ", "from=ann@a.test", "by=203.0.113.0/24"]);
+    assert!(rcpt(&mut it.client("192.0.2.7"), "").starts_with("451 "));
+    it.server.wait_for(&["greylisted ", "by=192.0.2.0/24"]);
+    drop(other);
+    it.server.stop();
+}
+
+#[test]
+fn whom_we_know_and_allow_is_never_greylisted() {
+    let it = Gated::new(SENDERS, "allow = [\"a.test\"]", GREY);
+    assert!(rcpt(&mut it.client("192.0.2.7"), "ann@a.test").starts_with("250"));
+    assert!(rcpt(&mut it.client("203.0.113.7"), "ann@a.test").starts_with("451 "), "not proved");
+    // A gateway.
+    assert!(rcpt(&mut it.client("127.0.0.1"), "ann@new.test").starts_with("250"));
+    it.server.stop();
+    let it = Gated::new(SENDERS, "", &format!("{GREY}[relay]\nnetworks = [\"203.0.113.7\"]"));
+    assert!(rcpt(&mut it.client("203.0.113.7"), "ann@new.test").starts_with("250"));
+    it.server.stop();
+}
+
+#[test]
+fn to_whom_our_users_write_is_known() {
+    let far = Host::start("");
+    let more = format!(
+        "{GREY}[relay]\nnetworks = [\"203.0.113.7\"]\n[relay.route]\n\"far.test\" = \"{}\"",
+        far.address
+    );
+    let it = Gated::new(SENDERS, "", &more);
+    assert!(rcpt(&mut it.client("203.0.114.1"), "eve@far.test").starts_with("451 "));
+    let mut ours = it.client("203.0.113.7");
+    ours.expect("MAIL FROM:<bob@mx.test>", "250");
+    ours.expect("RCPT TO:<Ann@far.test>", "250");
+    ours.expect("DATA", "354");
+    ours.send(b"From: bob@mx.test\r\n\r\nHello.\r\n.\r\n");
+    assert!(ours.reply().starts_with("250 "));
+    until("it is sent", || far.mail().len() == 1);
+    // And what a program of this machine sends.
+    let mut sendmail = program(&it.place, FACTEUR);
+    sendmail.arg("-c").arg(it.place.at("facteur.toml")).args(["sendmail", "carl@far.test"]);
+    outside::run(&it.place, &mut sendmail, Input::Octets(b"Subject: x\n\nHello.\n"));
+    it.server.signal("USR1");
+    until("that is sent", || far.mail().len() == 2);
+    for (from, code) in
+        [("ann@far.test", "250"), ("carl@far.test", "250"), ("dora@far.test", "451")]
+    {
+        assert!(rcpt(&mut it.client("203.0.114.1"), from).starts_with(code), "{from}");
+    }
+    drop(ours);
+    it.server.stop();
+}
+
+#[test]
+fn neither_a_restart_nor_a_kill_makes_anybody_wait_once_more() {
+    let it = Gated::new(SENDERS, "", GREY);
+    let mut client = it.client("203.0.113.7");
+    let began = Instant::now();
+    let senders: Vec<String> = (0..50).map(|n| format!("n{n}@new.test")).collect();
+    senders.iter().for_each(|from| assert!(rcpt(&mut client, from).starts_with("451 "), "{from}"));
+    let Gated { place, dns, server } = it;
+    server.signal("KILL");
+    drop(server);
+    until("they may come back", || began.elapsed() > Duration::from_secs(4));
+    let server = Binary::serve(&place, &written(&dns, "", GREY));
+    let it = Gated { place, dns, server };
+    let mut client = it.client("203.0.113.7");
+    senders.iter().for_each(|from| assert!(rcpt(&mut client, from).starts_with("250"), "{from}"));
+    drop(client);
+    it.server.stop();
+    // Known for good, over another restart.
+    let Gated { place, dns, .. } = it;
+    let server = Binary::serve(&place, &written(&dns, "", &GREY.replace("2s", "1d")));
+    let it = Gated { place, dns, server };
+    assert!(rcpt(&mut it.client("203.0.113.7"), &senders[7]).starts_with("250"));
+    let kept: Vec<String> = files(&it.place.at("spool/greylist"))
+        .iter()
+        .map(|path| text(&fs::read(path).unwrap()))
+        .collect();
+    assert!(kept.len() == 1 && !kept[0].contains("new.test"), "no address is kept");
+    it.server.stop();
+}
+
+#[test]
+fn a_greylist_that_cannot_be_kept_is_told_and_works() {
+    let (place, dns) = (Place::new(), Dnsd::new(SENDERS));
+    fs::create_dir(place.at("spool")).unwrap();
+    place.write("spool/greylist", "");
+    let server = Binary::serve(&place, &written(&dns, "", GREY));
+    server.wait_for(&["warning ", "greylisting is kept in memory alone: "]);
+    let it = Gated { place, dns, server };
+    let mut client = it.client("203.0.113.7");
+    assert!(rcpt(&mut client, "ann@new.test").starts_with("451 "));
+    until("it is known", || rcpt(&mut client, "ann@new.test").starts_with("250"));
+    drop(client);
+    it.server.stop();
 }

@@ -90,7 +90,7 @@ fn the_page_has_every_key_of_the_reader_and_no_other() {
     // Readers of one key: `table.count("port", ...)`, `read("smtp")`; those of whole tables are none.
     let readers =
         ["parse", "list", "flag", "path", "count", "size", "duration", "require", "take", "read"];
-    let tables = ["listen", "tls", "milter"];
+    let tables = ["listen", "tls", "greylist", "milter"];
     let squeezed: String = source.split_whitespace().collect();
     let mut known = BTreeSet::new();
     for reader in readers {
