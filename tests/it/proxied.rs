@@ -168,6 +168,43 @@ fn the_client_that_is_named_counts() {
     server.stop();
 }
 
+/// Whoever guesses by a balancer waits, and nobody else behind it.
+#[test]
+fn wrong_passwords_are_those_of_the_client() {
+    let place = Place::new();
+    Pair::of(&["mx.test"]).write(&place);
+    place.write("users", "ann:{PLAIN}pencil:::::\n");
+    let config = site("").replacen("any_user = true", "users = \"users\"", 1);
+    let server = Binary::serve(&place, &behind(&config));
+    let submission = address(&server, "submission");
+    let secured = |header: &[u8]| {
+        let mut client = greeted(submission, header);
+        client.start_tls(&secrecy::client());
+        client
+    };
+    let log_in = |client: &mut Client, password: &str| {
+        let words = facteur::smtp::auth::encode(format!("\0ann@mx.test\0{password}").as_bytes());
+        let began = Instant::now();
+        let reply = client.ask(&format!("AUTH PLAIN {words}"));
+        (reply, began.elapsed())
+    };
+    for _ in 0..2 {
+        let mut guesser = secured(V1);
+        for _ in 0..2 {
+            assert!(log_in(&mut guesser, "wrong").0.starts_with("535 "));
+        }
+    }
+    let other = b"PROXY TCP4 198.51.100.1 127.0.0.1 56324 25\r\n";
+    let (reply, _) = log_in(&mut secured(other), "pencil");
+    assert!(reply.starts_with("235 "), "{reply}");
+    // The fifth answer is two seconds late.
+    let (reply, took) = log_in(&mut secured(V1), "wrong");
+    assert!(reply.starts_with("535 ") && took.as_millis() >= 1_900, "{reply} {took:?}");
+    let (reply, took) = log_in(&mut secured(other), "wrong");
+    assert!(reply.starts_with("535 ") && took.as_millis() < 1_900, "{reply} {took:?}");
+    server.stop();
+}
+
 #[test]
 fn others_have_no_header() {
     let place = Place::new();
