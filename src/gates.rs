@@ -62,7 +62,8 @@ impl Gates {
     /// A user of ours writes to these addresses elsewhere: what comes from there is known.
     pub fn written_to<'a>(&self, site: &Site, addresses: impl Iterator<Item = &'a Mailbox>) {
         if let Some((config, grey)) = site.config.greylist.as_ref().zip(self.grey()) {
-            grey.written_to(config, addresses);
+            let elsewhere = addresses.filter(|address| site.local(&address.host).is_none());
+            grey.written_to(config, elsewhere);
         }
     }
 

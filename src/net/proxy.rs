@@ -9,14 +9,14 @@ use super::stream::Wire;
 use crate::limits::gates::{PROXY_V1_MAX, PROXY_V2_MAX, PROXY_WAIT};
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
 /// Whom a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxiedClient {
-    /// This client, IPv4 never mapped into IPv6.
-    Other(IpAddr),
+    /// This client, by its address, IPv4 never mapped into IPv6, and its port.
+    Other(SocketAddr),
     /// Whoever has connected: a health check (LOCAL), or a client without an address that we could use
     /// (UNKNOWN, AF_UNSPEC, AF_UNIX).
     Own,
@@ -112,13 +112,13 @@ fn v1_client(line: &[u8]) -> Result<ProxiedClient, BadProxy> {
     let mut words = line.split(' ');
     let family = words.next().unwrap_or_default();
     let (source, target) = (words.next(), words.next());
-    let ports = [words.next(), words.next()];
+    let ports = [words.next(), words.next()].map(|port| port.and_then(port_of));
     let (Some(source), Some(target), None) = (source, target, words.next()) else {
         return Err(BadProxy::Broken("it has not six words"));
     };
-    if !ports.iter().all(|port| port.is_some_and(is_port)) {
+    let [Some(port), Some(_)] = ports else {
         return Err(BadProxy::Broken("a port is no number up to 65535"));
-    }
+    };
     let bad = BadProxy::Broken("an address is none of its family");
     let client: IpAddr = match family {
         "TCP4" => {
@@ -131,13 +131,18 @@ fn v1_client(line: &[u8]) -> Result<ProxiedClient, BadProxy> {
         }
         _ => return Err(BadProxy::Broken("its family is none of TCP4, TCP6, UNKNOWN")),
     };
-    Ok(ProxiedClient::Other(client.to_canonical()))
+    Ok(other(client, port))
+}
+
+fn other(client: IpAddr, port: u16) -> ProxiedClient {
+    ProxiedClient::Other(SocketAddr::new(client.to_canonical(), port))
 }
 
 /// A port in decimal digits, without zeros in front.
-fn is_port(text: &str) -> bool {
-    let is_number = !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
-    is_number && (text == "0" || !text.starts_with('0')) && text.parse::<u16>().is_ok()
+fn port_of(text: &str) -> Option<u16> {
+    let is_number = text.bytes().all(|octet| octet.is_ascii_digit());
+    let is_plain = is_number && (text == "0" || !text.starts_with('0'));
+    text.parse().ok().filter(|_| is_plain)
 }
 
 /// The signature, version and command, family and transport, a length, addresses, and then what is passed over.
@@ -170,10 +175,14 @@ fn parse_v2(octets: &[u8]) -> Result<ProxyStep, BadProxy> {
     let addresses = &octets[V2_FIXED..all];
     let client = match (family, addresses) {
         _ if is_local => ProxiedClient::Own,
-        (0x11, &[a, b, c, d, ..]) => ProxiedClient::Other(Ipv4Addr::new(a, b, c, d).into()),
-        (0x21, _) => match addresses.first_chunk::<16>() {
-            Some(source) => ProxiedClient::Other(IpAddr::from(*source).to_canonical()),
-            None => ProxiedClient::Own,
+        (0x11, &[a, b, c, d, _, _, _, _, high, low, ..]) => {
+            other(Ipv4Addr::new(a, b, c, d).into(), u16::from_be_bytes([high, low]))
+        }
+        (0x21, _) => match (addresses.first_chunk::<16>(), addresses.get(32..34)) {
+            (Some(source), Some(&[high, low])) => {
+                other(IpAddr::from(*source), u16::from_be_bytes([high, low]))
+            }
+            _ => ProxiedClient::Own,
         },
         _ => ProxiedClient::Own,
     };
@@ -212,7 +221,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn other(text: &str) -> ProxiedClient {
+    fn client(text: &str) -> ProxiedClient {
         ProxiedClient::Other(text.parse().unwrap())
     }
 
@@ -264,13 +273,13 @@ mod tests {
         let longest = format!("PROXY UNKNOWN {six} {six} 65535 65535\r\n");
         assert_eq!(longest.len(), PROXY_V1_MAX);
         for (line, client) in [
-            ("PROXY TCP4 192.0.2.7 192.0.2.9 56324 25\r\n", other("192.0.2.7")),
+            ("PROXY TCP4 192.0.2.7 192.0.2.9 56324 25\r\n", client("192.0.2.7:56324")),
             (
                 "PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n",
-                other("255.255.255.255"),
+                client("255.255.255.255:65535"),
             ),
-            ("PROXY TCP6 2001:db8::7 2001:DB8::9 0 25\r\n", other("2001:db8::7")),
-            ("PROXY TCP6 ::ffff:192.0.2.7 ::1 1 25\r\n", other("192.0.2.7")),
+            ("PROXY TCP6 2001:db8::7 2001:DB8::9 0 25\r\n", client("[2001:db8::7]:0")),
+            ("PROXY TCP6 ::ffff:192.0.2.7 ::1 1 25\r\n", client("192.0.2.7:1")),
             ("PROXY UNKNOWN\r\n", ProxiedClient::Own),
             ("PROXY UNKNOWN x\0y\u{e9}\r\n", ProxiedClient::Own),
             (longest.as_str(), ProxiedClient::Own),
@@ -336,10 +345,10 @@ mod tests {
         };
         let tlvs = [&v4[..], &[0x04, 0, 1, 0xff, 0x03, 0xff, 0xff]].concat();
         for (header, client) in [
-            (v2(0x21, 0x11, &v4), other("192.0.2.7")),
-            (v2(0x21, 0x11, &tlvs), other("192.0.2.7")),
-            (v2(0x21, 0x21, &v6("2001:db8::7")), other("2001:db8::7")),
-            (v2(0x21, 0x21, &v6("::ffff:192.0.2.7")), other("192.0.2.7")),
+            (v2(0x21, 0x11, &v4), client("192.0.2.7:56324")),
+            (v2(0x21, 0x11, &tlvs), client("192.0.2.7:56324")),
+            (v2(0x21, 0x21, &v6("2001:db8::7")), client("[2001:db8::7]:0")),
+            (v2(0x21, 0x21, &v6("::ffff:192.0.2.7")), client("192.0.2.7:0")),
             (v2(0x21, 0x31, &[b'/'; 216]), ProxiedClient::Own),
             (v2(0x21, 0x00, &[]), ProxiedClient::Own),
             (v2(0x21, 0x00, &[1; 300]), ProxiedClient::Own),
@@ -347,7 +356,7 @@ mod tests {
             (v2(0x20, 0x11, &v4), ProxiedClient::Own),
             // Of a LOCAL one the addresses are not looked at.
             (v2(0x20, 0xff, &[1; 3]), ProxiedClient::Own),
-            (v2(0x21, 0x11, &[1; PROXY_V2_MAX - V2_FIXED]), other("1.1.1.1")),
+            (v2(0x21, 0x11, &[1; PROXY_V2_MAX - V2_FIXED]), client("1.1.1.1:257")),
         ] {
             assert_eq!(read(&header), Ok(client), "{}", header.escape_ascii());
         }
@@ -380,7 +389,7 @@ mod tests {
         fn any_client_is_read_back(address in any::<IpAddr>(), port: u16, tail: Vec<u8>) {
             let family = if address.is_ipv4() { "TCP4" } else { "TCP6" };
             let line = format!("PROXY {family} {address} {address} {port} 25\r\n");
-            let client = ProxiedClient::Other(address.to_canonical());
+            let client = ProxiedClient::Other(SocketAddr::new(address.to_canonical(), port));
             prop_assert_eq!(read(line.as_bytes()), Ok(client));
             let (family, octets) = match address {
                 IpAddr::V4(v4) => (0x11, v4.octets().to_vec()),

@@ -49,7 +49,7 @@ impl Proxied {
         ticket.set_idle(false);
         match received {
             Ok(ProxiedClient::Own) => {}
-            Ok(ProxiedClient::Other(client)) => facts.client = client,
+            Ok(ProxiedClient::Other(client)) => facts.client = client.ip(),
             Err(error) => {
                 let (session, client) = (facts.id.as_str(), facts.client);
                 tell(&Event::Connected { session, client, service: &facts.service.to_string() });
