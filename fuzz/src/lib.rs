@@ -23,6 +23,7 @@ mod milter;
 mod proxy;
 mod queue;
 mod reading;
+mod records;
 mod results;
 mod sasl;
 mod session;
@@ -55,6 +56,7 @@ pub const TARGETS: [Target; 26] = [
     ("proxy", proxy::run),
     ("queue", queue::run),
     ("reading", reading::run),
+    ("records", records::run),
     ("results", results::run),
     ("sasl", sasl::run),
     ("session", session::run),
