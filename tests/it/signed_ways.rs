@@ -302,7 +302,7 @@ fn a_key_that_is_away() {
     let pems: Vec<Vec<u8>> = keys.iter().map(|key| fs::read(key).unwrap()).collect();
     keys.iter().for_each(|key| fs::write(key, "broken\n").unwrap());
     it.server.signal("HUP");
-    it.server.wait_for(&["reloaded "]);
+    it.server.wait_for(&["warning ", "mail of mx.test waits"]);
     let message = mail("\n\u{e9} x\n");
     let reply = send(&mut ann, "ann@mx.test", &["carol@far.test", "bob@mx.test"], &message);
     let id = reply.rsplit(' ').next().unwrap().to_owned();
