@@ -38,7 +38,7 @@ mod xtext;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 26] = [
+pub const TARGETS: [Target; 27] = [
     ("address", address::run),
     ("aliases", aliases::run),
     ("answer", answer::run),
