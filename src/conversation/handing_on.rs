@@ -110,13 +110,18 @@ impl<'a> HandingOn<'a> {
         match self.is_alone() {
             true if is_ending() => Err(late()),
             true => Ok((T::default(), self.alone()?)),
-            false => Ok((deliver()?, self.after_delivery()?)),
+            false => {
+                let delivered = deliver()?;
+                // What a stop would cut off comes from the queue after it.
+                let handed = if is_ending() { self.leave() } else { self.after_delivery()? };
+                Ok((delivered, handed))
+            }
         }
     }
 
     /// Whether all recipients are at one server.
     fn is_alone(&self) -> bool {
-        let mut servers = self.handover.plan.kept().map(|(_, kept)| &kept.server);
+        let mut servers = self.handover.plan.kept().map(|kept| &kept.server);
         let first = servers.next();
         !self.has_others() && servers.all(|server| Some(server) == first)
     }
@@ -128,7 +133,7 @@ impl<'a> HandingOn<'a> {
 
     fn server_of(&self, to: &Addressee) -> Option<&LmtpServer> {
         let mut kept = self.handover.plan.kept();
-        kept.find(|(_, kept)| kept.mailbox == to.mailbox).map(|(_, kept)| &kept.server)
+        kept.find(|kept| kept.mailbox == to.mailbox).map(|kept| &kept.server)
     }
 
     /// Nothing of the message lies anywhere yet.
@@ -177,6 +182,12 @@ impl<'a> HandingOn<'a> {
             .shared
             .queue
             .insert(&entry, |file, path| self.body.copy_to(&self.queued_as, file, path))
+    }
+
+    /// Leaves all of it to the queue.
+    fn leave(&self) -> HandedOn {
+        self.handover.shared.hints.send(Hint::Look(self.entry.id.clone()));
+        HandedOn::default()
     }
 
     /// All of the message lies in Maildirs and in the queue, durably.

@@ -61,10 +61,9 @@ impl Plan {
         self.all.iter().filter_map(|planned| planned.delivery.here())
     }
 
-    /// The mailboxes that other servers keep, each with its place among all.
-    pub fn kept(&self) -> impl Iterator<Item = (usize, &KeptMailbox)> {
-        let all = self.all.iter().enumerate();
-        all.filter_map(|(index, planned)| Some((index, planned.delivery.kept()?)))
+    /// The mailboxes that other servers keep.
+    pub fn kept(&self) -> impl Iterator<Item = &KeptMailbox> {
+        self.all.iter().filter_map(|planned| planned.delivery.kept())
     }
 
     pub fn has(&self, mailbox: &Mailbox) -> bool {
