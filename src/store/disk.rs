@@ -7,8 +7,8 @@
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 use nix::sys::statfs::{
-    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC,
-    TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs, statfs,
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FUSE_SUPER_MAGIC, FsType,
+    OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs, statfs,
 };
 use nix::sys::statvfs::statvfs;
 use nix::sys::utsname::uname;
@@ -213,13 +213,7 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        // A Maildir's owner may put a link or a pipe where root is about to read.
-        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
-        match file.metadata()?.is_file() {
-            true => Ok(Box::new(RealFile(file, false))),
-            false => Err(io::Error::other("not a regular file")),
-        }
+        Ok(Box::new(RealFile(open_file(path)?, false)))
     }
 
     fn claim(&self, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
@@ -262,24 +256,38 @@ impl Disk for RealDisk {
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::hard_link(from, to)
+        match Durability::of(from)? {
+            Durability::ByFileTwice => link_durably(from, to),
+            _ => fs::hard_link(from, to),
+        }
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         // On other file systems a rename that a power cut interrupts may leave two names for the same octets, as
         // FAT counts no links. There a link is tried, which they refuse.
-        let is_safe = LOCAL.contains(&statfs(from)?.filesystem_type());
-        match is_safe.then(|| replace_nothing(from, to)) {
-            Some(Ok(())) => Ok(()),
-            None | Some(Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EPERM)) => {
-                by_link(from, to)
+        let renamed = match Durability::of(from)? {
+            Durability::Together => replace_nothing(from, to),
+            Durability::ByFile | Durability::ByFileTwice => Err(Errno::EOPNOTSUPP),
+        };
+        match renamed {
+            Ok(()) => Ok(()),
+            Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EPERM) => {
+                self.link(from, to)?;
+                // An old name that cannot be removed goes later, as a leftover of `tmp/`.
+                let _ = fs::remove_file(from);
+                Ok(())
             }
-            Some(Err(error)) => Err(error.into()),
+            Err(error) => Err(error.into()),
         }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+        fs::rename(from, to)?;
+        match Durability::of(to.parent().unwrap_or(to))? {
+            // Links and directories are put aside by this step too, and have no octets of ours.
+            Durability::ByFileTwice => open_file(to).map_or(Ok(()), |file| file.sync_all()),
+            _ => Ok(()),
+        }
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -386,6 +394,35 @@ const LOCAL: [FsType; 6] = [
     TMPFS_MAGIC,
 ];
 
+/// How files and names become durable on a file system, by its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// By syncfs(2) for many, by fsync(2) of file and directory for few.
+    Together,
+    /// By fsync(2) of each file and of each directory. Linux answers syncfs(2) there without asking whoever keeps the
+    /// files.
+    ByFile,
+    /// As `ByFile`, and the file is synced again once it has its name. With FUSE the sync of a directory is what its
+    /// program makes of it, and GlusterFS answers it without asking its bricks. The sync of a file reaches them, and
+    /// takes along the name that the file has by then: it changed the inode, and a journal is committed in order.
+    ByFileTwice,
+}
+
+impl Durability {
+    /// On the file system of a path.
+    pub fn of(path: &Path) -> io::Result<Durability> {
+        Ok(Durability::by(statfs(path)?.filesystem_type()))
+    }
+
+    fn by(kind: FsType) -> Durability {
+        match kind {
+            FUSE_SUPER_MAGIC => Durability::ByFileTwice,
+            kind if LOCAL.contains(&kind) => Durability::Together,
+            _ => Durability::ByFile,
+        }
+    }
+}
+
 /// Whether syncfs(2) tells of errors: before Linux 5.8 it reports success always, and only fsync(2) tells.
 static SYNCFS_TELLS: LazyLock<bool> =
     LazyLock::new(|| uname().is_ok_and(|system| is_since_5_8(system.release())));
@@ -450,9 +487,8 @@ impl DiskFile for RealFile {
     }
 
     fn is_synced_with_others(&self) -> io::Result<bool> {
-        // Linux answers syncfs(2) for FUSE and others without asking the program that keeps the files; only fsync(2)
-        // reaches those.
-        Ok(*SYNCFS_TELLS && LOCAL.contains(&fstatfs(&self.0)?.filesystem_type()))
+        let durability = Durability::by(fstatfs(&self.0)?.filesystem_type());
+        Ok(*SYNCFS_TELLS && durability == Durability::Together)
     }
 }
 
@@ -469,12 +505,24 @@ fn replace_nothing(_: &Path, _: &Path) -> nix::Result<()> {
     Err(Errno::ENOSYS)
 }
 
-/// A rename in two steps that fails where it would replace something.
-fn by_link(from: &Path, to: &Path) -> io::Result<()> {
+/// A second name for a file, durable with the file's own sync.
+fn link_durably(from: &Path, to: &Path) -> io::Result<()> {
+    let file = open_file(from)?;
     fs::hard_link(from, to)?;
-    // An old name that cannot be removed goes later, as a leftover of `tmp/`.
-    let _ = fs::remove_file(from);
-    Ok(())
+    file.sync_all().inspect_err(|_| {
+        let _ = fs::remove_file(to); // a power cut could take it
+    })
+}
+
+/// Opens a regular file to read.
+fn open_file(path: &Path) -> io::Result<File> {
+    // A Maildir's owner may put a link or a pipe where root is about to read.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("not a regular file")),
+    }
 }
 
 #[cfg(test)]
@@ -497,10 +545,25 @@ mod tests {
     }
 
     #[test]
+    fn only_disks_of_this_machine_are_synced_as_a_whole() {
+        for (kind, durability) in [
+            (EXT4_SUPER_MAGIC, Durability::Together),
+            (nix::sys::statfs::NFS_SUPER_MAGIC, Durability::ByFile),
+            (FUSE_SUPER_MAGIC, Durability::ByFileTwice),
+        ] {
+            assert_eq!(Durability::by(kind), durability, "{kind:?}");
+        }
+    }
+
+    #[test]
     fn a_new_name_replaces_nothing() {
         let place = std::env::temp_dir().join(crate::id::message());
         let [one, other, free] = ["one", "other", "free"].map(|name| place.join(name));
-        for rename in [by_link, |from: &Path, to: &Path| RealDisk.rename_new(from, to)] {
+        let linked = |from: &Path, to: &Path| {
+            link_durably(from, to)?;
+            fs::remove_file(from)
+        };
+        for rename in [linked, |from: &Path, to: &Path| RealDisk.rename_new(from, to)] {
             fs::create_dir(&place).unwrap();
             fs::write(&one, "1").unwrap();
             fs::write(&other, "2").unwrap();

@@ -14,7 +14,7 @@ use crate::limits::{
 use crate::route::existing_users;
 use crate::sandbox::maildir_root;
 use crate::site::{Local, Site};
-use crate::store::disk::{Disk, Doing, RealDisk, StoreError};
+use crate::store::disk::{Disk, Doing, Durability, RealDisk, StoreError};
 use crate::tools::route::room_shown;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, eaccess};
@@ -27,11 +27,22 @@ use std::time::{Duration, Instant};
 /// What was found out about a file system.
 pub struct DiskFacts {
     pub mount: Mount,
-    /// The median time of a sync.
-    pub sync: Duration,
+    pub durability: Durability,
+    pub seen: Seen,
     /// Octets: free for all users, and in total; 0 of 0 where they are not counted.
     pub room: (u64, u64),
     pub inodes: (u64, u64),
+}
+
+/// What the steps of a delivery did when they were tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// The median time of a sync.
+    pub sync: Duration,
+    /// Names that a file has by the file system's count, when it has two.
+    pub links: u64,
+    /// Names that a removed file left behind while it was open.
+    pub stayed: usize,
 }
 
 /// Tries the file systems of the spool and of all Maildirs, each once. Returns a line for each that works,
@@ -48,6 +59,7 @@ pub fn look(site: &Site) -> (String, bool) {
         match facts(&dir) {
             Ok(facts) => {
                 told.push_str(&format!("disk {}: {}\n", dir.display(), facts.words()));
+                facts.ways().iter().for_each(|way| told.push_str(&format!("  {way}\n")));
                 let doubts = facts.doubts(&site.config);
                 doubts.iter().for_each(|doubt| {
                     say(Weight::Warning, &format!("{}: {doubt}", dir.display()));
@@ -115,20 +127,22 @@ fn facts(dir: &Path) -> Result<DiskFacts, StoreError> {
     let room = statvfs(dir).map_err(std::io::Error::from).doing("look at", dir)?;
     let unit = room.fragment_size();
     let count = |blocks: u64| blocks.saturating_mul(unit);
-    let sync = try_out(&RealDisk, dir)?;
+    let durability = Durability::of(dir).doing("look at", dir)?;
+    let seen = try_out(&RealDisk, dir)?;
     Ok(DiskFacts {
         mount: mount_of(dir),
-        sync,
+        durability,
+        seen,
         room: (count(room.blocks_available()), count(room.blocks())),
         inodes: (room.files_available(), room.files()),
     })
 }
 
-/// Does once what queue and Maildir do with files; returns the time of a sync.
-pub fn try_out(disk: &dyn Disk, dir: &Path) -> Result<Duration, StoreError> {
+/// Does once what queue and Maildir do with files.
+pub fn try_out(disk: &dyn Disk, dir: &Path) -> Result<Seen, StoreError> {
     let sync = time_syncs(disk, dir)?;
-    try_names(disk, dir)?;
-    Ok(sync)
+    let (links, stayed) = try_names(disk, dir)?;
+    Ok(Seen { sync, links, stayed })
 }
 
 /// On a file without a name: this takes seconds on a slow disk, and after a signal nothing could be cleaned
@@ -148,47 +162,78 @@ fn time_syncs(disk: &dyn Disk, dir: &Path) -> Result<Duration, StoreError> {
     Ok(times.get(times.len() / 2).copied().unwrap_or_default())
 }
 
-/// Makes names as for a message, and replaces a file by another.
-fn try_names(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+/// Makes names as for a message, and replaces a file by another. Returns how many names a file had that has two,
+/// and how many a removed one has while it is open.
+fn try_names(disk: &dyn Disk, dir: &Path) -> Result<(u64, usize), StoreError> {
     let workplace = Workplace::new(disk, dir)?;
     let [one, other, third] = workplace.files();
     let file = disk.create(&one).doing("create", &one)?;
     file.append(b"x").doing("write", &one)?;
     disk.link(&one, &other).doing("link", &other)?;
+    let links = disk.stat(&other).doing("look at", &other)?.links;
     disk.sync_dir(&workplace.new).doing("sync", &workplace.new)?;
     disk.remove(&one).doing("remove", &one)?;
     let again = disk.create(&third).doing("create", &third)?;
     again.append(b"x").doing("write", &third)?;
     disk.rename(&third, &other).doing("rename", &other)?;
     disk.rename_new(&other, &one).doing("rename", &one)?;
-    disk.remove(&one).doing("remove", &one)
+    disk.remove(&one).doing("remove", &one)?;
+    let tmp = workplace.dir.join("tmp");
+    let stayed = disk.list(&tmp).doing("list", &tmp)?.len();
+    drop((file, again)); // what stayed goes now, and the directory can be removed
+    Ok((links, stayed))
 }
 
 impl DiskFacts {
     fn words(&self) -> String {
-        let DiskFacts { mount, sync, room, inodes } = self;
+        let DiskFacts { mount, seen, room, inodes, .. } = self;
         let room = room_shown(room.0);
         let inodes = match inodes.1 {
             0 => String::new(),
             _ => format!(" and {} inodes", inodes.0),
         };
-        let time = shown(*sync);
+        let time = shown(seen.sync);
         format!("{}, link and rename work, a sync takes {time}, {room}{inodes} free", mount.kind)
+    }
+
+    /// How mail is made durable there, and what its names do.
+    fn ways(&self) -> Vec<&'static str> {
+        let mut ways = vec![match self.durability {
+            Durability::Together => {
+                "few files are made durable by fsync of file and directory, many by one syncfs; a rename gives \
+                 the name, and replaces nothing"
+            }
+            Durability::ByFile => {
+                "each file and each directory is synced by itself, because syncfs need not reach the other end; a \
+                 link gives the name, and replaces nothing"
+            }
+            Durability::ByFileTwice => {
+                "each file is synced by itself, and once more when it has its name, because neither syncfs nor the \
+                 sync of a directory need reach the other end; a link gives the name, and replaces nothing"
+            }
+        }];
+        if self.seen.links < 2 {
+            ways.push("the names of a file are not counted: after a crash one may be there twice");
+        }
+        if self.seen.stayed > 0 {
+            ways.push("a removed file keeps a hidden name until nobody has it open");
+        }
+        ways
     }
 
     /// Warnings about the file system.
     pub fn doubts(&self, config: &Config) -> Vec<String> {
         let kind = &self.mount.kind;
         let mut doubts: Vec<String> = self.mount.doubts();
-        if self.sync < DISK_SYNC_LEAST && !self.mount.is_memory() {
+        if self.seen.sync < DISK_SYNC_LEAST && !self.mount.is_memory() {
             doubts.push(format!(
                 "a sync takes {}, which is too fast for a disk: it may be that nothing reaches it \
                  before a power cut (a guess; {kind})",
-                shown(self.sync)
+                shown(self.seen.sync)
             ));
         }
-        if self.sync > DISK_SYNC_MOST {
-            let time = shown(self.sync);
+        if self.seen.sync > DISK_SYNC_MOST {
+            let time = shown(self.seen.sync);
             doubts.push(format!("a sync takes {time}: each message waits for several of them"));
         }
         let is_short = |(free, all): (u64, u64)| free < all / 100 * DISK_FREE_LEAST;
@@ -300,7 +345,8 @@ mod tests {
         let config = Config::demo();
         let facts = |kind: &str, options: &str, micros, room, inodes| DiskFacts {
             mount: Mount { kind: kind.to_owned(), options: options.to_owned() },
-            sync: Duration::from_micros(micros),
+            durability: Durability::Together,
+            seen: Seen { sync: Duration::from_micros(micros), links: 2, stayed: 0 },
             room,
             inodes,
         };
@@ -323,5 +369,27 @@ mod tests {
             let all = doubts.join(" ");
             assert!(words.iter().all(|word| all.contains(word)), "{all}");
         }
+    }
+
+    #[test]
+    fn what_a_file_system_does_is_said_in_words() {
+        let ways = |durability, links, stayed| {
+            let facts = DiskFacts {
+                mount: Mount { kind: "fuse.glusterfs".to_owned(), options: String::new() },
+                durability,
+                seen: Seen { sync: Duration::from_millis(1), links, stayed },
+                room: (0, 0),
+                inodes: (0, 0),
+            };
+            facts.ways().join("; ")
+        };
+        let [local, nfs, fuse] =
+            [Durability::Together, Durability::ByFile, Durability::ByFileTwice]
+                .map(|durability| ways(durability, 2, 0));
+        assert!(local.contains("one syncfs") && local.contains("a rename gives"), "{local}");
+        assert!(nfs.contains("syncfs need not reach") && nfs.contains("a link gives"), "{nfs}");
+        assert!(fuse.contains("once more when it has its name"), "{fuse}");
+        let odd = ways(Durability::ByFile, 1, 1);
+        assert!(odd.contains("not counted") && odd.contains("a hidden name"), "{odd}");
     }
 }

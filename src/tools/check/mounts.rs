@@ -56,15 +56,8 @@ impl Mount {
         }
         let remote = ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "virtiofs", "fuse"];
         if remote.contains(&kind.as_str()) || kind.starts_with("fuse.") {
-            // Linux returns success for syncfs there without asking the server.
-            let by_file = match kind.starts_with("fuse")
-                || ["cifs", "smb3", "9p"].contains(&kind.as_str())
-            {
-                true => "syncfs does not reach its other end, so each file is synced by itself; ",
-                false => "",
-            };
             doubts.push(format!(
-                "{kind}: {by_file}whether a sync reaches a disk is for its other end to say, and does not show here"
+                "{kind}: whether a sync reaches a disk is for its other end to say, and does not show here"
             ));
         }
         let careless = ["nobarrier", "barrier=0", "volatile", "nosync"];
@@ -97,10 +90,10 @@ mod tests {
             assert_eq!((mount.kind.as_str(), mount.doubts().len()), (kind, doubts), "{path}");
         }
         assert_eq!(find("", Path::new("/")).doubts(), [""; 0]);
-        for (kind, is_by_file) in [("fuse.sshfs", true), ("9p", true), ("nfs4", false)] {
+        for kind in ["fuse.glusterfs", "9p", "nfs4"] {
             let mount = Mount { kind: kind.to_owned(), options: String::new() };
             let doubts = mount.doubts();
-            assert_eq!((doubts.len(), doubts[0].contains("each file")), (1, is_by_file), "{kind}");
+            assert!(doubts.len() == 1 && doubts[0].contains("its other end"), "{doubts:?}");
         }
     }
 }
