@@ -21,7 +21,7 @@ fn listener() -> (TcpListener, SocketAddr) {
 }
 
 /// A facteur that serves the `facteur.toml` of a place and is handed these, by these names.
-fn with(place: &Place, handed: [OwnedFd; 2], names: &str) -> Command {
+pub fn with(place: &Place, handed: [OwnedFd; 2], names: &str) -> Command {
     let [first, second] = handed.map(Stdio::from);
     let mut command = Command::new("sh");
     command.args(["-c", HAND_OVER, "sh", FACTEUR, "-c"]).arg(place.at("facteur.toml")).arg("serve");

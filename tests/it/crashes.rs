@@ -1,8 +1,10 @@
 //! Ends that nobody has prepared, of everything at once: kills at any moment, and power cuts. What was
 //! answered with 250 is there afterwards and whole, and nothing else is left behind.
 
+mod cluster;
 mod kills;
 mod power;
+mod volume;
 
 use crate::client::{Client, stuffed};
 use std::collections::HashMap;
@@ -11,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// What was sent and what was promised, by the number of the message.
 #[derive(Default)]
-struct Promises {
+pub struct Promises {
     next: AtomicUsize,
     kept: Mutex<Vec<usize>>,
 }
@@ -22,15 +24,15 @@ impl Promises {
         Promises { next: AtomicUsize::new(first), kept: Mutex::default() }
     }
 
-    fn next(&self) -> usize {
+    pub fn next(&self) -> usize {
         self.next.fetch_add(1, SeqCst)
     }
 
-    fn promised(&self, number: usize) {
+    pub fn promised(&self, number: usize) {
         self.kept.lock().unwrap().push(number);
     }
 
-    fn all(&self) -> Vec<usize> {
+    pub fn all(&self) -> Vec<usize> {
         self.kept.lock().unwrap().clone()
     }
 
@@ -66,7 +68,7 @@ fn number(message: &str) -> usize {
 }
 
 /// How often each message is there.
-fn counted(messages: impl IntoIterator<Item = String>) -> HashMap<usize, usize> {
+pub fn counted(messages: impl IntoIterator<Item = String>) -> HashMap<usize, usize> {
     let mut counts = HashMap::new();
     for message in messages {
         *counts.entry(number(&message)).or_default() += 1;
@@ -75,7 +77,7 @@ fn counted(messages: impl IntoIterator<Item = String>) -> HashMap<usize, usize> 
 }
 
 /// One message to all of these; whether it was accepted, and none when the server is gone.
-fn send(client: &mut Client, to: &[&str], number: usize) -> Option<bool> {
+pub fn send(client: &mut Client, to: &[&str], number: usize) -> Option<bool> {
     let rcpt = to.iter().map(|to| format!("RCPT TO:<{to}>"));
     let commands = std::iter::once("MAIL FROM:<>".to_owned()).chain(rcpt);
     for command in commands.chain(["DATA".to_owned()]) {

@@ -64,6 +64,7 @@ mod records;
 mod relay;
 mod relaying;
 mod reread;
+mod restarts;
 mod room;
 mod rotation;
 mod sandbox;

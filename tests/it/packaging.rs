@@ -62,6 +62,7 @@ fn the_service_is_no_root_and_its_words_are_those_of_the_server() {
         "ExecReload=/bin/kill -HUP $MAINPID",
         "CapabilityBoundingSet=",
         "AmbientCapabilities=",
+        "StartLimitIntervalSec=0",
         "NoNewPrivileges=yes",
         "ProtectSystem=strict",
         "UMask=0077",
