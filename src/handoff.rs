@@ -106,6 +106,8 @@ pub struct Census {
     pub deferred: usize,
     /// Waiting only because the next hop is left alone.
     pub held: usize,
+    /// Held by filters, whole messages.
+    pub quarantined: usize,
     /// In the hands of a worker.
     pub sending: usize,
     /// Files of the queue that have not been read yet.

@@ -210,7 +210,7 @@ fn action(
             (!notice.is_zero() && is_late && !progress.is_announced)
                 .then_some(NoticeAction::Delayed)
         }
-        What::Asked | What::Announced => None,
+        What::Asked | What::Released | What::Announced => None,
     }
     .filter(|action| {
         // A sender that was told of the delay is also told the end, unless NOTIFY says otherwise.
@@ -348,6 +348,7 @@ fn write(
         is_junk: false,
         is_proved: false,
         signature: signature.as_ref().map(Signature::in_queue).unwrap_or_default(),
+        quarantine: None,
         others: Vec::new(),
         message_at: 0,
     };

@@ -397,6 +397,7 @@ impl Pickup {
             is_junk: false,
             is_proved: false,
             signature: Default::default(),
+            quarantine: None,
             others: Vec::new(),
             message_at: 0,
             ..asked.clone()

@@ -69,7 +69,9 @@ pub fn waited(
     relay: &Relay,
     now: Timestamp,
 ) -> Duration {
-    let (mut waited, mut since, mut alone) = (progress.folded, entry.queued, Duration::ZERO);
+    // The time in which a filter held it does not count.
+    let begun = progress.released.map_or(entry.queued, |when| when.max(entry.queued));
+    let (mut waited, mut since, mut alone) = (progress.folded, begun, Duration::ZERO);
     let mut attempts = 0;
     // The time before the first attempt that is remembered is in `folded` already.
     if let Some(first) = progress.moments.first().filter(|_| !waited.is_zero()) {

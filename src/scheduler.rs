@@ -215,6 +215,9 @@ impl Scheduler {
         }
         let progress = vec![RecipientProgress::default(); entry.recipients.len()];
         let waiting = QueuedMessage { entry, progress, journal: Vec::new() };
+        if waiting.quarantine().is_some() {
+            return self.board.quarantine(&id);
+        }
         self.board.put(&id, parts(&self.setting.site, &waiting));
     }
 
@@ -296,6 +299,7 @@ impl Scheduler {
             return;
         }
         match self.shared.queue.read(id) {
+            Ok(waiting) if waiting.quarantine().is_some() => self.board.quarantine(id),
             Ok(waiting) => {
                 let mut parts = parts(&self.setting.site, &waiting);
                 if parts.is_empty() {

@@ -186,6 +186,7 @@ impl Handover<'_> {
                 policy::backup::is_proved(&judgement.findings, &envelope.sender.from)
             }),
             signature: signature.map(Signature::in_queue).unwrap_or_default(),
+            quarantine: None,
             others: Vec::new(),
             message_at: 0,
         };

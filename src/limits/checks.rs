@@ -20,6 +20,9 @@ pub const CHECK_NAMED: usize = 20;
 /// Users whose homes are looked at to find one where a disk can be tried.
 pub const CHECK_HOMES: usize = 100;
 
+/// Messages of the queue that are looked at to find those that filters hold.
+pub const CHECK_QUEUED: usize = 20_000;
+
 /// Syncs of a file by which a disk is judged.
 pub const DISK_SYNCS: usize = 20;
 

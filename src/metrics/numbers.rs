@@ -69,7 +69,7 @@ pub(super) fn all(
 }
 
 fn queue(census: Census) -> Vec<Family> {
-    let Census { messages, due, deferred, held, sending, unread, oldest } = census;
+    let Census { messages, due, deferred, held, quarantined, sending, unread, oldest } = census;
     let states = [
         ("due", due),
         ("deferred", deferred),
@@ -87,6 +87,11 @@ fn queue(census: Census) -> Vec<Family> {
             "What waits, a message once for each place it goes to. held: its next hop cannot be \
              reached and is left alone.",
             states,
+        ),
+        gauge(
+            "facteur_held_messages",
+            "Messages that filters hold: they wait for a person (facteur queue retry, or remove).",
+            vec![plain(quarantined as f64)],
         ),
         gauge("facteur_queue_oldest_seconds", "Age of the oldest message.", vec![plain(age)]),
     ]

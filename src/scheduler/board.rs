@@ -124,6 +124,8 @@ pub struct Board {
     jobs: Vec<Underway>,
     /// Where the parts of each message are.
     messages: HashMap<Id, Vec<(Goal, Timestamp)>>,
+    /// Messages that filters hold: they are known, and are due nowhere.
+    quarantined: HashSet<Id>,
     bounds: Shares,
     retry: Vec<Duration>,
 }
@@ -131,8 +133,8 @@ pub struct Board {
 impl Board {
     /// `retry`: how long a goal is left alone after its first failure, its second, and so on.
     pub fn new(bounds: Shares, retry: Vec<Duration>) -> Board {
-        let (slots, agendas, running, messages) = Default::default();
-        Board { slots, agendas, running, jobs: Vec::new(), messages, bounds, retry }
+        let (slots, agendas, running, messages, quarantined) = Default::default();
+        Board { slots, agendas, running, jobs: Vec::new(), messages, quarantined, bounds, retry }
     }
 
     /// Takes over a reloaded configuration. A goal that is left alone stays so until its time.
@@ -143,17 +145,19 @@ impl Board {
     }
 
     pub fn knows(&self, id: &str) -> bool {
-        self.messages.contains_key(id)
+        self.messages.contains_key(id) || self.quarantined.contains(id)
     }
 
     /// The ids of all messages.
     pub fn ids(&self) -> impl Iterator<Item = &Id> {
-        self.messages.keys()
+        self.messages.keys().chain(&self.quarantined)
     }
 
     /// Counts what waits.
     pub fn census(&self, now: Timestamp) -> Census {
-        let mut census = Census { messages: self.messages.len(), ..Census::default() };
+        let quarantined = self.quarantined.len();
+        let messages = self.messages.len() + quarantined;
+        let mut census = Census { messages, quarantined, ..Census::default() };
         for slot in self.slots.values() {
             let due = slot.parts.iter().take_while(|(due, _)| *due <= now);
             let due = due.filter(|(_, id)| !slot.held.contains(id)).count();
@@ -162,7 +166,7 @@ impl Board {
             census.deferred += slot.parts.len().saturating_sub(due + slot.held.len());
         }
         census.sending = self.jobs.len();
-        census.oldest = self.messages.keys().filter_map(|id| crate::id::time(id)).min();
+        census.oldest = self.ids().filter_map(|id| crate::id::time(id)).min();
         census
     }
 
@@ -184,6 +188,13 @@ impl Board {
         }
     }
 
+    /// Keeps a message that a filter holds, in place of what was known of it: it is due nowhere, whatever is
+    /// asked for, until it is put anew.
+    pub fn quarantine(&mut self, id: &Id) {
+        self.forget(id);
+        self.quarantined.insert(id.clone());
+    }
+
     /// Adds a part of a message.
     pub fn add(&mut self, id: &Id, goal: Goal, due: Timestamp) {
         let slot = self.slots.entry(goal.clone()).or_insert_with(Slot::new);
@@ -199,6 +210,7 @@ impl Board {
 
     /// Forgets a message that is gone, or is put anew.
     pub fn forget(&mut self, id: &Id) {
+        self.quarantined.remove(id);
         for (goal, due) in self.messages.remove(id).unwrap_or_default() {
             if let Some(slot) = self.slots.get_mut(&goal) {
                 slot.parts.remove(&(due, id.clone()));

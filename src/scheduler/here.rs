@@ -154,8 +154,9 @@ impl RelayWorker {
         let old = &job.claimed.message.entry;
         let asked = &old.recipients[index];
         let recipients = to.iter().map(|to| to.addressee(asked.notify, asked.orcpt.clone()));
-        let entry =
-            Entry { id: crate::id::message(), recipients: recipients.collect(), ..old.clone() };
+        let (id, recipients) = (crate::id::message(), recipients.collect());
+        // What is on its way is held no longer.
+        let entry = Entry { id, recipients, quarantine: None, ..old.clone() };
         let path = job.claimed.path();
         let part = job.claimed.part(&path);
         self.shared.queue.insert(&entry, |file, to| part.copy_to(&Edits::default(), file, to))?;

@@ -9,7 +9,7 @@ use crate::retry::{self, expires};
 use crate::signature::{NO_KEY_STATUS, NO_KEY_WORDS};
 use crate::site::Site;
 use crate::store::disk::{LOCAL_TROUBLE, MAILBOX_FULL, NO_ROOM};
-use crate::store::entry::{JournalLine, RecipientProgress};
+use crate::store::entry::{JournalLine, Quarantine, RecipientProgress};
 use crate::store::queue::QueuedMessage;
 use jiff::Timestamp;
 use std::fmt;
@@ -21,6 +21,8 @@ pub enum WaitReason {
     Sending,
     /// No server runs on this spool.
     NoServer,
+    /// A filter holds it.
+    Quarantined(Quarantine),
     /// The server may not read or write its file. `remedy`: what would help.
     Unreadable { words: String, remedy: String },
     /// The last attempt is to be repeated. `after`: how it ended.
@@ -47,8 +49,8 @@ pub struct Why {
     pub reason: WaitReason,
     /// Recipients with this reason, by their place in the envelope.
     pub recipients: Vec<usize>,
-    /// When the message goes back to its sender.
-    pub expires: Timestamp,
+    /// When the message goes back to its sender; none: never, as it is now.
+    pub expires: Option<Timestamp>,
 }
 
 /// Why a message waits that no process has claimed and a server knows. `count` counts the messages of the
@@ -59,10 +61,15 @@ pub fn why(
     now: Timestamp,
     count: impl FnOnce(&dyn Fn(&QueuedMessage) -> bool) -> usize,
 ) -> Why {
+    if let Some(quarantine) = waiting.quarantine() {
+        let reason = WaitReason::Quarantined(quarantine.clone());
+        return Why { reason, recipients: waiting.open().collect(), expires: None };
+    }
     let relay = &site.config.relay;
     let open = waiting.open();
     let expires = open.map(|index| expires(&waiting.entry, &waiting.progress[index], relay, now));
     let expires = expires.min().unwrap_or_else(|| retry::later(waiting.entry.queued, relay.expire));
+    let expires = Some(expires);
     let mut parts = parts(site, waiting);
     // The part that is due first decides when something happens.
     parts.sort_by_key(|part| part.due);
@@ -157,6 +164,7 @@ impl WaitReason {
             | WaitReason::Maildir { until, .. } => Some(*until),
             WaitReason::Sending
             | WaitReason::NoServer
+            | WaitReason::Quarantined(_)
             | WaitReason::Unreadable { .. }
             | WaitReason::Behind { .. }
             | WaitReason::Next { .. }
@@ -170,6 +178,9 @@ impl WaitReason {
         match self {
             WaitReason::Sending => "the end of this attempt, within minutes".to_owned(),
             WaitReason::NoServer => "the start of `facteur serve`".to_owned(),
+            WaitReason::Quarantined(_) => format!(
+                "`facteur queue retry {id}`, which lets it go; `facteur queue remove {id}` ends it"
+            ),
             WaitReason::Unreadable { remedy, .. } => remedy.clone(),
             WaitReason::Repeats { .. } => retry(),
             WaitReason::BacksOff { .. } => {
@@ -204,6 +215,7 @@ impl fmt::Display for WaitReason {
         match self {
             WaitReason::Sending => f.write_str("is being sent now"),
             WaitReason::NoServer => f.write_str("waits for a server: none runs on this spool"),
+            WaitReason::Quarantined(quarantine) => write!(f, "is {quarantine}"),
             WaitReason::Unreadable { words, .. } => write!(f, "waits because {words}"),
             WaitReason::Repeats { until, after } => {
                 write!(f, "waits until {until:.0}, after {after}")
@@ -269,7 +281,7 @@ mod tests {
         let found = why(&site, &waiting("m0", &["bob@far.test"]), now, count);
         assert!(matches!(found.reason, WaitReason::Next { .. }), "{found:?}");
         assert_eq!(found.reason.to_string(), "is due, as the next one for far.test by MX");
-        assert_eq!(found.expires, "2026-11-28T14:00:00Z".parse().unwrap());
+        assert_eq!(found.expires, Some("2026-11-28T14:00:00Z".parse().unwrap()));
     }
 
     #[test]

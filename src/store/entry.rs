@@ -11,6 +11,7 @@
 //! trusted: yes
 //! junk: yes
 //! signed: mx.test 20261201r 20261201e
+//! held: rspamd "it looks like a virus"
 //! to: <eve@far.test> notify=failure via=<team@mx.test>
 //! size: 1234
 //! wire: 1300 8bit
@@ -67,6 +68,8 @@ pub struct Entry {
     pub is_junk: bool,
     /// Of a message of ours: whether it is signed.
     pub signature: EntrySignature,
+    /// A filter wants it looked at: nobody gets it before a person lets it go.
+    pub quarantine: Option<Quarantine>,
     /// Header lines of a newer version, which are kept.
     pub others: Vec<String>,
     /// Where in the file the message begins.
@@ -83,6 +86,15 @@ pub enum EntrySignature {
     By(SignedBy),
     /// `to-sign: yes`: each attempt signs it anew on its way out, and waits while a key cannot be read.
     Owed,
+}
+
+/// Which filter holds a message, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantine {
+    /// The filter's name, which is one word.
+    pub filter: String,
+    /// In the filter's words.
+    pub reason: String,
 }
 
 /// One recipient of a message that waits.
@@ -120,6 +132,8 @@ pub enum What {
     Held,
     /// A person wants it attempted at once, even if its next hop is left alone.
     Asked,
+    /// As [`What::Asked`], of a message that a filter holds: it is held no longer.
+    Released,
     /// The sender was told of the delay.
     Announced,
 }
@@ -135,6 +149,8 @@ pub struct RecipientProgress {
     pub held: Option<(Timestamp, String)>,
     /// Since the last attempt: a person asked for another at once.
     pub is_asked: bool,
+    /// When a person let it go; none where that was never asked.
+    pub released: Option<Timestamp>,
     pub is_announced: bool,
     /// When it was attempted, or its next hop found to be left alone; the oldest first.
     pub moments: Vec<Moment>,
@@ -172,6 +188,9 @@ impl RecipientProgress {
         match line.what {
             What::Announced => self.is_announced = true,
             What::Asked => (self.is_asked, self.held) = (true, None),
+            What::Released => {
+                (self.is_asked, self.held, self.released) = (true, None, Some(line.when));
+            }
             // A time that does not read counts as past: an attempt too early does no harm.
             What::Held => {
                 self.held = line.host.parse().ok().map(|until| (until, line.words.clone()));
@@ -204,13 +223,14 @@ impl RecipientProgress {
 }
 
 impl What {
-    const ALL: [(What, &'static str); 7] = [
+    const ALL: [(What, &'static str); 8] = [
         (What::Relayed, "relayed"),
         (What::Delivered, "delivered"),
         (What::Deferred, "deferred"),
         (What::Failed, "failed"),
         (What::Held, "held"),
         (What::Asked, "asked"),
+        (What::Released, "released"),
         (What::Announced, "announced"),
     ];
 
@@ -286,6 +306,7 @@ impl Entry {
             wire,
             is_junk,
             signature,
+            quarantine,
             others,
             ..
         } = self;
@@ -321,6 +342,9 @@ impl Entry {
             EntrySignature::By(by) => writeln!(text, "signed: {by}"),
             EntrySignature::Owed => writeln!(text, "to-sign: yes"),
         };
+        if let Some(quarantine) = quarantine {
+            let _ = writeln!(text, "held: {}", quarantine.text());
+        }
         for recipient in recipients {
             let _ = writeln!(text, "to: {}", recipient.text());
         }
@@ -372,6 +396,7 @@ impl Entry {
         let (mut has_sender, mut is_trusted, mut recipients) = (false, false, Vec::new());
         let (mut sum, mut wire, mut is_checked, mut others) = (None, None, false, Vec::new());
         let (mut is_junk, mut is_proved, mut signature) = (false, false, EntrySignature::None);
+        let mut quarantine = None;
         for line in lines.filter(|line| !line.is_empty()) {
             let above = &text[..at];
             at += line.len() + 1;
@@ -399,6 +424,8 @@ impl Entry {
                     signature = SignedBy::parse(value).map_or(signature, EntrySignature::By);
                 }
                 "to-sign" if value == "yes" => signature = EntrySignature::Owed,
+                // Never left unread: such a message must not go.
+                "held" => quarantine = Some(Quarantine::parse(value).ok_or_else(wrong)?),
                 "envid" => sender.envid = Some(value.to_owned()),
                 "to" => recipients.push(Addressee::parse(value).ok_or_else(wrong)?),
                 "size" => size = Some(value.parse::<u64>().map_err(|_| wrong())?),
@@ -448,6 +475,7 @@ impl Entry {
             wire,
             is_junk,
             signature,
+            quarantine,
             others,
             message_at,
         })
@@ -465,6 +493,30 @@ fn checked(sums: &str, above: &str) -> Option<u32> {
 fn is_key(key: &str) -> bool {
     !key.is_empty()
         && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+impl Quarantine {
+    /// The words are quoted as in JSON, so that they stay on one line.
+    fn text(&self) -> String {
+        let words = serde_json::to_string(&self.reason).unwrap_or_else(|_| "\"\"".to_owned());
+        format!("{} {words}", self.filter)
+    }
+
+    fn parse(text: &str) -> Option<Quarantine> {
+        let (filter, words) = text.split_once(' ').filter(|(filter, _)| !filter.is_empty())?;
+        Some(Quarantine { filter: filter.to_owned(), reason: serde_json::from_str(words).ok()? })
+    }
+}
+
+/// For people, on one line; the words are the filter's, and not escaped yet.
+impl fmt::Display for Quarantine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = self.reason.trim().replace('\n', " / ");
+        match reason.is_empty() {
+            true => write!(f, "held by {}", self.filter),
+            false => write!(f, "held by {}: {reason}", self.filter),
+        }
+    }
 }
 
 impl Addressee {
@@ -570,6 +622,7 @@ mod tests {
             is_junk: false,
             is_proved: false,
             signature: Default::default(),
+            quarantine: None,
             others: Vec::new(),
             message_at: 0,
         }
@@ -593,6 +646,8 @@ mod tests {
         entry.wire = WireForm::parse("14 8bit");
         (entry.is_junk, entry.is_proved) = (true, true);
         entry.signature = EntrySignature::By(SignedBy::parse("mx.test r e").unwrap());
+        let reason = "looks \"odd\"\nheld: x \u{85}\u{1}".to_owned();
+        entry.quarantine = Some(Quarantine { filter: "rspamd".to_owned(), reason });
         entry.others = vec!["colour: red".to_owned(), "holes:".to_owned()];
         let text = entry.header();
         assert_eq!(Entry::parse(text.trim_end(), entry.message_at), Ok(entry.clone()));
@@ -618,6 +673,16 @@ mod tests {
         let newer = text.replace("checksum: crc32 ", "checksum: md6 ");
         let read = Entry::parse(newer.trim_end(), 0).unwrap();
         assert_eq!((read.sum, read.others.len()), (None, 3));
+    }
+
+    /// Else a spoiled line would let the message go.
+    #[test]
+    fn what_holds_a_message_is_never_left_unread() {
+        for held in ["yes", "rspamd", "rspamd why", " \"why\"", ""] {
+            let text = entry().header().replace("size: ", &format!("held: {held}\nsize: "));
+            let read = Entry::parse(text.trim_end(), 0);
+            assert!(read.unwrap_err().contains("says nothing"), "{held}");
+        }
     }
 
     #[test]

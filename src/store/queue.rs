@@ -19,7 +19,7 @@ use super::body::StoredMessage;
 use super::disk::{Disk, DiskFile, Doing, StoreError, whose};
 use super::draft::Draft;
 use super::durable::{Method, Pending};
-use super::entry::{Entry, JournalLine, RecipientProgress};
+use super::entry::{Entry, JournalLine, Quarantine, RecipientProgress};
 use super::locked;
 use super::maildir::{make_with_parents, sync_with_parents};
 use crate::id::is_id;
@@ -498,6 +498,13 @@ impl Drop for TakenRecipients<'_> {
 }
 
 impl QueuedMessage {
+    /// By which filter the message is held, and why; none where a person has let it go, or nobody holds it.
+    pub fn quarantine(&self) -> Option<&Quarantine> {
+        let is_released = |index: usize| self.progress[index].released.is_some();
+        // All together: a release is whole, or never happened.
+        self.entry.quarantine.as_ref().filter(|_| !self.open().all(is_released))
+    }
+
     /// Recipients that are not decided, by their place in the envelope.
     pub fn open(&self) -> impl Iterator<Item = usize> {
         let progress = self.progress.iter().enumerate();

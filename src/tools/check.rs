@@ -8,6 +8,7 @@
 mod backup;
 mod damaged;
 mod disk;
+mod held;
 mod keys;
 mod lists;
 mod lmtp;
@@ -113,6 +114,7 @@ fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
     let roots = mailboxes::roots_out_of_reach(&site.config);
     roots.iter().for_each(|line| say(Weight::Error, line));
     damaged::put_aside_words(&site.config.spool).iter().for_each(|line| say(Weight::Warning, line));
+    held::held_words(&site.config.spool).iter().for_each(|line| say(Weight::Warning, line));
     let spool = spool::look(&site.config.spool);
     if let Some((weight, why)) = &spool {
         say(*weight, &format!("{}: {why}", site.config.place("spool")));

@@ -33,15 +33,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Asks for an attempt at once: a journal line for each open recipient, then a hint. A message that is
-/// being sent needs none. With `--all`, a message that leaves meanwhile is no failure.
+/// being sent needs none. With `--all`, a message that leaves meanwhile is no failure, and what filters hold
+/// stays: only who names such a message lets it go.
 pub fn retry(request: &Request, ids: &[&str]) -> Result<(), Failure> {
     let (config, queue) = open(request)?;
     let listed = if request.all { listed(&queue)? } else { Vec::new() };
-    let ids = ids.iter().copied().chain(listed.iter().map(String::as_str));
+    let named = ids.iter().map(|id| (*id, true));
+    let ids = named.chain(listed.iter().map(|id| (id.as_str(), false)));
     let (mut asked, mut busy, mut all_done) = (Vec::new(), Vec::new(), true);
-    for id in ids {
-        match ask(&queue, id) {
-            Ok(()) => match rights::missing(&config, &queue, id) {
+    let mut held = Vec::new();
+    for (id, is_named) in ids {
+        match ask(&queue, id, is_named) {
+            Ok(false) => held.push(id),
+            Ok(true) => match rights::missing(&config, &queue, id) {
                 None => asked.push(id),
                 Some(missing) => {
                     all_done = false;
@@ -68,6 +72,7 @@ pub fn retry(request: &Request, ids: &[&str]) -> Result<(), Failure> {
     };
     let told = asked.iter().map(|id| (id, then));
     let told = told.chain(busy.iter().map(|id| (id, "is being sent at this moment")));
+    let told = told.chain(held.iter().map(|id| (id, "is held by a filter, and stays so")));
     print(&told.map(|(id, what)| format!("{}: {what}\n", escape(id))).collect::<String>())?;
     if all_done { Ok(()) } else { Err(Failure::Told) }
 }
@@ -108,23 +113,35 @@ pub fn remove(request: &Request, ids: &[&str]) -> Result<(), Failure> {
     if all_done { Ok(()) } else { Err(Failure::Told) }
 }
 
-/// Journals that a message is to be attempted at once.
-fn ask(queue: &Queue, id: &str) -> Result<(), QueueError> {
+/// Journals that a message is to be attempted at once; false where a filter holds it and `is_named` does not let
+/// it go.
+fn ask(queue: &Queue, id: &str, is_named: bool) -> Result<bool, QueueError> {
     let claimed = queue.claim(id)?;
     let message = &claimed.message;
-    let line = |recipient| JournalLine {
-        when: Timestamp::now(),
-        recipient,
-        what: What::Asked,
-        host: "-".to_owned(),
-        words: "by facteur queue retry".to_owned(),
+    let line = |what| {
+        let (host, words) = ("-".to_owned(), "by facteur queue retry".to_owned());
+        move |recipient| JournalLine {
+            when: Timestamp::now(),
+            recipient,
+            what,
+            host: host.clone(),
+            words: words.clone(),
+        }
     };
+    if message.quarantine().is_some() {
+        // Durably: what was let go must not be found held again.
+        let lines = message.open().map(line(What::Released)).collect();
+        return match is_named {
+            true => claimed.record_results(lines).map(|_| true).map_err(QueueError::Disk),
+            false => Ok(false),
+        };
+    }
     // Recipients that were asked for already get no second line.
     let open = message.open().filter(|&recipient| !message.progress[recipient].is_asked);
-    let lines: Vec<JournalLine> = open.map(line).collect();
+    let lines: Vec<JournalLine> = open.map(line(What::Asked)).collect();
     match lines.is_empty() {
-        true => Ok(()),
-        false => claimed.note(&lines).map_err(QueueError::Disk),
+        true => Ok(true),
+        false => claimed.note(&lines).map(|()| true).map_err(QueueError::Disk),
     }
 }
 

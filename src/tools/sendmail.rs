@@ -215,6 +215,7 @@ fn entry(options: &Options, from: ReversePath, to: Vec<Addressee>, is_eight_bit:
         is_junk: false,
         is_proved: false,
         signature: Default::default(),
+        quarantine: None,
         others: Vec::new(),
         message_at: 0,
     }

@@ -32,6 +32,7 @@ mod forwarding_ends;
 mod fuzz;
 mod gates;
 mod goldens;
+mod held;
 mod hosts;
 mod internet;
 mod last_step;

@@ -126,8 +126,9 @@ fn list_for_scripts() {
     for (object, id) in objects.iter().zip(["m1", "m2", "m3"]) {
         let mut keys: Vec<&String> = object.as_object().unwrap().keys().collect();
         keys.sort();
-        assert_eq!(keys, ["error", "id", "next", "queued", "recipients", "sender", "size"]);
+        assert_eq!(keys, ["error", "held", "id", "next", "queued", "recipients", "sender", "size"]);
         assert_eq!((&object["id"], &object["size"]), (&id.into(), &MESSAGE.len().into()));
+        assert_eq!(object["held"], serde_json::Value::Null);
         assert_eq!(time(&object["queued"]), queue.read(id).unwrap().entry.queued);
         // To the millisecond, so not before this one.
         assert!(time(&object["next"]) + SignedDuration::from_millis(1) > before, "{object}");
@@ -460,6 +461,14 @@ fn every_fixture_is_read_as_its_name_says() {
     let message = read("good-journal.queue");
     assert_eq!(message.open().collect::<Vec<_>>(), [0]);
     assert!(message.progress[0].is_asked && message.progress[0].is_announced);
+    let held = |name: &str| read(name).quarantine().map(|held| held.to_string());
+    assert_eq!(
+        held("good-held.queue").as_deref(),
+        Some("held by rspamd: it looks \"odd\" / to it")
+    );
+    assert_eq!(held("good-held-and-released.queue"), None);
+    // Half a release is none.
+    assert_eq!(held("good-held-release-torn.queue").as_deref(), Some("held by clamav"));
     assert_eq!(read("good-torn-line.queue").open().count(), 2, "a torn line never happened");
     assert_eq!(read("good-lines-that-say-nothing.queue").journal.len(), 1);
 }

@@ -52,6 +52,7 @@ impl Place {
             is_junk: false,
             is_proved: false,
             signature: Default::default(),
+            quarantine: None,
             others: Vec::new(),
             message_at: 0,
         };

@@ -34,6 +34,7 @@ fn queue() -> (MemoryDisk, Queue, String) {
         is_junk: false,
         is_proved: false,
         signature: Default::default(),
+        quarantine: None,
         others: Vec::new(),
         message_at: 0,
     };

@@ -7,7 +7,7 @@ use crate::config::Relay;
 use crate::id::is_id;
 use crate::limits::{QUEUE_READERS, QUOTED_MAX};
 use crate::retry;
-use crate::store::entry::What;
+use crate::store::entry::{Quarantine, What};
 use crate::store::queue::{Queue, QueueError, QueuedMessage};
 use crate::tools::listing::{BLOCK, ListingColumns, json_lines, shown};
 use crate::tools::{Failure, Request, complain, printed};
@@ -61,7 +61,7 @@ struct QueueRow {
     queued: Timestamp,
     /// Octets of the message, with LF line ends.
     size: u64,
-    /// The earliest attempt at a recipient, not before now; none when no recipient is left.
+    /// The earliest attempt at a recipient, not before now; none when no recipient is left, or the message is held.
     #[serde(serialize_with = "rfc3339_or_null")]
     next: Option<Timestamp>,
     /// The reverse-path without brackets; `<>` when it is null.
@@ -70,6 +70,8 @@ struct QueueRow {
     recipients: Vec<String>,
     /// The last error, with the line ends of a reply; empty before the first attempt.
     error: String,
+    /// The name of the filter that holds it.
+    held: Option<String>,
     #[serde(skip)]
     now: Timestamp,
 }
@@ -77,6 +79,7 @@ struct QueueRow {
 impl QueueRow {
     fn new(message: &QueuedMessage, relay: &Relay, now: Timestamp) -> QueueRow {
         let QueuedMessage { entry, progress, .. } = message;
+        let quarantine = message.quarantine();
         let next =
             message.open().map(|index| retry::next(entry, &progress[index], relay, now)).min();
         let recipients = message.open().map(|index| entry.recipients[index].mailbox.to_string());
@@ -84,10 +87,11 @@ impl QueueRow {
             id: entry.id.clone(),
             queued: entry.queued,
             size: entry.size,
-            next: next.map(|next| next.max(now)),
+            next: next.map(|next| next.max(now)).filter(|_| quarantine.is_none()),
             sender: entry.sender.from.to_string(),
             recipients: recipients.collect(),
-            error: last_error(message),
+            error: quarantine.map_or_else(|| last_error(message), Quarantine::to_string),
+            held: quarantine.map(|quarantine| quarantine.filter.clone()),
             now,
         }
     }
@@ -172,7 +176,11 @@ impl QueueTable {
 
 /// All columns except the last, escaped.
 fn columns(row: &QueueRow) -> [String; 6] {
-    let next = row.next.map_or("-".to_owned(), |next| due_in(next, row.now));
+    let next = match (&row.held, row.next) {
+        (Some(_), _) => "held".to_owned(),
+        (None, None) => "-".to_owned(),
+        (None, Some(next)) => due_in(next, row.now),
+    };
     let recipients = shown(&few(&row.recipients));
     let age = span(row.queued, row.now);
     [row.id.clone(), age, row.size.to_string(), next, shown(&row.sender), recipients]
@@ -223,6 +231,7 @@ mod tests {
             sender: "<>".to_owned(),
             recipients: vec!["bob@far.test".to_owned()],
             error: String::new(),
+            held: None,
             now: Timestamp::UNIX_EPOCH,
         };
         let mut table = QueueTable::new(true);

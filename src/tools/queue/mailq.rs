@@ -63,10 +63,18 @@ fn entry(message: &QueuedMessage, zone: &TimeZone) -> String {
         ReversePath::Mailbox(mailbox) => mailbox.to_string(),
         ReversePath::Null => "MAILER-DAEMON".to_owned(),
     };
-    let mut lines = line(&entry.id, &entry.size.to_string(), &time, &escape(&sender));
+    // As Postfix marks what is on hold.
+    let id = match message.quarantine() {
+        Some(_) => format!("{}!", entry.id),
+        None => entry.id.clone(),
+    };
+    let mut lines = line(&id, &entry.size.to_string(), &time, &escape(&sender));
     let mut told = String::new();
     for index in message.open() {
-        let reason = progress[index].error().replace('\n', " ");
+        let reason = match message.quarantine() {
+            Some(quarantine) => quarantine.to_string(),
+            None => progress[index].error().replace('\n', " "),
+        };
         if reason != told {
             let shown = if reason.is_empty() { "reason unavailable" } else { &reason };
             let shown = escape(shown);

@@ -65,6 +65,9 @@ pub fn state(message: &QueuedMessage, recipient: usize, relay: &Relay, now: Time
     if let Some(last) = progress.last.as_ref().filter(|_| progress.is_done()) {
         return format!("{} at {:.3}", last.what, last.when);
     }
+    if let Some(quarantine) = message.quarantine() {
+        return format!("{quarantine}; `facteur queue retry {}` lets it go", message.entry.id);
+    }
     let mut text = match progress.attempts {
         0 => "not attempted yet".to_owned(),
         1 => "deferred once".to_owned(),

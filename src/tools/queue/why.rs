@@ -28,6 +28,8 @@ pub fn why(request: &Request, id: &str) -> Result<(), Failure> {
     let missing = rights::missing(&config, &queue, id);
     if queue.is_claimed(id).map_err(failed)? {
         (why.reason, why.recipients) = (WaitReason::Sending, waiting.open().collect());
+    } else if matches!(why.reason, WaitReason::Quarantined(_)) {
+        // A server would change nothing.
     } else if !control::send(&config.spool, &[]).map_err(failed)? {
         why.reason = WaitReason::NoServer;
     }
@@ -59,9 +61,10 @@ fn text(site: &Site, waiting: &QueuedMessage, why: &Why, now: Timestamp) -> Stri
     let time = why.reason.until().map(|until| format!("that time, {}; ", due_in(until, now)));
     let release = why.reason.release(&entry.id, relay);
     let _ = writeln!(text, "  released by: {}{release}", time.unwrap_or_default());
-    let expires = match why.expires <= now {
-        true => "at its next attempt, as its time is over".to_owned(),
-        false => format!("in {}, at {:.0}", span(now, why.expires), why.expires),
+    let expires = match why.expires {
+        None => "never, as long as it is held".to_owned(),
+        Some(when) if when <= now => "at its next attempt, as its time is over".to_owned(),
+        Some(when) => format!("in {}, at {when:.0}", span(now, when)),
     };
     let _ = writeln!(text, "  goes back to its sender: {expires}");
     text

@@ -363,6 +363,7 @@ pub fn entry(id: String, letter: &Letter) -> Entry {
         is_junk: false,
         is_proved: false,
         signature: Default::default(),
+        quarantine: None,
         others: Vec::new(),
         message_at: 0,
     }
