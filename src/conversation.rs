@@ -97,6 +97,7 @@ pub fn converse(
         tls: site.acceptor().is_some(),
         auth: mechanisms(&site, facts.service),
         auth_failures: site.config.limit.auth_failures,
+        is_filtered: false,
     };
     let mut session = Session::new(settings);
     session.log_in_at(places(&site));

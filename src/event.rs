@@ -25,7 +25,7 @@ use sink::TraceRecord;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Something an administrator may want to know; borrowed, because an event is not kept.
 #[derive(Debug)]
@@ -169,6 +169,25 @@ pub enum Event<'a> {
     Blocklist {
         list: &'a str,
         is_on: bool,
+        reason: &'a str,
+    },
+    /// A filter has done more than let a message go on. `id`: where the message was taken.
+    Filtered {
+        id: Option<&'a str>,
+        session: &'a str,
+        filter: &'a str,
+        stage: &'a str,
+        /// reject, tempfail, discard, quarantine, changed, undone or failed.
+        action: &'a str,
+        /// The filter's words, or what was changed or left undone, or how it failed.
+        what: &'a str,
+        /// How long its answer took.
+        took: Duration,
+    },
+    /// A message waits in the queue until a person lets it go, as a filter wants.
+    Held {
+        id: &'a str,
+        filter: &'a str,
         reason: &'a str,
     },
     /// One copy lies in `new/` of a Maildir, or of a folder in it.
@@ -333,6 +352,7 @@ impl Event<'_> {
             | Event::Failed { .. }
             | Event::Trouble { .. }
             | Event::Blocklist { is_on: false, .. } => Level::Warn,
+            Event::Filtered { action: "failed", .. } => Level::Warn,
             // Something that was asked for was not done.
             Event::Panicked { .. } | Event::ReloadFailed { .. } => Level::Error,
             _ => Level::Info,
@@ -361,6 +381,8 @@ impl Event<'_> {
             | Event::Signed { .. }
             | Event::Blocklisted { .. }
             | Event::Greylisted { .. }
+            | Event::Filtered { .. }
+            | Event::Held { .. }
             | Event::Submitted { .. }
             | Event::Unsent { .. }
             | Event::Delivered { .. }
@@ -501,6 +523,19 @@ impl Event<'_> {
                 .add("list", list)
                 .add("state", if *is_on { "on" } else { "off" })
                 .add("reason", reason),
+            Event::Filtered { id, session, filter, stage, action, what, took } => {
+                let line = Line::new("filtered");
+                let line = match id {
+                    Some(id) => line.add("id", id),
+                    None => line,
+                };
+                let line = line.add("session", session).add("filter", filter);
+                let line = line.add("stage", stage).add("action", action).add("what", what);
+                line.add("ms", &took.as_millis())
+            }
+            Event::Held { id, filter, reason } => {
+                Line::new("held").add("id", id).add("filter", filter).add("reason", reason)
+            }
             Event::Delivered { id, to, maildir, folder } => {
                 let line = Line::new("delivered").add("id", id).add("to", to);
                 let line = line.path("maildir", maildir);

@@ -90,6 +90,7 @@ impl Play {
             tls: true,
             auth: if auth { mechanisms } else { Vec::new() },
             auth_failures: 2,
+            is_filtered: false,
         });
         if auth {
             session.secured();
@@ -168,6 +169,7 @@ impl Play {
                 self.accepted += 1;
                 self.session.allow()
             }
+            Question::Greeting(_) | Question::Data => self.session.allow(),
             Question::Message(envelope) => self.judge(&envelope),
             Question::Password(found) if found.user == "ann" && found.password == "x" => {
                 self.session.authenticated()

@@ -29,6 +29,7 @@ impl Conversation<'_> {
             Question::Password(credentials) => return self.password(&credentials),
             Question::Keys(user) => return self.keys(&user),
             Question::Proof { user, good } => return self.proof(&user, good),
+            Question::Greeting(_) | Question::Data => Ok(self.session.allow()),
             Question::Sender(from, size) => self.sender(&from, size),
             Question::Recipient(path) => self.recipient(&path),
             Question::Message(envelope) => {

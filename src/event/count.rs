@@ -5,13 +5,20 @@
 //! of counters.
 
 use super::Event;
+use crate::limits::FILTERS_COUNTED;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 /// Counters of one thing, by name; any other name counts as the last one.
 pub struct Counters<const N: usize> {
     names: [&'static str; N],
     counts: [AtomicU64; N],
 }
+
+/// Counters of what filters did, by the names that the configuration gives them; past
+/// [`FILTERS_COUNTED`] names, which only many reloads can bring, a new one is not counted.
+pub struct FilterCounters(Mutex<BTreeMap<String, Counters<8>>>);
 
 /// Counters of replies, one for each code that SMTP can have (RFC 5321 §4.2: 200 to 599).
 pub struct Codes([AtomicU64; CODES]);
@@ -115,6 +122,15 @@ pub static OTHERS: Counters<7> = Counters::new([
     "warnings",
 ]);
 
+/// What filters did.
+pub static FILTERED: FilterCounters = FilterCounters(Mutex::new(BTreeMap::new()));
+
+/// How long a filter took for an answer, in microseconds.
+pub static FILTER_TIME: Histogram<10> = Histogram::new(
+    [500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000, 30_000_000],
+    1e6,
+);
+
 impl<const N: usize> Counters<N> {
     const fn new(names: [&'static str; N]) -> Counters<N> {
         Counters { names, counts: [const { AtomicU64::new(0) }; N] }
@@ -150,6 +166,37 @@ impl<const N: usize> Counters<N> {
         let is_it = |(known, _): &(&str, u64)| *known == name;
         self.each().into_iter().find(is_it).map_or(0, |(_, count)| count)
     }
+}
+
+impl FilterCounters {
+    /// Adds one.
+    pub fn add(&self, filter: &str, action: &str) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counts) = all.get(filter) {
+            counts.add(action);
+        } else if all.len() < FILTERS_COUNTED {
+            all.entry(filter.to_owned()).or_insert_with(actions).add(action);
+        }
+    }
+
+    /// Each filter with its actions and their counts.
+    pub fn each(&self) -> Vec<(String, Vec<(&'static str, u64)>)> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(filter, counts)| (filter.clone(), counts.each())).collect()
+    }
+}
+
+fn actions() -> Counters<8> {
+    Counters::new([
+        "reject",
+        "tempfail",
+        "discard",
+        "quarantine",
+        "changed",
+        "undone",
+        "failed",
+        "accept",
+    ])
 }
 
 impl Codes {
@@ -207,6 +254,7 @@ pub fn count(event: &Event<'_>) {
                 its.into_iter().for_each(|(_, words)| words.add(word));
             }
         }
+        Event::Filtered { filter, action, .. } => FILTERED.add(filter, action),
         Event::Delivered { .. } => RECIPIENTS.add("delivered"),
         Event::Relayed { tls, .. } => {
             RECIPIENTS.add("relayed");
@@ -235,6 +283,7 @@ pub fn count(event: &Event<'_>) {
         | Event::Signed { .. }
         | Event::Disconnected { .. }
         | Event::Noticed { .. }
+        | Event::Held { .. }
         | Event::Removed { .. }
         | Event::Trouble { .. }
         | Event::Panicked { .. }
@@ -251,6 +300,18 @@ mod tests {
         let verbs: Counters<3> = Counters::new(["MAIL", "RCPT", "other"]);
         ["mail", "RCPT", "rcpt", "MAI", "", "\u{0}"].iter().for_each(|verb| verbs.add(verb));
         assert_eq!(verbs.each(), [("MAIL", 1), ("RCPT", 2), ("other", 3)]);
+    }
+
+    #[test]
+    fn filters_are_counted_by_name_up_to_a_bound() {
+        let filters = FilterCounters(Mutex::new(BTreeMap::new()));
+        for n in 0..=FILTERS_COUNTED {
+            filters.add(&format!("f{n:03}"), "reject");
+        }
+        filters.add("f000", "accept");
+        let each = filters.each();
+        assert_eq!((each.len(), each[0].0.as_str()), (FILTERS_COUNTED, "f000"));
+        assert_eq!((each[0].1[0], each[0].1[7]), (("reject", 1), ("accept", 1)));
     }
 
     #[test]

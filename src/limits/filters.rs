@@ -7,6 +7,9 @@ use std::time::Duration;
 /// Filters that a configuration may name.
 pub const FILTERS_MAX: usize = 16;
 
+/// Names of filters that are counted in one run of the server, over all reloads.
+pub const FILTERS_COUNTED: usize = 4 * FILTERS_MAX;
+
 /// Longest name of a filter, in octets: it stands in logs, metrics and queue files.
 pub const FILTER_NAME_MAX: usize = 32;
 

@@ -1,8 +1,8 @@
 //! All numbers, by family, for [`super::text`] (Prometheus) and for the page for people.
 
 use crate::event::count::{
-    BATCH, CALLS, COMMANDS, Counters, JUDGED, LISTS, LOOKUPS, MESSAGES, OTHERS, RECIPIENTS,
-    RELAYED, REPLIES, SESSIONS, SYNC, Shape, VERDICTS,
+    BATCH, CALLS, COMMANDS, Counters, FILTER_TIME, FILTERED, JUDGED, LISTS, LOOKUPS, MESSAGES,
+    OTHERS, RECIPIENTS, RELAYED, REPLIES, SESSIONS, SYNC, Shape, VERDICTS,
 };
 use crate::handoff::Census;
 use crate::mail::address::Domain;
@@ -155,6 +155,16 @@ fn counters() -> Vec<Family> {
             "Lists of clients. off: its test points are wrong, or DNS has not shown them yet.",
             each("state", &LISTS),
         ),
+        counter(
+            "facteur_filtered_total",
+            "What filters did with messages; undone: it asked for what it may not do.",
+            filtered(),
+        ),
+        Family {
+            name: "facteur_filter_seconds",
+            help: "How long a filter took for one message.",
+            values: Values::Histogram(FILTER_TIME.shape()),
+        },
         counter("facteur_maildirs_made_total", "Maildirs that were made.", other("maildirs")),
         counter(
             "facteur_trace_lost_total",
@@ -198,6 +208,16 @@ fn judged() -> Vec<Sample> {
         let counts = words.each().into_iter();
         counts.map(|(result, count)| Sample {
             labels: vec![("method", (*method).to_owned()), ("result", result.to_owned())],
+            value: count as f64,
+        })
+    });
+    each.collect()
+}
+
+fn filtered() -> Vec<Sample> {
+    let each = FILTERED.each().into_iter().flat_map(|(filter, actions)| {
+        actions.into_iter().map(move |(action, count)| Sample {
+            labels: vec![("filter", filter.clone()), ("action", action.to_owned())],
             value: count as f64,
         })
     });

@@ -6,6 +6,7 @@
 
 mod auth;
 mod chunk;
+mod foreign;
 mod patience;
 
 use super::auth::{Bindings, Credentials, Exchange, Mechanism};
@@ -18,6 +19,7 @@ use crate::limits::{AUTH_LINE_MAX, COMMAND_LINE_MAX};
 use crate::mail::address::{ClientName, Domain, ForwardPath, ReversePath};
 use crate::mail::envelope::{Envelope, Recipient, Sender};
 use chunk::{Chunk, ChunkOf};
+use foreign::{is_http, is_tls};
 use patience::Patience;
 
 /// What the caller does next; each variant is one act on the outside world.
@@ -40,10 +42,14 @@ pub enum Reaction {
 /// What the session cannot know by itself.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Question {
+    /// May this client go on under this name (EHLO, HELO)? Asked where there are filters.
+    Greeting(ClientName),
     /// May this sender begin a transaction, with a message of about this size in octets (SIZE=)?
     Sender(ReversePath, Option<u64>),
     /// Does this recipient get mail here?
     Recipient(ForwardPath),
+    /// May the message come (DATA)? Asked where there are filters; no ends the transaction.
+    Data,
     /// Take the message, whose octets have all come? Its transaction is over with either answer.
     Message(Envelope),
     /// AUTH: is this the password of this user?
@@ -80,6 +86,8 @@ pub struct Settings {
     pub auth: Vec<Mechanism>,
     /// Wrong passwords before 421.
     pub auth_failures: usize,
+    /// There are filters: they are asked about greetings and DATA as well.
+    pub is_filtered: bool,
 }
 
 /// The client's name for itself, and whether it said EHLO or HELO.
@@ -101,9 +109,12 @@ enum SessionState {
     Chunk(Chunk),
     /// After a chunk that was not the last.
     Between(Envelope, Chunks),
+    /// A question about a greeting is open; true for EHLO.
+    AskedGreeting(ClientName, bool),
     /// A question about the sender is open.
     AskedSender(Sender),
     AskedRecipient(Envelope, Recipient),
+    AskedData(Envelope),
     AskedMessage,
     /// A question of VRFY, EXPN or ETRN is open; this state comes back with its answer.
     AskedName(Box<SessionState>),
@@ -134,6 +145,8 @@ pub struct Session {
     home: Option<Domain>,
     /// Where users can log in, in words, for a client that tries AUTH where there is none.
     logins: String,
+    /// The greeting was a refusal: this client may only go.
+    is_denied: bool,
 }
 
 impl Session {
@@ -151,7 +164,14 @@ impl Session {
             exchange: None,
             home: None,
             logins: String::new(),
+            is_denied: false,
         }
+    }
+
+    /// Says this in place of the banner; whatever the client says then, it may only go (RFC 5321 §3.1).
+    pub fn deny(&mut self, reply: Reply) -> Reaction {
+        self.is_denied = true;
+        self.refusal(reply)
     }
 
     /// From now on the client's addresses without a domain are at this one.
@@ -256,9 +276,11 @@ impl Session {
         }
     }
 
-    /// Yes to [`Question::Sender`] or [`Question::Recipient`].
+    /// Yes to [`Question::Greeting`], [`Question::Sender`], [`Question::Recipient`] or [`Question::Data`].
     pub fn allow(&mut self) -> Reaction {
         match std::mem::replace(&mut self.state, SessionState::Idle) {
+            SessionState::AskedGreeting(name, extended) => self.welcome(name, extended),
+            SessionState::AskedData(envelope) => self.data(envelope),
             SessionState::AskedSender(sender) => {
                 let envelope = Envelope { sender, recipients: Vec::new() };
                 self.state = SessionState::Mail(envelope, false);
@@ -290,9 +312,13 @@ impl Session {
     /// No to any question, with the reply that says why.
     pub fn refuse(&mut self, reply: Reply) -> Reaction {
         let action = match std::mem::replace(&mut self.state, SessionState::Idle) {
-            SessionState::AskedSender(_)
+            // A 421 closes (RFC 5321 §3.8), whoever says it.
+            SessionState::AskedRecipient(..) if reply.code() == 421 => self.refusal(reply),
+            SessionState::AskedGreeting(..)
+            | SessionState::AskedSender(_)
+            | SessionState::AskedData(_)
             | SessionState::AskedMessage
-            | SessionState::AskedAuth(_) => self.send(reply.about(&self.settings.id)),
+            | SessionState::AskedAuth(_) => self.refusal(reply),
             SessionState::AskedName(state) => {
                 self.state = *state;
                 self.send(reply.about(&self.settings.id))
@@ -307,6 +333,15 @@ impl Session {
             other => return self.unasked(other),
         };
         self.prompt(action)
+    }
+
+    /// Sends a refusal under the session's id, and closes behind a 421.
+    fn refusal(&mut self, reply: Reply) -> Reaction {
+        let reply = reply.about(&self.settings.id);
+        match reply.code() {
+            421 => Reaction::Close(reply),
+            _ => self.send(reply),
+        }
     }
 
     /// TLS begins here: all that was said in the clear may have come from somebody in between, and is
@@ -409,6 +444,10 @@ impl Session {
         let state = std::mem::replace(&mut self.state, SessionState::Idle);
         match (state, command) {
             (_, Command::Quit) => Reaction::Close(Reply::new(221, "2.0.0", self.farewell())),
+            (_, Command::Bdat { size, last }) if self.is_denied => {
+                self.discard(size, last, order(DENIED), SessionState::Idle)
+            }
+            (_, _) if self.is_denied => self.order(DENIED),
             (_, Command::Ehlo(name)) => self.greet(name, true),
             (_, Command::Helo(name)) => self.greet(name, false),
             (state, Command::StartTls) => self.start_tls(state),
@@ -443,10 +482,11 @@ impl Session {
                 let state = SessionState::Mail(envelope, refused);
                 self.discard(size, last, no_recipients(refused), state)
             }
-            (SessionState::Rcpt(envelope), Command::Data) => {
-                self.state = SessionState::Data(envelope, Decoder::default());
-                Reaction::SendNow(Reply::plain(354, "send the message, end with <CRLF>.<CRLF>"))
+            (SessionState::Rcpt(envelope), Command::Data) if self.settings.is_filtered => {
+                self.state = SessionState::AskedData(envelope);
+                Reaction::Ask(Question::Data)
             }
+            (SessionState::Rcpt(envelope), Command::Data) => self.data(envelope),
             (SessionState::Rcpt(envelope), Command::Bdat { size, last }) => {
                 self.chunk(size, last, envelope, Chunks::default())
             }
@@ -464,8 +504,10 @@ impl Session {
             (
                 state @ (SessionState::Data(..)
                 | SessionState::Chunk(_)
+                | SessionState::AskedGreeting(..)
                 | SessionState::AskedSender(_)
                 | SessionState::AskedRecipient(..)
+                | SessionState::AskedData(_)
                 | SessionState::AskedMessage
                 | SessionState::AskedName(_)
                 | SessionState::Auth(_)
@@ -475,9 +517,17 @@ impl Session {
         }
     }
 
+    fn greet(&mut self, name: ClientName, extended: bool) -> Reaction {
+        if !self.settings.is_filtered {
+            return self.welcome(name, extended);
+        }
+        self.state = SessionState::AskedGreeting(name.clone(), extended);
+        Reaction::Ask(Question::Greeting(name))
+    }
+
     /// Only commands that never get 500 or 502 may be offered (RFC 5321 §4.2.4). ENHANCEDSTATUSCODES: RFC
     /// 2034; LIMITS: RFC 9422.
-    fn greet(&mut self, name: ClientName, extended: bool) -> Reaction {
+    fn welcome(&mut self, name: ClientName, extended: bool) -> Reaction {
         let hello = format!("{} greets {}", self.settings.hostname, name.as_str());
         self.greeting = Some(Hello { name, extended });
         let reply = Reply::plain(250, hello);
@@ -529,6 +579,11 @@ impl Session {
         let question = Question::Recipient(recipient.path.clone());
         self.state = SessionState::AskedRecipient(envelope, recipient);
         Reaction::Ask(question)
+    }
+
+    fn data(&mut self, envelope: Envelope) -> Reaction {
+        self.state = SessionState::Data(envelope, Decoder::default());
+        Reaction::SendNow(Reply::plain(354, "send the message, end with <CRLF>.<CRLF>"))
     }
 
     /// STARTTLS (RFC 3207 §4). It is allowed inside a transaction too, and ends it.
@@ -718,6 +773,9 @@ impl Session {
 /// The largest limit that EHLO tells: RFC 9422 allows six digits, and no client meets a larger one.
 const RCPTMAX_MOST: usize = 999_999;
 
+/// What a client hears that was refused by the greeting.
+const DENIED: &str = "you were refused; QUIT is all that is left";
+
 fn order(text: &str) -> Reply {
     Reply::new(503, "5.5.1", text)
 }
@@ -728,30 +786,4 @@ fn no_recipients(refused: AnyRefused) -> Reply {
         true => Reply::new(554, "5.5.1", "no valid recipients"),
         false => order("send RCPT first"),
     }
-}
-
-/// First octet of a TLS handshake record; no command begins so.
-const TLS_HANDSHAKE: u8 = 0x16;
-
-/// Whether the client begins TLS where SMTP is spoken.
-fn is_tls(input: &[u8]) -> bool {
-    input.first() == Some(&TLS_HANDSHAKE)
-}
-
-/// Whether the line is HTTP: a browser, perhaps made to speak to mail servers by an attacker.
-fn is_http(line: &[u8]) -> bool {
-    const VERBS: [&[u8]; 11] = [
-        b"GET ",
-        b"POST ",
-        b"PUT ",
-        b"HEAD ",
-        b"DELETE ",
-        b"OPTIONS ",
-        b"CONNECT ",
-        b"PATCH ",
-        b"TRACE ",
-        b"PROPFIND ",
-        b"PRI * ",
-    ];
-    VERBS.iter().any(|verb| line.starts_with(verb))
 }

@@ -98,6 +98,8 @@ struct DigestPart {
     /// A refusal of the whole transaction.
     refusal: Option<String>,
     ends: Vec<DigestEnd>,
+    /// What became of the whole message instead of an end of its recipients, and why.
+    instead: Option<(&'static str, String)>,
 }
 
 /// What became of a recipient last.
@@ -110,8 +112,8 @@ struct DigestEnd {
 impl DigestPart {
     fn new(id: &str, when: Timestamp) -> DigestPart {
         let (id, is_taken, refusal) = (id.to_owned(), false, None);
-        let (from, asked, open, ends) = Default::default();
-        DigestPart { id, when, from, is_taken, asked, open, refusal, ends }
+        let (from, asked, open, ends, instead) = Default::default();
+        DigestPart { id, when, from, is_taken, asked, open, refusal, ends, instead }
     }
 
     fn add(&mut self, line: &TraceLine) {
@@ -124,6 +126,12 @@ impl DigestPart {
             fate @ ("delivered" | "relayed") => self.end(get("to"), fate, ""),
             fate @ ("deferred" | "bounced" | "expired" | "failed") if line.get("to").is_some() => {
                 self.end(get("to"), fate, get("reason"));
+            }
+            "held" => {
+                self.instead = Some(("held", format!("{}: {}", get("filter"), get("reason"))));
+            }
+            "filtered" if get("action") == "discard" => {
+                self.instead = Some(("discarded", format!("{}: {}", get("filter"), get("what"))));
             }
             "removed" => self.ends.iter_mut().for_each(|end| end.fate = "removed".to_owned()),
             "rejected" => self.refusal = Some(get("reply").to_owned()),
@@ -178,7 +186,9 @@ impl DigestPart {
             }
         }
         let fate = match &fates[..] {
-            [] if self.is_taken => "accepted".to_owned(),
+            [] if self.is_taken => {
+                self.instead.as_ref().map_or("accepted", |(fate, _)| fate).to_owned()
+            }
             [] => "not brought".to_owned(),
             [(fate, _)] => (*fate).to_owned(),
             fates => {
@@ -195,7 +205,8 @@ impl DigestPart {
             names.push_str(&format!(" and {more} more"));
         }
         let reason = shown.iter().rev().find(|end| !end.reason.is_empty());
-        let reason = reason.map(|end| end.reason.clone()).unwrap_or_default();
+        let instead = self.instead.filter(|_| shown.is_empty()).map(|(_, reason)| reason);
+        let reason = reason.map(|end| end.reason.clone()).or(instead).unwrap_or_default();
         Digest { when: self.when, id: self.id, fate, from: self.from, to: names, reason }
     }
 }

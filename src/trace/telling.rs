@@ -13,8 +13,8 @@ use std::fmt::Write as _;
 const NAMED: usize = 5;
 
 /// Keys whose values are numbers.
-const NUMBERS: [&str; 8] =
-    ["octets", "size", "recipients", "transaction", "turns", "uid", "records", "status"];
+const NUMBERS: [&str; 9] =
+    ["octets", "size", "recipients", "transaction", "turns", "uid", "records", "status", "ms"];
 
 /// Tells one story to people.
 pub struct Telling<'a> {

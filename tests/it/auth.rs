@@ -209,6 +209,7 @@ fn of_an_exchange_only_its_mechanism_is_told() {
         tls: true,
         auth: vec![Mechanism::Plain, Mechanism::Login],
         auth_failures: 3,
+        is_filtered: false,
     });
     session.secured();
     let mut told = |line: &str| {

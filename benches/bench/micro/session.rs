@@ -17,6 +17,7 @@ pub fn cases<'a>() -> Outcome<Vec<Case<'a>>> {
         tls: false,
         auth: Vec::new(),
         auth_failures: 3,
+        is_filtered: false,
     };
     let mut octets = b"EHLO client.test\r\nMAIL FROM:<sender@client.test>\r\n\
                        RCPT TO:<u0@bench.test>\r\nDATA\r\n"
