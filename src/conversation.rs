@@ -10,6 +10,7 @@
 mod answers;
 pub mod bounds;
 mod clock;
+mod filtering;
 mod handing_on;
 mod handover;
 mod incoming;
@@ -43,6 +44,7 @@ use crate::store::queue::Queue;
 use bounds::Bounds;
 use clock::Clock;
 use crossbeam_channel::Sender;
+use filtering::SessionFilters;
 use incoming::IncomingMessage;
 use replies::Replies;
 use std::io::{self, ErrorKind};
@@ -88,6 +90,8 @@ pub fn converse(
     wire: &mut dyn Wire,
 ) -> String {
     let site = shared.current.as_ref().map_or_else(|| site.clone(), |current| current.get());
+    let filters = facts.service.milter().and_then(|service| site.filters(service));
+    let filters = filters.map(|chain| SessionFilters::new(chain, &facts.id));
     let settings = Settings {
         hostname: site.config.hostname.clone(),
         id: facts.id.clone(),
@@ -97,7 +101,7 @@ pub fn converse(
         tls: site.acceptor().is_some(),
         auth: mechanisms(&site, facts.service),
         auth_failures: site.config.limit.auth_failures,
-        is_filtered: false,
+        is_filtered: filters.is_some(),
     };
     let mut session = Session::new(settings);
     session.log_in_at(places(&site));
@@ -108,6 +112,7 @@ pub fn converse(
         shared,
         clock: Clock::new(shared.bounds.rate, &site.config.timeout),
         transaction: Transaction::new(&*shared.disk, &shared.bounds, &shared.gates),
+        filters,
         transcript: Transcript::new(&facts.id),
         site,
         facts: facts.clone(),
@@ -139,6 +144,8 @@ struct Conversation<'a> {
     /// The message that comes in; none before its first octets, so that a waiting session holds no buffer.
     incoming: Option<IncomingMessage>,
     clock: Clock,
+    /// Those with which the session began; none where no filter sees its mail.
+    filters: Option<SessionFilters>,
     transcript: Transcript,
     /// The user named by the login that is under way, or whose failure is not yet answered.
     named: Option<String>,
@@ -180,8 +187,18 @@ impl Conversation<'_> {
             let reply = self.session.early();
             return self.close(&reply, b"(before the greeting)", "refused");
         }
-        let banner = self.session.banner();
-        self.queue_to(b"", &banner);
+        if let Some(filters) = &mut self.filters
+            && let Err(reply) =
+                filters.connect(self.site.resolver(), &self.facts, &mut self.transcript)
+        {
+            let denied = self.session.deny(reply);
+            if let Some(reason) = self.act(denied)? {
+                return Ok(reason);
+            }
+        } else {
+            let banner = self.session.banner();
+            self.queue_to(b"", &banner);
+        }
         let (mut input, mut body) = (Vec::new(), Vec::new());
         let mut read = 0;
         loop {
@@ -296,6 +313,9 @@ impl Conversation<'_> {
                 // Here too: a client that pipelines without end is never idle.
                 if !self.session.in_transaction() {
                     self.transaction.end();
+                    if let Some(filters) = &mut self.filters {
+                        filters.abort(&mut self.transcript);
+                    }
                     if let Some(reply) = self.farewell(true) {
                         return self.leave(&reply).map(Some);
                     }

@@ -36,6 +36,7 @@ use crate::smtp::reply::Reply;
 use ask::{AskError, Link, LinkState, Replayed};
 use pool::Filter;
 use said::{FilterStep, Said};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,13 @@ pub struct Filters {
     hostname: String,
     resolver: Arc<dyn Resolver>,
     clock: FilterClock,
+}
+
+impl fmt::Debug for Filters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.filters.iter().map(|filter| &filter.config.name);
+        f.debug_list().entries(names).finish()
+    }
 }
 
 /// What a step that is not yet the message's end leads to.

@@ -349,6 +349,7 @@ fn write(
         is_proved: false,
         signature: signature.as_ref().map(Signature::in_queue).unwrap_or_default(),
         quarantine: None,
+        is_unfiltered: false,
         others: Vec::new(),
         message_at: 0,
     };

@@ -17,6 +17,7 @@ mod unsent;
 
 pub use author::{Author, domain_of};
 
+use crate::config::MilterService;
 use crate::event::{About, Event, Talk, Turn, tell, tell_talk};
 use crate::handoff::{Hint, Hints};
 use crate::limits::{
@@ -398,6 +399,7 @@ impl Pickup {
             is_proved: false,
             signature: Default::default(),
             quarantine: None,
+            is_unfiltered: site.config.is_filtered(MilterService::Sendmail),
             others: Vec::new(),
             message_at: 0,
             ..asked.clone()

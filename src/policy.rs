@@ -11,6 +11,7 @@ pub mod kept;
 pub mod verdict;
 
 use crate::event::{Event, tell};
+use crate::filters::{FilteredMessage, MessageOpinion};
 use crate::handoff::{Hint, Hints};
 use crate::limits::HEADER_MAX;
 use crate::mail::address::{ClientName, ForwardPath, Host, Mailbox, ReversePath};
@@ -26,8 +27,9 @@ use crate::site::Site;
 use crate::smtp::command::EtrnNode;
 use crate::smtp::reply::{Reply, quoted};
 use crate::store::disk::{Disk, StoreError};
+use crate::store::entry::Quarantine;
 use crate::store::maildir;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use verdict::{By, JudgedMessage, Verdict};
 
@@ -45,12 +47,22 @@ pub struct Facts {
     pub tls: Option<Protection>,
     /// The user as whom the client has logged in.
     pub user: Option<Mailbox>,
+    /// The ends of its connection; known where there are filters, which are told of them.
+    pub ends: Option<Ends>,
+}
+
+/// The ends of a connection, beside the client's address.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    pub client_port: u16,
+    /// At which it was accepted.
+    pub listener: SocketAddr,
 }
 
 impl Facts {
     /// As they are before the client has said anything.
     pub fn new(id: String, client: IpAddr, service: Service) -> Facts {
-        Facts { id, client, service, helo: None, tls: None, user: None }
+        Facts { id, client, service, helo: None, tls: None, user: None, ends: None }
     }
 }
 
@@ -61,13 +73,20 @@ pub enum Opinion {
     /// The message is taken, with the mark of junk.
     Junk,
     Refuse(Reply),
+    /// The message is taken and nobody gets it: the filter that wants it.
+    Discard(String),
+    /// The message is taken and waits for a person; `is_junk`: with the mark of junk.
+    Hold {
+        quarantine: Quarantine,
+        is_junk: bool,
+    },
 }
 
 impl Opinion {
     /// For a caller that goes on where it is taken.
     pub fn or_refusal(self) -> Result<(), Reply> {
         match self {
-            Opinion::Take | Opinion::Junk => Ok(()),
+            Opinion::Take | Opinion::Junk | Opinion::Discard(_) | Opinion::Hold { .. } => Ok(()),
             Opinion::Refuse(reply) => Err(reply),
         }
     }
@@ -211,6 +230,24 @@ pub fn judged(judged: &JudgedMessage, findings: &ProofFindings) -> Opinion {
             let text = format!("DNS does not answer what decides, try later: {reason}");
             Opinion::Refuse(Reply::new(451, "4.7.0", text))
         }
+    }
+}
+
+/// What becomes of a message by what filters made of it. `is_junk`: it is that already.
+pub fn filtered(site: &Site, filtered: &FilteredMessage, is_junk: bool) -> Opinion {
+    let fields = &site.config.trust.junk_fields;
+    let says_junk =
+        |(name, value): (&[u8], &[u8])| fields.iter().any(|field| field.is(name, value));
+    let is_junk = is_junk || filtered.put_fields().any(says_junk);
+    match (&filtered.opinion, &filtered.quarantine) {
+        (MessageOpinion::Refuse(reply), _) => Opinion::Refuse(reply.clone()),
+        (MessageOpinion::Discard { filter }, _) => Opinion::Discard(filter.clone()),
+        (MessageOpinion::Take, Some((filter, reason))) => {
+            let quarantine = Quarantine { filter: filter.clone(), reason: reason.clone() };
+            Opinion::Hold { quarantine, is_junk }
+        }
+        (MessageOpinion::Take, None) if is_junk => Opinion::Junk,
+        (MessageOpinion::Take, None) => Opinion::Take,
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod away;
 mod board;
+mod filtering;
 mod guard;
 mod here;
 pub mod plan;
@@ -304,7 +305,7 @@ impl Scheduler {
                 let mut parts = parts(&self.setting.site, &waiting);
                 if parts.is_empty() {
                     // No recipient is left, and only its file could not be removed.
-                    let goal = Goal::of(&self.setting.site, &waiting.entry.recipients[0].mailbox);
+                    let goal = Goal::of_recipient(&self.setting.site, &waiting.entry, 0);
                     let due = Timestamp::now();
                     parts.push(Part { goal, due, is_held: false, seen: None });
                 }
@@ -421,9 +422,10 @@ impl Scheduler {
         if active.claimed.is_ahead() {
             // One more job has to write the file, or the message would stay claimed for ever.
             if !self.board.knows(id) {
-                let first = &active.claimed.message.entry.recipients[0].mailbox;
+                let entry = &active.claimed.message.entry;
                 let due = retry::later(Timestamp::now(), TROUBLE_WAIT);
-                self.board.add(id, Goal::of(&self.setting.site, first), due);
+                let goal = Goal::of_recipient(&self.setting.site, entry, 0);
+                self.board.add(id, goal, due);
             }
             return;
         }

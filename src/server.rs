@@ -45,7 +45,7 @@ use crate::net::pool::{Pool, panic_text, spawn_vital};
 use crate::net::registry::{Full, Registry, Standing, Ticket};
 use crate::net::stream::{TcpWire, Wire};
 use crate::pickup::{Pickup, PickupCall};
-use crate::policy::{self, Facts};
+use crate::policy::{self, Ends, Facts};
 use crate::scheduler::{self, Scheduler};
 use crate::site::hold;
 use crate::site::{Current, Site};
@@ -350,6 +350,13 @@ fn standing(site: &Site, client: IpAddr, service: Service) -> Standing {
     }
 }
 
+/// The ends of a connection; none where the client is gone already.
+fn ends(stream: &TcpStream) -> Option<Ends> {
+    let (client, listener) = (stream.peer_addr().ok()?, stream.local_addr().ok()?);
+    let listener = SocketAddr::new(listener.ip().to_canonical(), listener.port());
+    Some(Ends { client_port: client.port(), listener })
+}
+
 /// A connection on its way to its thread.
 struct Admitted {
     facts: Facts,
@@ -367,6 +374,9 @@ impl Admitted {
         let Admitted { mut facts, stream, mut ticket, site, proxied } = self;
         let session = facts.id.clone();
         let session = session.as_str();
+        if facts.service.milter().is_some_and(|service| site.config.is_filtered(service)) {
+            facts.ends = ends(&stream);
+        }
         // What a panic leaves half done belongs to this session and is dropped with it.
         let mut wire = TcpWire::new(stream.clone());
         let talk = || {

@@ -3,7 +3,10 @@
 
 pub mod hold;
 
-use crate::config::{BackupDomain, Config, Dmarc, DomainConfig, SmarthostAuth, Spf, Tls, home};
+use crate::config::{
+    BackupDomain, Config, Dmarc, DomainConfig, MilterService, SmarthostAuth, Spf, Tls, home,
+};
+use crate::filters::{FilterChain, Filters};
 use crate::limits::{FIRST_USER_AGE, PAIR_LOOK, PAIR_SETTLE, PASSWORD_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
 use crate::mail::srs::{NoWayBack, SrsKeys};
@@ -57,6 +60,9 @@ pub struct Site {
     signing: Arc<Signing>,
     /// DNS, shared by all threads. A reload keeps it, with its cache, while `[dns]` stays as it is.
     resolver: Arc<dyn Resolver>,
+    /// Filters; none where none are configured. A reload keeps them, with what is known of them, while they stay as
+    /// they are.
+    filters: Option<Arc<Filters>>,
 }
 
 /// How we log in at the smarthost.
@@ -122,8 +128,9 @@ impl Site {
         }
         let first_users = tables.iter().map(|_| Arc::default()).collect();
         let (connector, addresses, names) = (Arc::default(), addresses(&config), names(&config));
-        let resolver = Arc::new(DnsResolver::new(&config.dns));
         let signing = Arc::new(Signing::new(&config));
+        let resolver: Arc<dyn Resolver> = Arc::new(DnsResolver::new(&config.dns));
+        let filters = filters(&config, &resolver);
         Ok((
             Site {
                 config,
@@ -139,6 +146,7 @@ impl Site {
                 keys: None,
                 signing,
                 resolver,
+                filters,
             },
             bad,
         ))
@@ -151,7 +159,18 @@ impl Site {
 
     /// The site with another resolver: a script, in a test.
     pub fn with_resolver(self, resolver: Arc<dyn Resolver>) -> Site {
-        Site { resolver, ..self }
+        let filters = filters(&self.config, &resolver);
+        Site { resolver, filters, ..self }
+    }
+
+    /// The site of a program that asks no filters.
+    pub fn without_filters(self) -> Site {
+        Site { filters: None, ..self }
+    }
+
+    /// The filters of mail that comes this way, if there are any.
+    pub fn filters(&self, service: MilterService) -> Option<FilterChain> {
+        self.filters.as_ref()?.open(service)
     }
 
     /// The folder of a Maildir for what is judged to be junk.
@@ -186,7 +205,11 @@ impl Site {
             false => site.resolver,
         };
         let (keys, signing) = (self.keys.clone(), self.signing.clone());
-        Site { keys, signing, resolver, ..site }
+        let (old, new) = (&self.config, &site.config);
+        let are_same =
+            (&old.dns, &old.milters, &old.hostname) == (&new.dns, &new.milters, &new.hostname);
+        let filters = if are_same { self.filters.clone() } else { site.filters };
+        Site { keys, signing, resolver, filters, ..site }
     }
 
     /// The sender at a domain of ours under which the alias `via` sends mail on to another host, so that SPF does
@@ -582,6 +605,12 @@ impl Local<'_> {
         // The user last, so that braces in a user's name are not replaced.
         self.config.maildir.replace("{domain}", domain).replace("{user}", user).into()
     }
+}
+
+/// The filters of a configuration; none where it names none.
+fn filters(config: &Config, resolver: &Arc<dyn Resolver>) -> Option<Arc<Filters>> {
+    let are_there = !config.milters.is_empty();
+    are_there.then(|| Filters::new(&config.milters, config.hostname.as_str(), resolver.clone()))
 }
 
 fn names(config: &Config) -> Vec<Domain> {

@@ -496,6 +496,11 @@ impl Config {
         self.tls.is_none() && !self.listen.submissions.is_empty()
     }
 
+    /// Whether any filter sees mail that comes this way.
+    pub fn is_filtered(&self, service: MilterService) -> bool {
+        self.milters.iter().any(|milter| milter.services.contains(&service))
+    }
+
     /// The configuration without a file; see [`DEMO`].
     pub fn demo() -> Config {
         let demo = Config::parse(DEMO, Path::new("facteur.toml"));

@@ -5,11 +5,13 @@ use super::handover::Handover;
 use super::incoming::WholeMessage;
 use super::judgement::Judgement;
 use super::{Conversation, Shared};
+use crate::delivery::reply_to;
 use crate::directory;
 use crate::event::count::MESSAGES;
 use crate::event::{Event, tell};
+use crate::filters::{FilterInput, FilterRoom, FilteredMessage};
 use crate::login::{Busy, Guess, canonical, is_same, nonce, user};
-use crate::mail::address::{ForwardPath, Host, Mailbox, ReversePath};
+use crate::mail::address::{ClientName, ForwardPath, Host, Mailbox, ReversePath};
 use crate::mail::envelope::Envelope;
 use crate::policy::{self, Finding, Opinion};
 use crate::smtp::auth::Credentials;
@@ -24,12 +26,16 @@ const LOOK: Duration = Duration::from_millis(100);
 
 impl Conversation<'_> {
     pub(super) fn decide(&mut self, question: Question) -> io::Result<Reaction> {
+        if self.filters.is_some() {
+            self.flush()?; // nobody waits for earlier replies while we wait for a filter
+        }
         let (site, disk) = (&*self.site, &*self.shared.disk);
         let verdict = match question {
             Question::Password(credentials) => return self.password(&credentials),
             Question::Keys(user) => return self.keys(&user),
             Question::Proof { user, good } => return self.proof(&user, good),
-            Question::Greeting(_) | Question::Data => Ok(self.session.allow()),
+            Question::Greeting(name) => self.greeting(&name),
+            Question::Data => self.data(),
             Question::Sender(from, size) => self.sender(&from, size),
             Question::Recipient(path) => self.recipient(&path),
             Question::Message(envelope) => {
@@ -52,6 +58,20 @@ impl Conversation<'_> {
         Ok(verdict.unwrap_or_else(|reply| self.session.refuse(reply)))
     }
 
+    fn greeting(&mut self, name: &ClientName) -> Result<Reaction, Reply> {
+        if let Some(filters) = &mut self.filters {
+            filters.greeting(name.as_str(), self.facts.tls.as_ref(), &mut self.transcript)?;
+        }
+        Ok(self.session.allow())
+    }
+
+    fn data(&mut self) -> Result<Reaction, Reply> {
+        if let Some(filters) = &mut self.filters {
+            filters.data(&mut self.transcript)?;
+        }
+        Ok(self.session.allow())
+    }
+
     fn sender(&mut self, from: &ReversePath, size: Option<u64>) -> Result<Reaction, Reply> {
         self.transaction.begin(from);
         self.facts.helo = self.session.greeting().map(|greeting| greeting.name.clone());
@@ -60,18 +80,40 @@ impl Conversation<'_> {
         // Before its octets come, which is what SIZE is for (RFC 1870 §6.1).
         let is_full = |size: &u64| !bounds.room.has(&**disk, spill, *size, Instant::now());
         policy::opinion(size.filter(is_full).map(|_| Finding::NoRoom)).or_refusal()?;
+        if let Some(filters) = &mut self.filters {
+            let (id, command) = (self.transaction.id(), self.session.command_text());
+            filters.sender(id, from, &command, &self.facts, &mut self.transcript)?;
+        }
         Ok(self.session.allow())
     }
 
     fn recipient(&mut self, path: &ForwardPath) -> Result<Reaction, Reply> {
-        let Conversation { shared, site, facts, .. } = self;
+        let Conversation { shared, site, facts, filters, transcript, transaction, session, .. } =
+            self;
         let most = site.config.limit.recipients_per_hour;
-        let count = || match &facts.user {
-            Some(user) => shared.login.count_recipient(user, most),
-            None => true,
+        let mut is_refused_by_filter = false;
+        let consent = || {
+            let is_beyond = match &facts.user {
+                Some(user) => !shared.login.count_recipient(user, most),
+                None => false,
+            };
+            policy::opinion(is_beyond.then_some(Finding::ManyRecipients)).or_refusal()?;
+            match filters {
+                None => Ok(()),
+                Some(filters) => filters
+                    .recipient(path, &session.command_text(), transcript)
+                    .inspect_err(|_| is_refused_by_filter = true),
+            }
         };
-        let deliveries = self.transaction.recipient(site, facts, path, count)?;
-        self.transcript.decided(path, deliveries);
+        match transaction.recipient(site, facts, path, consent) {
+            Ok(deliveries) => self.transcript.decided(path, deliveries),
+            Err(reply) => {
+                if let Some(filters) = self.filters.as_mut().filter(|_| !is_refused_by_filter) {
+                    filters.refused_recipient(path, &reply, &mut self.transcript);
+                }
+                return Err(reply);
+            }
+        }
         Ok(self.session.allow())
     }
 
@@ -89,38 +131,154 @@ impl Conversation<'_> {
         self.transaction.leave_out_loops(site, facts, envelope, &whole.summary)?;
         policy::message(site, &whole.summary, self.transaction.plan().here()).or_refusal()?;
         let judgement = self.transaction.judge(site, whole.gathered.as_ref());
-        let id = self.hand_over(envelope, whole, judgement.as_ref());
-        if let (Err(_), Some(judgement)) = (&id, &judgement) {
+        let taken = self.decided(envelope, whole, judgement.as_ref());
+        let id = taken.is_ok().then(|| self.transaction.id().to_owned());
+        if let (None, Some(judgement)) = (&id, &judgement) {
             judgement.tell(None, &self.facts.id);
         }
-        let id = id?;
-        self.transaction.spend();
+        if let Some(filters) = &mut self.filters {
+            filters.end(id.as_deref());
+        }
+        taken?;
+        let id = id.unwrap_or_default();
         self.transcript.taken(&id);
         Ok(self.session.accepted(&id))
     }
 
-    /// Gives the message to delivery, unless its judgement is against that; gives its id.
-    fn hand_over(
-        &self,
+    /// Takes the message, unless its judgement or a filter is against that.
+    fn decided(
+        &mut self,
         envelope: &Envelope,
         whole: WholeMessage,
         judgement: Option<&Judgement>,
-    ) -> Result<String, Reply> {
+    ) -> Result<(), Reply> {
         let opinion = judgement.map_or(Opinion::Take, Judgement::opinion);
         let is_junk = matches!(opinion, Opinion::Junk);
         opinion.or_refusal()?;
+        if self.filters.is_none() {
+            let opinion = if is_junk { Opinion::Junk } else { Opinion::Take };
+            return self.hand_over(envelope, whole, judgement, (None, opinion));
+        }
+        let filtered = self.filtered(&whole, judgement)?;
+        let opinion = policy::filtered(&self.site, &filtered, is_junk);
+        if let Opinion::Refuse(reply) = opinion {
+            return Err(reply);
+        }
+        let changed = self.change_envelope(envelope, &whole, &filtered)?;
+        let envelope = changed.as_ref().unwrap_or(envelope);
+        // To take out all recipients is to throw it away.
+        let is_for_nobody = envelope.recipients.is_empty();
+        if is_for_nobody || matches!(opinion, Opinion::Discard(_)) {
+            self.discard(envelope, &whole, judgement);
+            return Ok(());
+        }
+        self.hand_over(envelope, whole, judgement, (Some(filtered), opinion))
+    }
+
+    /// What the filters make of the message.
+    fn filtered(
+        &mut self,
+        whole: &WholeMessage,
+        judgement: Option<&Judgement>,
+    ) -> Result<FilteredMessage, Reply> {
+        let Conversation { shared, site, filters, transcript, facts, .. } = self;
+        let Some(filters) = filters else { return Err(Reply::new(451, "4.3.0", "local trouble")) };
+        let results = judgement.map(|judgement| judgement.field(site)).unwrap_or_default();
+        let room = FilterRoom {
+            disk: &shared.disk,
+            dir: &shared.spill,
+            budget: &shared.budget,
+            message_size: site.config.limit.message_size,
+        };
+        let input =
+            FilterInput { body: &whole.body, results: &results, forged: &whole.forged, room };
+        // What comes by BDAT has no DATA of its own.
+        filters.data(transcript)?;
+        filters.message(&input, transcript).map_err(|error| {
+            tell(&Event::Trouble { session: &facts.id, what: &error.to_string() });
+            reply_to(&error)
+        })
+    }
+
+    /// The envelope as filters want it, where that is another one; its recipients are planned anew then.
+    fn change_envelope(
+        &mut self,
+        envelope: &Envelope,
+        whole: &WholeMessage,
+        filtered: &FilteredMessage,
+    ) -> Result<Option<Envelope>, Reply> {
+        let FilteredMessage { sender, added, removed, .. } = filtered;
+        if sender.is_none() && added.is_empty() && removed.is_empty() {
+            return Ok(None);
+        }
+        let mut changed = envelope.clone();
+        if let Some(from) = sender {
+            changed.sender.from = from.clone();
+        }
+        changed.recipients.retain(|recipient| !removed.contains(&recipient.path));
+        let (site, facts) = (&*self.site, &self.facts);
+        let summary = filtered.body.as_ref().map_or(&whole.summary, |body| &body.summary);
+        let left_out =
+            self.transaction.change_recipients(site, facts, &mut changed, added, summary)?;
+        if let Some(filters) = &mut self.filters {
+            left_out.into_iter().for_each(|(path, why)| filters.left_out(&path, &why));
+        }
+        Ok(Some(changed))
+    }
+
+    /// Nobody gets the message, and its client hears that it was taken. Told like any other that was.
+    fn discard(
+        &mut self,
+        envelope: &Envelope,
+        whole: &WholeMessage,
+        judgement: Option<&Judgement>,
+    ) {
+        let id = self.transaction.id();
+        tell(&Event::Accepted {
+            id,
+            session: &self.facts.id,
+            client: self.facts.client,
+            from: &envelope.sender.from.to_string(),
+            size: whole.body.size(),
+            recipients: envelope.recipients.len(),
+        });
+        if let Some(judgement) = judgement {
+            judgement.tell(Some(id), &self.facts.id);
+        }
+        if let Some(filters) = self.filters.as_mut().filter(|_| envelope.recipients.is_empty()) {
+            filters.has_nobody();
+        }
+    }
+
+    /// Gives the message to delivery.
+    fn hand_over(
+        &mut self,
+        envelope: &Envelope,
+        whole: WholeMessage,
+        judgement: Option<&Judgement>,
+        (filtered, opinion): (Option<FilteredMessage>, Opinion),
+    ) -> Result<(), Reply> {
+        let (is_junk, quarantine) = match opinion {
+            Opinion::Hold { quarantine, is_junk } => (is_junk, Some(quarantine)),
+            opinion => (matches!(opinion, Opinion::Junk), None),
+        };
         let (site, facts) = (&*self.site, &self.facts);
         let handover = Handover {
             shared: self.shared,
             site,
             facts,
+            id: self.transaction.id(),
             with: self.session.protocol(envelope.sender.smtputf8),
             envelope,
             plan: self.transaction.plan(),
             judgement,
+            filtered,
             is_junk,
+            quarantine,
         };
-        handover.run(whole, || self.ticket.is_ending())
+        handover.run(whole, || self.ticket.is_ending())?;
+        self.transaction.spend();
+        Ok(())
     }
 
     /// Is this the password?
@@ -175,6 +333,9 @@ impl Conversation<'_> {
             self.session.complete_at(domain.clone());
         }
         self.facts.user = Some(user);
+        if let Some(filters) = &mut self.filters {
+            filters.logged_in(&self.session.command_text());
+        }
         self.ticket.set_known();
         self.session.authenticated()
     }

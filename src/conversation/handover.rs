@@ -7,6 +7,7 @@ use super::incoming::WholeMessage;
 use super::judgement::Judgement;
 use crate::delivery::{late, reply_to};
 use crate::event::{Event, tell};
+use crate::filters::FilteredMessage;
 use crate::handoff::{Accepted, Claim, Copy, CopyState, Hint, Outcome};
 use crate::limits::{DELIVERY_WAIT, NOTICE_HEADER_MAX, PUBLISH_WAIT, QUEUE_RECIPIENTS_SURE};
 use crate::mail::address::{ForwardPath, Mailbox};
@@ -23,7 +24,7 @@ use crate::signature::{OwnMessage, Signature, signature};
 use crate::site::Site;
 use crate::smtp::reply::Reply;
 use crate::store::body::Body;
-use crate::store::entry::Entry;
+use crate::store::entry::{Entry, Quarantine};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, bounded};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -34,38 +35,46 @@ pub(super) struct Handover<'a> {
     pub shared: &'a Shared,
     pub site: &'a Site,
     pub facts: &'a Facts,
+    /// The id of the message.
+    pub id: &'a str,
     /// The protocol it came by, as its Received field names that.
     pub with: &'static str,
     pub envelope: &'a Envelope,
     pub plan: &'a Plan,
     /// Of a stranger's message.
     pub judgement: Option<&'a Judgement>,
+    /// As filters made it; none where none has seen it.
+    pub filtered: Option<FilteredMessage>,
     /// It goes into the folder for junk.
     pub is_junk: bool,
+    /// It waits in the queue until a person lets it go.
+    pub quarantine: Option<Quarantine>,
+}
+
+/// The octets of a message as they are kept.
+struct KeptForm {
+    body: Arc<Body>,
+    /// Of the octets of `body`.
+    summary: Summary,
+    /// The form on the wire, as edited; none where that is found out anew.
+    wire: Option<WireForm>,
+    /// What is changed in them for a queue file.
+    edits: Edits,
 }
 
 /// Copies that wait in the queue, by their place among those for mailboxes here, and why.
 type Late = Vec<(usize, String)>;
 
 impl Handover<'_> {
-    /// Gives the message its id, and that back when it is taken. `is_ending`: the server waits no longer.
-    pub fn run(&self, whole: WholeMessage, is_ending: impl Fn() -> bool) -> Result<String, Reply> {
-        // Only what is wanted gets an id; a refusal is known by its session's.
-        let id = crate::id::message();
-        let WholeMessage { body, summary, wire, forged, hash, .. } = whole;
-        let body = Arc::new(body);
-        let mut fields = self.judgement.map(|it| it.field(self.site)).unwrap_or_default();
-        fields.push_str(&self.received(&id));
-        if summary.begins_folded {
-            fields.push('\n'); // so that nobody writes into our field
-        }
-        // Of what is left without some fields the form has to be found out anew.
-        let wire = Some(wire).filter(|_| forged.is_empty());
-        let edits = Edits::default().without(&forged);
-        let signature = self.signature((&body, hash), &edits, &fields)?;
-        let fields = (&*fields, signature.as_ref());
-        let mut accepted = self.accepted(&id, body.clone(), (&summary, wire), (edits, fields));
-        let handing_on = HandingOn::of(self, &mut accepted.0, &summary);
+    /// Gives the message to delivery, and waits until it is taken. `is_ending`: the server waits no longer.
+    pub fn run(mut self, whole: WholeMessage, is_ending: impl Fn() -> bool) -> Result<(), Reply> {
+        let (form, signature) = self.form(whole)?;
+        let body = form.body.clone();
+        let mut accepted = self.accepted(&form, signature.as_ref());
+        let handing_on = match self.quarantine {
+            Some(_) => None,
+            None => HandingOn::of(&self, &mut accepted.0, &form.summary),
+        };
         // Any copy may have to wait in the queue. Few recipients are no question.
         if self.plan.all().len() > QUEUE_RECIPIENTS_SURE {
             let recipients = &self.envelope.recipients;
@@ -81,12 +90,85 @@ impl Handover<'_> {
             Some(handing_on) => handing_on.run(&is_ending, deliver)?,
             None => (deliver()?, HandedOn::default()),
         };
-        self.tell_taken(&id, body.size(), signature.as_ref(), &late);
-        handed_on.tell(&id);
-        if let Some(entry) = entry {
+        self.tell_taken(body.size(), signature.as_ref(), &late);
+        handed_on.tell(self.id);
+        // What is held has not arrived anywhere.
+        if let Some(entry) = entry.filter(|entry| entry.quarantine.is_none()) {
             self.notify(entry, &body, &late);
         }
-        Ok(id)
+        Ok(())
+    }
+
+    /// The octets as they are kept, and what became of their signature.
+    fn form(&mut self, whole: WholeMessage) -> Result<(KeptForm, Option<Signature>), Reply> {
+        let WholeMessage { body, summary, wire, forged, hash, .. } = whole;
+        let received = self.received();
+        let own = |signature: &Option<Signature>| {
+            received.clone() + signature.as_ref().map_or("", Signature::fields)
+        };
+        let results = self.judgement.map(|it| it.field(self.site)).unwrap_or_default();
+        let Some(mut filtered) = self.filtered.take() else {
+            // The guard, so that nobody writes into our field.
+            let guard = if summary.begins_folded { "\n" } else { "" };
+            let edits = |block: &str| {
+                Edits::default().on_top(format!("{results}{block}{guard}")).without(&forged)
+            };
+            let signature = self.signature((&body, hash), &edits(&received))?;
+            let block = own(&signature);
+            // Of what is left without some fields the form has to be found out anew.
+            let fields = format!("{results}{block}{guard}");
+            let wire = forged.is_empty().then(|| wire.below(fields.as_bytes()));
+            let form = KeptForm { body: Arc::new(body), summary, wire, edits: edits(&block) };
+            return Ok((form, signature));
+        };
+        // The hash is that of the body as it came.
+        let (view, hash) = match &filtered.body {
+            Some(other) => (&other.body, None),
+            None => (&body, hash),
+        };
+        let signature = self.signature((view, hash), &filtered.edits(&received))?;
+        let block = own(&signature);
+        let edits = filtered.edits(&block);
+        let form = match filtered.body.take() {
+            Some(other) => {
+                let wire = Some(other.wire.below(block.as_bytes()));
+                KeptForm { body: Arc::new(other.body), summary: other.summary, wire, edits }
+            }
+            None => {
+                let is_as_it_came = forged.is_empty() && !filtered.is_changed();
+                let fields = results + &block;
+                let wire = is_as_it_came.then(|| wire.below(fields.as_bytes()));
+                KeptForm { body: Arc::new(body), summary, wire, edits }
+            }
+        };
+        Ok((form, signature))
+    }
+
+    /// Signs the message as these edits have it, where it is of somebody whom we know. Behind this no edit may
+    /// follow but the signature below our Received, and fields on top.
+    fn signature(
+        &self,
+        (body, hash): (&Body, Option<(BodyHash, u64)>),
+        edits: &Edits,
+    ) -> Result<Option<Signature>, Reply> {
+        let Handover { site, facts, shared, .. } = *self;
+        if !policy::is_known(site, facts) {
+            return Ok(None);
+        }
+        let is_own = facts
+            .user
+            .as_ref()
+            .map(|user| move |author: &Mailbox| policy::is_own(site, &*shared.disk, user, author));
+        let place = |(hash, at)| Some((hash, edits.place_of_rest(at, body.size())?));
+        let message = OwnMessage {
+            view: &|take| body.view(edits, take),
+            is_own: is_own.as_ref().map(|is_own| is_own as _),
+            body: hash.and_then(place),
+        };
+        signature(site, &message).map_err(|error| {
+            tell(&Event::Trouble { session: &facts.id, what: &error.to_string() });
+            reply_to(&error)
+        })
     }
 
     /// Notices of success for copies that were delivered at once (RFC 3461 §5.2.2): in the queue before
@@ -121,57 +203,29 @@ impl Handover<'_> {
         }
     }
 
-    /// Signs the message as these edits have it, below our `fields`, where it is of somebody whom we know. Behind
-    /// this no edit may follow but fields on top.
-    fn signature(
-        &self,
-        (body, hash): (&Body, Option<(BodyHash, u64)>),
-        edits: &Edits,
-        fields: &str,
-    ) -> Result<Option<Signature>, Reply> {
-        let Handover { site, facts, shared, .. } = *self;
-        if !policy::is_known(site, facts) {
-            return Ok(None);
-        }
-        let edits = edits.clone().on_top(fields);
-        let is_own = facts
-            .user
-            .as_ref()
-            .map(|user| move |author: &Mailbox| policy::is_own(site, &*shared.disk, user, author));
-        let place = |(hash, at)| Some((hash, edits.place_of_rest(at, body.size())?));
-        let message = OwnMessage {
-            view: &|take| body.view(&edits, take),
-            is_own: is_own.as_ref().map(|is_own| is_own as _),
-            body: hash.and_then(place),
-        };
-        signature(site, &message).map_err(|error| {
-            tell(&Event::Trouble { session: &facts.id, what: &error.to_string() });
-            reply_to(&error)
-        })
-    }
-
     /// The message with its place in the queue and what is put on top of each copy (RFC 5321 §4.4).
     fn accepted(
         &self,
-        id: &str,
-        body: Arc<Body>,
-        (summary, wire): (&Summary, Option<WireForm>),
-        (edits, (fields, signature)): (Edits, (&str, Option<&Signature>)),
+        form: &KeptForm,
+        signature: Option<&Signature>,
     ) -> (Accepted, Receiver<Outcome>) {
         let Handover { site, facts, envelope, .. } = *self;
         let return_path = trace_fields::return_path(&envelope.sender.from);
-        let own = signature.map_or("", Signature::fields);
         let addressee = |to: &Planned| to.addressee(&envelope.recipients);
+        let at_once = |planned: &'_ Planned| match self.quarantine {
+            Some(_) => None,
+            None => planned.delivery.here().cloned(),
+        };
         let copies = self.plan.all().iter().filter_map(|planned| {
-            let destination = self.destination(planned.delivery.here()?);
+            let destination = self.destination(&at_once(planned)?);
             let delivered_to = trace_fields::delivered_to(&destination.mailbox);
             let top = format!("{return_path}{delivered_to}");
             let addressee = addressee(planned);
             Some(Copy { destination, top, addressee, state: CopyState::Unwritten })
         });
-        let elsewhere = self.plan.all().iter().filter(|planned| planned.delivery.here().is_none());
+        let elsewhere = self.plan.all().iter().filter(|planned| at_once(planned).is_none());
         let entry = Entry {
-            id: id.to_owned(),
+            id: self.id.to_owned(),
             queued: Timestamp::now(),
             session: facts.id.clone(),
             sender: envelope.sender.clone(),
@@ -180,24 +234,24 @@ impl Handover<'_> {
             // Known when it is written.
             size: 0,
             sum: None,
-            wire: wire.map(|wire| wire.below(own.as_bytes()).below(fields.as_bytes())),
+            wire: form.wire,
             is_junk: self.is_junk,
             is_proved: self.judgement.is_some_and(|judgement| {
                 policy::backup::is_proved(&judgement.findings, &envelope.sender.from)
             }),
             signature: signature.map(Signature::in_queue).unwrap_or_default(),
-            quarantine: None,
+            quarantine: self.quarantine.clone(),
+            is_unfiltered: false,
             others: Vec::new(),
             message_at: 0,
         };
         // Room for the one outcome, so that delivery never waits for a session.
         let (outcome, receiver) = bounded(1);
-        let queued_as = edits.on_top(own).on_top(fields);
-        let copied_as = queued_as.clone().without(&summary.return_paths);
+        let copied_as = form.edits.clone().without(&form.summary.return_paths);
         let accepted = Accepted {
             entry,
-            body,
-            queued_as,
+            body: form.body.clone(),
+            queued_as: form.edits.clone(),
             copied_as,
             copies: copies.collect(),
             queued: None,
@@ -214,7 +268,7 @@ impl Handover<'_> {
         Destination { folder, ..to.clone() }
     }
 
-    fn received(&self, id: &str) -> String {
+    fn received(&self) -> String {
         let envelope = self.envelope;
         // A message comes only after a greeting; the language sees to that.
         let Some(name) = &self.facts.helo else { return String::new() };
@@ -224,7 +278,7 @@ impl Handover<'_> {
             by: &self.site.config.hostname,
             with: self.with,
             tls: self.facts.tls.as_ref().map(|tls| tls.suite.as_str()),
-            id,
+            id: self.id,
             recipient: match &envelope.recipients[..] {
                 // `<Postmaster>` alone is no path that a Received may hold (RFC 5321 §4.4).
                 [Recipient { path: path @ ForwardPath::Mailbox(_), .. }] => Some(path),
@@ -237,8 +291,8 @@ impl Handover<'_> {
     }
 
     /// Told after the outcome, so that no line speaks of a delivery that failed.
-    fn tell_taken(&self, id: &str, size: u64, signature: Option<&Signature>, late: &Late) {
-        let envelope = self.envelope;
+    fn tell_taken(&self, size: u64, signature: Option<&Signature>, late: &Late) {
+        let Handover { id, envelope, .. } = *self;
         tell(&Event::Accepted {
             id,
             session: &self.facts.id,
@@ -252,6 +306,9 @@ impl Handover<'_> {
         }
         if let Some(signature) = signature {
             signature.tell(id);
+        }
+        if let Some(Quarantine { filter, reason }) = &self.quarantine {
+            return tell(&Event::Held { id, filter, reason });
         }
         for (index, destination) in self.plan.here().enumerate() {
             let destination = self.destination(destination);

@@ -54,6 +54,8 @@ pub struct Transaction<'a> {
     /// It is a bounce to a sender of ours by SRS, its only recipient.
     bounce: Option<way_back::BouncePlace<'a>>,
     from: ReversePath,
+    /// The id that its message will have.
+    id: String,
     /// What is found out about who sent it; none before its first recipient, and where nothing is asked.
     proof: Option<Proof>,
     /// What the client has met at the gates, in this and in earlier transactions.
@@ -66,7 +68,7 @@ impl<'a> Transaction<'a> {
         let (plan, taken, expanded, bounce, proof) = Default::default();
         let passage = Passage::default();
         let new = bounds.newcomers.places();
-        let from = ReversePath::Null;
+        let (from, id) = (ReversePath::Null, String::new());
         Transaction {
             disk,
             bounds,
@@ -77,13 +79,19 @@ impl<'a> Transaction<'a> {
             new,
             bounce,
             from,
+            id,
             proof,
             passage,
         }
     }
 
     pub fn begin(&mut self, from: &ReversePath) {
-        self.from = from.clone();
+        (self.from, self.id) = (from.clone(), crate::id::message());
+    }
+
+    /// The id that its message will have. Only what is taken is known by it; a refusal is by its session's.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// It is over. What its message did not need goes back.
@@ -105,14 +113,14 @@ impl<'a> Transaction<'a> {
         &self.plan
     }
 
-    /// Takes a recipient, and gives the deliveries it brought. `count`: one more recipient is its sender's,
-    /// who may have no more in this hour.
+    /// Takes a recipient, and gives the deliveries it brought. `consent`: what others say to it, once nothing of
+    /// ours speaks against it.
     pub fn recipient(
         &mut self,
         site: &Site,
         facts: &Facts,
         path: &ForwardPath,
-        count: impl FnOnce() -> bool,
+        consent: impl FnOnce() -> Result<(), Reply>,
     ) -> Result<&[Planned], Reply> {
         // Before it is looked up: looking is what costs.
         let are_many = self.expanded >= EXPANDED_MAX;
@@ -132,8 +140,13 @@ impl<'a> Transaction<'a> {
         let passer = Passer { site, facts, from, findings, to: path };
         self.passage.opinion(self.gates, &passer).or_refusal()?;
         let found = self.take_bounce(&targets).or_else(|| self.take_places(site, &targets));
-        let found = found.or_else(|| (!count()).then_some(Finding::ManyRecipients));
         policy::opinion(found).or_refusal()?;
+        consent().inspect_err(|_| {
+            // Else it would stand in the way of the recipients behind it.
+            if targets.bounce_to.is_some() {
+                self.bounce = None;
+            }
+        })?;
         let before = self.plan.all().len();
         self.add(self.taken, targets);
         self.taken += 1;
@@ -208,6 +221,56 @@ impl<'a> Transaction<'a> {
         let new = targets.deliveries.iter().filter_map(Delivery::here).filter(is_new).count();
         let are_left = (0..new).all(|_| self.new.take(Instant::now()));
         (!are_left).then_some(Finding::ManyNewMailboxes)
+    }
+
+    /// Plans the recipients of a changed envelope anew, and adds these to it: each goes where its mail would go, as
+    /// the target of an alias does. Gives those that were left out, and why.
+    pub fn change_recipients(
+        &mut self,
+        site: &Site,
+        facts: &Facts,
+        envelope: &mut Envelope,
+        added: &[ForwardPath],
+        summary: &Summary,
+    ) -> Result<Vec<(ForwardPath, Reply)>, Reply> {
+        self.plan.clear();
+        for (index, recipient) in envelope.recipients.iter().enumerate() {
+            self.add(index, policy::recipient(site, self.disk, facts, &recipient.path)?);
+        }
+        self.leave_out_loops(site, facts, envelope, summary)?;
+        let mut left_out = Vec::new();
+        for path in added {
+            match self.added(site, facts, envelope.recipients.len(), path, summary) {
+                Ok(()) => {
+                    let (notify, orcpt) = (None, None);
+                    envelope.add(Recipient { path: path.clone(), notify, orcpt });
+                }
+                Err(reply) => left_out.push((path.clone(), reply)),
+            }
+        }
+        Ok(left_out)
+    }
+
+    /// Plans one more recipient, at this place.
+    fn added(
+        &mut self,
+        site: &Site,
+        facts: &Facts,
+        recipient: usize,
+        path: &ForwardPath,
+        summary: &Summary,
+    ) -> Result<(), Reply> {
+        let is_beyond = recipient >= site.config.limit.recipients;
+        policy::opinion(is_beyond.then_some(Finding::LongEnvelope)).or_refusal()?;
+        let targets = policy::recipient_of_ours(site, self.disk, &facts.id, path)?;
+        policy::bounce(path, &targets, self.from == ReversePath::Null, false).or_refusal()?;
+        let sent_on = targets.deliveries.iter().find_map(Delivery::via);
+        let loops = sent_on.filter(|via| policy::was_sent_on(site, summary, via));
+        policy::opinion(loops.cloned().map(Finding::WasSentOn)).or_refusal()?;
+        let here = targets.deliveries.iter().filter_map(Delivery::here);
+        policy::message(site, summary, here).or_refusal()?;
+        self.add(recipient, targets);
+        Ok(())
     }
 
     fn add(&mut self, recipient: usize, targets: Targets) {

@@ -5,6 +5,7 @@
 
 use crate::event::count::{COMMANDS, REPLIES};
 use crate::event::{About, Talk, Turn, tell_talk};
+use crate::filters::FilterNote;
 use crate::limits::TRACE_SESSION_MAX;
 use crate::mail::address::ForwardPath;
 use crate::route::{Delivery, Planned};
@@ -127,6 +128,13 @@ impl Transcript {
     /// The message was taken, under this id.
     pub fn taken(&mut self, id: &str) {
         self.id = Some(id.to_owned());
+    }
+
+    /// What a filter said.
+    pub fn filtered(&mut self, note: &FilterNote) {
+        if self.talk.is_on() {
+            self.talk.note(Turn::Decided, &note.to_string());
+        }
     }
 
     /// Where the mail of a recipient goes.

@@ -1,5 +1,7 @@
 //! What filters did, for log, trace and metrics; and what their refusals say.
 
+use crate::event::count::{FILTER_TIME, FILTERED};
+use crate::event::{Event, tell};
 use crate::limits::FILTER_WHY_MAX;
 use crate::mail::visible::escape;
 use crate::smtp::milter::{FilterStage, FilterVerdict};
@@ -62,6 +64,43 @@ impl FilterNote {
     ) -> FilterNote {
         let cut = &why[..why.floor_char_boundary(FILTER_WHY_MAX)];
         FilterNote { filter: filter.to_owned(), stage, action, why: escape(cut).into_owned(), took }
+    }
+}
+
+impl FilterNote {
+    /// Counts it: how long an answer took, and a message that went on.
+    pub fn count(&self) {
+        if !self.took.is_zero() {
+            FILTER_TIME.add(u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX));
+        }
+        if self.action == FilterAction::Accept {
+            FILTERED.add(&self.filter, "accept");
+        }
+    }
+
+    /// Tells log and trace, where it is worth a line. `id`: of the message, where it was taken.
+    pub fn tell(&self, id: Option<&str>, session: &str) {
+        if matches!(self.action, FilterAction::Continue | FilterAction::Accept) {
+            return;
+        }
+        tell(&Event::Filtered {
+            id,
+            session,
+            filter: &self.filter,
+            stage: &self.stage.to_string(),
+            action: &self.action.to_string(),
+            what: &self.why,
+            took: self.took,
+        });
+    }
+}
+
+/// In a story: "filter rspamd, end of message: accept (12 ms)".
+impl fmt::Display for FilterNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FilterNote { filter, stage, action, why, took } = self;
+        write!(f, "filter {filter}, {stage}: {action} ({} ms)", took.as_millis())?;
+        if why.is_empty() { Ok(()) } else { write!(f, ": {why}") }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What bounds the filters of a message.
 
 use super::trust::PROOF_TIME;
-use super::{DELIVERY_WAIT, PUBLISH_WAIT};
+use super::{DELIVERY_WAIT, MEMORY_BODY_MAX, PUBLISH_WAIT};
 use std::time::Duration;
 
 /// Filters that a configuration may name.
@@ -19,6 +19,15 @@ pub const UNIX_PATH_MAX: usize = 107;
 /// Time that all filters together have for one message. The client waits for its reply meanwhile, behind what
 /// DNS is asked and before delivery (RFC 5321 §4.5.3.2.6: 10 minutes).
 pub const FILTERS_TIME: Duration = Duration::from_secs(120);
+
+/// Time for the name of a client, which filters want to know.
+pub const FILTER_NAME_TIME: Duration = Duration::from_secs(5);
+
+/// Names of an address that are looked up for that.
+pub const FILTER_NAMES_MAX: usize = 4;
+
+/// Memory for a message of sendmail's while its filters are asked, in octets; past it the message lies in a file.
+pub const FILTERED_MEMORY: usize = 4 * MEMORY_BODY_MAX;
 
 /// From the end of a message to its reply.
 pub const REPLY_TIME: Duration = Duration::from_secs(9 * 60);

@@ -41,9 +41,27 @@ impl Edits {
         self.replaced(0..0, fields)
     }
 
-    /// Without the octets of these ranges, which lie apart.
+    /// Without the octets of these ranges, which lie apart. What another change touches is left to that one.
     pub fn without(self, ranges: &[Range<u64>]) -> Edits {
-        ranges.iter().cloned().fold(self, |edits, range| edits.replaced(range, Vec::new()))
+        let cut = |edits: Edits, range: Range<u64>| edits.replaced(range, Vec::new());
+        ranges.iter().fold(self, |edits, range| edits.untouched(range).into_iter().fold(edits, cut))
+    }
+
+    /// The parts of a range that no change touches; it is parted where something is put in as well.
+    fn untouched(&self, range: &Range<u64>) -> Vec<Range<u64>> {
+        let (mut at, mut parts) = (range.start, Vec::new());
+        let within =
+            |change: &&Change| range.start < change.range.end && change.range.start < range.end;
+        for Change { range: touched, .. } in self.0.iter().filter(within) {
+            if at < touched.start {
+                parts.push(at..touched.start);
+            }
+            at = at.max(touched.end);
+        }
+        if at < range.end {
+            parts.push(at..range.end);
+        }
+        parts
     }
 
     /// With `put` in place of the octets of a range, which no other change touches; an empty range is the place
@@ -121,6 +139,11 @@ mod tests {
         assert_eq!(edits.place_of_rest(6, 6), Some(8));
         assert_eq!(edits.place_of_rest(3, 6), None);
         assert_eq!(edits.place_of_rest(7, 6), None);
+        // Whoever takes out what another change has touched already takes out the rest.
+        let touched = Edits::default().replaced(2..4, "X").replaced(5..5, "Y");
+        assert_eq!(view(&touched.clone().without(&[0..6]), "abcdefg"), "XYg");
+        assert_eq!(view(&touched.clone().without(&[2..4]), "abcdefg"), "abXeYfg");
+        assert_eq!(view(&touched.without(&[3..5, 6..7]), "abcdefg"), "abXYf");
         assert_eq!(view(&Edits::default(), ""), "");
         assert_eq!(view(&Edits::default().on_top("R"), ""), "R");
     }

@@ -2,7 +2,7 @@
 //! from until the server stops.
 
 use super::peer::Peers;
-use crate::config::Listen;
+use crate::config::{Listen, MilterService};
 use crate::event::warn;
 use crate::limits::{ACCEPT_WAIT, ACCEPT_WAIT_MAX, BACKLOG};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -39,6 +39,16 @@ impl Service {
         let Listen { smtp, submission, submissions, metrics, proxy: _ } = listen;
         let each = Service::ALL.into_iter().zip([smtp, submission, submissions, metrics]);
         each.flat_map(|(service, all)| all.iter().map(move |a| (service, *a))).collect()
+    }
+
+    /// As filters of the configuration name it; none where there is no mail.
+    pub fn milter(self) -> Option<MilterService> {
+        match self {
+            Service::Smtp => Some(MilterService::Smtp),
+            Service::Submission => Some(MilterService::Submission),
+            Service::Submissions => Some(MilterService::Submissions),
+            Service::Metrics => None,
+        }
     }
 
     /// Whether it is for our own users only.

@@ -1,13 +1,14 @@
 //! The goals of a waiting message, by the configuration as it is now: so a mended configuration helps mail
 //! that waits already.
 
+use crate::config::MilterService;
 use crate::mail::address::{Domain, Host, Mailbox};
 use crate::outcome::is_answer;
 use crate::retry;
 use crate::route::is_only_alias;
 use crate::route::next_hop::{Way, way};
 use crate::site::Site;
-use crate::store::entry::RecipientProgress;
+use crate::store::entry::{Entry, RecipientProgress};
 use crate::store::queue::QueuedMessage;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub enum Goal {
     Here(String),
     /// A next hop.
     Away(Way),
+    /// The filters of mail that was sent by sendmail, before any other goal of it.
+    Filters,
 }
 
 /// The part of a message that has the same goal.
@@ -47,11 +50,21 @@ impl fmt::Display for Goal {
         match self {
             Goal::Here(mailbox) => write!(f, "the mailbox {mailbox}"),
             Goal::Away(way) => way.fmt(f),
+            Goal::Filters => f.write_str("the filters"),
         }
     }
 }
 
 impl Goal {
+    /// The goal of a recipient of a message.
+    pub fn of_recipient(site: &Site, entry: &Entry, recipient: usize) -> Goal {
+        // By the configuration as it is now: without filters such mail waits for nobody.
+        match entry.is_unfiltered && site.config.is_filtered(MilterService::Sendmail) {
+            true => Goal::Filters,
+            false => Goal::of(site, &entry.recipients[recipient].mailbox),
+        }
+    }
+
     /// The goal of a mailbox.
     pub fn of(site: &Site, mailbox: &Mailbox) -> Goal {
         match site.local(&mailbox.host) {
@@ -76,7 +89,7 @@ impl Goal {
         match self {
             Goal::Away(Way::Mx(name)) if name == domain || below(name) => true,
             Goal::Away(away) => *away == way(&site.config, &Host::Domain(domain.clone())),
-            Goal::Here(_) => false,
+            Goal::Here(_) | Goal::Filters => false,
         }
     }
 }
@@ -87,7 +100,7 @@ pub fn parts(site: &Site, waiting: &QueuedMessage) -> Vec<Part> {
     let (relay, now) = (&site.config.relay, Timestamp::now());
     for index in waiting.open() {
         let progress = &waiting.progress[index];
-        let goal = Goal::of(site, &waiting.entry.recipients[index].mailbox);
+        let goal = Goal::of_recipient(site, &waiting.entry, index);
         let due = retry::next(&waiting.entry, progress, relay, now);
         let new = || Part { goal: goal.clone(), due, is_held: false, seen: None };
         let part = parts.entry(goal.clone()).or_insert_with(new);

@@ -76,8 +76,7 @@ pub fn why(
     let Some(part) = parts.into_iter().next() else {
         return Why { reason: WaitReason::Done, recipients: Vec::new(), expires };
     };
-    let is_its =
-        |index: &usize| Goal::of(site, &waiting.entry.recipients[*index].mailbox) == part.goal;
+    let is_its = |index: &usize| Goal::of_recipient(site, &waiting.entry, *index) == part.goal;
     let recipients: Vec<usize> = waiting.open().filter(is_its).collect();
     let first = recipients.iter().map(|index| &waiting.progress[*index]);
     let first = first.min_by_key(|progress| retry::next(&waiting.entry, progress, relay, now));

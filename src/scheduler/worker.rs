@@ -142,7 +142,7 @@ impl RelayWorker {
     pub(super) fn work(&mut self, job: &RelayJob, news: &mut Vec<News>) -> Report {
         let entry = &job.claimed.message.entry;
         let site = &job.setting.site;
-        let is_its = |index: usize| Goal::of(site, &entry.recipients[index].mailbox) == job.goal;
+        let is_its = |index: usize| Goal::of_recipient(site, entry, index) == job.goal;
         let is_over = job.claimed.open().is_empty();
         // Given back when this value is dropped, after their outcome is known.
         let taken = job.claimed.take_recipients(is_its);
@@ -176,17 +176,21 @@ impl RelayWorker {
                 Some(over) if over <= *tried && *tried <= Timestamp::now() => {
                     (self.expire(job, open), Reach::Untried)
                 }
-                Some(_) => match self.attempt(job, open, unread) {
+                Some(_) => match self.attempt(job, open, unread, &mut report) {
                     Some(done) => done,
                     None => return report,
                 },
             },
-            Order::Attempt => match self.attempt(job, open, unread) {
+            Order::Attempt => match self.attempt(job, open, unread, &mut report) {
                 Some(done) => done,
                 None => return report,
             },
         };
         report.reach = reach;
+        // It has left the queue, or another file has its name.
+        if report.is_gone {
+            return report;
+        }
         news.extend(self.record_outcome(job, outcomes, open, &mut report));
         report
     }
@@ -197,8 +201,10 @@ impl RelayWorker {
         job: &RelayJob,
         open: &[usize],
         unread: Option<StoreError>,
+        report: &mut Report,
     ) -> Option<(Vec<RecipientOutcome>, Reach)> {
         match &job.goal {
+            Goal::Filters => self.filter(job, open, unread, report),
             Goal::Away(way) => Some(self.away(job, way, open, unread)),
             Goal::Here(_) if self.guard.commit() => Some(self.here(job, open)),
             Goal::Here(_) => None,

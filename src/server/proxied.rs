@@ -49,7 +49,12 @@ impl Proxied {
         ticket.set_idle(false);
         match received {
             Ok(ProxiedClient::Own) => {}
-            Ok(ProxiedClient::Other(client)) => facts.client = client.ip(),
+            Ok(ProxiedClient::Other(client)) => {
+                facts.client = client.ip();
+                if let Some(ends) = &mut facts.ends {
+                    ends.client_port = client.port();
+                }
+            }
             Err(error) => {
                 let (session, client) = (facts.id.as_str(), facts.client);
                 tell(&Event::Connected { session, client, service: &facts.service.to_string() });

@@ -12,6 +12,7 @@
 //! junk: yes
 //! signed: mx.test 20261201r 20261201e
 //! held: rspamd "it looks like a virus"
+//! unfiltered: yes
 //! to: <eve@far.test> notify=failure via=<team@mx.test>
 //! size: 1234
 //! wire: 1300 8bit
@@ -70,6 +71,8 @@ pub struct Entry {
     pub signature: EntrySignature,
     /// A filter wants it looked at: nobody gets it before a person lets it go.
     pub quarantine: Option<Quarantine>,
+    /// The filters of sendmail's mail have not seen it: they are asked before anybody gets it.
+    pub is_unfiltered: bool,
     /// Header lines of a newer version, which are kept.
     pub others: Vec<String>,
     /// Where in the file the message begins.
@@ -307,6 +310,7 @@ impl Entry {
             is_junk,
             signature,
             quarantine,
+            is_unfiltered,
             others,
             ..
         } = self;
@@ -344,6 +348,9 @@ impl Entry {
         };
         if let Some(quarantine) = quarantine {
             let _ = writeln!(text, "held: {}", quarantine.text());
+        }
+        if *is_unfiltered {
+            text.push_str("unfiltered: yes\n");
         }
         for recipient in recipients {
             let _ = writeln!(text, "to: {}", recipient.text());
@@ -396,7 +403,7 @@ impl Entry {
         let (mut has_sender, mut is_trusted, mut recipients) = (false, false, Vec::new());
         let (mut sum, mut wire, mut is_checked, mut others) = (None, None, false, Vec::new());
         let (mut is_junk, mut is_proved, mut signature) = (false, false, EntrySignature::None);
-        let mut quarantine = None;
+        let (mut quarantine, mut is_unfiltered) = (None, false);
         for line in lines.filter(|line| !line.is_empty()) {
             let above = &text[..at];
             at += line.len() + 1;
@@ -424,6 +431,7 @@ impl Entry {
                     signature = SignedBy::parse(value).map_or(signature, EntrySignature::By);
                 }
                 "to-sign" if value == "yes" => signature = EntrySignature::Owed,
+                "unfiltered" if value == "yes" => is_unfiltered = true,
                 // Never left unread: such a message must not go.
                 "held" => quarantine = Some(Quarantine::parse(value).ok_or_else(wrong)?),
                 "envid" => sender.envid = Some(value.to_owned()),
@@ -476,6 +484,7 @@ impl Entry {
             is_junk,
             signature,
             quarantine,
+            is_unfiltered,
             others,
             message_at,
         })
@@ -623,6 +632,7 @@ mod tests {
             is_proved: false,
             signature: Default::default(),
             quarantine: None,
+            is_unfiltered: false,
             others: Vec::new(),
             message_at: 0,
         }
@@ -647,6 +657,7 @@ mod tests {
         (entry.is_junk, entry.is_proved) = (true, true);
         entry.signature = EntrySignature::By(SignedBy::parse("mx.test r e").unwrap());
         let reason = "looks \"odd\"\nheld: x \u{85}\u{1}".to_owned();
+        entry.is_unfiltered = true;
         entry.quarantine = Some(Quarantine { filter: "rspamd".to_owned(), reason });
         entry.others = vec!["colour: red".to_owned(), "holes:".to_owned()];
         let text = entry.header();

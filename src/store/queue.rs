@@ -161,6 +161,27 @@ impl Queue {
         })
     }
 
+    /// Puts a message in the place of one that is claimed, which has its id, durably: after a power cut one of both
+    /// is there, whole.
+    pub fn replace(
+        &self,
+        old: &Claimed,
+        entry: &Entry,
+        write: impl FnOnce(&dyn DiskFile, &Path) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let id = &old.message.entry.id;
+        // A crash may have left a draft of this name, which nobody else makes.
+        let _ = self.disk.remove(&self.tmp().join(id));
+        let (draft, file) = self.draft(id)?;
+        let (from, to) = (draft.path(), self.path(id));
+        write_header(entry, &*file, &from)?;
+        write(&*file, &from)?;
+        file.sync().doing("sync", &from)?;
+        self.disk.rename(&from, &to).doing("publish", &to)?;
+        // The old one has lost its name; the draft's drop finds none either.
+        self.sync()
+    }
+
     /// Puts several messages into the queue, made durable together; on an error none of them is there. `write`
     /// is told which message to append.
     pub fn insert_all(&self, entries: &[&Entry], write: &WriteEach<'_>) -> Result<(), StoreError> {

@@ -216,6 +216,7 @@ fn entry(options: &Options, from: ReversePath, to: Vec<Addressee>, is_eight_bit:
         is_proved: false,
         signature: Default::default(),
         quarantine: None,
+        is_unfiltered: false,
         others: Vec::new(),
         message_at: 0,
     }

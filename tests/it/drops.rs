@@ -1,6 +1,7 @@
 //! `facteur sendmail` as other users call it, who may not write the queue: `spool/drop/`, what the server
 //! takes from there, and what it refuses, whatever somebody puts there by hand.
 
+use crate::filterd::Filter;
 use crate::hosts::Host;
 use crate::sendmail::{feed, queued, recipients};
 use crate::servers::{Binary, FACTEUR, Inside};
@@ -733,5 +734,19 @@ fn a_user_who_has_dropped_thousands_holds_up_no_other() {
         let at = lines.iter().position(|line| line.contains(&its)).unwrap();
         assert!(at < 64, "{at} were taken before it");
     }
+    server.stop();
+}
+
+/// It has filters of its own, which the queue asks.
+#[test]
+fn filters_see_what_was_dropped() {
+    let filter = Filter::start("end: add X-F: 1 | continue");
+    let Some(yard) = Yard::new(&filter.table("f", "services = [\"sendmail\"]")) else { return };
+    let server = yard.serve();
+    yard.sent(&["bob@mx.test"], MESSAGE);
+    until("it is there", || yard.place.mail("bob").len() == 1);
+    let mail = text(&yard.place.mail("bob")[0]);
+    assert!(mail.contains("\nX-F: 1\n\n"), "{mail}");
+    assert!(filter.heard("header Received").is_empty());
     server.stop();
 }

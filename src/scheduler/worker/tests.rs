@@ -53,6 +53,7 @@ impl Place {
             is_proved: false,
             signature: Default::default(),
             quarantine: None,
+            is_unfiltered: false,
             others: Vec::new(),
             message_at: 0,
         };

@@ -35,6 +35,7 @@ fn queue() -> (MemoryDisk, Queue, String) {
         is_proved: false,
         signature: Default::default(),
         quarantine: None,
+        is_unfiltered: false,
         others: Vec::new(),
         message_at: 0,
     };

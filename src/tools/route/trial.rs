@@ -69,7 +69,7 @@ impl TrialMessage {
         let mut transaction = Transaction::new(&RealDisk, &bounds, &gates);
         transaction.begin(&self.from);
         let spool = is_tried.then_some(&*site.config.spool);
-        match transaction.recipient(site, &facts, &self.to, || true) {
+        match transaction.recipient(site, &facts, &self.to, || Ok(())) {
             Ok(planned) => match taken(planned, spool) {
                 Ok(taken) => TrialOutcome::Taken(taken),
                 Err(error) => TrialOutcome::Refused(TrialRefusal::new(".", &reply_to(&error))),

@@ -2,7 +2,7 @@
 //! server's user, into `spool/drop/` for all others.
 
 use super::status::{ExitStatus, NotSent};
-use crate::config::Config;
+use crate::config::{Config, MilterService};
 use crate::mail::address::{Host, Mailbox};
 use crate::mail::edits::Edits;
 use crate::mail::repair::{Completion, Domains, SubmittedHeader};
@@ -165,6 +165,8 @@ impl Submitter {
         // The server reads the keys, and this program does not.
         let is_owed = !self.drops() && !self.config.signing().is_empty();
         entry.signature = if is_owed { EntrySignature::Owed } else { EntrySignature::None };
+        // The server asks them, before anybody gets it.
+        entry.is_unfiltered = self.config.is_filtered(MilterService::Sendmail);
         entry.size = edits.size(body.size());
         entry.sum = Some(body.sum(&edits)?);
         let write = |file: &dyn DiskFile, path: &Path| body.copy_to(&edits, file, path);

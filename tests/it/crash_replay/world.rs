@@ -364,6 +364,7 @@ pub fn entry(id: String, letter: &Letter) -> Entry {
         is_proved: false,
         signature: Default::default(),
         quarantine: None,
+        is_unfiltered: false,
         others: Vec::new(),
         message_at: 0,
     }
