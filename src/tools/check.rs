@@ -8,6 +8,7 @@
 mod backup;
 mod damaged;
 mod disk;
+mod filters;
 mod held;
 mod keys;
 mod lists;
@@ -115,6 +116,10 @@ fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
     roots.iter().for_each(|line| say(Weight::Error, line));
     damaged::put_aside_words(&site.config.spool).iter().for_each(|line| say(Weight::Warning, line));
     held::held_words(&site.config.spool).iter().for_each(|line| say(Weight::Warning, line));
+    let filters = filters::look(site);
+    print(&filters.told)?;
+    filters.bad.iter().for_each(|(weight, line)| say(*weight, line));
+    let are_good = filters.bad.iter().all(|(weight, _)| *weight == Weight::Warning);
     let spool = spool::look(&site.config.spool);
     if let Some((weight, why)) = &spool {
         say(*weight, &format!("{}: {why}", site.config.place("spool")));
@@ -124,6 +129,7 @@ fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
     let is_signed = keys.iter().all(|(weight, _)| *weight == Weight::Warning);
     let mut works =
         is_signed && found.bad.is_empty() && kept.is_empty() && roots.is_empty() && spool.is_none();
+    works &= are_good;
     if request.disk {
         let (told, is_good) = disk::look(site);
         print(&told)?;

@@ -28,6 +28,7 @@ mod explained;
 mod faults;
 mod filterd;
 mod filters;
+mod filters_hostile;
 mod filters_sendmail;
 mod forwarding;
 mod forwarding_chain;
