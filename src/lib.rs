@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! listener × address ─ accept ─► session pool (a thread for a connection, ≤ limit.sessions, reused)
-//!   net::listener                  │  net::stream ↔ smtp::session ↔ policy      conversation
+//!   net::listener                  │  net::stream ↔ smtp::session ↔ policy      conversation ↔ filters
 //!                                  │  (in the clear, or net::tls)
 //!                                  │  octets → smtp::dot_stuffing or chunk → store::body (memory, or a file
 //!                                  │                                              past 64 KiB)
@@ -44,6 +44,8 @@
 //! Filters of others (the milter protocol) are asked in the session's thread as well, step by step ([`filters`] over
 //! [`net::milter`] and the pure machine [`smtp::milter`]). What they change in the header is counted by
 //! [`mail::changed_header`], and becomes edits; another body makes another message.
+//! Mail by sendmail waits in the queue until a worker has asked its filters. A message that a filter holds is known to
+//! the scheduler, which never attempts it.
 //!
 //! Recipients elsewhere, and recipients whose copy cannot be written now, stand in a queue file of the same
 //! batch ([`store::queue`]): the envelope, the octets, and a journal of what became of each recipient. The

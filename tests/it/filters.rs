@@ -480,6 +480,32 @@ fn in_their_order() {
     server.stop();
 }
 
+/// The story of a message says which filter said what, and how long that took.
+#[test]
+fn the_trace_tells_of_each() {
+    let it = Filtered::new("end*1: add X-F: 1 | continue", MAY);
+    let reply = it.client().delivered(&["bob@mx.test"], MAIL);
+    let id = reply.rsplit(' ').next().unwrap().to_owned();
+    it.filter.change("rcpt*1: discard");
+    let reply = it.client().delivered(&["zoe@mx.test"], MAIL);
+    let thrown = reply.rsplit(' ').next().unwrap().to_owned();
+    it.filter.change("mail*1: reply 550 5.7.1 not you");
+    let reply = it.client().ask("MAIL FROM:<ann@a.test>");
+    let session = reply.rsplit(['[', ']']).nth(1).unwrap().to_owned();
+    it.server.wait_for(&["filtered ", &session]);
+    let told = |handle: &str, words: &[&str]| {
+        until("the trace has it", || {
+            let (_, out, _) = run(&it.place, &["trace", handle]);
+            words.iter().all(|word| out.contains(word))
+        });
+    };
+    told(&id, &["filter f, end of message: ", "changed", " ms)", "filtered filter=f"]);
+    told(&thrown, &["filter f, rcpt: discard", "action=discard"]);
+    told(&session, &["filter f, mail: reject", "550 5.7.1 not you"]);
+    told("zoe@mx.test", &[" discarded "]);
+    it.server.stop();
+}
+
 /// Only mail of its services is a filter's.
 #[test]
 fn only_its_services() {

@@ -4,6 +4,7 @@
 mod chromium;
 mod pages;
 
+use crate::filterd::Filter;
 use crate::hosts::Host;
 use crate::servers::{Binary, value};
 use crate::support::{PATIENCE, Place, config, until};
@@ -191,6 +192,32 @@ fn numbers_move_as_mail_does() {
     assert!(page.contains("eve@far.test") && page.contains("450 4.2.0 later"), "{page}");
     assert!(page.contains("facteur queue retry m") && page.contains("Sessions<b>1</b>"), "{page}");
     assert!(!page.contains("<script") && page.contains("name=\"viewport\""), "{page}");
+    server.stop();
+}
+
+#[test]
+fn what_filters_did_is_counted() {
+    let filter = Filter::start("");
+    let place = Place::new();
+    let (server, address) = serve(&place, &filter.table("rspamd", "may = [\"quarantine\"]"));
+    let mail = b"Subject: x\r\n\r\nHi\r\n";
+    filter.change("end*1: reject");
+    assert!(server.client().deliver(&["ann@mx.test"], mail).starts_with("550"));
+    for script in ["end*1: continue", "end*1: quarantine why | add X: y | continue"] {
+        filter.change(script);
+        server.client().delivered(&["ann@mx.test"], mail);
+    }
+    let numbers = || scrape(address);
+    until("it is held", || numbers()["facteur_held_messages"] == 1.0);
+    let numbers = numbers();
+    let of = |action: &str| numbers[&format!("facteur_filtered_total rspamd {action}")];
+    let counts = ["accept", "reject", "quarantine", "undone", "failed"].map(of);
+    assert_eq!(counts, [2.0, 1.0, 1.0, 1.0, 0.0]);
+    assert!(numbers["facteur_filter_seconds_count"] >= 3.0);
+    assert_eq!(numbers["facteur_queue_messages"], 1.0);
+    // The page says why it waits.
+    let page = said(address, format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes());
+    assert!(page.contains("is held by rspamd: why"), "{page}");
     server.stop();
 }
 
