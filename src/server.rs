@@ -351,10 +351,12 @@ fn standing(site: &Site, client: IpAddr, service: Service) -> Standing {
 }
 
 /// The ends of a connection; none where the client is gone already.
-fn ends(stream: &TcpStream) -> Option<Ends> {
-    let (client, listener) = (stream.peer_addr().ok()?, stream.local_addr().ok()?);
+fn ends(stream: &TcpStream, client: IpAddr) -> Option<Ends> {
+    let (peer, listener) = (stream.peer_addr().ok()?, stream.local_addr().ok()?);
     let listener = SocketAddr::new(listener.ip().to_canonical(), listener.port());
-    Some(Ends { client_port: client.port(), listener })
+    // Behind a balancer the port is not the client's.
+    let is_its = peer.ip().to_canonical() == client;
+    Some(Ends { client_port: if is_its { peer.port() } else { 0 }, listener })
 }
 
 /// A connection on its way to its thread.
@@ -375,7 +377,7 @@ impl Admitted {
         let session = facts.id.clone();
         let session = session.as_str();
         if facts.service.milter().is_some_and(|service| site.config.is_filtered(service)) {
-            facts.ends = ends(&stream);
+            facts.ends = ends(&stream, facts.client);
         }
         // What a panic leaves half done belongs to this session and is dropped with it.
         let mut wire = TcpWire::new(stream.clone());

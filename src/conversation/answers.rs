@@ -166,9 +166,12 @@ impl Conversation<'_> {
         }
         let changed = self.change_envelope(envelope, &whole, &filtered)?;
         let envelope = changed.as_ref().unwrap_or(envelope);
+        let is_discarded = matches!(opinion, Opinion::Discard(_));
         // To take out all recipients is to throw it away.
-        let is_for_nobody = envelope.recipients.is_empty();
-        if is_for_nobody || matches!(opinion, Opinion::Discard(_)) {
+        if is_discarded || envelope.recipients.is_empty() {
+            if let Some(filters) = self.filters.as_mut().filter(|_| !is_discarded) {
+                filters.has_nobody();
+            }
             self.discard(envelope, &whole, judgement);
             return Ok(());
         }
@@ -227,12 +230,7 @@ impl Conversation<'_> {
     }
 
     /// Nobody gets the message, and its client hears that it was taken. Told like any other that was.
-    fn discard(
-        &mut self,
-        envelope: &Envelope,
-        whole: &WholeMessage,
-        judgement: Option<&Judgement>,
-    ) {
+    fn discard(&self, envelope: &Envelope, whole: &WholeMessage, judgement: Option<&Judgement>) {
         let id = self.transaction.id();
         tell(&Event::Accepted {
             id,
@@ -244,9 +242,6 @@ impl Conversation<'_> {
         });
         if let Some(judgement) = judgement {
             judgement.tell(Some(id), &self.facts.id);
-        }
-        if let Some(filters) = self.filters.as_mut().filter(|_| envelope.recipients.is_empty()) {
-            filters.has_nobody();
         }
     }
 

@@ -203,6 +203,13 @@ impl SessionFilters {
     }
 }
 
+/// However the session ends.
+impl Drop for SessionFilters {
+    fn drop(&mut self) {
+        self.end(None);
+    }
+}
+
 /// What stands behind the path of MAIL or RCPT.
 fn parameters(command: &[u8]) -> Vec<String> {
     let text = command.splitn(2, |octet| *octet == b':').nth(1).unwrap_or_default();

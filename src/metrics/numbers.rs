@@ -162,7 +162,7 @@ fn counters() -> Vec<Family> {
         ),
         Family {
             name: "facteur_filter_seconds",
-            help: "How long a filter took for one message.",
+            help: "How long an answer of a filter took.",
             values: Values::Histogram(FILTER_TIME.shape()),
         },
         counter("facteur_maildirs_made_total", "Maildirs that were made.", other("maildirs")),

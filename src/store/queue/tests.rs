@@ -261,3 +261,32 @@ fn what_somebody_else_removed_is_gone_as_well() {
     disk.remove(Path::new("/spool/queue/m1")).unwrap();
     claimed.remove().unwrap();
 }
+
+/// The new file under the old name, or the old one whole: nothing between.
+#[test]
+fn a_message_takes_the_place_of_another() {
+    let (disk, queue, text) = queue();
+    let old = queue.claim("m1").unwrap();
+    let entry = Entry {
+        recipients: old.message.entry.recipients[1..].to_vec(),
+        ..old.message.entry.clone()
+    };
+    let other = "Subject: y\n\nbody\n";
+    let write =
+        |file: &dyn DiskFile, path: &Path| file.append(other.as_bytes()).doing("write", path);
+    for step in ["create", "append", "sync", "rename"] {
+        disk.set_fault(move |o| (o.name == step).then(|| io::Error::other("EIO")));
+        assert!(queue.replace(&old, &entry, write).is_err(), "{step}");
+        disk.clear_fault();
+        let file = disk.files().into_iter().find(|(path, _)| path.ends_with("queue/m1"));
+        assert_eq!(file.unwrap().1, text.as_bytes(), "{step}");
+        assert!(disk.list(&queue.tmp()).unwrap().is_empty(), "{step}");
+    }
+    disk.put(Path::new("/spool/tmp/m1"), b"of a crash", SystemTime::now());
+    queue.replace(&old, &entry, write).unwrap();
+    drop(old);
+    let found = queue.read("m1").unwrap();
+    assert_eq!((found.entry.recipients.len(), found.open().count()), (1, 1));
+    assert!(disk.list(&queue.tmp()).unwrap().is_empty());
+    assert!(queue.claim("m1").is_ok());
+}
