@@ -42,7 +42,7 @@ use crate::smtp::reply::Reply;
 use crate::store::body::{Body, BodyWriter, Budget};
 use crate::store::disk::{Disk, DiskFile, Doing, StoreError};
 use crate::store::drop::{Dropped, Drops, NotTaken, not_had};
-use crate::store::entry::{Addressee, Entry};
+use crate::store::entry::{Addressee, Entry, EntrySignature};
 use crate::store::queue::Queue;
 use crate::store::unsent::is_name;
 use backlog::Backlog;
@@ -292,10 +292,18 @@ impl Pickup {
         let wire = Some(wire).filter(|_| body_at == at).map(|wire| wire.below(&header));
         let edits = Edits::default().replaced(0..at, header);
         let hash = hash.map(|hash| (hash, body_at));
-        let signature = signed(site, (&body, hash), &edits, &received).map_err(NotTaken::Disk)?;
+        // What filters have not seen is signed behind them.
+        let is_owed = entry.is_unfiltered && !site.signing().is_off();
+        let signature = match is_owed {
+            true => None,
+            false => signed(site, (&body, hash), &edits, &received).map_err(NotTaken::Disk)?,
+        };
         let own = signature.as_ref().map_or("", Signature::fields);
         entry.wire = wire.map(|wire| wire.below(own.as_bytes()).below(received.as_bytes()));
-        entry.signature = signature.as_ref().map(Signature::in_queue).unwrap_or_default();
+        entry.signature = match is_owed {
+            true => EntrySignature::Owed,
+            false => signature.as_ref().map(Signature::in_queue).unwrap_or_default(),
+        };
         let edits = edits.on_top(own).on_top(received);
         entry.size = edits.size(body.size());
         entry.sum = Some(body.sum(&edits).map_err(NotTaken::Disk)?);

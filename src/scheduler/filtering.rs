@@ -12,15 +12,17 @@ use crate::filters::{
 };
 use crate::limits::{COPY_CHUNK, FILTERED_MEMORY, HEADER_MAX, QUEUE_READ};
 use crate::mail::address::{ForwardPath, Mailbox};
+use crate::mail::edits::Edits;
 use crate::mail::header::Header;
 use crate::mail::summary::Summary;
 use crate::outcome::RecipientOutcome;
 use crate::policy::{self, Finding, Opinion};
 use crate::route::Delivery;
+use crate::signature::{OwnMessage, Signature, TakeOctets, signature};
 use crate::smtp::reply::Reply;
 use crate::store::body::{Body, BodyWriter, Budget};
 use crate::store::disk::{DiskFile, Doing, StoreError};
-use crate::store::entry::{Addressee, Entry, Quarantine, What};
+use crate::store::entry::{Addressee, Entry, EntrySignature, Quarantine, What};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
@@ -178,6 +180,9 @@ impl RelayWorker {
         let old = &job.claimed.message.entry;
         let body = filtered.body.as_ref().map_or(&message.body, |other| &other.body);
         let edits = filtered.edits(&message.received);
+        let signed = self.signed(job, body, &edits)?;
+        let own = signed.as_ref().map_or("", Signature::fields);
+        let edits = filtered.edits(&(message.received.clone() + own));
         let summary = match &filtered.body {
             Some(other) => other.summary.clone(),
             None => Summary::of(&body.head(HEADER_MAX)?),
@@ -199,6 +204,7 @@ impl RelayWorker {
             sum: Some(body.sum(&edits)?),
             wire: None,
             is_junk,
+            signature: signed.as_ref().map_or(old.signature.clone(), Signature::in_queue),
             quarantine,
             is_unfiltered: false,
             ..old.clone()
@@ -208,11 +214,30 @@ impl RelayWorker {
         }
         let write = |file: &dyn DiskFile, path: &Path| body.copy_to(&edits, file, path);
         self.shared.queue.replace(&job.claimed, &entry, write)?;
+        if let Some(signature) = signed {
+            signature.tell(&entry.id);
+        }
         if let Some(Quarantine { filter, reason }) = &entry.quarantine {
             tell(&Event::Held { id: &entry.id, filter, reason });
         }
         report.notices.push(entry);
         Ok(())
+    }
+
+    /// Signs the message behind its filters; none where it is not to be signed.
+    fn signed(
+        &self,
+        job: &RelayJob,
+        body: &Body,
+        edits: &Edits,
+    ) -> Result<Option<Signature>, StoreError> {
+        match job.claimed.message.entry.signature {
+            EntrySignature::Owed => {
+                let view = |take: &mut TakeOctets<'_>| body.view(edits, take);
+                signature(&job.setting.site, &OwnMessage::new(&view))
+            }
+            EntrySignature::None | EntrySignature::By(_) => Ok(None),
+        }
     }
 
     /// Who gets the message: those that are left, and those that filters added, each of which goes where a target
