@@ -30,6 +30,7 @@ mod filterd;
 mod filters;
 mod filters_hostile;
 mod filters_sendmail;
+mod filters_signed;
 mod forwarding;
 mod forwarding_chain;
 mod forwarding_ends;
