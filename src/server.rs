@@ -351,12 +351,10 @@ fn standing(site: &Site, client: IpAddr, service: Service) -> Standing {
 }
 
 /// The ends of a connection; none where the client is gone already.
-fn ends(stream: &TcpStream, client: IpAddr) -> Option<Ends> {
+fn ends(stream: &TcpStream) -> Option<Ends> {
     let (peer, listener) = (stream.peer_addr().ok()?, stream.local_addr().ok()?);
     let listener = SocketAddr::new(listener.ip().to_canonical(), listener.port());
-    // Behind a balancer the port is not the client's.
-    let is_its = peer.ip().to_canonical() == client;
-    Some(Ends { client_port: if is_its { peer.port() } else { 0 }, listener })
+    Some(Ends { client_port: peer.port(), listener })
 }
 
 /// A connection on its way to its thread.
@@ -377,7 +375,7 @@ impl Admitted {
         let session = facts.id.clone();
         let session = session.as_str();
         if facts.service.milter().is_some_and(|service| site.config.is_filtered(service)) {
-            facts.ends = ends(&stream, facts.client);
+            facts.ends = ends(&stream);
         }
         // What a panic leaves half done belongs to this session and is dropped with it.
         let mut wire = TcpWire::new(stream.clone());
