@@ -188,7 +188,7 @@ pub const FIRST_USER_AGE: Duration = Duration::from_secs(60);
 pub const DELIVERY_WAIT: Duration = Duration::from_secs(3 * 60);
 
 /// How much longer a session waits when its message is being published already, and cannot be given up.
-pub const PUBLISH_WAIT: Duration = Duration::from_secs(3 * 60 + 30);
+pub const PUBLISH_WAIT: Duration = Duration::from_secs(2 * 60 + 45);
 
 /// Files in a Maildir's tmp/ that are older than this were left by a crash and are removed (the
 /// Maildir convention).
@@ -539,13 +539,17 @@ pub const RELAY_KEEP: Duration = Duration::from_secs(2);
 /// How long one connection is used at most, so that mail finds its way to a host that is better again.
 pub const RELAY_KEEP_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// Longest path of a Unix socket, in octets: the kernel's room without the NUL at its end (unix(7)).
-pub const LMTP_PATH_MAX: usize = 107;
-
 /// How long a session speaks LMTP for one message, with all servers, before what is left waits in the queue. It
 /// follows on delivery, within the time that a client waits for the reply to its dot.
 pub const LMTP_WAIT: Duration = Duration::from_secs(45);
-const _: () = assert!(DELIVERY_WAIT.as_secs() + PUBLISH_WAIT.as_secs() + LMTP_WAIT.as_secs() < 600);
+const _: () = assert!(
+    trust::PROOF_TIME.as_secs()
+        + FILTERS_TIME.as_secs()
+        + DELIVERY_WAIT.as_secs()
+        + PUBLISH_WAIT.as_secs()
+        + LMTP_WAIT.as_secs()
+        <= REPLY_TIME.as_secs()
+);
 
 /// How long a server is asked by LMTP whether it knows a recipient.
 pub const LMTP_ASK_WAIT: Duration = Duration::from_secs(15);

@@ -11,7 +11,7 @@ use super::{
     Trust, value,
 };
 use crate::limits::gates::BLOCKLISTS_MAX;
-use crate::limits::{LMTP_PATH_MAX, RECIPIENTS_MIN, TRACE_SIZE_MIN};
+use crate::limits::{RECIPIENTS_MIN, TRACE_SIZE_MIN, UNIX_PATH_MAX};
 use crate::mail::address::Domain;
 use crate::mail::proof::blocklist::{CodeRange, question};
 use crate::mail::proof::name::Name;
@@ -213,7 +213,7 @@ fn lmtp(item: &KeyValue) -> Read<LmtpServer> {
     let unix = |text: &str| {
         let path = text.strip_prefix("unix:").filter(|path| !path.is_empty())?;
         let path = (!path.contains(char::is_control)).then(|| item.path_of(path))?;
-        (path.as_os_str().len() <= LMTP_PATH_MAX).then_some(LmtpServer::Unix(path))
+        (path.as_os_str().len() <= UNIX_PATH_MAX).then_some(LmtpServer::Unix(path))
     };
     item.parse(value::LMTP, |text| inet(text).or_else(|| unix(text)))
 }
