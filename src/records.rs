@@ -143,7 +143,7 @@ pub fn wanted(
         if is_domain {
             all.extend(of_domain(config, facts, name));
         }
-        all.extend(dkim::wanted(signing, name, Timestamp::now()));
+        all.extend(dkim::wanted(config, signing, name, Timestamp::now()));
     }
     all.sort_by_key(|record| {
         let at = names.iter().position(|name| *name == record.owner);

@@ -15,6 +15,10 @@ pub fn zone(records: &[WantedRecord], hostname: &Domain) -> String {
         let mark = record.mark.as_ref().map(|mark| format!(" ; {}", comment(mark)));
         let mark = mark.unwrap_or_default();
         match &record.want {
+            // It lies in another zone, that of the network; some name servers take no line of another zone.
+            Want::Record(want) if record.purpose == RecordPurpose::Reverse => {
+                text += &format!("; {name}. {ZONE_TTL} IN {kind} {}{mark}\n", in_zone(want));
+            }
             Want::Record(want) => {
                 text += &format!("{name}. {ZONE_TTL} IN {kind} {}{mark}\n", in_zone(want));
             }
