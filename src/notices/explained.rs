@@ -85,6 +85,7 @@ pub(super) fn explain(
             from: from(context, entry, item.outcome.recipient),
             authors: authors_of(header),
             local: item.outcome.local,
+            signature: entry.signature.clone(),
         };
         item.seen = seen.get_or_find(&sender, || records::explain(context.site, &sender));
     }
@@ -148,6 +149,7 @@ mod tests {
             from: Domain::parse(from).unwrap(),
             authors: Vec::new(),
             local: None,
+            signature: Default::default(),
         };
         assert_eq!(seen.get_or_find(&sender("a.test"), || vec!["one".to_owned()]), ["one"]);
         assert_eq!(seen.get_or_find(&sender("a.test"), || panic!()), ["one"]);

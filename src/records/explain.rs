@@ -2,18 +2,21 @@
 //! notice. Says only what DNS said.
 
 use super::asker::{RecordsAsker, ShownRecords};
+use super::dkim::is_key;
 use super::facts::{HostFacts, is_public};
 use super::form::shown;
 use super::{names, spf};
 use crate::config::Config;
 use crate::limits::records::{EXPLAIN_ADDRESSES_MAX, EXPLAIN_QUESTIONS, EXPLAIN_TIME};
 use crate::mail::address::Domain;
-use crate::mail::proof::dmarc::{Authors, Evidence, judge};
+use crate::mail::proof::dkim::ours::SignedBy;
+use crate::mail::proof::dmarc::{Authors, DmarcResult, Evidence, judge};
 use crate::mail::proof::name::Name;
 use crate::mail::proof::spf::SpfResult;
 use crate::net::dns::{Record, RecordKind};
 use crate::signing::Choice;
 use crate::site::Site;
+use crate::store::entry::EntrySignature;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// In whose name, and from where, the mail was sent.
@@ -25,6 +28,8 @@ pub struct RefusedSender {
     pub authors: Vec<Domain>,
     /// Our own end of the connection; none where it is not known.
     pub local: Option<IpAddr>,
+    /// Whether the message left signed, and by which keys.
+    pub signature: EntrySignature,
 }
 
 /// The sentences; none where DNS cannot be asked, and where nothing of it is ours.
@@ -46,7 +51,7 @@ pub fn explain(site: &Site, sender: &RefusedSender) -> Vec<String> {
         addresses.iter().for_each(|address| seen.reverse(*address));
     }
     for author in sender.authors.iter().filter(|author| is_ours(site, author)) {
-        seen.dkim(site, author);
+        seen.dkim(site, author, &sender.signature);
         seen.dmarc(author);
     }
     let RecordFindings { good, bad, is_unsure, .. } = seen;
@@ -144,35 +149,55 @@ impl RecordFindings<'_, '_> {
         self.bad.push(format!("the reverse name of {address}, {first}, does not lead back to it"));
     }
 
-    /// The keys with which mail of the author's domain is signed.
-    fn dkim(&mut self, site: &Site, author: &Domain) {
-        let keys = match site.signing().of(author) {
-            None => return self.bad.push(format!("mail of {author} is not signed")),
-            Some((_, Choice::Unsigned(why))) => {
-                return self.bad.push(format!("mail of {author} is not signed: {why}"));
+    /// The keys by which the message was signed; of one that was not, what its author's domain does.
+    fn dkim(&mut self, site: &Site, author: &Domain, signature: &EntrySignature) {
+        let not_signed = format!("mail of {author} is not signed");
+        match (site.signing().of(author), signature) {
+            (None, _) => self.bad.push(not_signed),
+            (Some((_, Choice::Unsigned(why))), EntrySignature::None | EntrySignature::Owed) => {
+                self.bad.push(format!("{not_signed}: {why}"));
             }
-            Some((_, Choice::Wait(_))) => return,
-            Some((domain, Choice::Sign(keys))) => {
-                keys.into_iter().map(move |key| (key, domain.clone()))
+            (Some(_), EntrySignature::None) => {
+                self.bad.push(format!("this message was not signed, as other mail of {author} is"));
             }
-        };
-        for (key, domain) in keys {
-            let name = format!("{}._domainkey.{domain}", key.selector);
-            match self.asker.look(name.as_bytes(), RecordKind::Txt) {
-                ShownRecords::Unknown(_) => self.is_unsure = true,
-                ShownRecords::Records { records, .. } if records.is_empty() => {
-                    self.bad.push(format!("there is no key at {name}, with which we sign"));
-                }
-                ShownRecords::Records { records, .. } => {
-                    let is_it = |record: &Record| match record {
-                        Record::Txt(text) => key.key.is_shown_by(text),
-                        _ => false,
-                    };
-                    match records.iter().any(is_it) {
-                        true => self.good.push(format!("the key at {name}")),
-                        false => {
-                            self.bad.push(format!("the key at {name} is not the one we sign with"));
-                        }
+            (Some((domain, Choice::Sign(keys))), EntrySignature::Owed) => {
+                keys.iter().for_each(|key| {
+                    let name = format!("{}._domainkey.{domain}", key.selector);
+                    self.key(&name, &Record::Txt(key.record.clone().into_bytes()));
+                });
+            }
+            (Some((_, Choice::Wait(_))), EntrySignature::Owed) => {}
+            (Some(_), EntrySignature::By(by)) => self.keys_of(site, by),
+        }
+    }
+
+    /// The keys of a signature that was made before; some may be retired since then.
+    fn keys_of(&mut self, site: &Site, by: &SignedBy) {
+        let Ok(domain) = Domain::parse(&by.domain.to_string()) else { return };
+        let known = site.signing().standings(&domain);
+        for selector in &by.selectors {
+            let own = known.iter().find(|own| own.place.selector == *selector);
+            // Of a key without a file nobody knows here what its record has to be.
+            let record = own.and_then(|own| own.record.clone());
+            if let Some(record) = record {
+                let name = format!("{selector}._domainkey.{domain}");
+                self.key(&name, &Record::Txt(record.into_bytes()));
+            }
+        }
+    }
+
+    /// Whether DNS shows a key at this name.
+    fn key(&mut self, name: &str, want: &Record) {
+        match self.asker.look(name.as_bytes(), RecordKind::Txt) {
+            ShownRecords::Unknown(_) => self.is_unsure = true,
+            ShownRecords::Records { records, .. } if records.is_empty() => {
+                self.bad.push(format!("there is no key at {name}, with which we sign"));
+            }
+            ShownRecords::Records { records, .. } => {
+                match records.iter().any(|record| is_key(want, record)) {
+                    true => self.good.push(format!("the key at {name}")),
+                    false => {
+                        self.bad.push(format!("the key at {name} is not the one we sign with"));
                     }
                 }
             }
@@ -184,6 +209,7 @@ impl RecordFindings<'_, '_> {
         let authors = Ok(Authors { domains: vec![name], fields: 1 });
         let finding = judge(self.asker, &authors, &Evidence::default());
         match (finding.policy, finding.record) {
+            _ if finding.result == DmarcResult::TempError => self.is_unsure = true,
             (Some(_), _) => self.good.push(format!("the DMARC record of {author}")),
             (None, Some(record)) => {
                 self.bad.push(format!("the DMARC record of {record} has no valid policy"));

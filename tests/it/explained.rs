@@ -7,10 +7,12 @@ use crate::servers::Binary;
 use crate::support::{Place, until};
 use facteur::config::Config;
 use facteur::mail::address::Domain;
+use facteur::mail::proof::dkim::ours::SignedBy;
 use facteur::mail::proof::name::Name;
 use facteur::net::dns::DnsResolver;
 use facteur::records::{HostFacts, RecordsAsker, RefusedSender, explain};
 use facteur::site::Site;
+use facteur::store::entry::EntrySignature;
 use facteur::store::keys::KeyKind;
 use facteur::store::keys::make::{make_dir, make_key};
 use std::fs;
@@ -44,7 +46,8 @@ fn domain(name: &str) -> Domain {
 /// Mail of ann@a.test, from our address.
 fn of_ann() -> RefusedSender {
     let (from, authors) = (domain("a.test"), vec![domain("a.test")]);
-    RefusedSender { from, authors, local: Some(ADDRESS.parse().unwrap()) }
+    let signature = EntrySignature::Owed;
+    RefusedSender { from, authors, local: Some(ADDRESS.parse().unwrap()), signature }
 }
 
 /// A place of a site that signs with a key which DNS has shown; and the line that shows it.
@@ -154,6 +157,46 @@ fn each_reason_has_a_sentence() {
     let site = site_at(place.path(), &dns, "");
     let unsigned = "mail of a.test is not signed: DNS has not shown a key yet";
     assert_eq!(explain(&site, &of_ann()), [unsigned]);
+}
+
+/// What is told is about the message at hand: by which key it was signed, which may be retired by now, or that it
+/// was not.
+#[test]
+fn keys_of_the_message_itself() {
+    let dns = Dnsd::new("");
+    let (place, shown) = signing(&dns);
+    let name = Name::parse(b"s2").unwrap();
+    make_key(&place.at("keys"), &name, KeyKind::Ed25519, None).unwrap();
+    let site = site_at(place.path(), &dns, "");
+    let signed = |by: &str| {
+        let signature = EntrySignature::By(SignedBy::parse(by).unwrap());
+        explain(&site, &RefusedSender { signature, ..of_ann() })
+    };
+    dns.set(&(good() + &shown));
+    let missing = "there is no key at s2._domainkey.a.test, with which we sign";
+    assert_eq!(signed("a.test s1 s2"), [missing]);
+    assert!(
+        signed("a.test s1")[0].contains("the key at s1._domainkey.a.test"),
+        "{:?}",
+        signed("a.test s1")
+    );
+    // Nobody knows here what was at that name.
+    let said = signed("a.test s0").join(" ");
+    assert!(said.starts_with("in order") && !said.contains("the key"), "{said}");
+    let signature = EntrySignature::None;
+    let said = explain(&site, &RefusedSender { signature, ..of_ann() });
+    assert_eq!(said, ["this message was not signed, as other mail of a.test is"]);
+}
+
+/// Whether a domain has a policy is not known while that of the domain above is not.
+#[test]
+fn a_policy_above_that_dns_does_not_tell() {
+    let dns = Dnsd::new("");
+    let zone = good().replace("_dmarc.a.test TXT v=DMARC1; p=reject", "_dmarc.test TXT !servfail");
+    dns.set(&zone);
+    let said = explain(&site(&dns, ""), &of_ann());
+    let unsure = "DNS did not answer all questions about it";
+    assert_eq!(said, ["mail of a.test is not signed", unsure]);
 }
 
 /// Of others' domains nothing is said, nor of addresses that are not ours.
