@@ -5,6 +5,7 @@ use crate::client::Client;
 use crate::commands::run;
 use crate::filterd::Filter;
 use crate::hosts::Host;
+use crate::lmtp::{keeper, site};
 use crate::servers::{Binary, value};
 use crate::support::{Place, config, files, text, until};
 use std::fs;
@@ -512,5 +513,32 @@ fn only_its_services() {
     let it = Filtered::new("connect: reject", "services = [\"submission\", \"sendmail\"]");
     it.client().delivered(&["bob@mx.test"], MAIL);
     assert_eq!(it.filter.connections(), 0);
+    it.server.stop();
+}
+
+/// What another server keeps is changed, held and sent to those who were added like all other mail.
+#[test]
+fn mail_that_another_server_keeps() {
+    let (place, kept) = (Place::new(), keeper(".*1: 250 2.1.5 a | 250 2.1.5 b"));
+    place.write("aliases", "");
+    let filter =
+        Filter::start("end*1: quarantine why | add X-F: 1 | rcpt+ <bob@kept.test> | continue");
+    let site = site(&kept.address.to_string(), "any_user = true", &filter.table("f", MAY));
+    let server = Binary::serve(&place, &site.replace("lmtp = \"", "lmtp = \"inet:"));
+    let it = Filtered { place, filter, server };
+    let reply = it.client().delivered(&["ann@kept.test"], MAIL);
+    let id = reply.rsplit(' ').next().unwrap();
+    assert_eq!((it.queued().len(), kept.mail().len()), (1, 0));
+    let (status, out, err) = run(&it.place, &["queue", "retry", id]);
+    assert_eq!(status, 0, "{out}{err}");
+    until("it goes", || it.queued().is_empty());
+    let mail = kept.mail();
+    let to: Vec<&String> = mail.iter().flat_map(|mail| &mail.to).collect();
+    assert!(to.contains(&&"ann@kept.test".to_owned()) && to.contains(&&"bob@kept.test".to_owned()));
+    assert!(mail.iter().all(|mail| text(&mail.octets).contains("\r\nX-F: 1\r\n")));
+    it.filter.change("end*1: body other\\n | continue");
+    it.client().delivered(&["ann@kept.test"], MAIL);
+    let last = kept.mail().pop().unwrap();
+    assert!(text(&last.octets).ends_with("\r\n\r\nother\r\n"), "{}", text(&last.octets));
     it.server.stop();
 }
