@@ -456,3 +456,32 @@ fn check_names_an_alias_of_too_many() {
         "{said}"
     );
 }
+
+/// Several machines stand behind the MX of one domain, and a bounce comes to any of them.
+#[test]
+fn a_bounce_comes_back_through_another_machine_that_has_the_same_secret() {
+    let far = Host::start("");
+    let node =
+        || Node::new("mx.test").aliases("far: eve@far.test\n").route("far.test", far.address);
+    let one = node().serve();
+    let to = format!("RCPT TO:<{}>", sent_on(&one, &far, "<zoe@home.test>"));
+    let bounce = |node: &Node| {
+        let mut client = node.server().client();
+        client.expect("MAIL FROM:<>", "250 ");
+        client.ask(&to)
+    };
+    let stranger = node().serve();
+    assert!(bounce(&stranger).starts_with("550 "));
+    let twin = node();
+    fs::create_dir(twin.place.at("spool")).unwrap();
+    let secret = |node: &Node| node.place.at("spool/srs.secret");
+    fs::copy(secret(&one), secret(&twin)).unwrap();
+    assert!(bounce(&twin.serve()).starts_with("250 "));
+    // The line of another one below the own.
+    let both = [&stranger, &one].map(|node| fs::read_to_string(secret(node)).unwrap()).concat();
+    let third = node();
+    fs::create_dir(third.place.at("spool")).unwrap();
+    fs::write(secret(&third), both).unwrap();
+    fs::set_permissions(secret(&third), fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(bounce(&third.serve()).starts_with("250 "));
+}

@@ -110,6 +110,32 @@ fn the_page_has_every_key_of_the_reader_and_no_other() {
     assert_eq!(told, known);
 }
 
+/// What stands in a page in blocks of a language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let (page, fence) = (read(page), format!("\n```{language}\n"));
+    let begun = page.split(&fence).skip(1);
+    begun.map(|rest| rest.split("\n```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn each_configuration_for_several_machines_is_one() {
+    let configs = blocks("docs/scale.md", "toml");
+    let read = |text: &String| {
+        Config::parse(text, Path::new("/etc/facteur/facteur.toml"))
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
+    };
+    let [tree, dovecot, front] = &configs.iter().map(read).collect::<Vec<_>>()[..] else {
+        panic!("{configs:#?}")
+    };
+    assert!(tree.domains.iter().all(|domain| domain.lmtp.is_none() && domain.dkim.is_some()));
+    assert!(dovecot.domains.iter().all(|domain| domain.lmtp.is_some()));
+    assert_eq!(front.relay.backup.len(), 1);
+    // Each has a spool of its own, where the tree is not.
+    for config in [tree, dovecot, front] {
+        assert_eq!(config.spool, Path::new("/var/spool/facteur"));
+    }
+}
+
 #[test]
 fn the_index_of_these_tests_names_each_room() {
     let (index, main) = (read("tests/README.md"), read("tests/it/main.rs"));

@@ -13,7 +13,7 @@ use facteur::store::queue::{Claimed, Queue, QueueError};
 use jiff::{SignedDuration, Timestamp};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -458,6 +458,10 @@ fn every_fixture_is_read_as_its_name_says() {
     let by = SignedBy::parse("mx.test 20261201r 20261201e").unwrap();
     assert_eq!(read("good-signed.queue").entry.signature, EntrySignature::By(by));
     assert_eq!(read("good-to-sign.queue").entry.signature, EntrySignature::Owed);
+    // As the version before this one wrote it, octet for octet but for its ids.
+    let older = read("good-before-signing.queue");
+    assert_eq!(older.entry.signature, EntrySignature::None);
+    assert!(older.entry.is_trusted && older.entry.sum.is_some() && older.journal.len() == 2);
     let message = read("good-journal.queue");
     assert_eq!(message.open().collect::<Vec<_>>(), [0]);
     assert!(message.progress[0].is_asked && message.progress[0].is_announced);
@@ -471,6 +475,30 @@ fn every_fixture_is_read_as_its_name_says() {
     assert_eq!(held("good-held-release-torn.queue").as_deref(), Some("held by clamav"));
     assert_eq!(read("good-torn-line.queue").open().count(), 2, "a torn line never happened");
     assert_eq!(read("good-lines-that-say-nothing.queue").journal.len(), 1);
+}
+
+/// Two versions may have a queue one after the other, there and back.
+#[test]
+fn an_attempt_changes_nothing_that_another_version_wrote() {
+    let place = place();
+    let queue = queue(&place);
+    queue.make().unwrap();
+    let there = queue.dir().join("m0fixture");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("maildir-fixtures/queue");
+    let is_good = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("good-");
+    let fixtures: Vec<PathBuf> = files(&dir).into_iter().filter(is_good).collect();
+    for path in &fixtures {
+        let octets = fs::read(path).unwrap();
+        fs::write(&there, &octets).unwrap();
+        let before = queue.read("m0fixture").unwrap();
+        record(&queue, "m0fixture", 0, What::Deferred, "mx.far.test", "451 4.3.0 later");
+        let after = fs::read(&there).unwrap();
+        assert!(after.len() > octets.len() && after.starts_with(&octets), "{}", path.display());
+        let again = queue.read("m0fixture").unwrap();
+        assert_eq!(again.entry, before.entry, "{}", path.display());
+        assert_eq!(again.journal.len(), before.journal.len() + 1, "{}", path.display());
+    }
+    assert!(fixtures.len() > 15);
 }
 
 /// Root may call the command, and the server is somebody else.
