@@ -263,8 +263,13 @@ impl ChangedHeader {
                 }
             }
         }
-        if self.end.by == EndedBy::Fold && !put.is_empty() {
-            put.push(b'\n'); // so that nobody writes into the last field
+        let runs_on = match self.end.by {
+            EndedBy::Fold => !put.is_empty(), // into the last field
+            EndedBy::Text => self.is_changed, // for readers to whom any line is one of the header
+            EndedBy::EmptyLine | EndedBy::Message | EndedBy::Bound => false,
+        };
+        if runs_on {
+            put.push(b'\n');
         }
         self.up_to(edits, &mut cursor, self.end.at, &mut put)
     }

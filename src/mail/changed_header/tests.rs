@@ -93,15 +93,16 @@ fn odd_headers() {
         ("", "Received: us\nX: 1\n"),
         ("\nbody", "Received: us\nX: 1\n\nbody"),
         (" folded\nA: 1\n", "Received: us\nX: 1\n\n folded\nA: 1\n"),
-        ("text\n", "Received: us\nX: 1\ntext\n"),
+        ("text\n", "Received: us\nX: 1\n\ntext\n"),
         ("A: torn", "Received: us\nA: torn\nX: 1\n"),
         ("From ann\nA: 1\n\nb\n", "Received: us\nFrom ann\nA: 1\nX: 1\n\nb\n"),
-        ("From ann\nA: 1\nb\n", "Received: us\nFrom ann\nA: 1\nX: 1\nb\n"),
+        ("From ann\nA: 1\nb\n", "Received: us\nFrom ann\nA: 1\nX: 1\n\nb\n"),
     ] {
         let mut changed = header(message, "", &[]);
         changed.add(field("X: 1")).unwrap();
         assert_eq!(view(&changed, message), expected);
     }
+    assert_eq!(view(&header("text\n", "", &[]), "text\n"), "Received: us\ntext\n");
     let mut changed = header("From ann\nA: 1\n\nb\n", "", &[]);
     changed.delete(1, b"A");
     assert_eq!(view(&changed, "From ann\nA: 1\n\nb\n"), "Received: us\nFrom ann\n\nb\n");
