@@ -20,6 +20,7 @@ hostname = "mx.bench.test"
 spool = "spool"
 [listen]
 smtp = ["127.0.0.1:0"]
+submission = ["127.0.0.1:0"]
 [domain."bench.test"]
 maildir = "mail/{user}"
 any_user = true
@@ -30,6 +31,8 @@ sessions_per_client = 1000
 pub struct Child {
     process: process::Child,
     pub address: SocketAddr,
+    /// Where facteur listens to users.
+    pub users: Option<SocketAddr>,
 }
 
 impl Child {
@@ -40,27 +43,30 @@ impl Child {
         fs::write(&config, format!("{CONFIG}{more}"))?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_facteur"));
         command.arg("-c").arg(config).arg("serve");
-        Child::start(command, &dir.join("log"))
+        Child::start(command, &dir.join("log"), true)
     }
 
     /// The floor, with its mail at the same place.
     pub fn floor(dir: &Path, syncfs_from: usize) -> Outcome<Child> {
         let mut command = Command::new(env::current_exe()?);
         command.arg("floor").arg(dir.join("mail")).arg(syncfs_from.to_string());
-        Child::start(command, &dir.join("log"))
+        Child::start(command, &dir.join("log"), false)
     }
 
-    /// Both name their port in a line of their log. It goes to a file: a pipe would have to be read, and
+    /// Each names its ports in a line of their log. It goes to a file: a pipe would have to be read, and
     /// that would be time of ours on the processor that is measured.
-    fn start(mut command: Command, log: &Path) -> Outcome<Child> {
+    fn start(mut command: Command, log: &Path, has_users: bool) -> Outcome<Child> {
         command.env_remove("RUST_LOG").env_remove("JOURNAL_STREAM").stderr(File::create(log)?);
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
         // Held from here on, so that it is killed on every way out.
-        let mut child = Child { process, address: SocketAddr::from(([0; 4], 0)) };
+        let mut child = Child { process, address: SocketAddr::from(([0; 4], 0)), users: None };
         let deadline = Instant::now() + START;
         loop {
             let said = fs::read_to_string(log)?;
-            if let Some(address) = said.lines().find_map(listening) {
+            let listening = |service| said.lines().find_map(|line| listening(line, service));
+            child.users = listening("submission");
+            if let Some(address) = listening("smtp").filter(|_| child.users.is_some() == has_users)
+            {
                 child.address = address;
                 return Ok(child);
             }
@@ -85,8 +91,8 @@ impl Child {
 }
 
 /// The address in "… listening service=smtp address=127.0.0.1:2525".
-fn listening(line: &str) -> Option<SocketAddr> {
-    let (_, told) = line.split_once("listening service=smtp ")?;
+fn listening(line: &str, service: &str) -> Option<SocketAddr> {
+    let (_, told) = line.split_once(&format!("listening service={service} "))?;
     let (_, address) = told.split_once("address=")?;
     address.split(' ').next()?.parse().ok()
 }

@@ -7,6 +7,7 @@
 
 mod audit;
 mod child;
+mod filtered;
 mod floor;
 mod load;
 mod machine;
@@ -48,7 +49,7 @@ fn bench(options: &Options) -> Outcome<()> {
         rounds::run(options)?;
     }
     match options.mail {
-        Mail::Signed => Ok(()),
+        Mail::Signed | Mail::Filtered => Ok(()),
         Mail::All | Mail::None => micro::run(options.samples),
     }
 }

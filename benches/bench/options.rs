@@ -10,6 +10,7 @@ pub const HELP: &str = "\
 cargo bench                    mail end to end beside the floor of the disk, then the micro-benchmarks
 cargo bench -- --quick         the same in a few seconds, with figures that are only a hint
 cargo bench -- --signed        signed mail of strangers, judged and not, alone
+cargo bench -- --filtered      what filters cost, which no other run measures
 cargo bench -- --micro         the micro-benchmarks alone
 FACTEUR_BENCH_DIR=DIR          keep the mail there, on the disk that is meant, about half a GB a round
                                until it ends; default: Cargo's target directory
@@ -34,6 +35,7 @@ pub enum Work {
 pub enum Mail {
     All,
     Signed,
+    Filtered,
     None,
 }
 
@@ -57,6 +59,7 @@ pub fn read() -> Outcome<Work> {
             Long("help") | Short('h') => return Ok(Work::Help),
             Long("quick") => is_quick = true,
             Long("signed") => mail = Mail::Signed,
+            Long("filtered") => mail = Mail::Filtered,
             Long("micro") => mail = Mail::None,
             // Cargo's own.
             Long("bench") => by_cargo_bench = true,

@@ -7,7 +7,7 @@ use crate::options::{Mail, Options};
 use crate::samples::Sample;
 use crate::shelf::{Price, price};
 use crate::table::{self, Cell, median};
-use crate::{Outcome, audit, machine, samples, signed};
+use crate::{Outcome, audit, filtered, machine, samples, signed};
 use nix::unistd::syncfs;
 use std::fs::{self, File};
 use std::io;
@@ -37,8 +37,10 @@ pub struct Figures {
 
 pub fn run(options: &Options) -> Outcome<()> {
     let mut place = Place::make(&options.dir)?;
-    if options.mail == Mail::Signed {
-        return signed::run(options, &mut place);
+    match options.mail {
+        Mail::Signed => return signed::run(options, &mut place),
+        Mail::Filtered => return filtered::run(options, &mut place),
+        Mail::All | Mail::None => {}
     }
     let price = price(&place.fresh()?.join("mail"), &samples::message(0))?;
     introduce(&place, options, &price)?;
