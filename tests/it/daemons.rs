@@ -7,8 +7,9 @@ use nix::unistd::geteuid;
 use std::fs::{self, File, Permissions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -35,23 +36,34 @@ pub fn own_address() -> SocketAddr {
 pub struct Daemon {
     child: Child,
     said: PathBuf,
+    /// Whether it is asked to end before it is made to.
+    is_asked: bool,
 }
 
 impl Daemon {
     /// Starts it under that name, and waits until somebody takes connections there.
-    pub fn start(place: &Place, name: &str, mut command: Command, there: SocketAddr) -> Daemon {
+    pub fn start(place: &Place, name: &str, command: Command, there: SocketAddr) -> Daemon {
+        Daemon::when(place, name, command, || TcpStream::connect(there).is_ok())
+    }
+
+    /// The same with a socket that is a file.
+    pub fn at_file(place: &Place, name: &str, command: Command, there: &Path) -> Daemon {
+        Daemon::when(place, name, command, || UnixStream::connect(there).is_ok())
+    }
+
+    fn when(place: &Place, name: &str, mut command: Command, is_up: impl Fn() -> bool) -> Daemon {
         let said = place.at(&format!("{name}.said"));
         let out = File::create(&said).unwrap();
         command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
         // A group of its own: so its children end with it.
         let child = command.process_group(0).spawn().unwrap();
-        let mut daemon = Daemon { child, said };
-        let is_up = within(PATIENCE, || {
+        let mut daemon = Daemon { child, said, is_asked: true };
+        let came_up = within(PATIENCE, || {
             let ended = daemon.child.try_wait().unwrap();
             assert!(ended.is_none(), "{command:?}: {ended:?}\n{}", daemon.said());
-            TcpStream::connect(there).is_ok()
+            is_up()
         });
-        assert!(is_up, "{command:?} does not listen on {there}\n{}", daemon.said());
+        assert!(came_up, "{command:?} takes no connections\n{}", daemon.said());
         daemon
     }
 
@@ -69,6 +81,12 @@ impl Daemon {
         ids.filter(is_it).collect()
     }
 
+    /// To be ended at once: libmilter looks only every 5 seconds whether it was asked to end.
+    pub fn without_asking(mut self) -> Daemon {
+        self.is_asked = false;
+        self
+    }
+
     fn signal_all(&self, name: &str) {
         let command = format!("kill -s {name} -- -{} 2>/dev/null", self.child.id());
         let _ = Command::new("sh").args(["-c", &command]).status();
@@ -82,7 +100,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.signal_all("TERM");
+        self.signal_all(if self.is_asked { "TERM" } else { "KILL" });
         let mut is_over = || self.child.try_wait().is_ok_and(|status| status.is_some());
         let ended = within(PATIENCE, &mut is_over);
         // Whoever of them is left.

@@ -3,10 +3,11 @@
 
 use crate::client::stuffed;
 use crate::daemons::{Daemon, Sink, below_received, own_address};
-use crate::outside::{PYTHON, Parcel, installed, program};
+use crate::outside::{Input, PYTHON, Parcel, installed, program, run};
 use crate::servers::Binary;
-use crate::support::{PATIENCE, Place, config, files, skip, text, until, within};
+use crate::support::{PATIENCE, Place, config, files, skip, text, tree, until, within};
 use nix::unistd::{Group, User, geteuid};
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -49,7 +50,7 @@ impl Postfix {
         Some((root, owner, group))
     }
 
-    /// The same with more lines of its main.cf.
+    /// The same with more lines of its main.cf, each in place of the line of that name.
     pub fn with(back: SocketAddr, more: &str) -> Option<Postfix> {
         let (root, owner, group) = Postfix::found()?;
         let (place, address) = (Place::new(), own_address());
@@ -83,13 +84,18 @@ impl Postfix {
              virtual_minimum_uid = 1\nvirtual_uid_maps = static:{uid}\nvirtual_gid_maps = static:{gid}\n\
              smtpd_reject_unlisted_recipient = no\n\
              transport_maps = inline:{{ mx.test=smtp:[{ip}]:{port} }}\n\
-             maillog_file = {dir}/data/log\nmaillog_file_prefixes = {dir}\n{more}",
+             maillog_file = {dir}/data/log\nmaillog_file_prefixes = {dir}\n",
             uid = owner.uid,
             gid = owner.gid,
             ip = back.ip(),
             port = back.port(),
         );
-        place.write("etc/main.cf", main);
+        // A name twice is warned of by each of its programs, and the one that writes the log waits for itself.
+        let name = |line: &str| line.split('=').next().unwrap().trim().to_owned();
+        let replaced: BTreeSet<String> = more.lines().map(name).collect();
+        let kept = main.lines().filter(|line| !replaced.contains(&name(line)));
+        let kept: String = kept.map(|line| format!("{line}\n")).collect();
+        place.write("etc/main.cf", kept + more);
         let services = "pickup unix n - n 60 1 pickup\ncleanup unix n - n - 0 cleanup\n\
              qmgr unix n - n 300 1 qmgr\nrewrite unix - - n - - trivial-rewrite\n\
              bounce unix - - n - 0 bounce\ndefer unix - - n - 0 bounce\n\
@@ -105,8 +111,38 @@ impl Postfix {
     }
 
     pub fn mail(&self) -> Vec<Vec<u8>> {
-        let paths = files(&self.place.at("mail/bob/new"));
+        self.mail_of("bob")
+    }
+
+    /// What lies in the mailbox of that name.
+    pub fn mail_of(&self, user: &str) -> Vec<Vec<u8>> {
+        let paths = files(&self.place.at(&format!("mail/{user}/new")));
         paths.iter().map(|path| fs::read(path).unwrap()).collect()
+    }
+
+    /// Its queue files of that kind.
+    pub fn queue(&self, name: &str) -> Vec<PathBuf> {
+        files(&self.place.at(&format!("queue/{name}")))
+    }
+
+    /// Nothing is under way any more; what is held is not.
+    pub fn is_idle(&self) -> bool {
+        // In the order in which a message passes through them: none is missed on its way.
+        ["maildrop", "incoming", "active", "deferred"].iter().all(|name| {
+            tree(&self.place.at(&format!("queue/{name}"))).iter().all(|path| path.is_dir())
+        })
+    }
+
+    /// Lets go what is held.
+    pub fn release(&self) {
+        let (root, _, _) = Postfix::found().unwrap();
+        for (name, arguments) in [("postsuper", &["-H", "ALL"][..]), ("postqueue", &["-f"])] {
+            let mut command =
+                program(&self.place, root.join("usr/sbin").join(name).to_str().unwrap());
+            command.env("LD_LIBRARY_PATH", root.join("usr/lib/postfix"));
+            command.arg("-c").arg(self.place.at("etc")).args(arguments);
+            run(&self.place, &mut command, Input::Octets(b""));
+        }
     }
 
     pub fn log(&self) -> String {
