@@ -86,8 +86,7 @@ fn config(manner: Manner, address: SocketAddr) -> String {
         Manner::Steps | Manner::End => "smtp",
     };
     format!(
-        "[[milter]]\nname = \"bench\"\nsocket = \"inet:{address}\"\nservices = [\"{service}\"]\n\
-         timeout = {{ connect = \"5m\", command = \"5m\", message = \"5m\" }}\n"
+        "[[milter]]\nname = \"bench\"\nsocket = \"inet:{address}\"\nservices = [\"{service}\"]\n"
     )
 }
 
