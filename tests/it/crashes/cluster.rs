@@ -83,8 +83,8 @@ fn kept(root: &Path, user: &str) -> HashMap<usize, usize> {
     counted(files(&new).iter().map(|path| text(&std::fs::read(path).unwrap())))
 }
 
-#[test]
 #[ignore = "a minute or more, and a server of GlusterFS: .ci/run --all runs it"]
+#[test]
 fn two_machines_on_one_volume_lose_nothing_when_they_die_in_turns() {
     let place = Place::new();
     let Some(volume) = Volume::new(&place) else { return };
@@ -153,8 +153,8 @@ fn two_machines_on_one_volume_lose_nothing_when_they_die_in_turns() {
 }
 
 /// The sync of a directory ends at GlusterFS's client, so a 250 must not rest on it.
-#[test]
 #[ignore = "a server of GlusterFS: .ci/run --all runs it"]
+#[test]
 fn a_name_is_on_the_disk_of_each_brick_before_250() {
     let place = Place::new();
     let Some(volume) = Volume::new(&place) else { return };
