@@ -122,7 +122,7 @@ impl Resigner<'_> {
     pub fn anew<E>(&self, view: &OwnView<'_, E>) -> Result<Result<Anew, String>, E> {
         let (header, _) = header_of(view)?;
         let old = header.signatures(self.by);
-        Ok(match signature(self.site, &OwnMessage::new(view))? {
+        Ok(match signature_at_attempt(self.site, &OwnMessage::new(view))? {
             Some(Signature::Later { why, .. }) => Err(why),
             Some(Signature::Signed { fields: top, .. }) => Ok(Anew { top, old }),
             Some(Signature::Unsigned(_)) | None => Ok(Anew { top: String::new(), old }),
@@ -163,6 +163,20 @@ pub fn signature<E>(site: &Site, message: &OwnMessage<'_, E>) -> Result<Option<S
         _ => hash_of(message.view)?,
     };
     Ok(Some(signed(&header, body, domain, &keys)))
+}
+
+/// The same where a message waited for its key, and there is time: the keys are read again before it waits on.
+pub fn signature_at_attempt<E>(
+    site: &Site,
+    message: &OwnMessage<'_, E>,
+) -> Result<Option<Signature>, E> {
+    match signature(site, message)? {
+        Some(Signature::Later { domain, .. }) => {
+            site.signing().read_again(&domain);
+            signature(site, message)
+        }
+        known => Ok(known),
+    }
 }
 
 /// The header as it leaves, and where it ends.

@@ -2,7 +2,8 @@
 //! Shared by all threads, and kept over reloads.
 //!
 //! A domain's keys are read when they are first asked for, as the user that this process is then. In a server a thread
-//! of its own reads them again and asks DNS ([`watch`]); a session, a delivery or an attempt never does. A command
+//! of its own reads them again and asks DNS ([`watch`]); a session never does, and an attempt reads only those without
+//! which its message waits. A command
 //! uses the same room without that thread. What was shown is written down before it has an effect, so a restart
 //! never goes back to unsigned mail.
 

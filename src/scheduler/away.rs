@@ -19,7 +19,7 @@ use crate::relay::{Connection, Edited, Hop, host, survey};
 use crate::route;
 use crate::route::next_hop::{Obstacle, Way, next_hops};
 use crate::signature::{
-    NO_KEY_STATUS, NO_KEY_WORDS, OwnMessage, Resigner, Signature, TakeOctets, signature,
+    NO_KEY_STATUS, NO_KEY_WORDS, OwnMessage, Resigner, Signature, TakeOctets, signature_at_attempt,
 };
 use crate::smtp::client::{Cause, Fate, OutgoingMessage, Reason};
 use crate::store::body::StoredMessage;
@@ -315,7 +315,7 @@ fn signed_now(
     }
     let edits = Edits::default();
     let view = |take: &mut TakeOctets<'_>| part.view(&edits, take);
-    let signed = signature(&job.setting.site, &OwnMessage::new(&view));
+    let signed = signature_at_attempt(&job.setting.site, &OwnMessage::new(&view));
     match signed.map_err(|error| ("4.3.0", error.to_string()))? {
         Some(Signature::Later { why, .. }) if !matches!(way, Way::Lmtp(_)) => {
             Err((NO_KEY_STATUS, format!("{}{why}", NO_KEY_WORDS)))

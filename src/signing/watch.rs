@@ -171,9 +171,11 @@ fn step(
     resolver: &dyn Resolver,
     is_reload: bool,
 ) -> Option<Watched> {
-    let (keys, is_changed) = signing.look_at(domain)?;
+    let keys = signing.look_at(domain)?;
     let now = Instant::now();
     let is_first = before.is_none();
+    // An attempt may have read them again before.
+    let is_changed = before.as_ref().is_some_and(|before| before.keys.present != keys.present);
     let mut ask = before.as_ref().map_or(now, |before| before.ask);
     let mut tell = before.as_ref().map_or(now, |before| before.tell);
     let mut has_failed = before.as_ref().is_some_and(|before| before.has_failed);
@@ -215,19 +217,20 @@ fn until_next(keys: &DomainKeys) -> Option<Duration> {
 }
 
 impl Signing {
-    /// The keys of a domain, read again where the directory or the file that remembers has changed; and whether the
-    /// keys that are there are others than before.
-    fn look_at(&self, domain: &Domain) -> Option<(Arc<DomainKeys>, bool)> {
+    /// Reads the keys of a domain again where they have changed: for mail that waits for them, whose attempt may have
+    /// been asked for by whoever has mended them.
+    pub fn read_again(&self, domain: &Domain) {
+        self.look_at(domain);
+    }
+
+    /// The keys of a domain, read again where the directory or the file that remembers has changed.
+    fn look_at(&self, domain: &Domain) -> Option<Arc<DomainKeys>> {
         let old = self.keys(domain)?;
         if self.stamp(&old.domain) == old.stamp && !old.dir.is_passing {
-            return Some((old, false));
+            return Some(old);
         }
         let new = self.read(old.domain.clone());
         // What was read before is better than nothing.
-        if new.dir.is_passing {
-            return Some((old, false));
-        }
-        let is_changed = new.present != old.present;
-        Some((self.hold(new), is_changed))
+        Some(if new.dir.is_passing { old } else { self.hold(new) })
     }
 }

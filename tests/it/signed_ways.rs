@@ -326,6 +326,24 @@ fn a_key_that_is_away() {
     it.server.wait_for(&["signed ", &id, "selectors=r1,e1"]);
 }
 
+/// Whoever has mended a key asks for an attempt at once, and it does not wait for the next look at the directory.
+#[test]
+fn a_key_that_is_back() {
+    let it = Signers::new("", "retry = [\"1h\"]");
+    let mut ann = it.user("ann");
+    let (keys, away) = (it.place.at("keys"), it.place.at("away"));
+    fs::rename(&keys, &away).unwrap();
+    it.server.signal("HUP");
+    it.server.wait_for(&["warning ", "mail of mx.test waits"]);
+    let reply = send(&mut ann, "ann@mx.test", &["carol@far.test"], &mail("\nx\n"));
+    assert!(reply.starts_with("250 "), "{reply}");
+    let id = reply.rsplit(' ').next().unwrap();
+    it.server.wait_for(&["deferred ", "to=carol@far.test", id, "4.7.5", "cannot list"]);
+    fs::rename(&away, &keys).unwrap();
+    assert_eq!(run(&it.place, &["queue", "retry", id]).0, 0);
+    it.assert_signed(&it.left(1));
+}
+
 /// The selectors of the signatures that hold, in their order.
 fn holding(it: &Signers, mail: &[u8], more: &[(String, String)]) -> Vec<String> {
     let mut zone = Zone::default();
