@@ -1,16 +1,20 @@
-//! The units for systemd that lie in `packaging/`: systemd understands them, they hold what they promise,
-//! and their configuration is one that the server takes.
+//! The units for systemd that lie in `packaging/`: systemd understands them, they hold what they promise, and
+//! their configuration is one that the server takes.
 
 use crate::servers::FACTEUR;
 use crate::support::{Place, config, has_program, skip, text};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
+
+const SOCKETS: [&str; 2] = ["facteur.socket", "facteur-metrics.socket"];
 
 fn unit(name: &str) -> String {
     fs::read_to_string(format!("packaging/{name}")).expect("tests run in the crate's folder")
 }
 
-/// Both units in a place, with the binary under test; nothing without systemd.
+/// All units in a place, with the binary under test; nothing without systemd.
 fn units() -> Option<Place> {
     if !has_program("systemd-analyze", "--version") {
         skip("systemd-analyze is not installed");
@@ -18,7 +22,9 @@ fn units() -> Option<Place> {
     }
     let place = Place::new();
     place.write("facteur.service", unit("facteur.service").replace("/usr/bin/facteur", FACTEUR));
-    place.write("facteur.socket", unit("facteur.socket"));
+    for socket in SOCKETS {
+        place.write(socket, unit(socket));
+    }
     Some(place)
 }
 
@@ -30,9 +36,11 @@ fn analyze(place: &Place, arguments: &[&str]) -> Output {
 #[test]
 fn systemd_understands_the_units() {
     let Some(place) = units() else { return };
-    for unit in ["./facteur.service", "./facteur.socket"] {
+    for unit in ["./facteur.service", "./facteur.socket", "./facteur-metrics.socket"] {
         let mut command = Command::new("systemd-analyze");
-        let output = command.current_dir(place.path()).args(["verify", unit]).output().unwrap();
+        // The pages that it names are there once the package is.
+        command.current_dir(place.path()).args(["verify", "--man=no", unit]);
+        let output = command.output().unwrap();
         let said = text(&output.stderr);
         // What it says of other units of this machine is not about ours.
         let ours = said.lines().find(|line| line.contains("facteur"));
@@ -48,7 +56,7 @@ fn systemd_finds_little_that_is_exposed() {
         return skip("this systemd-analyze cannot judge a unit that is not installed");
     }
     // Of 100; a unit without any line about security has 96.
-    let judged = ["security", "--offline=yes", "--threshold=20", "--no-pager"];
+    let judged = ["security", "--offline=yes", "--threshold=15", "--no-pager"];
     let output = analyze(&place, &judged);
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
 }
@@ -71,6 +79,65 @@ fn the_service_is_no_root_and_its_words_are_those_of_the_server() {
     }
     // One bad alias keeps no server from starting.
     assert!(!service.contains("ExecStartPre="));
+}
+
+/// What `sysusers.d` and `tmpfiles.d` make is what the unit runs as and may write.
+#[test]
+fn the_service_writes_where_directories_are_made_for_it() {
+    let service = unit("facteur.service");
+    let paths = service.lines().find_map(|line| line.strip_prefix("ReadWritePaths=")).unwrap();
+    let writable: Vec<&str> = paths.split(' ').map(|path| path.trim_start_matches('-')).collect();
+    let directories = unit("tmpfiles.d/facteur.conf");
+    let directories: Vec<&str> =
+        directories.lines().filter_map(|line| line.strip_prefix("d ")).collect();
+    assert_eq!(directories.len(), 2);
+    for line in directories {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert!(writable.contains(&words[0]), "{line}");
+        // What is there already keeps what it has.
+        assert!(words[1..4].iter().all(|word| word.starts_with(':')), "{line}");
+        assert_eq!(words[2..4], [":facteur", ":facteur"]);
+    }
+    let users = unit("sysusers.d/facteur.conf");
+    assert!(users.lines().any(|line| line.starts_with("u facteur - ")), "{users}");
+}
+
+/// Both, as systemd makes them below another root.
+#[test]
+fn systemd_makes_the_user_and_the_directories() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("only root makes users");
+    }
+    if !has_program("systemd-sysusers", "--version")
+        || !has_program("systemd-tmpfiles", "--version")
+    {
+        return skip("systemd-sysusers and systemd-tmpfiles are not installed");
+    }
+    let place = Place::new();
+    fs::create_dir_all(place.at("etc")).unwrap();
+    place.write("users.conf", unit("sysusers.d/facteur.conf"));
+    place.write("directories.conf", unit("tmpfiles.d/facteur.conf"));
+    let make = |program: &str, more: &[&str], file: &str| {
+        let mut command = Command::new(program);
+        command.arg(format!("--root={}", place.path().display())).args(more);
+        let output = command.arg(place.at(file)).output().unwrap();
+        assert!(output.status.success(), "{program}: {}", text(&output.stderr));
+    };
+    make("systemd-sysusers", &[], "users.conf");
+    let passwd = fs::read_to_string(place.at("etc/passwd")).unwrap();
+    let words: Vec<&str> =
+        passwd.lines().find(|line| line.starts_with("facteur:")).unwrap().split(':').collect();
+    assert_eq!(words[5..], ["/var/spool/facteur", "/usr/sbin/nologin"]);
+    let (uid, gid) = (words[2].parse::<u32>().unwrap(), words[3].parse::<u32>().unwrap());
+    make("systemd-tmpfiles", &["--create"], "directories.conf");
+    for (path, mode) in [("var/spool/facteur", 0o711), ("var/vmail", 0o755)] {
+        let found = fs::metadata(place.at(path)).unwrap();
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (uid, gid, mode), "{path}");
+    }
+    // Another mode is somebody's wish.
+    fs::set_permissions(place.at("var/vmail"), fs::Permissions::from_mode(0o750)).unwrap();
+    make("systemd-tmpfiles", &["--create"], "directories.conf");
+    assert_eq!(fs::metadata(place.at("var/vmail")).unwrap().mode() & 0o7777, 0o750);
 }
 
 /// What is run before the signal, as systemd would run it.
