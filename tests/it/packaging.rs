@@ -1,6 +1,8 @@
 //! The units for systemd that lie in `packaging/`: systemd understands them, they hold what they promise, and
 //! their configuration is one that the server takes.
 
+mod guessers;
+
 use crate::servers::FACTEUR;
 use crate::support::{Place, config, has_program, skip, text};
 use std::fs;
