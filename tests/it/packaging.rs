@@ -1,6 +1,7 @@
 //! The units for systemd that lie in `packaging/`: systemd understands them, they hold what they promise, and
 //! their configuration is one that the server takes.
 
+mod alerts;
 mod guessers;
 
 use crate::servers::FACTEUR;
