@@ -3,6 +3,7 @@
 
 mod alerts;
 mod guessers;
+mod hook;
 
 use crate::servers::FACTEUR;
 use crate::support::{Place, config, has_program, skip, text};
