@@ -1,9 +1,11 @@
-//! The units for systemd that lie in `packaging/`: systemd understands them, they hold what they promise, and
-//! their configuration is one that the server takes.
+//! What lies in `packaging/`, tried by the programs that it is for: the units for systemd hold what they
+//! promise, fail2ban finds failed logins, Prometheus knows the numbers, certbot's hook brings a pair, and man pages
+//! say what --help says.
 
 mod alerts;
 mod guessers;
 mod hook;
+mod pages;
 
 use crate::servers::FACTEUR;
 use crate::support::{Place, config, has_program, skip, text};
