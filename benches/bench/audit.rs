@@ -1,15 +1,16 @@
-//! Whether the mail is there: a rate counts only when every message that was acknowledged lies in `new/`
+//! Whether the mail is there: a rate counts only when every message that was acknowledged lies in a mailbox
 //! once, and nothing else does.
 
 use crate::Outcome;
 use crate::samples;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
-/// Looks at all Maildirs below `mail`, each message of which has to hold `part`.
-pub fn check(mail: &Path, acknowledged: &[u64], part: &str) -> Outcome<()> {
-    let mut found = found(mail, part)?;
+/// Looks at all mailboxes below `mail`, which have their messages in `folder`, and each has to hold `part`.
+pub fn check(mail: &Path, folder: &str, acknowledged: &[u64], part: &str) -> Outcome<()> {
+    let mut found = found(mail, folder, part)?;
     for number in acknowledged {
         match found.remove(number) {
             Some(1) => {}
@@ -23,12 +24,11 @@ pub fn check(mail: &Path, acknowledged: &[u64], part: &str) -> Outcome<()> {
     }
 }
 
-/// How often each number lies in any `new/`.
-fn found(mail: &Path, part: &str) -> Outcome<BTreeMap<u64, usize>> {
+/// How often each number lies in the folder of any mailbox.
+fn found(mail: &Path, folder: &str, part: &str) -> Outcome<BTreeMap<u64, usize>> {
     let mut found = BTreeMap::new();
-    for maildir in fs::read_dir(mail)? {
-        for entry in fs::read_dir(maildir?.path().join("new"))? {
-            let path = entry?.path();
+    for mailbox in fs::read_dir(mail)? {
+        for path in messages(&mailbox?.path().join(folder))? {
             let octets = fs::read(&path)?;
             if memchr::memmem::find(&octets, part.as_bytes()).is_none() {
                 return Err(format!("{} does not say {part}", path.display()).into());
@@ -39,4 +39,18 @@ fn found(mail: &Path, part: &str) -> Outcome<BTreeMap<u64, usize>> {
         }
     }
     Ok(found)
+}
+
+/// What lies in a folder, but for Dovecot's notes beside it; nothing where there is no such folder.
+pub fn messages(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let names = entries.map(|entry| Ok(entry?.path()));
+    let is_note = |path: &Path| {
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"dovecot."))
+    };
+    names.filter(|path| !path.as_ref().is_ok_and(|path| is_note(path))).collect()
 }

@@ -21,12 +21,14 @@ spool = "spool"
 [listen]
 smtp = ["127.0.0.1:0"]
 submission = ["127.0.0.1:0"]
-[domain."bench.test"]
-maildir = "mail/{user}"
-any_user = true
 [limit]
 sessions_per_client = 1000
+[domain."bench.test"]
+any_user = true
 "#;
+
+/// Who keeps the mail: facteur itself.
+pub const MAILDIR: &str = "maildir = \"mail/{user}\"\n";
 
 pub struct Child {
     process: process::Child,
@@ -37,10 +39,10 @@ pub struct Child {
 
 impl Child {
     /// The real server, with its spool and its mail below `dir`.
-    /// `more`: sections of its configuration.
-    pub fn facteur(dir: &Path, more: &str) -> Outcome<Child> {
+    /// `keeper`: the line of its domain that says who keeps the mail; `more`: sections of its configuration.
+    pub fn facteur(dir: &Path, keeper: &str, more: &str) -> Outcome<Child> {
         let config = dir.join("facteur.toml");
-        fs::write(&config, format!("{CONFIG}{more}"))?;
+        fs::write(&config, format!("{CONFIG}{keeper}{more}"))?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_facteur"));
         command.arg("-c").arg(config).arg("serve");
         Child::start(command, &dir.join("log"), true)
@@ -81,13 +83,25 @@ impl Child {
     pub fn cpu(&self) -> Outcome<Duration> {
         let stat = PathBuf::from(format!("/proc/{}/stat", self.process.id()));
         let text = fs::read_to_string(&stat)?;
-        // Behind the name in brackets, which may hold anything: state first, utime and stime as 12th and
-        // 13th (proc(5)).
-        let numbers = text.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
-        let ticks: u64 = numbers.skip(11).take(2).flat_map(str::parse::<u64>).sum();
-        let in_a_second = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100);
-        Ok(Duration::from_secs_f64(ticks as f64 / in_a_second as f64))
+        ticks(stat_field(&text, TIMES).take(2).sum())
     }
+}
+
+/// Fields of /proc/PID/stat (proc(5)), counted from the one behind the name: the process group; and the time on
+/// processors, its own and the kernel's for it, then that of its children that have ended.
+pub const GROUP: usize = 2;
+pub const TIMES: usize = 11;
+
+/// The numbers from a field on. The name in brackets before them may hold anything.
+pub fn stat_field(stat: &str, first: usize) -> impl Iterator<Item = u64> {
+    let numbers = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+    numbers.skip(first).map_while(|number| number.parse().ok())
+}
+
+/// A time of the kernel's clock.
+pub fn ticks(count: u64) -> Outcome<Duration> {
+    let in_a_second = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100);
+    Ok(Duration::from_secs_f64(count as f64 / in_a_second as f64))
 }
 
 /// The address in "… listening service=smtp address=127.0.0.1:2525".

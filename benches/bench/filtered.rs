@@ -2,18 +2,20 @@
 //! only answers at the end of a message, as rspamd does; and a filter of other sessions that has stopped
 //! answering.
 
-use crate::child::Child;
+use crate::child::{Child, MAILDIR};
 use crate::load::Case;
 use crate::options::Options;
 use crate::rounds::{Place, cells, measure, medians, row};
 use crate::samples::Sample;
+use crate::shelf::BOXES;
 use crate::table::{self, Cell};
 use crate::{Outcome, samples};
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
-const CASE: Case = Case { name: "50 connections, kept", connections: 50, is_kept: true };
+const CASE: Case =
+    Case { name: "50 connections, kept", connections: 50, is_kept: true, boxes: BOXES };
 
 const CELLS: [Cell; 8] = cells("mail that filters see", "of none");
 
@@ -58,7 +60,7 @@ pub fn run(options: &Options, place: &mut Place) -> Outcome<()> {
     for _ in 0..options.rounds {
         for ((config, found), (name, manner)) in configs.iter().zip(&mut found).zip(MANNERS) {
             let dir = place.fresh()?;
-            let server = Child::facteur(&dir, config)?;
+            let server = Child::facteur(&dir, MAILDIR, config)?;
             let held = match manner {
                 Some(Manner::Never) => hold(server.users.ok_or("no listener for users")?)?,
                 _ => Vec::new(),

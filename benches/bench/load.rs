@@ -1,7 +1,6 @@
 //! Clients: blocking, a thread for each connection, one command at a time as the plainest of senders.
 
 use crate::samples::Sample;
-use crate::shelf::BOXES;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Barrier;
@@ -17,10 +16,14 @@ pub struct Case {
     pub connections: usize,
     /// One message follows the other on a connection; else each has a connection of its own.
     pub is_kept: bool,
+    /// Mailboxes that the mail is spread over, `u0` and so on.
+    pub boxes: usize,
 }
 
 /// What a server did in the time it was given.
 pub struct Load {
+    /// When the first message was sent.
+    pub began: Instant,
     /// Messages in a second.
     pub rate: f64,
     /// From the final dot to its 250, shortest first.
@@ -30,10 +33,15 @@ pub struct Load {
 }
 
 /// One message for each mailbox, before anything counts: a Maildir is made once.
-pub fn warm_up(address: SocketAddr, mail: &Sample, numbers: &AtomicU64) -> io::Result<Vec<u64>> {
+pub fn warm_up(
+    address: SocketAddr,
+    case: &Case,
+    mail: &Sample,
+    numbers: &AtomicU64,
+) -> io::Result<Vec<u64>> {
     let mut client = Client::greet(address)?;
-    let acknowledged: io::Result<Vec<u64>> =
-        (0..BOXES).map(|_| client.send(mail, numbers).map(|(number, _)| number)).collect();
+    let one = |_| client.send(case, mail, numbers).map(|(number, _)| number);
+    let acknowledged: io::Result<Vec<u64>> = (0..case.boxes).map(one).collect();
     client.quit()?;
     acknowledged
 }
@@ -47,16 +55,16 @@ pub fn run(
     numbers: &AtomicU64,
 ) -> io::Result<Load> {
     let start = Barrier::new(case.connections + 1);
-    let mut load = Load { rate: 0.0, waits: Vec::new(), acknowledged: Vec::new() };
-    let took = thread::scope(|scope| {
+    let (mut waits, mut acknowledged) = (Vec::new(), Vec::new());
+    let (began, took) = thread::scope(|scope| {
         let client = || {
             // Who is kept is there before the clock runs. Its error waits until all are at the line.
             let kept = case.is_kept.then(|| Client::greet(address));
             start.wait();
             let deadline = Instant::now() + time;
             match kept {
-                Some(client) => one_after_the_other(client?, mail, numbers, deadline),
-                None => one_each(address, mail, numbers, deadline),
+                Some(client) => one_after_the_other(client?, case, mail, numbers, deadline),
+                None => one_each(address, case, mail, numbers, deadline),
             }
         };
         let clients: Vec<_> = (0..case.connections).map(|_| scope.spawn(client)).collect();
@@ -64,27 +72,28 @@ pub fn run(
         let began = Instant::now();
         for client in clients {
             let sent = client.join().map_err(|_| io::Error::other("a client panicked"))??;
-            load.waits.extend(sent.iter().map(|(_, wait)| *wait));
-            load.acknowledged.extend(sent.iter().map(|(number, _)| *number));
+            waits.extend(sent.iter().map(|(_, wait)| *wait));
+            acknowledged.extend(sent.iter().map(|(number, _)| *number));
         }
-        io::Result::Ok(began.elapsed())
+        io::Result::Ok((began, began.elapsed()))
     })?;
-    load.waits.sort();
-    load.rate = load.waits.len() as f64 / took.as_secs_f64();
-    Ok(load)
+    waits.sort();
+    let rate = waits.len() as f64 / took.as_secs_f64();
+    Ok(Load { began, rate, waits, acknowledged })
 }
 
 type Sent = Vec<(u64, Duration)>;
 
 fn one_after_the_other(
     mut client: Client,
+    case: &Case,
     mail: &Sample,
     numbers: &AtomicU64,
     deadline: Instant,
 ) -> io::Result<Sent> {
     let mut sent = Sent::new();
     while Instant::now() < deadline {
-        sent.push(client.send(mail, numbers)?);
+        sent.push(client.send(case, mail, numbers)?);
     }
     client.quit()?;
     Ok(sent)
@@ -92,6 +101,7 @@ fn one_after_the_other(
 
 fn one_each(
     address: SocketAddr,
+    case: &Case,
     mail: &Sample,
     numbers: &AtomicU64,
     deadline: Instant,
@@ -99,7 +109,7 @@ fn one_each(
     let mut sent = Sent::new();
     while Instant::now() < deadline {
         let mut client = Client::greet(address)?;
-        sent.push(client.send(mail, numbers)?);
+        sent.push(client.send(case, mail, numbers)?);
         client.quit()?;
     }
     Ok(sent)
@@ -122,9 +132,14 @@ impl Client {
     }
 
     /// Sends one message; gives its number and how long it waited for the 250.
-    fn send(&mut self, mail: &Sample, numbers: &AtomicU64) -> io::Result<(u64, Duration)> {
+    fn send(
+        &mut self,
+        case: &Case,
+        mail: &Sample,
+        numbers: &AtomicU64,
+    ) -> io::Result<(u64, Duration)> {
         let number = numbers.fetch_add(1, Ordering::Relaxed);
-        let mailbox = number % BOXES as u64;
+        let mailbox = number % case.boxes as u64;
         self.say("MAIL FROM:<sender@client.test>", "250")?;
         self.say(&format!("RCPT TO:<u{mailbox}@bench.test>"), "250")?;
         self.say("DATA", "354")?;

@@ -9,11 +9,13 @@ mod audit;
 mod child;
 mod filtered;
 mod floor;
+mod lmtp;
 mod load;
 mod machine;
 mod micro;
 mod names;
 mod options;
+mod peers;
 mod rounds;
 mod samples;
 mod shelf;
@@ -49,7 +51,7 @@ fn bench(options: &Options) -> Outcome<()> {
         rounds::run(options)?;
     }
     match options.mail {
-        Mail::Signed | Mail::Filtered => Ok(()),
+        Mail::Signed | Mail::Filtered | Mail::Lmtp => Ok(()),
         Mail::All | Mail::None => micro::run(options.samples),
     }
 }

@@ -11,6 +11,8 @@ cargo bench                    mail end to end beside the floor of the disk, the
 cargo bench -- --quick         the same in a few seconds, with figures that are only a hint
 cargo bench -- --signed        signed mail of strangers, judged and not, alone
 cargo bench -- --filtered      what filters cost, which no other run measures
+cargo bench -- --lmtp          mail handed on to Dovecot by LMTP, beside Postfix, alone; as root, with Debian's
+                               dovecot-lmtpd, and Postfix installed or unpacked in FACTEUR_POSTFIX
 cargo bench -- --micro         the micro-benchmarks alone
 FACTEUR_BENCH_DIR=DIR          keep the mail there, on the disk that is meant, about half a GB a round
                                until it ends; default: Cargo's target directory
@@ -36,6 +38,7 @@ pub enum Mail {
     All,
     Signed,
     Filtered,
+    Lmtp,
     None,
 }
 
@@ -60,6 +63,7 @@ pub fn read() -> Outcome<Work> {
             Long("quick") => is_quick = true,
             Long("signed") => mail = Mail::Signed,
             Long("filtered") => mail = Mail::Filtered,
+            Long("lmtp") => mail = Mail::Lmtp,
             Long("micro") => mail = Mail::None,
             // Cargo's own.
             Long("bench") => by_cargo_bench = true,

@@ -1,13 +1,13 @@
 //! Mail end to end: floor and facteur take turns on one disk, so that whatever else the machine does meets
 //! both, and medians leave out the worst of it.
 
-use crate::child::Child;
+use crate::child::{Child, MAILDIR};
 use crate::load::{self, Case};
 use crate::options::{Mail, Options};
 use crate::samples::Sample;
-use crate::shelf::{Price, price};
+use crate::shelf::{BOXES, Price, price};
 use crate::table::{self, Cell, median};
-use crate::{Outcome, audit, filtered, machine, samples, signed};
+use crate::{Outcome, audit, filtered, lmtp, machine, samples, signed};
 use nix::unistd::syncfs;
 use std::fs::{self, File};
 use std::io;
@@ -17,10 +17,10 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 const CASES: [Case; 4] = [
-    Case { name: "1 connection, kept", connections: 1, is_kept: true },
-    Case { name: "10 connections, kept", connections: 10, is_kept: true },
-    Case { name: "50 connections, kept", connections: 50, is_kept: true },
-    Case { name: "50 at a time, one message each", connections: 50, is_kept: false },
+    Case { name: "1 connection, kept", connections: 1, is_kept: true, boxes: BOXES },
+    Case { name: "10 connections, kept", connections: 10, is_kept: true, boxes: BOXES },
+    Case { name: "50 connections, kept", connections: 50, is_kept: true, boxes: BOXES },
+    Case { name: "50 at a time, one message each", connections: 50, is_kept: false, boxes: BOXES },
 ];
 
 /// One server in one case and round, or the medians of several.
@@ -40,6 +40,7 @@ pub fn run(options: &Options) -> Outcome<()> {
     match options.mail {
         Mail::Signed => return signed::run(options, &mut place),
         Mail::Filtered => return filtered::run(options, &mut place),
+        Mail::Lmtp => return lmtp::run(options, &mut place),
         Mail::All | Mail::None => {}
     }
     let price = price(&place.fresh()?.join("mail"), &samples::message(0))?;
@@ -53,8 +54,8 @@ pub fn run(options: &Options) -> Outcome<()> {
             let found = measure(server, &dir, case, &Sample::Plain, options.time, "");
             floor.push(found.map_err(|error| format!("floor, {}: {error}", case.name))?);
             let dir = place.fresh()?;
-            let found =
-                measure(Child::facteur(&dir, "")?, &dir, case, &Sample::Plain, options.time, "");
+            let server = Child::facteur(&dir, MAILDIR, "")?;
+            let found = measure(server, &dir, case, &Sample::Plain, options.time, "");
             facteur.push(found.map_err(|error| format!("facteur, {}: {error}", case.name))?);
         }
         rows(case, &floor, &facteur)?;
@@ -73,13 +74,13 @@ pub fn measure(
     part: &str,
 ) -> Outcome<Figures> {
     let numbers = AtomicU64::new(0);
-    let mut sent = load::warm_up(server.address, mail, &numbers)?;
+    let mut sent = load::warm_up(server.address, case, mail, &numbers)?;
     let before = server.cpu()?;
     let load = load::run(server.address, case, mail, time, &numbers)?;
     let cpu = server.cpu()? - before;
     drop(server);
     sent.extend_from_slice(&load.acknowledged);
-    audit::check(&dir.join("mail"), &sent, part)?;
+    audit::check(&dir.join("mail"), "new", &sent, part)?;
     let share = |part: f64| load.waits[((load.waits.len() - 1) as f64 * part) as usize];
     Ok(Figures {
         rate: load.rate,
@@ -178,6 +179,10 @@ impl Place {
         fs::create_dir(&place)
             .map_err(|error| format!("no mail can be kept in {}: {error}", dir.display()))?;
         Ok(Place { dir: place, servers: 0 })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.dir
     }
 
     /// An empty directory. What was there before stays until the end: on ext4 without a journal, whoever

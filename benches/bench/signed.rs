@@ -1,12 +1,14 @@
 //! Signed mail of a stranger: what it costs to find out who sent it. facteur takes turns with itself: clients
 //! are gateways, whom nobody asks about, or strangers.
 
+use crate::child::{Child, MAILDIR};
 use crate::load::Case;
 use crate::options::Options;
 use crate::rounds::{Place, cells, measure, medians, row};
 use crate::samples::{self, Sample};
+use crate::shelf::BOXES;
 use crate::table::{self, Cell};
-use crate::{Outcome, child::Child, names};
+use crate::{Outcome, names};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use base64ct::{Base64, Encoding};
@@ -15,7 +17,8 @@ use facteur::mail::proof::dkim::sign::{self, Signer, SigningKey, strings};
 use facteur::mail::proof::name::Name;
 use facteur::mail::proof::raw::{RawField, RawHeader};
 
-const CASE: Case = Case { name: "50 connections, kept", connections: 50, is_kept: true };
+const CASE: Case =
+    Case { name: "50 connections, kept", connections: 50, is_kept: true, boxes: BOXES };
 
 const CELLS: [Cell; 8] = cells("signed mail of strangers", "of trusted");
 
@@ -48,7 +51,7 @@ pub fn run(options: &Options, place: &mut Place) -> Outcome<()> {
     for _ in 0..options.rounds {
         for ((config, found), (_, ttl)) in configs.iter().zip(&mut found).zip(JUDGES) {
             let dir = place.fresh()?;
-            let server = Child::facteur(&dir, config)?;
+            let server = Child::facteur(&dir, MAILDIR, config)?;
             let holds = if ttl.is_some() { "dkim=pass" } else { "" };
             found.push(measure(server, &dir, &CASE, &mail, options.time, holds)?);
         }
