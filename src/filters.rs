@@ -74,6 +74,8 @@ pub struct FilterChain {
     notes: Vec<FilterNote>,
     /// The filter by which the message under way is to be thrown away; nobody is asked about it any more.
     discarded_by: Option<String>,
+    /// What DATA took of the time for the message: of one that comes by BDAT it is asked at its end.
+    data_took: Duration,
 }
 
 impl Filters {
@@ -104,6 +106,7 @@ impl Filters {
             said: Said::new(&self.hostname),
             notes: Vec::new(),
             discarded_by: None,
+            data_took: Duration::ZERO,
         })
     }
 }
@@ -163,8 +166,14 @@ impl FilterChain {
             let asked = link.reach(&self.shared, &self.said, step, last, |connection| {
                 ask::say(connection, &self.said, step, &mut filter.command_time(last))
             });
-            if let Err(error) = asked {
-                self.failed(at, step.stage(), &error, begun.elapsed());
+            match asked {
+                Ok(Replayed::Done(_)) => {}
+                Ok(Replayed::Stopped(earlier, verdict)) => {
+                    self.stopped(at, earlier, verdict, begun.elapsed());
+                }
+                Err(error) => {
+                    self.failed(at, step.stage(), &error, begun.elapsed());
+                }
             }
         }
         self.said.forget_rcpt();
@@ -173,7 +182,10 @@ impl FilterChain {
     /// DATA, or the first BDAT.
     pub fn data(&mut self) -> FilterOpinion {
         self.said.data();
-        self.step(FilterStep::Data)
+        let begun = Instant::now();
+        let opinion = self.step(FilterStep::Data);
+        self.data_took = begun.elapsed();
+        opinion
     }
 
     /// The message under way is over without an end: by RSET, a new EHLO, or a refusal of ours.
@@ -183,6 +195,7 @@ impl FilterChain {
         }
         self.said.end_message();
         self.discarded_by = None;
+        self.data_took = Duration::ZERO;
     }
 
     /// What filters did since the last call.
@@ -190,13 +203,15 @@ impl FilterChain {
         std::mem::take(&mut self.notes)
     }
 
-    /// Asks all filters in their order, up to the first that refuses.
+    /// Asks all filters in their order, up to the first that refuses. One step may take them all together no
+    /// longer than a message, for a client waits for its reply no less.
     fn step(&mut self, step: FilterStep) -> FilterOpinion {
+        let last = Instant::now() + FILTERS_TIME;
         for at in 0..self.links.len() {
             if self.discarded_by.is_some() {
                 break;
             }
-            if let Some(reply) = self.ask(at, step) {
+            if let Some(reply) = self.ask(at, step, last) {
                 return FilterOpinion::Refuse(reply);
             }
         }
@@ -204,13 +219,12 @@ impl FilterChain {
     }
 
     /// Asks one filter; gives the reply by which it refuses.
-    fn ask(&mut self, at: usize, step: FilterStep) -> Option<Reply> {
+    fn ask(&mut self, at: usize, step: FilterStep, last: Instant) -> Option<Reply> {
         let link = &mut self.links[at];
         if let Err(reply) = link.turn(step) {
             return reply;
         }
         let begun = Instant::now();
-        let last = begun + FILTERS_TIME;
         let filter = link.filter.clone();
         let asked = link.reach(&self.shared, &self.said, step, last, |connection| {
             let mut time = filter.command_time(last);
@@ -222,11 +236,25 @@ impl FilterChain {
             Ok(Replayed::Done(Some(verdict))) => {
                 self.heard(at, (step, step.stage()), verdict, took)
             }
-            Ok(Replayed::Stopped(earlier, verdict)) => {
-                self.heard(at, (earlier, earlier.stage()), verdict, took)
-            }
+            Ok(Replayed::Stopped(earlier, verdict)) => self.stopped(at, earlier, verdict, took),
             Err(error) => self.failed(at, step.stage(), &error, took),
         }
+    }
+
+    /// What follows where a new connection has said something else to an earlier step than "go on", which is what
+    /// was done then. What it refuses now of a message, nothing more of that message passes.
+    fn stopped(
+        &mut self,
+        at: usize,
+        earlier: FilterStep,
+        verdict: FilterVerdict,
+        took: Duration,
+    ) -> Option<Reply> {
+        let reply = self.heard(at, (earlier, earlier.stage()), verdict, took)?;
+        if earlier.is_of_message() {
+            self.links[at].state = LinkState::RefusedMessage(reply.clone());
+        }
+        Some(reply)
     }
 
     /// What follows from a verdict, but for one that lets a whole message pass. It was the answer to the command

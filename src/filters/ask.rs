@@ -32,6 +32,8 @@ pub enum LinkState {
     AcceptedMessage,
     /// All that this client says is refused.
     RefusedClient(Reply),
+    /// All of this message: a filter that came back has refused what it let pass before.
+    RefusedMessage(Reply),
     /// It failed; the next MAIL tries it again.
     Failed,
 }
@@ -100,7 +102,10 @@ impl Link {
             LinkState::Failed => Err(Some(put_off())),
             LinkState::AcceptedMessage if !step.is_of_message() => Ok(()),
             LinkState::AcceptedMessage | LinkState::AcceptedClient => Err(None),
-            LinkState::RefusedClient(reply) => Err(Some(reply.clone())),
+            LinkState::RefusedMessage(_) if !step.is_of_message() => Ok(()),
+            LinkState::RefusedClient(reply) | LinkState::RefusedMessage(reply) => {
+                Err(Some(reply.clone()))
+            }
         }
     }
 
@@ -191,7 +196,10 @@ impl Link {
                 let mut time = self.filter.command_time(last);
                 match say(&mut connection, said, earlier, &mut time)? {
                     None | Some(FilterVerdict::Continue) => {}
+                    // No message to be discarded: it goes on, as it did before.
+                    Some(FilterVerdict::Discard) if !earlier.is_of_message() => {}
                     Some(verdict) => {
+                        self.in_message |= earlier.is_of_message();
                         self.connection = Some(connection);
                         return Ok(Replayed::Stopped(earlier, verdict));
                     }
@@ -212,7 +220,7 @@ impl Link {
             let deadline = Instant::now() + FILTER_QUIT_TIME;
             self.connection = connection.abort(deadline).is_ok().then_some(connection);
         }
-        if matches!(self.state, LinkState::AcceptedMessage) {
+        if matches!(self.state, LinkState::AcceptedMessage | LinkState::RefusedMessage(_)) {
             self.state = LinkState::Asked;
         }
     }

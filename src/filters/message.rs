@@ -92,7 +92,7 @@ impl FilterChain {
     }
 
     fn filter(&mut self, input: &FilterInput<'_>) -> Result<FilteredMessage, StoreError> {
-        let last = Instant::now() + FILTERS_TIME;
+        let last = Instant::now() + FILTERS_TIME.saturating_sub(self.data_took);
         let (header, body_at) = read_header(input)?;
         let mut share = Share::of(input.room.budget.clone());
         let mut current = MessageNow { header, received: (input.body, body_at), replaced: None };
@@ -153,8 +153,8 @@ impl FilterChain {
         let heard = match asked {
             Err(AskError::Store(error)) => return Err(error),
             Err(error) => return Ok(self.failed(at, FilterStage::EndOfMessage, &error, took)),
-            Ok(Replayed::Stopped(step, verdict)) => {
-                return Ok(self.heard(at, (step, step.stage()), verdict, took));
+            Ok(Replayed::Stopped(earlier, verdict)) => {
+                return Ok(self.stopped(at, earlier, verdict, took));
             }
             Ok(Replayed::Done(heard)) => heard,
         };

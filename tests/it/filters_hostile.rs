@@ -189,3 +189,40 @@ fn no_filter_forges_a_line() {
     assert!(text(line.as_bytes()).lines().count() == 1);
     it.server.stop();
 }
+
+/// A filter that comes back refuses what it let pass before: nothing of that message goes by it, and the next
+/// message is a new one.
+#[test]
+fn one_that_comes_back_with_another_opinion() {
+    for (script, passed, aborts) in [
+        ("mail*1: continue\nmail*1: tempfail\nrcpt*1: (close)", 0, 0),
+        ("rcpt*1: continue\nrcpt*1: (close)\nrcpt*1: reply 450 4.7.1 not yet", 1, 1),
+        ("rcpt*1: (close)\nconnect*1: continue\nconnect*1: discard", 3, 0),
+    ] {
+        let it = Filtered::new(script, "");
+        let mut client = it.client();
+        client.expect("MAIL FROM:<ann@a.test>", "250");
+        let replies =
+            ["bob", "eve", "zoe"].map(|to| client.ask(&format!("RCPT TO:<{to}@mx.test>")));
+        let taken = replies.iter().filter(|reply| reply.starts_with("250")).count();
+        assert_eq!(taken, passed, "{script}: {replies:?}");
+        match taken {
+            0 => {}
+            1 => {
+                client.expect("DATA", "450 4.7.1 not yet");
+            }
+            _ => {
+                // The one that was asked when it came back is told like all others.
+                assert_eq!(it.filter.heard("rcpt <").len(), 4, "{:?}", it.filter.seen());
+                client.expect("DATA", "354");
+                client.send(MAIL);
+                client.expect(".", "250");
+            }
+        }
+        client.expect("RSET", "250");
+        client.delivered(&["carl@mx.test"], MAIL);
+        assert_eq!(it.inbox("carl").len(), 1);
+        assert_eq!(it.filter.heard("abort").len(), aborts, "{:?}", it.filter.seen());
+        it.server.stop();
+    }
+}
