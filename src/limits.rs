@@ -551,6 +551,13 @@ const _: () = assert!(
         <= REPLY_TIME.as_secs()
 );
 
+/// How much longer it waits for the replies after a message of which nothing lies here: to give up there means that
+/// the client brings it again, and a server that has it may be busy with scripts and quotas.
+pub const LMTP_REPLY_WAIT: Duration = Duration::from_secs(150);
+// Nothing was delivered before.
+const _: () =
+    assert!(LMTP_REPLY_WAIT.as_secs() <= DELIVERY_WAIT.as_secs() + PUBLISH_WAIT.as_secs());
+
 /// How long a server is asked by LMTP whether it knows a recipient.
 pub const LMTP_ASK_WAIT: Duration = Duration::from_secs(15);
 

@@ -53,6 +53,15 @@ pub struct Caller {
     pub may_send: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
+/// By when a call has to be over.
+#[derive(Clone, Copy, Debug)]
+pub struct CallEnd {
+    /// All but the replies after a message.
+    pub talk: Instant,
+    /// These too.
+    pub last_reply: Instant,
+}
+
 /// A greeted next hop that waits for mail.
 pub struct Connection {
     caller: Arc<Caller>,
@@ -68,7 +77,7 @@ pub struct Connection {
     /// When all replies of a transaction except the last have to be there.
     until: Instant,
     /// When all has to be over, if that is bounded.
-    latest: Option<Instant>,
+    latest: Option<CallEnd>,
     /// The transcript that [`Connection::take_talk`] has not taken yet.
     talk: Talk,
 }
@@ -211,7 +220,7 @@ impl Connection {
     }
 
     /// From now on every step ends by this moment, whatever its own time is; none: it has only that.
-    pub fn limit(&mut self, latest: Option<Instant>) {
+    pub fn limit(&mut self, latest: Option<CallEnd>) {
         self.latest = latest;
     }
 
@@ -409,14 +418,15 @@ impl Connection {
             Some((heard, deadline)) if heard == self.client.heard() => deadline,
             _ => {
                 let command = self.caller.timeout.command;
-                let (patience, until) = match step {
-                    Step::Data => (command.min(DATA_ANSWER_WAIT), Some(self.until)),
+                match step {
+                    Step::Data => self.bounded(self.soon(command.min(DATA_ANSWER_WAIT))),
                     // §4.5.3.2.6: giving up here means sending everything twice.
-                    Step::Final => (self.caller.timeout.r#final, None),
-                    _ => (command, Some(self.until)),
-                };
-                let deadline = Instant::now() + patience;
-                until.map_or(deadline, |until| deadline.min(until))
+                    Step::Final => {
+                        let deadline = Instant::now() + self.caller.timeout.r#final;
+                        self.latest.map_or(deadline, |end| deadline.min(end.last_reply))
+                    }
+                    _ => self.bounded(self.soon(command)),
+                }
             }
         };
         self.deadline = Some((self.client.heard(), deadline));
@@ -425,7 +435,7 @@ impl Connection {
 
     fn feed(&mut self, deadline: Instant) {
         let mut buffer = [0; COMMAND_READ];
-        match self.wire.read(&mut buffer, self.bounded(deadline)) {
+        match self.wire.read(&mut buffer, deadline) {
             Ok(0) => self.client.lost(Cause::Closed),
             Ok(read) => self.client.feed(&buffer[..read]),
             Err(error) => self.client.lost(cause(&error)),
@@ -433,8 +443,13 @@ impl Connection {
         self.note();
     }
 
+    /// The end of a wait before the last reply.
+    fn soon(&self, patience: Duration) -> Instant {
+        self.until.min(Instant::now() + patience)
+    }
+
     fn bounded(&self, deadline: Instant) -> Instant {
-        self.latest.map_or(deadline, |latest| deadline.min(latest))
+        self.latest.map_or(deadline, |end| deadline.min(end.talk))
     }
 
     fn write(&mut self, octets: &[u8], deadline: Instant) {

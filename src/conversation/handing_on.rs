@@ -12,7 +12,7 @@ use crate::config::LmtpServer;
 use crate::delivery::{late, reply_to};
 use crate::event::{About, Event, Talk, tell, tell_talk, warn};
 use crate::handoff::{Accepted, Hint, Hints};
-use crate::limits::{LMTP_WAIT, NOTICE_HEADER_MAX};
+use crate::limits::{LMTP_REPLY_WAIT, LMTP_WAIT, NOTICE_HEADER_MAX};
 use crate::mail::address::ForwardPath;
 use crate::mail::edits::Edits;
 use crate::mail::envelope::{Envelope, Recipient};
@@ -22,7 +22,7 @@ use crate::mail::trace_fields::kept_as;
 use crate::notices::{self, NoticeContext, Sent};
 use crate::outcome::RecipientOutcome;
 use crate::policy;
-use crate::relay::{WholeBody, survey};
+use crate::relay::{CallEnd, WholeBody, survey};
 use crate::retry;
 use crate::smtp::client::{Fate, OutgoingMessage};
 use crate::smtp::reply::Reply;
@@ -33,7 +33,7 @@ use crate::store::queue::Claimed;
 use jiff::Timestamp;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A message with recipients whose mail other servers keep.
 pub(super) struct HandingOn<'a> {
@@ -139,7 +139,8 @@ impl<'a> HandingOn<'a> {
     /// Nothing of the message lies anywhere yet.
     fn alone(&self) -> Result<HandedOn, Reply> {
         let all: Vec<usize> = (0..self.entry.recipients.len()).collect();
-        let answered = self.speak(&self.entry, &all).map_err(|error| self.trouble(&error))?;
+        let answered =
+            self.speak(&self.entry, &all, LMTP_REPLY_WAIT).map_err(|error| self.trouble(&error))?;
         refusal(&answered).map_or(Ok(()), Err)?;
         let mut outcomes = outcomes(answered);
         let Shared { queue, hints, .. } = self.handover.shared;
@@ -199,7 +200,7 @@ impl<'a> HandingOn<'a> {
         let entry = &claimed.message.entry;
         let is_its = |index: usize| self.server_of(&entry.recipients[index]).is_some();
         let taken = claimed.take_recipients(is_its);
-        let answered = match self.speak(entry, &taken.recipients) {
+        let answered = match self.speak(entry, &taken.recipients, Duration::ZERO) {
             Ok(answered) => answered,
             Err(error) => {
                 self.trouble(&error);
@@ -237,15 +238,22 @@ impl<'a> HandingOn<'a> {
         outcomes
     }
 
-    /// Speaks with each server, for those of these recipients whose mail it keeps.
-    fn speak(&self, entry: &Entry, wanted: &[usize]) -> Result<Vec<Answered>, StoreError> {
+    /// Speaks with each server, for those of these recipients whose mail it keeps. `patience`: for how much longer it
+    /// may think about the message.
+    fn speak(
+        &self,
+        entry: &Entry,
+        wanted: &[usize],
+        patience: Duration,
+    ) -> Result<Vec<Answered>, StoreError> {
         let Handover { shared, site, facts, .. } = *self.handover;
         let message = WholeBody::new(&self.body, &self.kept_as)?;
         let content = match self.content {
             Some(content) => content,
             None => survey(&message).doing("read", Path::new("the message"))?,
         };
-        let (latest, mut answered) = (Instant::now() + LMTP_WAIT, Vec::new());
+        let (talk, mut answered) = (Instant::now() + LMTP_WAIT, Vec::new());
+        let latest = CallEnd { talk, last_reply: talk + patience };
         let mut servers: Vec<&LmtpServer> = Vec::new();
         for server in wanted.iter().filter_map(|at| self.server_of(&entry.recipients[*at])) {
             if !servers.contains(&server) {

@@ -1,8 +1,8 @@
 //! Servers that keep the mail of domains here, spoken to by LMTP from a session. A few connections are kept for
 //! the next message; a call ends by its deadline, and the caller's thread is the only one that waits.
 
-use super::{Caller, Connection, Hop, Message};
-use crate::config::LmtpServer;
+use super::{CallEnd, Caller, Connection, Hop, Message};
+use crate::config::{LmtpServer, Timeout};
 use crate::event::{Talk, Turn};
 use crate::limits::{LMTP_ASK_WAIT, LMTP_KEEP, LMTP_KEPT, LMTP_REST, LMTP_SLOW};
 use crate::net::tls::Protection;
@@ -11,7 +11,7 @@ use crate::site::Site;
 use crate::smtp::client::{Cause, Fate, OutgoingMessage, Reason, Step};
 use crate::store::locked;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Connections that wait for the next message, of all sessions; and servers that did not answer a moment ago.
 #[derive(Default)]
@@ -45,7 +45,7 @@ impl LmtpConnections {
         site: &Site,
         server: &LmtpServer,
         (outgoing, message): (&OutgoingMessage, &dyn Message),
-        latest: Instant,
+        latest: CallEnd,
         talk: &mut Talk,
     ) -> HandedOver {
         let count = outgoing.envelope.recipients.len();
@@ -67,7 +67,8 @@ impl LmtpConnections {
         server: &LmtpServer,
         outgoing: &OutgoingMessage,
     ) -> Result<(), Fate> {
-        let (latest, mut answer) = (Instant::now() + LMTP_ASK_WAIT, Ok(()));
+        let (end, mut answer) = (Instant::now() + LMTP_ASK_WAIT, Ok(()));
+        let latest = CallEnd { talk: end, last_reply: end };
         let called = self.call(site, server, latest, &mut Talk::default(), |connection| {
             answer = connection.ask(outgoing);
             matches!(answer, Err(Fate::NextHost(_)))
@@ -82,7 +83,7 @@ impl LmtpConnections {
         &self,
         site: &Site,
         server: &LmtpServer,
-        latest: Instant,
+        latest: CallEnd,
         talk: &mut Talk,
         mut speak: impl FnMut(&mut Connection) -> bool,
     ) -> Result<(String, bool, Option<Protection>), (String, Fate)> {
@@ -94,12 +95,12 @@ impl LmtpConnections {
                     talk.note(Turn::Connecting, "on the connection that has carried other mail");
                     connection
                 }
-                None => self.open(site, server, latest, talk)?,
+                None => self.open(site, server, latest.talk, talk)?,
             };
             connection.limit(Some(latest));
             let is_undecided = speak(&mut connection);
             talk.append(connection.take_talk());
-            if is_kept && is_undecided && Instant::now() < latest {
+            if is_kept && is_undecided && Instant::now() < latest.talk {
                 connection.quit();
                 continue;
             }
@@ -181,12 +182,7 @@ fn open(
 ) -> Result<Connection, (String, Fate)> {
     let mut caller = Caller { connector: site.connector(), ..Caller::new(&site.config) };
     let left = latest.saturating_duration_since(Instant::now());
-    let timeout = &mut caller.timeout;
-    for time in
-        [&mut timeout.connect, &mut timeout.command, &mut timeout.data, &mut timeout.r#final]
-    {
-        *time = left.min(*time);
-    }
+    bound_opening(&mut caller.timeout, left);
     let (caller, ourselves) = (Arc::new(caller), Ourselves::of(&site.config));
     let refused = |words: String| Fate::NextHost(Reason::new(Step::Connect, Cause::Broke(words)));
     let hops = next_hops(site, &ourselves, &Way::Lmtp(server.clone()));
@@ -204,6 +200,13 @@ fn open(
     Err(last)
 }
 
+/// Lets a connection be made within a time. What it carries later has its own: it may be kept by then.
+fn bound_opening(timeout: &mut Timeout, left: Duration) {
+    for time in [&mut timeout.connect, &mut timeout.command] {
+        *time = left.min(*time);
+    }
+}
+
 fn silent() -> Reason {
     Reason::new(Step::Connect, Cause::Silent)
 }
@@ -213,5 +216,98 @@ pub fn host(hop: &Hop) -> String {
     match hop.address.address() {
         Some(address) => format!("{}[{}]:{}", hop.name, address.ip(), address.port()),
         None => hop.name.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::limits::LMTP_REPLY_WAIT;
+    use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
+    use crate::mail::envelope::{BodyType, Envelope, Recipient, Sender};
+    use crate::mail::survey::WireForm;
+    use crate::net::stream::{Endpoint, Wire};
+    use crate::net::tls::{Protection, Side};
+    use crate::route::next_hop::Demand;
+    use std::io;
+
+    /// A server that says these one after the other, and until when each was waited for.
+    struct Scripted {
+        replies: std::vec::IntoIter<&'static str>,
+        waits: Arc<Mutex<Vec<Instant>>>,
+    }
+
+    impl Wire for Scripted {
+        fn read(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<usize> {
+            self.waits.lock().unwrap().push(deadline);
+            let Some(reply) = self.replies.next() else { return Ok(0) };
+            buffer[..reply.len()].copy_from_slice(reply.as_bytes());
+            Ok(reply.len())
+        }
+
+        fn write_all(&mut self, _: &[u8], _: Instant) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn poll_input(&mut self) -> bool {
+            false
+        }
+
+        fn secure(&mut self, _: Side<'_>, _: Instant) -> io::Result<Protection> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn finish(&mut self) {}
+    }
+
+    /// A connection that was made to ask about a recipient carries the message too.
+    #[test]
+    fn the_replies_after_a_message_have_longer_than_all_before() {
+        let config =
+            Config::parse("[relay]\nnetworks = [\"::1\"]", "facteur.toml".as_ref()).unwrap();
+        let waits: Arc<Mutex<Vec<Instant>>> = Arc::default();
+        let shown = waits.clone();
+        let dial = move |_: &Endpoint, _| {
+            let replies =
+                vec!["220 x\r\n", "250 x\r\n", "250 x\r\n", "250 x\r\n", "354 x\r\n", "250 x\r\n"];
+            let scripted = Scripted { replies: replies.into_iter(), waits: waits.clone() };
+            Ok(Box::new(scripted) as Box<dyn Wire>)
+        };
+        let mut caller = Caller { dial: Box::new(dial), ..Caller::new(&config) };
+        bound_opening(&mut caller.timeout, LMTP_ASK_WAIT);
+        assert_eq!(
+            (caller.timeout.connect, caller.timeout.command),
+            (LMTP_ASK_WAIT, LMTP_ASK_WAIT)
+        );
+        let hop = Hop {
+            name: "kept".to_owned(),
+            address: Endpoint::LmtpUnix("/kept".into()),
+            demand: Demand::Nothing,
+        };
+        let mut connection =
+            Connection::open(&Arc::new(caller), &hop, &mut Talk::default()).unwrap();
+        let latest = Instant::now() + LMTP_ASK_WAIT;
+        let last_reply = latest + LMTP_REPLY_WAIT;
+        connection.limit(Some(CallEnd { talk: latest, last_reply }));
+        let (body, path) = (BodyType::SevenBit, Mailbox::parse("ann@kept.test").unwrap());
+        let sender = Sender {
+            from: ReversePath::Null,
+            size: None,
+            body,
+            smtputf8: false,
+            ret: None,
+            envid: None,
+        };
+        let to = Recipient { path: ForwardPath::Mailbox(path), notify: None, orcpt: None };
+        let content = WireForm { size: 3, is_eight_bit: false, has_eight_bit_header: false };
+        let envelope = Envelope { sender, recipients: vec![to] };
+        let outgoing = OutgoingMessage { envelope, content };
+        let fates = connection.deliver(&outgoing, &&b"\nx\n"[..]);
+        assert!(matches!(fates[..], [Fate::Relayed(_)]), "{fates:?}");
+        let waits = shown.lock().unwrap();
+        let (last, before) = waits.split_last().unwrap();
+        assert!(before.iter().all(|deadline| *deadline <= latest));
+        assert_eq!(*last, last_reply);
     }
 }
