@@ -24,11 +24,12 @@ use crate::outcome::RecipientOutcome;
 use crate::policy;
 use crate::relay::{CallEnd, WholeBody, survey};
 use crate::retry;
+use crate::signature::Resigner;
 use crate::smtp::client::{Fate, OutgoingMessage};
 use crate::smtp::reply::Reply;
 use crate::store::body::Body;
 use crate::store::disk::{Doing, StoreError};
-use crate::store::entry::{Addressee, Entry, RecipientProgress, What};
+use crate::store::entry::{Addressee, Entry, EntrySignature, RecipientProgress, What};
 use crate::store::queue::Claimed;
 use jiff::Timestamp;
 use std::path::Path;
@@ -247,7 +248,11 @@ impl<'a> HandingOn<'a> {
         patience: Duration,
     ) -> Result<Vec<Answered>, StoreError> {
         let Handover { shared, site, facts, .. } = *self.handover;
-        let message = WholeBody::new(&self.body, &self.kept_as)?;
+        let resigner = match &entry.signature {
+            EntrySignature::By(by) => Some(Resigner { site, by }),
+            EntrySignature::None | EntrySignature::Owed => None,
+        };
+        let message = WholeBody::new(&self.body, &self.kept_as, resigner)?;
         let content = match self.content {
             Some(content) => content,
             None => survey(&message).doing("read", Path::new("the message"))?,

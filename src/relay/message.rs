@@ -101,12 +101,18 @@ pub struct WholeBody<'a> {
     body: &'a Body,
     edits: &'a Edits,
     sum: u32,
+    /// Of a message that is signed by us.
+    resigner: Option<Resigner<'a>>,
 }
 
 impl<'a> WholeBody<'a> {
     /// Reads what is needed for the sum of the octets with these edits.
-    pub fn new(body: &'a Body, edits: &'a Edits) -> Result<WholeBody<'a>, StoreError> {
-        Ok(WholeBody { body, edits, sum: body.sum(edits)? })
+    pub fn new(
+        body: &'a Body,
+        edits: &'a Edits,
+        resigner: Option<Resigner<'a>>,
+    ) -> Result<WholeBody<'a>, StoreError> {
+        Ok(WholeBody { body, edits, sum: body.sum(edits)?, resigner })
     }
 }
 
@@ -122,6 +128,10 @@ impl Message for WholeBody<'_> {
 
     fn sum(&self) -> Option<u32> {
         Some(self.sum)
+    }
+
+    fn resigner(&self) -> Option<&Resigner<'_>> {
+        self.resigner.as_ref()
     }
 }
 

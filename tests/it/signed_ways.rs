@@ -256,6 +256,31 @@ fn in_seven_bits_it_is_signed_anew() {
     it.assert_signed(&left[9..]);
 }
 
+/// A server that keeps mail here, in the session and by the queue.
+#[test]
+fn in_seven_bits_for_a_server_that_keeps_it() {
+    let refused = ".*1: 450 4.2.0 later\nLHLO: 250-kept.test | 250 PIPELINING";
+    let kept = Host::start(refused);
+    let domain = "[domain.\"kept.test\"]\nany_user = true\nlmtp";
+    let it = Signers::new("", &format!("{domain} = \"inet:{}\"", kept.address));
+    let (mut ann, message) = (it.user("ann"), mail("\n\u{e9}t\u{e9}\n"));
+    let alone = send(&mut ann, "ann@mx.test", &["dan@kept.test"], &message);
+    assert!(alone.starts_with("450 4.2.0"), "{alone}");
+    for to in [&["dan@kept.test"][..], &["dan@kept.test", "bob@mx.test"]] {
+        assert!(send(&mut ann, "ann@mx.test", to, &message).starts_with("250 "));
+    }
+    kept.change(refused);
+    assert!(
+        send(&mut ann, "ann@mx.test", &["dan@kept.test", "bob@mx.test"], &message)
+            .starts_with("250 ")
+    );
+    assert_eq!(run(&it.place, &["queue", "retry", "--all"]).0, 0);
+    until("the server has all", || kept.seen().mail.len() == 5);
+    let mail: Vec<Vec<u8>> = kept.seen().mail.iter().map(|mail| mail.octets.clone()).collect();
+    assert!(mail.iter().all(|mail| mail.is_ascii() && text(mail).contains("=C3=A9t=C3=A9")));
+    it.assert_signed(&mail);
+}
+
 #[test]
 fn notices() {
     let it = Signers::new(
