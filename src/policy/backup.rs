@@ -8,10 +8,16 @@ use crate::mail::proof::name::Name;
 use crate::route::next_hop::{MxPlace, mx_place};
 use crate::site::Site;
 use crate::smtp::reply::Reply;
+use crate::store::recipients;
 
 /// Whether a recipient is at such a domain.
 pub fn is_one(site: &Site, path: &ForwardPath) -> bool {
     matches!(path, ForwardPath::Mailbox(mailbox) if site.has_at_backup(mailbox).is_some())
+}
+
+/// Whether it is the postmaster of such a domain.
+pub fn is_postmaster(site: &Site, mailbox: &Mailbox) -> bool {
+    recipients::is_postmaster(&mailbox.local) && site.has_at_backup(mailbox).is_some()
 }
 
 /// Whether mail of a stranger is taken for a recipient at such a domain: he exists, and a better MX can be

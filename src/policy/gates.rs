@@ -18,7 +18,9 @@ pub fn is_balancer(site: &Site, client: IpAddr) -> bool {
 pub fn is_always_heard(site: &Site, path: &ForwardPath) -> bool {
     match path {
         ForwardPath::Postmaster => true,
-        ForwardPath::Mailbox(mailbox) => route::is_postmaster(site, mailbox),
+        ForwardPath::Mailbox(mailbox) => {
+            route::is_postmaster(site, mailbox) || super::backup::is_postmaster(site, mailbox)
+        }
     }
 }
 

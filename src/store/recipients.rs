@@ -44,13 +44,19 @@ impl KnownRecipients {
     /// Whether somebody of this name exists, with a tag or without. Postmaster always does.
     pub fn has(&self, local: &LocalPart) -> bool {
         let name = local.as_str().to_ascii_lowercase();
-        let is_there = |name: &str| name == POSTMASTER || self.0.contains(name);
-        is_there(&name) || name.split_once(TAG).is_some_and(|(user, _)| is_there(user))
+        let user = name.split_once(TAG).map(|(user, _)| user);
+        is_postmaster(local) || self.0.contains(&name) || user.is_some_and(|it| self.0.contains(it))
     }
 
     pub fn count(&self) -> usize {
         self.0.len()
     }
+}
+
+/// Whether it is postmaster's local part, with a tag or without.
+pub fn is_postmaster(local: &LocalPart) -> bool {
+    let user = local.as_str().split(TAG).next();
+    user.is_some_and(|user| user.eq_ignore_ascii_case(POSTMASTER))
 }
 
 fn name(text: &[u8], domain: &Domain) -> Result<LocalPart, String> {

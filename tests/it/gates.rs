@@ -65,7 +65,9 @@ fn working() -> String {
 #[test]
 fn a_client_that_a_list_has_is_refused() {
     let lists = format!("{OFF}blocklists = [\"one.test\", \"two.test\"]\n");
-    let it = Gated::new(&working(), &lists, "");
+    let backup =
+        "[relay.route]\n\"far.test\" = \"127.0.0.1:9\"\n[relay.backup]\n\"far.test\" = \"\"\n";
+    let it = Gated::new(&working(), &lists, backup);
     for list in ["one.test", "two.test"] {
         it.tested(list, "on");
     }
@@ -76,7 +78,9 @@ fn a_client_that_a_list_has_is_refused() {
     client.expect("RCPT TO:<bob@other.test>", "550 5.7.1 ");
     client.expect("RCPT TO:<postmaster>", "250");
     client.expect("RCPT TO:<Postmaster+x@mx.test>", "250");
+    client.expect("RCPT TO:<Postmaster@far.test>", "250");
     assert_eq!(it.dns.log(), []);
+    client.expect("RCPT TO:<ann@far.test>", "554 5.7.1 ");
     for to in ["bob", "ann"] {
         let reply = client.expect(&format!("RCPT TO:<{to}@mx.test>"), "554 5.7.1 ");
         let words = "192.0.2.7 is listed by one.test: listed, see http://one.test/?192.0.2.7 [";
