@@ -83,7 +83,7 @@ pub struct Blocklists(Mutex<HashMap<Name, KnownList>>);
 struct KnownList {
     is_on: bool,
     is_on_ipv6: bool,
-    /// Questions without an answer since the last answer.
+    /// Questions without an answer that means something since the last one that did.
     silences: u32,
     rests_until: Option<Instant>,
 }
@@ -111,9 +111,11 @@ impl Blocklists {
                     let text = text(resolver, &name, until);
                     return Some(ListedClient { zone: list.zone.clone(), code, text });
                 }
+                // Which is as good as none, and would fill the log.
                 Ok(ListWord::Nonsense(code)) => {
-                    self.note_answer(&list.zone);
-                    warn(&nonsense(&list.zone, code));
+                    let why = nonsense(&list.zone, code);
+                    warn(&why);
+                    self.note_silence(&list.zone, &why, Instant::now());
                 }
                 Err(why) => self.note_silence(&list.zone, &why, Instant::now()),
             }

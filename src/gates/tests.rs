@@ -184,6 +184,18 @@ fn one_that_does_not_answer_is_left_alone() {
     assert!(LIST_WAIT * LIST_SILENCES <= LISTS_WAIT);
 }
 
+/// It may have begun to refuse this resolver since it was tested.
+#[test]
+fn one_that_answers_nonsense_is_left_alone() {
+    let names = Names { addresses: vec![("", "127.255.255.254")], ..Names::default() };
+    let all = lists("\"one.test\"");
+    let lists = working(&all);
+    for _ in 0..LIST_SILENCES + 2 {
+        assert_eq!(ask(&lists, &names, &all, "192.0.2.7"), None);
+    }
+    assert_eq!(names.asked().len(), 3);
+}
+
 #[test]
 fn a_customers_key_is_not_told() {
     for (zone, shown) in [
