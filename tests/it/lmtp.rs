@@ -9,7 +9,7 @@ use crate::dnsd::Dnsd;
 use crate::hosts::Host;
 use crate::internet::{queue, until_empty};
 use crate::servers::Binary;
-use crate::support::{Place, config, text, until};
+use crate::support::{Place, config, files, text, until};
 use std::io;
 use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
@@ -324,5 +324,49 @@ fn a_large_message_streams_through_a_unix_socket() {
     assert!(host.mail()[0].octets.ends_with(&wire), "{}", host.mail()[0].octets.len());
     let named = format!("host=unix:{}", path.display());
     server.wait_for(&["relayed ", "to=ann@kept.test", &named]);
+    server.stop();
+}
+
+/// Two servers, a Maildir and another host, and one mailbox by three names.
+#[test]
+fn a_message_for_several_servers_comes_once_to_each() {
+    let (place, one, two, far) = (Place::new(), keeper(""), keeper(""), Host::start(""));
+    place.write("aliases", "team: ann@kept.test, bob@two.test, dan\n");
+    let at = |host: &Host| format!("inet:{}", host.address);
+    let second = "[domain.\"two.test\"]\nany_user = true\n";
+    let more = format!("[relay.route]\n\"far.test\" = \"{}\"\n{second}", far.address);
+    let networks = format!("networks = [\"127.0.0.0/8\"]\n{more}");
+    let first = site(&at(&one), "any_user = true", &networks);
+    let server = Binary::serve(&place, &format!("{first}lmtp = \"{}\"\n", at(&two)));
+    let everybody =
+        ["Ann@kept.test", "team@mx.test", "ann@KEPT.test", "bob@two.test", "carol@far.test"];
+    assert!(sent(&server, &everybody, "Subject: a\n\nx").starts_with("250"));
+    until_empty(&place);
+    let to = |host: &Host| host.mail().into_iter().map(|mail| mail.to).collect::<Vec<_>>();
+    assert_eq!(
+        (to(&one), to(&two)),
+        (vec![vec!["ann@kept.test".to_owned()]], { vec![vec!["bob@two.test".to_owned()]] })
+    );
+    assert_eq!((far.mail().len(), place.mail("dan").len()), (1, 1));
+    // Refused by both, and nothing lies anywhere.
+    let both = ["ann@kept.test", "bob@two.test"];
+    one.change(".*1: 550 5.7.1 no");
+    two.change(".*1: 550 5.2.2 full");
+    assert!(sent(&server, &both, "Subject: b\n\nx").starts_with("550 5.7.1 <ann@kept.test>: no"));
+    one.change(".*1: 550 5.7.1 no");
+    two.change(".*1: 450 4.2.2 full");
+    assert!(sent(&server, &both, "Subject: c\n\nx").starts_with("450 4.2.2 <bob@two.test>: full"));
+    assert_eq!(queue(&place).len(), 0);
+    // Taken by one: the other's waits, and comes to where its domain is delivered by then.
+    two.change(".*1: 450 4.2.2 full");
+    assert!(sent(&server, &both, "Subject: d\n\nx").starts_with("250"));
+    assert_eq!(queue(&place).len(), 1);
+    server.stop();
+    let moved = format!("{first}maildir = \"mail/{{domain}}/{{user}}\"\n");
+    let server = Binary::serve(&place, &moved);
+    assert_eq!(run(&place, &["queue", "retry", "--all"]).0, 0);
+    until_empty(&place);
+    let mail = files(&place.at("mail/two.test/bob/new"));
+    assert_eq!((mail.len(), one.seen().mail.len(), two.seen().mail.len()), (1, 4, 4));
     server.stop();
 }
