@@ -99,20 +99,8 @@ impl Signers {
             .replace("any_user = true\n", "");
         let server = Binary::serve(&place, &config);
         let signers = Signers { place, keys, dns, far, config, server };
-        signers.until_it_signs();
+        until_both_sign(&signers.server, &signers.place, "ann@mx.test", "bob");
         signers
-    }
-
-    /// DNS has shown both keys.
-    fn until_it_signs(&self) {
-        let mut client = self.server.client();
-        until("both keys sign", || {
-            client.delivered(&["bob@mx.test"], b"From: ann@mx.test\r\n\r\nprobe\r\n");
-            let last = self.place.mail("bob").pop().unwrap();
-            text(&last).matches("DKIM-Signature:").count() == 2
-        });
-        let probes = files(&self.place.maildir("bob").join("new"));
-        probes.iter().for_each(|probe| fs::remove_file(probe).unwrap());
     }
 
     /// Begins a session as a user.
@@ -233,6 +221,30 @@ fn latin(octets: &[u8]) -> String {
 
 pub fn now() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_second()).unwrap()
+}
+
+/// Until DNS has shown both keys with which this author's mail is signed. This user of mx.test gets probes, and
+/// keeps none.
+pub fn until_both_sign(server: &Binary, place: &Place, author: &str, user: &str) {
+    let (mut client, to) = (server.client(), format!("{user}@mx.test"));
+    let probe = format!("From: {author}\r\n\r\nprobe\r\n");
+    until("both keys sign", || {
+        client.delivered(&[&to], probe.as_bytes());
+        signatures(&place.mail(user).pop().unwrap()) == 2
+    });
+    let probes = files(&place.maildir(user).join("new"));
+    probes.iter().for_each(|probe| fs::remove_file(probe).unwrap());
+}
+
+/// The selectors of the signatures that hold by these records, as our own verifier finds.
+pub fn holding(mail: &[u8], records: &[(String, String)]) -> Vec<String> {
+    let mut zone = Zone::default();
+    for (owner, record) in records {
+        zone.add(owner, "TXT", &json!(record));
+    }
+    let found = Mail::new(mail).verified(&mut zone, &[], now());
+    let holds = found.iter().filter(|one| one.result == DkimResult::Pass);
+    holds.map(|one| one.selector.as_ref().unwrap().to_string()).collect()
 }
 
 /// Sends a message (with CR LF) and gives the reply to its end.

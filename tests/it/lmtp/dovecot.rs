@@ -1,7 +1,7 @@
 //! Dovecot with Pigeonhole as the server that keeps the mail: one users file for both, Sieve, quotas, and an
 //! automatic answer that leaves through facteur.
 
-use super::kills::try_send;
+use super::kills::{Broken, MESSAGES, dice, try_send};
 use super::site;
 use crate::client::Client;
 use crate::daemons::{Daemon, own_address};
@@ -11,12 +11,13 @@ use crate::hosts::Host;
 use crate::internet::until_empty;
 use crate::outside::{Input, installed, program, run};
 use crate::servers::Binary;
-use crate::support::{Dice, PATIENCE, Place, skip, text, until};
+use crate::signed::{Keys, holding, signatures, until_both_sign};
+use crate::support::{PATIENCE, Place, skip, text, until};
 use nix::unistd::geteuid;
 use socket2::{Domain, Socket, Type};
-use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
@@ -37,6 +38,10 @@ struct Pair {
     dovecot: Daemon,
     site: String,
     far: Host,
+    /// Sign what is of kept.test.
+    keys: Keys,
+    /// Where Dovecot speaks IMAP.
+    imap: SocketAddr,
     _dns: Dnsd,
 }
 
@@ -58,7 +63,10 @@ impl Pair {
         }
         let (place, far) = (Place::new(), Host::start(""));
         let owner = owner(&place)?;
-        let dns = Dnsd::new("_dmarc.a.test TXT v=DMARC1; p=quarantine\na.test TXT v=spf1 -all");
+        let keys = Keys::new();
+        keys.write(&place.at("keys"));
+        let zone = "_dmarc.a.test TXT v=DMARC1; p=quarantine\na.test TXT v=spf1 -all\n";
+        let dns = Dnsd::new(&(zone.to_owned() + &keys.zone("kept.test")));
         place.write("aliases", "");
         place.write("kept.users", "ann:{PLAIN}x:::::\nbob:{PLAIN}y:::::\n");
         let more = format!(
@@ -67,7 +75,7 @@ impl Pair {
             far.address,
             dns.address()
         );
-        let site = site("unix:run/lmtp", "users = \"kept.users\"", &more);
+        let site = site("unix:run/lmtp", "users = \"kept.users\"\ndkim = \"keys\"", &more);
         let site = site.replace("[\"1h\"]", "[\"1s\"]");
         let server = Binary::serve(&place, &site);
         let there = own_address();
@@ -80,6 +88,7 @@ impl Pair {
         let settings = format!(
             "base_dir = {dir}/run\nstate_dir = {dir}/run\nlog_path = /dev/stderr\nssl = no\n\
              protocols = lmtp imap\nlisten = {ip}\nrecipient_delimiter = +\nhostname = kept.test\n\
+             disable_plaintext_auth = no\n\
              submission_host = {facteur}\nmail_location = maildir:~/Maildir\n\
              first_valid_uid = {uid}\nfirst_valid_gid = {gid}\n\
              passdb {{\n driver = passwd-file\n args = username_format=%n {dir}/kept.users\n}}\n\
@@ -99,7 +108,7 @@ impl Pair {
         command.arg("-F").arg("-c").arg(place.write("dovecot.conf", settings));
         let dovecot = Daemon::start(&place, "dovecot", command, there);
         until("Dovecot listens for LMTP", || place.at("run/lmtp").exists());
-        Some(Pair { place, server, dovecot, site, far, _dns: dns })
+        Some(Pair { place, server, dovecot, site, far, keys, imap: there, _dns: dns })
     }
 
     /// A client that nobody knows.
@@ -123,6 +132,31 @@ impl Pair {
         client.reply_at_leisure()
     }
 
+    /// The subjects in a folder, as an IMAP session with a login sees them.
+    fn seen(&self, user: &str, password: &str, folder: &str) -> Vec<String> {
+        let mut stream = BufReader::new(TcpStream::connect(self.imap).unwrap());
+        let mut lines = Vec::new();
+        for (tag, command) in [
+            ("a", format!("LOGIN {user}@kept.test {password}")),
+            ("b", format!("SELECT {folder}")),
+            ("c", "FETCH 1:* BODY.PEEK[HEADER.FIELDS (SUBJECT)]".to_owned()),
+        ] {
+            stream.get_mut().write_all(format!("{tag} {command}\r\n").as_bytes()).unwrap();
+            loop {
+                let mut line = String::new();
+                assert!(stream.read_line(&mut line).unwrap() > 0, "{command}: {lines:?}");
+                let is_last = line.starts_with(&format!("{tag} "));
+                assert!(!is_last || line.starts_with(&format!("{tag} OK ")), "{command}: {line}");
+                lines.push(line);
+                if is_last {
+                    break;
+                }
+            }
+        }
+        let subjects = lines.iter().filter_map(|line| line.strip_prefix("Subject: "));
+        subjects.map(|subject| subject.trim_end().to_owned()).collect()
+    }
+
     /// The subjects in a folder, as Dovecot shows them.
     fn subjects(&self, user: &str, folder: &str) -> Vec<String> {
         let mut command = program(&self.place, "doveadm");
@@ -137,6 +171,7 @@ impl Pair {
 #[test]
 fn sieve_quotas_and_answers_are_dovecots() {
     let Some(pair) = Pair::new() else { return };
+    until_both_sign(&pair.server, &pair.place, "ann@kept.test", "dan");
     let head = "From: x@far.test\nTo: ann@kept.test\n";
     let mail = |subject: &str| format!("{head}Subject: {subject}\n\nHello.");
     assert!(pair.send(&["ann@kept.test", "bob@kept.test"], &mail("both")).starts_with("250"));
@@ -152,42 +187,49 @@ fn sieve_quotas_and_answers_are_dovecots() {
     assert!(heard.starts_with("552 5.2.2 <ann@kept.test>: "), "{heard}");
     until_empty(&pair.place);
 
-    assert_eq!(pair.subjects("ann", "INBOX"), ["both", "away?"]);
-    assert_eq!(pair.subjects("bob", "INBOX"), ["both"]);
-    assert_eq!(pair.subjects("ann", "Lists"), ["list"]);
-    assert_eq!(pair.subjects("ann", "Junk"), ["junk"]);
+    for (user, password, folder, subjects) in [
+        ("ann", "x", "INBOX", &["both", "away?"][..]),
+        ("bob", "y", "INBOX", &["both"]),
+        ("ann", "x", "Lists", &["list"]),
+        ("ann", "x", "Junk", &["junk"]),
+    ] {
+        assert_eq!(pair.subjects(user, folder), subjects, "{user}");
+        assert_eq!(pair.seen(user, password, folder), subjects, "{user} by IMAP");
+    }
     assert_eq!(pair.place.mail("dan").len(), 1);
     until("the answer has left", || !pair.far.mail().is_empty());
     let answer = &pair.far.mail()[0];
     assert_eq!((answer.from.as_str(), &answer.to[..]), ("", &["x@far.test".to_owned()][..]));
     assert!(text(&answer.octets).contains("I am away."), "{}", text(&answer.octets));
+    // By ann's domain, and both signatures hold.
+    let selectors = holding(&answer.octets, &pair.keys.records("kept.test"));
+    assert_eq!(selectors, ["r1", "e1"], "{}", text(&answer.octets));
+    assert_eq!(signatures(&answer.octets), 2);
+    pair.server.wait_for(&["signed ", "domain=kept.test selectors=r1,e1"]);
     pair.server.stop();
 }
-
-/// Messages of the test with kills.
-const MESSAGES: usize = 100;
 
 #[test]
 fn kills_of_either_side_lose_nothing() {
     let Some(mut pair) = Pair::new() else { return };
-    let (mut dice, mut tries, mut killed) = (Dice::new(33), HashMap::new(), HashSet::new());
+    let (mut dice, mut broken) = (dice(), Broken::new());
     let (mut number, mut ended) = (0, 0);
     while number < MESSAGES {
         let to: &[&str] = match number % 3 {
             0 => &["ann@kept.test", "dan@mx.test"],
             _ => &["ann@kept.test"],
         };
-        *tries.entry(number).or_insert(0) += 1;
+        broken.begin(number);
         let (address, message) =
             (pair.server.address, format!("Subject: m{number}.\r\n\r\nx\r\n.\r\n"));
         let (pair, dice) = (&mut pair, &mut dice);
-        let (killed, ended) = (&mut killed, &mut ended);
+        let (broken, ended) = (&mut broken, &mut ended);
         let is_taken = thread::scope(|scope| {
             let client = scope.spawn(move || try_send(address, to, &message));
             let who = dice.below(6);
             if who < 2 {
-                killed.insert(number);
                 thread::sleep(Duration::from_millis(dice.below(30) as u64));
+                broken.by_a_kill(&pair.place);
             }
             match who {
                 0 => {
@@ -213,10 +255,8 @@ fn kills_of_either_side_lose_nothing() {
     assert!(ended > 0, "Dovecot's workers were not found");
     let came = pair.subjects("ann", "INBOX");
     for number in 0..MESSAGES {
-        let count = came.iter().filter(|subject| **subject == format!("m{number}.")).count();
-        // Where nobody was killed no reply was lost.
-        let most = if killed.contains(&number) { 2 * tries[&number] } else { 1 };
-        assert!((1..=most).contains(&count), "m{number} came {count} times of {most}");
+        let is_it = |subject: &&String| **subject == format!("m{number}.");
+        broken.assert_times(number, came.iter().filter(is_it).count());
     }
     pair.server.stop();
 }
