@@ -11,6 +11,7 @@ use crate::smtp::reply::Reply;
 use crate::store::body::Body;
 use crate::store::draft::Draft;
 use crate::store::entry::{Addressee, Entry};
+use crate::store::queue::Claimed;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -78,6 +79,9 @@ pub enum Outcome {
 pub enum Hint {
     /// A message was put into the queue just now.
     New(Box<Entry>),
+    /// A session has handed some of this message on, and the disk does not take what came of that: its claim
+    /// knows. Where this hint is lost the message goes to those recipients once more.
+    TakeOver(Box<Claimed>),
     /// A command has put this message into the queue, changed or removed it.
     Look(String),
     /// A command has changed the queue: look at all messages.

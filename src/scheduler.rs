@@ -183,6 +183,7 @@ impl Scheduler {
     fn handle_hint(&mut self, hint: Hint) {
         match hint {
             Hint::New(entry) => self.add_new(*entry),
+            Hint::TakeOver(claimed) => self.take_over(*claimed),
             Hint::Look(id) => self.looks.push_front(id),
             Hint::LookAll => self.look_all(true),
             Hint::Flush(domain, and_below) => {
@@ -412,6 +413,14 @@ impl Scheduler {
         let active = Active { claimed: claimed.clone(), goals: Vec::new(), look: false };
         self.active.insert(id.clone(), active);
         Ok(claimed)
+    }
+
+    /// Goes on with a message of which memory is ahead of the file, as with one of its own.
+    fn take_over(&mut self, claimed: Claimed) {
+        let id: Id = claimed.message.entry.id.as_str().into();
+        let active = Active { claimed: Arc::new(claimed), goals: Vec::new(), look: true };
+        self.active.insert(id.clone(), active);
+        self.release(&id);
     }
 
     /// Lets a claim go when no worker has a job for its message, unless memory is ahead of the file.

@@ -50,7 +50,7 @@ pub(super) struct HandingOn<'a> {
 }
 
 /// What became of one recipient, in the client's terms and in ours.
-struct Answered {
+struct AnsweredRecipient {
     path: ForwardPath,
     fate: Fate,
     outcome: RecipientOutcome,
@@ -213,16 +213,22 @@ impl<'a> HandingOn<'a> {
         {
             return Err(reply);
         }
-        let outcomes = self.record(&claimed, outcomes(answered));
-        Ok(self.handed(entry, outcomes, |recipient| Some(claimed.progress(recipient))))
+        let (outcomes, is_written) = self.record(&claimed, outcomes(answered));
+        let handed = self.handed(entry, outcomes, |recipient| Some(claimed.progress(recipient)));
+        drop(taken);
+        if !is_written {
+            hints.send(Hint::TakeOver(Box::new(claimed)));
+        }
+        Ok(handed)
     }
 
-    /// Makes the outcomes durable: first the notices, then the journal.
+    /// Makes the outcomes durable: first the notices, then the journal. False: the disk did not take them, and the
+    /// claim alone knows.
     fn record(
         &self,
         claimed: &Claimed,
         mut outcomes: Vec<RecipientOutcome>,
-    ) -> Vec<RecipientOutcome> {
+    ) -> (Vec<RecipientOutcome>, bool) {
         let sent = notices::send(&self.context(), claimed, &outcomes);
         defer_untold(&mut outcomes, &sent);
         let now = Timestamp::now();
@@ -232,11 +238,12 @@ impl<'a> HandingOn<'a> {
             Ok(false) => Ok(()),
             Err(error) => Err(error),
         };
-        if let Err(error) = recorded {
-            warn(&format!("{}: {error}; some of it may come twice", self.entry.id));
+        if let Err(error) = &recorded {
+            let words = "some of it comes twice if the server ends before the disk takes that";
+            warn(&format!("{}: {error}; {words}", self.entry.id));
         }
         self.send_off(sent);
-        outcomes
+        (outcomes, recorded.is_ok())
     }
 
     /// Speaks with each server, for those of these recipients whose mail it keeps. `patience`: for how much longer it
@@ -246,7 +253,7 @@ impl<'a> HandingOn<'a> {
         entry: &Entry,
         wanted: &[usize],
         patience: Duration,
-    ) -> Result<Vec<Answered>, StoreError> {
+    ) -> Result<Vec<AnsweredRecipient>, StoreError> {
         let Handover { shared, site, facts, .. } = *self.handover;
         let resigner = match &entry.signature {
             EntrySignature::By(by) => Some(Resigner { site, by }),
@@ -285,7 +292,7 @@ impl<'a> HandingOn<'a> {
             for ((at, to), fate) in its.into_iter().zip(recipients).zip(handed.fates) {
                 let outcome = RecipientOutcome::of_fate(at, &handed.host, &fate, handed.dsn);
                 let outcome = RecipientOutcome { tls: handed.tls.clone(), ..outcome };
-                answered.push(Answered { path: to.path, fate, outcome });
+                answered.push(AnsweredRecipient { path: to.path, fate, outcome });
             }
         }
         Ok(answered)
@@ -334,13 +341,13 @@ impl HandedOn {
 }
 
 /// What the client hears where no server took the message for anybody.
-fn refusal(answered: &[Answered]) -> Option<Reply> {
-    let is_taken = |it: &Answered| matches!(it.fate, Fate::Relayed(_));
+fn refusal(answered: &[AnsweredRecipient]) -> Option<Reply> {
+    let is_taken = |it: &AnsweredRecipient| matches!(it.fate, Fate::Relayed(_));
     let fates = || answered.iter().map(|it| (it.path.clone(), it.fate.clone())).collect::<Vec<_>>();
     (!answered.iter().any(is_taken)).then(|| policy::kept::at_message(&fates()))
 }
 
-fn outcomes(answered: Vec<Answered>) -> Vec<RecipientOutcome> {
+fn outcomes(answered: Vec<AnsweredRecipient>) -> Vec<RecipientOutcome> {
     answered.into_iter().map(|it| it.outcome).collect()
 }
 

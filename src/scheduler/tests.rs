@@ -117,6 +117,30 @@ fn what_the_disk_does_not_know_yet_is_not_left_lying() {
     assert!(scheduler.active.is_empty());
 }
 
+/// One that a session has handed on, and could not write that down.
+#[test]
+fn what_only_a_session_knows_is_taken_over_from_it() {
+    for whats in [vec![What::Relayed], vec![What::Relayed, What::Relayed]] {
+        let (place, mut scheduler) = scheduler(1);
+        let claimed = place.queue.claim("m000").unwrap();
+        let lines = whats.iter().enumerate().map(|(to, what)| line(to, *what)).collect();
+        place.disk.set_fault(|o| {
+            ["append", "remove"].contains(&o.name).then(|| ErrorKind::StorageFull.into())
+        });
+        let is_over = claimed.record_results(lines);
+        assert!(is_over.is_err() || claimed.remove().is_err());
+        place.disk.clear_fault();
+        let open = claimed.open();
+        scheduler.handle_hint(Hint::TakeOver(Box::new(claimed)));
+        scheduler.handle_hint(Hint::Look("m000".to_owned()));
+        scheduler.look_at_rest();
+        let id: Id = "m000".into();
+        assert!(scheduler.board.knows(&id));
+        let active = scheduler.claim(&id).unwrap();
+        assert_eq!(active.open(), open, "what the session knows");
+    }
+}
+
 #[test]
 fn a_removal_that_was_not_synced_is_synced_later() {
     let (place, mut scheduler) = scheduler(1);

@@ -75,6 +75,12 @@ pub struct Claimed {
     taken: Mutex<BTreeSet<usize>>,
 }
 
+impl fmt::Debug for Claimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Claimed").field(&self.message.entry.id).finish()
+    }
+}
+
 /// Recipients that no other thread attempts while this lives.
 pub struct TakenRecipients<'a> {
     claimed: &'a Claimed,
