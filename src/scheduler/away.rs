@@ -318,7 +318,7 @@ fn signed_now(
     let signed = signature_at_attempt(&job.setting.site, &OwnMessage::new(&view));
     match signed.map_err(|error| ("4.3.0", error.to_string()))? {
         Some(Signature::Later { why, .. }) if !matches!(way, Way::Lmtp(_)) => {
-            Err((NO_KEY_STATUS, format!("{}{why}", NO_KEY_WORDS)))
+            Err((NO_KEY_STATUS, format!("{NO_KEY_WORDS}{why}")))
         }
         signature => {
             signature.iter().for_each(|signature| signature.tell(&entry.id));

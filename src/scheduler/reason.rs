@@ -327,7 +327,7 @@ mod tests {
             "after mx.far.test[192.0.2.1]:25: 450 4.2.0 later (RCPT); bob@mx.test is delivered";
         assert!(reason.to_string().contains(words), "{reason}");
         let mut away = waiting("m1", &["bob@far.test"]);
-        let words = format!("{} {}cannot read /keys/r.rsa.pem", NO_KEY_STATUS, NO_KEY_WORDS);
+        let words = format!("{NO_KEY_STATUS} {NO_KEY_WORDS}cannot read /keys/r.rsa.pem");
         let (host, what) = (String::new(), What::Deferred);
         away.progress[0].apply(&JournalLine { when: now, recipient: 0, what, host, words });
         let reason = why(&site, &away, now, |_| 0).reason;

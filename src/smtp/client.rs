@@ -325,7 +325,7 @@ impl Client {
             match self.is_lmtp {
                 false => self.awaited.push_back((Step::Final, 0)),
                 true => {
-                    self.awaited.extend(self.accepted.iter().map(|index| (Step::Final, *index)))
+                    self.awaited.extend(self.accepted.iter().map(|index| (Step::Final, *index)));
                 }
             }
         }

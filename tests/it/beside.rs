@@ -207,8 +207,8 @@ fn told(address: SocketAddr, letter: &Letter) -> Fate {
     };
     let mail = ask(format!("MAIL FROM:<{}> BODY=8BITMIME\r\n", letter.from).as_bytes());
     let rcpts = letter.to.iter().map(|to| format!("RCPT TO:<{to}@mx.test>\r\n"));
-    let is_for_somebody = mail == "2"
-        && rcpts.map(|rcpt| ask(rcpt.as_bytes())).fold(false, |any, class| any || class == "2");
+    let is_for_somebody =
+        mail == "2" && rcpts.filter(|rcpt| ask(rcpt.as_bytes()) == "2").count() > 0;
     if is_for_somebody && ask(b"DATA\r\n") == "3" {
         ask(&stuffed(&letter.message));
     }

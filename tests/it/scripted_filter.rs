@@ -10,6 +10,9 @@ use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::fs;
 
+/// What facteur makes of a letter in place of what Postfix makes of it, for a reason that stands beside it.
+type Argument = fn(&Letter, &Fate) -> Fate;
+
 const MAIL: &str = "From: Ann <ann@a.test>\r\nTo: bob@mx.test\r\nSubject: Hello  you\r\n\
     X-Many: one\r\nX-Folded: first\r\n\tsecond\r\n  third\r\nX-Many: two\r\n\
     Date: Mon, 23 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@a.test>\r\nX-Many:three\r\n\
@@ -35,7 +38,7 @@ impl Cases {
     }
 
     /// As many as that of the letters added last are expected to differ from Postfix by this.
-    fn argue(&mut self, count: usize, change: fn(&Letter, &Fate) -> Fate) {
+    fn argue(&mut self, count: usize, change: Argument) {
         let letters = self.letters.iter().rev().take(count);
         self.argued.extend(letters.map(|letter| (letter.name.clone(), change)));
     }
@@ -422,7 +425,7 @@ fn envelopes(cases: &mut Cases) {
         json!({"eom": [["progress"], ["progress"], ["addheader", "X-New", "1"], ["progress"]]}),
     );
     // The second filter decides after the first has held or changed it.
-    let answers: [(&str, Option<fn(&Letter, &Fate) -> Fate>); 4] = [
+    let answers: [(&str, Option<Argument>); 4] = [
         ("reject", Some(refused)),
         ("tempfail", Some(put_off)),
         ("discard", Some(discarded)),

@@ -112,7 +112,7 @@ pub fn try_send(address: std::net::SocketAddr, to: &[&str], message: &str) -> bo
     let Ok(stream) = std::net::TcpStream::connect(address) else { return false };
     let mut client = Client::of(stream);
     let time = crate::support::PATIENCE;
-    let mut ask = |line: &str| {
+    let ask = |line: &str| {
         client.try_send(line.as_bytes()).ok()?;
         client.reply_within(time)
     };
@@ -120,6 +120,6 @@ pub fn try_send(address: std::net::SocketAddr, to: &[&str], message: &str) -> bo
     let rcpt: Vec<String> = to.iter().map(|to| format!("RCPT TO:<{to}>\r\n")).collect();
     said.extend(rcpt.iter().map(String::as_str));
     said.extend(["DATA\r\n", message]);
-    let last = said.into_iter().map(|line| ask(line)).last().flatten();
+    let last = said.into_iter().map(ask).last().flatten();
     last.is_some_and(|reply| reply.starts_with("250"))
 }
