@@ -207,9 +207,15 @@ impl Signing {
             rotate(present, note(known, present, sights, now), now, expire).shown
         };
         let is_sure = sights.iter().any(|sight| *sight != Sight::Unknown);
-        if !is_sure && next(keys.stored.clone()) == keys.stored {
+        // The file was broken or removed, and what it said is known still.
+        let is_forgotten = keys.fault.is_some() && !keys.stored.keys.is_empty();
+        if !is_sure && !is_forgotten && next(keys.stored.clone()) == keys.stored {
             return Ok(());
         }
+        let next = |known: ShownKeys| match is_forgotten && known.keys.is_empty() {
+            true => next(keys.stored.clone()),
+            false => next(known),
+        };
         let is_server = locked(&self.watch).is_some();
         let stored = match is_server || self.spool.is_dir() {
             true => {
@@ -224,6 +230,9 @@ impl Signing {
         let new = DomainKeys::new(keys.domain.clone(), keys.dir.clone(), stored, rotation);
         // The directory may have changed meanwhile: only what was written just now is known.
         let stamp = keys.stamp.with_beside(&shown::path(&self.spool, domain));
+        // So may the file, by another process: then it is read at the next look.
+        let is_known = shown::read(&self.spool, domain).0 == new.stored;
+        let stamp = if is_known { stamp } else { KeyDirStamp::default() };
         self.hold(DomainKeys { stamp, ..new });
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! The thread that watches over keys in a server: it reads a directory again that has changed, asks DNS when a key
 //! appears, at a reload and every hour, and lets the rotation go on. It exists only while a domain signs.
 
-use super::{DomainKeys, Signing, words};
+use super::rotation::rotate;
+use super::{DomainKeys, Signing, now, words};
 use crate::config::Config;
 use crate::event::warn;
 use crate::limits::keys::{KEYS_ASK, KEYS_ASK_AGAIN, KEYS_FIRST, KEYS_LOOK, KEYS_LOOK_SESSION};
@@ -175,7 +176,11 @@ fn step(
     let now = Instant::now();
     let is_first = before.is_none();
     // An attempt may have read them again before.
-    let is_changed = before.as_ref().is_some_and(|before| before.keys.present != keys.present);
+    let is_changed = before.as_ref().is_some_and(|before| {
+        // What is remembered has to be written again, or asked for.
+        let is_broken = keys.fault.is_some() && before.keys.fault.is_none();
+        before.keys.present != keys.present || is_broken
+    });
     let mut ask = before.as_ref().map_or(now, |before| before.ask);
     let mut tell = before.as_ref().map_or(now, |before| before.tell);
     let mut has_failed = before.as_ref().is_some_and(|before| before.has_failed);
@@ -231,6 +236,22 @@ impl Signing {
         }
         let new = self.read(old.domain.clone());
         // What was read before is better than nothing.
-        Some(if new.dir.is_passing { old } else { self.hold(new) })
+        if new.dir.is_passing {
+            return Some(old);
+        }
+        let is_forgotten = new.stored.keys.is_empty() && !old.stored.keys.is_empty();
+        Some(self.hold(if is_forgotten { self.recalled(new, &old) } else { new }))
+    }
+
+    /// Keys with what was known of them before the file that remembers was broken, or removed: a domain of which DNS
+    /// has shown a key never leaves mail unsigned.
+    fn recalled(&self, new: DomainKeys, old: &DomainKeys) -> DomainKeys {
+        let DomainKeys { stamp, dir, present, fault, .. } = new;
+        let rotation = rotate(&present, old.stored.clone(), now(), self.setup().expire);
+        let path = shown::path(&self.spool, &old.domain.name);
+        let gone = || format!("{}: it is gone, and is written again", path.display());
+        let fault = Some(fault.unwrap_or_else(gone));
+        let known = DomainKeys::new(old.domain.clone(), dir, old.stored.clone(), rotation);
+        DomainKeys { stamp, fault, ..known }
     }
 }

@@ -140,6 +140,33 @@ fn a_rotation_with_dns_down_in_the_middle() {
     server.stop();
 }
 
+/// What a running server knows of its keys does not go with the file, though DNS is down.
+#[test]
+fn a_file_that_is_broken_or_removed_is_written_again() {
+    let trial = Trial::new();
+    trial.dns.set(&trial.make("a", KeyKind::Rsa));
+    let server = trial.serve();
+    server.wait_for(&["key domain=mx.test selector=a type=rsa state=signs"]);
+    trial.dns.set("* !servfail");
+    let path = trial.place.at("spool/dkim/mx.test");
+    let whole = fs::read_to_string(&path).unwrap();
+    for torn in [Some(&whole[..whole.len() - 20]), Some(""), None] {
+        match torn {
+            Some(text) => fs::write(&path, text).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        until("it is written again", || {
+            server.client();
+            fs::read_to_string(&path).is_ok_and(|text| text == whole)
+        });
+    }
+    assert_eq!(trial.states(), ["a signs"]);
+    let lines = server.lines();
+    let bad = |line: &&String| line.contains("leaves unsigned") || line.contains("waits");
+    assert_eq!(lines.iter().filter(bad).count(), 0, "{lines:#?}");
+    server.stop();
+}
+
 #[test]
 fn the_first_message_finds_a_key_that_dns_shows_already() {
     let trial = Trial::new();
