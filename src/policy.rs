@@ -346,6 +346,11 @@ pub fn recipient_of_ours(
     targets(site, disk, session, true, path)
 }
 
+/// Whether a recipient was refused only because a disk or DNS does not answer now: another time it may exist.
+pub fn is_trouble_of_ours(reply: &Reply) -> bool {
+    reply.code() == 451
+}
+
 fn targets(
     site: &Site,
     disk: &dyn Disk,

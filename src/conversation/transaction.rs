@@ -224,7 +224,8 @@ impl<'a> Transaction<'a> {
     }
 
     /// Plans the recipients of a changed envelope anew, and adds these to it: each goes where its mail would go, as
-    /// the target of an alias does. Gives those that were left out, and why.
+    /// the target of an alias does. Gives those that were left out, and why; fails where it cannot be found out now
+    /// whether one exists.
     pub fn change_recipients(
         &mut self,
         site: &Site,
@@ -245,6 +246,7 @@ impl<'a> Transaction<'a> {
                     let (notify, orcpt) = (None, None);
                     envelope.add(Recipient { path: path.clone(), notify, orcpt });
                 }
+                Err(reply) if policy::is_trouble_of_ours(&reply) => return Err(reply),
                 Err(reply) => left_out.push((path.clone(), reply)),
             }
         }

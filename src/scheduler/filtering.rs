@@ -70,16 +70,17 @@ impl RelayWorker {
             Err(error) => return Some(put_off(open, error.status(), &error.to_string())),
             Ok(Filtered::Outcomes(outcomes)) => return Some((outcomes, reach)),
             Ok(_) if !self.guard.commit() => return None,
-            Ok(Filtered::Thrown) => job.claimed.remove(),
+            Ok(Filtered::Thrown) => job.claimed.remove().map(Ok),
             Ok(Filtered::Goes(filtered, opinion)) => {
                 self.replace(job, open, &message, (*filtered, opinion), report)
             }
         };
         match done {
-            Ok(()) => {
+            Ok(Ok(())) => {
                 report.is_gone = true;
                 Some((Vec::new(), reach))
             }
+            Ok(Err(not_now)) => Some((not_now.outcomes(open), reach)),
             Err(error) => Some(put_off(open, error.status(), &error.to_string())),
         }
     }
@@ -168,7 +169,8 @@ impl RelayWorker {
         })
     }
 
-    /// Puts the message into the place of the old one as filters made it, under the same id.
+    /// Puts the message into the place of the old one as filters made it, under the same id; not yet, where it
+    /// cannot be found out whether somebody exists whom a filter added.
     fn replace(
         &self,
         job: &RelayJob,
@@ -176,7 +178,7 @@ impl RelayWorker {
         message: &Unreceived,
         (filtered, opinion): (FilteredMessage, Opinion),
         report: &mut Report,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Result<(), NotNow>, StoreError> {
         let old = &job.claimed.message.entry;
         let body = filtered.body.as_ref().map_or(&message.body, |other| &other.body);
         let edits = filtered.edits(&message.received);
@@ -191,12 +193,15 @@ impl RelayWorker {
             Opinion::Hold { quarantine, is_junk } => (is_junk, Some(quarantine)),
             opinion => (matches!(opinion, Opinion::Junk), None),
         };
-        let recipients = self.recipients(job, open, &filtered, &summary);
+        let recipients = match self.recipients(job, open, &filtered, &summary) {
+            Ok(recipients) => recipients,
+            Err(not_now) => return Ok(Err(not_now)),
+        };
         if recipients.is_empty() {
             let what = "no recipient was left";
             let session = &old.session;
             tell_discarded(&old.id, session, what);
-            return job.claimed.remove();
+            return job.claimed.remove().map(Ok);
         }
         let mut entry = Entry {
             recipients,
@@ -221,7 +226,7 @@ impl RelayWorker {
             tell(&Event::Held { id: &entry.id, filter, reason });
         }
         report.notices.push(entry);
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Signs the message behind its filters; none where it is not to be signed.
@@ -241,14 +246,14 @@ impl RelayWorker {
     }
 
     /// Who gets the message: those that are left, and those that filters added, each of which goes where a target
-    /// of an alias would.
+    /// of an alias would. Fails where that cannot be found out now.
     fn recipients(
         &self,
         job: &RelayJob,
         open: &[usize],
         filtered: &FilteredMessage,
         summary: &Summary,
-    ) -> Vec<Addressee> {
+    ) -> Result<Vec<Addressee>, NotNow> {
         let (site, disk) = (&*job.setting.site, &*self.shared.disk);
         let entry = &job.claimed.message.entry;
         let is_removed =
@@ -273,6 +278,7 @@ impl RelayWorker {
                     let new: Vec<Addressee> = new.filter(is_new).collect();
                     all.extend(new);
                 }
+                Err(reply) if policy::is_trouble_of_ours(&reply) => return Err(NotNow(reply)),
                 Err(reply) => {
                     warn(&format!(
                         "{}: {path}, which a filter added, is left out: {reply}",
@@ -281,7 +287,17 @@ impl RelayWorker {
                 }
             }
         }
-        all
+        Ok(all)
+    }
+}
+
+/// Why a message cannot be given to those whom filters added.
+struct NotNow(Reply);
+
+impl NotNow {
+    /// All of these recipients wait for it.
+    fn outcomes(&self, open: &[usize]) -> Vec<RecipientOutcome> {
+        open.iter().map(|index| refused(*index, &self.0)).collect()
     }
 }
 

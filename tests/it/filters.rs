@@ -419,6 +419,36 @@ fn another_envelope() {
     it.server.stop();
 }
 
+/// Who was added is not left out because a disk does not tell now whether he exists: the message would go to nobody.
+#[test]
+fn a_recipient_who_cannot_be_looked_up_is_waited_for() {
+    let more = format!("{MAY}\n[domain.\"al.test\"]\nmaildir = \"al/{{user}}\"\n");
+    let place = Place::new();
+    std::fs::create_dir(place.at("al")).unwrap();
+    std::os::unix::fs::symlink("zoe", place.at("al/zoe")).unwrap();
+    let filter = Filter::start("end: rcpt- <bob@mx.test> | rcpt+ <zoe@al.test> | continue");
+    let server = Binary::serve(&place, &config(&filter.table("f", &more)));
+    let it = Filtered { place, filter, server };
+    let mut client = it.client();
+    for (is_there, reply) in [(false, "451 4.3.0"), (true, "250")] {
+        if is_there {
+            std::fs::remove_file(it.place.at("al/zoe")).unwrap();
+            std::fs::create_dir_all(it.place.at("al/zoe/new")).unwrap();
+            std::fs::create_dir_all(it.place.at("al/zoe/cur")).unwrap();
+            std::fs::create_dir_all(it.place.at("al/zoe/tmp")).unwrap();
+        }
+        client.expect("MAIL FROM:<ann@a.test>", "250");
+        client.expect("RCPT TO:<bob@mx.test>", "250");
+        client.expect("DATA", "354");
+        client.send(&[MAIL, b".\r\n"].concat());
+        let heard = client.reply();
+        assert!(heard.starts_with(reply), "{heard}");
+    }
+    assert_eq!(files(&it.place.at("al/zoe/new")).len(), 1);
+    assert!(it.inbox("bob").is_empty());
+    it.server.stop();
+}
+
 /// Several transactions in a session, one of them reset, one by chunks, one pipelined.
 #[test]
 fn one_session_brings_many() {
