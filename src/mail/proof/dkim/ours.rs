@@ -36,6 +36,11 @@ impl SignedBy {
         let selectors: Vec<Name> = names.collect::<Option<_>>()?;
         (!selectors.is_empty()).then_some(SignedBy { domain, selectors })
     }
+
+    /// Whether a key of this domain and selector is one of those.
+    pub fn has(&self, domain: &Domain, selector: &Name) -> bool {
+        self.domain.to_string() == domain.as_str() && self.selectors.contains(selector)
+    }
 }
 
 impl fmt::Display for SignedBy {
@@ -237,6 +242,20 @@ mod tests {
         }
         for text in ["", "a.test", "a.test ", "a.test r  e", " r", ".. r"] {
             assert!(SignedBy::parse(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn whose_key_it_was() {
+        let domain = Domain::parse("mx.test").unwrap();
+        let selector = Name::parse(b"b").unwrap();
+        let is_named =
+            |text: &str| SignedBy::parse(text).is_some_and(|by| by.has(&domain, &selector));
+        for text in ["mx.test b", "mx.test a b"] {
+            assert!(is_named(text), "{text}");
+        }
+        for text in ["a.mx.test b", "mx.test bb", "mx.test", ""] {
+            assert!(!is_named(text), "{text}");
         }
     }
 }
