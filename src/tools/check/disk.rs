@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 pub struct DiskFacts {
     pub mount: Mount,
     pub durability: Durability,
-    pub seen: Seen,
+    pub seen: TriedSteps,
     /// Octets: free for all users, and in total; 0 of 0 where they are not counted.
     pub room: (u64, u64),
     pub inodes: (u64, u64),
@@ -36,7 +36,7 @@ pub struct DiskFacts {
 
 /// What the steps of a delivery did when they were tried.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct TriedSteps {
     /// The median time of a sync.
     pub sync: Duration,
     /// Names that a file has by the file system's count, when it has two.
@@ -139,10 +139,10 @@ fn facts(dir: &Path) -> Result<DiskFacts, StoreError> {
 }
 
 /// Does once what queue and Maildir do with files.
-pub fn try_out(disk: &dyn Disk, dir: &Path) -> Result<Seen, StoreError> {
+pub fn try_out(disk: &dyn Disk, dir: &Path) -> Result<TriedSteps, StoreError> {
     let sync = time_syncs(disk, dir)?;
     let (links, stayed) = try_names(disk, dir)?;
-    Ok(Seen { sync, links, stayed })
+    Ok(TriedSteps { sync, links, stayed })
 }
 
 /// On a file without a name: this takes seconds on a slow disk, and after a signal nothing could be cleaned
@@ -346,7 +346,7 @@ mod tests {
         let facts = |kind: &str, options: &str, micros, room, inodes| DiskFacts {
             mount: Mount { kind: kind.to_owned(), options: options.to_owned() },
             durability: Durability::Together,
-            seen: Seen { sync: Duration::from_micros(micros), links: 2, stayed: 0 },
+            seen: TriedSteps { sync: Duration::from_micros(micros), links: 2, stayed: 0 },
             room,
             inodes,
         };
@@ -377,7 +377,7 @@ mod tests {
             let facts = DiskFacts {
                 mount: Mount { kind: "fuse.glusterfs".to_owned(), options: String::new() },
                 durability,
-                seen: Seen { sync: Duration::from_millis(1), links, stayed },
+                seen: TriedSteps { sync: Duration::from_millis(1), links, stayed },
                 room: (0, 0),
                 inodes: (0, 0),
             };
