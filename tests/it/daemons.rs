@@ -32,6 +32,20 @@ pub fn own_address() -> SocketAddr {
     (ip, free_port(ip)).into()
 }
 
+/// The configuration of a library's own resolver (unbound) that asks this name server, for all names.
+pub fn unbound_by(place: &Place, dns: SocketAddr) -> PathBuf {
+    place.write(
+        "unbound.conf",
+        format!(
+            "server:\n\tmodule-config: \"iterator\"\n\tdo-not-query-localhost: no\n\
+             \tlocal-zone: \"test.\" nodefault\n\tdo-ip6: no\n\
+             forward-zone:\n\tname: \".\"\n\tforward-addr: {}@{}\n",
+            dns.ip(),
+            dns.port()
+        ),
+    )
+}
+
 /// A server and all that it has started; ended when it is dropped.
 pub struct Daemon {
     child: Child,

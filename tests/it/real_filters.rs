@@ -2,7 +2,7 @@
 //! Configured as `docs/filters.md` says, each does to our mail what it does to Postfix's.
 
 use crate::beside::{Argued, Beside, Fate, Filter, Letter, differences, masked};
-use crate::daemons::{Daemon, own_address};
+use crate::daemons::{Daemon, own_address, unbound_by};
 use crate::dnsd::Dnsd;
 use crate::outside::{Input, installed, program, run};
 use crate::postfix::Postfix;
@@ -431,16 +431,7 @@ fn opendkim(pem: &str, dns: SocketAddr) -> Running {
     let place = &running.place;
     let key = place.write("key.pem", pem);
     fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let resolver = place.write(
-        "unbound.conf",
-        format!(
-            "server:\n\tmodule-config: \"iterator\"\n\tdo-not-query-localhost: no\n\
-             \tlocal-zone: \"test.\" nodefault\n\tdo-ip6: no\n\
-             forward-zone:\n\tname: \".\"\n\tforward-addr: {}@{}\n",
-            dns.ip(),
-            dns.port()
-        ),
-    );
+    let resolver = unbound_by(place, dns);
     let (own, others) = (place.write("own", "127.0.0.1\n"), place.write("others", "192.0.2.1\n"));
     let common = format!(
         "Background no\nSyslog yes\nRequireSafeKeys no\nAlwaysAddARHeader yes\nResolverConfiguration {}\n\

@@ -2,7 +2,7 @@
 //! the same DNS finds the same.
 
 use crate::client::{Client, stuffed};
-use crate::daemons::{Daemon, own_address};
+use crate::daemons::{Daemon, own_address, unbound_by};
 use crate::dnsd::Dnsd;
 use crate::outside::{PYTHON, has_modules, installed, program, script};
 use crate::postfix::Postfix;
@@ -253,16 +253,7 @@ impl Judges {
         command.arg(dns.port().to_string()).arg(config);
         let spf_daemon = Daemon::start(&place, "pyspf-milter", command, spf);
 
-        let resolver = place.write(
-            "unbound.conf",
-            format!(
-                "server:\n\tmodule-config: \"iterator\"\n\tdo-not-query-localhost: no\n\
-                 \tlocal-zone: \"test.\" nodefault\n\tdo-ip6: no\n\
-                 forward-zone:\n\tname: \".\"\n\tforward-addr: {}@{}\n",
-                dns.ip(),
-                dns.port()
-            ),
-        );
+        let resolver = unbound_by(&place, dns);
         let others = place.write("peers", "192.0.2.1\n");
         let config = place.write(
             "opendkim.conf",
