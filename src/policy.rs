@@ -73,8 +73,8 @@ pub enum Opinion {
     /// The message is taken, with the mark of junk.
     Junk,
     Refuse(Reply),
-    /// The message is taken and nobody gets it: the filter that wants it.
-    Discard(String),
+    /// The message is taken and nobody gets it, as a filter wants it.
+    Discard,
     /// The message is taken and waits for a person; `is_junk`: with the mark of junk.
     Hold {
         quarantine: Quarantine,
@@ -86,7 +86,7 @@ impl Opinion {
     /// For a caller that goes on where it is taken.
     pub fn or_refusal(self) -> Result<(), Reply> {
         match self {
-            Opinion::Take | Opinion::Junk | Opinion::Discard(_) | Opinion::Hold { .. } => Ok(()),
+            Opinion::Take | Opinion::Junk | Opinion::Discard | Opinion::Hold { .. } => Ok(()),
             Opinion::Refuse(reply) => Err(reply),
         }
     }
@@ -241,7 +241,7 @@ pub fn filtered(site: &Site, filtered: &FilteredMessage, is_junk: bool) -> Opini
     let is_junk = is_junk || filtered.put_fields().any(says_junk);
     match (&filtered.opinion, &filtered.quarantine) {
         (MessageOpinion::Refuse(reply), _) => Opinion::Refuse(reply.clone()),
-        (MessageOpinion::Discard { filter }, _) => Opinion::Discard(filter.clone()),
+        (MessageOpinion::Discard { .. }, _) => Opinion::Discard,
         (MessageOpinion::Take, Some((filter, reason))) => {
             let quarantine = Quarantine { filter: filter.clone(), reason: reason.clone() };
             Opinion::Hold { quarantine, is_junk }
@@ -344,6 +344,23 @@ pub fn recipient_of_ours(
     path: &ForwardPath,
 ) -> Result<Targets, Reply> {
     targets(site, disk, session, true, path)
+}
+
+/// A recipient whom a filter has added beside so many others: where its mail goes, as that of a target of an alias.
+pub fn added_recipient(
+    site: &Site,
+    disk: &dyn Disk,
+    session: &str,
+    (path, others): (&ForwardPath, usize),
+    summary: &Summary,
+) -> Result<Targets, Reply> {
+    let is_beyond = others >= site.config.limit.recipients;
+    opinion(is_beyond.then_some(Finding::LongEnvelope)).or_refusal()?;
+    let targets = recipient_of_ours(site, disk, session, path)?;
+    let via = targets.deliveries.iter().find_map(Delivery::via);
+    let loops = via.filter(|via| was_sent_on(site, summary, via));
+    opinion(loops.cloned().map(Finding::WasSentOn)).or_refusal()?;
+    Ok(targets)
 }
 
 /// Whether a recipient was refused only because a disk or DNS does not answer now: another time it may exist.

@@ -166,7 +166,7 @@ impl Conversation<'_> {
         }
         let changed = self.change_envelope(envelope, &whole, &filtered)?;
         let envelope = changed.as_ref().unwrap_or(envelope);
-        let is_discarded = matches!(opinion, Opinion::Discard(_));
+        let is_discarded = matches!(opinion, Opinion::Discard);
         // To take out all recipients is to throw it away.
         if is_discarded || envelope.recipients.is_empty() {
             if let Some(filters) = self.filters.as_mut().filter(|_| !is_discarded) {

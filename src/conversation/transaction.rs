@@ -262,13 +262,9 @@ impl<'a> Transaction<'a> {
         path: &ForwardPath,
         summary: &Summary,
     ) -> Result<(), Reply> {
-        let is_beyond = recipient >= site.config.limit.recipients;
-        policy::opinion(is_beyond.then_some(Finding::LongEnvelope)).or_refusal()?;
-        let targets = policy::recipient_of_ours(site, self.disk, &facts.id, path)?;
+        let added = (path, recipient);
+        let targets = policy::added_recipient(site, self.disk, &facts.id, added, summary)?;
         policy::bounce(path, &targets, self.from == ReversePath::Null, false).or_refusal()?;
-        let sent_on = targets.deliveries.iter().find_map(Delivery::via);
-        let loops = sent_on.filter(|via| policy::was_sent_on(site, summary, via));
-        policy::opinion(loops.cloned().map(Finding::WasSentOn)).or_refusal()?;
         let here = targets.deliveries.iter().filter_map(Delivery::here);
         policy::message(site, summary, here).or_refusal()?;
         self.add(recipient, targets);

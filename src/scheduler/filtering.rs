@@ -16,8 +16,7 @@ use crate::mail::edits::Edits;
 use crate::mail::header::Header;
 use crate::mail::summary::Summary;
 use crate::outcome::RecipientOutcome;
-use crate::policy::{self, Finding, Opinion};
-use crate::route::Delivery;
+use crate::policy::{self, Opinion};
 use crate::signature::{OwnMessage, Signature, TakeOctets, signature};
 use crate::smtp::reply::Reply;
 use crate::store::body::{Body, BodyWriter, Budget};
@@ -162,7 +161,7 @@ impl RelayWorker {
         let filtered = chain.message(&input)?;
         Ok(match policy::filtered(site, &filtered, entry.is_junk) {
             Opinion::Refuse(reply) => return whole(&reply),
-            Opinion::Discard(_) => Filtered::Thrown,
+            Opinion::Discard => Filtered::Thrown,
             opinion @ (Opinion::Take | Opinion::Junk | Opinion::Hold { .. }) => {
                 Filtered::Goes(Box::new(filtered), opinion)
             }
@@ -261,16 +260,8 @@ impl RelayWorker {
         let left = open.iter().map(|index| &entry.recipients[*index]);
         let mut all: Vec<Addressee> = left.filter(|to| !is_removed(&to.mailbox)).cloned().collect();
         for path in &filtered.added {
-            let is_beyond = all.len() >= site.config.limit.recipients;
-            let found = policy::opinion(is_beyond.then_some(Finding::LongEnvelope)).or_refusal();
-            let found = found.and_then(|()| {
-                let targets = policy::recipient_of_ours(site, disk, &entry.session, path)?;
-                let via = targets.deliveries.iter().find_map(Delivery::via);
-                let loops = via.filter(|via| policy::was_sent_on(site, summary, via));
-                policy::opinion(loops.cloned().map(Finding::WasSentOn)).or_refusal()?;
-                Ok(targets)
-            });
-            match found {
+            let added = (path, all.len());
+            match policy::added_recipient(site, disk, &entry.session, added, summary) {
                 Ok(targets) => {
                     let new = targets.deliveries.iter().map(|to| to.addressee(None, None));
                     let is_new =
