@@ -136,7 +136,7 @@ pub fn wanted(
 ) -> Vec<WantedRecord> {
     let mut all = Vec::new();
     for name in names {
-        let is_domain = delivered(config).any(|domain| domain == name);
+        let is_domain = config.names().any(|domain| domain == name);
         if *name == config.hostname {
             all.extend(host(config, facts, !is_domain));
         }
@@ -158,18 +158,12 @@ pub fn wanted(
 pub fn names(config: &Config) -> Vec<Domain> {
     let signed = config.sign.iter().map(|domain| &domain.name);
     let mut names = vec![config.hostname.clone()];
-    for name in delivered(config).chain(signed) {
+    for name in config.names().chain(signed) {
         if !names.contains(name) {
             names.push(name.clone());
         }
     }
     names
-}
-
-/// The domains whose mail is delivered here, those that are another's included.
-fn delivered(config: &Config) -> impl Iterator<Item = &Domain> {
-    let domains = config.domains.iter().map(|domain| &domain.name);
-    domains.chain(config.alias_domains.iter().map(|alias| &alias.name))
 }
 
 /// The records of our host name. `alone`: it is no domain of its own.

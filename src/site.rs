@@ -22,7 +22,6 @@ use crate::store::recipients::KnownRecipients;
 use crate::store::table::{BadLine, FileStamp, read};
 use crate::store::users::Users;
 use hold::CertificateHold;
-use nix::errno::Errno;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -645,8 +644,7 @@ fn named(config: &Config, domain: &DomainConfig, key: &str, error: &StoreError) 
 
 fn unreadable(config: &Config, key: &str, error: &StoreError) -> SiteError {
     let place = config.place(key);
-    let short = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::EINTR, Errno::EIO];
-    let is_passing = short.iter().any(|e| error.source.raw_os_error() == Some(*e as i32));
+    let is_passing = error.is_passing();
     let what = format!("{place}: expected a file that can be read: {error}");
     SiteError { what, is_passing }
 }

@@ -153,7 +153,18 @@ pub const NO_ROOM: &str = "4.3.1";
 pub const MAILBOX_FULL: &str = "4.2.2";
 pub const LOCAL_TROUBLE: &str = "4.3.0";
 
+/// Whether the next try may go well: what was short was the process's or the system's.
+pub fn is_passing(error: &io::Error) -> bool {
+    let short = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::EINTR, Errno::EIO];
+    short.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
+}
+
 impl StoreError {
+    /// Whether the next try may go well ([`is_passing`]).
+    pub fn is_passing(&self) -> bool {
+        is_passing(&self.source)
+    }
+
     /// The status for a reply and for the journal. Always temporary, because a disk can be repaired.
     pub fn status(&self) -> &'static str {
         match self.source.kind() {

@@ -12,6 +12,7 @@ use crate::limits::keys::{KEYS_MAX, SELECTOR_MAX};
 use crate::mail::proof::dkim::field::Algorithm;
 use crate::mail::proof::dkim::sign::SigningKey;
 use crate::mail::proof::name::Name;
+use crate::store::disk::is_passing;
 use aws_lc_rs::digest;
 use std::ffi::OsStr;
 use std::fmt;
@@ -143,7 +144,7 @@ impl KeyDir {
                 names
             }
             Err(error) => {
-                found.is_passing = files::is_passing(&error.source);
+                found.is_passing = error.is_passing();
                 found.error = Some(error.to_string());
                 return found;
             }
@@ -185,7 +186,7 @@ impl KeyDir {
                 key.map_err(|why| why.to_string())
             }
             Err(error) => {
-                self.is_passing |= files::is_passing(&error);
+                self.is_passing |= is_passing(&error);
                 Err(error.to_string())
             }
         };

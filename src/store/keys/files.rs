@@ -3,7 +3,6 @@
 use crate::limits::keys::{KEY_FILE_MAX, KEY_NAMES_MAX};
 use crate::store::disk::{Doing, StoreError};
 use crate::store::table::FileStamp;
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -51,12 +50,6 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(format!("longer than {KEY_FILE_MAX} octets")));
     }
     Ok(octets)
-}
-
-/// Whether the next try may go well.
-pub fn is_passing(error: &io::Error) -> bool {
-    let short = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::EINTR, Errno::EIO];
-    short.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
 /// Shows whether a directory of keys, one of its files, or the file that remembers what was shown has changed.

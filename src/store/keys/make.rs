@@ -6,7 +6,7 @@
 use super::{DomainKey, KeyKind};
 use crate::mail::proof::dkim::sign::SigningKey;
 use crate::mail::proof::name::Name;
-use crate::store::disk::{Doing, RealDisk, StoreError};
+use crate::store::disk::{Disk, Doing, RealDisk, StoreError};
 use crate::store::draft::PassingName;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{self, KeySize};
@@ -15,7 +15,7 @@ use base64ct::{Base64, Encoding};
 use nix::fcntl::OFlag;
 use nix::unistd::{Gid, Uid};
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
@@ -153,5 +153,5 @@ fn fill(path: &Path, text: &[u8], owner: Option<(Uid, Gid)>) -> io::Result<()> {
 }
 
 fn sync(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).doing("sync", dir)
+    RealDisk.sync_dir(dir).doing("sync", dir)
 }
