@@ -22,9 +22,7 @@ use crate::store::keys::shown::{self, ShownKeys};
 use crate::store::keys::{DomainKey, KeyDir, KeyDirStamp};
 use crate::store::locked;
 use jiff::Timestamp;
-use rotation::{
-    KeyPlace, KeyState, Outlook, PresentKey, PresentKeys, Rotation, Sight, note, rotate,
-};
+use rotation::{KeyPlace, Outlook, PresentKey, PresentKeys, Rotation, Sight, note, rotate};
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -100,15 +98,6 @@ struct DomainKeys {
     stored: ShownKeys,
     rotation: Rotation,
     choice: Choice,
-}
-
-impl KeyStanding {
-    /// Whether the key is retired and its time has passed; messages that it signed may wait all the same
-    /// ([`waiting`]).
-    pub fn is_over(&self, now: Timestamp) -> bool {
-        let KeyPlace { state, until, .. } = self.place;
-        state == KeyState::Retired && until.is_none_or(|until| until <= now)
-    }
 }
 
 impl Signing {
@@ -226,8 +215,8 @@ impl Signing {
             }
             false => next(keys.stored.clone()),
         };
-        let rotation = rotate(present, stored.clone(), now, expire);
-        let new = DomainKeys::new(keys.domain.clone(), keys.dir.clone(), stored, rotation);
+        let (own, dir) = (keys.domain.clone(), keys.dir.clone());
+        let new = DomainKeys::new(own, dir, stored, now, expire);
         // The directory may have changed meanwhile: only what was written just now is known.
         let stamp = keys.stamp.with_beside(&shown::path(&self.spool, domain));
         // So may the file, by another process: then it is read at the next look.
@@ -259,8 +248,8 @@ impl Signing {
         let stamp = self.stamp(&domain);
         let dir = KeyDir::read(&domain.dir);
         let (stored, fault) = shown::read(&self.spool, &domain.name);
-        let rotation = rotate(&present(&dir), stored.clone(), now(), self.setup().expire);
-        DomainKeys { stamp, fault, ..DomainKeys::new(domain, dir, stored, rotation) }
+        let expire = self.setup().expire;
+        DomainKeys { stamp, fault, ..DomainKeys::new(domain, dir, stored, now(), expire) }
     }
 
     fn stamp(&self, domain: &SigningDomain) -> KeyDirStamp {
@@ -283,9 +272,11 @@ impl DomainKeys {
         domain: SigningDomain,
         dir: KeyDir,
         stored: ShownKeys,
-        rotation: Rotation,
+        now: Timestamp,
+        expire: Duration,
     ) -> DomainKeys {
         let present = present(&dir);
+        let rotation = rotate(&present, stored.clone(), now, expire);
         let choice = match &rotation.outlook {
             Outlook::Sign(places) => {
                 let digest = |at: &usize| present.keys[*at].digest.as_ref();

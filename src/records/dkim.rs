@@ -29,7 +29,7 @@ pub fn wanted(
     // A queue that cannot be read may hold anything.
     let waits = |standing: &KeyStanding| {
         let selector = &standing.place.selector;
-        standing.is_over(now)
+        standing.place.is_over(now)
             && signed_by(&queue, domain, selector).map_or(true, |waiting| waiting > 0)
     };
     let of_key = |standing| of_key(domain, standing, waits(standing), now);

@@ -79,6 +79,14 @@ pub struct KeyPlace {
     pub is_usable: bool,
 }
 
+impl KeyPlace {
+    /// Whether the key is retired and its time has passed; messages that it signed may wait all the same
+    /// ([`super::waiting`]).
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.state == KeyState::Retired && self.until.is_none_or(|until| until <= now)
+    }
+}
+
 /// What a domain does with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outlook {
@@ -307,8 +315,7 @@ fn places(
         let named = |place: &KeyPlace| place.selector == known.selector && place.kind == known.kind;
         if !places.iter().any(named) {
             let place = place(known, now, expire, false);
-            let is_over = place.until.is_none_or(|until| until <= now);
-            if !(place.state == KeyState::Retired && is_over) {
+            if !place.is_over(now) {
                 places.push(place);
             }
         }
@@ -327,17 +334,18 @@ fn place(known: &ShownKey, now: Timestamp, expire: Duration, is_usable: bool) ->
         // Nothing was signed with it.
         (None, Some(_)) => (KeyState::Retired, None),
     };
-    let is_wanted = state != KeyState::Retired || until.is_some_and(|until| until > now);
-    KeyPlace {
+    let place = KeyPlace {
         selector: known.selector.clone(),
         kind: known.kind,
         state,
         until,
         first: Some(known.first),
         hidden: known.hidden,
-        is_unpublished: is_wanted && known.hidden.is_some(),
+        is_unpublished: known.hidden.is_some(),
         is_usable,
-    }
+    };
+    let is_unpublished = place.is_unpublished && !place.is_over(now);
+    KeyPlace { is_unpublished, ..place }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The thread that watches over keys in a server: it reads a directory again that has changed, asks DNS when a key
 //! appears, at a reload and every hour, and lets the rotation go on. It exists only while a domain signs.
 
-use super::rotation::rotate;
 use super::{DomainKeys, Signing, now, words};
 use crate::config::Config;
 use crate::event::warn;
@@ -246,12 +245,12 @@ impl Signing {
     /// Keys with what was known of them before the file that remembers was broken, or removed: a domain of which DNS
     /// has shown a key never leaves mail unsigned.
     fn recalled(&self, new: DomainKeys, old: &DomainKeys) -> DomainKeys {
-        let DomainKeys { stamp, dir, present, fault, .. } = new;
-        let rotation = rotate(&present, old.stored.clone(), now(), self.setup().expire);
+        let DomainKeys { stamp, dir, fault, .. } = new;
         let path = shown::path(&self.spool, &old.domain.name);
         let gone = || format!("{}: it is gone, and is written again", path.display());
         let fault = Some(fault.unwrap_or_else(gone));
-        let known = DomainKeys::new(old.domain.clone(), dir, old.stored.clone(), rotation);
+        let (domain, stored) = (old.domain.clone(), old.stored.clone());
+        let known = DomainKeys::new(domain, dir, stored, now(), self.setup().expire);
         DomainKeys { stamp, fault, ..known }
     }
 }

@@ -52,7 +52,7 @@ fn all(site: &Site, is_json: bool) -> (Result<String, String>, Vec<String>) {
     let queue = Queue::new(Arc::new(RealDisk), &site.config.spool);
     for domain in site.signing().domains() {
         for standing in site.signing().standings(&domain) {
-            let waits = match standing.is_over(now) {
+            let waits = match standing.place.is_over(now) {
                 true => signed_by(&queue, &domain, &standing.place.selector),
                 false => Ok(0),
             };
