@@ -33,15 +33,17 @@ pub fn mx_place(site: &Site, domain: &Domain) -> MxPlace {
         Ok(None) => return MxPlace::Absent,
         Err(obstacle) => return MxPlace::Unknown(obstacle),
     };
-    let ourselves = Ourselves::of(&site.config);
     let best = hosts.first().map(|best| best.preference);
     let place = |preference| match best == Some(preference) {
         true => MxPlace::Best,
         false => MxPlace::Behind,
     };
-    if let Some(us) = hosts.iter().find(|mx| ourselves.is_name(&mx.host)) {
+    let hostname = site.config.hostname.as_str();
+    if let Some(us) = hosts.iter().find(|mx| mx.host.eq_ignore_ascii_case(hostname)) {
         return place(us.preference);
     }
+    // The system is asked for our addresses only where our name is not among theirs.
+    let ourselves = Ourselves::of(&site.config);
     let (began, mut unsure) = (Instant::now(), None);
     for (index, mx) in hosts.iter().enumerate().filter(|(_, mx)| !is_ip(&mx.host)) {
         if index >= HOP_HOSTS_MAX || began.elapsed() >= HOP_LOOKUPS {

@@ -21,8 +21,6 @@ pub struct NextHops<'a> {
     port: u16,
     /// Whether the domain has no MX and is its own mail host (RFC 5321 §5.1).
     is_implicit: bool,
-    /// Whether it is a Unix socket, which needs no lookup.
-    is_unix: bool,
     /// Hosts that were not reached yet, the best first, those of equal preference together.
     levels: VecDeque<Vec<MxHost>>,
     pub(super) ready: VecDeque<Hop>,
@@ -74,7 +72,6 @@ impl<'a> NextHops<'a> {
                 Way::Lmtp(LmtpServer::Unix(_)) => 0,
             },
             is_implicit: false,
-            is_unix: false,
             levels: VecDeque::new(),
             ready: VecDeque::new(),
             seen: HashSet::new(),
@@ -101,7 +98,8 @@ impl<'a> NextHops<'a> {
             return Some(Obstacle::temporary("4.4.4", words));
         }
         match (&self.way, &self.us) {
-            _ if self.is_unix => None,
+            // It needs no lookup.
+            (Way::Lmtp(LmtpServer::Unix(_)), _) => None,
             _ if !self.seen.is_empty() => (!self.absent.is_empty()).then(|| {
                 Obstacle::temporary("4.4.4", format!("{}: {}", self.way, list(&self.absent)))
             }),
@@ -166,7 +164,6 @@ impl<'a> NextHops<'a> {
             | Way::Lmtp(LmtpServer::Inet(next_hop)) => one(next_hop.host.clone()),
             Way::Lmtp(server @ LmtpServer::Unix(path)) => {
                 let (name, address) = (server.to_string(), Endpoint::LmtpUnix(path.clone()));
-                self.is_unix = true;
                 self.ready.push_back(Hop { name, address, demand: Demand::Nothing });
                 VecDeque::new()
             }
