@@ -16,6 +16,7 @@ use crate::outcome::RecipientOutcome;
 use crate::records::{self, RefusedSender, is_about_records};
 use crate::store::entry::{Entry, What};
 use crate::store::locked;
+use std::cell::LazyCell;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -79,11 +80,12 @@ pub(super) fn explain(
     let is_its = |item: &&mut NoticeItem<'_>| {
         item.action == NoticeAction::Failed && is_to_explain(item.outcome)
     };
+    let authors = LazyCell::new(|| authors_of(header));
     let items = addressed.values_mut().flat_map(|(_, items)| items);
     for item in items.filter(is_its) {
         let sender = RefusedSender {
             from: from(context, entry, item.outcome.recipient),
-            authors: authors_of(header),
+            authors: authors.clone(),
             local: item.outcome.local,
             signature: entry.signature.clone(),
         };

@@ -73,16 +73,12 @@ pub fn run(request: &Request) -> Result<(), Failure> {
         say(if flaw.is_fatal() { Weight::Error } else { Weight::Warning }, words);
     }
     doubts.iter().for_each(|line| say(Weight::Warning, line));
-    let backups = backup::look(&site);
-    backups.iter().for_each(|(weight, line)| say(*weight, line));
+    let is_backup = say_all(&backup::look(&site));
     published::look(&site).iter().for_each(|line| say(Weight::Warning, line));
-    let refused = ports::weigh(&config, &refused);
-    refused.iter().for_each(|(weight, line)| say(*weight, line));
+    let is_open = say_all(&ports::weigh(&config, &refused));
     let (tested, wrong) = lists::look(&site);
     print(&tested)?;
-    wrong.iter().for_each(|(weight, line)| say(*weight, line));
-    let are_right = wrong.iter().all(|(weight, _)| *weight == Weight::Warning);
-    let is_open = are_right && refused.iter().all(|(weight, _)| *weight == Weight::Warning);
+    let are_right = say_all(&wrong);
     // Still root where there is no run_as. The server may be another user: the owner of its spool.
     let works = match reach::server(&config, user.as_ref()) {
         Ok(server) => {
@@ -96,12 +92,21 @@ pub fn run(request: &Request) -> Result<(), Failure> {
         }
         Err(why) => !untried(request, &why),
     };
-    let is_backup = backups.iter().all(|(weight, _)| *weight == Weight::Warning);
-    let is_good = is_open && works && is_backup && !flaws.iter().any(|(flaw, _)| flaw.is_fatal());
+    let is_good = is_open
+        && are_right
+        && works
+        && is_backup
+        && !flaws.iter().any(|(flaw, _)| flaw.is_fatal());
     match is_good && bad.is_empty() {
         true => Ok(()),
         false => Err(Failure::Told),
     }
+}
+
+/// Says all of it; returns whether it is only warnings.
+fn say_all(found: &[(Weight, String)]) -> bool {
+    found.iter().for_each(|(weight, line)| say(*weight, line));
+    found.iter().all(|(weight, _)| *weight == Weight::Warning)
 }
 
 /// Tries the spool, each mailbox, and with `--disk` the disks, and says what is wrong; returns whether mail
@@ -118,18 +123,14 @@ fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
     held::held_words(&site.config.spool).iter().for_each(|line| say(Weight::Warning, line));
     let filters = filters::look(site);
     print(&filters.told)?;
-    filters.bad.iter().for_each(|(weight, line)| say(*weight, line));
-    let are_good = filters.bad.iter().all(|(weight, _)| *weight == Weight::Warning);
+    let are_good = say_all(&filters.bad);
     let spool = spool::look(&site.config.spool);
     if let Some((weight, why)) = &spool {
         say(*weight, &format!("{}: {why}", site.config.place("spool")));
     }
-    let keys = keys::look(site);
-    keys.iter().for_each(|(weight, line)| say(*weight, line));
-    let is_signed = keys.iter().all(|(weight, _)| *weight == Weight::Warning);
-    let mut works =
-        is_signed && found.bad.is_empty() && kept.is_empty() && roots.is_empty() && spool.is_none();
-    works &= are_good;
+    let is_signed = say_all(&keys::look(site));
+    let is_kept = found.bad.is_empty() && kept.is_empty() && roots.is_empty();
+    let mut works = is_signed && are_good && is_kept && spool.is_none();
     if request.disk {
         let (told, is_good) = disk::look(site);
         print(&told)?;
