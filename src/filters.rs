@@ -66,6 +66,16 @@ pub enum FilterOpinion {
     Refuse(Reply),
 }
 
+impl FilterOpinion {
+    /// For a caller that goes on where nobody refuses.
+    pub fn or_refusal(self) -> Result<(), Reply> {
+        match self {
+            FilterOpinion::GoOn => Ok(()),
+            FilterOpinion::Refuse(reply) => Err(reply),
+        }
+    }
+}
+
 /// The filters of one session. Dropping it ends the client for each of them.
 pub struct FilterChain {
     shared: Arc<Filters>,

@@ -83,6 +83,14 @@ pub enum Opinion {
 }
 
 impl Opinion {
+    /// What a message that is taken is marked with: whether it is junk, and by whom it is held.
+    pub fn marks(self) -> (bool, Option<Quarantine>) {
+        match self {
+            Opinion::Hold { quarantine, is_junk } => (is_junk, Some(quarantine)),
+            opinion => (matches!(opinion, Opinion::Junk), None),
+        }
+    }
+
     /// For a caller that goes on where it is taken.
     pub fn or_refusal(self) -> Result<(), Reply> {
         match self {

@@ -1,7 +1,7 @@
 //! The answers to what the language asks: who knows is asked, and what comes of it is told to the session
 //! before that gets more octets.
 
-use super::handover::Handover;
+use super::handover::{Handover, tell_accepted};
 use super::incoming::WholeMessage;
 use super::judgement::Judgement;
 use super::{Conversation, Shared};
@@ -153,13 +153,13 @@ impl Conversation<'_> {
         judgement: Option<&Judgement>,
     ) -> Result<(), Reply> {
         let opinion = judgement.map_or(Opinion::Take, Judgement::opinion);
-        let is_junk = matches!(opinion, Opinion::Junk);
-        opinion.or_refusal()?;
-        if self.filters.is_none() {
-            let opinion = if is_junk { Opinion::Junk } else { Opinion::Take };
-            return self.hand_over(envelope, whole, judgement, (None, opinion));
+        if let Opinion::Refuse(reply) = opinion {
+            return Err(reply);
         }
-        let filtered = self.filtered(&whole, judgement)?;
+        let Some(filtered) = self.filtered(&whole, judgement)? else {
+            return self.hand_over(envelope, whole, judgement, (None, opinion));
+        };
+        let is_junk = matches!(opinion, Opinion::Junk);
         let opinion = policy::filtered(&self.site, &filtered, is_junk);
         if let Opinion::Refuse(reply) = opinion {
             return Err(reply);
@@ -172,20 +172,22 @@ impl Conversation<'_> {
             if let Some(filters) = self.filters.as_mut().filter(|_| !is_discarded) {
                 filters.has_nobody();
             }
-            self.discard(envelope, &whole, judgement);
+            // Its client hears that it was taken, and it is told like any other that was.
+            let (id, size) = (self.transaction.id(), whole.body.size());
+            tell_accepted(id, &self.facts, envelope, size, judgement);
             return Ok(());
         }
         self.hand_over(envelope, whole, judgement, (Some(filtered), opinion))
     }
 
-    /// What the filters make of the message.
+    /// What the filters make of the message; none where there are none.
     fn filtered(
         &mut self,
         whole: &WholeMessage,
         judgement: Option<&Judgement>,
-    ) -> Result<FilteredMessage, Reply> {
+    ) -> Result<Option<FilteredMessage>, Reply> {
         let Conversation { shared, site, filters, transcript, facts, .. } = self;
-        let Some(filters) = filters else { return Err(Reply::new(451, "4.3.0", "local trouble")) };
+        let Some(filters) = filters else { return Ok(None) };
         let results = judgement.map(|judgement| judgement.field(site)).unwrap_or_default();
         let room = FilterRoom {
             disk: &shared.disk,
@@ -197,7 +199,7 @@ impl Conversation<'_> {
             FilterInput { body: &whole.body, results: &results, forged: &whole.forged, room };
         // What comes by BDAT has no DATA of its own.
         filters.data(transcript)?;
-        filters.message(&input, transcript).map_err(|error| {
+        filters.message(&input, transcript).map(Some).map_err(|error| {
             tell(&Event::Trouble { session: &facts.id, what: &error.to_string() });
             reply_to(&error)
         })
@@ -229,22 +231,6 @@ impl Conversation<'_> {
         Ok(Some(changed))
     }
 
-    /// Nobody gets the message, and its client hears that it was taken. Told like any other that was.
-    fn discard(&self, envelope: &Envelope, whole: &WholeMessage, judgement: Option<&Judgement>) {
-        let id = self.transaction.id();
-        tell(&Event::Accepted {
-            id,
-            session: &self.facts.id,
-            client: self.facts.client,
-            from: &envelope.sender.from.to_string(),
-            size: whole.body.size(),
-            recipients: envelope.recipients.len(),
-        });
-        if let Some(judgement) = judgement {
-            judgement.tell(Some(id), &self.facts.id);
-        }
-    }
-
     /// Gives the message to delivery.
     fn hand_over(
         &mut self,
@@ -253,10 +239,7 @@ impl Conversation<'_> {
         judgement: Option<&Judgement>,
         (filtered, opinion): (Option<FilteredMessage>, Opinion),
     ) -> Result<(), Reply> {
-        let (is_junk, quarantine) = match opinion {
-            Opinion::Hold { quarantine, is_junk } => (is_junk, Some(quarantine)),
-            opinion => (matches!(opinion, Opinion::Junk), None),
-        };
+        let (is_junk, quarantine) = opinion.marks();
         let (site, facts) = (&*self.site, &self.facts);
         let handover = Handover {
             shared: self.shared,

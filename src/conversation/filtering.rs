@@ -171,10 +171,7 @@ impl SessionFilters {
 
     fn heard(&mut self, opinion: FilterOpinion, transcript: &mut Transcript) -> Result<(), Reply> {
         self.take_notes(transcript);
-        match opinion {
-            FilterOpinion::GoOn => Ok(()),
-            FilterOpinion::Refuse(reply) => Err(reply),
-        }
+        opinion.or_refusal()
     }
 
     /// A refusal is told at once, under the session: its message may go on without a recipient, or never come.

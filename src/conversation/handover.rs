@@ -113,7 +113,7 @@ impl Handover<'_> {
             let edits = |block: &str| {
                 Edits::default().on_top(format!("{results}{block}{guard}")).without(&forged)
             };
-            let signature = self.signature((&body, hash), &edits(&received))?;
+            let signature = self.signature((&body, hash), || edits(&received))?;
             let block = own(&signature);
             // Of what is left without some fields the form has to be found out anew.
             let fields = format!("{results}{block}{guard}");
@@ -126,7 +126,7 @@ impl Handover<'_> {
             Some(other) => (&other.body, None),
             None => (&body, hash),
         };
-        let signature = self.signature((view, hash), &filtered.edits(&received))?;
+        let signature = self.signature((view, hash), || filtered.edits(&received))?;
         let block = own(&signature);
         let edits = filtered.edits(&block);
         let form = match filtered.body.take() {
@@ -149,19 +149,20 @@ impl Handover<'_> {
     fn signature(
         &self,
         (body, hash): (&Body, Option<(BodyHash, u64)>),
-        edits: &Edits,
+        edits: impl FnOnce() -> Edits,
     ) -> Result<Option<Signature>, Reply> {
         let Handover { site, facts, shared, .. } = *self;
-        if !policy::is_known(site, facts) {
+        if site.signing().is_off() || !policy::is_known(site, facts) {
             return Ok(None);
         }
+        let edits = edits();
         let is_own = facts
             .user
             .as_ref()
             .map(|user| move |author: &Mailbox| policy::is_own(site, &*shared.disk, user, author));
         let place = |(hash, at)| Some((hash, edits.place_of_rest(at, body.size())?));
         let message = OwnMessage {
-            view: &|take| body.view(edits, take),
+            view: &|take| body.view(&edits, take),
             is_own: is_own.as_ref().map(|is_own| is_own as _),
             body: hash.and_then(place),
         };
@@ -292,18 +293,8 @@ impl Handover<'_> {
 
     /// Told after the outcome, so that no line speaks of a delivery that failed.
     fn tell_taken(&self, size: u64, signature: Option<&Signature>, late: &Late) {
-        let Handover { id, envelope, .. } = *self;
-        tell(&Event::Accepted {
-            id,
-            session: &self.facts.id,
-            client: self.facts.client,
-            from: &envelope.sender.from.to_string(),
-            size,
-            recipients: envelope.recipients.len(),
-        });
-        if let Some(judgement) = self.judgement {
-            judgement.tell(Some(id), &self.facts.id);
-        }
+        let id = self.id;
+        tell_accepted(id, self.facts, self.envelope, size, self.judgement);
         if let Some(signature) = signature {
             signature.tell(id);
         }
@@ -318,6 +309,27 @@ impl Handover<'_> {
                 Some((_, reason)) => tell(&Event::Deferred { id, to: &to, reason, next: None }),
             }
         }
+    }
+}
+
+/// Tells that a message was taken, and what was found out about it.
+pub(super) fn tell_accepted(
+    id: &str,
+    facts: &Facts,
+    envelope: &Envelope,
+    size: u64,
+    judgement: Option<&Judgement>,
+) {
+    tell(&Event::Accepted {
+        id,
+        session: &facts.id,
+        client: facts.client,
+        from: &envelope.sender.from.to_string(),
+        size,
+        recipients: envelope.recipients.len(),
+    });
+    if let Some(judgement) = judgement {
+        judgement.tell(Some(id), &facts.id);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::filters::{
     FilterAction, FilterChain, FilterClient, FilterInput, FilterNote, FilterOpinion, FilterRoom,
     FilteredMessage,
 };
-use crate::limits::{COPY_CHUNK, FILTERED_MEMORY, HEADER_MAX, QUEUE_READ};
+use crate::limits::{FILTERED_MEMORY, HEADER_MAX, QUEUE_READ};
 use crate::mail::address::{ForwardPath, Mailbox};
 use crate::mail::edits::Edits;
 use crate::mail::header::Header;
@@ -23,7 +23,9 @@ use crate::store::body::{Body, BodyWriter, Budget};
 use crate::store::disk::{DiskFile, Doing, StoreError};
 use crate::store::entry::{Addressee, Entry, EntrySignature, Quarantine, What};
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,16 +100,13 @@ impl RelayWorker {
         let budget = Budget::new(FILTERED_MEMORY);
         let (disk, dir) = (self.shared.disk.clone(), self.shared.queue.tmp());
         let mut writer = BodyWriter::new(disk, &dir, budget.clone());
-        let mut at = first.map_or(0, |field| field.lines.len() as u64);
-        while at < entry.size {
-            let most = COPY_CHUNK.min((entry.size - at) as usize);
-            let octets = file.read_up_to(entry.message_at + at, most).doing("read", &path)?;
-            if octets.is_empty() {
-                break; // the sum was right a moment ago
-            }
-            writer.write(&octets)?;
-            at += octets.len() as u64;
-        }
+        let own = 0..first.map_or(0, |field| field.lines.len() as u64);
+        let mut written = Ok(());
+        job.claimed.part(&path).view(&Edits::default().without(from_ref(&own)), &mut |octets| {
+            written = writer.write(octets);
+            if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        written?;
         Ok(Unreceived { body: writer.finish(), received, budget })
     }
 
@@ -126,14 +125,12 @@ impl RelayWorker {
             Ok(Filtered::Outcomes(open.iter().map(|index| refused(*index, reply)).collect()))
         };
         let hostname = site.config.hostname.as_str();
-        for opinion in [
-            chain.connect(client),
-            chain.helo(hostname, None),
-            chain.mail(&entry.id, &entry.sender.from, &[], None),
-        ] {
-            if let FilterOpinion::Refuse(reply) = opinion {
-                return whole(&reply);
-            }
+        let greeted = chain.connect(client).or_refusal();
+        let greeted = greeted.and_then(|()| chain.helo(hostname, None).or_refusal());
+        let from = &entry.sender.from;
+        let begun = greeted.and_then(|()| chain.mail(&entry.id, from, &[], None).or_refusal());
+        if let Err(reply) = begun {
+            return whole(&reply);
         }
         let mut outcomes = Vec::new();
         for index in open {
@@ -185,13 +182,12 @@ impl RelayWorker {
         let own = signed.as_ref().map_or("", Signature::fields);
         let edits = filtered.edits(&(message.received.clone() + own));
         let summary = match &filtered.body {
+            // It says who has sent the message on, which only those who were added are asked about.
+            _ if filtered.added.is_empty() => Summary::default(),
             Some(other) => other.summary.clone(),
             None => Summary::of(&body.head(HEADER_MAX)?),
         };
-        let (is_junk, quarantine) = match opinion {
-            Opinion::Hold { quarantine, is_junk } => (is_junk, Some(quarantine)),
-            opinion => (matches!(opinion, Opinion::Junk), None),
-        };
+        let (is_junk, quarantine) = opinion.marks();
         let recipients = match self.recipients(job, open, &filtered, &summary) {
             Ok(recipients) => recipients,
             Err(not_now) => return Ok(Err(not_now)),
