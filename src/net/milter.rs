@@ -5,17 +5,16 @@
 
 use super::dns::{Addresses, Resolver};
 use super::socket::Socket;
+use super::stream::connect_unix;
 use crate::config::MilterSocket;
 use crate::limits::COPY_CHUNK;
 use crate::smtp::milter::{
     BadFilterAnswer, FilterAnswer, FilterChange, FilterCommand, FilterMacros, FilterOptions,
     FilterVerdict, MilterClient, offer,
 };
-use socket2::{Domain, SockAddr, Type};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -228,7 +227,7 @@ fn failure(error: io::Error) -> MilterFailure {
 /// Connects within a time, to the first address of a host that takes the connection.
 fn dial(socket: &MilterSocket, resolver: &dyn Resolver, time: Duration) -> io::Result<TcpStream> {
     let host = match socket {
-        MilterSocket::Unix(path) => return dial_unix(&SockAddr::unix(path)?, time),
+        MilterSocket::Unix(path) => return connect_unix(path, time),
         MilterSocket::Inet(host) => host,
     };
     let deadline = Instant::now() + time;
@@ -255,16 +254,4 @@ fn dial(socket: &MilterSocket, resolver: &dyn Resolver, time: Duration) -> io::R
         }
     }
     Err(last)
-}
-
-/// To the kernel a stream is a stream: reads, writes and their timeouts are the same for both kinds, so that one
-/// type does for both. A full queue of the listener is waited for as long as a write would be.
-fn dial_unix(address: &SockAddr, time: Duration) -> io::Result<TcpStream> {
-    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_write_timeout(Some(time))?;
-    socket.connect(address).map_err(|error| match error.kind() {
-        ErrorKind::WouldBlock => ErrorKind::TimedOut.into(),
-        _ => error,
-    })?;
-    Ok(TcpStream::from(OwnedFd::from(socket)))
 }

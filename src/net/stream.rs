@@ -7,11 +7,12 @@
 use super::socket::Socket;
 use super::tls::{Layer, Protection, Side};
 use crate::smtp::auth::Bindings;
+use socket2::{Domain, SockAddr, Type};
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -97,16 +98,7 @@ impl TcpWire {
             Endpoint::Smtp(address) | Endpoint::Lmtp(address) => {
                 TcpWire::connect(*address, timeout)
             }
-            Endpoint::LmtpUnix(path) => {
-                let socket =
-                    socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
-                // Connecting waits as long as the backlog of the other side is full, and so do writes (unix(7)).
-                socket.set_write_timeout(Some(timeout))?;
-                socket.connect(&socket2::SockAddr::unix(path)?)?;
-                // The calls of a stream are the same for both kinds of socket.
-                let wire = TcpWire::new(Arc::new(TcpStream::from(OwnedFd::from(socket))));
-                Ok(wire)
-            }
+            Endpoint::LmtpUnix(path) => Ok(TcpWire::new(Arc::new(connect_unix(path, timeout)?))),
         }
     }
 
@@ -117,6 +109,19 @@ impl TcpWire {
         stream.set_nodelay(true)?;
         Ok(TcpWire::new(Arc::new(stream)))
     }
+}
+
+/// Connects to a Unix socket, within a time. To the kernel a stream is a stream: reads, writes and their timeouts are
+/// the same for both kinds, so that one type does for both. A full queue of the listener is waited for as long as a
+/// write would be (unix(7)).
+pub(super) fn connect_unix(path: &Path, time: Duration) -> io::Result<TcpStream> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(time))?;
+    socket.connect(&SockAddr::unix(path)?).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => ErrorKind::TimedOut.into(),
+        _ => error,
+    })?;
+    Ok(TcpStream::from(OwnedFd::from(socket)))
 }
 
 impl Wire for TcpWire {
