@@ -43,7 +43,7 @@ fn status(answer: &str) -> u16 {
     answer.split(' ').nth(1).map_or(0, |code| code.parse().unwrap())
 }
 
-fn get(address: SocketAddr, path: &str) -> (String, String) {
+pub fn get(address: SocketAddr, path: &str) -> (String, String) {
     let answer =
         said(address, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes());
     assert_eq!(status(&answer), 200, "{path}: {answer}");

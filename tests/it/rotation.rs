@@ -3,8 +3,10 @@
 
 use crate::commands::run;
 use crate::dnsd::Dnsd;
+use crate::metrics::get;
 use crate::servers::Binary;
 use crate::support::{Place, config, files, skip, until};
+use crate::tls::address;
 use facteur::mail::proof::dkim::sign::strings;
 use facteur::mail::proof::name::Name;
 use facteur::store::keys::KeyKind;
@@ -12,8 +14,6 @@ use facteur::store::keys::make::{make_dir, make_key};
 use nix::unistd::{User, geteuid};
 use serde_json::Value;
 use std::fs::{self, Permissions};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
@@ -68,13 +68,7 @@ impl Trial {
 
 /// The metric for the domain.
 fn unpublished(server: &Binary) -> String {
-    let line = server.wait_for(&["listening service=metrics"]);
-    let address = crate::servers::value(&line, "address").unwrap();
-    let mut stream = TcpStream::connect(&address).unwrap();
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
-        .unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
+    let (_, text) = get(address(server, "metrics"), "/metrics");
     let start = "facteur_dkim_unpublished{domain=\"mx.test\"} ";
     let line = text.lines().find(|line| line.starts_with(start));
     line.map_or("none".to_owned(), |line| line[start.len()..].to_owned())

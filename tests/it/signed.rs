@@ -7,8 +7,9 @@ use crate::dnsd::Dnsd;
 use crate::hosts::Host;
 use crate::outside::{PYTHON, has_modules, installed};
 use crate::secrecy::{self, Pair, TLS};
-use crate::servers::{Binary, value};
+use crate::servers::Binary;
 use crate::support::{Place, config, files, text, until};
+use crate::tls::address;
 use crate::trust_dkim::{ed25519_pem, rsa_pems};
 use crate::trust_mail::Mail;
 use crate::trust_oracles_dkim::ask;
@@ -19,7 +20,7 @@ use facteur::mail::proof::name::Name;
 use facteur::smtp::auth::encode;
 use serde_json::{Value, json};
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -105,9 +106,8 @@ impl Signers {
 
     /// Begins a session as a user.
     pub fn user(&self, name: &str) -> Client {
-        let line = self.server.wait_for(&["listening service=submissions "]);
-        let address: SocketAddr = value(&line, "address").unwrap().parse().unwrap();
-        let mut client = Client::connect_tls(address, &secrecy::client());
+        let mut client =
+            Client::connect_tls(address(&self.server, "submissions"), &secrecy::client());
         assert!(client.reply().starts_with("220 "));
         client.expect("EHLO client.test", "250");
         let login = encode(format!("\0{name}@mx.test\0right").as_bytes());
