@@ -11,6 +11,7 @@ pub mod keys;
 mod logins;
 mod pages;
 pub mod records;
+pub mod reports;
 mod stories;
 pub mod trust;
 

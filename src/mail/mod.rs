@@ -15,6 +15,7 @@ pub mod srs;
 pub mod summary;
 pub mod survey;
 pub mod tags;
+pub mod tls_report;
 pub mod trace_fields;
 pub mod visible;
 pub mod words;

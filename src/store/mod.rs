@@ -20,6 +20,7 @@ pub mod recipients;
 pub mod secret;
 pub mod sum;
 pub mod table;
+pub mod tally;
 pub mod unsent;
 pub mod users;
 

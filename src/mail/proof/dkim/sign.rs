@@ -283,7 +283,7 @@ fn names(header: &RawHeader) -> Vec<&'static str> {
     for name in ONCE_MORE {
         names.extend(std::iter::repeat_n(name, header.places(name).len() + 1));
     }
-    for name in LISTS {
+    for name in LISTS.into_iter().chain(TLS_REPORTS) {
         names.extend(std::iter::repeat_n(name, header.places(name).len()));
     }
     names.truncate(SIGNED_NAMES_MAX);
@@ -301,6 +301,9 @@ const LISTS: [&str; 8] = [
     "list-owner",
     "list-archive",
 ];
+
+/// Fields of reports on TLS (RFC 8460 §5.3), which no other message has.
+const TLS_REPORTS: [&str; 2] = ["tls-report-domain", "tls-report-submitter"];
 
 /// A field being written in lines of at most [`COLUMNS`], where its words allow that.
 #[derive(Default)]
