@@ -17,6 +17,7 @@ pub mod talk;
 
 pub use talk::{About, Talk, Turn, tell_talk};
 
+use crate::mail::envelope::TlsWish;
 use crate::smtp::reply::Reply;
 use jiff::Timestamp;
 use line::Line;
@@ -107,6 +108,7 @@ pub enum Event<'a> {
         size: u64,
         /// Accepted RCPTs; aliases may make another number of copies.
         recipients: usize,
+        tls: TlsWish,
     },
     /// A message of a user of this machine was put into the queue.
     Submitted {
@@ -117,6 +119,7 @@ pub enum Event<'a> {
         /// Octets with LF line ends.
         size: u64,
         recipients: usize,
+        tls: TlsWish,
     },
     /// A program of this machine called sendmail, and nothing was sent.
     Unsent {
@@ -455,24 +458,28 @@ impl Event<'_> {
             Event::Disconnected { session, reason } => {
                 Line::new("disconnected").add("session", session).add("reason", reason)
             }
-            Event::Accepted { id, session, client, from, size, recipients } => {
-                Line::new("accepted")
+            Event::Accepted { id, session, client, from, size, recipients, tls } => {
+                let line = Line::new("accepted")
                     .add("id", id)
                     .add("session", session)
                     .add("client", client)
                     .add("from", from)
                     .add("size", size)
-                    .add("recipients", recipients)
+                    .add("recipients", recipients);
+                wished(line, *tls)
             }
             // Logged under the same name: a search for accepted mail should find both.
-            Event::Submitted { id, session, uid, from, size, recipients } => Line::new("accepted")
-                .add("id", id)
-                .add("session", session)
-                .add("client", "local")
-                .add("uid", uid)
-                .add("from", from)
-                .add("size", size)
-                .add("recipients", recipients),
+            Event::Submitted { id, session, uid, from, size, recipients, tls } => {
+                let line = Line::new("accepted")
+                    .add("id", id)
+                    .add("session", session)
+                    .add("client", "local")
+                    .add("uid", uid)
+                    .add("from", from)
+                    .add("size", size)
+                    .add("recipients", recipients);
+                wished(line, *tls)
+            }
             // Logged like a refusal of a session.
             Event::Unsent { session, uid, user, from, to, recipients, status, reason } => {
                 Line::new("rejected")
@@ -593,6 +600,15 @@ impl Event<'_> {
     }
 }
 
+/// The line with what a message says about TLS, where it says anything.
+fn wished(line: Line, tls: TlsWish) -> Line {
+    match tls {
+        TlsWish::Usual => line,
+        TlsWish::Required => line.add("requiretls", "yes"),
+        TlsWish::NotRequired => line.add("tls-required", "no"),
+    }
+}
+
 /// systemd's journal stamps each line itself.
 static STAMPED: LazyLock<bool> = LazyLock::new(|| std::env::var_os("JOURNAL_STREAM").is_some());
 
@@ -610,5 +626,20 @@ mod tests {
         let line = event.text();
         let expected = "rejected session=s1 client=192.0.2.1 user=\"ann client=x\" command=\"X\\u{d}\\u{a}accepted id=1 \u{fffd}\" ";
         assert!(line.starts_with(expected) && line.ends_with(" reply=\"500 5.5.1 no\""), "{line}");
+    }
+
+    #[test]
+    fn only_a_wish_about_tls_is_told() {
+        for (tls, told) in [
+            (TlsWish::Usual, "recipients=1"),
+            (TlsWish::Required, "recipients=1 requiretls=yes"),
+            (TlsWish::NotRequired, "recipients=1 tls-required=no"),
+        ] {
+            let (id, session, from, size, recipients) = ("m1", "s1", "<>", 3, 1);
+            let client = IpAddr::from([192, 0, 2, 1]);
+            let accepted = Event::Accepted { id, session, client, from, size, recipients, tls };
+            let submitted = Event::Submitted { id, session, uid: 0, from, size, recipients, tls };
+            [accepted, submitted].iter().for_each(|event| assert!(event.text().ends_with(told)));
+        }
     }
 }

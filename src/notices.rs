@@ -21,7 +21,7 @@ use crate::mail::dsn::{
     Notice, NoticeAction, NoticeText, Original, ToldRecipient, returned, wants,
 };
 use crate::mail::edits::Edits;
-use crate::mail::envelope::{Ret, Sender};
+use crate::mail::envelope::{Ret, Sender, TlsWish};
 use crate::mail::header::Header;
 use crate::mail::{fields, words};
 use crate::outcome::RecipientOutcome;
@@ -285,8 +285,15 @@ fn write(
     let now = Timestamp::now();
     let told: Vec<ToldRecipient<'_>> =
         items.iter().map(|item| item.told_recipient(entry, now)).collect();
+    // What asks for TLS is returned by TLS, and never whole (RFC 8689 §5). That TLS is not required was said
+    // of another way than the one back.
+    let tls = match entry.sender.tls {
+        TlsWish::Required => TlsWish::Required,
+        TlsWish::Usual | TlsWish::NotRequired => TlsWish::Usual,
+    };
     // The whole message only where that was asked for, or where it is small.
     let ret = match entry.sender.ret {
+        _ if tls == TlsWish::Required => Some(Ret::Headers),
         None if entry.size > NOTICE_MESSAGE_MAX => Some(Ret::Headers),
         ret => ret,
     };
@@ -322,7 +329,7 @@ fn write(
         Addressee { mailbox, notify: None, orcpt: None, via }
     };
     let recipients = leads_to(context, to).into_iter().map(addressee).collect();
-    let (from, body, smtputf8) = (ReversePath::Null, written.body, written.smtputf8);
+    let (body, smtputf8) = (written.body, written.smtputf8);
     let signature = signed(context.site, &written, whole.ok_or(&header[..]))?;
     written.head.insert_str(0, signature.as_ref().map_or("", Signature::fields));
     let middle = match whole {
@@ -339,7 +346,7 @@ fn write(
         id: id.clone(),
         queued: now,
         session: String::new(),
-        sender: Sender { from, size: None, body, smtputf8, ret: None, envid: None },
+        sender: Sender { body, smtputf8, tls, ..Sender::new(ReversePath::Null) },
         is_trusted: true,
         recipients,
         size: written.head.len() as u64 + size + written.tail.len() as u64,

@@ -282,6 +282,7 @@ impl Pickup {
         policy::message(site, &summary, std::iter::empty())
             .or_refusal()
             .map_err(|reply| NotTaken::Refused(reply.to_string()))?;
+        entry.sender.tls = summary.tls.wish();
         entry.recipients = self.recipients(site, &dropped, &entry, &summary);
         if entry.is_too_long() {
             return Err(NotTaken::Refused("too many recipients".to_owned()));
@@ -489,6 +490,7 @@ impl Judged {
             from: &entry.sender.from.to_string(),
             size: body.size(),
             recipients: *asked,
+            tls: entry.sender.tls,
         });
         if let Some(signature) = signature {
             signature.tell(&entry.id);

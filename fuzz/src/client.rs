@@ -78,7 +78,7 @@ impl Play {
         let text = str::from_utf8(octets).unwrap();
         for line in text.split_inclusive('\n') {
             assert!(line.ends_with("\r\n") && line.len() <= COMMAND_LINE_MAX, "{line:?}");
-            let context = Context { smtputf8: true, auth: true, home: None };
+            let context = Context { smtputf8: true, auth: true, tls: true, home: None };
             match line.trim_end() {
                 "." => {}
                 line => match Command::parse(line.as_bytes(), &context) {
@@ -106,12 +106,10 @@ fn letter() -> OutgoingMessage {
     let path = |text: &str| ForwardPath::parse(text.as_bytes()).unwrap().0;
     let (from, _) = ReversePath::parse(b"<ann@mx.test>").unwrap();
     let sender = Sender {
-        from,
-        size: None,
         body: BodyType::EightBitMime,
-        smtputf8: false,
         ret: Some(Ret::Headers),
         envid: Some("QQ+2B1".to_owned()),
+        ..Sender::new(from)
     };
     let notify = Some(Notify { success: true, failure: true, delay: false });
     let orcpt = Some("utf-8;\u{e9}va@far.test".to_owned());

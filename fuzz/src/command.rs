@@ -7,7 +7,7 @@ use facteur::smtp::command::{Command, Context};
 
 pub fn run(data: &[u8]) {
     for (smtputf8, auth) in [(false, false), (true, true)] {
-        let context = Context { smtputf8, auth, home: None };
+        let context = Context { smtputf8, auth, tls: auth, home: None };
         let command = match Command::parse(data, &context) {
             Ok(command) => command,
             Err(reply) => {

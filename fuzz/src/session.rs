@@ -6,7 +6,7 @@
 
 use facteur::limits::COMMAND_LINE_MAX;
 use facteur::mail::address::{Domain, ForwardPath, ReversePath};
-use facteur::mail::envelope::Envelope;
+use facteur::mail::envelope::{Envelope, Sender};
 use facteur::smtp::auth::{Bindings, Keys, Mechanism};
 use facteur::smtp::chunk::Chunks;
 use facteur::smtp::command::{Command, Context};
@@ -151,7 +151,7 @@ impl Play {
     fn answer(&mut self, question: Question) -> Reaction {
         let no = || Reply::new(550, "5.1.1", "no");
         match question {
-            Question::Sender(ReversePath::Mailbox(mailbox), _)
+            Question::Sender(Sender { from: ReversePath::Mailbox(mailbox), .. })
                 if is_refused(mailbox.local.as_str()) =>
             {
                 self.session.refuse(no())

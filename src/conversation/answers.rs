@@ -11,8 +11,8 @@ use crate::event::count::MESSAGES;
 use crate::event::{Event, tell};
 use crate::filters::{FilterInput, FilterRoom, FilteredMessage};
 use crate::login::{Busy, Guess, canonical, is_same, nonce, user};
-use crate::mail::address::{ClientName, ForwardPath, Host, Mailbox, ReversePath};
-use crate::mail::envelope::Envelope;
+use crate::mail::address::{ClientName, ForwardPath, Host, Mailbox};
+use crate::mail::envelope::{Envelope, Sender};
 use crate::policy::{self, Finding, Opinion};
 use crate::smtp::auth::Credentials;
 use crate::smtp::reply::Reply;
@@ -36,7 +36,7 @@ impl Conversation<'_> {
             Question::Proof { user, good } => return self.proof(&user, good),
             Question::Greeting(name) => self.greeting(&name),
             Question::Data => self.data(),
-            Question::Sender(from, size) => self.sender(&from, size),
+            Question::Sender(sender) => self.sender(&sender),
             Question::Recipient(path) => self.recipient(&path),
             Question::Message(envelope) => {
                 self.flush()?; // nobody waits for earlier replies while we wait for the disk
@@ -72,8 +72,9 @@ impl Conversation<'_> {
         Ok(self.session.allow())
     }
 
-    fn sender(&mut self, from: &ReversePath, size: Option<u64>) -> Result<Reaction, Reply> {
-        self.transaction.begin(from);
+    fn sender(&mut self, sender: &Sender) -> Result<Reaction, Reply> {
+        let Sender { from, size, .. } = sender;
+        self.transaction.begin(sender);
         self.facts.helo = self.session.greeting().map(|greeting| greeting.name.clone());
         let Shared { disk, spill, bounds, .. } = self.shared;
         policy::sender(&self.site, &**disk, &self.facts, from).or_refusal()?;
@@ -173,8 +174,9 @@ impl Conversation<'_> {
                 filters.has_nobody();
             }
             // Its client hears that it was taken, and it is told like any other that was.
+            let tls = envelope.sender.tls.with_header(whole.summary.tls.wish());
             let (id, size) = (self.transaction.id(), whole.body.size());
-            tell_accepted(id, &self.facts, envelope, size, judgement);
+            tell_accepted(id, &self.facts, envelope, (size, tls), judgement);
             return Ok(());
         }
         self.hand_over(envelope, whole, judgement, (Some(filtered), opinion))

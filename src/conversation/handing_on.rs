@@ -15,7 +15,7 @@ use crate::handoff::{Accepted, Hint, Hints};
 use crate::limits::{LMTP_REPLY_WAIT, LMTP_WAIT, NOTICE_HEADER_MAX};
 use crate::mail::address::ForwardPath;
 use crate::mail::edits::Edits;
-use crate::mail::envelope::{Envelope, Recipient};
+use crate::mail::envelope::{Envelope, Recipient, Sender, TlsWish};
 use crate::mail::summary::Summary;
 use crate::mail::survey::WireForm;
 use crate::mail::trace_fields::kept_as;
@@ -280,8 +280,9 @@ impl<'a> HandingOn<'a> {
                 Recipient { path: ForwardPath::Mailbox(mailbox), notify, orcpt }
             };
             let recipients: Vec<Recipient> = its.iter().map(recipient).collect();
-            let envelope =
-                Envelope { sender: entry.sender.clone(), recipients: recipients.clone() };
+            // The server keeps mail of ours, and is no hop to which TLS could be promised.
+            let sender = Sender { tls: TlsWish::Usual, ..entry.sender.clone() };
+            let envelope = Envelope { sender, recipients: recipients.clone() };
             let outgoing = OutgoingMessage { envelope, content };
             let mut talk = Talk::new();
             let handed =

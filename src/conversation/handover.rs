@@ -12,7 +12,7 @@ use crate::handoff::{Accepted, Claim, Copy, CopyState, Hint, Outcome};
 use crate::limits::{DELIVERY_WAIT, NOTICE_HEADER_MAX, PUBLISH_WAIT, QUEUE_RECIPIENTS_SURE};
 use crate::mail::address::{ForwardPath, Mailbox};
 use crate::mail::edits::Edits;
-use crate::mail::envelope::{Envelope, Recipient};
+use crate::mail::envelope::{Envelope, Recipient, Sender, TlsWish};
 use crate::mail::proof::canonical::BodyHash;
 use crate::mail::summary::Summary;
 use crate::mail::survey::WireForm;
@@ -24,6 +24,7 @@ use crate::signature::{OwnMessage, Signature, signature};
 use crate::site::Site;
 use crate::smtp::reply::Reply;
 use crate::store::body::Body;
+use crate::store::disk::StoreError;
 use crate::store::entry::{Entry, Quarantine};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, bounded};
 use jiff::Timestamp;
@@ -60,6 +61,8 @@ struct KeptForm {
     wire: Option<WireForm>,
     /// What is changed in them for a queue file.
     edits: Edits,
+    /// What the header says about TLS, as edited.
+    tls: TlsWish,
 }
 
 /// Copies that wait in the queue, by their place among those for mailboxes here, and why.
@@ -71,6 +74,7 @@ impl Handover<'_> {
         let (form, signature) = self.form(whole)?;
         let body = form.body.clone();
         let mut accepted = self.accepted(&form, signature.as_ref());
+        let tls = accepted.0.entry.sender.tls;
         let handing_on = match self.quarantine {
             Some(_) => None,
             None => HandingOn::of(&self, &mut accepted.0, &form.summary),
@@ -90,7 +94,7 @@ impl Handover<'_> {
             Some(handing_on) => handing_on.run(&is_ending, deliver)?,
             None => (deliver()?, HandedOn::default()),
         };
-        self.tell_taken(body.size(), signature.as_ref(), &late);
+        self.tell_taken((body.size(), tls), signature.as_ref(), &late);
         handed_on.tell(self.id);
         // What is held has not arrived anywhere.
         if let Some(entry) = entry.filter(|entry| entry.quarantine.is_none()) {
@@ -118,7 +122,9 @@ impl Handover<'_> {
             // Of what is left without some fields the form has to be found out anew.
             let fields = format!("{results}{block}{guard}");
             let wire = forged.is_empty().then(|| wire.below(fields.as_bytes()));
-            let form = KeptForm { body: Arc::new(body), summary, wire, edits: edits(&block) };
+            let tls = summary.tls.wish();
+            let edits = edits(&block);
+            let form = KeptForm { body: Arc::new(body), summary, wire, edits, tls };
             return Ok((form, signature));
         };
         // The hash is that of the body as it came.
@@ -129,16 +135,21 @@ impl Handover<'_> {
         let signature = self.signature((view, hash), || filtered.edits(&received))?;
         let block = own(&signature);
         let edits = filtered.edits(&block);
+        // A filter may have put the field in, or taken it out.
+        let tls = match filtered.is_changed() {
+            true => view.summary(&edits).map_err(|error| self.trouble(&error))?.tls.wish(),
+            false => summary.tls.wish(),
+        };
         let form = match filtered.body.take() {
             Some(other) => {
                 let wire = Some(other.wire.below(block.as_bytes()));
-                KeptForm { body: Arc::new(other.body), summary: other.summary, wire, edits }
+                KeptForm { body: Arc::new(other.body), summary: other.summary, wire, edits, tls }
             }
             None => {
                 let is_as_it_came = forged.is_empty() && !filtered.is_changed();
                 let fields = results + &block;
                 let wire = is_as_it_came.then(|| wire.below(fields.as_bytes()));
-                KeptForm { body: Arc::new(body), summary, wire, edits }
+                KeptForm { body: Arc::new(body), summary, wire, edits, tls }
             }
         };
         Ok((form, signature))
@@ -166,10 +177,13 @@ impl Handover<'_> {
             is_own: is_own.as_ref().map(|is_own| is_own as _),
             body: hash.and_then(place),
         };
-        signature(site, &message).map_err(|error| {
-            tell(&Event::Trouble { session: &facts.id, what: &error.to_string() });
-            reply_to(&error)
-        })
+        signature(site, &message).map_err(|error| self.trouble(&error))
+    }
+
+    /// Tells the log of a failure of ours, and gives what the client hears.
+    fn trouble(&self, error: &StoreError) -> Reply {
+        tell(&Event::Trouble { session: &self.facts.id, what: &error.to_string() });
+        reply_to(error)
     }
 
     /// Notices of success for copies that were delivered at once (RFC 3461 §5.2.2): in the queue before
@@ -229,7 +243,10 @@ impl Handover<'_> {
             id: self.id.to_owned(),
             queued: Timestamp::now(),
             session: facts.id.clone(),
-            sender: envelope.sender.clone(),
+            sender: Sender {
+                tls: envelope.sender.tls.with_header(form.tls),
+                ..envelope.sender.clone()
+            },
             is_trusted: policy::is_known(site, facts),
             recipients: elsewhere.map(addressee).collect(),
             // Known when it is written.
@@ -292,9 +309,9 @@ impl Handover<'_> {
     }
 
     /// Told after the outcome, so that no line speaks of a delivery that failed.
-    fn tell_taken(&self, size: u64, signature: Option<&Signature>, late: &Late) {
+    fn tell_taken(&self, (size, tls): (u64, TlsWish), signature: Option<&Signature>, late: &Late) {
         let id = self.id;
-        tell_accepted(id, self.facts, self.envelope, size, self.judgement);
+        tell_accepted(id, self.facts, self.envelope, (size, tls), self.judgement);
         if let Some(signature) = signature {
             signature.tell(id);
         }
@@ -312,12 +329,12 @@ impl Handover<'_> {
     }
 }
 
-/// Tells that a message was taken, and what was found out about it.
+/// Tells that a message of so many octets was taken, what it says about TLS, and what was found out about it.
 pub(super) fn tell_accepted(
     id: &str,
     facts: &Facts,
     envelope: &Envelope,
-    size: u64,
+    (size, tls): (u64, TlsWish),
     judgement: Option<&Judgement>,
 ) {
     tell(&Event::Accepted {
@@ -327,6 +344,7 @@ pub(super) fn tell_accepted(
         from: &envelope.sender.from.to_string(),
         size,
         recipients: envelope.recipients.len(),
+        tls,
     });
     if let Some(judgement) = judgement {
         judgement.tell(Some(id), &facts.id);

@@ -8,7 +8,7 @@ use super::way_back;
 use crate::gates::Gates;
 use crate::limits::EXPANDED_MAX;
 use crate::mail::address::{ClientName, ForwardPath, Mailbox, ReversePath};
-use crate::mail::envelope::{BodyType, Envelope, Recipient, Sender};
+use crate::mail::envelope::{Envelope, Recipient, Sender, TlsWish};
 use crate::mail::proof::gather::{Gathered, Gatherer};
 use crate::mail::proof::spf;
 use crate::mail::summary::Summary;
@@ -32,8 +32,8 @@ fn now() -> u64 {
 
 /// An envelope by which a server is asked whether it takes mail for a mailbox.
 pub fn question(from: &ReversePath, to: Mailbox) -> OutgoingMessage {
-    let (body, smtputf8) = (BodyType::SevenBit, !to.local.as_str().is_ascii());
-    let sender = Sender { from: from.clone(), size: None, body, smtputf8, ret: None, envid: None };
+    let smtputf8 = !to.local.as_str().is_ascii();
+    let sender = Sender { smtputf8, ..Sender::new(from.clone()) };
     let to = Recipient { path: ForwardPath::Mailbox(to), notify: None, orcpt: None };
     let content = WireForm { size: 0, is_eight_bit: false, has_eight_bit_header: false };
     OutgoingMessage { envelope: Envelope { sender, recipients: vec![to] }, content }
@@ -54,6 +54,8 @@ pub struct Transaction<'a> {
     /// It is a bounce to a sender of ours by SRS, its only recipient.
     bounce: Option<way_back::BouncePlace<'a>>,
     from: ReversePath,
+    /// Whether its MAIL says REQUIRETLS.
+    tls: TlsWish,
     /// The id that its message will have.
     id: String,
     /// What is found out about who sent it; none before its first recipient, and where nothing is asked.
@@ -68,7 +70,7 @@ impl<'a> Transaction<'a> {
         let (plan, taken, expanded, bounce, proof) = Default::default();
         let passage = Passage::default();
         let new = bounds.newcomers.places();
-        let (from, id) = (ReversePath::Null, String::new());
+        let (from, tls, id) = (ReversePath::Null, TlsWish::Usual, String::new());
         Transaction {
             disk,
             bounds,
@@ -79,14 +81,16 @@ impl<'a> Transaction<'a> {
             new,
             bounce,
             from,
+            tls,
             id,
             proof,
             passage,
         }
     }
 
-    pub fn begin(&mut self, from: &ReversePath) {
-        (self.from, self.id) = (from.clone(), crate::id::message());
+    pub fn begin(&mut self, sender: &Sender) {
+        (self.from, self.tls) = (sender.from.clone(), sender.tls);
+        self.id = crate::id::message();
     }
 
     /// The id that its message will have. Only what is taken is known by it; a refusal is by its session's.

@@ -1,5 +1,5 @@
 //! The envelope: sender, recipients and their parameters, apart from what the header says
-//! (RFC 5321 §2.3.1; RFC 3461 for delivery status notifications). Pure.
+//! (RFC 5321 §2.3.1; RFC 3461 for delivery status notifications; RFC 8689 for what a message says about TLS). Pure.
 
 use super::address::{ForwardPath, ReversePath};
 use crate::limits::ORCPTS_MAX;
@@ -37,6 +37,39 @@ pub struct Sender {
     pub ret: Option<Ret>,
     /// ENVID= as it was written, in xtext (RFC 3461 §4.4).
     pub envid: Option<String>,
+    /// REQUIRETLS; once the message is taken, what its header says as well.
+    pub tls: TlsWish,
+}
+
+impl Sender {
+    /// MAIL without parameters.
+    pub fn new(from: ReversePath) -> Sender {
+        let (size, body, smtputf8, ret, envid, tls) = Default::default();
+        Sender { from, size, body, smtputf8, ret, envid, tls }
+    }
+}
+
+/// What a message says about TLS on its further way (RFC 8689).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TlsWish {
+    /// Nothing: each next hop is held to what its domain owes.
+    #[default]
+    Usual,
+    /// REQUIRETLS: it goes only to next hops that prove their name by TLS and require the same of the next
+    /// (§4.2.1).
+    Required,
+    /// The field `TLS-Required: No`: it goes on even where a next hop owes TLS and does not show it (§4.2.2).
+    NotRequired,
+}
+
+impl TlsWish {
+    /// What holds for a message whose header says `header`: REQUIRETLS goes before it (§4.1).
+    pub fn with_header(self, header: TlsWish) -> TlsWish {
+        match self {
+            TlsWish::Required => TlsWish::Required,
+            TlsWish::Usual | TlsWish::NotRequired => header,
+        }
+    }
 }
 
 /// RCPT with its parameters.
@@ -80,9 +113,7 @@ mod tests {
     #[test]
     fn long_orcpts_of_a_thousand_recipients_are_bounded() {
         let (from, _) = ReversePath::parse(b"<ann@far.test>").unwrap();
-        let (size, ret, envid) = (None, None, None);
-        let sender = Sender { from, size, body: BodyType::default(), smtputf8: false, ret, envid };
-        let mut envelope = Envelope { sender, recipients: Vec::new() };
+        let mut envelope = Envelope { sender: Sender::new(from), recipients: Vec::new() };
         for _ in 0..1000 {
             let orcpt = Some("x".repeat(ORCPT_MAX));
             envelope.add(Recipient { path: ForwardPath::Postmaster, notify: None, orcpt });

@@ -1,8 +1,10 @@
 //! What a header says about a message's way: how often it was received, where it was delivered, its
-//! Message-ID, and where older Return-Path fields lie (RFC 5321 §4.4, §6.3). Pure.
+//! Message-ID, where older Return-Path fields lie (RFC 5321 §4.4, §6.3), and whether it need go by TLS (RFC 8689
+//! §3). Pure.
 //!
 //! A [`MessageListener`] of [`super::header`], which decides what a field is; a summary is bounded.
 
+use super::envelope::TlsWish;
 use super::header::{EndedBy, MessageEvent, MessageListener, Reader};
 use super::trace_fields::JUNK_MARK;
 use crate::limits::{CUTS_MAX, DELIVERED_TO_MAX, FIELD_VALUE_MAX, JUNK_MARKS_MAX};
@@ -23,8 +25,54 @@ pub struct Summary {
     pub junk_marks: Vec<Range<u64>>,
     /// The value of the first Message-ID, trimmed.
     pub message_id: Option<String>,
+    /// What its field TLS-Required says.
+    pub tls: TlsRequired,
     /// The message begins with white space: below a field of ours it would become a part of that field.
     pub begins_folded: bool,
+}
+
+/// What the fields TLS-Required of a header say together: only one may stand there, and all it may say is `No`
+/// (RFC 8689 §3). Anything else says nothing, because it would lower what the recipient's domain asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsRequired {
+    /// There is none yet.
+    #[default]
+    Absent,
+    /// White space up to now.
+    Begun,
+    /// `N` up to now.
+    Half,
+    No,
+    /// Another word, no word, or a second field.
+    Nothing,
+}
+
+impl TlsRequired {
+    pub fn wish(self) -> TlsWish {
+        match self {
+            TlsRequired::No => TlsWish::NotRequired,
+            TlsRequired::Absent | TlsRequired::Begun | TlsRequired::Half | TlsRequired::Nothing => {
+                TlsWish::Usual
+            }
+        }
+    }
+
+    fn begin(self) -> TlsRequired {
+        match self {
+            TlsRequired::Absent => TlsRequired::Begun,
+            _ => TlsRequired::Nothing,
+        }
+    }
+
+    fn read(self, octet: u8) -> TlsRequired {
+        use TlsRequired::{Begun, Half, No, Nothing};
+        match (self, octet) {
+            (Begun | No, b' ' | b'\t' | b'\r' | b'\n') => self,
+            (Begun, b'N' | b'n') => Half,
+            (Half, b'O' | b'o') => No,
+            _ => Nothing,
+        }
+    }
 }
 
 /// Makes a summary while the header comes.
@@ -48,6 +96,7 @@ enum Known {
     DeliveredTo,
     JunkMark,
     MessageId,
+    TlsRequired,
 }
 
 impl Summary {
@@ -77,17 +126,25 @@ impl MessageListener for Summarizer {
                     }
                 }
             }
+            MessageEvent::Value(octets) if self.field == Known::TlsRequired => {
+                let tls = self.summary.tls;
+                self.summary.tls = octets.iter().fold(tls, |tls, octet| tls.read(*octet));
+            }
             MessageEvent::FieldEnd(at) => {
                 self.line_ended();
                 let (lines, summary) = (self.at..at, &mut self.summary);
                 match std::mem::take(&mut self.field) {
                     Known::ReturnPath => cut(&mut summary.return_paths, lines, CUTS_MAX),
                     Known::JunkMark => cut(&mut summary.junk_marks, lines, JUNK_MARKS_MAX),
-                    Known::Other | Known::DeliveredTo | Known::MessageId => {}
+                    Known::Other | Known::DeliveredTo | Known::MessageId | Known::TlsRequired => {}
                 }
             }
             MessageEvent::End(end) => {
                 self.summary.begins_folded = end.by == EndedBy::Fold && end.body_at == 0;
+                // Perhaps its last word is cut, or another field stands behind the bound.
+                if end.by == EndedBy::Bound {
+                    self.summary.tls = TlsRequired::Nothing;
+                }
             }
             MessageEvent::Value(_) | MessageEvent::Header(_) | MessageEvent::Body(_) => {}
         }
@@ -96,13 +153,16 @@ impl MessageListener for Summarizer {
 
 impl Summarizer {
     fn begin(&mut self, name: &[u8]) {
-        let Summary { received, delivered_to, message_id, .. } = &mut self.summary;
+        let Summary { received, delivered_to, message_id, tls, .. } = &mut self.summary;
         if name.eq_ignore_ascii_case(b"Received") {
             *received += 1;
         } else if name.eq_ignore_ascii_case(b"Return-Path") {
             self.field = Known::ReturnPath;
         } else if name.eq_ignore_ascii_case(JUNK_MARK.as_bytes()) {
             self.field = Known::JunkMark;
+        } else if name.eq_ignore_ascii_case(b"TLS-Required") {
+            self.field = Known::TlsRequired;
+            *tls = tls.begin();
         } else if name.eq_ignore_ascii_case(b"Message-ID") && message_id.is_none() {
             self.field = Known::MessageId;
             *message_id = Some(String::new());
@@ -121,7 +181,7 @@ impl Summarizer {
         let value = match self.field {
             Known::DeliveredTo => self.summary.delivered_to.last_mut(),
             Known::MessageId => self.summary.message_id.as_mut(),
-            Known::Other | Known::ReturnPath | Known::JunkMark => None,
+            Known::Other | Known::ReturnPath | Known::JunkMark | Known::TlsRequired => None,
         };
         if let Some(value) = value.filter(|value| value.len() + words.len() <= FIELD_VALUE_MAX) {
             value.push_str(words);
@@ -146,6 +206,7 @@ fn cut(cuts: &mut Vec<Range<u64>>, lines: Range<u64>, most: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::HEADER_MAX;
 
     fn scan(text: &str, step: usize) -> Summary {
         let mut reader = Reader::new(Summarizer::default());
@@ -182,6 +243,52 @@ mod tests {
         }
         let long = format!("Message-ID: <{}>\n", "x\n ".repeat(10_000));
         assert!(scan(&long, 100).message_id.unwrap().len() <= FIELD_VALUE_MAX);
+    }
+
+    #[test]
+    fn only_one_field_with_one_word_lifts_tls() {
+        let long = format!("TLS-Required: No{}x\n", " ".repeat(3 * FIELD_VALUE_MAX));
+        for (text, is_lifted) in [
+            ("TLS-Required: No\n", true),
+            ("tls-REQUIRED:no", true),
+            ("TLS-Required : nO \t\r\n", true),
+            ("TLS-Required:\n\tNo\n", true),
+            ("To: x\nTLS-Required: No\nSubject: y\n\nTLS-Required: Yes\n", true),
+            ("TLS-Required:\n \n No\n \n\n", true),
+            ("TLS-Required: Yes\n", false),
+            ("TLS-Required:\n", false),
+            ("TLS-Required: N\n", false),
+            ("TLS-Required: N\n o\n", false),
+            ("TLS-Required: No, really\n", false),
+            ("TLS-Required: No (by me)\n", false),
+            ("TLS-Required: (by me) No\n", false),
+            ("TLS-Required: \"No\"\n", false),
+            ("TLS-Required: No\u{a0}\n", false),
+            ("TLS-Required: N\u{f6}\n", false),
+            ("TLS-Required: \0No\n", false),
+            ("TLS-Required: No\nTLS-Required: No\n", false),
+            ("TLS-Required: No\nX: y\ntls-required: Yes\n", false),
+            ("TLS-Required: Yes\nTLS-Required: No\n", false),
+            ("TLS-Required:\nTLS-Required: No\n", false),
+            ("X-TLS-Required: No\nTLS-Required-X: No\nTLS -Required: No\n", false),
+            ("X: y\n\nTLS-Required: No\n", false),
+            ("X: y\n TLS-Required: No\n", false),
+            ("no field\nTLS-Required: No\n", false),
+            (" \nTLS-Required: No\n", false),
+            ("", false),
+            (&long, false),
+        ] {
+            let wish = if is_lifted { TlsWish::NotRequired } else { TlsWish::Usual };
+            let steps = [1, 2, 3, 7, text.len().max(1)];
+            steps.iter().for_each(|step| {
+                assert_eq!(scan(text, *step).tls.wish(), wish, "{text:?} at {step}");
+            });
+        }
+        // Of a header that is too long nobody knows what else it says.
+        let filler = format!("X: {}\n", "y".repeat(HEADER_MAX));
+        for text in [format!("{filler}TLS-Required: No\n"), format!("TLS-Required: No\n{filler}")] {
+            assert_eq!(scan(&text, 4096).tls.wish(), TlsWish::Usual);
+        }
     }
 
     #[test]

@@ -225,7 +225,7 @@ mod tests {
     use crate::config::Config;
     use crate::limits::LMTP_REPLY_WAIT;
     use crate::mail::address::{ForwardPath, Mailbox, ReversePath};
-    use crate::mail::envelope::{BodyType, Envelope, Recipient, Sender};
+    use crate::mail::envelope::{Envelope, Recipient, Sender};
     use crate::mail::survey::WireForm;
     use crate::net::stream::{Endpoint, Wire};
     use crate::net::tls::{Protection, Side};
@@ -290,15 +290,8 @@ mod tests {
         let latest = Instant::now() + LMTP_ASK_WAIT;
         let last_reply = latest + LMTP_REPLY_WAIT;
         connection.limit(Some(CallEnd { talk: latest, last_reply }));
-        let (body, path) = (BodyType::SevenBit, Mailbox::parse("ann@kept.test").unwrap());
-        let sender = Sender {
-            from: ReversePath::Null,
-            size: None,
-            body,
-            smtputf8: false,
-            ret: None,
-            envid: None,
-        };
+        let path = Mailbox::parse("ann@kept.test").unwrap();
+        let sender = Sender::new(ReversePath::Null);
         let to = Recipient { path: ForwardPath::Mailbox(path), notify: None, orcpt: None };
         let content = WireForm { size: 3, is_eight_bit: false, has_eight_bit_header: false };
         let envelope = Envelope { sender, recipients: vec![to] };

@@ -9,7 +9,7 @@ use crate::event::{About, Talk, Turn, tell_talk};
 use crate::limits::RELAY_TIME;
 use crate::mail::address::{ForwardPath, ReversePath};
 use crate::mail::edits::{Edits, Piece};
-use crate::mail::envelope::{Envelope, Recipient, Sender};
+use crate::mail::envelope::{Envelope, Recipient, Sender, TlsWish};
 use crate::mail::survey::WireForm;
 use crate::mail::trace_fields::kept_as;
 use crate::mail::{srs, trace_fields};
@@ -159,7 +159,11 @@ impl RelayWorker {
         let mut round = Round {
             message,
             content,
-            sender,
+            // A server that keeps mail of ours is no hop to which TLS could be promised.
+            sender: match way {
+                Way::Lmtp(_) => Sender { tls: TlsWish::Usual, ..sender },
+                _ => sender,
+            },
             recipients: open.iter().map(recipient).collect(),
             fates: vec![None; open.len()],
         };
@@ -187,7 +191,7 @@ impl RelayWorker {
             Ok(hops) => hops,
             Err(obstacle) => return Some(obstacle),
         };
-        // For each host that was asked, whether it takes no mail at all; and whether no other host is left.
+        // For each host that was asked, whether it surely never takes this; and whether no other host is left.
         let (mut is_closed, mut is_last) = (Vec::new(), false);
         while !round.left().is_empty() && Instant::now() < latest && !self.guard.is_stopping() {
             let Some(hop) = hops.next() else {
@@ -199,12 +203,12 @@ impl RelayWorker {
             match opened {
                 Err(fate) => {
                     tell_talk(talk);
-                    is_closed.push(fate.reason().is_some_and(Reason::is_no_mail_host));
+                    is_closed.push(fate.reason().is_some_and(Reason::is_sure));
                     round.refuse(&hop, &fate);
                 }
                 Ok(mut connection) => {
-                    is_closed.push(false);
                     round.send(&mut connection, talk);
+                    is_closed.push(round.is_refused_for_sure());
                     self.keep(Kept::new(connection, job));
                 }
             }
@@ -252,11 +256,21 @@ impl Round<'_> {
         }
     }
 
-    /// Makes it final that all hosts take no mail at all (RFC 7504 §4).
+    /// Whether the last host surely never takes it, for none of the recipients that are left.
+    fn is_refused_for_sure(&self) -> bool {
+        let is_sure = |index: &usize| {
+            let fate = self.fates[*index].as_ref().map(|outcome| &outcome.fate);
+            fate.and_then(Fate::reason).is_some_and(Reason::is_sure)
+        };
+        self.left().iter().all(is_sure)
+    }
+
+    /// Makes it final that no host ever takes it: all take no mail at all (RFC 7504 §4), or do not support what it
+    /// requires (RFC 8689 §4.2.1).
     fn close(&mut self) {
         for HostOutcome { fate, .. } in self.fates.iter_mut().flatten() {
             if let Fate::NextHost(reason) = fate
-                && reason.is_no_mail_host()
+                && reason.is_sure()
             {
                 *fate = Fate::Failed(reason.clone());
             }
@@ -410,7 +424,6 @@ fn talk(job: &RelayJob, hop: &Hop) -> Talk {
 mod tests {
     use super::*;
     use crate::mail::address::Mailbox;
-    use crate::mail::envelope::BodyType;
     use crate::smtp::answer::Answer;
     use crate::smtp::client::Step;
     use crate::store::disk::Disk;
@@ -429,7 +442,6 @@ mod tests {
         let round = |fates: Vec<Fate>| {
             let path = ForwardPath::Mailbox(Mailbox::parse("ann@far.test").unwrap());
             let to = Recipient { path, notify: None, orcpt: None };
-            let (size, body, smtputf8, ret, envid) = (None, BodyType::SevenBit, false, None, None);
             Round {
                 message: Edited {
                     edits: Edits::default(),
@@ -443,7 +455,7 @@ mod tests {
                     resigner: None,
                 },
                 content: survey(&[].as_slice()).unwrap(),
-                sender: Sender { from: ReversePath::Null, size, body, smtputf8, ret, envid },
+                sender: Sender::new(ReversePath::Null),
                 recipients: (0..fates.len()).map(|index| (index, to.clone())).collect(),
                 fates: fates.into_iter().map(|fate| Some(outcome(fate))).collect(),
             }

@@ -13,6 +13,7 @@ use crate::filters::{
 use crate::limits::{FILTERED_MEMORY, HEADER_MAX, QUEUE_READ};
 use crate::mail::address::{ForwardPath, Mailbox};
 use crate::mail::edits::Edits;
+use crate::mail::envelope::Sender;
 use crate::mail::header::Header;
 use crate::mail::summary::Summary;
 use crate::outcome::RecipientOutcome;
@@ -198,7 +199,12 @@ impl RelayWorker {
             tell_discarded(&old.id, session, what);
             return job.claimed.remove().map(Ok);
         }
+        let tls = match filtered.is_changed() {
+            true => old.sender.tls.with_header(body.summary(&edits)?.tls.wish()),
+            false => old.sender.tls,
+        };
         let mut entry = Entry {
+            sender: Sender { tls, ..old.sender.clone() },
             recipients,
             size: edits.size(body.size()),
             sum: Some(body.sum(&edits)?),

@@ -3,6 +3,7 @@
 
 use crate::config::MilterService;
 use crate::mail::address::{Domain, Host, Mailbox};
+use crate::mail::envelope::TlsWish;
 use crate::outcome::is_answer;
 use crate::retry;
 use crate::route::is_only_alias;
@@ -20,8 +21,8 @@ pub enum Goal {
     /// A mailbox here, in lower case. Each is a goal of its own, because one may fail while others can be
     /// written.
     Here(String),
-    /// A next hop.
-    Away(Way),
+    /// A next hop, and what mail for it says about TLS: a host that cannot have the one may well get the other.
+    Away(Way, TlsWish),
     /// The filters of mail that was sent by sendmail, before any other goal of it.
     Filters,
 }
@@ -49,7 +50,9 @@ impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Goal::Here(mailbox) => write!(f, "the mailbox {mailbox}"),
-            Goal::Away(way) => way.fmt(f),
+            Goal::Away(way, TlsWish::Usual) => way.fmt(f),
+            Goal::Away(way, TlsWish::Required) => write!(f, "{way}, with REQUIRETLS"),
+            Goal::Away(way, TlsWish::NotRequired) => write!(f, "{way}, with TLS-Required: No"),
             Goal::Filters => f.write_str("the filters"),
         }
     }
@@ -61,20 +64,21 @@ impl Goal {
         // By the configuration as it is now: without filters such mail waits for nobody.
         match entry.is_unfiltered && site.config.is_filtered(MilterService::Sendmail) {
             true => Goal::Filters,
-            false => Goal::of(site, &entry.recipients[recipient].mailbox),
+            false => Goal::of(site, &entry.recipients[recipient].mailbox, entry.sender.tls),
         }
     }
 
-    /// The goal of a mailbox.
-    pub fn of(site: &Site, mailbox: &Mailbox) -> Goal {
+    /// The goal of mail that says this about TLS, for a mailbox.
+    pub fn of(site: &Site, mailbox: &Mailbox, tls: TlsWish) -> Goal {
         match site.local(&mailbox.host) {
             Some(local) => match &local.config.lmtp {
                 Some(server) if !is_only_alias(local, mailbox) => {
-                    Goal::Away(Way::Lmtp(server.clone()))
+                    // It keeps mail of ours, and is no hop.
+                    Goal::Away(Way::Lmtp(server.clone()), TlsWish::Usual)
                 }
                 _ => Goal::Here(mailbox.to_string().to_ascii_lowercase()),
             },
-            None => Goal::Away(way(&site.config, &mailbox.host)),
+            None => Goal::Away(way(&site.config, &mailbox.host), tls),
         }
     }
 }
@@ -87,8 +91,8 @@ impl Goal {
             and_below && above.is_some_and(|rest| rest.ends_with('.'))
         };
         match self {
-            Goal::Away(Way::Mx(name)) if name == domain || below(name) => true,
-            Goal::Away(away) => *away == way(&site.config, &Host::Domain(domain.clone())),
+            Goal::Away(Way::Mx(name), _) if name == domain || below(name) => true,
+            Goal::Away(away, _) => *away == way(&site.config, &Host::Domain(domain.clone())),
             Goal::Here(_) | Goal::Filters => false,
         }
     }

@@ -205,7 +205,7 @@ impl RelayWorker {
     ) -> Option<(Vec<RecipientOutcome>, Reach)> {
         match &job.goal {
             Goal::Filters => self.filter(job, open, unread, report),
-            Goal::Away(way) => Some(self.away(job, way, open, unread)),
+            Goal::Away(way, _) => Some(self.away(job, way, open, unread)),
             Goal::Here(_) if self.guard.commit() => Some(self.here(job, open)),
             Goal::Here(_) => None,
         }

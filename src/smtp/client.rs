@@ -11,6 +11,8 @@
 //!
 //! - A host that closes, is silent, talks nonsense, says 4xx as greeting, to EHLO or to MAIL, or says 5xx as
 //!   greeting, has decided nothing: [`Fate::NextHost`]. After 5xx to EHLO we try HELO.
+//! - So has a host that lacks REQUIRETLS (RFC 8689) for a message that requires it; one that lacks anything else that
+//!   the message needs fails it.
 //! - A 4xx to RCPT, DATA or the message defers.
 //! - A 5xx to MAIL, RCPT, DATA or the message is final, in the middle of the octets too. But not where it may
 //!   follow from what we did: spoke in the clear because TLS failed ([`Aside::InTheClear`]), or began a further
@@ -264,7 +266,8 @@ impl Client {
         }
         self.left = left.to_vec();
         if let Some(lack) = self.offers.lack(outgoing) {
-            self.decide_left(&Fate::Failed(lacks(lack)));
+            let decided = if lack == Lack::RequireTls { Fate::NextHost } else { Fate::Failed };
+            self.decide_left(&decided(lacks(lack)));
             return true;
         }
         let most = self.offers.recipients.unwrap_or(TRANSACTION_RECIPIENTS);

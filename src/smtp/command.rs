@@ -95,6 +95,8 @@ pub struct Context<'a> {
     pub smtputf8: bool,
     /// AUTH is offered, and MAIL may have its parameter.
     pub auth: bool,
+    /// The session is under TLS, and MAIL may have REQUIRETLS.
+    pub tls: bool,
     /// The domain of addresses without one; none where such addresses are refused.
     pub home: Option<&'a Domain>,
 }
@@ -258,8 +260,7 @@ fn mail(argument: &[u8], context: &Context<'_>) -> Result<Sender, Reply> {
         .map_err(|why| bad_path("5.1.7", "sender", why))?;
     // Checked at the end, because SMTPUTF8 stands behind the address that needs it.
     let is_ascii = text[..text.len() - rest.len()].is_ascii();
-    let (size, body, smtputf8, ret, envid) = Default::default();
-    let mut sender = Sender { from, size, body, smtputf8, ret, envid };
+    let mut sender = Sender::new(from);
     for parameter in parameter::parse(rest)? {
         match parameter.name.as_str() {
             "SIZE" => sender.size = Some(parameter.size()?),
@@ -269,6 +270,8 @@ fn mail(argument: &[u8], context: &Context<'_>) -> Result<Sender, Reply> {
             "ENVID" => sender.envid = parameter.envid(),
             // Checked and dropped: a next hop would not trust us with it (RFC 4954 §5).
             "AUTH" if context.auth => parameter.auth()?,
+            // In the clear it would be a promise that is broken already (RFC 8689 §2).
+            "REQUIRETLS" if context.tls => sender.tls = parameter.require_tls()?,
             _ => return Err(parameter.unknown()),
         }
     }
@@ -427,6 +430,9 @@ mod tests {
             ("MAIL FROM:<a@b> =1", "501 5.5.4"),
             ("MAIL FROM:<a@b> X-NO=1", "555 5.5.4"),
             ("MAIL FROM:<a@b> AUTH=<>", "555 5.5.4"),
+            ("MAIL FROM:<a@b> REQUIRETLS", "555 5.5.4"),
+            ("MAIL FROM:<a@b> REQUIRETLS=1", "555 5.5.4"),
+            ("MAIL FROM:<a@b> REQUIRETLS=", "501 5.5.4"),
             ("MAIL FROM:<\u{e9}@b>", "550 5.6.7"),
             ("MAIL FROM:<a@b> SMTPUTF8=1", "501 5.5.4"),
             ("RCPT TO:<\u{e9}@b>", "553 5.6.7"),

@@ -1,5 +1,5 @@
 //! The parameters of MAIL and RCPT, `KEYWORD[=value]` (RFC 5321 §4.1.2; values: RFC 1870, 3461,
-//! 6152, 6531, 6533).
+//! 6152, 6531, 6533, 8689).
 //!
 //! Says what a value means, never whether it suits: that a size is too large is said in
 //! [`super::session`].
@@ -7,7 +7,7 @@
 use super::reply::{Reply, quoted};
 use crate::limits::ORCPT_MAX;
 use crate::mail::address::{Mailbox, is_atext};
-use crate::mail::envelope::{BodyType, Notify, Ret};
+use crate::mail::envelope::{BodyType, Notify, Ret, TlsWish};
 use crate::mail::visible::is_hidden;
 use crate::mail::xtext;
 
@@ -91,6 +91,14 @@ impl<'a> Parameter<'a> {
         match self.value {
             None => Ok(true),
             Some(_) => Err(bad("SMTPUTF8 takes no value")),
+        }
+    }
+
+    /// REQUIRETLS, which takes no value (RFC 8689 §2).
+    pub fn require_tls(&self) -> Result<TlsWish, Reply> {
+        match self.value {
+            None => Ok(TlsWish::Required),
+            Some(_) => Err(bad("REQUIRETLS takes no value")),
         }
     }
 

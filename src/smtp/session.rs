@@ -16,7 +16,7 @@ use super::dot_stuffing::Decoder;
 use super::line::{LineBuffer, LineProgress};
 use super::reply::Reply;
 use crate::limits::{AUTH_LINE_MAX, COMMAND_LINE_MAX};
-use crate::mail::address::{ClientName, Domain, ForwardPath, ReversePath};
+use crate::mail::address::{ClientName, Domain, ForwardPath};
 use crate::mail::envelope::{Envelope, Recipient, Sender};
 use chunk::{Chunk, ChunkOf};
 use foreign::{is_http, is_tls};
@@ -44,8 +44,8 @@ pub enum Reaction {
 pub enum Question {
     /// May this client go on under this name (EHLO, HELO)? Asked where there are filters.
     Greeting(ClientName),
-    /// May this sender begin a transaction, with a message of about this size in octets (SIZE=)?
-    Sender(ReversePath, Option<u64>),
+    /// May this sender begin a transaction?
+    Sender(Sender),
     /// Does this recipient get mail here?
     Recipient(ForwardPath),
     /// May the message come (DATA)? Asked where there are filters; no ends the transaction.
@@ -244,6 +244,7 @@ impl Session {
                 let context = Context {
                     smtputf8: self.is_smtputf8(),
                     auth: !self.settings.auth.is_empty(),
+                    tls: false,
                     home: self.home.as_ref(),
                 };
                 let parsed = Command::parse(self.lines.text(), &context);
@@ -564,9 +565,8 @@ impl Session {
             let reply = self.too_large();
             return self.send(reply);
         }
-        let question = Question::Sender(sender.from.clone(), sender.size);
-        self.state = SessionState::AskedSender(sender);
-        Reaction::Ask(question)
+        self.state = SessionState::AskedSender(sender.clone());
+        Reaction::Ask(Question::Sender(sender))
     }
 
     fn recipient(&mut self, envelope: Envelope, recipient: Recipient) -> Reaction {

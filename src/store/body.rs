@@ -9,6 +9,8 @@ use super::disk::{Disk, DiskFile, Doing, StoreError};
 use super::sum::Sum;
 use crate::limits::{COPY_CHUNK, MEMORY_BODY_MAX};
 use crate::mail::edits::{Edits, Piece};
+use crate::mail::header::Reader;
+use crate::mail::summary::{Summarizer, Summary};
 use std::borrow::Cow;
 use std::io;
 use std::ops::ControlFlow;
@@ -210,6 +212,16 @@ impl Body {
             }
         }
         Ok(sum.value())
+    }
+
+    /// What the header says, as edited.
+    pub fn summary(&self, edits: &Edits) -> Result<Summary, StoreError> {
+        let mut reader = Reader::new(Summarizer::default());
+        self.view(edits, &mut |octets| {
+            reader.feed(octets);
+            if reader.end().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(reader.finish().0.summary)
     }
 
     /// Reads the message as edited, until `each` wants no more.

@@ -29,7 +29,7 @@
 use super::sum::Sum;
 use crate::limits::{MOMENT_GAP_MAX, MOMENTS_MAX, QUEUE_HEADER_MAX, QUEUE_RECIPIENTS_SURE};
 use crate::mail::address::{Mailbox, ReversePath};
-use crate::mail::envelope::{BodyType, Notify, Ret, Sender};
+use crate::mail::envelope::{BodyType, Notify, Ret, Sender, TlsWish};
 use crate::mail::proof::dkim::ours::SignedBy;
 use crate::mail::survey::WireForm;
 use jiff::{SignedDuration, Timestamp};
@@ -39,6 +39,10 @@ use std::time::Duration;
 
 /// First line of every queue file; another number is another format.
 const VERSION: &str = "facteur queue 1";
+
+/// Behind the sender of a message that requires TLS (RFC 8689), as in MAIL. Versions that do not know it move such a
+/// file to `damaged/`, where another key would be passed over and the message go in the clear.
+const REQUIRE_TLS: &str = " requiretls";
 
 /// What kind of sum we write.
 const ALGORITHM: &str = "crc32";
@@ -315,16 +319,20 @@ impl Entry {
             ..
         } = self;
         let mut text = format!("{VERSION}\nid: {id}\nqueued: {queued:.3}\nsession: {session}\n");
+        let require = if sender.tls == TlsWish::Required { REQUIRE_TLS } else { "" };
         // Writing into a String cannot fail.
         let _ = match &sender.from {
-            ReversePath::Null => writeln!(text, "from: <>"),
-            ReversePath::Mailbox(mailbox) => writeln!(text, "from: <{mailbox}>"),
+            ReversePath::Null => writeln!(text, "from: <>{require}"),
+            ReversePath::Mailbox(mailbox) => writeln!(text, "from: <{mailbox}>{require}"),
         };
         if sender.body == BodyType::EightBitMime {
             text.push_str("body: 8bitmime\n");
         }
         if sender.smtputf8 {
             text.push_str("smtputf8: yes\n");
+        }
+        if sender.tls == TlsWish::NotRequired {
+            text.push_str("tls-required: no\n");
         }
         if let Some(ret) = sender.ret {
             let _ = writeln!(text, "ret: {}", if ret == Ret::Full { "full" } else { "hdrs" });
@@ -376,7 +384,9 @@ impl Entry {
         let header = self.header();
         let end = header.len();
         let read = Entry::parse(&header[..end - 1], end as u64).and_then(|read| {
-            let same = read.sender.from == self.sender.from && read.recipients == self.recipients;
+            let same = read.sender.from == self.sender.from
+                && read.sender.tls == self.sender.tls
+                && read.recipients == self.recipients;
             same.then_some(()).ok_or_else(|| "it would be for somebody else".to_owned())
         });
         match read {
@@ -397,9 +407,7 @@ impl Entry {
             return Err(format!("its first line is {version:?}, not {VERSION:?}"));
         }
         let (mut id, mut queued, mut session, mut size) = (None, None, String::new(), None);
-        let (body, smtputf8, ret, envid) = Default::default();
-        let from = ReversePath::Null;
-        let mut sender = Sender { from, size: None, body, smtputf8, ret, envid };
+        let mut sender = Sender::new(ReversePath::Null);
         let (mut has_sender, mut is_trusted, mut recipients) = (false, false, Vec::new());
         let (mut sum, mut wire, mut is_checked, mut others) = (None, None, false, Vec::new());
         let (mut is_junk, mut is_proved, mut signature) = (false, false, EntrySignature::None);
@@ -415,8 +423,11 @@ impl Entry {
                 "session" => session = value.to_owned(),
                 "from" => {
                     has_sender = true;
-                    sender.from = match written(value.as_bytes()) {
-                        Some((path, [])) => path,
+                    (sender.from, sender.tls) = match written(value.as_bytes()) {
+                        Some((path, [])) => (path, sender.tls),
+                        Some((path, rest)) if rest == REQUIRE_TLS.as_bytes() => {
+                            (path, TlsWish::Required)
+                        }
                         _ => return Err(wrong()),
                     };
                 }
@@ -424,6 +435,9 @@ impl Entry {
                 "smtputf8" if value == "yes" => sender.smtputf8 = true,
                 "ret" if value == "full" => sender.ret = Some(Ret::Full),
                 "ret" if value == "hdrs" => sender.ret = Some(Ret::Headers),
+                "tls-required" if value == "no" => {
+                    sender.tls = sender.tls.with_header(TlsWish::NotRequired);
+                }
                 "trusted" if value == "yes" => is_trusted = true,
                 "proved" if value == "yes" => is_proved = true,
                 "junk" if value == "yes" => is_junk = true,
@@ -608,6 +622,7 @@ mod tests {
             smtputf8: true,
             ret: Some(Ret::Headers),
             envid: Some("a+2Bb".to_owned()),
+            tls: TlsWish::NotRequired,
         };
         let one = Addressee {
             mailbox: mailbox("\"e ve\"@far.test"),
@@ -646,7 +661,8 @@ mod tests {
         assert_eq!(Entry::parse(&text[..text.len() - 1], text.len() as u64), Ok(entry.clone()));
         for line in text.lines().filter(|line| !line.is_empty()) {
             let cut = text.replace(&format!("{line}\n"), "");
-            let optional = ["body", "smtputf8", "ret", "envid", "session", "trusted", "to"];
+            let optional =
+                ["body", "smtputf8", "tls-required", "ret", "envid", "session", "trusted", "to"];
             let optional = optional.iter().any(|key| line.starts_with(key));
             let read = Entry::parse(cut.trim_end(), 0);
             assert_eq!(read.is_ok(), optional, "without {line}: {read:?}");
@@ -684,6 +700,28 @@ mod tests {
         let newer = text.replace("checksum: crc32 ", "checksum: md6 ");
         let read = Entry::parse(newer.trim_end(), 0).unwrap();
         assert_eq!((read.sum, read.others.len()), (None, 3));
+    }
+
+    /// Else it would go in the clear.
+    #[test]
+    fn what_requires_tls_says_so_where_no_version_passes_over_it() {
+        for (from, line) in
+            [("<ann@mx.test>", "from: <ann@mx.test> requiretls\n"), ("<>", "from: <> requiretls\n")]
+        {
+            let (from, _) = ReversePath::parse(from.as_bytes()).unwrap();
+            let sender = Sender { tls: TlsWish::Required, ..Sender::new(from) };
+            let entry = Entry { sender, ..entry() };
+            let text = entry.header();
+            assert!(text.contains(line), "{text}");
+            assert_eq!(Entry::parse(text.trim_end(), 0), Ok(entry));
+            for cut in 1..REQUIRE_TLS.len() {
+                let torn = text.replace(line, &format!("{}\n", &line[..line.len() - 1 - cut]));
+                assert!(Entry::parse(torn.trim_end(), 0).is_err(), "{torn}");
+            }
+            let both = text.replace("size: ", "tls-required: no\nsize: ");
+            let read = Entry::parse(both.trim_end(), 0).unwrap();
+            assert_eq!(read.sender.tls, TlsWish::Required);
+        }
     }
 
     /// Else a spoiled line would let the message go.

@@ -172,6 +172,7 @@ fn send(caller: &Submitter, options: &Options, call: &mut SendmailCall) -> Resul
     let asked = asked(options, to, config.limit.recipients)?;
     let to = resolved(caller, &site, asked, (&from, &summary), call)?;
     let mut entry = entry(options, from, to, is_eight_bit);
+    entry.sender.tls = summary.tls.wish();
     if entry.is_too_long() {
         return Err(NotSent::new(ExitStatus::Unavailable, "too many recipients"));
     }
@@ -199,12 +200,11 @@ fn entry(options: &Options, from: ReversePath, to: Vec<Addressee>, is_eight_bit:
         queued: Timestamp::now(),
         session: crate::id::session(),
         sender: Sender {
-            from,
-            size: None,
             body: options.body.unwrap_or(found),
             smtputf8,
             ret: options.ret,
             envid: options.envid.clone(),
+            ..Sender::new(from)
         },
         is_trusted: true,
         recipients: to,

@@ -52,8 +52,7 @@ fn hop(host: &Host) -> Hop {
 
 pub fn letter(to: &[&str], message: &dyn Message) -> OutgoingMessage {
     let (from, _) = ReversePath::parse(b"<a@mx.test>").unwrap();
-    let (size, body, smtputf8, ret, envid) = Default::default();
-    let sender = Sender { from, size, body, smtputf8, ret, envid };
+    let sender = Sender::new(from);
     let recipients = to.iter().map(|to| {
         let (path, _) = ForwardPath::parse(format!("<{to}>").as_bytes()).unwrap();
         Recipient { path, notify: None, orcpt: None }

@@ -3,7 +3,7 @@ use crate::config::Config;
 use crate::delivery::Writer;
 use crate::handoff::Hints;
 use crate::mail::address::{Mailbox, ReversePath};
-use crate::mail::envelope::Sender as From;
+use crate::mail::envelope::{Sender as From, TlsWish};
 use crate::store::entry::Addressee;
 use crate::store::memory::MemoryDisk;
 use crate::store::queue::Queue;
@@ -37,13 +37,12 @@ impl Place {
             orcpt: None,
             via: None,
         };
-        let (size, body, smtputf8, ret, envid) = Default::default();
         let (from, []) = ReversePath::parse(b"<eve@far.test>").unwrap() else { panic!() };
         let entry = Entry {
             id: "m1".to_owned(),
             queued: Timestamp::now() - age,
             session: "s1".to_owned(),
-            sender: From { from, size, body, smtputf8, ret, envid },
+            sender: From::new(from),
             is_trusted: true,
             recipients: recipients.iter().map(to).collect(),
             size: MESSAGE.len() as u64,
@@ -79,7 +78,8 @@ impl Place {
     }
 
     fn job(&self, claimed: &Arc<Claimed>, to: &str, order: Order) -> RelayJob {
-        let goal = Goal::of(&self.setting.site, &Mailbox::parse(to).unwrap());
+        let to = Mailbox::parse(to).unwrap();
+        let goal = Goal::of(&self.setting.site, &to, TlsWish::Usual);
         let (claimed, setting) = (claimed.clone(), self.setting.clone());
         RelayJob { id: "m1".into(), goal, order, claimed, setting }
     }

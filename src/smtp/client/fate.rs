@@ -96,6 +96,8 @@ pub enum Lack {
     EightBitMime,
     /// SMTPUTF8 (RFC 6531), without which UTF-8 must not stand in an address or header.
     Smtputf8,
+    /// REQUIRETLS (RFC 8689), without which the message must not go there; another host may have it.
+    RequireTls,
     /// A SIZE limit (RFC 1870) that is large enough; in octets.
     Room { limit: u64, size: u64 },
 }
@@ -159,6 +161,11 @@ impl Reason {
         self.step.is_greeting() && self.answer().is_some_and(|answer| answer.code() == NO_MAIL)
     }
 
+    /// Whether another attempt at this host would end like this one, whatever the other hosts do.
+    pub fn is_sure(&self) -> bool {
+        self.is_no_mail_host() || self.cause == Cause::Lacks(Lack::RequireTls)
+    }
+
     /// The host's reply; none where it gave none.
     pub fn answer(&self) -> Option<&Answer> {
         match &self.cause {
@@ -194,6 +201,9 @@ impl Reason {
             (Cause::Lacks(Lack::Proof), _) => "4.7.8",
             (Cause::Lacks(Lack::EightBitMime), _) => "5.6.3",
             (Cause::Lacks(Lack::Smtputf8), _) => "5.6.7",
+            // RFC 8689 §7, and temporary as long as another host may have it.
+            (Cause::Lacks(Lack::RequireTls), Kind::Never) => "5.7.30",
+            (Cause::Lacks(Lack::RequireTls), _) => "4.7.30",
             (Cause::Lacks(Lack::Room { .. }), _) => "5.3.4",
             (Cause::Enough, _) => "4.5.3",
             (Cause::Unreadable(_), _) => "4.3.0",
@@ -228,6 +238,9 @@ impl fmt::Display for Lack {
             Lack::Proof => f.write_str("could not show that it knows the password"),
             Lack::EightBitMime => f.write_str("takes no 8-bit text (8BITMIME), which this has"),
             Lack::Smtputf8 => f.write_str("takes no internationalized mail (SMTPUTF8), as this is"),
+            Lack::RequireTls => f.write_str(
+                "does not promise to send it on by TLS only (REQUIRETLS), as its sender requires",
+            ),
             Lack::Room { limit, size } => {
                 write!(f, "takes messages of up to {limit} octets, this one has {size}")
             }

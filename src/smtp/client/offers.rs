@@ -1,10 +1,10 @@
 //! What a next hop offers in its reply to EHLO, and what MAIL and RCPT say to a host that offers it
-//! (RFC 1870 SIZE, 2920 PIPELINING, 3461 DSN, 6152 8BITMIME, 6531 SMTPUTF8, 9422 LIMITS).
+//! (RFC 1870 SIZE, 2920 PIPELINING, 3461 DSN, 6152 8BITMIME, 6531 SMTPUTF8, 8689 REQUIRETLS, 9422 LIMITS).
 
 use super::OutgoingMessage;
 use super::fate::Lack;
 use crate::mail::address::{ForwardPath, ReversePath};
-use crate::mail::envelope::{BodyType, Notify, Recipient, Ret};
+use crate::mail::envelope::{BodyType, Notify, Recipient, Ret, TlsWish};
 use crate::smtp::answer::Answer;
 use crate::smtp::parameter::decimal;
 
@@ -17,6 +17,8 @@ pub struct Offers {
     pub dsn: bool,
     /// STARTTLS (RFC 3207).
     pub starttls: bool,
+    /// REQUIRETLS (RFC 8689), said by TLS.
+    pub require_tls: bool,
     /// The names of mechanisms (RFC 4954 §3); empty where there is no AUTH.
     pub auth: String,
     /// The largest message in octets, 0 for any size; none without SIZE (RFC 1870 §4).
@@ -39,6 +41,7 @@ impl Offers {
                 "SMTPUTF8" => offers.smtputf8 = true,
                 "DSN" => offers.dsn = true,
                 "STARTTLS" => offers.starttls = true,
+                "REQUIRETLS" => offers.require_tls = true,
                 "AUTH" => offers.auth = words.collect::<Vec<_>>().join(" "),
                 // A limit that cannot be read is none: the host will refuse a message that is too large.
                 "SIZE" => {
@@ -64,6 +67,9 @@ impl Offers {
 
     /// What the host lacks for the message, for all recipients.
     pub fn lack(&self, outgoing: &OutgoingMessage) -> Option<Lack> {
+        if outgoing.envelope.sender.tls == TlsWish::Required && !self.require_tls {
+            return Some(Lack::RequireTls);
+        }
         let size = outgoing.content.size;
         let limit = self.size.filter(|limit| *limit > 0 && *limit < size);
         if let Some(limit) = limit {
@@ -113,14 +119,19 @@ impl Offers {
         if self.smtputf8 && utf8 {
             line.push_str(" SMTPUTF8");
         }
+        let requires_tls = sender.tls == TlsWish::Required;
         if let (true, Some(ret)) = (self.dsn, sender.ret) {
             line.push_str(match ret {
-                Ret::Full => " RET=FULL",
-                Ret::Headers => " RET=HDRS",
+                // What requires TLS is never returned whole (RFC 8689 §5).
+                Ret::Full if !requires_tls => " RET=FULL",
+                Ret::Full | Ret::Headers => " RET=HDRS",
             });
         }
         if let (true, Some(envid)) = (self.dsn, &sender.envid) {
             line.push_str(&format!(" ENVID={envid}"));
+        }
+        if requires_tls {
+            line.push_str(" REQUIRETLS");
         }
         line
     }
@@ -179,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_a_host_offers() {
-        let all = "250-pipelining\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN x\r\n250-STARTTLS\r\n250-auth  PLAIN login\r\n\
+        let all = "250-pipelining\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN x\r\n250-STARTTLS\r\n250-requireTLS\r\n250-auth  PLAIN login\r\n\
                    250-SIZE 1000\r\n250-XLIMITS RCPTMAX=1\r\n250-LIMITS MAILMAX=3 rcptmax=20 X=y\r\n";
         let all = offers(all);
         let expected = Offers {
@@ -188,6 +199,7 @@ mod tests {
             smtputf8: true,
             dsn: true,
             starttls: true,
+            require_tls: true,
             auth: "PLAIN login".to_owned(),
             size: Some(1000),
             recipients: Some(20),

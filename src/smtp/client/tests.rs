@@ -6,6 +6,7 @@
 
 mod lmtp;
 mod refusals;
+mod requiretls;
 
 use super::*;
 use crate::mail::address::{ForwardPath, ReversePath};
@@ -16,8 +17,7 @@ use crate::smtp::auth::Credentials;
 pub(super) fn outgoing(from: &str, to: &[&str]) -> OutgoingMessage {
     let path = format!("<{from}>");
     let (from, _) = ReversePath::parse(path.as_bytes()).unwrap();
-    let (size, body, smtputf8, ret, envid) = Default::default();
-    let sender = Sender { from, size, body, smtputf8, ret, envid };
+    let sender = Sender::new(from);
     let recipients = to.iter().map(|to| {
         let (path, _) = ForwardPath::parse(format!("<{to}>").as_bytes()).unwrap();
         Recipient { path, notify: None, orcpt: None }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::limits::QUEUE_READ;
 use crate::mail::address::{Domain, Host, LocalPart, Mailbox, ReversePath};
-use crate::mail::envelope::{BodyType, Sender};
+use crate::mail::envelope::Sender;
 use crate::store::entry::{Addressee, What};
 use crate::store::memory::MemoryDisk;
 use std::time::SystemTime;
@@ -13,8 +13,7 @@ fn queue() -> (MemoryDisk, Queue, String) {
     let disk = MemoryDisk::new();
     let queue = Queue::new(Arc::new(disk.clone()), Path::new("/spool"));
     queue.make().unwrap();
-    let (size, body, smtputf8, ret, envid) = (None, BodyType::SevenBit, false, None, None);
-    let sender = Sender { from: ReversePath::Null, size, body, smtputf8, ret, envid };
+    let sender = Sender::new(ReversePath::Null);
     let to = |text| Addressee {
         mailbox: Mailbox::parse(text).unwrap(),
         notify: None,

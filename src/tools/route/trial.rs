@@ -9,6 +9,7 @@ use crate::conversation::transaction::Transaction;
 use crate::delivery::reply_to;
 use crate::gates::Gates;
 use crate::mail::address::{ForwardPath, ReversePath};
+use crate::mail::envelope::Sender;
 use crate::net::listener::Service;
 use crate::policy::Facts;
 use crate::route::Planned;
@@ -67,7 +68,7 @@ impl TrialMessage {
         let (bounds, gates) = (Bounds::default(), Gates::default());
         let facts = Facts::new(SESSION.to_owned(), self.client, Service::Smtp);
         let mut transaction = Transaction::new(&RealDisk, &bounds, &gates);
-        transaction.begin(&self.from);
+        transaction.begin(&Sender::new(self.from.clone()));
         let spool = is_tried.then_some(&*site.config.spool);
         match transaction.recipient(site, &facts, &self.to, || Ok(())) {
             Ok(planned) => match taken(planned, spool) {

@@ -17,7 +17,7 @@ use facteur::housekeeper;
 use facteur::limits::MEMORY_BODIES_MAX;
 use facteur::login::Login;
 use facteur::mail::address::{Mailbox, ReversePath};
-use facteur::mail::envelope::{BodyType, Sender as From};
+use facteur::mail::envelope::Sender as From;
 use facteur::net::listener::Service;
 use facteur::net::registry::{Registry, Standing};
 use facteur::pickup::{Pickup, PickupCall};
@@ -348,12 +348,11 @@ pub fn entry(id: String, letter: &Letter) -> Entry {
         let (notify, orcpt, via) = (None, None, None);
         Addressee { mailbox: Mailbox::parse(to).unwrap(), notify, orcpt, via }
     };
-    let (body, size, ret, envid) = (BodyType::SevenBit, None, None, None);
     Entry {
         id,
         queued: jiff::Timestamp::now(),
         session: "s1".to_owned(),
-        sender: From { from, size, body, smtputf8: false, ret, envid },
+        sender: From::new(from),
         is_trusted: true,
         recipients: letter.to.iter().map(to).collect(),
         size: letter.text().len() as u64,
