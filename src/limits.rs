@@ -10,6 +10,7 @@ pub mod gates;
 pub mod keys;
 mod logins;
 mod pages;
+pub mod policies;
 pub mod records;
 pub mod reports;
 mod stories;

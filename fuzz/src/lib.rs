@@ -29,6 +29,7 @@ mod sasl;
 mod session;
 mod spf;
 mod srs;
+mod sts;
 mod tags;
 mod users;
 mod words;
@@ -38,7 +39,7 @@ mod xtext;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 27] = [
+pub const TARGETS: [Target; 28] = [
     ("address", address::run),
     ("aliases", aliases::run),
     ("answer", answer::run),
@@ -62,6 +63,7 @@ pub const TARGETS: [Target; 27] = [
     ("session", session::run),
     ("spf", spf::run),
     ("srs", srs::run),
+    ("sts", sts::run),
     ("tags", tags::run),
     ("users", users::run),
     ("words", words::run),

@@ -7,6 +7,7 @@ pub mod edits;
 pub mod envelope;
 pub mod fields;
 pub mod header;
+pub mod mta_sts;
 pub mod proof;
 pub mod reading;
 pub mod repair;

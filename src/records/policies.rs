@@ -1,8 +1,8 @@
 //! Texts by which a domain says what others are to do: DMARC (RFC 9989), MTA-STS (RFC 8461), reports on TLS
 //! (RFC 8460). What is proposed is mild: nothing is refused before somebody wants it to be.
 
-use crate::limits::trust::STS_ID_MAX;
 use crate::mail::address::Domain;
+use crate::mail::mta_sts::StsId;
 use crate::mail::tags::{Tags, trimmed};
 use aws_lc_rs::digest::{SHA256, digest};
 use std::fmt::Write as _;
@@ -44,11 +44,7 @@ pub fn is_meant(text: &[u8], version: &str) -> bool {
 
 /// RFC 8461 §3.1: the version first, and an id of letters and digits.
 pub fn is_mta_sts(text: &[u8]) -> bool {
-    let Ok(tags) = Tags::read(text) else { return false };
-    let is_id = |id: &[u8]| {
-        (1..=STS_ID_MAX).contains(&id.len()) && id.iter().all(u8::is_ascii_alphanumeric)
-    };
-    starts_with_version(&tags, b"STSv1") && tags.get("id").is_some_and(is_id)
+    StsId::in_record(text).is_ok()
 }
 
 /// RFC 8460 §3: the version first, and an address to report to.
@@ -74,6 +70,8 @@ fn starts_with_version(tags: &Tags<'_>, version: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::trust::STS_ID_MAX;
+    use crate::mail::mta_sts::StsPolicy;
 
     #[test]
     fn what_is_proposed_is_valid() {
@@ -83,6 +81,7 @@ mod tests {
             policy,
             "version: STSv1\nmode: testing\nmx: mx.a.test\nmx: mx2.a.test\nmax_age: 604800\n"
         );
+        assert!(StsPolicy::parse(policy.as_bytes()).unwrap().fits("mx2.a.test"));
         assert!(is_mta_sts(mta_sts_record(&policy).as_bytes()));
         assert_ne!(mta_sts_record(&policy), mta_sts_record(&mta_sts_policy(&["mx.a.test"])));
         assert!(is_tls_reports(tls_reports(&domain).as_bytes()));
