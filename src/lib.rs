@@ -144,7 +144,7 @@
 //! ```text
 //! cli → tools → reach → server, sandbox → conversation, housekeeper, metrics → directory → scheduler, pickup → notices
 //!     → records → policy, login, proof, gates, delivery, relay → signature, handoff, outcome, retry → route → site, trace
-//!     → signing, filters → net, store → smtp → mail → limits
+//!     → signing, filters, mta_sts → net, store → smtp → mail → limits
 //! ```
 //!
 //! There are two doors: `cli::serve` runs the server, and `tools` are all other commands, of which the
@@ -210,6 +210,7 @@ pub mod limits;
 pub mod login;
 pub mod mail;
 pub mod metrics;
+pub mod mta_sts;
 pub mod net;
 pub mod notices;
 pub mod outcome;

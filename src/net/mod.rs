@@ -4,6 +4,7 @@ pub mod control;
 pub mod dns;
 pub mod handed;
 pub mod http;
+pub mod https;
 pub mod interfaces;
 pub mod listener;
 pub mod manager;

@@ -8,6 +8,7 @@
 //! Reads only the certificate authorities of this system.
 
 mod accept;
+mod authorities;
 mod binding;
 mod connect;
 mod layer;
@@ -17,6 +18,7 @@ mod tlsa;
 mod words;
 
 pub use accept::{Acceptor, BadPair, Flaw, Half, date};
+pub use authorities::authorities;
 pub use connect::Connector;
 pub use layer::Layer;
 pub use tlsa::Chain;
@@ -87,8 +89,13 @@ impl Side<'_> {
     }
 }
 
+/// An error of TLS in words, where another protocol than mail is spoken under it.
+pub(super) fn told(error: &rustls::Error) -> String {
+    words::words(error, &[])
+}
+
 /// The algorithms: those of AWS-LC, X25519MLKEM768 first.
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 

@@ -15,6 +15,7 @@ pub mod maildir;
 #[path = "../../tests/it/memory.rs"]
 pub mod memory;
 pub mod password;
+pub mod policies;
 pub mod queue;
 pub mod recipients;
 pub mod secret;

@@ -22,7 +22,7 @@
 //! Nothing at all (`MAIL: `) leaves the command without a reply. Lines up to the next act go out in
 //! one write.
 
-mod tls;
+pub mod tls;
 
 use crate::pattern::octets;
 use crate::secrecy::Pair;

@@ -4,6 +4,7 @@
 //! better than none (RFC 7435 §1.2, RFC 3207 §4.1), and an attacker that could show us a false one could as
 //! well hide the offer of TLS. A password goes only to a host that proved its name.
 
+use super::authorities::authorities;
 use super::provider;
 use super::words::{self, of_signature};
 use crate::limits::TLS_SESSIONS;
@@ -93,13 +94,10 @@ fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConf
 }
 
 fn read_authorities() -> Result<Arc<WebPkiServerVerifier>, String> {
-    let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // Some systems have one or two that no library can read.
-    let (good, _) = roots.add_parsable_certificates(found.certs);
+    let (good, _) = roots.add_parsable_certificates(authorities()?);
     if good == 0 {
-        let why = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
-        return Err(format!("this system has no certificate authorities to verify it by{why}"));
+        return Err("this system has no certificate authorities that can be read".to_owned());
     }
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
     verifier.build().map_err(|error| error.to_string())
