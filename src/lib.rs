@@ -161,8 +161,8 @@
 //!    addresses alone.
 //! 2. All operations on mail files go through [`store::disk`], so that tests can record them, let
 //!    them fail, and replay them. Files that are no mail are read with `std::fs` by [`config`], `store::table` (users,
-//!    aliases, passwords), `store::keys`, `net::peer` and `net::dns` (the kernel's tables, resolv.conf), [`reach`] and the
-//!    commands; `check --disk` also writes files of its own, which it removes.
+//!    aliases, passwords), `store::keys`, `store::fresh` (what `setup` makes), `net::peer` and `net::dns` (the kernel's
+//!    tables, resolv.conf), [`reach`] and the commands; `check --disk` also writes files of its own, which it removes.
 //! 3. Everything has a bound, with a name in [`limits`] or a key in the configuration. The bounds of the
 //!    configuration itself stand in [`config`], such as the longest name of an interface.
 //! 4. No lock in memory is held across I/O. Exceptions are three locks that no mail waits for: those of the

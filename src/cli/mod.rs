@@ -7,7 +7,8 @@
 mod serve;
 
 use crate::tools::{
-    Failure, Request, check, dkim, dns, mail, print, queue, route, sendmail, trace, user, verify,
+    Failure, Request, check, dkim, dns, mail, print, queue, route, sendmail, setup, trace, user,
+    verify,
 };
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::ValueExt;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 const HELP: &str = include_str!("../help/facteur.txt");
 
 /// The commands, each with what its `--help` says. sendmail reads its own arguments.
-const COMMANDS: [(&str, &str); 10] = [
+const COMMANDS: [(&str, &str); 11] = [
     ("serve", include_str!("../help/serve.txt")),
     ("check", include_str!("../help/check.txt")),
     ("route", include_str!("../help/route.txt")),
@@ -33,6 +34,7 @@ const COMMANDS: [(&str, &str); 10] = [
     ("verify", include_str!("../help/verify.txt")),
     ("dkim", include_str!("../help/dkim.txt")),
     ("dns", include_str!("../help/dns.txt")),
+    ("setup", include_str!("../help/setup.txt")),
 ];
 
 /// What `--help` says of a command.
@@ -122,6 +124,13 @@ fn parse(mut parser: lexopt::Parser) -> Result<Parsed, Failure> {
             Long("folder") => request.folder = Some(text(&mut parser)?),
             Long("selector") => request.selector = Some(text(&mut parser)?),
             Long("type") => request.kind = Some(text(&mut parser)?),
+            Long("hostname") => request.setup.hostname = Some(text(&mut parser)?),
+            Long("etc") => request.setup.etc = Some(parser.value().map_err(usage)?.into()),
+            Long("spool") => request.setup.spool = Some(parser.value().map_err(usage)?.into()),
+            Long("mail") => request.setup.mail = Some(parser.value().map_err(usage)?.into()),
+            Long("user") => request.setup.user = Some(text(&mut parser)?),
+            Long("dovecot") => request.setup.dovecot = true,
+            Long("dry-run") => request.setup.dry_run = true,
             Long("scheme") => request.scheme = Some(text(&mut parser)?),
             Value(word) => {
                 let word = word.string().map_err(usage)?;
@@ -171,6 +180,8 @@ fn command(request: &Request) -> Result<(), Failure> {
         ["user", "remove", address] => user::remove(request, address),
         ["dkim", "new", domain] => dkim::new(request, domain),
         ["dkim", "list"] => dkim::list(request),
+        ["setup"] => setup::run(request, None),
+        ["setup", domain] => setup::run(request, Some(domain)),
         ["verify", file] => verify::run(request, file),
         // For scripts, or for a name server.
         ["dns", ..] if !(request.json && request.zone) => dns::run(request, &words[1..]),
@@ -195,6 +206,7 @@ fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
         &["dkim", "list"],
         &["dns"],
     ];
+    let setup: &[&[&str]] = &[&["setup"]];
     for (set, option, commands) in [
         (request.json, "--json", lists),
         (request.all, "--all", &[&["queue", "retry"]]),
@@ -210,6 +222,13 @@ fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
         (request.kind.is_some(), "--type", &[&["dkim", "new"]]),
         (request.disk, "--disk", &[&["check"]]),
         (request.zone, "--zone", &[&["dns"]]),
+        (request.setup.hostname.is_some(), "--hostname", setup),
+        (request.setup.etc.is_some(), "--etc", setup),
+        (request.setup.spool.is_some(), "--spool", setup),
+        (request.setup.mail.is_some(), "--mail", setup),
+        (request.setup.user.is_some(), "--user", setup),
+        (request.setup.dovecot, "--dovecot", setup),
+        (request.setup.dry_run, "--dry-run", setup),
     ] {
         if set && !fits(commands) {
             let commands: Vec<String> = commands.iter().map(|what| what.join(" ")).collect();

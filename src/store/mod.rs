@@ -7,6 +7,7 @@ pub mod draft;
 pub mod drop;
 pub mod durable;
 pub mod entry;
+pub mod fresh;
 pub mod grey;
 pub mod keys;
 pub mod mailbox;

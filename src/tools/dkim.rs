@@ -5,7 +5,7 @@
 
 mod new;
 
-pub use new::new;
+pub use new::{make_missing, new};
 
 use super::listing::json_lines;
 use super::{Failure, Request, complain, print, site, terminal};

@@ -13,6 +13,7 @@ pub mod queue;
 mod rehearsal;
 pub mod route;
 pub mod sendmail;
+pub mod setup;
 mod terminal;
 pub mod trace;
 pub mod user;
@@ -58,6 +59,8 @@ pub struct Request {
     pub disk: bool,
     /// `--zone`: as a zone file.
     pub zone: bool,
+    /// Those of `setup`.
+    pub setup: setup::options::SetupOptions,
     /// The command and its arguments, without options.
     pub words: Vec<String>,
 }

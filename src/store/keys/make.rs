@@ -6,18 +6,14 @@
 use super::{DomainKey, KeyKind};
 use crate::mail::proof::dkim::sign::SigningKey;
 use crate::mail::proof::name::Name;
-use crate::store::disk::{Disk, Doing, RealDisk, StoreError};
-use crate::store::draft::PassingName;
+use crate::store::disk::StoreError;
+use crate::store::fresh;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{self, KeySize};
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64ct::{Base64, Encoding};
-use nix::fcntl::OFlag;
 use nix::unistd::{Gid, Uid};
 use std::fmt;
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 /// Columns of a line of a PEM text (RFC 7468 §2).
@@ -58,30 +54,7 @@ impl From<StoreError> for KeyMakeError {
 /// Makes a directory for keys, for its owner alone, with those above it, which all may pass through. One that is there
 /// stays as it is.
 pub fn make_dir(dir: &Path, owner: Option<(Uid, Gid)>) -> Result<(), StoreError> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
-    let mut missing: Vec<&Path> = above.into_iter().flat_map(Path::ancestors).collect();
-    missing.retain(|above| !above.as_os_str().is_empty() && !above.is_dir());
-    for above in missing.into_iter().rev() {
-        make_one(above, 0o755, None)?;
-    }
-    make_one(dir, 0o700, owner)
-}
-
-/// Makes one directory of that mode, whatever the umask, durably.
-fn make_one(dir: &Path, mode: u32, owner: Option<(Uid, Gid)>) -> Result<(), StoreError> {
-    DirBuilder::new().mode(mode).create(dir).doing("make", dir)?;
-    // By its descriptor, and never by a link that somebody has put in its place.
-    let flags = (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits();
-    let made = OpenOptions::new().read(true).custom_flags(flags).open(dir).doing("open", dir)?;
-    made.set_permissions(Permissions::from_mode(mode)).doing("make", dir)?;
-    if let Some((uid, gid)) = owner {
-        fchown(&made, Some(uid.as_raw()), Some(gid.as_raw())).doing("give away", dir)?;
-    }
-    let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
-    sync(above.unwrap_or(Path::new(".")))
+    fresh::make_dir(dir, 0o700, owner)
 }
 
 /// Makes a key and its file in a directory. Fails where the name is taken.
@@ -92,7 +65,8 @@ pub fn make_key(
     owner: Option<(Uid, Gid)>,
 ) -> Result<DomainKey, KeyMakeError> {
     let mut text = pem(kind).ok_or(KeyMakeError::Library)?;
-    let written = write(dir, &format!("{selector}.{kind}.pem"), &text, owner);
+    let path = dir.join(format!("{selector}.{kind}.pem"));
+    let written = fresh::write_new(&path, &text, 0o600, owner);
     // Read back as a server will read it.
     let key = SigningKey::from_pem(&text);
     text.fill(0);
@@ -129,29 +103,4 @@ fn pem(kind: KeyKind) -> Option<Vec<u8>> {
     }
     text.extend_from_slice(b"-----END PRIVATE KEY-----\n");
     Some(text)
-}
-
-/// Writes a file whole, under another name first.
-fn write(dir: &Path, name: &str, text: &[u8], owner: Option<(Uid, Gid)>) -> Result<(), StoreError> {
-    let draft = dir.join(format!(".{name}.{}", crate::id::message()));
-    let draft = PassingName { disk: &RealDisk, path: draft };
-    fill(&draft.path, text, owner).doing("write", &draft.path)?;
-    let path = dir.join(name);
-    // A link fails where the name is taken, and a rename would not.
-    fs::hard_link(&draft.path, &path).doing("make", &path)?;
-    drop(draft);
-    sync(dir)
-}
-
-fn fill(path: &Path, text: &[u8], owner: Option<(Uid, Gid)>) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    if let Some((uid, gid)) = owner {
-        fchown(&file, Some(uid.as_raw()), Some(gid.as_raw()))?;
-    }
-    file.write_all(text)?;
-    file.sync_all()
-}
-
-fn sync(dir: &Path) -> Result<(), StoreError> {
-    RealDisk.sync_dir(dir).doing("sync", dir)
 }

@@ -47,6 +47,24 @@ pub fn new(request: &Request, domain: &str) -> Result<(), Failure> {
     }
 }
 
+/// Makes a key of each type that a domain's directory lacks, for `facteur setup`; returns how many.
+pub fn make_missing(config: &Config, domain: &Domain, dir: &Path) -> Result<usize, Failure> {
+    let user = reach::user(config)?;
+    let server = reach::server(config, user.as_ref())?;
+    let chosen = privileges::as_user(server.as_ref(), || {
+        let there = KeyDir::read(dir).keys;
+        let lacks = |kind: &KeyKind| !there.iter().any(|key| key.kind == *kind);
+        let kinds: Vec<KeyKind> = KeyKind::ALL.into_iter().filter(lacks).collect();
+        choose(&Request::default(), config, domain, dir, &kinds)
+    });
+    let names = chosen??;
+    // Nothing is asked or made where nothing is missing.
+    match names.is_empty() {
+        true => Ok(0),
+        false => Ok(make_all(dir, &names, server.as_ref())?.len()),
+    }
+}
+
 /// The types that are asked for.
 fn kinds(request: &Request) -> Result<Vec<KeyKind>, Failure> {
     match (request.kind.as_deref(), &request.selector) {
