@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FUSE_SUPER_MAGIC, FsType,
-    OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs, statfs,
+    OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, fstatfs, statfs,
 };
 use nix::sys::statvfs::statvfs;
 use nix::sys::utsname::uname;
@@ -394,6 +394,9 @@ fn meta(found: &fs::Metadata) -> io::Result<Meta> {
         links: found.nlink(),
     })
 }
+
+/// XFS, as statfs(2) names it; nix has it for the C library of GNU only.
+const XFS_SUPER_MAGIC: FsType = FsType(0x5846_5342);
 
 /// File systems of this machine's own disks, on which syncfs(2) works and a file may have several names.
 const LOCAL: [FsType; 6] = [

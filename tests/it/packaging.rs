@@ -3,6 +3,7 @@
 //! say what --help says.
 
 mod alerts;
+mod deb;
 mod guessers;
 mod hook;
 mod pages;
@@ -73,7 +74,7 @@ fn the_service_is_no_root_and_its_words_are_those_of_the_server() {
     for line in [
         "User=facteur",
         "Type=notify",
-        "ExecReload=/bin/kill -HUP $MAINPID",
+        "ExecReload=/bin/sh -c 'kill -HUP $MAINPID'",
         "CapabilityBoundingSet=",
         "AmbientCapabilities=",
         "StartLimitIntervalSec=0",
@@ -155,7 +156,7 @@ fn a_reload_fails_by_what_a_server_would_end_by() {
     let service = service.replace("/etc/facteur/facteur.toml", file.to_str().unwrap());
     let mut steps = service.lines().filter_map(|line| line.strip_prefix("ExecReload="));
     let (check, signal) = (steps.next().unwrap(), steps.next().unwrap());
-    assert_eq!((signal, steps.next()), ("/bin/kill -HUP $MAINPID", None));
+    assert_eq!((signal, steps.next()), ("/bin/sh -c 'kill -HUP $MAINPID'", None));
     let good = config("aliases = \"aliases\"").replace("any_user = true", "users = \"users\"");
     place.write("users", "ann:{PLAIN}x:::::\n");
     for (config, aliases, is_good) in [

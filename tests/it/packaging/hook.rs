@@ -68,6 +68,7 @@ fn hook(place: &Place, names: &str) -> Command {
         .env("PATH", format!("{}:{path}", place.at("bin").display()))
         .env("CALLS", place.at("calls"))
         .env("FACTEUR_TOML", place.at("facteur.toml"))
+        .env("DOVECOT_CONF", place.at("dovecot.conf"))
         .env("RENEWED_LINEAGE", place.at("live"))
         .env("RENEWED_DOMAINS", names)
         .current_dir("/");
@@ -167,6 +168,35 @@ fn a_certificate_of_another_name_and_a_torn_one_are_left() {
     place.write("facteur.toml", config(""));
     assert!(refused(hook(&place, "mx.test")).contains("names no tls.certificate"));
     assert_eq!(tree(&place.at("tls")).len(), 2);
+}
+
+#[test]
+fn dovecot_reads_again_what_it_shows_too() {
+    let Some(place) = place() else { return };
+    for name in ["fullchain.pem", "privkey.pem"] {
+        place.write(&format!("tls/{name}"), "old");
+    }
+    let of_facteur = "--quiet is-active facteur.service\nreload facteur.service\n";
+    let of_dovecot = "--quiet is-active dovecot.service\nreload dovecot.service\n";
+    let certificate = place.at("tls/fullchain.pem").display().to_string();
+    for (conf, calls_of_dovecot) in [
+        (String::from("ssl_cert = </etc/ssl/other.pem\n"), ""),
+        (format!("ssl_cert = <{certificate}\n"), of_dovecot),
+        (format!("ssl_server_cert_file = {certificate}\n"), of_dovecot),
+    ] {
+        place.write("dovecot.conf", &conf);
+        place.write("calls", "");
+        done(hook(&place, "mx.test"));
+        assert_eq!(calls(&place), format!("{of_facteur}{calls_of_dovecot}"), "{conf}");
+    }
+}
+
+#[test]
+fn before_facteur_is_set_up_other_certificates_are_renewed_all_the_same() {
+    let Some(place) = place() else { return };
+    fs::remove_file(place.at("facteur.toml")).unwrap();
+    done(hook(&place, "www.test mx.test"));
+    assert_eq!(calls(&place), "");
 }
 
 #[test]
