@@ -356,6 +356,14 @@ pub const SUBMISSIONS_PORT: u16 = 465;
 /// no full handshake.
 pub const TLS_SESSIONS: usize = 256;
 
+/// Certificates of a host that are held against its TLSA records, the host's own first; chains of more than five
+/// are not heard of.
+pub const CERTIFICATES_MAX: usize = 16;
+
+/// TLSA records of a host that are held against its certificates; hosts have two, and four while a key changes.
+pub const TLSA_RECORDS_MAX: usize = 32;
+const _: () = assert!(TLSA_RECORDS_MAX <= DNS_RECORDS_MAX);
+
 /// How often certificate and key are looked at without SIGHUP: they change every few weeks, and connections
 /// come by the thousand.
 pub const PAIR_LOOK: Duration = Duration::from_secs(60);

@@ -197,7 +197,7 @@ pub fn is_missed(fate: &Fate) -> bool {
     let (Fate::Deferred(reason) | Fate::NextHost(reason)) = fate else { return false };
     match &reason.cause {
         Cause::Silent | Cause::Closed | Cause::Broke(_) | Cause::Garbled(_) | Cause::Tls(_) => true,
-        Cause::Lacks(Lack::StartTls | Lack::Auth | Lack::Proof) => true,
+        Cause::Lacks(Lack::StartTls | Lack::OwedTls | Lack::Auth | Lack::Proof) => true,
         Cause::Said(answer) => reason.step.is_greeting() || answer.code() == 421,
         Cause::Lacks(_) | Cause::Enough | Cause::Unreadable(_) => false,
     }

@@ -8,6 +8,7 @@
 mod kept;
 mod message;
 mod remembered;
+mod seen;
 
 pub use crate::route::next_hop::Hop;
 pub use kept::{HandedOver, LmtpConnections, greet_kept, host};
@@ -24,12 +25,13 @@ use crate::limits::{
 };
 use crate::mail::address::Domain;
 use crate::net::stream::{Endpoint, TcpWire, Wire};
-use crate::net::tls::{Connector, Protection, Side};
-use crate::route::next_hop::Demand;
+use crate::net::tls::{Connector, PeerProof, Protection, Side};
+use crate::route::next_hop::{Demand, PkiDemand};
 use crate::smtp::client::{
-    self, Action, Aside, Cause, Client, Fate, Offers, OutgoingMessage, Reason, Secrecy, Step,
+    self, Action, Aside, Cause, Client, Fate, Offers, OutgoingMessage, Reason, Step,
 };
 use crate::smtp::outgoing::Encoder;
+use crate::smtp::tls_failure::{TlsFailure, TlsTrouble};
 use jiff::Timestamp;
 use message::{Converted, SevenBits, in_seven_bits};
 use std::io::{self, ErrorKind};
@@ -118,7 +120,10 @@ impl Connection {
             };
             let asked = Hop { demand, ..hop.clone() };
             talk.note(Turn::Connecting, &hop.address.to_string());
-            let opened = Connection::greeted(caller, asked, in_the_clear.as_ref(), talk);
+            let opened = Connection::greeted(caller, asked.clone(), in_the_clear.as_ref(), talk);
+            let seen = seen::seen(&asked, opened.as_ref().map_err(|(fate, own)| (fate, *own)));
+            seen.iter().for_each(|seen| caller.saw(seen));
+            let opened = opened.map_err(|(fate, _)| fate);
             let Err(fate) = &opened else { break opened };
             let reason = fate.reason().map(Reason::to_string).unwrap_or_default();
             talk.note(Turn::Failed, &reason);
@@ -138,31 +143,27 @@ impl Connection {
         opened
     }
 
-    /// One call, until the host waits for mail. `in_the_clear`: why no TLS is tried.
+    /// One call, until the host waits for mail. `in_the_clear`: why no TLS is tried. The error comes with our
+    /// own address towards the host.
     fn greeted(
         caller: &Arc<Caller>,
         hop: Hop,
         in_the_clear: Option<&String>,
         talk: &mut Talk,
-    ) -> Result<Connection, Fate> {
+    ) -> Result<Connection, (Fate, Option<IpAddr>)> {
         let wire = (caller.dial)(&hop.address, caller.timeout.connect).map_err(|error| {
             let cause = match error.kind() {
                 ErrorKind::TimedOut => Cause::Silent,
                 _ => Cause::Broke(error.to_string()),
             };
             let aside = in_the_clear.cloned().map(Aside::InTheClear);
-            Fate::NextHost(Reason { step: Step::Connect, cause, aside })
+            (Fate::NextHost(Reason { step: Step::Connect, cause, aside }), None)
         })?;
-        let secrecy = match hop.demand {
-            Demand::Nothing => Secrecy::Never,
-            Demand::Offered => Secrecy::Offered,
-            Demand::Login(_) => Secrecy::Required,
-        };
         let client = match hop.address.is_lmtp() {
             true => Client::by_lmtp(caller.hostname.as_str()),
             false => Client::new(caller.hostname.as_str()),
         };
-        let client = client.wanting(secrecy);
+        let client = client.wanting(hop.demand.secrecy()).owing(hop.demand.owed_by());
         let mut connection = Connection {
             caller: caller.clone(),
             hop,
@@ -181,8 +182,9 @@ impl Connection {
         match greeted {
             Ok(()) => Ok(connection),
             Err(fate) => {
+                let own = connection.local();
                 connection.quit();
-                Err(fate)
+                Err((fate, own))
             }
         }
     }
@@ -385,21 +387,33 @@ impl Connection {
     /// The TLS handshake, with a deadline like that of a command.
     fn secure(&mut self) -> Result<(), Cause> {
         let deadline = self.bounded(self.until.min(Instant::now() + self.caller.timeout.command));
-        let must_verify = matches!(self.hop.demand, Demand::Login(_));
-        let (connector, name) = (&*self.caller.connector, self.hop.name.as_str());
-        let done = self.wire.secure(Side::Client { connector, name, must_verify }, deadline);
-        let protection = done.map_err(|error| match cause(&error) {
-            Cause::Broke(what) => Cause::Tls(what),
+        let demand = self.hop.demand.clone();
+        let (connector, wanted) = (&*self.caller.connector, demand.wanted());
+        let name = match &demand {
+            Demand::Tlsa(tlsa) => &tlsa.base,
+            _ => &self.hop.name,
+        };
+        let done = self.wire.secure(Side::Client { connector, name, wanted }, deadline);
+        let mut protection = done.map_err(|error| match cause(&error) {
+            Cause::Broke(what) => Cause::Tls(TlsTrouble::new(TlsFailure::Handshake, what)),
             cause => cause,
         })?;
+        match &demand {
+            Demand::Pki(PkiDemand::Policy(_)) => protection.proof = Some(PeerProof::Policy),
+            // The host has records, and what other authorities say is not among them.
+            Demand::Tlsa(tlsa) if tlsa.usable.is_none() => {
+                protection.proof = Some(PeerProof::Nothing);
+            }
+            _ => {}
+        }
         self.talk.note(Turn::Secured, &protection.to_string());
         self.protection = Some(protection);
         Ok(())
     }
 
-    /// Logs in where the host demands it; the handshake has just proved the host's name.
+    /// Logs in where we have a password for the host; the handshake has just proved that it is this host.
     fn log_in(&mut self) {
-        if let Demand::Login(password) = &self.hop.demand {
+        if let Some(password) = &self.hop.login {
             let nonce = format!("{:016x}{:016x}", random(), random());
             let whose = Some(password.words.clone());
             self.client.log_in(password.credentials.clone(), nonce, whose);
@@ -519,7 +533,14 @@ fn cause(error: &io::Error) -> Cause {
         | ErrorKind::UnexpectedEof
         | ErrorKind::WriteZero => Cause::Closed,
         // What came is no TLS.
-        ErrorKind::InvalidData => Cause::Tls(error.to_string()),
+        ErrorKind::InvalidData => Cause::Tls(trouble(error)),
         _ => Cause::Broke(error.to_string()),
     }
+}
+
+/// The trouble in an error of TLS.
+fn trouble(error: &io::Error) -> TlsTrouble {
+    let typed = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsTrouble>());
+    let other = || TlsTrouble::new(TlsFailure::Handshake, error.to_string());
+    typed.cloned().unwrap_or_else(other)
 }

@@ -302,6 +302,9 @@ fn relay(table: &mut Section) -> Read<Relay> {
         )?,
         per_destination: table.count("per_destination", 1..=THREADS_MAX, 4)?,
         prefer: table.parse("prefer", value::PREFER, value::prefer)?.unwrap_or(Prefer::Ipv6),
+        mta_sts: table.flag("mta_sts", true)?,
+        dane: table.flag("dane", true)?,
+        reports: table.parse("reports", value::CONTACT, value::contact)?,
         route: table.section("route", routes)?,
         backup: table.section("backup", backups)?,
     })

@@ -202,6 +202,12 @@ pub struct Relay {
     pub delay_notice: Duration,
     pub per_destination: usize,
     pub prefer: Prefer,
+    /// MTA-STS policies of domains whose hosts are found by MX hold (RFC 8461).
+    pub mta_sts: bool,
+    /// TLSA records hold, where `dns.trust_ad` lets us believe them (RFC 7672); [`Config::holds_dane`] says both.
+    pub dane: bool,
+    /// Who is named as the contact in daily TLS reports (RFC 8460); none: none are sent.
+    pub reports: Option<Mailbox>,
     /// `example.net` or `.example.net` (its subdomains) → next hop.
     pub route: Vec<(String, HostPort)>,
     /// Domains elsewhere for which strangers' mail is taken.
@@ -479,6 +485,11 @@ impl Config {
             dir: dir.clone(),
         };
         here.chain(aliases).chain(elsewhere).map(domain).collect()
+    }
+
+    /// Whether hosts are held to their TLSA records.
+    pub fn holds_dane(&self) -> bool {
+        self.relay.dane && self.dns.trust_ad
     }
 
     /// Names a key for an error that shows only later: "facteur.toml:12: relay.networks".

@@ -84,6 +84,7 @@ fn defaults() {
     assert_eq!(relay.retry, [5, 15, 30, 60, 240].map(minutes));
     assert_eq!((relay.expire, relay.delay_notice), (minutes(5 * 24 * 60), minutes(240)));
     assert_eq!((relay.smarthost, relay.smarthost_auth, relay.route), (None, None, vec![]));
+    assert_eq!((relay.mta_sts, relay.dane, relay.reports), (true, true, None));
     let dns = Dns { servers: vec![], timeout: Duration::from_secs(5), trust_ad: false };
     assert_eq!(config.dns, dns);
     let limit = Limit {
@@ -583,6 +584,11 @@ fn values_that_are_bad() {
             "[relay.backup]\na = 1",
             "5: relay.backup.a: expected a path, or \"\" for all recipients, found the integer 1",
         ),
+        (
+            "reports = \"postmaster\"",
+            "4: relay.reports: expected an address, \"postmaster@example.org\", found \"postmaster\"",
+        ),
+        ("dane = 1", "4: relay.dane: expected true or false, found the integer 1"),
         (
             "prefer = \"ipv5\"",
             "4: relay.prefer: expected \"ipv6\", \"ipv4\", \"ipv6-only\" or \"ipv4-only\", found \"ipv5\"",

@@ -30,6 +30,7 @@ pub const SPF: &str = r#""off", "mark" or "reject""#;
 pub const DMARC: &str = r#""off", "mark", "junk" or "reject""#;
 pub const LMTP: &str = r#""unix:/path/of/socket" or "inet:host:port""#;
 pub const RECIPIENTS: &str = r#"a path, or "" for all recipients"#;
+pub const CONTACT: &str = r#"an address, "postmaster@example.org""#;
 pub const PREFER: &str = r#""ipv6", "ipv4", "ipv6-only" or "ipv4-only""#;
 pub const CODES: &str =
     r#"codes of a list like "127.0.0.2" or "127.0.0.2-127.0.0.11", up to 127.255.254.255"#;
@@ -136,6 +137,11 @@ pub fn catch_all(text: &str) -> Option<CatchAll> {
     if !text.contains('@') {
         return LocalPart::from_plain(text).ok().map(|_| CatchAll::Here(text.to_owned()));
     }
+    contact(text).map(CatchAll::Address)
+}
+
+/// An address at a domain.
+pub fn contact(text: &str) -> Option<Mailbox> {
     let mailbox = Mailbox::parse(text).ok()?;
     // By the rules for recipients: Mailbox::parse also takes senders, whose local part may be longer.
     LocalPart::from_plain(mailbox.local.as_str()).ok()?;
@@ -143,7 +149,7 @@ pub fn catch_all(text: &str) -> Option<CatchAll> {
         Host::Domain(name) => domain(name.as_str())?,
         Host::Literal(_) => return None,
     };
-    Some(CatchAll::Address(mailbox))
+    Some(mailbox)
 }
 
 /// A separator of user and tag: atext of RFC 5322 §3.2.3 and dots, so that such an address needs no quotes.

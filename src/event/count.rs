@@ -6,6 +6,7 @@
 
 use super::Event;
 use crate::limits::FILTERS_COUNTED;
+use crate::smtp::tls_failure::TlsFailure;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -67,6 +68,29 @@ pub static RECIPIENTS: Counters<6> =
 
 /// Recipients that a next hop has accepted, by whether TLS was used.
 pub static RELAYED: Counters<2> = Counters::new(["yes", "no"]);
+
+/// How TLS with next hops ended, by what they were held to: as it was demanded ([`TLS_WORKED`]), or the name of
+/// the failure ([`TlsFailure::name`]).
+pub static RELAY_TLS: [(&str, Counters<11>); 5] = [
+    ("offered", tls_outcomes()),
+    ("dane", tls_outcomes()),
+    ("mta-sts", tls_outcomes()),
+    ("requiretls", tls_outcomes()),
+    ("login", tls_outcomes()),
+];
+
+/// The outcome of TLS that worked.
+pub const TLS_WORKED: &str = "success";
+
+const fn tls_outcomes() -> Counters<11> {
+    let mut names = [TLS_WORKED; 11];
+    let mut at = 0;
+    while at < TlsFailure::ALL.len() {
+        names[at + 1] = TlsFailure::ALL[at].name();
+        at += 1;
+    }
+    Counters::new(names)
+}
 
 /// Connections to next hops.
 pub static CALLS: Counters<3> = Counters::new(["made", "in_the_clear", "failed"]);

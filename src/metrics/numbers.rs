@@ -2,7 +2,7 @@
 
 use crate::event::count::{
     BATCH, CALLS, COMMANDS, Counters, FILTER_TIME, FILTERED, JUDGED, LISTS, LOOKUPS, MESSAGES,
-    OTHERS, RECIPIENTS, RELAYED, REPLIES, SESSIONS, SYNC, Shape, VERDICTS,
+    OTHERS, RECIPIENTS, RELAY_TLS, RELAYED, REPLIES, SESSIONS, SYNC, Shape, VERDICTS,
 };
 use crate::handoff::Census;
 use crate::mail::address::Domain;
@@ -124,6 +124,11 @@ fn counters() -> Vec<Family> {
             "Connections to next hops. in_the_clear: made anew, as TLS there is broken.",
             each("outcome", &CALLS),
         ),
+        counter(
+            "facteur_relay_tls_total",
+            "How TLS with next hops ended, by what they were held to (RFC 8460, 4.3).",
+            relay_tls(),
+        ),
         counter("facteur_dns_lookups_total", "Questions to DNS.", each("outcome", &LOOKUPS)),
         counter(
             "facteur_judged_total",
@@ -208,6 +213,17 @@ fn judged() -> Vec<Sample> {
         let counts = words.each().into_iter();
         counts.map(|(result, count)| Sample {
             labels: vec![("method", (*method).to_owned()), ("result", result.to_owned())],
+            value: count as f64,
+        })
+    });
+    each.collect()
+}
+
+fn relay_tls() -> Vec<Sample> {
+    let each = RELAY_TLS.iter().flat_map(|(demand, outcomes)| {
+        let counts = outcomes.each().into_iter();
+        counts.map(|(outcome, count)| Sample {
+            labels: vec![("demand", (*demand).to_owned()), ("outcome", outcome.to_owned())],
             value: count as f64,
         })
     });

@@ -60,33 +60,64 @@ pub trait Resolver: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
-    /// MX of a domain (RFC 5321 §5.1, RFC 7505).
-    fn mx(&self, domain: &Domain) -> Result<Mx, DnsError> {
+    /// The same, with the name at the end of the aliases.
+    fn lookup_aliased(&self, name: &[u8], kind: RecordKind) -> Result<AliasedAnswer, DnsError> {
+        self.lookup(name, kind).map(|answer| AliasedAnswer { answer, end: None })
+    }
+
+    /// MX of a domain (RFC 5321 §5.1, RFC 7505), with what DNSSEC says about them.
+    fn mx(&self, domain: &Domain) -> Result<MxAnswer, DnsError> {
         let found = named(domain.as_str(), RecordKind::Mx)
-            .and_then(|name| self.lookup(name.as_bytes(), RecordKind::Mx))
-            .map(|answer| Mx::of(answer.records));
-        count(&found, |mx| matches!(mx, Mx::Hosts(_)));
+            .and_then(|name| self.lookup_aliased(name.as_bytes(), RecordKind::Mx))
+            .map(|AliasedAnswer { answer, end }| MxAnswer {
+                mx: Mx::of(answer.records),
+                secure: answer.secure,
+                end,
+            });
+        count(&found, |answer| matches!(answer.mx, Mx::Hosts(_)));
         found
     }
 
     /// All addresses of a host, AAAA and A. An IP address is no host: a zone may say that a mail
     /// host is called `192.0.2.1`, and that is a name which does not exist.
     fn addresses(&self, host: &str) -> Result<Addresses, DnsError> {
+        self.located(host).map(|located| located.addresses)
+    }
+
+    /// The same, with what DNSSEC says about them.
+    fn located(&self, host: &str) -> Result<Located, DnsError> {
         let name = named(host.strip_suffix('.').unwrap_or(host), RecordKind::A);
         let found = name.and_then(|name| {
             // As for all programs: a host in /etc/hosts has the addresses that stand there, and no others.
             let listed = self.listed(name);
             match listed.is_empty() {
-                false => Ok(Addresses::Found(listed)),
+                false => Ok(Located { addresses: Addresses::Found(listed), ..Located::default() }),
                 // One after the other; a name server that fails for AAAA must not hide the A.
-                true => Addresses::of(
+                true => Located::of(
                     [RecordKind::Aaaa, RecordKind::A]
-                        .map(|kind| self.lookup(name.as_bytes(), kind)),
+                        .map(|kind| self.lookup_aliased(name.as_bytes(), kind)),
                 ),
             }
         });
-        count(&found, |addresses| matches!(addresses, Addresses::Found(_)));
+        count(&found, |located| matches!(located.addresses, Addresses::Found(_)));
         found
+    }
+
+    /// The records that say which certificates a host has, at `_PORT._tcp` below a name of it (RFC 7672
+    /// §2.2.3).
+    fn tlsa(&self, question: &str) -> Result<DnsAnswer, DnsError> {
+        let found = named(question, RecordKind::Tlsa)
+            .and_then(|name| self.lookup(name.as_bytes(), RecordKind::Tlsa));
+        count(&found, |answer| matches!(answer.records, Records::Found(_)));
+        found
+    }
+
+    /// Whether a name is an alias by the word of DNSSEC, wherever that leads (RFC 7672 §2.2.2).
+    fn is_secure_alias(&self, name: &str) -> Result<bool, DnsError> {
+        let found = named(name, RecordKind::Cname)
+            .and_then(|name| self.lookup(name.as_bytes(), RecordKind::Cname));
+        count(&found, |answer| matches!(answer.records, Records::Found(_)));
+        found.map(|answer| answer.secure)
     }
 }
 
@@ -97,6 +128,14 @@ pub struct DnsAnswer {
     /// Whether the servers have validated the records and each alias that led to them by DNSSEC, and
     /// `dns.trust_ad` lets us believe it. Always false where there are no records.
     pub secure: bool,
+}
+
+/// The same for a name that may be an alias.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AliasedAnswer {
+    pub answer: DnsAnswer,
+    /// The host at the end of the aliases; none where the name is no alias, and where no records are there.
+    pub end: Option<String>,
 }
 
 /// The records of one kind.
@@ -113,6 +152,15 @@ pub enum Records {
     NoName,
 }
 
+/// Where a domain takes its mail, and what of that is [`DnsAnswer::secure`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MxAnswer {
+    pub mx: Mx,
+    pub secure: bool,
+    /// The name at the end of the aliases; none where the domain is no alias.
+    pub end: Option<String>,
+}
+
 /// Where a domain takes its mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mx {
@@ -127,12 +175,23 @@ pub enum Mx {
     NoDomain,
 }
 
+/// Where a host can be reached, and what of that is [`DnsAnswer::secure`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Located {
+    pub addresses: Addresses,
+    /// Whether the IPv6 or the IPv4 addresses are secure, with each alias that led to them.
+    pub secure: bool,
+    /// The host at the end of the aliases; none where the name is no alias.
+    pub end: Option<String>,
+}
+
 /// Where a host can be reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Addresses {
     /// Never empty, each address once; IPv6 first.
     Found(Vec<IpAddr>),
     /// The name exists and has no address.
+    #[default]
     None,
     /// There is no such name.
     NoDomain,
@@ -242,8 +301,10 @@ impl DnsResolver {
         DnsResolver { system: System::new(config) }
     }
 
-    fn find(&self, name: &[u8], kind: RecordKind) -> Result<DnsAnswer, Trouble> {
-        let absent = |records| Ok(DnsAnswer { records, secure: false });
+    fn find(&self, name: &[u8], kind: RecordKind) -> Result<AliasedAnswer, Trouble> {
+        let found =
+            |records, secure, end| Ok(AliasedAnswer { answer: DnsAnswer { records, secure }, end });
+        let absent = |records| found(records, false, None);
         let Some(asked) = name_of(name) else { return absent(Records::NoName) };
         let setup = self.system.setup()?;
         match pollster::block_on(setup.hickory.lookup(asked, kind.to_hickory())) {
@@ -253,7 +314,10 @@ impl DnsResolver {
                 let secure = lookup.message().metadata.authentic_data && setup.trusts_ad;
                 match records {
                     Some(records) if records.is_empty() => absent(Records::Absent),
-                    Some(records) => Ok(DnsAnswer { records: Records::Found(records), secure }),
+                    Some(records) => {
+                        let end = record::end(lookup.answers());
+                        found(Records::Found(records), secure, end)
+                    }
                     None => absent(unsure(&setup, name, kind)),
                 }
             }
@@ -270,6 +334,10 @@ impl DnsResolver {
 
 impl Resolver for DnsResolver {
     fn lookup(&self, name: &[u8], kind: RecordKind) -> Result<DnsAnswer, DnsError> {
+        self.lookup_aliased(name, kind).map(|found| found.answer)
+    }
+
+    fn lookup_aliased(&self, name: &[u8], kind: RecordKind) -> Result<AliasedAnswer, DnsError> {
         self.find(name, kind).map_err(|trouble| trouble.of(question(name, kind)))
     }
 
@@ -320,25 +388,29 @@ impl Mx {
     }
 }
 
-impl Addresses {
-    fn of(answers: [Result<DnsAnswer, DnsError>; 2]) -> Result<Addresses, DnsError> {
+impl Located {
+    fn of(answers: [Result<AliasedAnswer, DnsError>; 2]) -> Result<Located, DnsError> {
         let (mut found, mut seen) = (Vec::new(), HashSet::new());
-        for answer in answers.iter().flatten() {
+        let (mut secure, mut end) = (false, None);
+        for AliasedAnswer { answer, end: its } in answers.iter().flatten() {
             let Records::Found(records) = &answer.records else { continue };
             found.extend(records.iter().filter_map(Record::address).filter(|ip| seen.insert(*ip)));
+            secure |= answer.secure;
+            end = end.or_else(|| its.clone());
         }
         if !found.is_empty() {
-            return Ok(Addresses::Found(found));
+            return Ok(Located { addresses: Addresses::Found(found), secure, end });
         }
         let mut is_there = false;
         for answer in answers {
-            match answer?.records {
+            match answer?.answer.records {
                 Records::Absent | Records::Found(_) => is_there = true,
                 Records::Unsure(error) => return Err(error),
                 Records::NoName => {}
             }
         }
-        Ok(if is_there { Addresses::None } else { Addresses::NoDomain })
+        let addresses = if is_there { Addresses::None } else { Addresses::NoDomain };
+        Ok(Located { addresses, ..Located::default() })
     }
 }
 

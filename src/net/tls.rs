@@ -11,6 +11,8 @@ mod accept;
 mod authorities;
 mod binding;
 mod connect;
+mod dane;
+mod der;
 mod layer;
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ mod words;
 pub use accept::{Acceptor, BadPair, Flaw, Half, date};
 pub use authorities::authorities;
 pub use connect::Connector;
+pub use dane::UsableRecords;
 pub use layer::Layer;
 pub use tlsa::Chain;
 
@@ -37,9 +40,21 @@ pub enum Side<'a> {
         connector: &'a Connector,
         /// The host we want to speak to: a name, which is also sent (SNI), or an address.
         name: &'a str,
-        /// Whether the certificate has to be that host's; otherwise any is taken.
-        must_verify: bool,
+        /// What the certificate has to show.
+        wanted: WantedProof<'a>,
     },
+}
+
+/// What a host's certificate has to show.
+#[derive(Clone, Copy)]
+pub enum WantedProof<'a> {
+    /// Nothing: any is taken, and looked at.
+    Nothing,
+    /// The name of the host, by the authorities of this system.
+    Authorities,
+    /// That it fits one of these records; and one of these names, where it stands below a trust anchor of
+    /// theirs.
+    Records(&'a UsableRecords, &'a [String]),
 }
 
 /// How a connection is protected, after the handshake:
@@ -52,8 +67,21 @@ pub struct Protection {
     /// The key exchange, by its name in IANA's list of TLS supported groups; none where a session of TLS
     /// 1.2 was resumed, which exchanges no keys.
     pub group: Option<String>,
-    /// Whether the other side proved to be the host that was asked for; none where we do not ask.
-    pub is_verified: Option<bool>,
+    /// By what the other side proved to be the host that was asked for; none where we do not ask.
+    pub proof: Option<PeerProof>,
+}
+
+/// What shows that the other side is the host that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerProof {
+    /// Nothing: any certificate was taken, and this one says nothing.
+    Nothing,
+    /// A certificate for its name, by the authorities of this system.
+    Authorities,
+    /// The same, and the MTA-STS policy of the recipient's domain names the host (RFC 8461).
+    Policy,
+    /// TLSA records (RFC 7672).
+    Records,
 }
 
 impl fmt::Display for Protection {
@@ -62,10 +90,12 @@ impl fmt::Display for Protection {
         if let Some(group) = &self.group {
             write!(f, ":{group}")?;
         }
-        match self.is_verified {
+        match self.proof {
             None => Ok(()),
-            Some(true) => f.write_str(":verified"),
-            Some(false) => f.write_str(":unverified"),
+            Some(PeerProof::Nothing) => f.write_str(":unverified"),
+            Some(PeerProof::Authorities) => f.write_str(":verified"),
+            Some(PeerProof::Policy) => f.write_str(":mta-sts"),
+            Some(PeerProof::Records) => f.write_str(":dane"),
         }
     }
 }
@@ -76,16 +106,20 @@ impl Side<'_> {
         let (Some(version), Some(suite)) = (layer.version(), layer.suite()) else {
             return Err(ErrorKind::NotConnected.into());
         };
-        let is_verified = match self {
+        let proof = match self {
             Side::Server(_) => None,
             // Any other host would have failed in the handshake.
-            Side::Client { must_verify: true, .. } => Some(true),
-            Side::Client { connector, name, .. } => {
-                Some(connector.is_verified(layer.certificates(), name))
+            Side::Client { wanted: WantedProof::Authorities, .. } => Some(PeerProof::Authorities),
+            Side::Client { wanted: WantedProof::Records(..), .. } => Some(PeerProof::Records),
+            Side::Client { wanted: WantedProof::Nothing, connector, name } => {
+                Some(match connector.is_verified(layer.certificates(), name) {
+                    true => PeerProof::Authorities,
+                    false => PeerProof::Nothing,
+                })
             }
         };
         let (version, suite) = (version_name(version), suite_name(suite));
-        Ok(Protection { version, suite, group: layer.group().map(group_name), is_verified })
+        Ok(Protection { version, suite, group: layer.group().map(group_name), proof })
     }
 }
 

@@ -165,6 +165,6 @@ pub fn resource_record(record: dns::Record) -> Option<ResourceRecord> {
         }
         dns::Record::Ptr(host) => Name::parse(host.as_bytes()).map(ResourceRecord::Ptr),
         dns::Record::Txt(text) => Some(ResourceRecord::Txt(text)),
-        dns::Record::Tlsa { .. } | dns::Record::Srv { .. } => None,
+        dns::Record::Tlsa { .. } | dns::Record::Srv { .. } | dns::Record::Cname(_) => None,
     }
 }

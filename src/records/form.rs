@@ -15,6 +15,7 @@ pub fn kind(record: &Record) -> RecordKind {
         Record::Ptr(_) => RecordKind::Ptr,
         Record::Tlsa { .. } => RecordKind::Tlsa,
         Record::Srv { .. } => RecordKind::Srv,
+        Record::Cname(_) => RecordKind::Cname,
     }
 }
 
@@ -28,6 +29,7 @@ pub fn word(kind: RecordKind) -> &'static str {
         RecordKind::Ptr => "PTR",
         RecordKind::Tlsa => "TLSA",
         RecordKind::Srv => "SRV",
+        RecordKind::Cname => "CNAME",
     }
 }
 
@@ -58,7 +60,7 @@ fn data(record: &Record, end: &str) -> String {
         Record::Mx(mx) => format!("{} {}", mx.preference, host(&mx.host)),
         Record::Address(address) => address.to_string(),
         Record::Txt(text) => quoted(text),
-        Record::Ptr(name) => host(name),
+        Record::Ptr(name) | Record::Cname(name) => host(name),
         Record::Tlsa { usage, selector, matching, data } => {
             let mut text = format!("{usage} {selector} {matching} ");
             for octet in data {

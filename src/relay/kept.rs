@@ -5,6 +5,7 @@ use super::{CallEnd, Caller, Connection, Hop, Message};
 use crate::config::{LmtpServer, Timeout};
 use crate::event::{Talk, Turn};
 use crate::limits::{LMTP_ASK_WAIT, LMTP_KEEP, LMTP_KEPT, LMTP_REST, LMTP_SLOW};
+use crate::mail::envelope::TlsWish;
 use crate::net::tls::Protection;
 use crate::route::next_hop::{Ourselves, Way, next_hops};
 use crate::site::Site;
@@ -185,7 +186,8 @@ fn open(
     bound_opening(&mut caller.timeout, left);
     let (caller, ourselves) = (Arc::new(caller), Ourselves::of(&site.config));
     let refused = |words: String| Fate::NextHost(Reason::new(Step::Connect, Cause::Broke(words)));
-    let hops = next_hops(site, &ourselves, &Way::Lmtp(server.clone()));
+    let hops = next_hops(site, &ourselves, &Way::Lmtp(server.clone()), TlsWish::Usual);
+    let hops = hops.and_then(|hops| hops.blocked().map_or(Ok(hops), Err));
     let hops = hops.map_err(|obstacle| (server.to_string(), refused(obstacle.words)))?;
     let mut last = (server.to_string(), Fate::NextHost(silent()));
     for hop in hops {
@@ -280,11 +282,8 @@ mod tests {
             (caller.timeout.connect, caller.timeout.command),
             (LMTP_ASK_WAIT, LMTP_ASK_WAIT)
         );
-        let hop = Hop {
-            name: "kept".to_owned(),
-            address: Endpoint::LmtpUnix("/kept".into()),
-            demand: Demand::Nothing,
-        };
+        let hop = Hop::offered("kept", Endpoint::LmtpUnix("/kept".into()));
+        let hop = Hop { demand: Demand::Nothing, ..hop };
         let mut connection =
             Connection::open(&Arc::new(caller), &hop, &mut Talk::default()).unwrap();
         let latest = Instant::now() + LMTP_ASK_WAIT;

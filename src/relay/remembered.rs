@@ -48,7 +48,6 @@ impl BrokenTls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::next_hop::Demand;
     use std::net::SocketAddr;
     use std::time::Duration;
 
@@ -56,8 +55,8 @@ mod tests {
     fn for_an_hour_and_not_for_all() {
         let (table, now, clock) = (BrokenTls::default(), Instant::now(), Timestamp::UNIX_EPOCH);
         let hop = |number: usize| {
-            let address = SocketAddr::from(([192, 0, 2, 1], 25)).into();
-            Hop { name: format!("mx{number}.test"), address, demand: Demand::Offered }
+            let address = SocketAddr::from(([192, 0, 2, 1], 25));
+            Hop::offered(&format!("mx{number}.test"), address)
         };
         let why = table.note(&hop(0), "was silent", now, clock);
         assert_eq!(why, "was silent; TLS is tried again from 1970-01-01T01:00:00Z on");

@@ -10,21 +10,26 @@
 
 mod backup;
 mod demand;
+mod held;
 mod hosts;
 mod obstacle;
 mod ourselves;
+mod tls_seen;
 mod way;
 
 use crate::mail::address::Domain;
-use crate::net::dns::{Mx, MxHost, Resolver};
+use crate::mail::envelope::TlsWish;
+use crate::net::dns::{Mx, MxAnswer, MxHost, Resolver};
 use crate::net::stream::Endpoint;
-use crate::site::Site;
+use crate::site::{Password, Site};
 pub use backup::{MxPlace, mx_place};
-pub use demand::Demand;
+pub use demand::{Demand, PkiDemand, PolicyDemand, TlsaDemand};
 pub use hosts::NextHops;
 pub use obstacle::Obstacle;
 pub use ourselves::Ourselves;
 use std::fmt;
+use std::sync::Arc;
+pub use tls_seen::TlsSeen;
 pub use way::{Way, way};
 
 /// A host to speak to, at one of its addresses.
@@ -34,6 +39,10 @@ pub struct Hop {
     pub name: String,
     pub address: Endpoint,
     pub demand: Demand,
+    /// What we log in with, once the host has shown what is demanded.
+    pub login: Option<Arc<Password>>,
+    /// The domain whose mail host it is, found by MX; none where the configuration names the host.
+    pub domain: Option<Domain>,
 }
 
 /// What an attempt would find, with its steps.
@@ -46,24 +55,31 @@ pub struct Explained {
     pub obstacle: Option<Obstacle>,
 }
 
-/// The hosts for one attempt, at least one. Looks up only what is needed for the first one.
+impl Hop {
+    /// A host that owes nothing.
+    pub fn offered(name: &str, address: impl Into<Endpoint>) -> Hop {
+        let (name, address, demand) = (name.to_owned(), address.into(), Demand::Offered);
+        Hop { name, address, demand, login: None, domain: None }
+    }
+}
+
+/// The hosts for one attempt of a message with this wish. Looks up only what is needed for the first one; where
+/// there is none, [`NextHops::trouble`] says why.
 pub fn next_hops<'a>(
     site: &'a Site,
     ourselves: &'a Ourselves,
     way: &Way,
+    wish: TlsWish,
 ) -> Result<NextHops<'a>, Obstacle> {
-    let mut hops = NextHops::new(site, ourselves, way);
+    let mut hops = NextHops::new(site, ourselves, way, wish);
     hops.find()?;
     hops.fill();
-    match hops.trouble().filter(|_| hops.ready.is_empty()) {
-        Some(obstacle) => Err(obstacle),
-        None => Ok(hops),
-    }
+    Ok(hops)
 }
 
 /// All hosts of an attempt, with the steps in words.
 pub fn explain(site: &Site, ourselves: &Ourselves, way: &Way) -> Explained {
-    let mut next = NextHops::new(site, ourselves, way);
+    let mut next = NextHops::new(site, ourselves, way, TlsWish::Usual);
     next.steps = Some(vec![way.to_string()]);
     let found = next.find();
     let hops = next.by_ref().collect();
@@ -80,10 +96,25 @@ impl fmt::Display for Hop {
     }
 }
 
-/// The MX hosts of a domain, the best first; none when the domain has no MX.
-fn mail_hosts(resolver: &dyn Resolver, domain: &Domain) -> Result<Option<Vec<MxHost>>, Obstacle> {
-    match resolver.mx(domain) {
-        Ok(Mx::Hosts(hosts)) => Ok(Some(hosts)),
+/// The MX hosts of a domain.
+struct MailHosts {
+    /// The best first.
+    hosts: Vec<MxHost>,
+    /// As [`MxAnswer::secure`].
+    is_secure: bool,
+    /// As [`MxAnswer::end`].
+    end: Option<String>,
+}
+
+/// The MX hosts of a domain; none when the domain has no MX.
+fn mail_hosts(resolver: &dyn Resolver, domain: &Domain) -> Result<Option<MailHosts>, Obstacle> {
+    let answer = resolver.mx(domain);
+    let (is_secure, end) = match &answer {
+        Ok(MxAnswer { secure, end, .. }) => (*secure, end.clone()),
+        Err(_) => (false, None),
+    };
+    match answer.map(|answer| answer.mx) {
+        Ok(Mx::Hosts(hosts)) => Ok(Some(MailHosts { hosts, is_secure, end })),
         Ok(Mx::None) => Ok(None),
         Ok(Mx::NoDomain) => Err(Obstacle::permanent("5.1.2", format!("{domain}: no such domain"))),
         Ok(Mx::Null) => {

@@ -176,7 +176,7 @@ impl RelayWorker {
     fn ask_hosts(&mut self, job: &RelayJob, way: &Way, round: &mut Round<'_>) -> Option<Obstacle> {
         let latest = Instant::now() + RELAY_TIME;
         if let Some(mut kept) = self.take_kept(job) {
-            let mut talk = talk(job, kept.connection.hop());
+            let mut talk = talk(job, Some(kept.connection.hop()));
             talk.note(Turn::Connecting, "on the connection that has carried other mail");
             round.send(&mut kept.connection, talk);
             self.keep(kept);
@@ -186,20 +186,25 @@ impl RelayWorker {
         }
         let setting = &job.setting;
         let Setting { site, ourselves, .. } = &**setting;
-        let found = next_hops(site, ourselves, way);
+        let found = next_hops(site, ourselves, way, round.sender.tls);
         let mut hops = match found {
             Ok(hops) => hops,
             Err(obstacle) => return Some(obstacle),
         };
+        let caller = self.caller(setting);
         // For each host that was asked, whether it surely never takes this; and whether no other host is left.
         let (mut is_closed, mut is_last) = (Vec::new(), false);
         while !round.left().is_empty() && Instant::now() < latest && !self.guard.is_stopping() {
-            let Some(hop) = hops.next() else {
+            let hop = hops.next();
+            hops.take_seen().iter().for_each(|seen| caller.saw(seen));
+            let mut talk = talk(job, hop.as_ref());
+            hops.take_notes().iter().for_each(|note| talk.note(Turn::Decided, note));
+            let Some(hop) = hop else {
+                tell_talk(talk);
                 is_last = true;
                 break;
             };
-            let mut talk = talk(job, &hop);
-            let opened = Connection::open(&self.caller(setting), &hop, &mut talk);
+            let opened = Connection::open(&caller, &hop, &mut talk);
             match opened {
                 Err(fate) => {
                     tell_talk(talk);
@@ -412,11 +417,12 @@ fn unrouted(job: &RelayJob, open: &[usize], obstacle: Obstacle) -> Obstacle {
     }
 }
 
-/// The transcript of this message with this host.
-fn talk(job: &RelayJob, hop: &Hop) -> Talk {
+/// The transcript of this message with this host; none: of what was found out where there is none.
+fn talk(job: &RelayJob, hop: Option<&Hop>) -> Talk {
     let mut talk = Talk::new();
     let id = job.claimed.message.entry.id.clone();
-    talk.about = About { id, host: host(hop), ..About::default() };
+    let host = hop.map(host).unwrap_or_default();
+    talk.about = About { id, host, ..About::default() };
     talk
 }
 

@@ -33,7 +33,7 @@ mod refusal;
 mod tests;
 mod turns;
 
-pub use fate::{Aside, Cause, Fate, Lack, Reason, Step};
+pub use fate::{Aside, Cause, Fate, Lack, OWED_BY, Reason, Step};
 pub use offers::Offers;
 pub use turns::Spoken;
 
@@ -113,6 +113,8 @@ pub struct Client {
     is_unproven: bool,
     /// Why we speak in the clear to a host that offers TLS; none where that is not so.
     in_the_clear: Option<String>,
+    /// By what record or policy the host owes TLS; none where it owes none.
+    owed_by: Option<String>,
     /// As whom we log in and where the password stands, for the person who has to correct it.
     whose: Option<String>,
     /// The login that has not begun yet.
@@ -151,6 +153,7 @@ impl Client {
             secrecy: Secrecy::Never,
             is_unproven: false,
             in_the_clear: None,
+            owed_by: None,
             whose: None,
             account: None,
             login: None,
@@ -473,7 +476,13 @@ impl Client {
             (Secrecy::Offered | Secrecy::Required, true) => {
                 self.say((Step::StartTls, 0), "STARTTLS");
             }
-            (Secrecy::Required, false) => self.end(Step::StartTls, Cause::Lacks(Lack::StartTls)),
+            (Secrecy::Required, false) => {
+                let lack = match self.owed_by {
+                    Some(_) => Lack::OwedTls,
+                    None => Lack::StartTls,
+                };
+                self.end(Step::StartTls, Cause::Lacks(lack));
+            }
             (Secrecy::Never, _) | (Secrecy::Offered, false) => self.want_login(),
         }
     }
@@ -587,7 +596,7 @@ fn is_polite(reason: &Reason) -> bool {
             let refusal = matches!(answer.kind(), Kind::Later | Kind::Never);
             before_mail && refusal && answer.code() != CLOSING
         }
-        Cause::Enough | Cause::Lacks(Lack::StartTls | Lack::Auth) => true,
+        Cause::Enough | Cause::Lacks(Lack::StartTls | Lack::OwedTls | Lack::Auth) => true,
         _ => false,
     }
 }

@@ -15,3 +15,4 @@ pub mod outgoing;
 pub mod parameter;
 pub mod reply;
 pub mod session;
+pub mod tls_failure;

@@ -30,7 +30,7 @@ fn pair(zone: &str) -> (Dnsd, DnsResolver) {
 }
 
 fn mx(resolver: &DnsResolver, domain: &str) -> Result<Mx, DnsError> {
-    resolver.mx(&Domain::parse(domain).unwrap())
+    resolver.mx(&Domain::parse(domain).unwrap()).map(|answer| answer.mx)
 }
 
 fn hosts(list: &[(u16, &str)]) -> Result<Mx, DnsError> {

@@ -95,6 +95,7 @@ mod trace;
 mod trees;
 mod trust;
 mod trust_arc;
+mod trust_dane;
 mod trust_dkim;
 mod trust_dmarc;
 mod trust_mail;

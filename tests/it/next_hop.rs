@@ -6,6 +6,7 @@ use crate::support::{Place, config};
 use facteur::config::{self, Config};
 use facteur::limits::{HOP_HOSTS_MAX, HOPS_MAX};
 use facteur::mail::address::Mailbox;
+use facteur::mail::envelope::TlsWish;
 use facteur::route::next_hop::{NextHops, Obstacle, Ourselves, next_hops, way};
 use facteur::site::Site;
 use std::collections::HashSet;
@@ -41,7 +42,8 @@ impl Sender {
     fn hops(&self, host: &str) -> Result<NextHops<'_>, Obstacle> {
         let mailbox = Mailbox::parse(&format!("ann@{host}")).unwrap();
         let way = way(&self.site.config, &mailbox.host);
-        next_hops(&self.site, &self.ourselves, &way)
+        let hops = next_hops(&self.site, &self.ourselves, &way, TlsWish::Usual)?;
+        hops.blocked().map_or(Ok(hops), Err)
     }
 
     /// All hops in a line, then what was left out; or what stands in the way.

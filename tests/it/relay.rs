@@ -9,7 +9,6 @@ use facteur::event::Talk;
 use facteur::mail::address::{ForwardPath, ReversePath};
 use facteur::mail::envelope::{BodyType, Envelope, Notify, Recipient, Ret, Sender};
 use facteur::relay::{Caller, Connection, Hop, Message, survey};
-use facteur::route::next_hop::Demand;
 use facteur::smtp::client::{Fate, OutgoingMessage};
 use facteur::store::body::StoredMessage;
 use facteur::store::disk::Disk;
@@ -47,7 +46,7 @@ fn caller(time: Duration) -> Arc<Caller> {
 }
 
 fn hop(host: &Host) -> Hop {
-    Hop { name: "host.test".to_owned(), address: host.address.into(), demand: Demand::Offered }
+    Hop::offered("host.test", host.address)
 }
 
 pub fn letter(to: &[&str], message: &dyn Message) -> OutgoingMessage {
@@ -460,10 +459,7 @@ fn what_we_cannot_read_is_not_sent_and_not_failed() {
 fn another_facteur_takes_it() {
     let place = Place::new();
     let server = Inside::serve(&place, &config(""));
-    let (caller, hop) = (
-        caller(PATIENCE),
-        Hop { name: "mx.test".to_owned(), address: server.address.into(), demand: Demand::Offered },
-    );
+    let (caller, hop) = (caller(PATIENCE), Hop::offered("mx.test", server.address));
     let mut connection = Connection::open(&caller, &hop, &mut Talk::default()).unwrap();
     let message = "Subject: hi\n\n.\n\u{e9}\n".as_bytes();
     let fates = connection.deliver(&letter(&["ann@mx.test", "bob@mx.test"], &message), &message);

@@ -10,7 +10,7 @@ use super::{DnsFault, Trouble};
 use crate::config::NameServer;
 use crate::limits::{DNS_ALIASES_MAX, DNS_CACHED_MAX, DNS_TOLD, DNS_TRIES};
 use hickory_resolver::proto::op::{DnsResponse, Message};
-use hickory_resolver::proto::rr::Record;
+use hickory_resolver::proto::rr::{Record, RecordType};
 use std::time::{Duration, Instant};
 
 /// The servers in the order in which they are asked.
@@ -43,7 +43,9 @@ impl Servers {
             })?;
             is_authentic &= answer.metadata.authentic_data;
             answer.metadata.authentic_data = is_authentic;
-            let target = answer.answers.last().and_then(alias).cloned();
+            // Whoever asks for the alias itself wants to know no more.
+            let is_asked = step.queries.iter().any(|query| query.query_type() == RecordType::CNAME);
+            let target = answer.answers.last().filter(|_| !is_asked).and_then(alias).cloned();
             let Some(target) = target else {
                 if !answer.answers.is_empty() {
                     answer.answers.splice(..0, aliases);

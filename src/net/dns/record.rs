@@ -17,6 +17,7 @@ pub enum RecordKind {
     Ptr,
     Tlsa,
     Srv,
+    Cname,
 }
 
 /// One record, by its kind.
@@ -35,6 +36,8 @@ pub enum Record {
     /// Where a service is (RFC 2782); the target is a host name, written as in [`MxHost`], and empty where
     /// the service is said not to be there.
     Srv { priority: u16, weight: u16, port: u16, target: String },
+    /// Where an alias leads: a host name, written as in [`MxHost`].
+    Cname(String),
 }
 
 /// One MX record.
@@ -56,6 +59,7 @@ impl RecordKind {
             RecordKind::Ptr => RecordType::PTR,
             RecordKind::Tlsa => RecordType::TLSA,
             RecordKind::Srv => RecordType::SRV,
+            RecordKind::Cname => RecordType::CNAME,
         }
     }
 }
@@ -86,6 +90,7 @@ impl Record {
             }
             RData::TXT(txt) => Record::Txt(txt.txt_data.concat()),
             RData::PTR(name) => Record::Ptr(host(&name.0)?),
+            RData::CNAME(name) => Record::Cname(host(&name.0)?),
             RData::TLSA(tlsa) => Record::Tlsa {
                 usage: tlsa.cert_usage.into(),
                 selector: tlsa.selector.into(),
@@ -118,6 +123,15 @@ pub(super) fn read(
         RecordKind::Mx if usable.is_empty() => Err(DnsFault::broken("no MX record names a host")),
         _ => Ok(Some(usable)),
     }
+}
+
+/// The host at the end of the aliases in an answer; none where it holds no alias.
+pub(super) fn end(records: &[Resource]) -> Option<String> {
+    let target = records.iter().rev().find_map(|record| match &record.data {
+        RData::CNAME(target) => Some(&target.0),
+        _ => None,
+    });
+    host(target?)
 }
 
 /// As [`host`]; empty for the root, which says that there is none.

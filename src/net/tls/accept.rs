@@ -199,7 +199,8 @@ fn unfit(error: &Error) -> BadPair {
     }
 }
 
-fn times(certificate: &CertificateDer<'_>) -> Option<(SystemTime, SystemTime)> {
+/// From when until when a certificate is valid; none where that cannot be read.
+pub(super) fn times(certificate: &CertificateDer<'_>) -> Option<(SystemTime, SystemTime)> {
     let parsed = x509_cert::Certificate::from_der(certificate).ok()?;
     let validity = parsed.tbs_certificate.validity;
     let moment = |since: Duration| SystemTime::UNIX_EPOCH + since;

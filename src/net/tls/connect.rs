@@ -1,12 +1,14 @@
-//! TLS towards other hosts: with any certificate, or with one that proves the host's name.
+//! TLS towards other hosts: with any certificate, with one that proves the host's name by the authorities of this
+//! system, or with one that fits the host's TLSA records.
 //!
 //! Mail between servers goes over whatever TLS there is: a certificate that cannot be verified is still
 //! better than none (RFC 7435 §1.2, RFC 3207 §4.1), and an attacker that could show us a false one could as
 //! well hide the offer of TLS. A password goes only to a host that proved its name.
 
 use super::authorities::authorities;
-use super::provider;
+use super::dane::ByRecords;
 use super::words::{self, of_signature};
+use super::{WantedProof, provider};
 use crate::limits::TLS_SESSIONS;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
@@ -21,7 +23,7 @@ use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
-/// The settings for TLS to other hosts; remembers sessions, so that the next handshake is short.
+/// The settings for TLS to other hosts; remembers sessions, but for hosts with TLSA records.
 #[derive(Debug, Default)]
 pub struct Connector {
     /// The configuration that takes any certificate.
@@ -38,17 +40,27 @@ impl Connector {
     pub(super) fn config(
         &self,
         name: &str,
-        must_verify: bool,
+        wanted: WantedProof<'_>,
     ) -> io::Result<(Arc<ClientConfig>, ServerName<'static>)> {
-        let config = match must_verify {
-            true => self.strict.get_or_init(|| {
-                let verifier = self.authorities()?;
-                client_config(verifier)
-            }),
-            false => self.open.get_or_init(|| client_config(Arc::new(Anybody(provider())))),
+        let config = match wanted {
+            WantedProof::Authorities => {
+                let strict = || remembering(client_config(self.authorities()?)?);
+                self.strict.get_or_init(strict).clone()
+            }
+            WantedProof::Nothing => {
+                let open = || remembering(client_config(Arc::new(Anybody(provider())))?);
+                self.open.get_or_init(open).clone()
+            }
+            // Its own for each connection: a session that is resumed shows no certificate, and may have begun
+            // under other records.
+            WantedProof::Records(records, names) => {
+                let (records, names) = (records.clone(), names.to_vec());
+                client_config(Arc::new(ByRecords { records, names, provider: provider() }))
+                    .map(Arc::new)
+            }
         };
         let bad = |what: String| io::Error::new(ErrorKind::InvalidInput, what);
-        let config = config.clone().map_err(bad)?;
+        let config = config.map_err(bad)?;
         match server_name(name) {
             Some(name) => Ok((config, name)),
             None => Err(bad(format!("{name:?} is no name for TLS"))),
@@ -73,7 +85,7 @@ impl Connector {
 }
 
 /// The name for TLS; an address literal loses its brackets.
-fn server_name(name: &str) -> Option<ServerName<'static>> {
+pub(super) fn server_name(name: &str) -> Option<ServerName<'static>> {
     let inside = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     let address = inside.strip_prefix("IPv6:").unwrap_or(inside);
     match address.parse::<IpAddr>() {
@@ -82,13 +94,20 @@ fn server_name(name: &str) -> Option<ServerName<'static>> {
     }
 }
 
-fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig>, String> {
+/// A configuration that remembers no session.
+fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, String> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| words::words(&error, &[]))?;
     // "Dangerous" is what rustls calls each verifier that is given to it; see the head of this file.
     let config = config.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = config.with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// The same that remembers sessions, so that the next handshake is short.
+fn remembering(mut config: ClientConfig) -> Result<Arc<ClientConfig>, String> {
     config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
     Ok(Arc::new(config))
 }

@@ -36,8 +36,8 @@ impl Layer {
             Side::Server(acceptor) => {
                 ServerConnection::new(acceptor.config()).map(Connection::Server)
             }
-            Side::Client { connector, name, must_verify } => {
-                let (config, name) = connector.config(name, *must_verify)?;
+            Side::Client { connector, name, wanted } => {
+                let (config, name) = connector.config(name, *wanted)?;
                 ClientConnection::new(config, name).map(Connection::Client)
             }
         };

@@ -79,10 +79,11 @@ fn a_pair_has_two_halves_that_fit() {
 fn how_a_connection_is_protected_is_one_word() {
     let suite = suite_name(CipherSuite::TLS13_AES_256_GCM_SHA384);
     let group = Some(group_name(NamedGroup::X25519MLKEM768));
-    let mut protection = Protection { version: "TLSv1.3", suite, group, is_verified: Some(false) };
+    let mut protection =
+        Protection { version: "TLSv1.3", suite, group, proof: Some(PeerProof::Nothing) };
     let told = "TLSv1.3:TLS_AES_256_GCM_SHA384:X25519MLKEM768";
     assert_eq!(protection.to_string(), format!("{told}:unverified"));
-    protection.is_verified = None;
+    protection.proof = None;
     assert_eq!(protection.to_string(), told);
     protection.group = None;
     assert_eq!(protection.to_string(), "TLSv1.3:TLS_AES_256_GCM_SHA384");

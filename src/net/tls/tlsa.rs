@@ -1,15 +1,15 @@
 //! What DNS can say about certificates (TLSA; RFC 6698, RFC 7672 §3.1), held against a chain. Asks nobody.
 
 use super::accept::parse_chain;
+use super::der::key_of;
 use super::{Acceptor, BadPair};
 use crate::net::dns::Record;
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use rustls::pki_types::CertificateDer;
-use x509_cert::der::{Decode, Encode};
 
 /// The certificates that we show, our own first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chain(Vec<CertificateDer<'static>>);
+pub struct Chain(pub(super) Vec<CertificateDer<'static>>);
 
 impl Chain {
     /// Reads a chain in PEM, as `tls.certificate` has it; the key is not needed.
@@ -28,22 +28,42 @@ impl Chain {
     /// Whether a TLSA record fits what we show. Those of PKIX-TA and PKIX-EE (usage 0 and 1) fit nothing:
     /// hosts that send mail do not use them (RFC 7672 §3.1.3).
     pub fn fits(&self, record: &Record) -> bool {
-        let Record::Tlsa { usage, selector, matching, data } = record else { return false };
-        let those = match usage {
+        let Some(choice) = Choice::of(record) else { return false };
+        let those = match choice.usage {
             2 => &self.0[..],
             3 => self.0.get(..1).unwrap_or_default(),
             _ => return false,
         };
-        let fits = |certificate| {
-            let octets = part(certificate, *selector)?;
-            Some(match matching {
-                0 => octets == *data,
-                1 => digest(&SHA256, &octets).as_ref() == data.as_slice(),
-                2 => digest(&SHA512, &octets).as_ref() == data.as_slice(),
-                _ => false,
-            })
-        };
-        those.iter().any(|certificate| fits(certificate).unwrap_or(false))
+        those.iter().any(|certificate| choice.fits(certificate))
+    }
+}
+
+/// The certificates that one TLSA record is about (RFC 6698 §2.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub usage: u8,
+    pub selector: u8,
+    pub matching: u8,
+    pub data: Vec<u8>,
+}
+
+impl Choice {
+    /// That of a record; none of one of another kind.
+    pub fn of(record: &Record) -> Option<Choice> {
+        let Record::Tlsa { usage, selector, matching, data } = record else { return None };
+        let (usage, selector, matching) = (*usage, *selector, *matching);
+        Some(Choice { usage, selector, matching, data: data.clone() })
+    }
+
+    /// Whether it is about this certificate, whatever the usage.
+    pub fn fits(&self, certificate: &CertificateDer<'_>) -> bool {
+        let Some(octets) = part(certificate, self.selector) else { return false };
+        match self.matching {
+            0 => octets == self.data,
+            1 => digest(&SHA256, &octets).as_ref() == self.data.as_slice(),
+            2 => digest(&SHA512, &octets).as_ref() == self.data.as_slice(),
+            _ => false,
+        }
     }
 }
 
@@ -56,13 +76,10 @@ impl Acceptor {
 
 /// What a selector is about: the whole certificate (0), or its public key (1). None for any other, and for a
 /// certificate that cannot be read.
-fn part(certificate: &CertificateDer<'_>, selector: u8) -> Option<Vec<u8>> {
+pub(super) fn part(certificate: &CertificateDer<'_>, selector: u8) -> Option<Vec<u8>> {
     match selector {
         0 => Some(certificate.to_vec()),
-        1 => {
-            let read = x509_cert::Certificate::from_der(certificate).ok()?;
-            read.tbs_certificate.subject_public_key_info.to_der().ok()
-        }
+        1 => key_of(certificate).map(<[u8]>::to_vec),
         _ => None,
     }
 }

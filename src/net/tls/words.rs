@@ -1,10 +1,15 @@
 //! What went wrong with TLS, in plain words: one table for both sides, in place of the library's names of
 //! errors.
 
+use super::der::element;
+use crate::smtp::tls_failure::{TlsFailure, TlsTrouble};
 use rustls::AlertDescription as Alert;
 use rustls::pki_types::CertificateDer;
-use rustls::{CertificateError, Error, InconsistentKeys, InvalidMessage, PeerIncompatible};
+use rustls::{
+    CertificateError, Error, InconsistentKeys, InvalidMessage, OtherError, PeerIncompatible,
+};
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 use x509_cert::der::Decode;
 
 /// Least bits of an RSA key that rustls verifies by (NIST SP 800-131A).
@@ -15,7 +20,38 @@ pub(super) const HELLO: usize = 11;
 
 /// An error for the log; `hello`: the first octets that came.
 pub(super) fn trouble(error: &Error, hello: &[u8]) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, words(error, hello))
+    let trouble = TlsTrouble { words: words(error, hello), ..typed(error) };
+    io::Error::new(ErrorKind::InvalidData, trouble)
+}
+
+/// An error with its type.
+pub(super) fn typed(error: &Error) -> TlsTrouble {
+    match error {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
+            let typed = inner.downcast_ref::<TlsTrouble>().cloned();
+            typed.unwrap_or_else(|| TlsTrouble::new(failure(error), words(error, &[])))
+        }
+        _ => TlsTrouble::new(failure(error), words(error, &[])),
+    }
+}
+
+/// A trouble of ours as an error that a verifier gives.
+pub(super) fn untyped(trouble: TlsTrouble) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(trouble))))
+}
+
+/// The type of an error, for reports.
+fn failure(error: &Error) -> TlsFailure {
+    use CertificateError as Bad;
+    match error {
+        Error::InvalidCertificate(what) => match what {
+            Bad::Expired | Bad::ExpiredContext { .. } => TlsFailure::Expired,
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => TlsFailure::OtherName,
+            Bad::UnknownIssuer | Bad::Revoked => TlsFailure::NotTrusted,
+            _ => TlsFailure::Handshake,
+        },
+        _ => TlsFailure::Handshake,
+    }
 }
 
 /// What is wrong, as a sentence without its full stop.
@@ -153,6 +189,8 @@ pub(super) fn certificate(what: &CertificateError) -> String {
         Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. } => {
             "the certificate is not for this use"
         }
+        // The words of `untyped` above.
+        Bad::Other(OtherError(trouble)) => return trouble.to_string(),
         Bad::UnhandledCriticalExtension => "the certificate asks for what is unknown here",
         _ => "the certificate is not what a host's has to be",
     };
@@ -182,26 +220,11 @@ fn rsa_bits(certificate: &CertificateDer<'_>) -> Option<usize> {
         return None;
     }
     // RFC 8017 §A.1.1: a sequence of modulus and exponent.
-    let (_, inside) = element(key.subject_public_key.raw_bytes(), 0x30)?;
-    let (_, modulus) = element(inside, 0x02)?;
+    let (pair, _) = element(key.subject_public_key.raw_bytes(), 0x30)?;
+    let modulus = element(pair.inside, 0x02)?.0.inside;
     let zeros = modulus.iter().take_while(|octet| **octet == 0).count();
     let first = modulus.get(zeros)?;
     Some((modulus.len() - zeros) * 8 - first.leading_zeros() as usize)
-}
-
-/// The first element of some DER, if it has this tag: the octets behind it, and its content.
-fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&length, rest) = der.strip_prefix(&[tag])?.split_first()?;
-    let (length, rest) = match length {
-        0..=0x7f => (usize::from(length), rest),
-        0x81..=0x84 => {
-            let (octets, rest) = rest.split_at_checked(usize::from(length - 0x80))?;
-            (octets.iter().fold(0, |sum, octet| sum << 8 | usize::from(*octet)), rest)
-        }
-        _ => return None,
-    };
-    let (inside, after) = rest.split_at_checked(length)?;
-    Some((after, inside))
 }
 
 #[cfg(test)]
@@ -275,16 +298,6 @@ mod tests {
         ] {
             let told = words(&Error::InvalidCertificate(what.clone()), &[]);
             assert!(told.contains(' ') && !told.contains(&format!("{what:?}")), "{told}");
-        }
-    }
-
-    #[test]
-    fn lengths_of_der() {
-        assert_eq!(element(&[2, 1, 7, 9], 2), Some((&[9][..], &[7][..])));
-        assert_eq!(element(&[2, 0x81, 2, 7, 8], 2), Some((&[][..], &[7, 8][..])));
-        for bad in [&[][..], &[2], &[2, 2, 7], &[3, 1, 7], &[2, 0x80, 7], &[2, 0x82, 1], &[2, 0x85]]
-        {
-            assert_eq!(element(bad, 2), None, "{bad:?}");
         }
     }
 

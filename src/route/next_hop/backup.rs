@@ -28,7 +28,7 @@ pub fn mx_place(site: &Site, domain: &Domain) -> MxPlace {
         return MxPlace::Behind;
     }
     let hosts = match mail_hosts(site.resolver(), domain) {
-        Ok(Some(hosts)) => hosts,
+        Ok(Some(found)) => found.hosts,
         // It stands for itself, and it is not this host.
         Ok(None) => return MxPlace::Absent,
         Err(obstacle) => return MxPlace::Unknown(obstacle),

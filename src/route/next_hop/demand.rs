@@ -1,7 +1,10 @@
-//! What TLS a host owes us. Said where the hosts of an attempt are found, and held to where its connection is
-//! opened; decides nothing itself.
+//! What TLS a host owes us, and by whose word. Said where the hosts of an attempt are found, and held to where
+//! its connection is opened; decides nothing itself.
 
-use crate::site::Password;
+use crate::mail::address::Domain;
+use crate::net::dns::Record;
+use crate::net::tls::{UsableRecords, WantedProof};
+use crate::smtp::client::Secrecy;
 use std::sync::Arc;
 
 /// What is demanded of a host before it gets mail.
@@ -11,6 +14,98 @@ pub enum Demand {
     Nothing,
     /// TLS where the host offers it, with any certificate (RFC 7435).
     Offered,
-    /// TLS with a certificate for the name of the host, because it gets our password.
-    Login(Arc<Password>),
+    /// TLS with a certificate for the name of the host, by the authorities of this system.
+    Pki(PkiDemand),
+    /// TLS as the host's TLSA records say (RFC 7672).
+    Tlsa(Arc<TlsaDemand>),
+}
+
+/// Why a certificate for the host's name is demanded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PkiDemand {
+    /// The host gets our password.
+    Login,
+    /// The message says REQUIRETLS (RFC 8689), and no record or policy holds the host to more.
+    Wish,
+    /// The MTA-STS policy of the recipient's domain names the host (RFC 8461).
+    Policy(Arc<PolicyDemand>),
+}
+
+/// The part of a policy that reports show (RFC 8460 §4.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyDemand {
+    /// Whose policy it is.
+    pub domain: Domain,
+    /// The lines of the policy.
+    pub lines: Vec<String>,
+    /// Its patterns of MX hosts.
+    pub hosts: Vec<String>,
+}
+
+/// The TLSA records of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsaDemand {
+    /// The host's name that has the records (RFC 7672 §2.2.3, the TLSA base domain): it is sent as SNI, and
+    /// certificates of usage 2 may be for it.
+    pub base: String,
+    /// The name that was asked, `_25._tcp.mx.example.net`.
+    pub question: String,
+    /// The names that a certificate of usage 2 may be for, the base first (RFC 7672 §3.2.2).
+    pub names: Vec<String>,
+    /// All records, never empty.
+    pub records: Vec<Record>,
+    /// Those that can be used; none: TLS with any certificate is owed (RFC 7672 §2.2).
+    pub usable: Option<UsableRecords>,
+}
+
+impl Demand {
+    /// Whether the host owes TLS, so that nothing goes in the clear.
+    pub fn is_owed(&self) -> bool {
+        matches!(self, Demand::Pki(_) | Demand::Tlsa(_))
+    }
+
+    /// The use of TLS on a connection.
+    pub fn secrecy(&self) -> Secrecy {
+        match self {
+            Demand::Nothing => Secrecy::Never,
+            Demand::Offered => Secrecy::Offered,
+            Demand::Pki(_) | Demand::Tlsa(_) => Secrecy::Required,
+        }
+    }
+
+    /// What the certificate has to show.
+    pub fn wanted(&self) -> WantedProof<'_> {
+        match self {
+            Demand::Nothing | Demand::Offered => WantedProof::Nothing,
+            Demand::Pki(_) => WantedProof::Authorities,
+            Demand::Tlsa(tlsa) => match &tlsa.usable {
+                Some(records) => WantedProof::Records(records, &tlsa.names),
+                None => WantedProof::Nothing,
+            },
+        }
+    }
+
+    /// Who says that TLS is owed, for people: "TLSA of _25._tcp.mx.example.net". None where nobody else than
+    /// we ourselves says it.
+    pub fn owed_by(&self) -> Option<String> {
+        match self {
+            Demand::Nothing | Demand::Offered | Demand::Pki(PkiDemand::Login) => None,
+            Demand::Pki(PkiDemand::Wish) => Some("REQUIRETLS of the message".to_owned()),
+            Demand::Pki(PkiDemand::Policy(policy)) => {
+                Some(format!("the MTA-STS policy of {}", policy.domain))
+            }
+            Demand::Tlsa(tlsa) => Some(format!("TLSA of {}", tlsa.question)),
+        }
+    }
+
+    /// The name in counters.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Demand::Nothing | Demand::Offered => "offered",
+            Demand::Pki(PkiDemand::Login) => "login",
+            Demand::Pki(PkiDemand::Wish) => "requiretls",
+            Demand::Pki(PkiDemand::Policy(_)) => "mta-sts",
+            Demand::Tlsa(_) => "dane",
+        }
+    }
 }

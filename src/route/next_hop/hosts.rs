@@ -1,40 +1,58 @@
 //! The hosts of one attempt, looked up when they are reached, and what becomes of those that cannot be
 //! tried. [`NextHops::trouble`] decides whether mail waits or fails.
 
-use super::{Demand, Hop, Obstacle, Ourselves, Way, mail_hosts};
+use super::held::Unheld;
+use super::{Demand, Hop, MailHosts, Obstacle, Ourselves, TlsSeen, Way, mail_hosts};
 use crate::config::{LmtpServer, Prefer};
 use crate::id::random;
 use crate::limits::{HOP_HOSTS_MAX, HOP_LOOKUPS, HOPS_MAX};
 use crate::mail::address::literal;
-use crate::net::dns::{Addresses, MxHost};
+use crate::mail::envelope::TlsWish;
+use crate::net::dns::{Addresses, Located, MxHost};
 use crate::net::stream::Endpoint;
 use crate::site::Site;
+use crate::smtp::client::OWED_BY;
 use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// The hosts of one attempt, one after the other.
 pub struct NextHops<'a> {
-    site: &'a Site,
+    pub(super) site: &'a Site,
     ourselves: &'a Ourselves,
-    way: Way,
-    port: u16,
+    pub(super) way: Way,
+    /// What the message says about TLS.
+    pub(super) wish: TlsWish,
+    pub(super) port: u16,
     /// Whether the domain has no MX and is its own mail host (RFC 5321 §5.1).
-    is_implicit: bool,
+    pub(super) is_implicit: bool,
+    /// Whether nobody in between can have named the hosts: the configuration does, or DNSSEC vouches for the MX
+    /// records, or the domain is its own host.
+    pub(super) is_named: bool,
+    /// The name at the end of the domain's aliases, where it is one.
+    pub(super) domain_end: Option<String>,
     /// Hosts that were not reached yet, the best first, those of equal preference together.
     levels: VecDeque<Vec<MxHost>>,
-    pub(super) ready: VecDeque<Hop>,
+    /// Hosts with their addresses, of which it is not decided what they are held to.
+    found: VecDeque<FoundHost>,
+    ready: VecDeque<Hop>,
     /// Addresses of all hops so far, so that each is tried once.
     seen: HashSet<SocketAddr>,
     asked: usize,
     /// How long the lookups have taken.
-    spent: Duration,
+    pub(super) spent: Duration,
     /// Hosts that surely have no address, and why.
     absent: Vec<String>,
     /// Hosts that have addresses, but none of those that `relay.prefer` allows.
     passed_over: Vec<String>,
     /// Hosts for which DNS gave no sure answer, and those past the bounds.
     unsure: Vec<String>,
+    /// Hosts that owe TLS and cannot be held to it, and why.
+    unheld: Vec<String>,
+    /// The same for counters and reports.
+    seen_tls: Vec<TlsSeen>,
+    /// What DNS said about the TLS that hosts owe, for the trace.
+    notes: Vec<String>,
     /// The host that was found to be this one.
     us: Option<String>,
     /// The steps in words; none where no caller reads them.
@@ -44,9 +62,19 @@ pub struct NextHops<'a> {
 /// What a host name leads to.
 enum HostFound {
     /// IPv4-mapped addresses are written as IPv4.
-    Addresses(Vec<SocketAddr>),
+    Addresses(FoundHost),
     Absent(&'static str),
     Unsure(String),
+}
+
+/// A host with addresses.
+pub(super) struct FoundHost {
+    pub mx: MxHost,
+    addresses: Vec<SocketAddr>,
+    /// As [`Located::secure`].
+    pub is_secure: bool,
+    /// As [`Located::end`].
+    pub end: Option<String>,
 }
 
 impl Iterator for NextHops<'_> {
@@ -59,11 +87,17 @@ impl Iterator for NextHops<'_> {
 }
 
 impl<'a> NextHops<'a> {
-    pub(super) fn new(site: &'a Site, ourselves: &'a Ourselves, way: &Way) -> NextHops<'a> {
+    pub(super) fn new(
+        site: &'a Site,
+        ourselves: &'a Ourselves,
+        way: &Way,
+        wish: TlsWish,
+    ) -> NextHops<'a> {
         NextHops {
             site,
             ourselves,
             way: way.clone(),
+            wish,
             port: match way {
                 Way::Mx(_) | Way::Literal(_) => site.config.relay.port,
                 Way::Route(next_hop)
@@ -72,7 +106,10 @@ impl<'a> NextHops<'a> {
                 Way::Lmtp(LmtpServer::Unix(_)) => 0,
             },
             is_implicit: false,
+            is_named: true,
+            domain_end: None,
             levels: VecDeque::new(),
+            found: VecDeque::new(),
             ready: VecDeque::new(),
             seen: HashSet::new(),
             asked: 0,
@@ -80,14 +117,43 @@ impl<'a> NextHops<'a> {
             absent: Vec::new(),
             passed_over: Vec::new(),
             unsure: Vec::new(),
+            unheld: Vec::new(),
+            seen_tls: Vec::new(),
+            notes: Vec::new(),
             us: None,
             steps: None,
         }
     }
 
+    /// Why there is no host at this moment; none where there is one.
+    pub fn blocked(&self) -> Option<Obstacle> {
+        self.trouble().filter(|_| self.ready.is_empty())
+    }
+
+    /// Takes what was seen of hosts that were passed over since the last call.
+    pub fn take_seen(&mut self) -> Vec<TlsSeen> {
+        std::mem::take(&mut self.seen_tls)
+    }
+
+    /// Takes what DNS said about the TLS that hosts owe since the last call.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Keeps what DNS said, for the trace, and for the steps in words.
+    pub(super) fn note(&mut self, what: String) {
+        self.say(|| what.clone());
+        self.notes.push(what);
+    }
+
     /// What was left out so far, or why there is no host. Permanent only when there is no host and all that
     /// was found out is sure.
     pub fn trouble(&self) -> Option<Obstacle> {
+        // Only its owner can mend that.
+        if !self.unheld.is_empty() {
+            let words = format!("{}: {}", self.way, list(&self.unheld));
+            return Some(Obstacle::temporary("4.7.5", words));
+        }
         if !self.unsure.is_empty() {
             let words = format!("{}: {}", self.way, list(&self.unsure));
             return Some(Obstacle::temporary("4.4.3", words));
@@ -148,10 +214,11 @@ impl<'a> NextHops<'a> {
             Way::Mx(domain) => {
                 let domain = domain.clone();
                 match mail_hosts(self.site.resolver(), &domain)? {
-                    Some(hosts) => hosts
-                        .chunk_by(|a, b| a.preference == b.preference)
-                        .map(<[_]>::to_vec)
-                        .collect(),
+                    Some(MailHosts { hosts, is_secure, end }) => {
+                        (self.is_named, self.domain_end) = (is_secure, end);
+                        let levels = hosts.chunk_by(|a, b| a.preference == b.preference);
+                        levels.map(<[_]>::to_vec).collect()
+                    }
                     None => {
                         self.is_implicit = true;
                         self.say(|| format!("{domain} has no MX and stands for itself"));
@@ -163,8 +230,9 @@ impl<'a> NextHops<'a> {
             | Way::Smarthost(next_hop)
             | Way::Lmtp(LmtpServer::Inet(next_hop)) => one(next_hop.host.clone()),
             Way::Lmtp(server @ LmtpServer::Unix(path)) => {
-                let (name, address) = (server.to_string(), Endpoint::LmtpUnix(path.clone()));
-                self.ready.push_back(Hop { name, address, demand: Demand::Nothing });
+                let address = Endpoint::LmtpUnix(path.clone());
+                let hop = Hop::offered(&server.to_string(), address);
+                self.ready.push_back(Hop { demand: Demand::Nothing, ..hop });
                 VecDeque::new()
             }
             Way::Literal(address) => one(address.to_string()),
@@ -174,10 +242,52 @@ impl<'a> NextHops<'a> {
 
     /// Reaches further hosts until a hop is ready or no host is left.
     pub(super) fn fill(&mut self) {
-        while self.ready.is_empty()
-            && let Some(level) = self.levels.pop_front()
-        {
-            self.reach(level);
+        while self.ready.is_empty() {
+            if let Some(host) = self.found.pop_front() {
+                self.decide(host);
+            } else if let Some(level) = self.levels.pop_front() {
+                self.reach(level);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Makes a host ready to be tried, at each of its addresses; or passes it over, because it cannot be held
+    /// to the TLS that it owes.
+    fn decide(&mut self, host: FoundHost) {
+        let name = match self.way {
+            Way::Literal(address) => literal(address),
+            _ => host.mx.host.clone(),
+        };
+        let login = self.site.password_for(&name, self.port).cloned();
+        let domain = match &self.way {
+            Way::Mx(domain) => Some(domain.clone()),
+            _ => None,
+        };
+        match self.demand(&host, login.is_some()) {
+            Ok(demand) => {
+                if let Some(by) = demand.owed_by() {
+                    self.say_of(&host.mx, &format!("TLS is {OWED_BY}{by}"));
+                }
+                self.ready.extend(host.addresses.into_iter().map(|address| Hop {
+                    name: name.clone(),
+                    address: match self.way {
+                        Way::Lmtp(_) => Endpoint::Lmtp(address),
+                        _ => Endpoint::Smtp(address),
+                    },
+                    demand: demand.clone(),
+                    login: login.clone(),
+                    domain: domain.clone(),
+                }));
+            }
+            Err(Unheld { demand, trouble }) => {
+                self.say_of(&host.mx, &format!("passed over: {trouble}"));
+                self.unheld.push(format!("{name}: {trouble}"));
+                let (receiving, sending) = (None, None);
+                let (host, outcome) = (name, Err(trouble));
+                self.seen_tls.push(TlsSeen { domain, demand, host, receiving, sending, outcome });
+            }
         }
     }
 
@@ -193,13 +303,16 @@ impl<'a> NextHops<'a> {
             self.say(|| format!("those of preference {preference} are shuffled for each attempt"));
         }
         let mut too_many = 0;
-        for (host, address) in self.look_up_all(&level) {
-            match self.is_full() {
-                true => too_many += usize::from(!self.seen.contains(&address)),
-                false if self.seen.insert(address) => {
-                    self.ready.push_back(self.hop(host, address));
+        for mut host in self.look_up_all(&level) {
+            host.addresses.retain(|address| match self.is_full() {
+                true => {
+                    too_many += usize::from(!self.seen.contains(address));
+                    false
                 }
-                false => {}
+                false => self.seen.insert(*address),
+            });
+            if !host.addresses.is_empty() {
+                self.found.push_back(host);
             }
         }
         if too_many > 0 {
@@ -209,15 +322,15 @@ impl<'a> NextHops<'a> {
 
     /// All addresses of hosts of equal preference, before any is tried; none when one of them is this host,
     /// because then none of them may be tried (RFC 5321 §5.1).
-    fn look_up_all<'b>(&mut self, level: &'b [MxHost]) -> Vec<(&'b str, SocketAddr)> {
+    fn look_up_all(&mut self, level: &[MxHost]) -> Vec<FoundHost> {
         let before = (self.absent.len(), self.unsure.len(), self.passed_over.len());
-        let mut addresses = Vec::new();
+        let mut hosts = Vec::new();
         for (index, mx) in level.iter().enumerate() {
             if self.asked >= HOP_HOSTS_MAX || self.spent >= HOP_LOOKUPS || self.is_full() {
                 self.leave_out(level.len() - index, "hosts");
                 break;
             }
-            let found = match self.look_up(&mx.host) {
+            let host = match self.look_up(mx) {
                 HostFound::Addresses(found) => found,
                 HostFound::Absent(why) => {
                     self.say_of(mx, why);
@@ -230,7 +343,8 @@ impl<'a> NextHops<'a> {
                     continue;
                 }
             };
-            if let Some(us) = found.iter().find(|address| self.ourselves.is_address(**address)) {
+            let is_us = |address: &&SocketAddr| self.ourselves.is_address(**address);
+            if let Some(us) = host.addresses.iter().find(is_us) {
                 // Hosts that may not be tried are no trouble.
                 self.absent.truncate(before.0);
                 self.unsure.truncate(before.1);
@@ -238,8 +352,8 @@ impl<'a> NextHops<'a> {
                 self.cut(mx, &us.to_string());
                 return Vec::new();
             }
-            let found = match self.preferred(&mx.host, found) {
-                Ok(found) => found,
+            let addresses = match self.preferred(&mx.host, host.addresses) {
+                Ok(addresses) => addresses,
                 Err(why) => {
                     self.say_of(mx, &why);
                     self.passed_over.push(format!("{}: {why}", mx.host));
@@ -247,12 +361,12 @@ impl<'a> NextHops<'a> {
                 }
             };
             if !is_ip(&mx.host) {
-                let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+                let shown: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 self.say_of(mx, &shown.join(", "));
             }
-            addresses.extend(found.into_iter().map(|address| (mx.host.as_str(), address)));
+            hosts.push(FoundHost { addresses, ..host });
         }
-        addresses
+        hosts
     }
 
     /// Leaves out this host, those of equal preference and all that are worse.
@@ -278,25 +392,30 @@ impl<'a> NextHops<'a> {
         self.unsure.push(words);
     }
 
-    fn look_up(&mut self, host: &str) -> HostFound {
-        if let Ok(address) = host.parse() {
+    fn look_up(&mut self, mx: &MxHost) -> HostFound {
+        let at = |ip: IpAddr| SocketAddr::new(ip.to_canonical(), self.port);
+        let found = |addresses, is_secure, end| {
+            HostFound::Addresses(FoundHost { mx: mx.clone(), addresses, is_secure, end })
+        };
+        if let Ok(address) = mx.host.parse() {
             return match self.way {
                 // An MX record names a host, and no host has an address as its name (RFC 5321 §5.1).
                 Way::Mx(_) => HostFound::Absent("an address where a name should stand"),
-                _ => HostFound::Addresses(vec![SocketAddr::new(address, self.port)]),
+                _ => found(vec![SocketAddr::new(address, self.port)], false, None),
             };
         }
-        self.asked += 1;
         let began = Instant::now();
-        let answer = self.site.resolver().addresses(host);
+        let answer = self.site.resolver().located(&mx.host);
+        self.asked += 1;
         self.spent += began.elapsed();
         match answer {
-            Ok(Addresses::Found(addresses)) => {
-                let at = |ip: IpAddr| SocketAddr::new(ip.to_canonical(), self.port);
-                HostFound::Addresses(addresses.into_iter().map(at).collect())
-            }
-            Ok(Addresses::None) => HostFound::Absent("no address"),
-            Ok(Addresses::NoDomain) => HostFound::Absent("no such name"),
+            Ok(Located { addresses, secure, end }) => match addresses {
+                Addresses::Found(addresses) => {
+                    found(addresses.into_iter().map(at).collect(), secure, end)
+                }
+                Addresses::None => HostFound::Absent("no address"),
+                Addresses::NoDomain => HostFound::Absent("no such name"),
+            },
             Err(error) => HostFound::Unsure(error.to_string()),
         }
     }
@@ -320,22 +439,6 @@ impl<'a> NextHops<'a> {
 
     fn is_full(&self) -> bool {
         self.seen.len() >= HOPS_MAX
-    }
-
-    fn hop(&self, host: &str, address: SocketAddr) -> Hop {
-        let name = match self.way {
-            Way::Literal(address) => literal(address),
-            _ => host.to_owned(),
-        };
-        let demand = match self.site.password_for(&name, address.port()) {
-            Some(password) => Demand::Login(password.clone()),
-            None => Demand::Offered,
-        };
-        let address = match self.way {
-            Way::Lmtp(_) => Endpoint::Lmtp(address),
-            _ => Endpoint::Smtp(address),
-        };
-        Hop { name, address, demand }
     }
 
     fn say(&mut self, step: impl FnOnce() -> String) {
@@ -404,7 +507,7 @@ mod tests {
         let site = Site::read_names(Config::demo()).unwrap().0.with_resolver(Arc::new(Two));
         let ourselves = Ourselves::of(&site.config);
         let way = Way::Mx(Domain::parse("far.test").unwrap());
-        let mut hops = super::super::next_hops(&site, &ourselves, &way).unwrap();
+        let mut hops = super::super::next_hops(&site, &ourselves, &way, TlsWish::Usual).unwrap();
         hops.spent = HOP_LOOKUPS;
         assert_eq!((hops.by_ref().count(), hops.asked), (1, 1));
         let trouble = hops.trouble().unwrap();
@@ -441,7 +544,8 @@ mod tests {
             let config = Config::parse(&text, "facteur.toml".as_ref()).unwrap();
             let site = Site::read_names(config).unwrap().0.with_resolver(Arc::new(Both));
             let ourselves = Ourselves::of(&site.config);
-            match super::super::next_hops(&site, &ourselves, way) {
+            match super::super::next_hops(&site, &ourselves, way, TlsWish::Usual) {
+                Ok(hops) if hops.blocked().is_some() => hops.blocked().unwrap().to_string(),
                 Ok(hops) => hops
                     .map(|hop| hop.address.address().unwrap().ip().to_string() + " ")
                     .collect::<String>(),

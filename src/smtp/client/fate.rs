@@ -2,6 +2,7 @@
 //! ask another host; a [`Fate`] carries that decision.
 
 use crate::smtp::answer::{Answer, BadAnswer, Kind};
+use crate::smtp::tls_failure::{TlsFailure, TlsTrouble};
 use std::fmt;
 
 /// What one attempt at one host decided about one recipient.
@@ -35,6 +36,8 @@ pub enum Aside {
     InTheClear(String),
     /// We logged in; the words say as whom, and where the password stands.
     Login(String),
+    /// We hold the host to TLS; the words name the record or the policy that says so.
+    Owed(String),
 }
 
 /// A step of the dialog with a next hop.
@@ -70,8 +73,8 @@ pub enum Cause {
     Broke(String),
     /// The host sends something that is no SMTP.
     Garbled(BadAnswer),
-    /// TLS failed, or is not the one that it has to be; the words are rustls's.
-    Tls(String),
+    /// TLS failed, or is not the one that it has to be.
+    Tls(TlsTrouble),
     /// The host cannot do what the message needs; it was not asked.
     Lacks(Lack),
     /// The host takes no more transactions on this connection (RFC 9422 §4.1).
@@ -80,14 +83,19 @@ pub enum Cause {
     Unreadable(String),
 }
 
+/// What stands before the record or the policy by which a host owes TLS, in the words for people.
+pub const OWED_BY: &str = "owed by ";
+
 /// The code of a host that takes no mail at all (RFC 7504).
 pub(super) const NO_MAIL: u16 = 521;
 
 /// What a message needs and a next hop does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lack {
-    /// STARTTLS (RFC 3207), where nothing may go in the clear.
+    /// STARTTLS (RFC 3207), where a password may not go in the clear.
     StartTls,
+    /// STARTTLS, where the host owes it.
+    OwedTls,
     /// AUTH (RFC 4954) with a mechanism that we know.
     Auth,
     /// A proof that the host knows our password, which SCRAM asks of both sides.
@@ -136,6 +144,22 @@ impl Reason {
                 format!("{step}, in the clear because TLS failed: it {why}")
             }
             Some(Aside::Login(whose)) => format!("{step}, {whose}"),
+            Some(Aside::Owed(by)) => format!("{step}, {OWED_BY}{by}"),
+        }
+    }
+
+    /// How TLS with the host failed; none where that is not why.
+    pub fn tls_failure(&self) -> Option<TlsFailure> {
+        match &self.cause {
+            Cause::Tls(trouble) => Some(trouble.failure),
+            Cause::Lacks(Lack::StartTls | Lack::OwedTls) => Some(TlsFailure::NotOffered),
+            Cause::Said(_) if self.step == Step::StartTls => Some(TlsFailure::NotOffered),
+            Cause::Silent | Cause::Closed | Cause::Broke(_) | Cause::Garbled(_)
+                if self.step == Step::StartTls =>
+            {
+                Some(TlsFailure::Handshake)
+            }
+            _ => None,
         }
     }
 
@@ -177,6 +201,8 @@ impl Reason {
     /// `class`: permanent or temporary, as we decided: a 5xx that only defers must not be told as 5.x.x.
     fn status(&self, class: Kind) -> &str {
         match (&self.cause, class) {
+            // Whatever the host said: mail waits because it does not show what it owes.
+            (_, Kind::Later) if matches!(self.aside, Some(Aside::Owed(_))) => "4.7.5",
             (Cause::Said(answer), class) if answer.kind() == class => {
                 let general = match class {
                     // RFC 7504 §4.
@@ -196,7 +222,7 @@ impl Reason {
             }
             (Cause::Silent | Cause::Closed | Cause::Broke(_), _) => "4.4.2",
             // RFC 3463 §3.8: cryptography failed, or is not there.
-            (Cause::Tls(_), _) => "4.7.5",
+            (Cause::Tls(_) | Cause::Lacks(Lack::OwedTls), _) => "4.7.5",
             (Cause::Lacks(Lack::StartTls | Lack::Auth), _) => "4.7.4",
             (Cause::Lacks(Lack::Proof), _) => "4.7.8",
             (Cause::Lacks(Lack::EightBitMime), _) => "5.6.3",
@@ -234,6 +260,7 @@ impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Lack::StartTls => f.write_str("offers no TLS, and a password goes over TLS only"),
+            Lack::OwedTls => f.write_str("offers no TLS"),
             Lack::Auth => f.write_str("offers no login that we know (SCRAM-SHA-256, PLAIN, LOGIN)"),
             Lack::Proof => f.write_str("could not show that it knows the password"),
             Lack::EightBitMime => f.write_str("takes no 8-bit text (8BITMIME), which this has"),

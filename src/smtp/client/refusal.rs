@@ -10,6 +10,11 @@ impl Client {
         Client { in_the_clear: why, ..self }
     }
 
+    /// The client with the record or the policy by which the host owes TLS, in words.
+    pub fn owing(self, by: Option<String>) -> Client {
+        Client { owed_by: by, ..self }
+    }
+
     /// What a 5xx to MAIL, RCPT, DATA or the message means: failed for good, unless the host only wants the TLS
     /// that failed before. Behind the final dot no other host is asked.
     pub(super) fn refused(&self, step: Step, answer: Answer) -> Fate {
@@ -28,6 +33,7 @@ impl Client {
 
     pub(super) fn aside(&self, step: Step) -> Option<Aside> {
         let login = self.whose.clone().filter(|_| step == Step::Auth).map(Aside::Login);
-        login.or_else(|| self.in_the_clear.clone().map(Aside::InTheClear))
+        let owed = self.owed_by.clone().filter(|_| step == Step::StartTls).map(Aside::Owed);
+        login.or(owed).or_else(|| self.in_the_clear.clone().map(Aside::InTheClear))
     }
 }

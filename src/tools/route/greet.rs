@@ -5,9 +5,9 @@
 use crate::config::Config;
 use crate::event::Talk;
 use crate::limits::{GREET_HOSTS, GREET_TIME, GREET_WAIT};
-use crate::net::tls::{Connector, Protection};
+use crate::net::tls::{Connector, PeerProof, Protection};
 use crate::relay::{Caller, Connection, Hop};
-use crate::route::next_hop::Demand;
+use crate::route::next_hop::{Demand, PkiDemand};
 use crate::smtp::client::Reason;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -85,7 +85,12 @@ impl Greeter {
         if let Some(known) = self.known.borrow().get(&key) {
             return known.clone();
         }
-        let hop = &Hop { demand: Demand::Offered, ..hop.clone() };
+        // No password is said, so it asks for nothing.
+        let demand = match &hop.demand {
+            Demand::Pki(PkiDemand::Login) => Demand::Offered,
+            demand => demand.clone(),
+        };
+        let hop = &Hop { demand, login: None, ..hop.clone() };
         let greeting = match Connection::open(&self.caller, hop, &mut Talk::default()) {
             Ok(connection) => {
                 let tls = match (connection.protection(), connection.offers().starttls) {
@@ -97,7 +102,9 @@ impl Greeter {
                         format!("no (STARTTLS is offered and broken: it {why})")
                     }
                 };
-                let is_sure = |protection: &Protection| protection.is_verified == Some(true);
+                let is_sure = |protection: &Protection| {
+                    !matches!(protection.proof, None | Some(PeerProof::Nothing))
+                };
                 let is_verified = connection.protection().is_some_and(is_sure);
                 connection.quit();
                 HostGreeting::Ready { tls, is_verified }

@@ -8,8 +8,8 @@ use crate::servers::{Binary, FACTEUR, value};
 use crate::support::{PATIENCE, Place, config, files, until};
 use facteur::config::Config;
 use facteur::event::Talk;
+use facteur::net::tls::PeerProof;
 use facteur::relay::{Caller, Connection, Hop};
-use facteur::route::next_hop::Demand;
 use facteur::smtp::client::Fate;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -38,8 +38,7 @@ fn caller(time: Duration) -> Arc<Caller> {
 }
 
 fn open(host: &Host, time: Duration) -> Connection {
-    let hop =
-        Hop { name: "host.test".to_owned(), address: host.address.into(), demand: Demand::Offered };
+    let hop = Hop::offered("host.test", host.address);
     Connection::open(&caller(time), &hop, &mut Talk::default()).unwrap()
 }
 
@@ -75,12 +74,11 @@ fn any_certificate_is_better_than_none() {
 fn the_name_is_told_and_sessions_are_remembered() {
     let host = Host::with(&Pair::of(&["host.test"]), "");
     let caller = caller(PATIENCE);
-    let hop =
-        Hop { name: "host.test".to_owned(), address: host.address.into(), demand: Demand::Offered };
+    let hop = Hop::offered("host.test", host.address);
     for _ in 0..2 {
         let connection = Connection::open(&caller, &hop, &mut Talk::default()).unwrap();
         let protection = connection.protection().unwrap();
-        assert_eq!((protection.version, protection.is_verified), ("TLSv1.3", Some(false)));
+        assert_eq!((protection.version, protection.proof), ("TLSv1.3", Some(PeerProof::Nothing)));
         assert!(connection.is_open() && connection.offers().starttls);
         connection.quit();
     }
@@ -147,8 +145,7 @@ fn port_465_begins_with_tls() {
         let (real, usual) = (host.address.into(), caller.dial);
         caller.dial = Box::new(move |_, time| usual(&real, time));
         let address = SocketAddr::from(([127, 0, 0, 1], 465));
-        let hop =
-            Hop { name: "host.test".to_owned(), address: address.into(), demand: Demand::Offered };
+        let hop = Hop::offered("host.test", address);
         match Connection::open(&Arc::new(caller), &hop, &mut Talk::default()) {
             Ok(connection) => {
                 assert!(is_good && connection.protection().is_some());
@@ -233,8 +230,7 @@ fn broken_tls_is_remembered_and_told() {
         "EHLO: 250-host.test | 250 STARTTLS\nSTARTTLS: 220 go | (close)\nMAIL: 530 5.7.0 TLS first";
     let host = Host::start(script);
     let caller = caller(PATIENCE);
-    let hop =
-        Hop { name: "host.test".to_owned(), address: host.address.into(), demand: Demand::Offered };
+    let hop = Hop::offered("host.test", host.address);
     for attempt in 1..3 {
         let mut connection = Connection::open(&caller, &hop, &mut Talk::default()).unwrap();
         let why = connection.in_the_clear().unwrap_or_default().to_owned();

@@ -1,0 +1,161 @@
+//! What each host is held to, decided when it is about to be tried: by its TLSA records (RFC 7672), by what the
+//! message says (RFC 8689), by the password that it gets, else as TLS is offered.
+//!
+//! TLSA is asked only where DNSSEC vouches for the host's addresses, or for an alias that leads to them: an
+//! attacker could keep all other records back. Hosts of MX records that nothing vouches for are held to theirs as
+//! well (RFC 7672 §2.2.1). Opens no connection.
+
+use super::hosts::{FoundHost, is_ip};
+use super::{Demand, NextHops, PkiDemand, TlsaDemand, Way};
+use crate::limits::HOP_LOOKUPS;
+use crate::mail::envelope::TlsWish;
+use crate::net::dns::{DnsError, Records};
+use crate::net::tls::UsableRecords;
+use crate::smtp::tls_failure::{TlsFailure, TlsTrouble};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Why a host is passed over: it, or DNS, does not show the TLS that is owed.
+pub(super) struct Unheld {
+    /// What it would be held to.
+    pub demand: Demand,
+    pub trouble: TlsTrouble,
+}
+
+impl NextHops<'_> {
+    /// What the host is held to. `has_login`: it gets our password.
+    pub(super) fn demand(&mut self, host: &FoundHost, has_login: bool) -> Result<Demand, Unheld> {
+        if matches!(self.way, Way::Lmtp(_)) {
+            return Ok(Demand::Offered);
+        }
+        let is_free = self.wish == TlsWish::NotRequired;
+        // A password goes to no host that has not proved its name, and the records may be all that proves it.
+        let records = match is_free && !has_login {
+            true => None,
+            false => match self.records(host) {
+                Err(_) if is_free => None,
+                records => records?,
+            },
+        };
+        let is_proof = |records: &TlsaDemand| records.usable.is_some();
+        match records {
+            Some(records) if is_proof(&records) => Ok(Demand::Tlsa(Arc::new(records))),
+            _ if has_login => Ok(Demand::Pki(PkiDemand::Login)),
+            Some(records) if self.wish == TlsWish::Usual => Ok(Demand::Tlsa(Arc::new(records))),
+            _ => self.without_records(),
+        }
+    }
+
+    /// What a host is held to that has no TLSA records.
+    fn without_records(&self) -> Result<Demand, Unheld> {
+        match self.wish {
+            TlsWish::Usual | TlsWish::NotRequired => Ok(Demand::Offered),
+            // RFC 8689 §4.2.1: nobody else may have named the host.
+            TlsWish::Required if self.is_named => Ok(Demand::Pki(PkiDemand::Wish)),
+            TlsWish::Required => {
+                let words = "the message says REQUIRETLS, and neither DNSSEC nor a policy vouches \
+                             for the MX records";
+                let trouble = TlsTrouble::new(TlsFailure::DnssecInvalid, words);
+                Err(Unheld { demand: Demand::Pki(PkiDemand::Wish), trouble })
+            }
+        }
+    }
+
+    /// The TLSA records of a host; none where it has none, or none that count.
+    fn records(&mut self, host: &FoundHost) -> Result<Option<TlsaDemand>, Unheld> {
+        if !self.site.config.holds_dane() || is_ip(&host.mx.host) {
+            return Ok(None);
+        }
+        if self.spent >= HOP_LOOKUPS && (host.is_secure || host.end.is_some()) {
+            let words = "no time was left in this attempt to ask for its TLSA records";
+            let trouble = TlsTrouble::new(TlsFailure::DnssecInvalid, words);
+            return Err(Unheld { demand: Demand::Offered, trouble });
+        }
+        let name = host.mx.host.trim_end_matches('.').to_ascii_lowercase();
+        // RFC 7672 §2.2.2: the end of the aliases first, where the whole way there is secure; the name alone
+        // where only its own alias is.
+        let bases = match (&host.end, host.is_secure) {
+            (Some(end), true) if *end != name => vec![end.clone(), name.clone()],
+            (_, true) => vec![name.clone()],
+            (Some(_), false) => match self.is_secure_alias(&name) {
+                Ok(true) => vec![name.clone()],
+                Ok(false) => Vec::new(),
+                Err(error) => return Err(self.unanswered(&name, name.clone(), &error)),
+            },
+            (None, false) => Vec::new(),
+        };
+        for base in bases {
+            let question = format!("_{}._tcp.{base}", self.port);
+            let began = Instant::now();
+            let answer = self.site.resolver().tlsa(&question);
+            self.spent += began.elapsed();
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => return Err(self.unanswered(&base, question, &error)),
+            };
+            match answer.records {
+                Records::Found(records) if answer.secure => {
+                    let (usable, names) = (UsableRecords::of(&records), self.names(&name, &base));
+                    let demand = TlsaDemand { base, question, names, records, usable };
+                    self.note(format!("{name}: {}", told(&demand)));
+                    return Ok(Some(demand));
+                }
+                Records::Found(_) => self.note(format!(
+                    "{name}: TLSA of {question}: not vouched for by DNSSEC, so it does not count"
+                )),
+                Records::Absent | Records::NoName | Records::Unsure(_) => {
+                    self.note(format!("{name}: no TLSA of {question}"));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_secure_alias(&mut self, name: &str) -> Result<bool, DnsError> {
+        let began = Instant::now();
+        let answer = self.site.resolver().is_secure_alias(name);
+        self.spent += began.elapsed();
+        answer
+    }
+
+    /// A question without a sure answer: an attacker may keep the records back (RFC 7672 §2.1.2).
+    fn unanswered(&mut self, base: &str, question: String, error: &DnsError) -> Unheld {
+        let words = error.to_string();
+        self.note(words.clone());
+        let (names, records, base) = (Vec::new(), Vec::new(), base.to_owned());
+        let demand = TlsaDemand { base, question, names, records, usable: None };
+        let trouble = TlsTrouble::new(TlsFailure::DnssecInvalid, words);
+        Unheld { demand: Demand::Tlsa(Arc::new(demand)), trouble }
+    }
+
+    /// The names that a certificate may be for that stands below a trust anchor of the records (RFC 7672
+    /// §3.2.2).
+    fn names(&self, host: &str, base: &str) -> Vec<String> {
+        let mut names = vec![base.to_owned()];
+        match &self.way {
+            Way::Mx(domain) if !self.is_implicit => {
+                let others = [Some(domain.to_string()), self.domain_end.clone()];
+                // By insecure MX records anybody could name a host of his own.
+                names.extend(others.into_iter().flatten().filter(|_| self.is_named));
+            }
+            _ => names.push(host.to_owned()),
+        }
+        let mut seen = std::collections::HashSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        names
+    }
+}
+
+/// The records of a host, in words: "TLSA of _25._tcp.mx.example.net: 3 records, 2 of them can be used".
+fn told(demand: &TlsaDemand) -> String {
+    let count = demand.records.len();
+    let all = if count == 1 { "1 record".to_owned() } else { format!("{count} records") };
+    match demand.usable.as_ref().map(UsableRecords::count) {
+        None => format!(
+            "TLSA of {}: {all}, none of which can be used, so TLS with any certificate is owed",
+            demand.question
+        ),
+        Some(usable) if usable == count => format!("TLSA of {}: {all}", demand.question),
+        Some(usable) => format!("TLSA of {}: {all}, {usable} of which count", demand.question),
+    }
+}
