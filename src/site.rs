@@ -4,7 +4,8 @@
 pub mod hold;
 
 use crate::config::{
-    BackupDomain, Config, Dmarc, DomainConfig, MilterService, SmarthostAuth, Spf, Tls, home,
+    BackupDomain, Config, Dmarc, DomainConfig, MilterService, NameServer, SmarthostAuth, Spf, Tls,
+    home,
 };
 use crate::filters::{FilterChain, Filters};
 use crate::limits::{FIRST_USER_AGE, PAIR_LOOK, PAIR_SETTLE, PASSWORD_MAX};
@@ -290,7 +291,7 @@ impl Site {
                 config.hostname
             )
         });
-        let dns = dns::doubts(&config.dns.servers);
+        let dns = dns::doubts(&config.dns.servers).into_iter().chain(self.doubts_of_dnssec());
         let is_half = config.trust.spf == Spf::Off || !config.trust.dkim;
         let dmarc = match config.trust.dmarc {
             Dmarc::Junk | Dmarc::Reject if is_half => Some(
@@ -313,6 +314,33 @@ impl Site {
         });
         let listen = submission.into_iter().chain(metrics).chain(proxy);
         hostname.into_iter().chain(listen).chain(dns).chain(dmarc).chain(catch_all).collect()
+    }
+
+    /// What keeps DNSSEC from being believed, or makes it a bad idea.
+    fn doubts_of_dnssec(&self) -> Vec<String> {
+        let Config { dns, relay, .. } = &self.config;
+        let is_written = self.config.lines.contains_key("relay.dane");
+        if !dns.trust_ad {
+            let place = self.config.place("relay.dane");
+            let idle = format!(
+                "{place}: no TLSA record holds while dns.trust_ad is false: set that where the name \
+                 servers are on this machine and validate DNSSEC"
+            );
+            return Vec::from_iter((relay.dane && is_written).then_some(idle));
+        }
+        let place = self.config.place("dns.trust_ad");
+        let is_away = |server: &NameServer| {
+            let ip = server.address.ip().to_canonical();
+            !ip.is_loopback() && !self.addresses.contains(&ip)
+        };
+        let away = dns::servers(&dns.servers).into_iter().filter(is_away);
+        let told = away.map(|server| {
+            format!(
+                "{place}: the name server {server} is not on this machine: whoever is on the way there can \
+                 say that forged answers are validated"
+            )
+        });
+        told.collect()
     }
 
     /// TLS to other hosts.

@@ -17,7 +17,7 @@ mod server;
 mod system;
 
 pub use record::{MxHost, Record, RecordKind, records_in};
-pub use resolv::doubts;
+pub use resolv::{doubts, servers};
 
 use crate::config;
 use crate::event::count::LOOKUPS;

@@ -8,6 +8,7 @@ use crate::config::Relay;
 use crate::retry::{self, expires};
 use crate::signature::{NO_KEY_STATUS, NO_KEY_WORDS};
 use crate::site::Site;
+use crate::smtp::client::{OWED_BY, Step};
 use crate::store::disk::{LOCAL_TROUBLE, MAILBOX_FULL, NO_ROOM};
 use crate::store::entry::{JournalLine, Quarantine, RecipientProgress};
 use crate::store::queue::QueuedMessage;
@@ -31,6 +32,8 @@ pub enum WaitReason {
     BacksOff { goal: Goal, until: Timestamp, because: String },
     /// No name server says where its domain's mail goes.
     NoDns { until: Timestamp, words: String },
+    /// Its next hop does not show the TLS that it owes, or DNS does not say what it owes.
+    Owed { until: Timestamp, words: String },
     /// A key cannot be read without which it must not leave.
     Key { until: Timestamp, words: String },
     /// A mailbox here cannot be written.
@@ -109,6 +112,13 @@ fn waits(goal: Goal, progress: &RecipientProgress, until: Timestamp) -> WaitReas
         (Goal::Here(mailbox), ..) => WaitReason::Maildir { mailbox, until, words },
         (_, Some((_, because)), _) if is_dns(because) => WaitReason::NoDns { until, words },
         (_, None, Some(line)) if is_of_a_key(line) => WaitReason::Key { until, words },
+        (_, Some((_, because)), _) if is_owed(because, true) => {
+            let words = bare(because).replace('\n', " / ");
+            WaitReason::Owed { until, words }
+        }
+        (_, None, Some(line)) if is_owed(&line.words, is_of_ours(line)) => {
+            WaitReason::Owed { until, words }
+        }
         (goal, Some((until, _)), _) => WaitReason::BacksOff { goal, until: *until, because: words },
         (_, None, Some(line)) if is_of_ours(line) && is_dns(&line.words) => {
             WaitReason::NoDns { until, words }
@@ -140,6 +150,14 @@ fn is_dns(words: &str) -> bool {
     bare(words).starts_with("4.4.3 ")
 }
 
+/// Whether these words say that TLS was owed and not shown: by a host, or by all before one was connected to
+/// (RFC 3463 §3.8). `is_ours`: no host stands before them.
+fn is_owed(words: &str, is_ours: bool) -> bool {
+    let words = bare(words);
+    words.contains(&format!("({}, {OWED_BY}", Step::StartTls))
+        || is_ours && words.starts_with("4.7.5 ")
+}
+
 /// The words of the journal for a next hop that is left alone, without their status.
 pub fn held_words(because: &str) -> String {
     format!("{HELD}{because}")
@@ -159,6 +177,7 @@ impl WaitReason {
             WaitReason::Repeats { until, .. }
             | WaitReason::BacksOff { until, .. }
             | WaitReason::NoDns { until, .. }
+            | WaitReason::Owed { until, .. }
             | WaitReason::Key { until, .. }
             | WaitReason::Maildir { until, .. } => Some(*until),
             WaitReason::Sending
@@ -188,6 +207,10 @@ impl WaitReason {
             WaitReason::NoDns { .. } => {
                 format!("an answer of DNS at the next attempt; {}", retry())
             }
+            WaitReason::Owed { .. } => format!(
+                "a host that shows it at the next attempt, or another record or policy of its owner; {}",
+                retry()
+            ),
             WaitReason::Key { .. } => {
                 format!("a key that the server can read, at the next attempt; {}", retry())
             }
@@ -225,6 +248,13 @@ impl fmt::Display for WaitReason {
             }
             WaitReason::NoDns { until, words } => {
                 write!(f, "waits until {until:.0} because DNS failed: {}", bare(words))
+            }
+            WaitReason::Owed { until, words } => {
+                write!(
+                    f,
+                    "waits until {until:.0} because TLS that is owed was not shown: {}",
+                    bare(words)
+                )
             }
             WaitReason::Maildir { mailbox, until, words } => {
                 write!(f, "waits until {until:.0} because the Maildir of {mailbox} failed: {words}")

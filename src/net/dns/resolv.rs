@@ -93,6 +93,14 @@ pub fn locate(server: &NameServer) -> io::Result<SocketAddr> {
     Ok(address)
 }
 
+/// The servers that are asked: `given`, those of the configuration; where it is empty, those of the file.
+pub fn servers(given: &[NameServer]) -> Vec<NameServer> {
+    match given.is_empty() {
+        true => read().asked(),
+        false => given.to_vec(),
+    }
+}
+
 /// Name servers and lines that cannot be used, one text for each, for `check`. `given` are those of the
 /// configuration; where it is empty, the file is read.
 pub fn doubts(given: &[NameServer]) -> Vec<String> {

@@ -70,10 +70,7 @@ impl System {
 
 impl Setup {
     fn new(config: &config::Dns, stamps: [SystemStamp; 2]) -> Result<Setup, DnsFault> {
-        let servers = match config.servers.is_empty() {
-            true => resolv::read().asked(),
-            false => config.servers.clone(),
-        };
+        let servers = resolv::servers(&config.servers);
         let servers = Arc::new(Servers::new(servers, config.timeout, config.trust_ad));
         let driver = Driver::new(servers.clone());
         // hickory sees one server, because tries and fail-over are ours (see `ask`). This address is never
