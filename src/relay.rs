@@ -197,7 +197,8 @@ impl Connection {
             Endpoint::Lmtp(_) | Endpoint::LmtpUnix(_) => 0,
         };
         if port == SUBMISSIONS_PORT {
-            let failed = |cause| Fate::NextHost(Reason::new(Step::Connect, cause));
+            let aside = self.hop.demand.owed_by().map(Aside::Owed);
+            let failed = |cause| Fate::NextHost(Reason { step: Step::Connect, cause, aside });
             self.secure().map_err(failed)?;
             self.client = Client::new(self.caller.hostname.as_str());
             self.log_in();

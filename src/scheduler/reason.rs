@@ -154,8 +154,9 @@ fn is_dns(words: &str) -> bool {
 /// (RFC 3463 §3.8). `is_ours`: no host stands before them.
 fn is_owed(words: &str, is_ours: bool) -> bool {
     let words = bare(words);
-    words.contains(&format!("({}, {OWED_BY}", Step::StartTls))
-        || is_ours && words.starts_with("4.7.5 ")
+    let is_said = |step| words.contains(&format!("({step}, {OWED_BY}"));
+    // The handshake is the first step where TLS begins with the first octet.
+    is_said(Step::StartTls) || is_said(Step::Connect) || is_ours && words.starts_with("4.7.5 ")
 }
 
 /// The words of the journal for a next hop that is left alone, without their status.

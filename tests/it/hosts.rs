@@ -135,6 +135,11 @@ impl Host {
         Host::listening(listener, script, None)
     }
 
+    /// The same with a certificate.
+    pub fn secure_at(listener: TcpListener, tls: Arc<ServerConfig>, script: &str) -> Host {
+        Host::listening(listener, &format!("{script}\n{}", tls::DEFAULTS), Some(tls))
+    }
+
     fn of(address: &str, script: &str, tls: Option<Arc<ServerConfig>>) -> Host {
         Host::listening(TcpListener::bind(address).unwrap(), script, tls)
     }

@@ -3,6 +3,7 @@
 mod certificates;
 mod guessing;
 mod hold;
+mod owed;
 mod programs;
 mod relaying;
 mod renewal;
