@@ -72,6 +72,20 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// The free octets of a directory's file system that every user may take; `u64::MAX` where it counts none.
     fn room(&self, dir: &Path) -> io::Result<u64>;
+    /// How full a directory's file system is, as far as the system tells.
+    fn space(&self, _dir: &Path) -> io::Result<DiskSpace> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// How full a file system is. What it does not count is 0 of 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Octets that every user may take, without those that only root may.
+    pub free: u64,
+    pub all: u64,
+    pub free_inodes: u64,
+    pub all_inodes: u64,
 }
 
 /// What [`DiskFile::read_up_to`] takes in one step, in octets.
@@ -340,11 +354,19 @@ impl Disk for RealDisk {
     }
 
     fn room(&self, dir: &Path) -> io::Result<u64> {
+        let DiskSpace { free, all, .. } = self.space(dir)?;
+        Ok(if all == 0 { u64::MAX } else { free })
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<DiskSpace> {
         let found = statvfs(dir)?;
-        Ok(match found.blocks() {
-            0 => u64::MAX,
-            // Free blocks that only root may take are left out, even when we are root.
-            _ => found.blocks_available().saturating_mul(found.fragment_size()),
+        let octets = |blocks: u64| blocks.saturating_mul(found.fragment_size());
+        Ok(DiskSpace {
+            // Also when we are root.
+            free: octets(found.blocks_available()),
+            all: octets(found.blocks()),
+            free_inodes: found.files_available(),
+            all_inodes: found.files(),
         })
     }
 }

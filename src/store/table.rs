@@ -7,9 +7,9 @@ use crate::limits::{BAD_LINE_MAX, TABLE_MAX};
 use nix::fcntl::OFlag;
 use nix::unistd::{Gid, Uid};
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -82,13 +82,27 @@ pub fn without_mark(mut octets: &[u8]) -> &[u8] {
     octets
 }
 
+/// Who may read a file that is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewFile {
+    /// None: whoever makes it.
+    pub owner: Option<(Uid, Gid)>,
+    pub mode: u32,
+}
+
+impl NewFile {
+    /// For its owner alone.
+    pub fn private(owner: Option<(Uid, Gid)>) -> NewFile {
+        NewFile { owner, mode: 0o600 }
+    }
+}
+
 /// Replaces the content of a file by what `change` makes of it, whole or not at all, also in a power cut;
-/// where `change` gives none, the file stays. Mode and owner stay; a missing file counts as empty, and gets
-/// mode 0600 and `owner`, when one is given. Several processes may do so at once: each sees the changes of
-/// the others.
+/// where `change` gives none, the file stays. Mode and owner stay; a missing file counts as empty, and is made as
+/// `made` says. Several processes may do so at once: each sees the changes of the others.
 pub fn change<E: From<StoreError>>(
     file: &Path,
-    owner: Option<(Uid, Gid)>,
+    made: NewFile,
     change: impl FnOnce(&[u8]) -> Result<Option<Vec<u8>>, E>,
 ) -> Result<(), E> {
     // A link stays, and the file it leads to is changed.
@@ -109,7 +123,7 @@ pub fn change<E: From<StoreError>>(
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let path = dir.join(format!(".{name}.{}", crate::id::message()));
     let draft = PassingName { disk: &RealDisk, path };
-    write_draft(&draft.path, &new, old.ok(), owner).doing("write", &draft.path)?;
+    write_draft(&draft.path, &new, old.ok(), made).doing("write", &draft.path)?;
     fs::rename(&draft.path, file).doing("replace", file)?;
     Ok(lock.sync_all().doing("sync", dir)?)
 }
@@ -118,20 +132,29 @@ fn write_draft(
     path: &Path,
     text: &[u8],
     old: Option<fs::Metadata>,
-    owner: Option<(Uid, Gid)>,
+    made: NewFile,
 ) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text)?;
     let kept = old.as_ref().map(|old| (Uid::from_raw(old.uid()), Gid::from_raw(old.gid())));
     let is = file.metadata()?;
-    let wanted = kept.or(owner);
+    let wanted = kept.or(made.owner);
     if let Some((uid, gid)) = wanted.filter(|who| *who != (is.uid().into(), is.gid().into())) {
         // An error, because a server that cannot read the file under another owner would have no users.
-        fchown(&file, Some(uid.as_raw()), Some(gid.as_raw()))?;
+        let why = |error: io::Error| match error.kind() {
+            io::ErrorKind::PermissionDenied => io::Error::new(
+                error.kind(),
+                format!(
+                    "only root may leave it to its owner (uid {uid}, gid {gid}); call this as root"
+                ),
+            ),
+            _ => error,
+        };
+        fchown(&file, Some(uid.as_raw()), Some(gid.as_raw())).map_err(why)?;
     }
-    if let Some(old) = old {
-        file.set_permissions(old.permissions())?;
-    }
+    let permissions =
+        old.map_or_else(|| Permissions::from_mode(made.mode), |old| old.permissions());
+    file.set_permissions(permissions)?;
     file.sync_all()
 }
 

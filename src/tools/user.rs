@@ -1,7 +1,10 @@
 //! `facteur user add`, `list`, `remove`: the users files of the configuration, which Dovecot reads too.
 //!
-//! A file is replaced as a whole or not at all, and only one line changes. No Maildir is made or removed:
-//! the first mail makes it, and mail in it is never thrown away.
+//! A file is replaced as a whole or not at all, and only one line changes; owner, group and mode stay, and one that
+//! is made gets those of the other domains' files. No Maildir is made or removed: the first mail makes it, and
+//! mail in it is never thrown away.
+
+mod rights;
 
 use super::listing::json_lines;
 use super::{Failure, Request, complain, config, print, terminal};
@@ -9,9 +12,11 @@ use crate::config::{Config, DomainConfig};
 use crate::limits::PASSWORD_MAX;
 use crate::mail::address::{Domain, Host, Mailbox};
 use crate::privileges;
+use crate::reach;
 use crate::store::disk::StoreError;
 use crate::store::password::{Scheme, make};
 use crate::store::table;
+use crate::store::table::NewFile;
 use crate::store::users::{Users, edit};
 use nix::unistd::{Gid, Uid, geteuid};
 use serde::Serialize;
@@ -40,7 +45,12 @@ pub fn add(request: &Request, address: &str) -> Result<(), Failure> {
     let password = password(address)?;
     let field = make(scheme, &password).map_err(|why| why.to_string())?;
     let mut is_new = true;
-    table::change(file, owner(&config)?, |text| {
+    let private = NewFile::private(owner(&config)?);
+    let (made, note) = match reach::is_missing(file) {
+        true => rights::of_new_file(&config, domain, private)?,
+        false => (private, None),
+    };
+    table::change(file, made, |text| {
         let (before, _) = Users::parse(text, file, &domain.name);
         is_new = before.get(&user).is_none();
         let changed = edit::set(text, &domain.name, &user, &field);
@@ -53,6 +63,7 @@ pub fn add(request: &Request, address: &str) -> Result<(), Failure> {
             }
         }
     })?;
+    note.iter().for_each(|words| complain(words));
     let done = if is_new { "added" } else { "has a new password" };
     print(&format!("{} {done}\n", terminal::escape(address)))
 }
@@ -61,11 +72,13 @@ pub fn add(request: &Request, address: &str) -> Result<(), Failure> {
 pub fn remove(request: &Request, address: &str) -> Result<(), Failure> {
     let config = config(request)?;
     let PasswordPlace { domain, user, file } = account(&config, address)?;
-    table::change(file, None, |text| match edit::remove(text, &domain.name, &user) {
-        Some(changed) => Ok(Some(changed)),
-        None => {
-            let shown = terminal::escape(address);
-            Err(Failure::Failed(format!("{shown}: no such user in {}", file.display())))
+    table::change(file, NewFile::private(None), |text| {
+        match edit::remove(text, &domain.name, &user) {
+            Some(changed) => Ok(Some(changed)),
+            None => {
+                let shown = terminal::escape(address);
+                Err(Failure::Failed(format!("{shown}: no such user in {}", file.display())))
+            }
         }
     })
 }

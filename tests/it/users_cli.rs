@@ -140,6 +140,114 @@ fn what_is_refused_changes_nothing() {
     assert!(status == 0 && out.contains("facteur [-c FILE] user add ADDRESS"));
 }
 
+/// A site of three domains, each with a users file of its own.
+fn three_domains(place: &Place, more: &str) {
+    let domains = ["a", "b", "c"].map(|name| {
+        format!("[domain.\"{name}.test\"]\nmaildir = \"mail/{{user}}\"\nusers = \"{name}.users\"\n")
+    });
+    let top = format!("hostname = \"mx.test\"\nspool = \"spool\"\n{more}");
+    let listen = "[listen]\nsmtp = [\"127.0.0.1:0\"]\n";
+    place.write("facteur.toml", format!("{top}{listen}{}", domains.concat()));
+}
+
+/// Owner, group and mode of a file.
+fn rights(place: &Place, name: &str) -> (u32, u32, u32) {
+    let found = fs::metadata(place.at(name)).unwrap();
+    (found.uid(), found.gid(), found.mode() & 0o7777)
+}
+
+fn give(place: &Place, name: &str, mode: u32, owner: Option<(u32, u32)>) {
+    let path = place.write(name, "ann:{PLAIN}x:::::\n");
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    if let Some((user, group)) = owner {
+        chown(&path, Some(user), Some(group)).unwrap();
+    }
+}
+
+#[test]
+fn the_file_of_a_new_domain_is_as_the_others_are() {
+    let place = Place::new();
+    let root = nix::unistd::geteuid().is_root();
+    let owner = root.then_some((61_001, 61_002));
+    three_domains(&place, if root { "run_as = \"nobody\"\n" } else { "" });
+    give(&place, "a.users", 0o640, owner);
+    let like = rights(&place, "a.users");
+    let (status, _, err) = add(&place, &["ann@c.test", "--scheme", "PLAIN"], "x\n");
+    assert_eq!((status, err.as_str()), (0, ""));
+    assert_eq!(rights(&place, "c.users"), like);
+    // Another password, and another user, leave it as somebody wanted it.
+    fs::set_permissions(place.at("c.users"), fs::Permissions::from_mode(0o600)).unwrap();
+    if root {
+        chown(place.at("c.users"), Some(61_003), Some(61_004)).unwrap();
+    }
+    let other = rights(&place, "c.users");
+    for address in ["ann@c.test", "bob@c.test"] {
+        assert_eq!(add(&place, &[address, "--scheme", "PLAIN"], "y\n").0, 0);
+    }
+    assert_eq!(rights(&place, "c.users"), other);
+}
+
+#[test]
+fn where_the_others_differ_the_file_is_for_its_owner_alone_and_that_is_told() {
+    let place = Place::new();
+    let root = nix::unistd::geteuid().is_root();
+    three_domains(&place, if root { "run_as = \"nobody\"\n" } else { "" });
+    give(&place, "a.users", 0o640, None);
+    give(&place, "b.users", 0o644, None);
+    let (status, out, err) = add(&place, &["ann@c.test", "--scheme", "PLAIN"], "x\n");
+    assert_eq!((status, out.as_str()), (0, "ann@c.test added\n"));
+    assert!(err.contains("c.users is made with mode 0600, for its owner alone"), "{err}");
+    assert!(err.contains("a.users: 0640 ") && err.contains("b.users: 0644 "), "{err}");
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    let owner = if root { nobody.uid.as_raw() } else { nix::unistd::geteuid().as_raw() };
+    let (uid, _, mode) = rights(&place, "c.users");
+    assert_eq!((uid, mode), (owner, 0o600));
+    // It is there now, so nothing more has to be said.
+    let (status, _, err) = add(&place, &["bob@c.test", "--scheme", "PLAIN"], "x\n");
+    assert_eq!((status, err.as_str()), (0, ""));
+}
+
+/// The server's user, who may not give a file to a group that is none of its own.
+#[test]
+fn what_only_root_can_make_is_told_to_the_server_s_user() {
+    let Some(place) = as_nobody() else { return };
+    give(&place, "a.users", 0o640, Some((65534, 61_002)));
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", FACTEUR, "user", "add"]);
+    command.args(["ann@c.test", "--scheme", "PLAIN"]).current_dir(place.path());
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"x\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let told = text(&output.stderr);
+    assert!(output.status.success() && told.contains("only root can make it as "), "{told}");
+    assert!(told.contains("chown --reference="), "{told}");
+    assert_eq!(rights(&place, "c.users"), (65534, 65534, 0o600));
+    // Nor does it take a file away from its readers.
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", FACTEUR, "user", "remove"]);
+    let output = command.arg("ann@a.test").current_dir(place.path()).output().unwrap();
+    let told = text(&output.stderr);
+    assert!(!output.status.success() && told.contains("call this as root"), "{told}");
+    assert_eq!(rights(&place, "a.users"), (65534, 61_002, 0o640));
+}
+
+/// A place that belongs to nobody, who can run the program under test; none where this cannot be.
+fn as_nobody() -> Option<Place> {
+    if !nix::unistd::geteuid().is_root() {
+        skip("only root becomes another user");
+        return None;
+    }
+    if !has_program("setpriv", "--version") {
+        skip("setpriv is not installed");
+        return None;
+    }
+    let place = Place::new();
+    three_domains(&place, "");
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    chown(place.path(), Some(65534), Some(65534)).unwrap();
+    Some(place)
+}
+
 #[test]
 fn many_at_once_lose_nobody() {
     let place = place();

@@ -16,7 +16,7 @@ use crate::mail::proof::name::Name;
 use crate::store::disk::{Disk, RealDisk, StoreError};
 use crate::store::maildir::make_with_parents;
 use crate::store::table;
-use crate::store::table::FileStamp;
+use crate::store::table::{FileStamp, NewFile};
 use jiff::Timestamp;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -181,7 +181,7 @@ pub fn change(
     let dir = path.parent().unwrap_or(spool);
     make_with_parents(&RealDisk, dir)?;
     let mut now = ShownKeys::default();
-    table::change(&path, None, |octets| {
+    table::change(&path, NewFile::private(None), |octets| {
         let is_new = octets.is_empty() && FileStamp::of(&path) == FileStamp::default();
         let known = match is_new {
             true => ShownKeys::default(),
