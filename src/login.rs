@@ -7,7 +7,7 @@ mod guesses;
 mod hasher;
 mod hours;
 
-use crate::limits::SCRAM_ITERATIONS;
+use crate::limits::{CHECK_NAMED, SCRAM_ITERATIONS};
 use crate::mail::address::{Host, LocalPart, Mailbox};
 use crate::net::listener::Service;
 use crate::site::{Local, Site};
@@ -67,8 +67,7 @@ pub fn is_same(site: &Site, one: &str, other: &str) -> bool {
     meant(one).is_some_and(|one| meant(other) == Some(one))
 }
 
-/// The user that a login name means: a whole address, or the name before the @ where one domain is
-/// served.
+/// The user that a login name means: a whole address, or the name before the @ where one domain has users.
 pub fn user(site: &Site, name: &str) -> Option<Mailbox> {
     let found = find(site, name)?;
     found.password.is_some().then_some(found.mailbox)
@@ -183,6 +182,40 @@ pub fn nonce() -> Result<String, Busy> {
     Ok(Base64::encode_string(&octets))
 }
 
+/// Whether the name before the @ is enough to log in.
+pub fn takes_bare_names(site: &Site) -> bool {
+    !places(site).is_empty() && only_with_users(site).is_some()
+}
+
+/// Where a name without its domain means nobody, though users log in: words for the administrator, whose users may
+/// have set up their programs while there was one domain.
+pub fn no_bare_names(site: &Site) -> Option<String> {
+    let with_users = || site.domains().filter(|local| local.users.is_some());
+    let second = with_users().nth(1)?;
+    if places(site).is_empty() {
+        return None;
+    }
+    let named: Vec<&str> =
+        with_users().take(CHECK_NAMED).map(|local| local.config.name.as_str()).collect();
+    let more = match with_users().count() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let place = site.config.place(&format!("{}.users", second.config.key));
+    Some(format!(
+        "{place}: several domains have users ({}{more}), so a user logs in by the whole address alone; a name \
+         without its domain, enough where one domain has users, is refused like a wrong password: change it in \
+         mail programs that are set up so",
+        named.join(", ")
+    ))
+}
+
+/// The one domain that a name without a domain can mean; none where several have users.
+fn only_with_users(site: &Site) -> Option<Local<'_>> {
+    let mut domains = site.domains().filter(|local| local.users.is_some());
+    domains.next().filter(|_| domains.next().is_none())
+}
+
 /// The user that a login name means, existing or not.
 struct Found {
     mailbox: Mailbox,
@@ -194,11 +227,7 @@ struct Found {
 fn find(site: &Site, name: &str) -> Option<Found> {
     let (local, part): (Local<'_>, LocalPart) = match Mailbox::parse(name) {
         Ok(Mailbox { local, host }) => (site.local(&host)?, local),
-        Err(_) => {
-            let mut domains = site.domains();
-            let only = domains.next().filter(|_| domains.next().is_none())?;
-            (only, LocalPart::from_plain(name).ok()?)
-        }
+        Err(_) => (only_with_users(site)?, LocalPart::from_plain(name).ok()?),
     };
     let user = local.users.and_then(|users| users.get(part.as_str()));
     // As the users file writes it, so that counters and log lines of one user bear one name.

@@ -12,6 +12,7 @@ use crate::config::{Config, Trace};
 use crate::event::sink::{self, Sink};
 use crate::event::{self, Event, priority, tell, warn};
 use crate::limits::STOP_GRACE;
+use crate::login;
 use crate::net::handed::Handed;
 use crate::net::manager::Manager;
 use crate::net::pool::spawn_vital;
@@ -169,7 +170,8 @@ fn read_site(read: Result<(Site, Vec<BadLine>), String>) -> Result<Site, String>
 /// Reads the configuration anew; returns whether it is used now. On an error everything stays as it was,
 /// because all is read before anything is replaced.
 fn reload(server: &Server, sandbox: &Sandbox, limits: &Limits) -> bool {
-    let old = &server.site().config;
+    let before = server.site();
+    let old = &before.config;
     // The file that was read at the start; the demo looks for one again.
     let read = Config::load(old.file.as_deref()).map_err(|error| error.to_string());
     let read = read.and_then(|mut new| {
@@ -181,6 +183,9 @@ fn reload(server: &Server, sandbox: &Sandbox, limits: &Limits) -> bool {
     });
     match read {
         Ok(site) => {
+            if login::takes_bare_names(&before) {
+                login::no_bare_names(&site).iter().for_each(|words| warn(words));
+            }
             let config = name_of(&site.config);
             *locked(limits) = site.config.trace.clone();
             server.replace(site);

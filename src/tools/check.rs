@@ -23,6 +23,7 @@ use super::route::UNPROVED;
 use super::{Failure, Request, config, print, terminal};
 use crate::config::{CatchAll, Greylist, show_duration};
 use crate::limits::CHECK_NAMED;
+use crate::login::no_bare_names;
 use crate::mail::address::Mailbox;
 use crate::net::listener::Service;
 use crate::net::tls::date;
@@ -73,6 +74,7 @@ pub fn run(request: &Request) -> Result<(), Failure> {
         say(if flaw.is_fatal() { Weight::Error } else { Weight::Warning }, words);
     }
     doubts.iter().for_each(|line| say(Weight::Warning, line));
+    no_bare_names(&site).iter().for_each(|line| say(Weight::Warning, line));
     let is_backup = say_all(&backup::look(&site));
     published::look(&site).iter().for_each(|line| say(Weight::Warning, line));
     let is_open = say_all(&ports::weigh(&config, &refused));

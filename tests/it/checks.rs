@@ -122,7 +122,7 @@ fn an_address_that_is_taken_is_fatal_but_by_our_own_server() {
 
 #[test]
 fn serve_goes_on_without_what_is_an_error_or_doubtful() {
-    let cases: [(&str, &str, Make); 10] = [
+    let cases: [(&str, &str, Make); 11] = [
         ("an alias that leads to nobody", "error: ", |place| {
             place.write("users", "ann:{PLAIN}x:::::\n");
             place.write("aliases", "team: ann, bob\n");
@@ -139,6 +139,10 @@ fn serve_goes_on_without_what_is_an_error_or_doubtful() {
         ("a certificate of another", "warning: ", |place| {
             Pair::of(&["other.test"]).write(place);
             wrong(config(secrecy::TLS), "tls.certificate: ")
+        }),
+        ("a certificate that ends soon", "warning: ", |place| {
+            Pair::ending_in(&["mx.test"], 20).write(place);
+            wrong(config(secrecy::TLS), "tls.certificate: ends in ")
         }),
         ("a Maildir that is a file", "error: ", |place| {
             place.write("users", "ann:{PLAIN}x:::::\n");
@@ -197,6 +201,41 @@ fn it_says_who_may_send_anywhere() {
         place.write("facteur.toml", &config);
         let (_, out, err) = run_clean(&place, &["check"]);
         assert!(out.contains(&format!("\nrelay: for {who}\n")), "{config}{out}{err}");
+    }
+}
+
+/// A second domain with users ends logins by a bare name, and that is told with what to do; one without users, or an
+/// alias domain, does not.
+#[test]
+fn it_says_when_a_name_without_its_domain_is_no_login_any_more() {
+    let place = Place::new();
+    for file in ["users", "b.users"] {
+        place.write(file, "ann:{PLAIN}x:::::\n");
+    }
+    Pair::of(&["mx.test"]).write(&place);
+    let open =
+        |config: String| config.replace("[listen]", "[listen]\nsubmissions = [\"127.0.0.1:0\"]");
+    let maildir = "maildir = \"mail/{domain}/{user}\"";
+    let second = format!("[domain.\"b.test\"]\n{maildir}\nusers = \"b.users\"\n{}", secrecy::TLS);
+    let open_to_all = second.replace("users = \"b.users\"\n", "");
+    let alias = format!("[domain.\"b.test\"]\nalias_of = \"mx.test\"\n{}", secrecy::TLS);
+    for (config, is_told) in [
+        (open(listed(&second)), true),
+        (open(listed(&open_to_all)), false),
+        (open(listed(&alias)), false),
+        // Nobody logs in.
+        (listed(&second), false),
+    ] {
+        place.write("facteur.toml", &config);
+        let (status, _, err) = run_clean(&place, &["check"]);
+        let line = err.lines().find(|line| line.contains("logs in by the whole address alone"));
+        assert_eq!((status, line.is_some()), (0, is_told), "{config}{err}");
+        if let Some(line) = line {
+            assert!(line.starts_with("warning: facteur.toml:"), "{line}");
+            let words =
+                ["domain.\"b.test\".users: ", "(mx.test, b.test)", "change it in mail programs"];
+            assert!(words.iter().all(|words| line.contains(words)), "{line}");
+        }
     }
 }
 
