@@ -352,6 +352,9 @@ pub const LINGER_OCTETS: usize = 1024 * 1024;
 /// Where a next hop speaks TLS from its first octet (RFC 8314 §7.3).
 pub const SUBMISSIONS_PORT: u16 = 465;
 
+/// Where programs of users read mail by IMAP over TLS (RFC 8314 §7.2).
+pub const IMAPS_PORT: u16 = 993;
+
 /// TLS sessions that are remembered, of clients and, counted apart, of next hops: a peer that comes again needs
 /// no full handshake.
 pub const TLS_SESSIONS: usize = 256;
@@ -363,6 +366,19 @@ pub const CERTIFICATES_MAX: usize = 16;
 /// TLSA records of a host that are held against its certificates; hosts have two, and four while a key changes.
 pub const TLSA_RECORDS_MAX: usize = 32;
 const _: () = assert!(TLSA_RECORDS_MAX <= DNS_RECORDS_MAX);
+
+/// The length of a day.
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A certificate that ends within this time is worth a warning: one that renews itself, thirty days before its end,
+/// has failed to for more than a week.
+pub const CERTIFICATE_WARNING: Duration = DAY.saturating_mul(21);
+
+/// How often the log is told what is wrong with the certificate.
+pub const CERTIFICATE_TOLD: Duration = DAY;
+
+/// How often housekeeping looks whether something of its day is due.
+pub const HOUSEKEEPING_LOOK: Duration = Duration::from_secs(10 * 60);
 
 /// How often certificate and key are looked at without SIGHUP: they change every few weeks, and connections
 /// come by the thousand.

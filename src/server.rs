@@ -16,6 +16,7 @@ mod descriptors;
 mod entry;
 mod fresh;
 mod proxied;
+mod reminder;
 mod spool;
 mod turned_away;
 
@@ -24,6 +25,7 @@ pub use spool::Spool;
 
 use fresh::{fresh, fresh_for_session};
 use proxied::{NoClient, Proxied};
+use reminder::Reminder;
 use turned_away::TurnedAway;
 
 use crate::conversation::bounds::Bounds;
@@ -89,7 +91,10 @@ impl Server {
         let wakers = Wakers::new(delivered.clone(), hints.clone());
         let (worker, maildirs, first) = (writer.clone(), disk.clone(), current.get());
         spawn_vital("delivery", None, move || worker.run(&accepted, &wakers))?;
-        spawn_vital("housekeeping", None, move || housekeeper::run(&*maildirs, &first, &to_clean))?;
+        let mut reminder = Reminder::new(current.clone(), disk.clone());
+        spawn_vital("housekeeping", None, move || {
+            housekeeper::run(&*maildirs, &first, &to_clean, |now| reminder.look(now));
+        })?;
         let gates = Arc::new(Gates::default());
         gates.follow(&current, &disk)?;
         let office = Arc::new(scheduler::RelayShared {

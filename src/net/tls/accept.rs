@@ -1,7 +1,7 @@
 //! Our certificate and its key: read from PEM, held against each other, the clock and our name.
 
 use super::{binding, provider, words};
-use crate::limits::TLS_SESSIONS;
+use crate::limits::{CERTIFICATE_WARNING, DAY, TLS_SESSIONS};
 use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
@@ -46,6 +46,8 @@ pub enum Flaw {
     /// The place in the file, counted from 1, and since when.
     Expired(usize, SystemTime),
     NotYetValid(usize, SystemTime),
+    /// It is good still, but not for long: the place, until when, and how many whole days.
+    EndsSoon(usize, SystemTime, u64),
     /// The certificate is not for this name.
     OtherName(String),
 }
@@ -86,15 +88,23 @@ impl Acceptor {
         self.config.clone()
     }
 
-    /// What is wrong with a certificate that works; the worst first.
+    /// What is wrong with a certificate that works, or soon will be.
     pub fn flaws(&self, hostname: &str, now: SystemTime) -> Vec<Flaw> {
         let times = (1..).zip(&self.times).filter_map(|(place, times)| Some((place, (*times)?)));
         let mut flaws: Vec<Flaw> = times
-            .filter_map(|(place, (since, until))| match () {
-                // The last second belongs to it (RFC 5280 §4.1.2.5).
-                () if now >= until + Duration::from_secs(1) => Some(Flaw::Expired(place, until)),
-                () if now < since => Some(Flaw::NotYetValid(place, since)),
-                () => None,
+            .filter_map(|(place, (since, until))| {
+                let left = until.duration_since(now).unwrap_or_default();
+                match () {
+                    // The last second belongs to it (RFC 5280 §4.1.2.5).
+                    () if now >= until + Duration::from_secs(1) => {
+                        Some(Flaw::Expired(place, until))
+                    }
+                    () if now < since => Some(Flaw::NotYetValid(place, since)),
+                    () if left <= CERTIFICATE_WARNING => {
+                        Some(Flaw::EndsSoon(place, until, left.as_secs() / DAY.as_secs()))
+                    }
+                    () => None,
+                }
             })
             .collect();
         if !self.is_for(hostname) {
@@ -116,8 +126,13 @@ impl Acceptor {
 }
 
 impl Flaw {
-    /// Whether no client that verifies accepts it. Another name may be on purpose.
+    /// Whether no client that verifies accepts it now. Another name may be on purpose.
     pub fn is_fatal(&self) -> bool {
+        matches!(self, Flaw::Expired(..) | Flaw::NotYetValid(..))
+    }
+
+    /// Whether it is about time, so that it comes by itself and has to be told again.
+    pub fn is_of_time(&self) -> bool {
         !matches!(self, Flaw::OtherName(_))
     }
 }
@@ -136,6 +151,17 @@ impl fmt::Display for Flaw {
                     "the one at place {place} of the file is not valid before {}",
                     date(*when)
                 )
+            }
+            Flaw::EndsSoon(place, when, days) => {
+                if *place > 1 {
+                    write!(f, "the one at place {place} of the file ")?;
+                }
+                let left = match days {
+                    0 => "within a day".to_owned(),
+                    1 => "in 1 day".to_owned(),
+                    days => format!("in {days} days"),
+                };
+                write!(f, "ends {left}, on {}: renew it", date(*when))
             }
             Flaw::OtherName(name) => {
                 write!(f, "it is not for {name}; clients that check names will not trust it")

@@ -1,6 +1,7 @@
 //! Flaws of certificates, and the words for errors of TLS.
 
 use super::*;
+use crate::limits::DAY;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use std::time::{Duration, SystemTime};
 
@@ -33,10 +34,32 @@ fn a_certificate_is_good_from_its_first_second_to_its_last() {
     for (now, flaws) in [
         (since - second, vec![Flaw::NotYetValid(1, since)]),
         (since, vec![]),
-        (until, vec![]),
+        (until - DAY * 21 - second, vec![]),
+        (until - DAY * 21, vec![Flaw::EndsSoon(1, until, 21)]),
+        (until - DAY - second, vec![Flaw::EndsSoon(1, until, 1)]),
+        (until - second, vec![Flaw::EndsSoon(1, until, 0)]),
+        (until, vec![Flaw::EndsSoon(1, until, 0)]),
         (until + second, vec![Flaw::Expired(1, until)]),
     ] {
         assert_eq!(acceptor.flaws("mx.test", now), flaws);
+    }
+}
+
+#[test]
+fn what_ends_soon_works_still_and_is_told_with_its_place() {
+    let (own, key) = pair(&["mx.test"]);
+    let chain = format!("{own}{}", pair(&["authority.test"]).0);
+    let acceptor = Acceptor::new(chain.as_bytes(), key.as_bytes()).unwrap();
+    for (now, words) in [
+        ("2030-12-10T00:00:00Z", "ends in 21 days, on 2030-12-31T00:00:00Z: renew it"),
+        ("2030-12-29T12:00:00Z", "ends in 1 day, on 2030-12-31T00:00:00Z: renew it"),
+        ("2030-12-30T12:00:00Z", "ends within a day, on 2030-12-31T00:00:00Z: renew it"),
+    ] {
+        let flaws = acceptor.flaws("mx.test", moment(now));
+        assert!(flaws.iter().all(|flaw| flaw.is_of_time() && !flaw.is_fatal()), "{flaws:?}");
+        let told: Vec<String> = flaws.iter().map(ToString::to_string).collect();
+        let of_second = format!("the one at place 2 of the file {words}");
+        assert_eq!(told, [words.to_owned(), of_second]);
     }
 }
 

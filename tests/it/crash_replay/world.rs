@@ -273,7 +273,7 @@ impl World {
     /// The housekeeping thread, as far as it goes at a start.
     pub fn keep_house(&self) {
         let (_, delivered) = bounded(1);
-        housekeeper::run(&self.disk, &self.site, &delivered);
+        housekeeper::run(&self.disk, &self.site, &delivered, |_| {});
     }
 
     fn turns(&self) -> SteppedScheduler {

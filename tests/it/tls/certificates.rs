@@ -124,6 +124,41 @@ fn an_expired_certificate_stops_no_mail() {
     server.stop();
 }
 
+/// One that is renewed in time has a month left; three weeks before its end something is wrong.
+#[test]
+fn a_certificate_that_ends_soon_is_told_by_check_and_log() {
+    let place = Place::new();
+    let told_of = |days: u64| {
+        Pair::ending_in(&["mx.test"], days).write(&place);
+        let (is_good, told) = check(&place);
+        assert!(is_good, "{told}");
+        let line = told.lines().find(|line| line.contains("tls.certificate: ends "))?;
+        assert!(line.starts_with("warning: ") && line.ends_with(": renew it"), "{told}");
+        Some(line.to_owned())
+    };
+    assert_eq!(told_of(22), None);
+    assert!(told_of(21).unwrap().contains("tls.certificate: ends in 20 days, on "));
+    assert!(told_of(2).unwrap().contains("ends in 1 day, on "));
+    // Of a chain the place is told.
+    let (mine, next) = (Pair::of(&["mx.test"]), Pair::ending_in(&["next.test"], 5));
+    mine.write(&place);
+    place.write("mx.pem", mine.certificate + &next.certificate);
+    let (is_good, told) = check(&place);
+    let words =
+        "warning: facteur.toml:9: tls.certificate: the one at place 2 of the file ends in 4 days";
+    assert!(
+        is_good && told.replace(&format!("{}/", place.path().display()), "").contains(words),
+        "{told}"
+    );
+    Pair::ending_in(&["mx.test"], 9).write(&place);
+    let server = Binary::serve(&place, &crate::support::config(secrecy::TLS));
+    server.wait_for(&["warning ", "tls.certificate: ends in 8 days, on "]);
+    Pair::ending_in(&["mx.test"], 6).write(&place);
+    server.signal("HUP");
+    server.wait_for(&["warning ", "tls.certificate: ends in 5 days, on "]);
+    server.stop();
+}
+
 #[test]
 fn every_form_of_a_key() {
     if !installed(&["openssl"]) {

@@ -11,6 +11,7 @@ use facteur::event::Talk;
 use facteur::net::tls::PeerProof;
 use facteur::relay::{Caller, Connection, Hop};
 use facteur::smtp::client::Fate;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -220,6 +221,39 @@ fn a_smarthost_with_a_password_has_to_prove_its_name() {
         }
         server.stop();
     }
+}
+
+/// The system comes to believe one more authority while the server runs: after a reload so does the server.
+#[test]
+fn a_new_authority_is_believed_after_a_reload() {
+    let (place, own) = (Place::new(), &["127.0.0.1"][..]);
+    let script = "EHLO: 250-host.test | 250-AUTH PLAIN | 250 STARTTLS\n\
+                  AUTH PLAIN AG1lAHNlY3JldA==: 235 2.7.0 ok";
+    let host = Host::with(&Pair::of(own), script);
+    place.write("password", "secret\n");
+    let relay = format!(
+        "[relay]\nnetworks = [\"127.0.0.0/8\"]\nretry = [\"1h\"]\nsmarthost = \"{}\"\n\
+         smarthost_auth = {{ user = \"me\", password_file = \"password\" }}\n",
+        host.address
+    );
+    let file = place.write("facteur.toml", config(&relay));
+    let mut command = Command::new(FACTEUR);
+    command.arg("-c").arg(&file).arg("serve");
+    fs::create_dir(place.at("certs")).unwrap();
+    let others = Pair::self_signed(&["authority.other.test"]).certificate;
+    command.env("SSL_CERT_FILE", place.write("certs/all.pem", &others));
+    let server = Binary::start(command);
+    server.client().delivered(&["bob@far.test"], MAIL);
+    server.wait_for(&["deferred ", "to=bob@far.test", "has no TLS that we could use: "]);
+    assert_eq!(host.count("AUTH"), 0);
+    // As update-ca-certificates does it: another file under the same name.
+    place.write("certs/new.pem", others + &authority());
+    fs::rename(place.at("certs/new.pem"), place.at("certs/all.pem")).unwrap();
+    server.signal("HUP");
+    server.wait_for(&["reloaded config="]);
+    server.signal("USR1");
+    server.wait_for(&["relayed ", "to=bob@far.test", ":verified "]);
+    server.stop();
 }
 
 /// A host whose TLS hangs costs its time once an hour, and what it says in the clear is no last word where it
