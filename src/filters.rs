@@ -119,6 +119,11 @@ impl Filters {
             data_took: Duration::ZERO,
         })
     }
+
+    /// Each filter by its name, and whether it has failed twice and has not answered since.
+    pub fn silent(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.filters.iter().map(|filter| (filter.config.name.as_str(), filter.is_silent()))
+    }
 }
 
 impl FilterChain {

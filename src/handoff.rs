@@ -13,6 +13,7 @@ use crate::store::draft::Draft;
 use crate::store::entry::{Addressee, Entry};
 use crate::store::queue::Claimed;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::SystemTime;
@@ -118,6 +119,8 @@ pub struct Census {
     pub unread: usize,
     /// When the oldest message came.
     pub oldest: Option<SystemTime>,
+    /// When the next attempt is due; in the past where it waits for a worker.
+    pub next: Option<Timestamp>,
 }
 
 /// Where hints go; never waits.

@@ -24,8 +24,9 @@ use crate::limits::{CENSUS_KEEP, DISKS_SHOWN, MAILBOXES_SHOWN};
 use crate::net::http::{self, HttpAnswer, HttpRequest, Page};
 use crate::net::peer::Peers;
 use crate::net::registry::Registry;
+use crate::net::tls::Acceptor;
 use crate::site::{Current, Site};
-use crate::store::disk::Disk;
+use crate::store::disk::{Disk, DiskSpace};
 use crate::store::locked;
 use crate::store::queue::Queue;
 use connections::HttpConnections;
@@ -178,14 +179,24 @@ impl Metrics {
             waiting: waiting::rows(site, &self.queue),
             last: recent::last(),
             mailboxes: mailboxes::list(site, &*self.disk, 0, MAILBOXES_SHOWN),
+            certificate: site.acceptor().and_then(Acceptor::expires),
+            flaws: site.flaws(SystemTime::now()).into_iter().map(|(_, words)| words).collect(),
             disks: disks(site, &*self.disk),
             numbers: self.numbers(),
         })
     }
 
     fn numbers(&self) -> Vec<numbers::Family> {
-        let unpublished = self.current.get().signing().unpublished();
-        numbers::all(self.started, self.registry.count(), self.census(), unpublished)
+        let site = self.current.get();
+        numbers::all(numbers::Moment {
+            started: self.started,
+            sessions: self.registry.count(),
+            census: self.census(),
+            unpublished: site.signing().unpublished(),
+            certificate: site.acceptor().and_then(Acceptor::expires),
+            disks: disks(&site, &*self.disk),
+            silent: site.silent_filters(),
+        })
     }
 
     /// Locked while waiting for the scheduler, because other requests need the same answer.
@@ -202,8 +213,8 @@ impl Metrics {
     }
 }
 
-/// The spool and the directories of Maildirs above the part that differs by user, with their free room.
-fn disks(site: &Site, disk: &dyn Disk) -> Vec<(PathBuf, Option<u64>)> {
+/// The spool and the directories of Maildirs above the part that differs by user, with the room there.
+fn disks(site: &Site, disk: &dyn Disk) -> Vec<(PathBuf, Option<DiskSpace>)> {
     let mut dirs = vec![site.config.spool.clone()];
     for local in site.domains().filter(|local| local.config.lmtp.is_none()) {
         let maildir = local.maildir("{user}");
@@ -214,8 +225,8 @@ fn disks(site: &Site, disk: &dyn Disk) -> Vec<(PathBuf, Option<u64>)> {
         }
     }
     // A directory that does not exist yet will lie on the file system of the one above.
-    let room = |dir: &PathBuf| dir.ancestors().find_map(|dir| disk.room(dir).ok());
-    dirs.into_iter().map(|dir| (dir.clone(), room(&dir))).collect()
+    let space = |dir: &PathBuf| dir.ancestors().find_map(|dir| disk.space(dir).ok());
+    dirs.into_iter().map(|dir| (dir.clone(), space(&dir))).collect()
 }
 
 impl PagePath {

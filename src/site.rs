@@ -173,6 +173,12 @@ impl Site {
         self.filters.as_ref()?.open(service)
     }
 
+    /// Each filter by its name, and whether it has failed twice and has not answered since.
+    pub fn silent_filters(&self) -> Vec<(String, bool)> {
+        let all = self.filters.iter().flat_map(|filters| filters.silent());
+        all.map(|(name, is_silent)| (name.to_owned(), is_silent)).collect()
+    }
+
     /// The folder of a Maildir for what is judged to be junk.
     pub fn junk(&self) -> &str {
         &self.config.trust.junk

@@ -7,7 +7,7 @@ use super::judgement::Judgement;
 use super::{Conversation, Shared};
 use crate::delivery::reply_to;
 use crate::directory;
-use crate::event::count::MESSAGES;
+use crate::event::count::{LOGINS, MESSAGES};
 use crate::event::{Event, tell};
 use crate::filters::{FilterInput, FilterRoom, FilteredMessage};
 use crate::login::{Busy, Guess, canonical, is_same, nonce, user};
@@ -321,17 +321,22 @@ impl Conversation<'_> {
     }
 
     fn deny(&mut self, guess: Guess) -> Reaction {
-        self.shared.login.count(guess);
+        self.count_failure(guess);
         self.note_failure("the name or the password is wrong");
         self.session.denied()
     }
 
     /// Counts as a wrong password: who keeps the server busy with logins is slowed like one who guesses.
     fn busy(&mut self, guess: Guess) -> Reaction {
-        self.shared.login.count(guess);
+        self.count_failure(guess);
         self.note_failure("too many log in at this moment");
         let text = "too many log in at this moment, try later";
         self.session.not_looked_at(Reply::new(454, "4.7.0", text))
+    }
+
+    fn count_failure(&self, guess: Guess) {
+        LOGINS.add("failed");
+        self.shared.login.count(guess);
     }
 
     fn note_failure(&mut self, why: &str) {

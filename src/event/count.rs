@@ -146,6 +146,9 @@ pub static OTHERS: Counters<7> = Counters::new([
     "warnings",
 ]);
 
+/// Logins, by outcome; failed: the name or the password was wrong, or there was no time to find out.
+pub static LOGINS: Counters<2> = Counters::new(["accepted", "failed"]);
+
 /// What filters did.
 pub static FILTERED: FilterCounters = FilterCounters(Mutex::new(BTreeMap::new()));
 
@@ -289,6 +292,7 @@ pub fn count(event: &Event<'_>) {
         Event::Bounced { .. } => RECIPIENTS.add("bounced"),
         Event::Expired { .. } => RECIPIENTS.add("expired"),
         Event::Failed { .. } => RECIPIENTS.add("failed"),
+        Event::Authenticated { .. } => LOGINS.add("accepted"),
         Event::Blocklisted { .. } => OTHERS.add("blocklisted"),
         Event::Greylisted { .. } => OTHERS.add("greylisted"),
         Event::Blocklist { is_on: false, .. } | Event::Warning { .. } => OTHERS.add("warnings"),
@@ -301,7 +305,6 @@ pub fn count(event: &Event<'_>) {
         | Event::ReloadFailed { .. }
         | Event::Key { .. }
         | Event::Secured { .. }
-        | Event::Authenticated { .. }
         | Event::Rejected { .. }
         | Event::Unsent { .. }
         | Event::Signed { .. }

@@ -165,7 +165,11 @@ impl Link {
                         return Err(failure.into());
                     }
                 }
-                answered => return answered,
+                Ok(answered) => {
+                    self.filter.note_answer();
+                    return Ok(answered);
+                }
+                Err(error) => return Err(error),
             }
         }
     }

@@ -16,6 +16,8 @@ pub struct Filter {
 #[derive(Default)]
 struct FilterPool {
     rests_until: Option<Instant>,
+    /// It has failed twice, and has not answered since.
+    is_silent: bool,
     /// It does not know how a connection goes on with another client.
     keeps_none: bool,
     /// The one that is kept since the longest time first.
@@ -48,11 +50,21 @@ impl Filter {
     pub fn rest(&self, now: Instant) {
         let idle = {
             let mut pool = self.pool();
-            pool.rests_until = Some(now + FILTER_REST);
+            (pool.rests_until, pool.is_silent) = (Some(now + FILTER_REST), true);
             std::mem::take(&mut pool.idle)
         };
         // Closed without the lock.
         drop(idle);
+    }
+
+    /// It has answered.
+    pub fn note_answer(&self) {
+        self.pool().is_silent = false;
+    }
+
+    /// Whether it has failed twice and has not answered since: it rests, or nobody has asked it again.
+    pub fn is_silent(&self) -> bool {
+        self.pool().is_silent
     }
 
     /// A kept connection that goes on with another client. A filter that does not know how is not asked for it

@@ -1,11 +1,13 @@
 //! All numbers, by family, for [`super::text`] (Prometheus) and for the page for people.
 
 use crate::event::count::{
-    BATCH, CALLS, COMMANDS, Counters, FILTER_TIME, FILTERED, JUDGED, LISTS, LOOKUPS, MESSAGES,
-    OTHERS, RECIPIENTS, RELAY_TLS, RELAYED, REPLIES, SESSIONS, SYNC, Shape, VERDICTS,
+    BATCH, CALLS, COMMANDS, Counters, FILTER_TIME, FILTERED, JUDGED, LISTS, LOGINS, LOOKUPS,
+    MESSAGES, OTHERS, RECIPIENTS, RELAY_TLS, RELAYED, REPLIES, SESSIONS, SYNC, Shape, VERDICTS,
 };
 use crate::handoff::Census;
 use crate::mail::address::Domain;
+use crate::store::disk::DiskSpace;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// Numbers of one kind: a name, words for people, and a value for each label.
@@ -28,6 +30,13 @@ pub(super) struct Sample {
 }
 
 impl Family {
+    fn has_samples(&self) -> bool {
+        match &self.values {
+            Values::Counter(samples) | Values::Gauge(samples) => !samples.is_empty(),
+            Values::Histogram(_) => true,
+        }
+    }
+
     /// The number with this value of its label, or the one without a label where that is empty; 0 for none.
     pub fn sample(&self, is: &str) -> f64 {
         let (Values::Counter(samples) | Values::Gauge(samples)) = &self.values else { return 0.0 };
@@ -36,22 +45,33 @@ impl Family {
     }
 }
 
-/// All families. `started`: when the server started; `census`: none where the scheduler did not answer;
-/// `unpublished`: keys of each domain that signs.
-pub(super) fn all(
-    started: SystemTime,
-    sessions: usize,
-    census: Option<Census>,
-    unpublished: Vec<(Domain, usize)>,
-) -> Vec<Family> {
-    let started = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+/// What is no counter: how things are at this moment.
+pub(super) struct Moment {
+    /// When the server started.
+    pub started: SystemTime,
+    pub sessions: usize,
+    /// None where the scheduler did not answer.
+    pub census: Option<Census>,
+    /// Keys of each domain that signs, which DNS should show and does not.
+    pub unpublished: Vec<(Domain, usize)>,
+    /// When the certificate ends; none without one.
+    pub certificate: Option<SystemTime>,
+    /// Directories where mail lies; none where the room there cannot be found out.
+    pub disks: Vec<(PathBuf, Option<DiskSpace>)>,
+    /// Filters, and whether each has failed and not answered since.
+    pub silent: Vec<(String, bool)>,
+}
+
+/// All families.
+pub(super) fn all(moment: Moment) -> Vec<Family> {
+    let Moment { started, sessions, census, unpublished, certificate, disks, silent } = moment;
     let version = one("version", env!("CARGO_PKG_VERSION").to_owned(), 1.0);
     let mut all = vec![
         gauge("facteur_build_info", "The version that runs.", vec![version]),
         gauge(
             "facteur_start_time_seconds",
             "When the server started, since the epoch.",
-            vec![plain(started.as_secs_f64())],
+            vec![since_epoch(started)],
         ),
         gauge("facteur_sessions_open", "Sessions at this moment.", vec![plain(sessions as f64)]),
     ];
@@ -64,12 +84,55 @@ pub(super) fn all(
             unpublished.into_iter().map(of).collect(),
         ));
     }
+    if let Some(until) = certificate {
+        all.push(gauge(
+            "facteur_certificate_expiry_timestamp_seconds",
+            "When the certificate ends, since the epoch; of a chain what ends first.",
+            vec![since_epoch(until)],
+        ));
+    }
+    all.extend(room(&disks));
+    if !silent.is_empty() {
+        let of = |(name, is): (String, bool)| one("filter", name, f64::from(u8::from(is)));
+        all.push(gauge(
+            "facteur_filter_resting",
+            "1 for a filter that has failed twice and has not answered since; it is left alone for 30 s each time.",
+            silent.into_iter().map(of).collect(),
+        ));
+    }
     all.extend(counters());
     all
 }
 
+/// The room for mail. What a file system does not count has no number.
+fn room(disks: &[(PathBuf, Option<DiskSpace>)]) -> Vec<Family> {
+    let family = |name, help, number: fn(&DiskSpace) -> (u64, u64)| {
+        let samples = disks.iter().filter_map(|(dir, space)| {
+            let (number, all) = number(space.as_ref()?);
+            (all > 0).then(|| one("directory", dir.display().to_string(), number as f64))
+        });
+        gauge(name, help, samples.collect())
+    };
+    let families = [
+        family("facteur_disk_free_bytes", "Octets that are free for mail there.", |space| {
+            (space.free, space.all)
+        }),
+        family("facteur_disk_size_bytes", "Octets of that file system.", |space| {
+            (space.all, space.all)
+        }),
+        family("facteur_disk_free_inodes", "Files that can still be made there.", |space| {
+            (space.free_inodes, space.all_inodes)
+        }),
+        family("facteur_disk_inodes", "Files that there can be on that file system.", |space| {
+            (space.all_inodes, space.all_inodes)
+        }),
+    ];
+    families.into_iter().filter(Family::has_samples).collect()
+}
+
 fn queue(census: Census) -> Vec<Family> {
-    let Census { messages, due, deferred, held, quarantined, sending, unread, oldest } = census;
+    let Census { messages, due, deferred, held, quarantined, sending, unread, oldest, next } =
+        census;
     let states = [
         ("due", due),
         ("deferred", deferred),
@@ -80,7 +143,7 @@ fn queue(census: Census) -> Vec<Family> {
     let states = states.map(|(state, count)| one("state", state.to_owned(), count as f64)).into();
     let age = oldest.and_then(|when| SystemTime::now().duration_since(when).ok());
     let age = age.unwrap_or_default().as_secs_f64();
-    vec![
+    let mut all = vec![
         gauge("facteur_queue_messages", "Messages in the queue.", vec![plain(messages as f64)]),
         gauge(
             "facteur_queue",
@@ -94,7 +157,15 @@ fn queue(census: Census) -> Vec<Family> {
             vec![plain(quarantined as f64)],
         ),
         gauge("facteur_queue_oldest_seconds", "Age of the oldest message.", vec![plain(age)]),
-    ]
+    ];
+    all.extend(next.map(|next| {
+        gauge(
+            "facteur_queue_next_attempt_timestamp_seconds",
+            "When the next attempt is due, since the epoch; in the past where it waits for others.",
+            vec![plain(next.as_second() as f64)],
+        )
+    }));
+    all
 }
 
 fn counters() -> Vec<Family> {
@@ -128,6 +199,11 @@ fn counters() -> Vec<Family> {
             "facteur_relay_tls_total",
             "How TLS with next hops ended, by what they were held to (RFC 8460, 4.3).",
             relay_tls(),
+        ),
+        counter(
+            "facteur_logins_total",
+            "Logins. failed: the name or the password was wrong, or there was no time to find out.",
+            each("outcome", &LOGINS),
         ),
         counter("facteur_dns_lookups_total", "Questions to DNS.", each("outcome", &LOOKUPS)),
         counter(
@@ -247,6 +323,11 @@ fn replies() -> Vec<Sample> {
 
 fn one(label: &'static str, is: String, value: f64) -> Sample {
     Sample { labels: vec![(label, is)], value }
+}
+
+/// A moment, for people who reckon in seconds since the epoch.
+fn since_epoch(when: SystemTime) -> Sample {
+    plain(when.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64())
 }
 
 fn plain(value: f64) -> Sample {

@@ -7,9 +7,12 @@ use super::numbers::{Family, Sample, Values};
 use super::waiting::WaitingRow;
 use crate::event::line::values;
 use crate::event::present::Present;
-use crate::limits::SESSIONS_SHOWN;
+use crate::limits::{DISK_FREE_LEAST, SESSIONS_SHOWN};
+use crate::net::tls::date;
+use crate::store::disk::DiskSpace;
 use jiff::Timestamp;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// The first segment of the path of a story.
 pub(super) const TRACE: &str = "trace";
@@ -26,8 +29,12 @@ pub(super) struct View<'a> {
     /// Lines of the log, the last first.
     pub last: Vec<(Timestamp, String)>,
     pub mailboxes: Listing,
-    /// Directories where mail lies, with their free octets; none where that cannot be found out.
-    pub disks: Vec<(PathBuf, Option<u64>)>,
+    /// When the certificate ends; none without one.
+    pub certificate: Option<SystemTime>,
+    /// What is wrong with it.
+    pub flaws: Vec<String>,
+    /// Directories where mail lies; none where the room there cannot be found out.
+    pub disks: Vec<(PathBuf, Option<DiskSpace>)>,
     pub numbers: Vec<Family>,
 }
 
@@ -44,6 +51,7 @@ pub(super) fn write(view: &View<'_>) -> Vec<u8> {
         .add(last(&view.last, view.now))
         .add(sessions(&view.sessions, view.now))
         .add(mailboxes(&view.mailboxes))
+        .add(certificate(view))
         .add(disks(&view.disks))
         .add(numbers(&view.numbers))
         .page(view.hostname, view.hostname, way)
@@ -66,7 +74,7 @@ fn tiles(view: &View<'_>) -> Html {
         (of(recipients, "delivered").to_string(), "delivered here"),
         (of(recipients, "relayed").to_string(), "sent on"),
         ((of(recipients, "bounced") + of(recipients, "expired")).to_string(), "returned"),
-        (of("facteur_replies_total", "535").to_string(), "failed logins"),
+        (of("facteur_logins_total", "failed").to_string(), "failed logins"),
         (of("facteur_warnings_total", "").to_string(), "warnings"),
     ];
     let mut html = Html::default().raw("<ul class=\"tiles\">\n");
@@ -155,12 +163,35 @@ fn mailboxes(listing: &Listing) -> Html {
     section("Mailboxes", "", listing.html().add(all))
 }
 
-fn disks(disks: &[(PathBuf, Option<u64>)]) -> Html {
-    let rows = disks.iter().map(|(dir, room)| match room {
-        Some(room) => [text(dir.display()), text(size(*room))],
-        None => [text(dir.display()), Html::default().element("span", "bad", "cannot be seen")],
+/// Until when the certificate is good, and what is wrong with it; nothing without one.
+fn certificate(view: &View<'_>) -> Html {
+    let Some(until) = view.certificate else { return Html::default() };
+    let ends = Html::default().element("p", "", format!("It is good until {}.", date(until)));
+    let flaws = view.flaws.iter().fold(ends, |html, words| html.element("p", "bad", words));
+    section("Certificate", "", flaws)
+}
+
+fn disks(disks: &[(PathBuf, Option<DiskSpace>)]) -> Html {
+    let rows = disks.iter().map(|(dir, space)| {
+        let bad = |words| Html::default().element("span", "bad", words);
+        let short = |free: u64, all: u64, words: String| match free < all / 100 * DISK_FREE_LEAST {
+            true => bad(words),
+            false => text(words),
+        };
+        match space {
+            Some(DiskSpace { free, all, free_inodes, all_inodes }) => {
+                let room = if *all == 0 { "not counted".to_owned() } else { size(*free) };
+                let files = match all_inodes {
+                    0 => "not counted".to_owned(),
+                    _ => free_inodes.to_string(),
+                };
+                let room = short(*free, *all, room);
+                [text(dir.display()), room, short(*free_inodes, *all_inodes, files)]
+            }
+            None => [text(dir.display()), bad("cannot be seen".to_owned()), Html::default()],
+        }
     });
-    section("Disk", "", Html::default().table(["directory", "room"], rows))
+    section("Disk", "", Html::default().table(["directory", "room", "room for files"], rows))
 }
 
 /// The numbers of Prometheus, without zeros of labels.
@@ -301,13 +332,15 @@ mod tests {
             waiting: Ok((vec![row], 0)),
             last: vec![(since, line)],
             mailboxes: Listing::default(),
+            certificate: Some(std::time::SystemTime::UNIX_EPOCH),
+            flaws: vec![bad()],
             disks: Vec::new(),
             numbers: Vec::new(),
         });
         let page = String::from_utf8(page).unwrap();
         assert!(!page.contains("<script") && !page.contains("('1')"), "{page}");
         let shown = "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;\\u{202e}";
-        assert_eq!(page.matches(shown).count(), 10, "{page}");
+        assert_eq!(page.matches(shown).count(), 11, "{page}");
     }
 
     #[test]

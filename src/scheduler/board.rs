@@ -167,6 +167,10 @@ impl Board {
         }
         census.sending = self.jobs.len();
         census.oldest = self.ids().filter_map(|id| crate::id::time(id)).min();
+        let firsts = self.slots.values().filter_map(|slot| slot.parts.first());
+        // What is due at once was never due before it came.
+        let came = |id: &str| Timestamp::try_from(crate::id::time(id)?).ok();
+        census.next = firsts.map(|(due, id)| came(id).map_or(*due, |came| came.max(*due))).min();
         census
     }
 

@@ -6,11 +6,13 @@ mod pages;
 
 use crate::filterd::Filter;
 use crate::hosts::Host;
+use crate::secrecy::{Pair, TLS};
 use crate::servers::{Binary, value};
 use crate::support::{PATIENCE, Place, config, until};
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, SystemTime};
 
 /// A server with the listener, and where that is.
 fn serve(place: &Place, more: &str) -> (Binary, SocketAddr) {
@@ -184,6 +186,9 @@ fn numbers_move_as_mail_does() {
         let off: Vec<_> = wanted.iter().filter(|(name, is)| now.get(*name) != Some(is)).collect();
         off.is_empty()
     });
+    let next = now["facteur_queue_next_attempt_timestamp_seconds"];
+    let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!(next > today + 3000.0 && next < today + 4500.0, "{next} {today}");
     let age = now["facteur_queue_oldest_seconds"];
     assert!(age > 0.0 && age < 600.0 && now["facteur_batch_seconds_count"] >= 1.0, "{age}");
     let (_, page) = get(address, "/");
@@ -218,6 +223,69 @@ fn what_filters_did_is_counted() {
     // The page says why it waits.
     let page = said(address, format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes());
     assert!(page.contains("is held by rspamd: why"), "{page}");
+    server.stop();
+}
+
+/// What an administrator is woken for: the end of the certificate, room, a filter that fails, an attempt that is due.
+#[test]
+fn what_may_go_wrong_has_a_number() {
+    let place = Place::new();
+    let (before, days) = (SystemTime::now(), Duration::from_secs(90 * 24 * 3600));
+    Pair::ending_in(&["mx.test"], 90).write(&place);
+    let (server, address) = serve(&place, TLS);
+    let numbers = scrape(address);
+    let since =
+        |when: SystemTime| when.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    let ends = numbers["facteur_certificate_expiry_timestamp_seconds"];
+    let within = since(before + days) - 1.0..=since(SystemTime::now() + days);
+    assert!(within.contains(&ends), "{ends} {within:?}");
+    for dir in ["spool", "mail/mx.test"] {
+        let of = |name: &str| numbers.get(&format!("{name} {}", place.at(dir).display())).copied();
+        let (free, size) = (of("facteur_disk_free_bytes"), of("facteur_disk_size_bytes"));
+        assert!(free.unwrap() <= size.unwrap() && size.unwrap() > 0.0, "{dir}: {numbers:?}");
+        // Some file systems count no inodes.
+        let (free, all) = (of("facteur_disk_free_inodes"), of("facteur_disk_inodes"));
+        assert!(free.is_some() == all.is_some() && free <= all, "{dir}: {numbers:?}");
+    }
+    assert_eq!(numbers["facteur_logins_total failed"], 0.0);
+    assert!(!numbers.contains_key("facteur_queue_next_attempt_timestamp_seconds"));
+    assert!(!numbers.keys().any(|name| name.starts_with("facteur_filter_resting")), "{numbers:?}");
+    let (_, page) = get(address, "/");
+    assert!(page.contains("<h2>Certificate") && page.contains("It is good until 2"), "{page}");
+    assert!(!page.contains("renew it"), "{page}");
+    Pair::ending_in(&["mx.test"], 3).write(&place);
+    server.signal("HUP");
+    server.wait_for(&["reloaded config="]);
+    assert!(scrape(address)["facteur_certificate_expiry_timestamp_seconds"] < ends);
+    let (_, page) = get(address, "/");
+    assert!(page.contains("<p class=\"bad\">") && page.contains(": renew it</p>"), "{page}");
+    server.stop();
+}
+
+#[test]
+fn a_filter_rests_from_its_failure_to_its_next_answer() {
+    let filter = Filter::start("mail*1: (close)\nmail*1: (close)");
+    let place = Place::new();
+    let table = filter.table("f", "on_failure = \"pass\"");
+    let (server, address) = serve(&place, &table);
+    let mail = b"Subject: x\r\n\r\nHi\r\n";
+    let rests = || scrape(address)["facteur_filter_resting f"];
+    assert_eq!(rests(), 0.0);
+    server.client().delivered(&["ann@mx.test"], mail);
+    server.wait_for(&["filtered ", "action=failed"]);
+    assert_eq!(rests(), 1.0);
+    // Another configuration of it is another filter, which nobody has asked yet.
+    let other = config(&filter.table("f", "on_failure = \"defer\""));
+    let listen = "smtp = [\"127.0.0.1:0\"]";
+    place.write(
+        "facteur.toml",
+        other.replacen(listen, &format!("{listen}\nmetrics = [\"127.0.0.1:0\"]"), 1),
+    );
+    server.signal("HUP");
+    server.wait_for(&["reloaded config="]);
+    assert_eq!(rests(), 0.0);
+    server.client().delivered(&["ann@mx.test"], mail);
+    assert_eq!(rests(), 0.0);
     server.stop();
 }
 

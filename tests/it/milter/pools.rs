@@ -95,8 +95,11 @@ fn who_fails_twice_rests_for_all_sessions() {
     let (clock, now) = clock();
     let filters = filters_at(&[filter.config("one")], clock);
     let open = || filters.open(MilterService::Smtp).unwrap();
+    let is_silent = || filters.silent().eq([("one", true)]);
     let mut first = open();
+    assert!(!is_silent());
     assert!(envelope(&mut first).is_err());
+    assert!(is_silent());
     assert_eq!(told(&mut first), ["one mail: failed (it closed the connection)"]);
     assert_eq!(filter.heard().len(), 2);
     // No word to it any more, in this session or another.
@@ -115,9 +118,11 @@ fn who_fails_twice_rests_for_all_sessions() {
     *now.lock().unwrap() += Duration::from_secs(29);
     assert!(transaction(&mut second).is_err());
     *now.lock().unwrap() += Duration::from_secs(1);
+    assert!(is_silent(), "nobody has asked it");
     // The same session asks it again, by a connection to which all is said.
     transaction(&mut second).unwrap();
     Message::new(MESSAGE).through(&mut second);
+    assert!(!is_silent());
     assert_eq!(filter.letters(2), "OCMRTLLLNBE");
 }
 

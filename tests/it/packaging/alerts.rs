@@ -6,19 +6,27 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Output};
 
-/// Each alert with the series, as promtool writes them, that make it fire after a day.
-const FIRES: [(&str, &str); 12] = [
+/// Each alert with the series, as promtool writes them and with `;` between them, that make it fire after a day.
+const FIRES: [(&str, &str); 17] = [
     ("FacteurDown", "up{job=\"facteur\"} 0x1440"),
     ("FacteurRestarts", "facteur_start_time_seconds 0+1x1440"),
     ("FacteurCopiesFail", "facteur_recipients_total{outcome=\"failed\"} 0+1x1440"),
+    (
+        "FacteurDiskFull",
+        "facteur_disk_free_bytes{directory=\"/v\"} 100-0.07x1440;facteur_disk_size_bytes{directory=\"/v\"} 100x1440",
+    ),
+    ("FacteurCertificateEnds", "facteur_certificate_expiry_timestamp_seconds 1850000x1440"),
+    ("FacteurCertificateOver", "facteur_certificate_expiry_timestamp_seconds 250000x1440"),
+    ("FacteurQueueLate", "facteur_queue_next_attempt_timestamp_seconds 0x1440"),
     ("FacteurQueueOld", "facteur_queue_oldest_seconds 0+60x1440"),
     ("FacteurQueueLong", "facteur_queue_messages 1001x1440"),
     ("FacteurHeldMail", "facteur_held_messages 1x1440"),
     ("FacteurKeyUnpublished", "facteur_dkim_unpublished{domain=\"a.test\"} 1x1440"),
+    ("FacteurFilterRests", "facteur_filter_resting{filter=\"f\"} 1x1440"),
     ("FacteurFilterFails", "facteur_filtered_total{action=\"failed\",filter=\"f\"} 0+1x1440"),
     ("FacteurBlocklistOff", "facteur_blocklists{state=\"off\"} 1x1440"),
     ("FacteurDnsFails", "facteur_dns_lookups_total{outcome=\"timeout\"} 0+9x1440"),
-    ("FacteurFailedLogins", "facteur_replies_total{code=\"535\"} 0+9x1440"),
+    ("FacteurFailedLogins", "facteur_logins_total{outcome=\"failed\"} 0+9x1440"),
     ("FacteurLogLost", "facteur_log_lost_total 0+1x1440"),
 ];
 
@@ -28,7 +36,7 @@ rule_files: [rules.yml]
 tests:
   - interval: 1m
     input_series:
-      - {series: 'SERIES', values: 'VALUES'}
+SERIES
     promql_expr_test:
       - {expr: 'count(ALERTS{alertstate=\"firing\"})', eval_time: 0m}
       - expr: 'count(ALERTS{alertstate=\"firing\",alertname=\"NAME\"})'
@@ -77,8 +85,12 @@ fn prometheus_takes_them_and_each_fires() {
     let output = promtool(&place, &["check", "rules", "rules.yml"]);
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     for (name, series) in FIRES {
-        let (series, values) = series.split_once(' ').unwrap();
-        let test = TEST.replace("NAME", name).replace("SERIES", series).replace("VALUES", values);
+        let lines = series.split(';').map(|series| {
+            let (series, values) = series.split_once(' ').unwrap();
+            format!("      - {{series: '{series}', values: '{values}'}}")
+        });
+        let test = TEST.replace("NAME", name);
+        let test = test.replace("SERIES", &lines.collect::<Vec<_>>().join("\n"));
         place.write("test.yml", test);
         let output = promtool(&place, &["test", "rules", "test.yml"]);
         assert!(
