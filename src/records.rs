@@ -6,6 +6,7 @@
 //! questions to DNS.
 
 mod asker;
+mod autoconfig;
 mod compare;
 mod dkim;
 mod explain;
@@ -17,6 +18,7 @@ mod spf;
 mod zone;
 
 pub use asker::{RecordsAsker, ShownRecords};
+pub use autoconfig::{autoconfig, autoconfig_place};
 pub use compare::compare;
 pub use explain::{RefusedSender, explain};
 pub use facts::{AddressSource, HostFacts, OwnAddress};

@@ -7,6 +7,7 @@ use super::listing::{ListingColumns, json_lines};
 use super::terminal::escape;
 use super::{Failure, Request, complain, config, print};
 use crate::config::Config;
+use crate::limits::IMAPS_PORT;
 use crate::limits::records::{DNS_COMMAND_QUESTIONS, DNS_COMMAND_TIME};
 use crate::mail::address::Domain;
 use crate::net::dns::DnsResolver;
@@ -31,6 +32,11 @@ once DNS shows it. MX comes when all is there that mail will meet, and MTA-STS a
 they make others refuse what is still wrong. What may be removed goes last.
 ";
 
+/// What a person reads above the file that programs of users look for.
+const FOR_PROGRAMS: &str = "
+Thunderbird and other programs set themselves up for an address where a web server gives, without a redirection, at
+";
+
 /// Prints the records of these names, or of all; fails while one that is needed is not there.
 pub fn run(request: &Request, names: &[&str]) -> Result<(), Failure> {
     let config = config(request)?;
@@ -50,7 +56,13 @@ fn found(request: &Request, config: &Config, names: &[Domain]) -> Result<(String
     if request.zone {
         let facts = HostFacts::without_dns(chain);
         let records = wanted(config, &signing, &facts, names);
-        return Ok((zone(&records, &config.hostname), true));
+        let owners = records.iter().filter(|record| record.purpose == RecordPurpose::Submission);
+        let (places, file) = autoconfig(config, owners.map(|record| &record.owner));
+        let lines = places.into_iter().chain(file);
+        let comments: String = lines.map(|line| format!(";   {line}\n")).collect();
+        let head = "; for programs of users, a web server should give at these places the file behind them\n";
+        let head = if comments.is_empty() { "" } else { head };
+        return Ok((zone(&records, &config.hostname) + head + &comments, true));
     }
     let resolver = DnsResolver::new(&config.dns);
     let questions = DNS_COMMAND_QUESTIONS * (names.len() + 1);
@@ -65,7 +77,7 @@ fn found(request: &Request, config: &Config, names: &[Domain]) -> Result<(String
             let rows: Vec<JsonRow> = rows.iter().map(JsonRow::of).collect();
             json_lines(&rows).map_err(|error| Failure::Failed(error.to_string()))?
         }
-        false => for_people(config, &rows),
+        false => for_people(config, &rows) + &for_programs(config, &rows),
     };
     Ok((text, rows.iter().all(|row| !row.is_needed || row.state == RecordState::Ok)))
 }
@@ -132,6 +144,40 @@ fn for_people(config: &Config, rows: &[RecordRow]) -> String {
         text += ORDER;
     }
     text
+}
+
+/// The file for programs of users, while the records do not lead them yet.
+fn for_programs(config: &Config, rows: &[RecordRow]) -> String {
+    let wanted =
+        |row: &&RecordRow| row.purpose == RecordPurpose::Submission && row.state != RecordState::Ok;
+    let (places, file) = autoconfig(config, rows.iter().filter(wanted).map(|row| &row.owner));
+    if file.is_empty() {
+        return String::new();
+    }
+    let indented =
+        |lines: Vec<String>| -> String { lines.iter().map(|line| format!("  {line}\n")).collect() };
+    let (places, file, host) = (indented(places), indented(file), &config.hostname);
+    format!(
+        "{FOR_PROGRAMS}{places}this file:\n{file}With an IMAP server on this host, _imaps._tcp of each domain is: \
+         SRV 0 1 {IMAPS_PORT} {host}\n"
+    )
+}
+
+/// Where web servers should give which file to programs of these domains' users: lines of both, none where users
+/// cannot log in.
+fn autoconfig<'a>(
+    config: &Config,
+    owners: impl Iterator<Item = &'a Domain>,
+) -> (Vec<String>, Vec<String>) {
+    let mut domains: Vec<&Domain> = owners.collect();
+    domains.dedup();
+    match records::autoconfig(config, &domains) {
+        Some(file) => {
+            let places = domains.iter().map(|domain| records::autoconfig_place(domain)).collect();
+            (places, file.lines().map(str::to_owned).collect())
+        }
+        None => (Vec::new(), Vec::new()),
+    }
 }
 
 /// The policy of a domain, which belongs to its MTA-STS record: for all hosts that take its mail.

@@ -3,6 +3,7 @@
 
 use crate::commands::{run, run_clean};
 use crate::dnsd::Dnsd;
+use crate::outside::PYTHON;
 use crate::secrecy::Pair;
 use crate::support::{Place, has_program, skip, text};
 use facteur::mail::proof::dkim::sign::strings;
@@ -137,6 +138,54 @@ fn nothing_is_published() {
     assert!(out.contains("https://mta-sts.a.test/.well-known/mta-sts.txt"), "{out}");
     assert!(out.contains("\n      mx: mx.a.test\n"), "{out}");
     assert!(!out.contains("bcher"), "{out}");
+}
+
+/// What a web server has to give to programs of users: an XML reader takes it, and it leads where users log in.
+#[test]
+fn programs_of_users_find_us_by_a_file() {
+    if !has_program(PYTHON, "--version") {
+        return skip("python3 is not installed");
+    }
+    let site = Published::new("");
+    // All records are there: nothing has to be done any more.
+    let (status, out, _) = run_clean(&site.place, &["dns"]);
+    assert!(status == 0 && !out.contains("clientConfig"), "{out}");
+    site.dns.set("");
+    let (status, out, _) = run_clean(&site.place, &["dns", "a.test", "xn--bcher-kva.test"]);
+    assert_eq!(status, 1, "{out}");
+    for name in ["a.test", "xn--bcher-kva.test"] {
+        let place = format!("\n  https://autoconfig.{name}/mail/config-v1.1.xml\n");
+        assert!(out.contains(&place), "{out}");
+    }
+    assert!(out.contains(
+        "\nWith an IMAP server on this host, _imaps._tcp of each domain is: SRV 0 1 993 mx.a.test\n"
+    ));
+    let file = |text: &str, before: &str| {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(before));
+        let lines = lines.skip_while(|line| !line.starts_with("<?xml"));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let xml = file(&out, "  ");
+    site.place.write("config-v1.1.xml", &xml);
+    let script = "import xml.etree.ElementTree as tree\n\
+        root = tree.parse('config-v1.1.xml').getroot()\n\
+        (provider,) = root.findall('emailProvider')\n\
+        print(root.tag, root.get('version'), [domain.text for domain in provider.findall('domain')])\n\
+        for server in provider.findall('incomingServer') + provider.findall('outgoingServer'):\n\
+        \x20 print(server.tag, server.get('type'), *[part.text for part in server])\n";
+    let mut python = Command::new(PYTHON);
+    let output = python.args(["-c", script]).current_dir(site.place.path()).output().unwrap();
+    let read = text(&output.stdout);
+    let expected = "clientConfig 1.1 ['a.test', 'xn--bcher-kva.test']\n\
+        incomingServer imap mx.a.test 993 SSL password-cleartext %EMAILADDRESS%\n\
+        outgoingServer smtp mx.a.test 2465 SSL password-cleartext %EMAILADDRESS%\n\
+        outgoingServer smtp mx.a.test 2587 STARTTLS password-cleartext %EMAILADDRESS%\n";
+    assert_eq!(read, expected, "{}{xml}", text(&output.stderr));
+    // The same as comments of a zone file, for scripts nothing but records.
+    let (_, zone, _) = run_clean(&site.place, &["dns", "--zone", "a.test", "xn--bcher-kva.test"]);
+    assert_eq!(file(&zone, ";   "), xml);
+    let (_, json, _) = run_clean(&site.place, &["dns", "--json", "a.test"]);
+    assert!(!json.contains("clientConfig"), "{json}");
 }
 
 /// The name server says nothing: all is unknown, soon.
