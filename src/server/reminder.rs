@@ -58,7 +58,8 @@ mod tests {
         params.not_after = (now + DAY * 60).into();
         fs::write(dir.join("mx.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
         fs::write(dir.join("mx.key"), key.serialize_pem()).unwrap();
-        let config = "hostname = \"mx.test\"\n[tls]\ncertificate = \"mx.pem\"\nkey = \"mx.key\"\n";
+        let config = "hostname = \"mx.test\"\n[tls]\ncertificate = \"mx.pem\"\nkey = \"mx.key\"\n\
+                      [domain.\"mx.test\"]\nany_user = true\n";
         let config = Config::parse(config, &dir.join("facteur.toml")).unwrap();
         let site = Site::read(config).unwrap().0;
         fs::remove_dir_all(&dir).unwrap();

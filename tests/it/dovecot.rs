@@ -2,13 +2,14 @@
 //! keeps one open meanwhile. Nothing of Dovecot's runs as a service.
 
 use crate::dnsd::Dnsd;
+use crate::handbook::rspamd::written_for_dovecot;
 use crate::outside::{Input, PYTHON, Parcel, installed, listing, program, run};
 use crate::servers::Binary;
-use crate::support::{PATIENCE, Place, config, files, skip, text};
+use crate::support::{PATIENCE, Place, config, files, skip, text, until};
 use nix::unistd::{Uid, User, geteuid, getuid};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -185,7 +186,12 @@ struct Imap {
 impl Imap {
     fn start(house: &House) -> Imap {
         let mut command = house.doveadm();
-        command.args(["exec", "imap"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(["exec", "imap"]);
+        Imap::of(command)
+    }
+
+    fn of(mut command: Command) -> Imap {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::null()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let (tell, answers) = channel();
@@ -257,6 +263,46 @@ fn answer(from: &mut impl BufRead) -> Option<Vec<u8>> {
         };
         from.take(announced.1.parse().ok()?).read_to_end(&mut all).ok()?;
     }
+}
+
+/// As docs/rspamd.md has it: whoever moves mail into Junk, or out of it, teaches a filter. The filter's program is one
+/// that writes down what it was told.
+#[test]
+fn moves_teach_a_filter() {
+    let Some(house) = House::new(&["doveadm", "sievec"]) else { return };
+    for file in ["/usr/lib/dovecot/imap", "/usr/lib/dovecot/modules/lib95_imap_sieve_plugin.so"] {
+        if !Path::new(file).is_file() {
+            return skip(&format!("{file} is not installed"));
+        }
+    }
+    let place = &house.place;
+    let learn = format!("(echo \"$1\"; cat) >>{}", place.at("taught").display());
+    written_for_dovecot(place, "exec /usr/bin/rspamc \"$1\"", &learn);
+    fs::set_permissions(place.at("sieve/learn"), fs::Permissions::from_mode(0o755)).unwrap();
+    let config = fs::read_to_string(place.at("dovecot.conf")).unwrap();
+    let more = fs::read_to_string(place.at("learn.conf")).unwrap();
+    place.write("dovecot.conf", config + &more);
+    for name in ["spam", "ham"] {
+        let mut sievec = program(place, "sievec");
+        sievec.args(["-c", "dovecot.conf", &format!("sieve/learn-{name}.sieve")]);
+        run(place, &mut sievec, Input::Octets(b""));
+    }
+    house.deliver(&small("offer"));
+    // Not by doveadm, which would pass on its own settings in place of those for IMAP.
+    let mut command = program(place, "/usr/lib/dovecot/imap");
+    command.env("USER", "ann").arg("-c").arg(place.at("dovecot.conf"));
+    let mut imap = Imap::of(command);
+    imap.ask("CREATE Junk");
+    imap.ask("SELECT INBOX");
+    imap.ask("MOVE 1 Junk");
+    let taught = || fs::read_to_string(place.at("taught")).unwrap_or_default();
+    until("it is taught spam", || taught().contains("Subject: offer"));
+    assert!(taught().starts_with("learn_spam\n"), "{}", taught());
+    imap.ask("SELECT Junk");
+    imap.ask("MOVE 1 INBOX");
+    until("it is taught ham", || taught().matches("Subject: offer").count() == 2);
+    assert!(taught().contains("\nlearn_ham\n"), "{}", taught());
+    imap.ask("LOGOUT");
 }
 
 #[test]

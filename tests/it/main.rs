@@ -38,6 +38,7 @@ mod forwarding_ends;
 mod fuzz;
 mod gates;
 mod goldens;
+mod handbook;
 mod held;
 mod hosts;
 mod https;

@@ -26,11 +26,11 @@ fn block(heading: &str, name: &str) -> String {
 }
 
 /// Filters in a place of their own.
-struct Running {
-    place: Place,
+pub struct Running {
+    pub place: Place,
     daemons: Vec<Daemon>,
     /// Where the milter listens, as we and Postfix write it.
-    socket: String,
+    pub socket: String,
 }
 
 impl Running {
@@ -157,8 +157,9 @@ fn assert_refused(fate: &Fate, reply: &str) {
     assert!(fate.copies.is_empty(), "{fate:#?}");
 }
 
-/// rspamd without anything that it would ask the world, by a name server that knows nothing.
-fn rspamd(dns: SocketAddr) -> Running {
+/// rspamd without anything that it would ask the world, by a name server that knows nothing; with these files of
+/// `local.d` besides, or in place of its own.
+pub fn rspamd(dns: SocketAddr, more: &[(&str, String)]) -> Running {
     let mut running = Running::new();
     let place = &running.place;
     for name in ["local.d", "db", "run", "log"] {
@@ -204,6 +205,9 @@ fn rspamd(dns: SocketAddr) -> Running {
     );
     place.write("local.d/options.inc", options);
     place.write("local.d/logging.inc", "type = \"console\";\n");
+    for (name, text) in more {
+        place.write(&format!("local.d/{name}"), text);
+    }
     let mut command = program(place, "rspamd");
     command.args(["-f", "-i", "-c", "/etc/rspamd/rspamd.conf"]);
     for (name, dir) in
@@ -223,7 +227,7 @@ fn rspamd_as_on_the_page() {
         return;
     }
     let dns = Dnsd::new("a.test A 192.0.2.1\n");
-    let running = rspamd(dns.address());
+    let running = rspamd(dns.address(), &[]);
     let mut letters = hams();
     for (name, first) in [("gtube", "X"), ("marked", "Y"), ("subject", "Z")] {
         letters.push(with_text(name, &GTUBE.replacen('X', first, 1)));

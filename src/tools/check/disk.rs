@@ -16,7 +16,6 @@ use crate::sandbox::maildir_root;
 use crate::site::{Local, Site};
 use crate::store::disk::{Disk, Doing, Durability, RealDisk, StoreError};
 use crate::tools::route::room_shown;
-use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, eaccess};
 use std::collections::HashSet;
 use std::fs;
@@ -124,17 +123,15 @@ fn nearest(path: &Path) -> PathBuf {
 
 /// Tries a file system. Fails at the first step of a delivery that does not work.
 fn facts(dir: &Path) -> Result<DiskFacts, StoreError> {
-    let room = statvfs(dir).map_err(std::io::Error::from).doing("look at", dir)?;
-    let unit = room.fragment_size();
-    let count = |blocks: u64| blocks.saturating_mul(unit);
+    let space = RealDisk.space(dir).doing("look at", dir)?;
     let durability = Durability::of(dir).doing("look at", dir)?;
     let seen = try_out(&RealDisk, dir)?;
     Ok(DiskFacts {
         mount: mount_of(dir),
         durability,
         seen,
-        room: (count(room.blocks_available()), count(room.blocks())),
-        inodes: (room.files_available(), room.files()),
+        room: (space.free, space.all),
+        inodes: (space.free_inodes, space.all_inodes),
     })
 }
 
