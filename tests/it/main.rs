@@ -83,6 +83,7 @@ mod secrecy;
 mod senders;
 mod sendmail;
 mod servers;
+mod setup;
 mod signals;
 mod signed;
 mod signed_ways;

@@ -188,7 +188,7 @@ fn dir(path: &Path, mode: u32, owner: Option<(Uid, Gid)>) -> Result<StepOutcome,
     }
     let (dir, uid, gid) = (path.display(), owner.0, owner.1);
     complain(&format!(
-        "{dir} was there and belongs to {}; the server has to write there: chown {uid}:{gid} {dir}",
+        "{dir} was there and belongs to {}; it has to be the server's: chown {uid}:{gid} {dir}",
         privileges::name_of(found.uid())
     ));
     Ok(StepOutcome::Kept)

@@ -127,7 +127,9 @@ pub fn plan(
     tables(site, group, &mut steps);
     for domain in site.domains.iter().filter(|domain| new.contains(&domain.name)) {
         if let Some(dir) = &domain.dkim {
-            steps.push(SetupStep::Keys { domain: domain.name.clone(), dir: site.at(dir) });
+            let dir = site.at(dir);
+            steps.push(SetupStep::Dir { path: dir.clone(), mode: 0o700, owner: site.server() });
+            steps.push(SetupStep::Keys { domain: domain.name.clone(), dir });
         }
     }
     pair(site, &mut steps);
