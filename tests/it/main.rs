@@ -98,6 +98,7 @@ mod trees;
 mod trust;
 mod trust_arc;
 mod trust_dane;
+mod trust_dane_postfix;
 mod trust_dkim;
 mod trust_dmarc;
 mod trust_mail;

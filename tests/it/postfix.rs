@@ -102,7 +102,7 @@ impl Postfix {
              trace unix - - n - 0 bounce\nproxymap unix - - n - - proxymap\n\
              smtp unix - - n - - smtp\nerror unix - - n - - error\n\
              retry unix - - n - - error\nvirtual unix - n n - - virtual\n\
-             anvil unix - - n - 1 anvil\npostlog unix-dgram n - n - 1 postlogd\n";
+             anvil unix - - n - 1 anvil\ntlsmgr unix - - n 1000? 1 tlsmgr\npostlog unix-dgram n - n - 1 postlogd\n";
         place.write("etc/master.cf", format!("{address} inet n - n - - smtpd\n{services}"));
         let mut command = program(&place, &format!("{libraries}/sbin/master"));
         command.env("LD_LIBRARY_PATH", libraries).arg("-d").arg("-c").arg(place.at("etc"));
