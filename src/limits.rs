@@ -159,6 +159,9 @@ pub const SYNCFS_AVOID: Duration = Duration::from_secs(30);
 /// Written copies that the delivery thread holds open at most while it gathers a batch.
 pub const OPEN_DRAFTS: usize = 64;
 
+/// Devices that are looked at for the way in which they keep order; on others a batch takes two commits.
+pub const MOUNTS_MAX: usize = 256;
+
 /// Accepted messages that may wait for the delivery thread; sessions past it wait to hand over.
 pub const DELIVERY_CHANNEL: usize = 256;
 

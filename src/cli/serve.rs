@@ -19,11 +19,12 @@ use crate::net::pool::spawn_vital;
 use crate::privileges;
 use crate::reach;
 use crate::route::bad_aliases;
-use crate::sandbox::{Sandbox, SandboxPaths};
+use crate::sandbox::{Sandbox, SandboxPaths, maildir_root};
 use crate::server::{Server, Spool, open, tell_bad_lines, tell_flaws};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
 use crate::store::locked;
+use crate::store::order;
 use crate::store::table::BadLine;
 use crate::trace::TraceWriter;
 use crate::trace::files::dir;
@@ -141,6 +142,10 @@ fn start(named: Option<&Path>, log: &log::LogHandle) -> Result<(Server, Sandbox,
     let site = read_site(reach::read(&config, user))?;
     let spool = Spool::open(Arc::new(RealDisk), &site.config.spool)?;
     reach::make_maildir_roots(&site.config);
+    // The sandbox hides where the kernel tells of file systems.
+    order::learn(&site.config.spool);
+    let kept = site.config.domains.iter().filter(|domain| domain.lmtp.is_none());
+    kept.for_each(|domain| order::learn(&maildir_root(&domain.maildir)));
     // No thread runs yet, so all inherit it.
     let sandbox = SandboxPaths::of(&site.config).close();
     sandbox.gap.iter().for_each(|gap| warn(gap));

@@ -7,6 +7,7 @@ use crate::event::count::{
 use crate::handoff::Census;
 use crate::mail::address::Domain;
 use crate::store::disk::DiskSpace;
+use crate::store::order::{self, Commits};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -100,6 +101,11 @@ pub(super) fn all(moment: Moment) -> Vec<Family> {
             silent.into_iter().map(of).collect(),
         ));
     }
+    all.push(gauge(
+        "facteur_disk_commits",
+        "Commits of a journal that make a batch of mail durable.",
+        order::all().iter().map(commits).collect(),
+    ));
     all.extend(counters());
     all
 }
@@ -128,6 +134,11 @@ fn room(disks: &[(PathBuf, Option<DiskSpace>)]) -> Vec<Family> {
         }),
     ];
     families.into_iter().filter(Family::has_samples).collect()
+}
+
+fn commits((path, commits): &(PathBuf, Commits)) -> Sample {
+    let count = if *commits == Commits::One { 1.0 } else { 2.0 };
+    one("directory", path.display().to_string(), count)
 }
 
 fn queue(census: Census) -> Vec<Family> {

@@ -4,8 +4,9 @@
 //! it fail at any step, and replay it. Paths are taken as they are; nothing here knows what a
 //! Maildir is.
 
+use super::{order, writeback};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
+use nix::fcntl::OFlag;
 use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FUSE_SUPER_MAGIC, FsType,
     OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, fstatfs, statfs,
@@ -127,6 +128,15 @@ pub trait DiskFile: Send + Sync {
     fn device(&self) -> io::Result<u64>;
     /// Tells the system that [`DiskFile::sync`] comes soon. Promises nothing; an error shows at that sync.
     fn begin_sync(&self) {}
+    /// Waits until the octets so far are on the disk, without a commit. Where the file system keeps its order
+    /// ([`DiskFile::keeps_order`]), no name that the file gets later is ever there without them.
+    fn wait_written(&self) -> io::Result<()> {
+        self.sync()
+    }
+    /// Whether the file system is known to keep the order of octets and names ([`super::order`]).
+    fn keeps_order(&self) -> io::Result<bool> {
+        Ok(false)
+    }
     /// Makes the content durable.
     fn sync(&self) -> io::Result<()>;
     /// Makes the whole file system of the file durable, with all names.
@@ -510,8 +520,15 @@ impl DiskFile for RealFile {
     }
 
     fn begin_sync(&self) {
-        // This makes Linux begin to write. The pages stay in memory, because they are being written.
-        let _ = posix_fadvise(&self.0, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        let _ = writeback::begin(&self.0);
+    }
+
+    fn wait_written(&self) -> io::Result<()> {
+        writeback::wait(&self.0)
+    }
+
+    fn keeps_order(&self) -> io::Result<bool> {
+        Ok(order::keeps_order(self.device()?))
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -5,6 +5,7 @@
 //! the names and make missing directories.
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
+use super::durable::settle;
 use crate::limits::NAME_TRIES;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -89,7 +90,7 @@ impl Draft {
         write: impl FnOnce(&dyn DiskFile, &Path) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         write(file, &self.path)?;
-        file.sync().doing("sync", &self.path)?;
+        settle(file, &self.path)?;
         let disk = self.disk.clone();
         let Published { dir, path } = self.publish()?;
         disk.sync_dir(&dir).doing("sync", &dir).inspect_err(|_| {

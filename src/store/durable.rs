@@ -1,7 +1,9 @@
 //! The files and names of a batch, until both are on the disk.
 //!
 //! A batch is written, [`Pending::sync_data`], named, [`Pending::sync_names`]; only then may a client be
-//! told. [`Method::choose`] alone chooses the system call.
+//! told. [`Method::choose`] alone chooses the system call for names. What is done for octets before names may be
+//! made is for the file system to say: where it keeps its order they are waited for and need no commit of their
+//! own ([`super::order`]), else they are synced.
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
 use crate::limits::OPEN_DRAFTS;
@@ -37,18 +39,29 @@ pub struct Pending {
     is_mixed: bool,
     /// Files that are written and not synced, where each is synced by itself.
     files: Vec<(PathBuf, Box<dyn DiskFile>)>,
-    /// One open file of each file system (by `FileSystem`). Opened before anything was written
-    /// there, so that no write error of this batch goes unreported.
-    file_systems: Vec<(u64, PathBuf, Box<dyn DiskFile>)>,
+    /// Files that are on their way to a disk that keeps its order.
+    begun: Vec<(PathBuf, Box<dyn DiskFile>)>,
+    /// Where each file system is synced as a whole (by `FileSystem`).
+    file_systems: Vec<FileSystem>,
     dirs: BTreeSet<PathBuf>,
     /// The error of an early sync, after which no file of the batch counts as written; none without one.
     failed: Option<StoreError>,
 }
 
+/// A file system on which files of the batch lie.
+struct FileSystem {
+    device: u64,
+    path: PathBuf,
+    /// A file of it that was opened before anything was written there, so that no write error of this batch goes
+    /// unreported.
+    file: Box<dyn DiskFile>,
+    keeps_order: bool,
+}
+
 impl Pending {
     pub fn new(method: Method) -> Pending {
-        let (files, file_systems, dirs) = Default::default();
-        Pending { method, is_mixed: false, files, file_systems, dirs, failed: None }
+        let (files, begun, file_systems, dirs) = Default::default();
+        Pending { method, is_mixed: false, files, begun, file_systems, dirs, failed: None }
     }
 
     /// Whether a file is durable once it is added.
@@ -71,15 +84,22 @@ impl Pending {
             }
             Method::FileSystem => {
                 let device = file.device().doing("look at", &path)?;
-                if self.file_systems.iter().any(|(known, ..)| *known == device) {
-                    return write(&*file);
+                let mut known = self.file_systems.iter().filter(|known| known.device == device);
+                match known.next().map(|known| known.keeps_order) {
+                    Some(true) => return self.add_begun(path, file, write),
+                    Some(false) => return write(&*file),
+                    None => {}
                 }
                 if !file.is_synced_with_others().doing("look at the disk of", &path)? {
                     self.is_mixed = true;
                     return self.add_one(path, file, write);
                 }
+                let keeps_order = file.keeps_order().doing("look at the disk of", &path)?;
                 let written = write(&*file);
-                self.file_systems.push((device, path, file));
+                if keeps_order {
+                    file.begin_sync();
+                }
+                self.file_systems.push(FileSystem { device, path, file, keeps_order });
                 written
             }
         }
@@ -99,14 +119,35 @@ impl Pending {
         Ok(())
     }
 
-    /// Makes all files written so far durable. After an error none of them may be synced again: the kernel
-    /// reports a failed write once, and a second sync would call it good.
+    /// Writes a file where order is kept, and lets the system begin to bring it to the disk.
+    fn add_begun(
+        &mut self,
+        path: PathBuf,
+        file: Box<dyn DiskFile>,
+        write: impl FnOnce(&dyn DiskFile) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        write(&*file)?;
+        file.begin_sync();
+        self.begun.push((path, file));
+        if self.begun.len() >= OPEN_DRAFTS {
+            self.wait_begun(); // bounds descriptors, as above
+        }
+        Ok(())
+    }
+
+    /// Makes all files written so far durable, or where order is kept, durable with the names that they get from now
+    /// on. After an error none of them may be synced again: the kernel reports a failed write once, and a second
+    /// sync would call it good.
     pub fn sync_data(&mut self) -> Result<(), StoreError> {
         self.sync_files();
-        match self.failed.take() {
-            Some(error) => Err(error),
-            None => self.sync_file_systems(),
+        self.wait_begun();
+        if let Some(error) = self.failed.take() {
+            return Err(error);
         }
+        self.file_systems.iter().try_for_each(|one| match one.keeps_order {
+            true => one.file.wait_written().doing("write", &one.path),
+            false => one.sync(),
+        })
     }
 
     /// A name was made in this directory. `apart`: its file was not added here, so our syncfs may be of
@@ -133,7 +174,7 @@ impl Pending {
     /// Makes all names durable. An error says which directory, or none when it may be any.
     pub fn sync_names(&self, disk: &dyn Disk) -> Vec<(Option<&Path>, StoreError)> {
         let mut errors = Vec::new();
-        if let Err(error) = self.sync_file_systems() {
+        if let Err(error) = self.file_systems.iter().try_for_each(FileSystem::sync) {
             errors.push((None, error));
         }
         for dir in &self.dirs {
@@ -151,14 +192,31 @@ impl Pending {
             self.files.iter().for_each(|(_, file)| file.begin_sync());
         }
         for (path, file) in std::mem::take(&mut self.files) {
-            if let Err(error) = file.sync().doing("sync", &path) {
+            if let Err(error) = settle(&*file, &path) {
                 self.failed.get_or_insert(error);
             }
         }
     }
 
-    fn sync_file_systems(&self) -> Result<(), StoreError> {
-        let mut all = self.file_systems.iter();
-        all.try_for_each(|(_, path, file)| file.sync_file_system().doing("sync the disk of", path))
+    fn wait_begun(&mut self) {
+        for (path, file) in std::mem::take(&mut self.begun) {
+            if let Err(error) = file.wait_written().doing("write", &path) {
+                self.failed.get_or_insert(error);
+            }
+        }
+    }
+}
+
+impl FileSystem {
+    fn sync(&self) -> Result<(), StoreError> {
+        self.file.sync_file_system().doing("sync the disk of", &self.path)
+    }
+}
+
+/// Brings a written file to the disk before it gets its name: durable, or where order is kept, durable with the name.
+pub fn settle(file: &dyn DiskFile, path: &Path) -> Result<(), StoreError> {
+    match file.keeps_order().doing("look at the disk of", path)? {
+        true => file.wait_written().doing("write", path),
+        false => file.sync().doing("sync", path),
     }
 }

@@ -15,6 +15,8 @@ pub mod maildir;
 #[cfg(test)]
 #[path = "../../tests/it/memory.rs"]
 pub mod memory;
+pub mod mounts;
+pub mod order;
 pub mod password;
 pub mod policies;
 pub mod queue;
@@ -25,6 +27,7 @@ pub mod table;
 pub mod tally;
 pub mod unsent;
 pub mod users;
+mod writeback;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -14,7 +14,6 @@ mod keys;
 mod lists;
 mod lmtp;
 mod mailboxes;
-mod mounts;
 mod ports;
 mod published;
 mod spool;

@@ -5,7 +5,6 @@
 //! A program cannot see whether a sync reaches the disk. The output guesses by the kind of file system and
 //! the time a sync takes, and says that it guesses.
 
-use super::mounts::{Mount, mount_of};
 use super::{Weight, say};
 use crate::config::{Config, show_size};
 use crate::limits::{
@@ -15,6 +14,8 @@ use crate::route::existing_users;
 use crate::sandbox::maildir_root;
 use crate::site::{Local, Site};
 use crate::store::disk::{Disk, Doing, Durability, RealDisk, StoreError};
+use crate::store::mounts::{Mount, mount_of};
+use crate::store::order::{self, Commits};
 use crate::tools::route::room_shown;
 use nix::unistd::{AccessFlags, eaccess};
 use std::collections::HashSet;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 pub struct DiskFacts {
     pub mount: Mount,
     pub durability: Durability,
+    pub commits: Commits,
     pub seen: TriedSteps,
     /// Octets: free for all users, and in total; 0 of 0 where they are not counted.
     pub room: (u64, u64),
@@ -125,10 +127,12 @@ fn nearest(path: &Path) -> PathBuf {
 fn facts(dir: &Path) -> Result<DiskFacts, StoreError> {
     let space = RealDisk.space(dir).doing("look at", dir)?;
     let durability = Durability::of(dir).doing("look at", dir)?;
+    order::learn(dir);
     let seen = try_out(&RealDisk, dir)?;
     Ok(DiskFacts {
         mount: mount_of(dir),
         durability,
+        commits: order::known(dir),
         seen,
         room: (space.free, space.all),
         inodes: (space.free_inodes, space.all_inodes),
@@ -194,8 +198,8 @@ impl DiskFacts {
     }
 
     /// How mail is made durable there, and what its names do.
-    fn ways(&self) -> Vec<&'static str> {
-        let mut ways = vec![match self.durability {
+    fn ways(&self) -> Vec<String> {
+        let way = match self.durability {
             Durability::Together => {
                 "few files are made durable by fsync of file and directory, many by one syncfs; a rename gives \
                  the name, and replaces nothing"
@@ -208,12 +212,14 @@ impl DiskFacts {
                 "each file is synced by itself, and once more when it has its name, because neither syncfs nor the \
                  sync of a directory need reach the other end; a link gives the name, and replaces nothing"
             }
-        }];
+        };
+        let mut ways = vec![way.to_owned(), self.commits.to_string()];
         if self.seen.links < 2 {
-            ways.push("the names of a file are not counted: after a crash one may be there twice");
+            let words = "the names of a file are not counted: after a crash one may be there twice";
+            ways.push(words.to_owned());
         }
         if self.seen.stayed > 0 {
-            ways.push("a removed file keeps a hidden name until nobody has it open");
+            ways.push("a removed file keeps a hidden name until nobody has it open".to_owned());
         }
         ways
     }
@@ -337,12 +343,18 @@ mod tests {
         }
     }
 
+    fn mount(kind: &str, options: &str) -> Mount {
+        let [device, kind, options] = ["8:1", kind, options].map(str::to_owned);
+        Mount { device, kind, options }
+    }
+
     #[test]
     fn doubts_by_their_bounds() {
         let config = Config::demo();
         let facts = |kind: &str, options: &str, micros, room, inodes| DiskFacts {
-            mount: Mount { kind: kind.to_owned(), options: options.to_owned() },
+            mount: mount(kind, options),
             durability: Durability::Together,
+            commits: Commits::One,
             seen: TriedSteps { sync: Duration::from_micros(micros), links: 2, stayed: 0 },
             room,
             inodes,
@@ -372,8 +384,9 @@ mod tests {
     fn what_a_file_system_does_is_said_in_words() {
         let ways = |durability, links, stayed| {
             let facts = DiskFacts {
-                mount: Mount { kind: "fuse.glusterfs".to_owned(), options: String::new() },
+                mount: mount("fuse.glusterfs", ""),
                 durability,
+                commits: Commits::Two("for a reason".to_owned()),
                 seen: TriedSteps { sync: Duration::from_millis(1), links, stayed },
                 room: (0, 0),
                 inodes: (0, 0),
@@ -387,6 +400,7 @@ mod tests {
         assert!(nfs.contains("syncfs need not reach") && nfs.contains("a link gives"), "{nfs}");
         assert!(fuse.contains("once more when it has its name"), "{fuse}");
         let odd = ways(Durability::ByFile, 1, 1);
+        assert!(odd.contains("two commits for each batch: for a reason"), "{odd}");
         assert!(odd.contains("not counted") && odd.contains("a hidden name"), "{odd}");
     }
 }

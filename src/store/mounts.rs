@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 /// The parts of a mount that say what a sync does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
+    /// The device of its files, "8:1"; btrfs shows another one than stat(2).
+    pub device: String,
     /// The kind, for example "ext4".
     pub kind: String,
     /// Options of the mount and of the file system, with commas.
@@ -24,20 +26,25 @@ pub fn mount_of(path: &Path) -> Mount {
 fn find(table: &str, path: &Path) -> Mount {
     let mounts = table.lines().filter_map(parse).filter(|(dir, _)| path.starts_with(dir));
     let deepest = mounts.max_by_key(|(dir, _)| dir.components().count());
-    let unknown = || Mount { kind: "unknown file system".to_owned(), options: String::new() };
+    let unknown = || Mount {
+        device: String::new(),
+        kind: "unknown file system".to_owned(),
+        options: String::new(),
+    };
     deepest.map_or_else(unknown, |(_, mount)| mount)
 }
 
 /// Parses "36 35 98:0 /root /mnt rw,noatime shared:1 - ext4 /dev/sda1 rw,errors=continue".
 fn parse(line: &str) -> Option<(PathBuf, Mount)> {
     let (mount, system) = line.split_once(" - ")?;
-    let mut mount = mount.split(' ').skip(4);
-    let (dir, own) = (mount.next()?, mount.next()?);
+    let mut mount = mount.split(' ').skip(2);
+    let device = mount.next()?.to_owned();
+    let (dir, own) = (mount.nth(1)?, mount.next()?);
     let mut system = system.split(' ');
     let (kind, options) = (system.next()?, system.nth(1).unwrap_or_default());
     // A space in a path is written as its octal number.
     let dir = dir.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\");
-    let mount = Mount { kind: kind.to_owned(), options: format!("{own},{options}") };
+    let mount = Mount { device, kind: kind.to_owned(), options: format!("{own},{options}") };
     Some((PathBuf::from(dir), mount))
 }
 
@@ -91,7 +98,8 @@ mod tests {
         }
         assert_eq!(find("", Path::new("/")).doubts(), [""; 0]);
         for kind in ["fuse.glusterfs", "9p", "nfs4"] {
-            let mount = Mount { kind: kind.to_owned(), options: String::new() };
+            let mount =
+                Mount { device: "0:9".to_owned(), kind: kind.to_owned(), options: String::new() };
             let doubts = mount.doubts();
             assert!(doubts.len() == 1 && doubts[0].contains("its other end"), "{doubts:?}");
         }
