@@ -54,7 +54,7 @@ fn taken(room: &Room, people: &[Vec<String>], told: &[String]) -> usize {
 }
 
 fn is_data_sync(operation: &Operation) -> bool {
-    matches!(operation.name, "sync" | "sync_file_system")
+    matches!(operation.name, "sync" | "sync_file_system" | "wait_written")
 }
 
 /// Fails the first operation that fits, at the given turn; gives where it stands among all.
@@ -91,15 +91,27 @@ fn assert_not_synced_again(room: &Room, failed: usize) {
 /// sessions comes after the last operation).
 #[test]
 fn the_order_of_steps() {
-    [1, 2, 3, 20].into_iter().for_each(|messages| steps_in_order(messages, false));
+    [1, 2, 3, 20].into_iter().for_each(|messages| steps_in_order(messages, DiskKind::Usual));
     // Where a syncfs is not known to reach what keeps the files, none is made.
-    [2, 3, 20].into_iter().for_each(|messages| steps_in_order(messages, true));
+    [2, 3, 20].into_iter().for_each(|messages| steps_in_order(messages, DiskKind::Remote));
+    // Where order is kept, octets are waited for, and nothing is synced before the names are there.
+    [1, 2, 3, 20].into_iter().for_each(|messages| steps_in_order(messages, DiskKind::Ordered));
 }
 
-fn steps_in_order(messages: usize, is_remote: bool) {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum DiskKind {
+    Usual,
+    Remote,
+    Ordered,
+}
+
+fn steps_in_order(messages: usize, kind: DiskKind) {
     let mut room = Room::closed(RELAY);
-    if is_remote {
-        room.disk.set_remote();
+    let is_remote = kind == DiskKind::Remote;
+    match kind {
+        DiskKind::Usual => {}
+        DiskKind::Remote => room.disk.set_remote(),
+        DiskKind::Ordered => room.disk.set_ordered(),
     }
     let told = batch(&room, &everybody(messages));
     assert_eq!(taken(&room, &everybody(messages), &told), messages);
@@ -119,6 +131,7 @@ fn steps_in_order(messages: usize, is_remote: bool) {
         let written = at(index, "append", draft).unwrap();
         let all_written = operations.iter().rposition(|one| one.name == "append").unwrap();
         let synced = match is_each {
+            _ if kind == DiskKind::Ordered => at(written, "wait_written", draft),
             true => at(written, "sync", draft),
             false => at(all_written, "sync_file_system", Path::new("*")),
         };
@@ -132,6 +145,10 @@ fn steps_in_order(messages: usize, is_remote: bool) {
         let stays = room.disk.files().iter().any(|(path, _)| path == draft);
         assert!(!stays, "{} stays in tmp", draft.display());
     }
+    let names = operations.iter().position(|one| one.name == "rename_new").unwrap();
+    let commits = |one: &&Operation| ["sync", "sync_file_system"].contains(&one.name);
+    let early = operations[..names].iter().filter(commits).count();
+    assert_eq!(early == 0, kind == DiskKind::Ordered, "{operations:#?}");
     // Of each message the queue file first, and the scheduler hears of it.
     let names: Vec<_> = operations.iter().filter(|one| one.name == "rename_new").collect();
     let is_queue = |one: &Operation| one.path.starts_with("/spool/queue");
@@ -142,10 +159,13 @@ fn steps_in_order(messages: usize, is_remote: bool) {
 /// Any operation of a batch fails once: what was answered holds, and the others go on.
 #[test]
 fn every_step_of_a_batch() {
-    for messages in [2, 3, 5] {
+    for (messages, in_order) in [2, 3, 5].into_iter().flat_map(|one| [(one, false), (one, true)]) {
         let people = everybody(messages);
         for turn in 0.. {
             let mut room = Room::closed(RELAY);
+            if in_order {
+                room.disk.set_ordered();
+            }
             let failed = fail_once(&room, turn, |one| one.name != "remove");
             let told = batch(&room, &people);
             let count = taken(&room, &people, &told);
@@ -164,10 +184,13 @@ fn every_step_of_a_batch() {
 /// Two messages are six files, each synced; three are nine, synced by their file system.
 #[test]
 fn after_a_failed_sync_each_message_is_delivered_alone() {
-    for messages in [2, 3, 5] {
+    for (messages, in_order) in [2, 3, 5].into_iter().flat_map(|one| [(one, false), (one, true)]) {
         let people = everybody(messages);
         for turn in 0.. {
             let room = Room::closed(RELAY);
+            if in_order {
+                room.disk.set_ordered();
+            }
             let failed = fail_once(&room, turn, is_data_sync);
             let told = batch(&room, &people);
             let Some(failed) = *failed.lock().unwrap() else {

@@ -191,7 +191,11 @@ fn only_the_disk_touches_mail_and_only_net_opens_sockets() {
             || path == Path::new("store/table.rs")
             || path == Path::new("store/keys/files.rs")
             || path == Path::new("store/fresh.rs")
-            // The kernel's tables of sockets are no mail, nor is resolv.conf.
+            // The kernel's tables of file systems and sockets are no mail, nor is resolv.conf.
+            || path == Path::new("store/mounts.rs")
+            || path == Path::new("store/order.rs")
+            // It takes an open file.
+            || path == Path::new("store/writeback.rs")
             || path == Path::new("net/peer.rs")
             || path == Path::new("net/dns/resolv.rs");
         assert!(files || !code.contains("std::fs"), "{} uses std::fs", path.display());
@@ -205,7 +209,12 @@ fn only_the_disk_touches_mail_and_only_net_opens_sockets() {
 #[test]
 fn no_unsafe_and_nothing_unfinished() {
     for (path, source) in sources() {
-        let code = code(&source).replace("forbid(unsafe_code)", "");
+        let mut code = code(&source).replace("deny(unsafe_code)", "");
+        if path == Path::new("store/writeback.rs") {
+            assert!(source.lines().count() < 40, "{} is no place for more", path.display());
+            assert_eq!(code.matches("unsafe {").count(), 1, "one call, in {}", path.display());
+            code = code.replacen("#![allow(unsafe_code)]", "", 1).replacen("unsafe {", "", 1);
+        }
         for word in ["unsafe", "todo!", "unimplemented!", "dbg!", "unreachable!", ".unwrap()"] {
             assert!(!code.contains(word), "{} has {word}", path.display());
         }
@@ -214,7 +223,7 @@ fn no_unsafe_and_nothing_unfinished() {
         assert!(lines <= LINES_MAX, "{} has {lines} lines", path.display());
     }
     let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    assert!(lib.contains("\n#![forbid(unsafe_code)]\n"));
+    assert!(lib.contains("\n#![deny(unsafe_code)]\n"));
 }
 
 #[test]

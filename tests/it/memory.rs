@@ -43,6 +43,8 @@ struct Inner {
     claimed: BTreeSet<PathBuf>,
     /// A syncfs would not reach it.
     is_remote: bool,
+    /// Names become durable behind the octets that were waited for.
+    keeps_order: bool,
 }
 
 #[derive(Clone)]
@@ -73,6 +75,11 @@ impl MemoryDisk {
     /// From now on it is one that keeps what each file's own sync asks for, and nothing else.
     pub fn set_remote(&self) {
         self.inner().is_remote = true;
+    }
+
+    /// From now on it is one that keeps the order of octets and names.
+    pub fn set_ordered(&self) {
+        self.inner().keeps_order = true;
     }
 
     /// From now on it says that `octets` are free; none of them is ever used up.
@@ -333,6 +340,14 @@ impl DiskFile for MemoryFile {
 
     fn device(&self) -> io::Result<u64> {
         Ok(1)
+    }
+
+    fn wait_written(&self) -> io::Result<()> {
+        self.disk.step("wait_written", &self.path).map(drop)
+    }
+
+    fn keeps_order(&self) -> io::Result<bool> {
+        Ok(self.disk.inner().keeps_order)
     }
 
     fn sync(&self) -> io::Result<()> {

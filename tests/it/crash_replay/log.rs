@@ -33,6 +33,8 @@ pub enum What {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Synced {
     File(Node),
+    /// The octets of a file are on the disk; durable only behind a later name, where order is kept.
+    Octets(Node),
     Dir(Node),
     All,
 }

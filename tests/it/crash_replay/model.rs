@@ -44,16 +44,28 @@ struct Inner {
     synced: usize,
     /// Names are moved by link and unlink, as on NFS.
     has_no_rename_new: bool,
+    /// Names become durable behind the octets that were waited for, as on ext4 with a journal.
+    keeps_order: bool,
 }
 
 impl Recorder {
     /// Begins with this tree, all of it durable.
     pub fn new(tree: Tree, is_recording: bool) -> Recorder {
         let log = is_recording.then(Vec::new);
-        let (plan, during, claimed, syncs, synced, has_no_rename_new) = Default::default();
-        let phase = "start";
-        let inner =
-            Inner { tree, log, phase, plan, during, claimed, syncs, synced, has_no_rename_new };
+        let (plan, during, claimed, syncs, synced) = Default::default();
+        let (phase, has_no_rename_new, keeps_order) = ("start", false, false);
+        let inner = Inner {
+            tree,
+            log,
+            phase,
+            plan,
+            during,
+            claimed,
+            syncs,
+            synced,
+            has_no_rename_new,
+            keeps_order,
+        };
         Recorder(Arc::new(Mutex::new(inner)))
     }
 
@@ -93,6 +105,11 @@ impl Recorder {
     /// It is a file system that cannot rename without replacing.
     pub fn lose_rename_new(&self) {
         self.inner().has_no_rename_new = true;
+    }
+
+    /// It is a file system that keeps the order of octets and names.
+    pub fn keep_order(&self) {
+        self.inner().keeps_order = true;
     }
 
     /// How many syncs are over.
@@ -389,6 +406,14 @@ impl DiskFile for Open {
 
     fn device(&self) -> io::Result<u64> {
         Ok(1)
+    }
+
+    fn wait_written(&self) -> io::Result<()> {
+        self.disk.sync("wait_written", &self.path, Synced::Octets(self.node))
+    }
+
+    fn keeps_order(&self) -> io::Result<bool> {
+        Ok(self.disk.inner().keeps_order)
     }
 
     fn sync(&self) -> io::Result<()> {

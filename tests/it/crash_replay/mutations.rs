@@ -18,7 +18,7 @@ const fn of(name: &'static str, apply: fn(&Record) -> Option<Vec<Entry>>) -> Mut
     Mutation { name, apply }
 }
 
-pub const MUTATIONS: [Mutation; 33] = [
+pub const MUTATIONS: [Mutation; 37] = [
     of("a session's copies are not synced", |r| skip(r, |e| is_copy(e) && e.phase == "session")),
     of("copies from the queue are not synced", |r| skip(r, |e| is_copy(e) && e.phase == "turn")),
     of("a session's queue file is not synced", |r| {
@@ -30,6 +30,20 @@ pub const MUTATIONS: [Mutation; 33] = [
     of("a drop's name is not synced", |r| skip(r, |e| is_syncfs(e) && e.phase == "sendmail")),
     of("a batch's data are not synced", |r| skip_syncfs(r, 0)),
     of("a batch's names are not synced", |r| skip_syncfs(r, 1)),
+    of("a batch's octets are not waited for", |r| skip(r, |e| is_wait(e) && e.phase == "session")),
+    of("octets of a late copy or a notice are not waited for", |r| {
+        skip(r, |e| is_wait(e) && e.phase == "turn")
+    }),
+    of("an ordered batch's names are not synced", |r| match r.keeps_order {
+        true => skip(r, |e| is_syncfs(e) && e.phase == "session"),
+        false => None,
+    }),
+    of("named before its octets were waited for", |r| {
+        let goes = |e: &Entry| {
+            e.name == "rename_new" && (is_in(&e.path, "new") || is_in(&e.path, "queue"))
+        };
+        sooner(r, goes, |e| is_begin(e) && is_wait(e))
+    }),
     of("new/ is not synced", |r| skip(r, |e| is_dir(e, "new") && e.phase == "session")),
     of("new/ is not synced from the queue", |r| skip(r, |e| is_dir(e, "new") && e.phase == "turn")),
     of("queue/ is not synced", |r| skip(r, |e| is_dir(e, "queue") && e.phase == "session")),
@@ -128,6 +142,10 @@ fn is_queued(entry: &Entry) -> bool {
     entry.name == "sync" && entry.path.parent() == Some(&Path::new(SPOOL).join("tmp"))
 }
 
+fn is_wait(entry: &Entry) -> bool {
+    entry.name == "wait_written"
+}
+
 fn is_syncfs(entry: &Entry) -> bool {
     entry.name == "sync_file_system"
 }
@@ -158,8 +176,11 @@ fn begun(entry: &Entry, fits: impl Fn(&Entry) -> bool) -> Option<usize> {
     }
 }
 
-/// A batch has two: after all is written, and after all is named.
+/// A batch has two: after all is written, and after all is named; one where order is kept.
 fn skip_syncfs(record: &Record, which: usize) -> Option<Vec<Entry>> {
+    if record.keeps_order {
+        return None;
+    }
     let is_its = |entry: &Entry| is_syncfs(entry) && entry.phase == "session";
     let all: Vec<usize> = record.log.iter().filter_map(|entry| begun(entry, is_its)).collect();
     let one: Vec<usize> = all.into_iter().skip(which).step_by(2).collect();

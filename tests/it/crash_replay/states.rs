@@ -34,6 +34,8 @@ struct Chunk {
     start: usize,
     end: usize,
     is_durable: bool,
+    /// When the disk had it: a name that was made later, where order is kept, is never there without it.
+    on_disk: Option<usize>,
     /// A sync of it has failed; no later one can be believed.
     is_lost: bool,
 }
@@ -134,19 +136,32 @@ impl Loose {
         let start = file.octets.len();
         file.octets.extend_from_slice(octets);
         let end = file.octets.len();
-        let (is_durable, is_lost) = (false, false);
-        file.chunks.push(Chunk { at: self.at, start, end, is_durable, is_lost });
+        let (is_durable, on_disk, is_lost) = (false, None, false);
+        file.chunks.push(Chunk { at: self.at, start, end, is_durable, on_disk, is_lost });
         file.variants = None;
     }
 
     /// A sync that began at `until` has come back.
     fn settle(&mut self, what: Synced, until: usize) {
+        if let Synced::Octets(node) = what {
+            let chunks = self.files.get_mut(&node).into_iter().flat_map(|file| &mut file.chunks);
+            for chunk in chunks.filter(|chunk| chunk.at < until && !chunk.is_lost) {
+                chunk.on_disk.get_or_insert(self.at);
+            }
+            return;
+        }
+        // Files whose names are durable now, and since when they had them.
+        let mut named: HashMap<Node, usize> = HashMap::new();
         for (place, names) in &mut self.names {
             if what == Synced::All || what == Synced::Dir(place.0) {
                 let settled = names.steps.iter().rposition(|step| step.at < until);
                 if let Some(last) = settled {
                     names.durable = names.steps[last].to;
-                    names.steps.drain(..=last);
+                    for step in names.steps.drain(..=last) {
+                        if let Some(node) = step.to {
+                            named.insert(node, step.at);
+                        }
+                    }
                     self.base.set(place.0, &place.1, names.durable);
                 }
             }
@@ -158,6 +173,13 @@ impl Loose {
                     chunk.is_durable |= !chunk.is_lost;
                 }
                 file.variants = None;
+            }
+            let behind = |chunk: &Chunk, at| chunk.on_disk.is_some_and(|on_disk| on_disk < at);
+            for chunk in &mut file.chunks {
+                if named.get(node).is_some_and(|at| behind(chunk, *at)) {
+                    chunk.is_durable = true;
+                    file.variants = None;
+                }
             }
         }
         self.files.retain(|node, file| {
@@ -172,7 +194,7 @@ impl Loose {
     /// A sync has failed: the kernel reports that once, and may have thrown the octets away.
     fn lose(&mut self, what: Synced, until: usize) {
         for (node, file) in &mut self.files {
-            if what == Synced::All || what == Synced::File(*node) {
+            if [Synced::All, Synced::File(*node), Synced::Octets(*node)].contains(&what) {
                 let old = file.chunks.iter_mut().filter(|chunk| chunk.at < until);
                 old.for_each(|chunk| chunk.is_lost |= !chunk.is_durable);
             }
@@ -228,10 +250,37 @@ impl Loose {
                 }
             }
         }
+        let named = self.named_at(&chosen, &tree);
         for (node, way) in choices.files.iter().zip(files) {
-            tree.nodes[*node] = Kind::File(self.variants(*node)[usize::from(*way)].clone());
+            let (file, variants) = (&self.files[node], self.variants(*node));
+            let content = &variants[usize::from(*way)];
+            let is_there = |chunk: &&Chunk| {
+                chunk.on_disk.is_some_and(|at| named.get(node).is_some_and(|named| at < *named))
+            };
+            let has = |chunk: &Chunk| {
+                let range = chunk.start..chunk.end;
+                content.octets.get(range.clone()) == Some(&file.octets[range])
+            };
+            // The last one has all octets.
+            let is_possible = file.chunks.iter().filter(is_there).all(has);
+            let content = if is_possible { content } else { &variants[variants.len() - 1] };
+            tree.nodes[*node] = Kind::File(content.clone());
         }
         tree
+    }
+
+    /// When each file got the last of the names that this state has of it; those before the log are not told.
+    fn named_at(&self, chosen: &HashMap<&Place, usize>, tree: &Tree) -> HashMap<Node, usize> {
+        let mut named = HashMap::new();
+        for place in chosen.keys() {
+            let Some(node) = tree.names(place.0).unwrap().get(&place.1) else { continue };
+            let mut steps = self.names[*place].steps.iter();
+            if let Some(step) = steps.rfind(|step| step.to == Some(*node)) {
+                let at = named.entry(*node).or_insert(step.at);
+                *at = step.at.max(*at);
+            }
+        }
+        named
     }
 }
 

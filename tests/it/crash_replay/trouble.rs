@@ -43,9 +43,20 @@ fn places(record: &Record, tag: &str) -> Vec<String> {
     its.map(|(path, _)| path.display().to_string()).collect()
 }
 
-fn fail(workload: &Workload, at: usize, fault: fn() -> Fault) -> Result<bool, String> {
+fn fail(
+    workload: &Workload,
+    in_order: bool,
+    at: usize,
+    fault: fn() -> Fault,
+) -> Result<bool, String> {
     let mut count = Arc::default();
-    let record = workload.record_with(|disk| count = fail_at(disk, at, fault), None)?;
+    let disturb = |disk: &Recorder| {
+        if in_order {
+            disk.keep_order();
+        }
+        count = fail_at(disk, at, fault);
+    };
+    let record = workload.record_with(disturb, None)?;
     for (tag, reply) in &record.replies {
         let places = places(&record, tag);
         match reply.get(..3) {
@@ -73,14 +84,16 @@ fn every_operation_fails_once() {
         for at in std::iter::successors(Some(0), next) {
             let kinds = if cfg!(debug_assertions) { at % 7..at % 7 + 1 } else { 0..7 };
             let failed: Vec<bool> = kinds
-                .map(|kind| {
-                    let failed = fail(workload, at, FAULTS[kind]);
+                .flat_map(|kind| [(kind, false), (kind, true)])
+                .map(|(kind, in_order)| {
+                    let failed = fail(workload, in_order, at, FAULTS[kind]);
                     failed.unwrap_or_else(|error| {
-                        panic!("operation {at} of {} fails ({kind}): {error}", workload.name)
+                        let what = format!("operation {at} of {} fails", workload.name);
+                        panic!("{what} ({kind}, order {in_order}): {error}")
                     })
                 })
                 .collect();
-            if failed.contains(&false) {
+            if !failed.contains(&true) {
                 assert!(at > 30, "{}: {at}", workload.name);
                 break;
             }

@@ -26,6 +26,8 @@ pub struct Record {
     /// What is there in the end, with every file that ever was.
     pub after: Tree,
     pub log: Vec<Entry>,
+    /// The disk keeps its order.
+    pub keeps_order: bool,
     pub known: Known,
     /// What clients were told about which letter.
     pub replies: Vec<(String, String)>,
@@ -76,6 +78,12 @@ impl Workload {
         self.record_with(|_| {}, None)
     }
 
+    /// The same on a disk that keeps its order.
+    pub fn record_in_order(&self) -> Result<Record, String> {
+        let record = self.record_with(Recorder::keep_order, None);
+        record.map(|record| Record { keeps_order: true, ..record })
+    }
+
     /// The same; `disturb` may let the disk fail, and `watch` sees who may give messages up.
     pub fn record_with(
         &self,
@@ -93,7 +101,8 @@ impl Workload {
         disk.clear_plan();
         let Scene { known, replies, .. } = scene;
         let (after, log) = (disk.tree(), disk.log());
-        let record = Record { name: self.name, before, after, log, known, replies };
+        let (name, keeps_order) = (self.name, false);
+        let record = Record { name, before, after, log, keeps_order, known, replies };
         played.map(|()| record)
     }
 }
