@@ -6,7 +6,7 @@
 //! mounted, which replays its journal, and a server has to find all there that was promised before.
 
 use super::{Promises, counted, letter, number};
-use crate::servers::Binary;
+use crate::servers::{Binary, FACTEUR};
 use crate::support::{Dice, Place, config, files, has_program, say, skip, text, tree, until};
 use facteur::store::disk::RealDisk;
 use facteur::store::queue::Queue;
@@ -19,26 +19,62 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// Of each kind.
+/// Of each kind; and of those that have minutes.
 const CUTS: usize = 6;
+const MANY_CUTS: usize = 50;
 
-/// Octets of the disk; a copy has only those that were ever written.
-const DISK: u64 = 128 << 20;
-
-/// Messages of each of so many sessions.
-const MESSAGES: usize = 400;
+/// Sessions at once.
 const CLIENTS: usize = 3;
+
+/// Between two cuts at most so many messages of each session are promised.
+const BETWEEN: usize = 70;
+
+/// A file system, as it is made and mounted.
+struct FileSystem {
+    kind: &'static str,
+    /// Octets of its disk; a copy has only those that were ever written.
+    size: u64,
+    mkfs: &'static [&'static str],
+    /// It commits nothing by itself for a while.
+    options: &'static str,
+    /// One commit is enough there.
+    keeps_order: bool,
+}
+
+const EXT4: FileSystem = FileSystem {
+    kind: "ext4",
+    size: 128 << 20,
+    mkfs: &["mkfs.ext4", "-q", "-F"],
+    options: "loop,commit=300",
+    keeps_order: true,
+};
+
+const XFS: FileSystem = FileSystem {
+    kind: "xfs",
+    size: 320 << 20,
+    mkfs: &["mkfs.xfs", "-q"],
+    options: "loop",
+    keeps_order: true,
+};
+
+const BTRFS: FileSystem = FileSystem {
+    kind: "btrfs",
+    size: 320 << 20,
+    mkfs: &["mkfs.btrfs", "-q"],
+    options: "loop,commit=300",
+    keeps_order: false,
+};
 
 /// A disk in a file, mounted; unmounted when it is dropped.
 struct Disk(PathBuf);
 
 impl Disk {
     /// None where there is nothing that could mount it.
-    fn mount(image: &Path, place: &Place) -> Option<Disk> {
+    fn mount(image: &Path, system: &FileSystem, place: &Place) -> Option<Disk> {
         let dir = place.at("disk");
         fs::create_dir(&dir).unwrap();
         let mut mount = Command::new("mount");
-        let output = mount.args(["-o", "loop,commit=300"]).arg(image).arg(&dir).output().ok()?;
+        let output = mount.args(["-o", system.options]).arg(image).arg(&dir).output().ok()?;
         if !output.status.success() {
             say(&format!("skipped: no disk can be mounted here: {}", text(&output.stderr)));
             return None;
@@ -54,19 +90,20 @@ impl Drop for Disk {
 }
 
 /// An empty disk, mounted in that place.
-fn new_disk(place: &Place) -> Option<(PathBuf, Disk)> {
+fn new_disk(system: &FileSystem, place: &Place) -> Option<(PathBuf, Disk)> {
     if !geteuid().is_root() {
         say("skipped: only root can mount a disk");
         return None;
     }
-    if !has_program("mkfs.ext4", "-V") {
-        skip("mkfs.ext4 is not installed");
+    let FileSystem { mkfs: [mkfs, options @ ..], .. } = system else { return None };
+    if !has_program(mkfs, "-V") {
+        skip(&format!("{mkfs} is not installed"));
         return None;
     }
     let image = place.at("disk.img");
-    File::create(&image).unwrap().set_len(DISK).unwrap();
-    assert!(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).status().unwrap().success());
-    let disk = Disk::mount(&image, place)?;
+    File::create(&image).unwrap().set_len(system.size).unwrap();
+    assert!(Command::new(mkfs).args(options).arg(&image).status().unwrap().success());
+    let disk = Disk::mount(&image, system, place)?;
     Some((image, disk))
 }
 
@@ -111,9 +148,11 @@ impl Cut {
 }
 
 /// Looks at the copy of a disk, then lets a server look.
-fn check(cut: &Cut) {
+fn check(cut: &Cut, system: &FileSystem) {
     let place = Place::new();
-    let Some(disk) = Disk::mount(&cut.image, &place) else { panic!("it could be mounted before") };
+    let Some(disk) = Disk::mount(&cut.image, system, &place) else {
+        panic!("it could be mounted before")
+    };
     let is_whole = || {
         let mut mail = Vec::new();
         for path in tree(&disk.0.join("mail")).into_iter().filter(|path| is_new(path)) {
@@ -155,7 +194,7 @@ fn is_new(path: &Path) -> bool {
 }
 
 /// Cuts behind a single promise: nothing that comes later has made it durable on the way.
-fn after_single_messages(server: &Binary, disk: &Path) -> Vec<Cut> {
+fn after_single_messages(server: &Binary, disk: &Path, cuts: usize) -> Vec<Cut> {
     let (here, away) = (Promises::default(), Promises::starting_at(1000));
     let mut client = server.client();
     let cut = |count| {
@@ -166,18 +205,18 @@ fn after_single_messages(server: &Binary, disk: &Path) -> Vec<Cut> {
         promises.send_some(&mut client, &[to], 1);
         Cut::new(server, disk, [&here, &away])
     };
-    (0..CUTS).map(cut).collect()
+    (0..cuts).map(cut).collect()
 }
 
 /// Cuts in the middle of many messages.
-fn among_many_messages(server: &Binary, disk: &Path) -> Vec<Cut> {
+fn among_many_messages(server: &Binary, disk: &Path, cuts: usize) -> Vec<Cut> {
     let (promises, mut dice) = (Promises::starting_at(2000), Dice::new(11));
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
             let mut client = server.client();
             let promises = &promises;
             let to = ["ann@mx.test", "x@far.test"];
-            scope.spawn(move || promises.send_some(&mut client, &to, MESSAGES));
+            scope.spawn(move || promises.send_some(&mut client, &to, cuts * BETWEEN));
         }
         let cut = |_| {
             // A random moment, of no meaning.
@@ -186,25 +225,59 @@ fn among_many_messages(server: &Binary, disk: &Path) -> Vec<Cut> {
             thread::sleep(Duration::from_millis(dice.below(20) as u64));
             Cut::new(server, disk, [&promises, &promises])
         };
-        let cuts = (0..CUTS).map(cut).collect();
+        let cuts = (0..cuts).map(cut).collect();
         server.signal("KILL");
         cuts
     })
 }
 
-#[test]
-fn what_was_promised_survives_power_cuts() {
+/// Cuts of both kinds, on a disk with that file system.
+fn cut_off(system: &FileSystem, cuts: usize) {
     let place = Place::new();
-    let Some((image, _disk)) = new_disk(&place) else { return };
-    let server = Binary::serve(&place, &on_the_disk());
-    let mut cuts = after_single_messages(&server, &image);
-    assert!(cuts.last().is_some_and(|cut| cut.here.len() + cut.away.len() == CUTS));
-    cuts.extend(among_many_messages(&server, &image));
-    let counts: Vec<usize> = cuts.iter().map(|cut| cut.here.len()).collect();
-    println!("promised before each cut: {counts:?}");
+    let Some((image, _disk)) = new_disk(system, &place) else { return };
+    let config = on_the_disk();
+    let told = check_disk(&place, &config);
+    let words = if system.keeps_order { "one commit" } else { "two commits" };
+    assert!(told.contains(words), "{}: {told}", system.kind);
+    let server = Binary::serve(&place, &config);
+    let mut all = after_single_messages(&server, &image, cuts);
+    assert!(all.last().is_some_and(|cut| cut.here.len() + cut.away.len() == cuts));
+    all.extend(among_many_messages(&server, &image, cuts));
+    let counts: Vec<usize> = all.iter().map(|cut| cut.here.len()).collect();
+    println!("{}: promised before each cut: {counts:?}", system.kind);
     assert!(counts.last() > Some(&50), "too few to say anything: {counts:?}");
-    for cut in cuts {
-        check(&cut);
+    for cut in all {
+        check(&cut, system);
         fs::remove_file(&cut.image).unwrap();
     }
+}
+
+/// What `check --disk` says.
+fn check_disk(place: &Place, config: &str) -> String {
+    let file = place.write("check.toml", config);
+    let output = Command::new(FACTEUR).arg("-c").arg(file).args(["check", "--disk"]).output();
+    text(&output.unwrap().stdout)
+}
+
+#[test]
+fn what_was_promised_survives_power_cuts() {
+    cut_off(&EXT4, CUTS);
+}
+
+#[test]
+#[ignore = "minutes, and disks of its own: .ci/run --all runs it"]
+fn a_hundred_power_cuts_on_ext4() {
+    cut_off(&EXT4, MANY_CUTS);
+}
+
+#[test]
+#[ignore = "minutes, and disks of its own: .ci/run --all runs it"]
+fn a_hundred_power_cuts_on_xfs() {
+    cut_off(&XFS, MANY_CUTS);
+}
+
+#[test]
+#[ignore = "minutes, and disks of its own: .ci/run --all runs it"]
+fn a_hundred_power_cuts_on_btrfs() {
+    cut_off(&BTRFS, MANY_CUTS);
 }
