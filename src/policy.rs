@@ -8,6 +8,7 @@
 pub mod backup;
 pub mod gates;
 pub mod kept;
+pub mod require_tls;
 pub mod verdict;
 
 use crate::event::{Event, tell};

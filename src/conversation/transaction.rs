@@ -139,6 +139,10 @@ impl<'a> Transaction<'a> {
         let is_alone = self.taken == 0 && self.bounce.is_none();
         let is_null = self.from == ReversePath::Null;
         policy::bounce(path, &targets, is_null, is_alone).or_refusal()?;
+        // A bounce goes on all the same, rather than be lost (RFC 8689 §5).
+        if self.tls == TlsWish::Required && !is_null {
+            policy::require_tls::recipient(site, path, &targets.deliveries)?;
+        }
         self.prove(site, facts)?;
         let (from, findings) = (&self.from, self.proof.as_ref().map(Proof::findings));
         let passer = Passer { site, facts, from, findings, to: path };

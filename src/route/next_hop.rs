@@ -14,6 +14,7 @@ mod held;
 mod hosts;
 mod obstacle;
 mod ourselves;
+mod promise;
 mod tls_seen;
 mod way;
 
@@ -27,6 +28,7 @@ pub use demand::{Demand, PkiDemand, PolicyDemand, TlsaDemand};
 pub use hosts::NextHops;
 pub use obstacle::Obstacle;
 pub use ourselves::Ourselves;
+pub use promise::{NO_PROMISE, unpromised};
 use std::fmt;
 use std::sync::Arc;
 pub use tls_seen::TlsSeen;

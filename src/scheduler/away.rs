@@ -17,11 +17,11 @@ use crate::net::tls::Protection;
 use crate::outcome::{RecipientOutcome, is_missed};
 use crate::relay::{Connection, Edited, Hop, host, survey};
 use crate::route;
-use crate::route::next_hop::{Obstacle, Way, next_hops};
+use crate::route::next_hop::{NO_PROMISE, Obstacle, Way, next_hops};
 use crate::signature::{
     NO_KEY_STATUS, NO_KEY_WORDS, OwnMessage, Resigner, Signature, TakeOctets, signature_at_attempt,
 };
-use crate::smtp::client::{Cause, Fate, OutgoingMessage, Reason};
+use crate::smtp::client::{Cause, Fate, Lack, OutgoingMessage, Reason};
 use crate::store::body::StoredMessage;
 use crate::store::disk::{Doing, StoreError};
 use crate::store::entry::{EntrySignature, What};
@@ -167,7 +167,10 @@ impl RelayWorker {
             recipients: open.iter().map(recipient).collect(),
             fates: vec![None; open.len()],
         };
-        let obstacle = self.ask_hosts(job, way, &mut round);
+        let mut obstacle = self.ask_hosts(job, way, &mut round);
+        if round.gives_up_promise(obstacle.as_ref()) {
+            obstacle = self.ask_hosts(job, way, &mut round);
+        }
         let obstacle = obstacle.map(|obstacle| unrouted(job, open, obstacle));
         round.outcomes(obstacle, self.guard.is_stopping())
     }
@@ -175,7 +178,7 @@ impl RelayWorker {
     /// Asks host after host; returns why some could not be found.
     fn ask_hosts(&mut self, job: &RelayJob, way: &Way, round: &mut Round<'_>) -> Option<Obstacle> {
         let latest = Instant::now() + RELAY_TIME;
-        if let Some(mut kept) = self.take_kept(job) {
+        if let Some(mut kept) = self.take_kept(job, round.sender.tls) {
             let mut talk = talk(job, Some(kept.connection.hop()));
             talk.note(Turn::Connecting, "on the connection that has carried other mail");
             round.send(&mut kept.connection, talk);
@@ -214,7 +217,7 @@ impl RelayWorker {
                 Ok(mut connection) => {
                     round.send(&mut connection, talk);
                     is_closed.push(round.is_refused_for_sure());
-                    self.keep(Kept::new(connection, job));
+                    self.keep(Kept::new(connection, job, round.sender.tls));
                 }
             }
         }
@@ -280,6 +283,28 @@ impl Round<'_> {
                 *fate = Fate::Failed(reason.clone());
             }
         }
+    }
+
+    /// Whether a bounce that requires TLS goes on like other mail from here on, because no host promises to send it
+    /// on by TLS: it is not to be lost for that (RFC 8689 §5). TLS that fails is another matter.
+    fn gives_up_promise(&mut self, obstacle: Option<&Obstacle>) -> bool {
+        if self.sender.from != ReversePath::Null || self.sender.tls != TlsWish::Required {
+            return false;
+        }
+        let is_lacking = |outcome: &Option<HostOutcome>| {
+            let fate = outcome.as_ref().map(|outcome| &outcome.fate);
+            matches!(fate, Some(Fate::Failed(Reason { cause: Cause::Lacks(Lack::RequireTls), .. })))
+        };
+        let is_unpromised = obstacle.is_some_and(|obstacle| obstacle.status == NO_PROMISE);
+        let all = self.fates.iter_mut();
+        let refused: Vec<_> =
+            all.filter(|fate| is_lacking(fate) || fate.is_none() && is_unpromised).collect();
+        if refused.is_empty() {
+            return false;
+        }
+        refused.into_iter().for_each(|fate| *fate = None);
+        self.sender.tls = TlsWish::Usual;
+        true
     }
 
     /// The outcomes, without recipients of which nothing is decided because the server stops.

@@ -13,6 +13,7 @@ use super::plan::Goal;
 use super::{RelayShared, Setting, reason};
 use crate::event::{Event, tell, warn};
 use crate::limits::{PANIC_WAIT, RELAY_KEEP, TROUBLE_WAIT};
+use crate::mail::envelope::TlsWish;
 use crate::net::pool::panic_text;
 use crate::notices::{self, NoticeContext};
 use crate::outcome::RecipientOutcome;
@@ -80,13 +81,15 @@ pub(super) struct Kept {
     goal: Goal,
     /// What it was opened for; a reload makes a new one.
     setting: Arc<Setting>,
+    /// What the mail says about TLS for which it is secret enough.
+    tls: TlsWish,
     since: Instant,
 }
 
 impl Kept {
-    pub(super) fn new(connection: Connection, job: &RelayJob) -> Kept {
+    pub(super) fn new(connection: Connection, job: &RelayJob, tls: TlsWish) -> Kept {
         let (goal, setting) = (job.goal.clone(), job.setting.clone());
-        Kept { connection, goal, setting, since: Instant::now() }
+        Kept { connection, goal, setting, tls, since: Instant::now() }
     }
 }
 
@@ -407,9 +410,10 @@ impl RelayWorker {
     }
 
     /// Takes the kept connection where it is one to this goal; closes any other.
-    pub(super) fn take_kept(&mut self, job: &RelayJob) -> Option<Kept> {
+    pub(super) fn take_kept(&mut self, job: &RelayJob, tls: TlsWish) -> Option<Kept> {
         let kept = self.kept.take()?;
         let is_fit = kept.goal == job.goal
+            && kept.tls == tls
             && Arc::ptr_eq(&kept.setting, &job.setting)
             && kept.since.elapsed() < crate::limits::RELAY_KEEP_MAX;
         match is_fit {

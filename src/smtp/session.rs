@@ -244,7 +244,7 @@ impl Session {
                 let context = Context {
                     smtputf8: self.is_smtputf8(),
                     auth: !self.settings.auth.is_empty(),
-                    tls: false,
+                    tls: self.is_secured,
                     home: self.home.as_ref(),
                 };
                 let parsed = Command::parse(self.lines.text(), &context);
@@ -539,8 +539,13 @@ impl Session {
             true => reply.line("STARTTLS"),
             false => reply,
         };
+        // Only what came by TLS can be promised to go on by TLS (RFC 8689 §2).
+        let reply = match self.is_secured {
+            true => self.offer_auth(reply).line("REQUIRETLS"),
+            false => self.offer_auth(reply),
+        };
         Reaction::SendNow(
-            self.offer_auth(reply)
+            reply
                 .line("PIPELINING")
                 .line(format!("SIZE {}", self.settings.message_size))
                 .line("8BITMIME")

@@ -63,7 +63,7 @@ fn ip(index: usize) -> String {
 }
 
 /// One port at so many addresses from 127.0.0.2 on, at least one; kept from the moment it is found free.
-fn listeners(hosts: usize) -> Vec<TcpListener> {
+pub fn listeners(hosts: usize) -> Vec<TcpListener> {
     loop {
         let first = TcpListener::bind("127.0.0.2:0").unwrap();
         let port = first.local_addr().unwrap().port();

@@ -73,6 +73,7 @@ mod real_filters;
 mod records;
 mod relay;
 mod relaying;
+mod requiretls;
 mod reread;
 mod restarts;
 mod room;

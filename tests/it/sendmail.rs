@@ -34,7 +34,7 @@ pub fn feed(place: &Place, mut command: Command, input: &[u8]) -> (i32, String) 
     (output.status.code().unwrap_or(-1), said)
 }
 
-fn sendmail(place: &Place, arguments: &[&str], input: &[u8]) -> (i32, String) {
+pub fn sendmail(place: &Place, arguments: &[&str], input: &[u8]) -> (i32, String) {
     let mut command = Command::new(FACTEUR);
     command.arg("sendmail").args(arguments);
     feed(place, command, input)

@@ -6,6 +6,7 @@
 //! well (RFC 7672 §2.2.1). Opens no connection.
 
 use super::hosts::{FoundHost, is_ip};
+use super::promise::{UNVOUCHED, may_have_policy};
 use super::{Demand, NextHops, PkiDemand, TlsaDemand, Way};
 use crate::limits::HOP_LOOKUPS;
 use crate::mail::envelope::TlsWish;
@@ -20,6 +21,8 @@ pub(super) struct Unheld {
     /// What it would be held to.
     pub demand: Demand,
     pub trouble: TlsTrouble,
+    /// No host of the domain can ever be one for this message, as far as DNS says for sure.
+    pub is_for_good: bool,
 }
 
 impl NextHops<'_> {
@@ -39,6 +42,8 @@ impl NextHops<'_> {
         };
         let is_proof = |records: &TlsaDemand| records.usable.is_some();
         match records {
+            // Whatever the host proves, somebody in between may have named it (RFC 8689 §4.2.1).
+            _ if self.wish == TlsWish::Required && !self.is_named => Err(self.unvouched()),
             Some(records) if is_proof(&records) => Ok(Demand::Tlsa(Arc::new(records))),
             _ if has_login => Ok(Demand::Pki(PkiDemand::Login)),
             Some(records) if self.wish == TlsWish::Usual => Ok(Demand::Tlsa(Arc::new(records))),
@@ -50,15 +55,18 @@ impl NextHops<'_> {
     fn without_records(&self) -> Result<Demand, Unheld> {
         match self.wish {
             TlsWish::Usual | TlsWish::NotRequired => Ok(Demand::Offered),
-            // RFC 8689 §4.2.1: nobody else may have named the host.
-            TlsWish::Required if self.is_named => Ok(Demand::Pki(PkiDemand::Wish)),
-            TlsWish::Required => {
-                let words = "the message says REQUIRETLS, and neither DNSSEC nor a policy vouches \
-                             for the MX records";
-                let trouble = TlsTrouble::new(TlsFailure::DnssecInvalid, words);
-                Err(Unheld { demand: Demand::Pki(PkiDemand::Wish), trouble })
-            }
+            TlsWish::Required => Ok(Demand::Pki(PkiDemand::Wish)),
         }
+    }
+
+    /// Nobody vouches for the host, and the message requires TLS.
+    fn unvouched(&self) -> Unheld {
+        let is_for_good = match &self.way {
+            Way::Mx(domain) => !may_have_policy(self.site, domain),
+            _ => false,
+        };
+        let trouble = TlsTrouble::new(TlsFailure::DnssecInvalid, UNVOUCHED);
+        Unheld { demand: Demand::Pki(PkiDemand::Wish), trouble, is_for_good }
     }
 
     /// The TLSA records of a host; none where it has none, or none that count.
@@ -69,7 +77,7 @@ impl NextHops<'_> {
         if self.spent >= HOP_LOOKUPS && (host.is_secure || host.end.is_some()) {
             let words = "no time was left in this attempt to ask for its TLSA records";
             let trouble = TlsTrouble::new(TlsFailure::DnssecInvalid, words);
-            return Err(Unheld { demand: Demand::Offered, trouble });
+            return Err(Unheld { demand: Demand::Offered, trouble, is_for_good: false });
         }
         let name = host.mx.host.trim_end_matches('.').to_ascii_lowercase();
         // RFC 7672 §2.2.2: the end of the aliases first, where the whole way there is secure; the name alone
@@ -125,7 +133,7 @@ impl NextHops<'_> {
         let (names, records, base) = (Vec::new(), Vec::new(), base.to_owned());
         let demand = TlsaDemand { base, question, names, records, usable: None };
         let trouble = TlsTrouble::new(TlsFailure::DnssecInvalid, words);
-        Unheld { demand: Demand::Tlsa(Arc::new(demand)), trouble }
+        Unheld { demand: Demand::Tlsa(Arc::new(demand)), trouble, is_for_good: false }
     }
 
     /// The names that a certificate may be for that stands below a trust anchor of the records (RFC 7672

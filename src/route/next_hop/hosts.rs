@@ -2,6 +2,7 @@
 //! tried. [`NextHops::trouble`] decides whether mail waits or fails.
 
 use super::held::Unheld;
+use super::promise::NO_PROMISE;
 use super::{Demand, Hop, MailHosts, Obstacle, Ourselves, TlsSeen, Way, mail_hosts};
 use crate::config::{LmtpServer, Prefer};
 use crate::id::random;
@@ -49,6 +50,10 @@ pub struct NextHops<'a> {
     unsure: Vec<String>,
     /// Hosts that owe TLS and cannot be held to it, and why.
     unheld: Vec<String>,
+    /// Hosts that can never be one for a message that requires TLS, and why.
+    unpromised: Vec<String>,
+    /// A host was made ready to be tried.
+    has_host: bool,
     /// The same for counters and reports.
     seen_tls: Vec<TlsSeen>,
     /// What DNS said about the TLS that hosts owe, for the trace.
@@ -118,6 +123,8 @@ impl<'a> NextHops<'a> {
             passed_over: Vec::new(),
             unsure: Vec::new(),
             unheld: Vec::new(),
+            unpromised: Vec::new(),
+            has_host: false,
             seen_tls: Vec::new(),
             notes: Vec::new(),
             us: None,
@@ -162,6 +169,11 @@ impl<'a> NextHops<'a> {
         if !self.passed_over.is_empty() {
             let words = format!("{}: {}", self.way, list(&self.passed_over));
             return Some(Obstacle::temporary("4.4.4", words));
+        }
+        // Where others can be, these are no trouble.
+        if !self.unpromised.is_empty() && !self.has_host {
+            let words = format!("{}: {}", self.way, list(&self.unpromised));
+            return Some(Obstacle::permanent(NO_PROMISE, words));
         }
         match (&self.way, &self.us) {
             // It needs no lookup.
@@ -270,6 +282,7 @@ impl<'a> NextHops<'a> {
                 if let Some(by) = demand.owed_by() {
                     self.say_of(&host.mx, &format!("TLS is {OWED_BY}{by}"));
                 }
+                self.has_host = true;
                 self.ready.extend(host.addresses.into_iter().map(|address| Hop {
                     name: name.clone(),
                     address: match self.way {
@@ -281,7 +294,11 @@ impl<'a> NextHops<'a> {
                     domain: domain.clone(),
                 }));
             }
-            Err(Unheld { demand, trouble }) => {
+            Err(Unheld { trouble, is_for_good: true, .. }) => {
+                self.note(format!("{name}: passed over: {trouble}"));
+                self.unpromised.push(format!("{name}: {trouble}"));
+            }
+            Err(Unheld { demand, trouble, .. }) => {
                 self.say_of(&host.mx, &format!("passed over: {trouble}"));
                 self.unheld.push(format!("{name}: {trouble}"));
                 let (receiving, sending) = (None, None);
