@@ -282,7 +282,8 @@ impl SiteToSetUp {
                 "\n# Mail comes from facteur by LMTP; what scripts send leaves through it.\n\
                  service lmtp {{\n  unix_listener lmtp {{\n    mode = 0660\n    group = {run_as}\n  }}\n}}\n\
                  recipient_delimiter = {}\nhostname = {hostname}\nsubmission_host = {submission}\n\
-                 protocol lmtp {{\n  mail_plugins {{\n    sieve = yes\n  }}\n}}\n\
+                 # Not the user's part alone, as the files of Debian's package would have it.\n\
+                 protocol lmtp {{\n  auth_username_format = %{{user | lower}}\n  mail_plugins {{\n    sieve = yes\n  }}\n}}\n\
                  sieve_script junk {{\n  type = before\n  path = {}\n}}\n\
                  sieve_script personal {{\n  driver = file\n  path = ~/sieve\n  active_path = ~/.dovecot.sieve\n}}\n",
                 self.delimiter(),

@@ -177,7 +177,7 @@ impl<'a> Left<'a> {
         format!(
             "A certificate that programs of users trust, in the place of the self-signed one; {name} has to lead here by\n\
              \x20  DNS, and port 80 to be free (with a web server on it: --webroot -w DIR):\n\
-             \x20    {install}certbot certonly --standalone -d {name} --deploy-hook {hook}\n"
+             \x20    {install}certbot certonly --standalone --reuse-key -d {name} --deploy-hook {hook}\n"
         )
     }
 
@@ -248,7 +248,7 @@ impl<'a> Left<'a> {
             lines.push("ExecStart=".to_owned());
             lines.push(format!("ExecStart=/usr/bin/facteur -c {toml} serve"));
             lines.push("ExecReload=".to_owned());
-            lines.push("ExecReload=/bin/kill -HUP $MAINPID".to_owned());
+            lines.push("ExecReload=/bin/sh -c 'kill -HUP $MAINPID'".to_owned());
         }
         if lines.is_empty() {
             return String::new();
