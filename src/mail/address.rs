@@ -125,7 +125,32 @@ impl Domain {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether the DNS of the world cannot have the name: it is kept for tests, examples and networks of one house
+    /// (RFC 6761), or has one label.
+    pub fn is_special(&self) -> bool {
+        let is_below = |end: &&str| {
+            self.0.strip_suffix(*end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        SPECIAL.iter().any(is_below) || !self.0.contains('.')
+    }
 }
+
+/// Ends of names that are kept for tests, examples and networks of one house.
+const SPECIAL: [&str; 12] = [
+    "test",
+    "example",
+    "invalid",
+    "localhost",
+    "local",
+    "internal",
+    "onion",
+    "alt",
+    "home.arpa",
+    "example.com",
+    "example.net",
+    "example.org",
+];
 
 impl LocalPart {
     /// From the plain text that a person or a file writes, without the quoting of SMTP. Fails when it is

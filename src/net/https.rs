@@ -6,6 +6,7 @@
 //! means is the caller's business.
 
 use super::dns::{Record, RecordKind, Records, Resolver};
+use super::public::is_public;
 use super::tls;
 use crate::limits::QUOTED_MAX;
 use crate::limits::policies::HTTPS_HEADER_MAX;
@@ -37,6 +38,8 @@ pub struct Https {
     roots: RootCerts,
     /// For a whole request, from the question to DNS to the last octet.
     time: Duration,
+    /// No address is spoken to that only a network around us can reach.
+    is_public_only: bool,
 }
 
 /// What a server answered to GET.
@@ -90,7 +93,12 @@ impl Https {
     ) -> Https {
         let roots: Vec<Certificate<'static>> =
             authorities.iter().map(|root| Certificate::from_der(root).to_owned()).collect();
-        Https { resolver, roots: RootCerts::new_with_certs(&roots), time }
+        Https { resolver, roots: RootCerts::new_with_certs(&roots), time, is_public_only: false }
+    }
+
+    /// The same, which speaks to no address that only a network around us can reach: for URLs that a stranger wrote.
+    pub fn only_to_the_world(self) -> Https {
+        Https { is_public_only: true, ..self }
     }
 
     /// Fetches a page of at most so many octets; of a longer one nothing is given.
@@ -144,7 +152,11 @@ impl Https {
             .user_agent("facteur")
             .tls_config(tls)
             .build();
-        Agent::with_parts(config, DefaultConnector::new(), HttpsNames(self.resolver.clone()))
+        Agent::with_parts(
+            config,
+            DefaultConnector::new(),
+            HttpsNames(self.resolver.clone(), self.is_public_only),
+        )
     }
 
     fn fault(&self, error: Error) -> HttpsFault {
@@ -202,9 +214,9 @@ fn printable(text: &str) -> String {
     visible.take(QUOTED_MAX).collect()
 }
 
-/// Our resolver, as ureq asks it.
+/// Our resolver, as ureq asks it; and whether it gives public addresses alone.
 #[derive(Debug)]
-struct HttpsNames(Arc<dyn Resolver>);
+struct HttpsNames(Arc<dyn Resolver>, bool);
 
 impl resolver::Resolver for HttpsNames {
     fn resolve(
@@ -221,6 +233,7 @@ impl resolver::Resolver for HttpsNames {
                 .addresses(bare, *timeout.after)
                 .map_err(|fault| Error::Other(Box::new(fault)))?,
         };
+        let found = self.allowed(bare, found).map_err(|fault| Error::Other(Box::new(fault)))?;
         let mut addresses = self.empty();
         for address in found.into_iter().take(ADDRESSES_MAX) {
             addresses.push(SocketAddr::new(address, url.port_u16().unwrap_or(PORT)));
@@ -230,6 +243,19 @@ impl resolver::Resolver for HttpsNames {
 }
 
 impl HttpsNames {
+    /// Those of a host's addresses that may be spoken to.
+    fn allowed(&self, host: &str, mut found: Vec<IpAddr>) -> Result<Vec<IpAddr>, HttpsFault> {
+        let first = found.first().copied();
+        found.retain(|address| !self.1 || is_public(*address));
+        match first.filter(|_| found.is_empty()) {
+            Some(first) => {
+                let host = printable(host);
+                Err(HttpsFault::Name(format!("{host} is at {first}, which is no public address")))
+            }
+            None => Ok(found),
+        }
+    }
+
     /// All addresses of a host, within this time; IPv6 first.
     fn addresses(&self, host: &str, time: Duration) -> Result<Vec<IpAddr>, HttpsFault> {
         let mut found = self.0.listed(host);

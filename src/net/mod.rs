@@ -12,6 +12,7 @@ pub mod milter;
 pub mod peer;
 pub mod pool;
 pub mod proxy;
+pub mod public;
 pub mod registry;
 pub mod socket;
 pub mod stdio;

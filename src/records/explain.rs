@@ -3,7 +3,7 @@
 
 use super::asker::{RecordsAsker, ShownRecords};
 use super::dkim::is_key;
-use super::facts::{HostFacts, is_public};
+use super::facts::HostFacts;
 use super::form::shown;
 use super::{names, spf};
 use crate::config::Config;
@@ -14,6 +14,7 @@ use crate::mail::proof::dmarc::{Authors, DmarcResult, Evidence, judge};
 use crate::mail::proof::name::Name;
 use crate::mail::proof::spf::SpfResult;
 use crate::net::dns::{Record, RecordKind};
+use crate::net::public::is_public;
 use crate::signing::Choice;
 use crate::site::Site;
 use crate::store::entry::EntrySignature;

@@ -223,3 +223,25 @@ fn a_request_is_over_in_its_time_whatever_the_server_does() {
     let began = Instant::now();
     late(https.get(&url, MOST), began);
 }
+
+#[test]
+fn strangers_lead_to_no_private_address() {
+    let dns = Dnsd::new(
+        "a.web.test A 127.0.0.1\nmixed.web.test A 127.0.0.1\nmixed.web.test A 192.168.0.1\nsix.web.test AAAA ::1\n\
+         mapped.web.test AAAA ::ffff:10.0.0.1\nlink.web.test A 169.254.169.254\n",
+    );
+    let web = Webd::new(&Pair::of(&["*.web.test"]));
+    web.set("a.web.test", Page::text("hello"));
+    let https = client(&dns, LONG).only_to_the_world();
+    for name in ["a", "mixed", "six", "mapped", "link"] {
+        let url = format!("https://{name}.web.test:{}/", web.address.port());
+        let found = https.post(&url, "text/plain", b"x").unwrap_err();
+        assert!(
+            matches!(&found, HttpsFault::Name(what) if what.contains("which is no public address")),
+            "{name} {found:?}"
+        );
+    }
+    let own = format!("https://127.0.0.1:{}/", web.address.port());
+    assert!(matches!(https.post(&own, "text/plain", b"x"), Err(HttpsFault::Name(_))));
+    assert!(web.asked().is_empty());
+}

@@ -12,22 +12,6 @@ use crate::records::{
 };
 use crate::site::Site;
 
-/// Ends of names that are kept for tests, examples and networks of one house.
-const SPECIAL: [&str; 12] = [
-    "test",
-    "example",
-    "invalid",
-    "localhost",
-    "local",
-    "internal",
-    "onion",
-    "alt",
-    "home.arpa",
-    "example.com",
-    "example.net",
-    "example.org",
-];
-
 /// A line for each record, the first ones by name.
 pub fn look(site: &Site) -> Vec<String> {
     let config = &site.config;
@@ -57,12 +41,7 @@ pub fn look(site: &Site) -> Vec<String> {
 }
 
 fn is_worth_asking(site: &Site, name: &Domain) -> bool {
-    let name = name.as_str();
-    let is_below = |end: &&str| {
-        name.strip_suffix(*end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    };
-    let is_special = SPECIAL.iter().any(is_below) || !name.contains('.');
-    !is_special || !site.config.dns.servers.is_empty()
+    !name.is_special() || !site.config.dns.servers.is_empty()
 }
 
 /// Whether a record is worth a warning: mail may be refused, or hosts that heed it bring none. Of keys
