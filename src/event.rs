@@ -240,6 +240,24 @@ pub enum Event<'a> {
         to: &'a str,
         what: &'a str,
     },
+    /// A report on TLS for a domain about a day went, or did not: `id` where it lies in the queue, `status` where a
+    /// server took it by HTTPS, else `reason` says why not; beside an id why it is not signed.
+    TlsReport {
+        domain: &'a str,
+        day: &'a str,
+        /// The address, or empty where there is none.
+        to: &'a str,
+        id: Option<&'a str>,
+        status: Option<u16>,
+        reason: Option<&'a str>,
+    },
+    /// The reports of a day were tried: to so many domains, how many went, and how many are to be tried again.
+    TlsReports {
+        day: &'a str,
+        domains: usize,
+        sent: usize,
+        failed: usize,
+    },
     /// A command took the message out of the queue.
     Removed {
         id: &'a str,
@@ -394,6 +412,7 @@ impl Event<'_> {
             | Event::Bounced { .. }
             | Event::Expired { .. }
             | Event::Noticed { .. }
+            | Event::TlsReport { id: Some(_), .. }
             | Event::Removed { .. }
             | Event::Failed { .. }
             | Event::Trouble { .. }
@@ -407,6 +426,8 @@ impl Event<'_> {
             | Event::Key { .. }
             | Event::Warning { .. }
             | Event::Rejected { .. }
+            | Event::TlsReport { id: None, .. }
+            | Event::TlsReports { .. }
             | Event::Blocklist { .. }
             | Event::InTheClear { .. }
             | Event::Cleaned { .. } => false,
@@ -578,6 +599,25 @@ impl Event<'_> {
                 .add("notice", notice)
                 .add("to", to)
                 .add("what", what),
+            Event::TlsReport { domain, day, to, id, status, reason } => {
+                let mut line = Line::new("tls-report");
+                if let Some(id) = id {
+                    line = line.add("id", id);
+                }
+                line = line.add("domain", domain).add("day", day).add("to", to);
+                if let Some(status) = status {
+                    line = line.add("status", status);
+                }
+                match reason {
+                    Some(reason) => line.add("reason", reason),
+                    None => line,
+                }
+            }
+            Event::TlsReports { day, domains, sent, failed } => Line::new("tls-reports")
+                .add("day", day)
+                .add("domains", domains)
+                .add("sent", sent)
+                .add("failed", failed),
             Event::Removed { id } => Line::new("removed").add("id", id),
             Event::Failed { id, session, to, maildir, uid, reason } => Line::new("failed")
                 .add("id", id)

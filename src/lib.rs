@@ -70,6 +70,10 @@
 //! ([`privileges`]), every file is read as the user that will read it again, and before the first thread a
 //! [`sandbox`] allows only what is configured. `docs/threats.md` says against which attackers.
 //!
+//! How TLS with next hops ended is told to the [`reporting`], where the configuration wants reports: one thread counts
+//! it in a file for each day ([`store::tally`]), another sends the reports to the domains that asked for them, as mail
+//! or by HTTPS.
+//!
 //! Our own users log in by AUTH: [`smtp::auth`] speaks SASL, [`login`] looks up passwords
 //! ([`store::password`]) and lets one thread compute the hashes. The header of a message that a user submits is
 //! completed on its way in ([`mail::repair`]).
@@ -144,7 +148,7 @@
 //! together. Arrows of dependency go down this list only:
 //!
 //! ```text
-//! cli → tools → reach → server, sandbox → conversation, housekeeper, metrics → directory → scheduler, pickup → notices
+//! cli → tools → reach → server, sandbox → conversation, housekeeper, metrics → directory → scheduler, pickup → reporting → notices
 //!     → records → policy, login, proof, gates, delivery, relay → signature, handoff, outcome, retry → route → site, trace
 //!     → signing, filters, mta_sts → net, store → smtp → mail → limits
 //! ```
@@ -225,6 +229,7 @@ pub mod proof;
 pub mod reach;
 pub mod records;
 pub mod relay;
+pub mod reporting;
 pub mod retry;
 pub mod route;
 pub mod sandbox;

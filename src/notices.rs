@@ -155,6 +155,9 @@ fn addressed<'a>(
     progress: &dyn Fn(usize) -> RecipientProgress,
 ) -> Addressed<'a> {
     let (mut addressed, now) = (Addressed::new(), Timestamp::now());
+    if entry.is_tls_report() {
+        return addressed;
+    }
     for outcome in outcomes {
         let progress = progress(outcome.recipient);
         let action = action(entry, outcome, &progress, &context.site.config.relay, now);
@@ -249,7 +252,7 @@ fn audience(
         Some(_) if action == NoticeAction::Failed => postmaster(site, Some(&to.mailbox)),
         None if action == NoticeAction::Failed && is_report(entry) => {
             let postmaster = postmaster(site, None)?;
-            let is_its = leads_to(context, &postmaster).contains(&to.mailbox);
+            let is_its = leads_to(site, context.disk, &postmaster).contains(&to.mailbox);
             (!is_its && to.mailbox != postmaster).then_some(postmaster)
         }
         _ => None,
@@ -268,8 +271,8 @@ fn postmaster(site: &Site, of: Option<&Mailbox>) -> Option<Mailbox> {
 }
 
 /// The mailboxes that an address of ours leads to; the address itself where that cannot be found out.
-fn leads_to(context: &NoticeContext<'_>, to: &Mailbox) -> Vec<Mailbox> {
-    match resolve(context.site, context.disk, &ForwardPath::Mailbox(to.clone())) {
+pub fn leads_to(site: &Site, disk: &dyn Disk, to: &Mailbox) -> Vec<Mailbox> {
+    match resolve(site, disk, &ForwardPath::Mailbox(to.clone())) {
         End::Local(deliveries) => deliveries.iter().map(|to| to.mailbox().clone()).collect(),
         _ => vec![to.clone()],
     }
@@ -328,7 +331,7 @@ fn write(
         let via = (mailbox != *to).then(|| to.clone());
         Addressee { mailbox, notify: None, orcpt: None, via }
     };
-    let recipients = leads_to(context, to).into_iter().map(addressee).collect();
+    let recipients = leads_to(context.site, context.disk, to).into_iter().map(addressee).collect();
     let (body, smtputf8) = (written.body, written.smtputf8);
     let signature = signed(context.site, &written, whole.ok_or(&header[..]))?;
     written.head.insert_str(0, signature.as_ref().map_or("", Signature::fields));

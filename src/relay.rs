@@ -9,11 +9,13 @@ mod kept;
 mod message;
 mod remembered;
 mod seen;
+mod tally;
 
 pub use crate::route::next_hop::Hop;
 pub use kept::{HandedOver, LmtpConnections, greet_kept, host};
 pub use message::{Edited, Message, WholeBody, survey};
 pub use remembered::BrokenTls;
+pub use tally::TallyInput;
 
 use crate::config::{Config, Timeout};
 use crate::event::count::CALLS;
@@ -53,6 +55,8 @@ pub struct Caller {
     /// Asked before the octets of a message are sent; false while the server stops, because it would cut
     /// them off.
     pub may_send: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Told how TLS with each host ends; none where no reports are sent.
+    pub tally: Option<Arc<TallyInput>>,
 }
 
 /// By when a call has to be over.
@@ -97,6 +101,7 @@ impl Caller {
             connector: Arc::default(),
             broken_tls: Arc::default(),
             may_send: Box::new(|| true),
+            tally: None,
         }
     }
 }

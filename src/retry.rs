@@ -2,6 +2,7 @@
 //! changed `relay.retry` holds for mail that waits already.
 
 use crate::config::Relay;
+use crate::limits::reports::REPORT_TRIED;
 use crate::store::entry::{Entry, RecipientProgress};
 use jiff::Timestamp;
 use std::hash::Hasher;
@@ -29,7 +30,7 @@ pub fn next(
             let due = later(line.when, wait(&relay.retry, progress.attempts, &entry.id));
             // A recipient past its time whose end could not be written waits as usual: it must not be tried
             // without a pause.
-            match waited(entry, progress, relay, line.when) < relay.expire {
+            match waited(entry, progress, relay, line.when) < patience(entry, relay) {
                 true => due.min(expires()),
                 false => due,
             }
@@ -53,10 +54,18 @@ pub fn expires(
     relay: &Relay,
     now: Timestamp,
 ) -> Timestamp {
-    let waited = waited(entry, progress, relay, now);
-    match relay.expire.checked_sub(waited) {
+    let (waited, patience) = (waited(entry, progress, relay, now), patience(entry, relay));
+    match patience.checked_sub(waited) {
         Some(left) => later(now, left),
-        None => now.checked_sub(waited - relay.expire).unwrap_or(Timestamp::MIN),
+        None => now.checked_sub(waited - patience).unwrap_or(Timestamp::MIN),
+    }
+}
+
+/// How long a message is tried: `relay.expire`, a report on TLS no longer than it is worth (RFC 8460 §5.5).
+pub fn patience(entry: &Entry, relay: &Relay) -> Duration {
+    match entry.is_tls_report() {
+        true => relay.expire.min(REPORT_TRIED),
+        false => relay.expire,
     }
 }
 

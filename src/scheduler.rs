@@ -32,6 +32,7 @@ use crate::handoff::{Census, Hint, Hints};
 use crate::limits::{BUSY_WAIT, CLOCK_JUMP, LOOK_AT_ONCE, REMOVALS_SYNC, TROUBLE_WAIT};
 use crate::notices::{Reports, SeenRecords};
 use crate::relay::BrokenTls;
+use crate::reporting::Reporting;
 use crate::retry;
 use crate::route::next_hop::Ourselves;
 use crate::site::{Current, Site};
@@ -64,6 +65,8 @@ pub struct RelayShared {
     pub seen: SeenRecords,
     /// Hears to whom our users write.
     pub gates: Arc<Gates>,
+    /// Hears how TLS with next hops ends.
+    pub reporting: Arc<Reporting>,
 }
 
 /// The site of an attempt, with what is made once for each site.

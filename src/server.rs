@@ -48,13 +48,14 @@ use crate::net::registry::{Full, Registry, Standing, Ticket};
 use crate::net::stream::{TcpWire, Wire};
 use crate::pickup::{Pickup, PickupCall};
 use crate::policy::{self, Ends, Facts};
+use crate::reporting::Reporting;
 use crate::scheduler::{self, Scheduler};
 use crate::site::hold;
 use crate::site::{Current, Site};
 use crate::smtp::reply::Reply;
 use crate::store::body::Budget;
 use crate::store::disk::Disk;
-use crate::store::queue::SpoolLock;
+use crate::store::queue::{Queue, SpoolLock};
 use crate::store::table::BadLine;
 use crossbeam_channel::{Sender, bounded};
 use std::io;
@@ -97,6 +98,8 @@ impl Server {
         })?;
         let gates = Arc::new(Gates::default());
         gates.follow(&current, &disk)?;
+        let reporting = Arc::new(Reporting::default());
+        reporting.follow(&current, &disk, &queue, &hints)?;
         let office = Arc::new(scheduler::RelayShared {
             disk: disk.clone(),
             queue: queue.clone(),
@@ -106,6 +109,7 @@ impl Server {
             reports: Default::default(),
             seen: Default::default(),
             gates: gates.clone(),
+            reporting: reporting.clone(),
         });
         let calls = bounded(1);
         if let Some(drops) = drops {
@@ -140,7 +144,7 @@ impl Server {
             delivery,
             budget: Budget::new(MEMORY_BODIES_MAX),
             spill,
-            queue,
+            queue: queue.clone(),
             hints: hints.clone(),
             login: Login::start()?.with_secret(login),
             current: Some(current.clone()),
@@ -159,7 +163,9 @@ impl Server {
             metrics,
             turned_away,
             gates,
+            reporting,
             disk,
+            queue,
         };
         let (entrance, calls) = (Arc::new(entrance), calls.0);
         let mut server =
@@ -189,9 +195,12 @@ impl Server {
         self.site().signing().follow(&site.config);
         self.entrance.current.replace(site);
         self.site().ask_for_keys();
-        let Entrance { current, gates, disk, .. } = &*self.entrance;
+        let Entrance { current, gates, reporting, disk, queue, hints, .. } = &*self.entrance;
         if let Err(error) = gates.follow(current, disk) {
             warn(&format!("blocklists and greylisting: cannot start a thread: {error}"));
+        }
+        if let Err(error) = reporting.follow(current, disk, queue, hints) {
+            warn(&format!("reports on TLS: cannot start a thread: {error}"));
         }
         self.entrance.hints.send(Hint::Reload);
     }
@@ -237,6 +246,8 @@ impl Server {
         let deadline = deadline.max(Instant::now() + STOP_GRACE);
         let _ = relayed.recv_deadline(deadline);
         let _ = picked_up.recv_deadline(deadline);
+        // No attempt is made any more.
+        self.entrance.reporting.finish();
         tell(&Event::Stopped);
     }
 
@@ -303,7 +314,9 @@ struct Entrance {
     metrics: Arc<Metrics>,
     turned_away: Arc<TurnedAway>,
     gates: Arc<Gates>,
+    reporting: Arc<Reporting>,
     disk: Arc<dyn Disk>,
+    queue: Queue,
 }
 
 impl Entrance {

@@ -189,6 +189,11 @@ impl Site {
         &*self.resolver
     }
 
+    /// The same, for whoever keeps it.
+    pub fn shared_resolver(&self) -> Arc<dyn Resolver> {
+        self.resolver.clone()
+    }
+
     /// Who signs with what.
     pub fn signing(&self) -> &Arc<Signing> {
         &self.signing

@@ -118,6 +118,9 @@ fn parse(mut parser: lexopt::Parser) -> Result<Parsed, Failure> {
             Long("bounce") => request.bounce = true,
             Long("disk") => request.disk = true,
             Long("zone") => request.zone = true,
+            Long("day") => request.day = Some(text(&mut parser)?),
+            Long("send") => request.send = true,
+            Long("print") => request.print = true,
             Long("from") => request.from = Some(text(&mut parser)?),
             Long("client") => request.client = Some(text(&mut parser)?),
             Long("helo") => request.helo = Some(text(&mut parser)?),
@@ -173,6 +176,7 @@ fn command(request: &Request) -> Result<(), Failure> {
         }
         ["queue", "remove", _, ..] => queue::remove(request, &words[2..]),
         ["queue", "why", id] => queue::why(request, id),
+        ["queue", "tls-report"] => queue::tls_report(request),
         ["trace"] if request.follow => trace::follow(request),
         ["trace", _, ..] if !request.follow => trace::run(request, &words[1..]),
         ["user", "add", address] => user::add(request, address),
@@ -229,6 +233,9 @@ fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
         (request.setup.user.is_some(), "--user", setup),
         (request.setup.dovecot, "--dovecot", setup),
         (request.setup.dry_run, "--dry-run", setup),
+        (request.day.is_some(), "--day", &[&["queue", "tls-report"]]),
+        (request.send, "--send", &[&["queue", "tls-report"]]),
+        (request.print, "--print", &[&["queue", "tls-report"]]),
     ] {
         if set && !fits(commands) {
             let commands: Vec<String> = commands.iter().map(|what| what.join(" ")).collect();

@@ -131,6 +131,9 @@ const fn words() -> Words {
 /// What became of strangers' messages for that.
 pub static VERDICTS: Counters<4> = Counters::new(["accept", "junk", "reject", "defer"]);
 
+/// Reports on TLS, by the way they went, or whether an attempt failed.
+pub static TLS_REPORTS: Counters<3> = Counters::new(["mail", "https", "failed"]);
+
 /// Lists of clients at this moment, by whether they work.
 pub static LISTS: Counters<2> = Counters::new(["on", "off"]);
 
@@ -293,6 +296,9 @@ pub fn count(event: &Event<'_>) {
         Event::Expired { .. } => RECIPIENTS.add("expired"),
         Event::Failed { .. } => RECIPIENTS.add("failed"),
         Event::Authenticated { .. } => LOGINS.add("accepted"),
+        Event::TlsReport { id: Some(_), .. } => TLS_REPORTS.add("mail"),
+        Event::TlsReport { status: Some(_), .. } => TLS_REPORTS.add("https"),
+        Event::TlsReport { .. } => TLS_REPORTS.add("failed"),
         Event::Blocklisted { .. } => OTHERS.add("blocklisted"),
         Event::Greylisted { .. } => OTHERS.add("greylisted"),
         Event::Blocklist { is_on: false, .. } | Event::Warning { .. } => OTHERS.add("warnings"),
@@ -310,6 +316,7 @@ pub fn count(event: &Event<'_>) {
         | Event::Signed { .. }
         | Event::Disconnected { .. }
         | Event::Noticed { .. }
+        | Event::TlsReports { .. }
         | Event::Held { .. }
         | Event::Removed { .. }
         | Event::Trouble { .. }

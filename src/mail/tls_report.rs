@@ -165,6 +165,8 @@ pub struct TlsReport<'a> {
     /// The domain that gets it.
     pub domain: &'a Domain,
     pub day: Date,
+    /// Which part of the day, from 1 on: each is closed once, and two may say the same.
+    pub part: u32,
     /// `relay.reports`: whom people can ask.
     pub contact: &'a Mailbox,
     /// Our name.
@@ -270,7 +272,8 @@ impl TlsReport<'_> {
     /// Digits that differ where the report does.
     fn number(&self, policies: &[PolicyPart<'_>]) -> String {
         let counted = serde_json::to_vec(policies).unwrap_or_default();
-        let mut octets = format!("{}\0{}\0{}\0", self.hostname, self.domain, self.day).into_bytes();
+        let TlsReport { hostname, domain, day, part, .. } = self;
+        let mut octets = format!("{hostname}\0{domain}\0{day}\0{part}\0").into_bytes();
         octets.extend(counted);
         digest(&SHA256, &octets).as_ref()[..6].iter().fold(String::new(), |mut number, octet| {
             // Writing to a String cannot fail.

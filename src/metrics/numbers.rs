@@ -2,7 +2,8 @@
 
 use crate::event::count::{
     BATCH, CALLS, COMMANDS, Counters, FILTER_TIME, FILTERED, JUDGED, LISTS, LOGINS, LOOKUPS,
-    MESSAGES, OTHERS, RECIPIENTS, RELAY_TLS, RELAYED, REPLIES, SESSIONS, SYNC, Shape, VERDICTS,
+    MESSAGES, OTHERS, RECIPIENTS, RELAY_TLS, RELAYED, REPLIES, SESSIONS, SYNC, Shape, TLS_REPORTS,
+    VERDICTS,
 };
 use crate::handoff::Census;
 use crate::mail::address::Domain;
@@ -257,6 +258,11 @@ fn counters() -> Vec<Family> {
             help: "How long an answer of a filter took.",
             values: Values::Histogram(FILTER_TIME.shape()),
         },
+        counter(
+            "facteur_tls_reports_total",
+            "Reports on TLS that went to other domains (RFC 8460). failed: they are tried again.",
+            each("way", &TLS_REPORTS),
+        ),
         counter("facteur_maildirs_made_total", "Maildirs that were made.", other("maildirs")),
         counter(
             "facteur_trace_lost_total",

@@ -61,14 +61,7 @@ fn data(record: &Record, end: &str) -> String {
         Record::Address(address) => address.to_string(),
         Record::Txt(text) => quoted(text),
         Record::Ptr(name) | Record::Cname(name) => host(name),
-        Record::Tlsa { usage, selector, matching, data } => {
-            let mut text = format!("{usage} {selector} {matching} ");
-            for octet in data {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "{octet:02x}");
-            }
-            text
-        }
+        Record::Tlsa { .. } => record.tlsa_text().unwrap_or_default(),
         Record::Srv { priority, weight, port, target } => {
             format!("{priority} {weight} {port} {}", host(target))
         }

@@ -1,4 +1,4 @@
-//! What is kept of how TLS with next hops ended: counters. Decides nothing, and no mail waits for it.
+//! What is kept of how TLS with next hops ended: counters, and what reports are made of ([`super::tally`]). Decides nothing, and no mail waits for it.
 
 use super::{Caller, Connection};
 use crate::event::count::{RELAY_TLS, TLS_WORKED};
@@ -14,6 +14,9 @@ impl Caller {
         let outcome = seen.outcome.as_ref().map_or_else(|it| it.failure.name(), |()| TLS_WORKED);
         let its = RELAY_TLS.iter().find(|(demand, _)| *demand == seen.demand.name());
         its.into_iter().for_each(|(_, counters)| counters.add(outcome));
+        if let Some(tally) = &self.tally {
+            tally.offer(seen);
+        }
     }
 }
 

@@ -43,7 +43,8 @@ pub struct Hop {
     pub demand: Demand,
     /// What we log in with, once the host has shown what is demanded.
     pub login: Option<Arc<Password>>,
-    /// The domain whose mail host it is, found by MX; none where the configuration names the host.
+    /// The domain whose mail host it is, found by MX; none where the configuration names the host, or the
+    /// message wants no policy to hold.
     pub domain: Option<Domain>,
 }
 

@@ -288,7 +288,8 @@ impl RelayWorker {
         let now = Timestamp::now();
         let expire = |outcome: RecipientOutcome| {
             let progress = job.claimed.progress(outcome.recipient);
-            let is_late = retry::waited(entry, &progress, relay, now) >= relay.expire;
+            let is_late =
+                retry::waited(entry, &progress, relay, now) >= retry::patience(entry, relay);
             match outcome.what == What::Deferred && is_late {
                 true => outcome.into_expired(),
                 false => outcome,
@@ -452,7 +453,9 @@ impl RelayWorker {
         let may_send = Box::new(move || guard.commit());
         let (connector, new) = (site.connector(), Caller::new(&site.config));
         let broken_tls = setting.broken_tls.clone();
-        let caller = Caller { may_send, connector, broken_tls, ..new };
+        let tally = self.shared.reporting.input();
+        let tally = tally.filter(|_| site.config.relay.reports.is_some());
+        let caller = Caller { may_send, connector, broken_tls, tally, ..new };
         let caller = Arc::new(caller);
         self.caller = Some((site.clone(), caller.clone()));
         caller

@@ -292,6 +292,13 @@ impl JournalLine {
 }
 
 impl Entry {
+    /// Whether it is a report on TLS of ours (RFC 8460): of what we write ourselves only these go without regard to
+    /// policies. Nobody is told what becomes of one.
+    pub fn is_tls_report(&self) -> bool {
+        let Sender { from, tls, .. } = &self.sender;
+        *from == ReversePath::Null && self.session.is_empty() && *tls == TlsWish::NotRequired
+    }
+
     /// Whether the header is too long to be queued: longer than half of what is read again, because aliases
     /// may lead to any number of addresses.
     pub fn is_too_long(&self) -> bool {

@@ -16,6 +16,7 @@ mod lmtp;
 mod mailboxes;
 mod ports;
 mod published;
+mod reports;
 mod spool;
 
 use super::route::UNPROVED;
@@ -75,6 +76,7 @@ pub fn run(request: &Request) -> Result<(), Failure> {
     doubts.iter().for_each(|line| say(Weight::Warning, line));
     no_bare_names(&site).iter().for_each(|line| say(Weight::Warning, line));
     let is_backup = say_all(&backup::look(&site));
+    reports::look(&site).iter().for_each(|(weight, line)| say(*weight, line));
     published::look(&site).iter().for_each(|line| say(Weight::Warning, line));
     let is_open = say_all(&ports::weigh(&config, &refused));
     let (tested, wrong) = lists::look(&site);
@@ -228,6 +230,9 @@ fn summary(site: &Site) -> String {
     }
     if let Some(next_hop) = &config.relay.smarthost {
         let _ = writeln!(text, "smarthost {next_hop}");
+    }
+    if let Some(contact) = &config.relay.reports {
+        let _ = writeln!(text, "reports on TLS: daily, from {contact}");
     }
     text
 }

@@ -61,6 +61,12 @@ pub struct Request {
     pub zone: bool,
     /// Those of `setup`.
     pub setup: setup::options::SetupOptions,
+    /// `--day`: a day of reports on TLS.
+    pub day: Option<String>,
+    /// `--send`: let the reports go at once.
+    pub send: bool,
+    /// `--print`: show them.
+    pub print: bool,
     /// The command and its arguments, without options.
     pub words: Vec<String>,
 }

@@ -7,11 +7,13 @@ mod list;
 mod mailq;
 mod rights;
 mod show;
+mod tls_report;
 mod why;
 
 pub use list::list;
 pub use mailq::mailq;
 pub use show::{show, state};
+pub use tls_report::tls_report;
 pub use why::why;
 
 use super::terminal::escape;

@@ -49,7 +49,7 @@ fn counted() -> TlsCounts {
 fn with_report<T>(counts: &DomainCounts, look: impl FnOnce(&TlsReport<'_>) -> T) -> T {
     let (far, mx) = (domain("far.test"), domain("mx.home.test"));
     let contact = Mailbox::parse("tls@home.test").unwrap();
-    look(&TlsReport { domain: &far, day: day(), contact: &contact, hostname: &mx, counts })
+    look(&TlsReport { domain: &far, day: day(), part: 1, contact: &contact, hostname: &mx, counts })
 }
 
 fn of_far(counts: &TlsCounts) -> DomainCounts {
@@ -119,6 +119,8 @@ fn the_same_counts_have_the_same_id() {
     let counts = of_far(&counted());
     let first = with_report(&counts, |report| report.write());
     assert_eq!(first, with_report(&counts, |report| report.write()));
+    let other = with_report(&counts, |report| TlsReport { part: 2, ..report.clone() }.write());
+    assert_ne!(first.id, other.id);
     let mut more = counted();
     more.add(&session(sts(), None), 1);
     assert_ne!(first.id, with_report(&of_far(&more), |report| report.write()).id);

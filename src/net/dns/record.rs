@@ -4,7 +4,7 @@ use super::answer::{has_id, is_truncated, read as read_answer, tidy};
 use super::{DnsFault, is_host, name_of};
 use hickory_resolver::proto::op::{Message, Query};
 use hickory_resolver::proto::rr::{Name, RData, Record as Resource, RecordType};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
 /// What can be asked for about a name.
@@ -80,6 +80,17 @@ impl Record {
             Record::Address(address) => Some(*address),
             _ => None,
         }
+    }
+
+    /// A TLSA record as zone files have it, `3 1 1 0123…`; none of another kind.
+    pub fn tlsa_text(&self) -> Option<String> {
+        let Record::Tlsa { usage, selector, matching, data } = self else { return None };
+        let mut text = format!("{usage} {selector} {matching} ");
+        for octet in data {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{octet:02x}");
+        }
+        Some(text)
     }
 
     /// None where it names an impossible host.

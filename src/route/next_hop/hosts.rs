@@ -273,8 +273,9 @@ impl<'a> NextHops<'a> {
             _ => host.mx.host.clone(),
         };
         let login = self.site.password_for(&name, self.port).cloned();
+        // Where the message wants no policy to hold, the domain is not asked for one.
         let domain = match &self.way {
-            Way::Mx(domain) => Some(domain.clone()),
+            Way::Mx(domain) if self.wish != TlsWish::NotRequired => Some(domain.clone()),
             _ => None,
         };
         match self.demand(&host, login.is_some()) {

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 /// One connection to a host, or a host that was passed over because of the TLS that it owes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSeen {
-    /// The recipients' domain, whose MX the host is; none for hosts that the configuration names.
+    /// The recipients' domain, whose MX the host is; none for hosts that the configuration names, and
+    /// for mail that no policy holds back.
     pub domain: Option<Domain>,
     /// What the host was held to, with the records or the policy.
     pub demand: Demand,

@@ -66,6 +66,7 @@ impl Place {
             hints: Hints::new(9).0,
             reports: Default::default(),
             seen: Default::default(),
+            reporting: Default::default(),
             gates: Default::default(),
         };
         let worker = RelayWorker::new(0, Arc::new(shared), Arc::default());

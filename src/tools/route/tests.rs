@@ -384,6 +384,7 @@ fn done(site: &Arc<Site>, disk: &Arc<dyn Disk>) -> Ends {
         hints: Hints::new(64).0,
         reports: Default::default(),
         seen: Default::default(),
+        reporting: Default::default(),
         gates: Default::default(),
     };
     let ourselves = Ourselves::of(&site.config);

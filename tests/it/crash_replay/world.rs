@@ -285,6 +285,7 @@ impl World {
             hints: self.hints.clone(),
             reports: Default::default(),
             seen: Default::default(),
+            reporting: Default::default(),
             gates: Default::default(),
         };
         let (site, ourselves) = (self.site.clone(), SITE.1.clone());
