@@ -6,12 +6,14 @@
 
 mod serve;
 
+use crate::event::priority;
 use crate::tools::{
     Failure, Request, check, dkim, dns, mail, print, queue, route, sendmail, setup, trace, user,
     verify,
 };
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::ValueExt;
+use log::Level;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use std::ffi::OsString;
@@ -163,7 +165,11 @@ fn command(request: &Request) -> Result<(), Failure> {
     let words: Vec<&str> = request.words.iter().map(String::as_str).collect();
     check_options(request, &words)?;
     match words[..] {
-        ["serve"] => Ok(serve::run(request.config.as_deref())?),
+        ["serve"] => serve::run(request.config.as_deref()).map_err(|why| {
+            // The last line of its log.
+            eprintln!("{}facteur: {why}", priority(Level::Error));
+            Failure::Told
+        }),
         ["check"] => check::run(request),
         ["route", _, ..] => route::run(request, &words[1..]),
         ["mail", "list", address] => mail::list(request, address),

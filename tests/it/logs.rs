@@ -359,6 +359,22 @@ fn under_systemd_each_line_has_its_priority_and_no_time() {
     assert_eq!((warnings, rest.lines().last()), (1, Some("<6>stopped")));
 }
 
+/// What ends it is an error in the journal, so that `journalctl -p err` shows why there is no server.
+#[test]
+fn under_systemd_the_reason_why_it_does_not_start_is_an_error() {
+    let place = Place::new();
+    place.write("facteur.toml", config("[limit]\nbogus = 1"));
+    for (stream, start) in [(None, "facteur: "), (Some("8:1"), "<3>facteur: ")] {
+        let mut command = Command::new(FACTEUR);
+        command.arg("serve").current_dir(place.path()).env_remove("JOURNAL_STREAM");
+        command.envs(stream.map(|stream| ("JOURNAL_STREAM", stream)));
+        let output = command.output().unwrap();
+        let said = text(&output.stderr);
+        assert!(said.starts_with(start) && said.contains("bogus"), "{said}");
+        assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    }
+}
+
 #[test]
 fn a_crowd_that_is_turned_away_does_not_fill_the_log() {
     let place = Place::new();

@@ -1,7 +1,8 @@
 //! The real binary and its signals: how it ends, what a reload changes, what a kill leaves.
 
-use crate::client::stuffed;
-use crate::servers::Binary;
+use crate::client::{Client, stuffed};
+use crate::secrecy::{self, Pair, TLS};
+use crate::servers::{Binary, value};
 use crate::support::{PATIENCE, Place, assert_no_drafts, config, files, text};
 use std::time::{Duration, Instant};
 
@@ -119,6 +120,35 @@ fn a_reload_is_for_new_sessions() {
     old.expect("RCPT TO:<ann@mx.test>", "250 2.1.5 ");
     assert_eq!(place.mail("bob").len() + files(&place.at("mail/new/zoe/new")).len(), 2);
     drop((old, new));
+    server.stop();
+}
+
+/// While one domain has users, a name without its domain is enough; the reload that ends that says so.
+#[test]
+fn a_reload_that_ends_bare_names_is_told() {
+    let place = Place::new();
+    place.write("users", "ann:{PLAIN}secret:::::\n");
+    Pair::of(&["mx.test"]).write(&place);
+    let submissions = "[listen]\nsubmissions = [\"127.0.0.1:0\"]";
+    let config = |more: &str| listed(&format!("{more}\n{TLS}")).replace("[listen]", submissions);
+    let open = "[domain.\"b.test\"]\nmaildir = \"mail/b/{user}\"\n";
+    // A domain without users ends nothing.
+    let server = Binary::serve(&place, &config(open));
+    let line = server.wait_for(&["listening service=submissions "]);
+    let address = value(&line, "address").unwrap().parse().unwrap();
+    let log_in = || {
+        let mut client = Client::connect_tls(address, &secrecy::client());
+        client.reply();
+        client.expect("EHLO client.test", "250");
+        // ann, secret
+        client.ask("AUTH PLAIN AGFubgBzZWNyZXQ=")
+    };
+    assert!(log_in().starts_with("235 "));
+    place.write("facteur.toml", config(&format!("{open}users = \"users\"\n")));
+    server.signal("HUP");
+    server.wait_for(&["warning ", "(mx.test, b.test)", "logs in by the whole address alone"]);
+    server.wait_for(&["reloaded config="]);
+    assert!(log_in().starts_with("535 "));
     server.stop();
 }
 
