@@ -67,7 +67,8 @@ pub fn is_same(site: &Site, one: &str, other: &str) -> bool {
     meant(one).is_some_and(|one| meant(other) == Some(one))
 }
 
-/// The user that a login name means: a whole address, or the name before the @ where one domain has users.
+/// The user that a login name means: a whole address, or the name before the @ where one domain is
+/// served.
 pub fn user(site: &Site, name: &str) -> Option<Mailbox> {
     let found = find(site, name)?;
     found.password.is_some().then_some(found.mailbox)
@@ -184,35 +185,31 @@ pub fn nonce() -> Result<String, Busy> {
 
 /// Whether the name before the @ is enough to log in.
 pub fn takes_bare_names(site: &Site) -> bool {
-    !places(site).is_empty() && only_with_users(site).is_some()
+    !places(site).is_empty() && only_domain(site).is_some()
 }
 
 /// Where a name without its domain means nobody, though users log in: words for the administrator, whose users may
 /// have set up their programs while there was one domain.
 pub fn no_bare_names(site: &Site) -> Option<String> {
-    let with_users = || site.domains().filter(|local| local.users.is_some());
-    let second = with_users().nth(1)?;
-    if places(site).is_empty() {
-        return None;
-    }
+    let second = site.domains().nth(1).filter(|_| !places(site).is_empty())?;
     let named: Vec<&str> =
-        with_users().take(CHECK_NAMED).map(|local| local.config.name.as_str()).collect();
-    let more = match with_users().count() - named.len() {
+        site.domains().take(CHECK_NAMED).map(|local| local.config.name.as_str()).collect();
+    let more = match site.domains().count() - named.len() {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let place = site.config.place(&format!("{}.users", second.config.key));
+    let place = site.config.place(&second.config.key);
     Some(format!(
-        "{place}: several domains have users ({}{more}), so a user logs in by the whole address alone; a name \
-         without its domain, enough where one domain has users, is refused like a wrong password: change it in \
+        "{place}: several domains are served ({}{more}), so a user logs in by the whole address alone; a name \
+         without its domain, enough where there is one domain, is refused like a wrong password: change it in \
          mail programs that are set up so",
         named.join(", ")
     ))
 }
 
-/// The one domain that a name without a domain can mean; none where several have users.
-fn only_with_users(site: &Site) -> Option<Local<'_>> {
-    let mut domains = site.domains().filter(|local| local.users.is_some());
+/// The one domain that a name without a domain can mean; none where several are served.
+fn only_domain(site: &Site) -> Option<Local<'_>> {
+    let mut domains = site.domains();
     domains.next().filter(|_| domains.next().is_none())
 }
 
@@ -227,7 +224,7 @@ struct Found {
 fn find(site: &Site, name: &str) -> Option<Found> {
     let (local, part): (Local<'_>, LocalPart) = match Mailbox::parse(name) {
         Ok(Mailbox { local, host }) => (site.local(&host)?, local),
-        Err(_) => (only_with_users(site)?, LocalPart::from_plain(name).ok()?),
+        Err(_) => (only_domain(site)?, LocalPart::from_plain(name).ok()?),
     };
     let user = local.users.and_then(|users| users.get(part.as_str()));
     // As the users file writes it, so that counters and log lines of one user bear one name.

@@ -123,7 +123,7 @@ fn a_reload_is_for_new_sessions() {
     server.stop();
 }
 
-/// While one domain has users, a name without its domain is enough; the reload that ends that says so.
+/// While one domain is served, a name without its domain is enough; the reload that ends that says so.
 #[test]
 fn a_reload_that_ends_bare_names_is_told() {
     let place = Place::new();
@@ -131,9 +131,8 @@ fn a_reload_that_ends_bare_names_is_told() {
     Pair::of(&["mx.test"]).write(&place);
     let submissions = "[listen]\nsubmissions = [\"127.0.0.1:0\"]";
     let config = |more: &str| listed(&format!("{more}\n{TLS}")).replace("[listen]", submissions);
-    let open = "[domain.\"b.test\"]\nmaildir = \"mail/b/{user}\"\n";
-    // A domain without users ends nothing.
-    let server = Binary::serve(&place, &config(open));
+    let second = "[domain.\"b.test\"]\nmaildir = \"mail/b/{user}\"\n";
+    let server = Binary::serve(&place, &config(""));
     let line = server.wait_for(&["listening service=submissions "]);
     let address = value(&line, "address").unwrap().parse().unwrap();
     let log_in = || {
@@ -144,7 +143,7 @@ fn a_reload_that_ends_bare_names_is_told() {
         client.ask("AUTH PLAIN AGFubgBzZWNyZXQ=")
     };
     assert!(log_in().starts_with("235 "));
-    place.write("facteur.toml", config(&format!("{open}users = \"users\"\n")));
+    place.write("facteur.toml", config(second));
     server.signal("HUP");
     server.wait_for(&["warning ", "(mx.test, b.test)", "logs in by the whole address alone"]);
     server.wait_for(&["reloaded config="]);
