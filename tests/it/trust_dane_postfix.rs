@@ -150,7 +150,7 @@ fn cases() -> Vec<Case> {
     add("ee.test", yes, usual(&[of(&own, "3 1 1")]), host(&own, &[]), "dane");
     add("whole.test", yes, usual(&[of(&own, "3 0 2")]), host(&own, &[]), "dane");
     add("raw.test", yes, usual(&[of(&own, "3 1 0")]), host(&own, &[]), "dane");
-    add("wrong.test", yes, usual(&[wrong.clone()]), host(&own, &[]), "waits");
+    add("wrong.test", yes, usual(std::slice::from_ref(&wrong)), host(&own, &[]), "waits");
     add("second.test", yes, usual(&[wrong.clone(), of(&own, "3 1 1")]), host(&own, &[]), "dane");
     let agility =
         |right: &str, bad: &str| usual(&[of(&own, right), tlsa(bad, b"another", b"another")]);
@@ -209,7 +209,7 @@ fn cases() -> Vec<Case> {
     add("bare.test", yes, usual(&[of(&own, "1 1 1")]), bare(), "waits");
     add("none.test", yes, usual(&[]), bare(), "clear");
     add("offered.test", yes, usual(&[]), host(&own, &[]), "tls");
-    add("loose.test", Signed::No, usual(&[wrong.clone()]), host(&own, &[]), "tls");
+    add("loose.test", Signed::No, usual(std::slice::from_ref(&wrong)), host(&own, &[]), "tls");
     add("hosted.test", Signed::No, "@ MX 10 mx.ee.test.\n".to_owned(), None, "dane");
     add("taken.test", Signed::No, "@ MX 10 mx.wrong.test.\n".to_owned(), None, "waits");
     let alias = format!(

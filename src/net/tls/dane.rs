@@ -8,7 +8,7 @@
 use super::accept::times;
 use super::connect::server_name;
 use super::der::{issuer, key_of, public_key};
-use super::tlsa::{Chain, Choice, part};
+use super::tlsa::{Chain, TlsaChoice, part};
 use super::{provider, words};
 use crate::limits::{CERTIFICATES_MAX, TLSA_RECORDS_MAX};
 use crate::net::dns::Record;
@@ -33,22 +33,22 @@ use x509_cert::ext::pkix::name::GeneralName;
 
 /// The TLSA records of a host that can be used; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsableRecords(Vec<Choice>);
+pub struct UsableRecords(Vec<TlsaChoice>);
 
 impl UsableRecords {
     /// Those of these records that can be used; none where there is none. Of several digests of the same usage and
     /// selector only the strongest counts (RFC 7671 §9).
     pub fn of(records: &[Record]) -> Option<UsableRecords> {
-        let usable = records.iter().filter_map(Choice::of).filter(is_sound);
-        let usable: Vec<Choice> = usable.take(TLSA_RECORDS_MAX).collect();
-        let is_best = |choice: &&Choice| {
-            let same = |other: &&Choice| {
+        let usable = records.iter().filter_map(TlsaChoice::of).filter(is_sound);
+        let usable: Vec<TlsaChoice> = usable.take(TLSA_RECORDS_MAX).collect();
+        let is_best = |choice: &&TlsaChoice| {
+            let same = |other: &&TlsaChoice| {
                 (other.usage, other.selector) == (choice.usage, choice.selector)
                     && other.matching > choice.matching
             };
             choice.matching == FULL || !usable.iter().any(|other| same(&other))
         };
-        let best: Vec<Choice> = usable.iter().filter(is_best).cloned().collect();
+        let best: Vec<TlsaChoice> = usable.iter().filter(is_best).cloned().collect();
         (!best.is_empty()).then_some(UsableRecords(best))
     }
 
@@ -85,7 +85,7 @@ impl UsableRecords {
         }))
     }
 
-    fn with(&self, usage: u8) -> impl Iterator<Item = &Choice> {
+    fn with(&self, usage: u8) -> impl Iterator<Item = &TlsaChoice> {
         self.0.iter().filter(move |choice| choice.usage == usage)
     }
 
@@ -219,7 +219,7 @@ const FULL: u8 = 0;
 
 /// Whether a record can be used: a usage for mail, a selector and a matching type that are known, and data that
 /// go with them (RFC 7671 §4.1, RFC 7672 §3.1.3).
-fn is_sound(choice: &Choice) -> bool {
+fn is_sound(choice: &TlsaChoice) -> bool {
     let is_whole = match (choice.selector, choice.matching) {
         (CERTIFICATE, FULL) => part(&CertificateDer::from(choice.data.as_slice()), KEY)
             .is_some_and(|key| public_key(&key).is_some()),
@@ -291,9 +291,9 @@ fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
     }
     let attributes = read.subject.0.iter().flat_map(|part| part.0.iter());
     // The last one is the most specific.
-    let common =
+    let mut common =
         attributes.filter(|attribute| attribute.oid == x509_cert::der::oid::db::rfc4519::CN);
-    let value = common.last()?.value.value().to_vec();
+    let value = common.next_back()?.value.value().to_vec();
     String::from_utf8(value).ok()
 }
 

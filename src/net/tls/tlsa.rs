@@ -28,7 +28,7 @@ impl Chain {
     /// Whether a TLSA record fits what we show. Those of PKIX-TA and PKIX-EE (usage 0 and 1) fit nothing:
     /// hosts that send mail do not use them (RFC 7672 §3.1.3).
     pub fn fits(&self, record: &Record) -> bool {
-        let Some(choice) = Choice::of(record) else { return false };
+        let Some(choice) = TlsaChoice::of(record) else { return false };
         let those = match choice.usage {
             2 => &self.0[..],
             3 => self.0.get(..1).unwrap_or_default(),
@@ -40,19 +40,19 @@ impl Chain {
 
 /// The certificates that one TLSA record is about (RFC 6698 §2.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Choice {
+pub(super) struct TlsaChoice {
     pub usage: u8,
     pub selector: u8,
     pub matching: u8,
     pub data: Vec<u8>,
 }
 
-impl Choice {
+impl TlsaChoice {
     /// That of a record; none of one of another kind.
-    pub fn of(record: &Record) -> Option<Choice> {
+    pub fn of(record: &Record) -> Option<TlsaChoice> {
         let Record::Tlsa { usage, selector, matching, data } = record else { return None };
         let (usage, selector, matching) = (*usage, *selector, *matching);
-        Some(Choice { usage, selector, matching, data: data.clone() })
+        Some(TlsaChoice { usage, selector, matching, data: data.clone() })
     }
 
     /// Whether it is about this certificate, whatever the usage.

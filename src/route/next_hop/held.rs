@@ -8,11 +8,12 @@
 use super::hosts::{FoundHost, is_ip};
 use super::promise::{UNVOUCHED, may_have_policy};
 use super::{Demand, NextHops, PkiDemand, TlsaDemand, Way};
-use crate::limits::HOP_LOOKUPS;
+use crate::limits::{DNS_NAME_MAX, HOP_LOOKUPS};
 use crate::mail::envelope::TlsWish;
 use crate::net::dns::{DnsError, Records};
 use crate::net::tls::UsableRecords;
 use crate::smtp::tls_failure::{TlsFailure, TlsTrouble};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -74,12 +75,11 @@ impl NextHops<'_> {
         if !self.site.config.holds_dane() || is_ip(&host.mx.host) {
             return Ok(None);
         }
-        if self.spent >= HOP_LOOKUPS && (host.is_secure || host.end.is_some()) {
-            let words = "no time was left in this attempt to ask for its TLSA records";
-            let trouble = TlsTrouble::new(TlsFailure::DnssecInvalid, words);
-            return Err(Unheld { demand: Demand::Offered, trouble, is_for_good: false });
-        }
         let name = host.mx.host.trim_end_matches('.').to_ascii_lowercase();
+        if self.spent >= HOP_LOOKUPS && (host.is_secure || host.end.is_some()) {
+            let words = "no time was left in this attempt to ask for its TLSA records".to_owned();
+            return Err(self.unknown(&name, name.clone(), words));
+        }
         // RFC 7672 §2.2.2: the end of the aliases first, where the whole way there is secure; the name alone
         // where only its own alias is.
         let bases = match (&host.end, host.is_secure) {
@@ -88,18 +88,22 @@ impl NextHops<'_> {
             (Some(_), false) => match self.is_secure_alias(&name) {
                 Ok(true) => vec![name.clone()],
                 Ok(false) => Vec::new(),
-                Err(error) => return Err(self.unanswered(&name, name.clone(), &error)),
+                Err(error) => return Err(self.unknown(&name, name.clone(), error.to_string())),
             },
             (None, false) => Vec::new(),
         };
         for base in bases {
             let question = format!("_{}._tcp.{base}", self.port);
+            // No zone can have this name, so it has no records.
+            if question.len() > DNS_NAME_MAX {
+                continue;
+            }
             let began = Instant::now();
             let answer = self.site.resolver().tlsa(&question);
             self.spent += began.elapsed();
             let answer = match answer {
                 Ok(answer) => answer,
-                Err(error) => return Err(self.unanswered(&base, question, &error)),
+                Err(error) => return Err(self.unknown(&base, question, error.to_string())),
             };
             match answer.records {
                 Records::Found(records) if answer.secure => {
@@ -127,8 +131,7 @@ impl NextHops<'_> {
     }
 
     /// A question without a sure answer: an attacker may keep the records back (RFC 7672 §2.1.2).
-    fn unanswered(&mut self, base: &str, question: String, error: &DnsError) -> Unheld {
-        let words = error.to_string();
+    fn unknown(&mut self, base: &str, question: String, words: String) -> Unheld {
         self.note(words.clone());
         let (names, records, base) = (Vec::new(), Vec::new(), base.to_owned());
         let demand = TlsaDemand { base, question, names, records, usable: None };
@@ -148,7 +151,7 @@ impl NextHops<'_> {
             }
             _ => names.push(host.to_owned()),
         }
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         names.retain(|name| seen.insert(name.clone()));
         names
     }

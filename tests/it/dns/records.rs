@@ -117,6 +117,32 @@ fn names_of_any_octets() {
     assert_eq!(ask(b"\xff.test"), Records::NoName);
 }
 
+/// The name at the end of aliases, by a server that follows them and by one that does not; also from the cache.
+#[test]
+fn aliases_lead_to_their_end_and_can_be_asked_for_themselves() {
+    let dnsd = Dnsd::new(
+        "end.test A 192.0.2.1\nend.test !ad\none.test CNAME two.test\ntwo.test CNAME end.test\n\
+         step.test CNAME two.test\nstep.test !step\ntwo.test !step\nsafe.test CNAME end.test\nsafe.test !ad\n",
+    );
+    let resolver = DnsResolver::new(&configured(&[dnsd.address()], LONG, true));
+    for _ in 0..2 {
+        for (name, end) in
+            [("one.test", Some("end.test")), ("step.test", Some("end.test")), ("end.test", None)]
+        {
+            let found = resolver.lookup_aliased(name.as_bytes(), RecordKind::A).unwrap();
+            assert_eq!(found.end.as_deref(), end, "{name}");
+            let located = resolver.located(name).unwrap();
+            assert_eq!(located.end.as_deref(), end, "{name}");
+            assert_eq!(located.secure, end.is_none(), "{name}");
+        }
+        for (name, is_secure) in [("safe.test", true), ("one.test", false), ("end.test", false)] {
+            assert_eq!(resolver.is_secure_alias(name), Ok(is_secure), "{name}");
+        }
+        let alias = resolver.lookup(b"one.test", RecordKind::Cname).unwrap();
+        assert_eq!(alias.records, Records::Found(vec![Record::Cname("two.test".to_owned())]));
+    }
+}
+
 #[test]
 fn secure_is_what_trusted_servers_have_validated_to_the_end() {
     let zone = "all.test TXT x\nall.test !ad\nnone.test TXT x\n\
