@@ -3,6 +3,8 @@
 
 use crate::client::{Client, stuffed};
 use crate::dnsd::Dnsd;
+use crate::filterd::Filter;
+use crate::filters::MAY;
 use crate::hosts::Host;
 use crate::internet::{listed, listeners, mail, queue, until_empty};
 use crate::lmtp::keeper;
@@ -364,6 +366,55 @@ fn programs_of_this_machine_say_it_in_the_header() {
     let session = b"EHLO x\r\nMAIL FROM:<ann@mx.test> REQUIRETLS\r\nQUIT\r\n";
     let (_, said) = sendmail(&place, &["-bs"], session);
     assert!(said.contains("\n555 5.5.4 ") && !said.contains("250-REQUIRETLS"), "{said}");
+}
+
+/// What leaves is what counts: the next server reads the same field.
+#[test]
+fn filters_put_the_field_in_and_take_it_out() {
+    let filter = Filter::start("");
+    let place = Place::new();
+    let table = filter.table("f", MAY);
+    place.write(
+        "facteur.toml",
+        config(&format!(
+            "[relay]\nnetworks = [\"127.0.0.0/8\"]\n[relay.route]\n\"far.test\" = \"127.0.0.1:1\"\n{table}"
+        )),
+    );
+    let server = restarted(&place);
+    let lifted = format!("TLS-Required: No\n{MESSAGE}");
+    for (script, message, is_lifted) in [
+        ("end*1: add TLS-Required: No | continue", MESSAGE, true),
+        ("end*1: add X-Seen: 1 | continue", &*lifted, true),
+        ("end*1: add TLS-Required: No | continue", &lifted, false),
+        ("end*1: change 1 TLS-Required: | continue", &lifted, false),
+        ("end*1: body other\\n | continue", &lifted, true),
+        ("end*1: body other\\n | change 1 TLS-Required: Yes | continue", &lifted, false),
+    ] {
+        for is_program in [false, true] {
+            filter.change(script);
+            match is_program {
+                false => {
+                    send(&mut server.client(), "<ann@mx.test>", &["eve@far.test"], message);
+                }
+                true => {
+                    let (status, said) = sendmail(&place, &["eve@far.test"], message.as_bytes());
+                    assert_eq!(status, 0, "{said}");
+                }
+            }
+            let mut file = String::new();
+            until(script, || {
+                file = queue(&place).pop().unwrap_or_default();
+                !file.is_empty() && !file.contains("\nunfiltered: yes\n")
+            });
+            let says = file.contains("\ntls-required: no\n");
+            assert_eq!(says, is_lifted, "{script}, {is_program}: {file}");
+            let mut remove = Command::new(FACTEUR);
+            remove.arg("-c").arg(place.at("facteur.toml")).args(["queue", "remove"]);
+            let id = listed(&place)[0]["id"].as_str().unwrap().to_owned();
+            assert!(remove.arg(id).status().unwrap().success());
+        }
+    }
+    server.stop();
 }
 
 /// It keeps mail of ours on this machine, and is no hop.
