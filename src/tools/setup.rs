@@ -198,7 +198,7 @@ fn judge_user(name: &str, wish: &SetupWish) -> Result<(), Failure> {
         )
         .into());
     }
-    if user.dir != wish.places.spool {
+    if wish.user.is_some() && user.dir != wish.places.spool {
         complain(&format!(
             "the user {name} was there before, at home in {}: whatever else runs as {name} can read all mail and all keys",
             user.dir.display()

@@ -263,7 +263,7 @@ impl SiteToSetUp {
              passdb passwd-file {{\n{users}}}\n\
              userdb passwd-file {{\n{users}  fields {{\n    uid = {run_as}\n    gid = {run_as}\n    home = {mail}/{HOME}\n  }}\n}}\n\n\
              # The mail is the server's, whose user is one of the system.\n\
-             mail_driver = maildir\nmail_path = {mail}\nmail_inbox_path =\n\
+             mail_driver = maildir\nmail_path = {mail}\nmail_inbox_path = {mail}\n\
              first_valid_uid = 1\n\
              namespace inbox {{\n  inbox = yes\n{MAILBOXES}}}\n\n",
         );
@@ -348,6 +348,7 @@ if header :contains "X-Facteur-Junk" "yes" {
 
 #[cfg(test)]
 mod tests {
+    use super::super::site::{DomainToSetUp, SitePlaces};
     use super::*;
 
     #[test]
@@ -361,6 +362,121 @@ mod tests {
             ("dovecot", None),
         ] {
             assert_eq!(language(said), wanted, "{said}");
+        }
+    }
+
+    fn name(text: &str) -> Domain {
+        Domain::parse(text).unwrap()
+    }
+
+    fn site() -> SiteToSetUp {
+        let [etc, spool, mail] = ["/etc/f", "/var/spool/f", "/srv/mail"].map(PathBuf::from);
+        let mut site =
+            SiteToSetUp::new(name("mx.mx.test"), "post", &SitePlaces { etc, spool, mail });
+        site.domains.push(DomainToSetUp::new(name("mx.test"), "/srv/mail"));
+        site
+    }
+
+    #[test]
+    fn both_languages_say_the_same() {
+        use DovecotLanguage::{V23, V24};
+        for (language, takes_mail, lines) in [
+            (
+                V23,
+                true,
+                &[
+                    "auth_default_realm = mx.test",
+                    "  args = username_format=%n /etc/f/%d.users",
+                    "  override_fields = uid=post gid=post home=/srv/mail/%d/%n/dovecot",
+                    "mail_location = maildir:/srv/mail/%d/%n",
+                    "ssl_key = </etc/f/tls/privkey.pem",
+                    "    group = post",
+                    "submission_host = 127.0.0.1:25",
+                    "  sieve_before = /etc/f/sieve/junk.sieve",
+                ][..],
+            ),
+            (
+                V24,
+                true,
+                &[
+                    "auth_default_domain = mx.test",
+                    "  auth_username_format = %{user | username}",
+                    "  passwd_file_path = /etc/f/%{user | domain}.users",
+                    "    uid = post",
+                    "    home = /srv/mail/%{user | domain}/%{user | username}/dovecot",
+                    "mail_path = /srv/mail/%{user | domain}/%{user | username}",
+                    // Else it is the folder .INBOX, or what the package says.
+                    "mail_inbox_path = /srv/mail/%{user | domain}/%{user | username}",
+                    "ssl_server_key_file = /etc/f/tls/privkey.pem",
+                    "    group = post",
+                    // The package cuts the domain off there.
+                    "  auth_username_format = %{user | lower}",
+                    "submission_host = 127.0.0.1:25",
+                    "  path = /etc/f/sieve/junk.sieve",
+                ],
+            ),
+            (V23, false, &["mail_location = maildir:/srv/mail/%d/%n"]),
+            (V24, false, &["mail_path = /srv/mail/%{user | domain}/%{user | username}"]),
+        ] {
+            let dovecot = Dovecot { language, takes_mail };
+            let mut site = site();
+            site.keep_by(&dovecot);
+            assert_eq!(site.networks.len(), if takes_mail { 2 } else { 0 });
+            let (steps, conf) = site.dovecot_steps(&dovecot).unwrap();
+            for line in lines {
+                assert!(conf.lines().any(|it| it == *line), "no {line}: {conf}");
+            }
+            assert_eq!(conf.contains("lmtp") && conf.contains("sieve"), takes_mail, "{conf}");
+            let opened = conf.lines().filter(|line| line.ends_with('{')).count();
+            let closed = conf.lines().filter(|line| line.trim() == "}").count();
+            assert_eq!(opened, closed, "{conf}");
+            assert_eq!(steps.len(), if takes_mail { 5 } else { 1 });
+        }
+    }
+
+    #[test]
+    fn what_dovecot_cannot_read_is_named() {
+        let dovecot = Dovecot { language: DovecotLanguage::V23, takes_mail: false };
+        let refused = |change: &dyn Fn(&mut SiteToSetUp)| {
+            let mut site = site();
+            site.domains.push(DomainToSetUp::new(name("b.test"), "/srv/mail"));
+            // Users of two domains log in by the whole address only.
+            let (_, conf) = site.dovecot_steps(&dovecot).unwrap();
+            assert!(!conf.contains("auth_default_realm"), "{conf}");
+            change(&mut site);
+            site.dovecot_steps(&dovecot).unwrap_err()
+        };
+        for (why, wanted) in [
+            (
+                refused(&|site| site.domains[1].users.as_mut().unwrap().path = "other".into()),
+                "users of b.test has to be /etc/f/b.test.users",
+            ),
+            (
+                refused(&|site| site.domains[1].mail = MailPlace::Maildir("/b/{user}".into())),
+                "here they differ",
+            ),
+            (
+                refused(&|site| site.domains.iter_mut().for_each(|domain| domain.users = None)),
+                "no domain here has a users file",
+            ),
+            (
+                refused(&|site| {
+                    site.domains.iter_mut().for_each(|domain| {
+                        domain.mail = MailPlace::Lmtp(LmtpServer::Unix(SOCKET.into()))
+                    })
+                }),
+                "apt install dovecot-lmtpd dovecot-sieve",
+            ),
+            (
+                refused(&|site| {
+                    site.domains.iter_mut().for_each(|domain| {
+                        domain.mail = MailPlace::Lmtp(LmtpServer::Unix("/x".into()))
+                    })
+                }),
+                "mail is handed to unix:/x",
+            ),
+        ] {
+            assert!(why.contains(wanted), "{why}");
         }
     }
 }

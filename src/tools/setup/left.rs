@@ -191,7 +191,7 @@ impl<'a> Left<'a> {
     fn service(&self) -> String {
         let mut words = String::from("The service:\n");
         let mut told: Vec<&str> = Vec::new();
-        for (name, port) in &self.holders {
+        for (name, port) in self.holders.iter().filter(|(name, _)| name != "dovecot") {
             let unit = OTHERS.iter().find(|(program, _)| program == name).map(|(_, unit)| *unit);
             let unit = unit.unwrap_or(name);
             if !told.contains(&unit) {
@@ -202,7 +202,13 @@ impl<'a> Left<'a> {
                 );
             }
         }
-        let _ = writeln!(words, "     {} check", self.facteur());
+        // It listens for mail by that package alone.
+        if let Some((_, port)) = self.holders.iter().find(|(name, _)| name == "dovecot") {
+            let _ = writeln!(
+                words,
+                "     apt remove dovecot-submissiond    # it listens on port {port}"
+            );
+        }
         if let Some(dovecot) = &self.dovecot {
             if dovecot.asks_pam {
                 words.push_str(
@@ -214,6 +220,8 @@ impl<'a> Left<'a> {
                 words.push_str("     systemctl restart dovecot\n");
             }
         }
+        // Behind Dovecot, which it speaks with.
+        let _ = writeln!(words, "     {} check", self.facteur());
         match (self.has_unit, self.is_running) {
             (true, true) => words.push_str("     systemctl reload facteur\n"),
             (true, false) => {
