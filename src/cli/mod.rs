@@ -91,7 +91,7 @@ fn leave_no_core() {
 enum Parsed {
     /// Help or the version, which have been printed.
     Words,
-    Command(Request),
+    Command(Box<Request>),
     /// sendmail, with the configuration and its own arguments.
     Sendmail(Option<PathBuf>, Vec<OsString>),
 }
@@ -148,7 +148,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Parsed, Failure> {
             other => return Err(usage(other.unexpected())),
         }
     }
-    Ok(Parsed::Command(request))
+    Ok(Parsed::Command(Box::new(request)))
 }
 
 /// The value of an option.

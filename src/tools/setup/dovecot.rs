@@ -377,6 +377,12 @@ mod tests {
         site
     }
 
+    fn hand_to(site: &mut SiteToSetUp, socket: &str) {
+        for domain in &mut site.domains {
+            domain.mail = MailPlace::Lmtp(LmtpServer::Unix(socket.into()));
+        }
+    }
+
     #[test]
     fn both_languages_say_the_same() {
         use DovecotLanguage::{V23, V24};
@@ -459,22 +465,8 @@ mod tests {
                 refused(&|site| site.domains.iter_mut().for_each(|domain| domain.users = None)),
                 "no domain here has a users file",
             ),
-            (
-                refused(&|site| {
-                    site.domains.iter_mut().for_each(|domain| {
-                        domain.mail = MailPlace::Lmtp(LmtpServer::Unix(SOCKET.into()))
-                    })
-                }),
-                "apt install dovecot-lmtpd dovecot-sieve",
-            ),
-            (
-                refused(&|site| {
-                    site.domains.iter_mut().for_each(|domain| {
-                        domain.mail = MailPlace::Lmtp(LmtpServer::Unix("/x".into()))
-                    })
-                }),
-                "mail is handed to unix:/x",
-            ),
+            (refused(&|site| hand_to(site, SOCKET)), "apt install dovecot-lmtpd dovecot-sieve"),
+            (refused(&|site| hand_to(site, "/x")), "mail is handed to unix:/x"),
         ] {
             assert!(why.contains(wanted), "{why}");
         }

@@ -170,7 +170,7 @@ fn tables(site: &SiteToSetUp, group: Option<&str>, steps: &mut Vec<SetupStep>) {
         if let Some(users) = &domain.users {
             match group {
                 Some(group) => {
-                    file(users, 0o640, Owner::UserWith(site.run_as.clone(), group.to_owned()))
+                    file(users, 0o640, Owner::UserWith(site.run_as.clone(), group.to_owned()));
                 }
                 None => file(users, 0o600, site.server()),
             }

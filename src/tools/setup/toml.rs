@@ -104,10 +104,10 @@ impl Toml {
         );
         match &domain.mail {
             MailPlace::Maildir(place) => {
-                self.key("maildir", &quoted(place), "made by the first mail")
+                self.key("maildir", &quoted(place), "made by the first mail");
             }
             MailPlace::Lmtp(server) => {
-                self.key("lmtp", &quoted(server), "who keeps the mail, with Sieve")
+                self.key("lmtp", &quoted(server), "who keeps the mail, with Sieve");
             }
         }
         if let Some(users) = &domain.users {
@@ -122,10 +122,10 @@ impl Toml {
         }
         match &domain.catch_all {
             Some(target) => {
-                self.key("catch_all", &quoted(target), "who gets mail for unknown users")
+                self.key("catch_all", &quoted(target), "who gets mail for unknown users");
             }
             None => {
-                self.line("# catch_all = \"postmaster\"", "else mail for unknown users is refused")
+                self.line("# catch_all = \"postmaster\"", "else mail for unknown users is refused");
             }
         }
         if let Some(separator) = &domain.subaddress {
