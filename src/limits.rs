@@ -9,6 +9,7 @@ mod filters;
 pub mod gates;
 pub mod keys;
 mod logins;
+mod moving;
 mod pages;
 pub mod policies;
 pub mod records;
@@ -19,6 +20,7 @@ pub mod trust;
 pub use checks::*;
 pub use filters::*;
 pub use logins::*;
+pub use moving::*;
 pub use pages::*;
 pub use stories::*;
 

@@ -135,6 +135,9 @@ fn parse(mut parser: lexopt::Parser) -> Result<Parsed, Failure> {
             Long("mail") => request.setup.mail = Some(parser.value().map_err(usage)?.into()),
             Long("user") => request.setup.user = Some(text(&mut parser)?),
             Long("dovecot") => request.setup.dovecot = true,
+            Long("from-postfix") => {
+                request.setup.from_postfix = Some(parser.value().map_err(usage)?.into());
+            }
             Long("dry-run") => request.setup.dry_run = true,
             Long("scheme") => request.scheme = Some(text(&mut parser)?),
             Value(word) => {
@@ -238,6 +241,7 @@ fn check_options(request: &Request, words: &[&str]) -> Result<(), Failure> {
         (request.setup.mail.is_some(), "--mail", setup),
         (request.setup.user.is_some(), "--user", setup),
         (request.setup.dovecot, "--dovecot", setup),
+        (request.setup.from_postfix.is_some(), "--from-postfix", setup),
         (request.setup.dry_run, "--dry-run", setup),
         (request.day.is_some(), "--day", &[&["queue", "tls-report"]]),
         (request.send, "--send", &[&["queue", "tls-report"]]),

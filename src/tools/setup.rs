@@ -10,6 +10,7 @@ mod make;
 pub mod options;
 mod pair;
 mod plan;
+mod postfix;
 mod site;
 #[cfg(test)]
 mod tests;
@@ -166,6 +167,17 @@ impl Work {
 /// A site with one domain.
 fn new_site(wish: &SetupWish, dovecot: Option<&Dovecot>) -> Result<SiteToSetUp, Failure> {
     let user = wish.user.as_deref().unwrap_or(USER);
+    if let Some(directory) = &wish.from_postfix {
+        let mut site = postfix::site(directory, wish, user)?;
+        // Whose the mail is already may be the server's user, however it is set up.
+        if wish.user.is_some() || site.run_as == USER {
+            judge_user(user, wish)?;
+        }
+        if let Some(dovecot) = dovecot {
+            site.keep_by(dovecot);
+        }
+        return Ok(site);
+    }
     judge_user(user, wish)?;
     let mut site = SiteToSetUp::new(wish.new_hostname()?, user, &wish.places);
     // A kernel without IPv6 has no such file, and binds no such address.

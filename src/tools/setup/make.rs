@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::privileges;
 use crate::store::disk::{Doing, StoreError};
 use crate::store::fresh;
+use crate::store::table;
 use crate::tools::dkim::make_missing;
 use crate::tools::{Failure, complain, print, terminal};
 use nix::unistd::{Gid, Group, Uid, User};
@@ -53,12 +54,15 @@ pub fn carry_out<'a>(
     Ok(made)
 }
 
-/// Prints what would be made, with the text of each file; returns these steps.
+/// Prints what would be made, with the text of each file that all may read; returns these steps.
 pub fn show(steps: &[SetupStep]) -> Result<Vec<&SetupStep>, Failure> {
     let missing: Vec<&SetupStep> = steps.iter().filter(|step| !is_there(step)).collect();
     for step in &missing {
         let mut words = format!("would make {}\n", terminal::escape(&step.to_string()));
-        if let SetupStep::File { text, .. } = step {
+        // What only some may read holds passwords, as they are or as hashes.
+        if let SetupStep::File { text, mode, .. } = step
+            && mode & 0o004 != 0
+        {
             let lines = text.lines().map(|line| format!("  | {}\n", terminal::escape(line)));
             words.extend(lines);
         }
@@ -72,7 +76,9 @@ fn is_there(step: &SetupStep) -> bool {
     let is_name = |path: &Path| fs::symlink_metadata(path).is_ok();
     match step {
         SetupStep::User { name, .. } => privileges::find(name).is_ok(),
-        SetupStep::Dir { path, .. } | SetupStep::File { path, .. } => is_name(path),
+        SetupStep::Dir { path, .. }
+        | SetupStep::File { path, .. }
+        | SetupStep::Copy { path, .. } => is_name(path),
         SetupStep::Keys { dir, .. } => {
             fs::read_dir(dir).is_ok_and(|mut names| names.next().is_some()) // who may not list it sees none
         }
@@ -88,6 +94,9 @@ pub fn one(step: &SetupStep, config: &Config) -> Result<StepOutcome, Failure> {
         SetupStep::Dir { path, mode, owner } => dir(path, *mode, of(owner)?),
         SetupStep::File { path, mode, owner, text } => {
             Ok(file(path, text.as_bytes(), *mode, of(owner)?)?)
+        }
+        SetupStep::Copy { from, path, mode, owner } => {
+            Ok(file(path, &table::read(from)?, *mode, of(owner)?)?)
         }
         SetupStep::Keys { domain, dir } => match make_missing(config, domain, dir)? {
             0 => Ok(StepOutcome::Kept),

@@ -30,6 +30,8 @@ pub struct SetupOptions {
     pub user: Option<String>,
     /// `--dovecot`: a configuration for Dovecot as well.
     pub dovecot: bool,
+    /// `--from-postfix`: the directory of a Postfix whose site it is.
+    pub from_postfix: Option<PathBuf>,
     /// `--dry-run`: only say what would be done.
     pub dry_run: bool,
 }
@@ -45,6 +47,7 @@ pub struct SetupWish {
     pub names_mail: bool,
     pub user: Option<String>,
     pub dovecot: bool,
+    pub from_postfix: Option<PathBuf>,
 }
 
 impl SetupWish {
@@ -85,6 +88,7 @@ impl SetupWish {
             names_mail: options.mail.is_some(),
             user: user.map(user_name).transpose()?,
             dovecot: options.dovecot,
+            from_postfix: options.from_postfix.clone(),
         })
     }
 

@@ -33,6 +33,13 @@ pub enum SetupStep {
         domain: Domain,
         dir: PathBuf,
     },
+    /// A copy of a file that another program has, and that the server's user could not read there.
+    Copy {
+        from: PathBuf,
+        path: PathBuf,
+        mode: u32,
+        owner: Owner,
+    },
     /// A self-signed pair; `reader` has the key.
     Pair {
         hostname: Domain,
@@ -68,6 +75,10 @@ impl fmt::Display for SetupStep {
             }
             SetupStep::File { path, mode, owner, .. } => {
                 write!(f, "{} ({mode:04o}, {owner})", path.display())
+            }
+            SetupStep::Copy { from, path, mode, owner } => {
+                let (from, path) = (from.display(), path.display());
+                write!(f, "{path} ({mode:04o}, {owner}), a copy of {from}")
             }
             SetupStep::Keys { domain, dir } => {
                 write!(f, "keys that sign mail of {domain}, in {}", dir.display())
@@ -199,6 +210,17 @@ fn pair(site: &SiteToSetUp, steps: &mut Vec<SetupStep>) {
     dirs.dedup();
     for dir in dirs.into_iter().filter(|dir| *dir != site.etc) {
         steps.push(SetupStep::Dir { path: dir.to_owned(), mode: 0o755, owner: Owner::Root });
+    }
+    if let Some((from_certificate, from_key)) = &site.pair_from {
+        let reader = Owner::RootWith(site.run_as.clone());
+        // The key first: a killed run leaves no certificate without one.
+        for (from, path, mode, owner) in
+            [(from_key, &key, 0o640, reader), (from_certificate, &certificate, 0o644, Owner::Root)]
+        {
+            let (from, path) = (from.clone(), path.clone());
+            steps.push(SetupStep::Copy { from, path, mode, owner });
+        }
+        return;
     }
     steps.push(SetupStep::Pair {
         hostname: site.hostname.clone(),

@@ -43,8 +43,29 @@ pub struct SiteToSetUp {
     pub message_size: Option<u64>,
     /// Recipients of one message; none: the default.
     pub recipients: Option<usize>,
+    /// Further keys, of tables that have no field here.
+    pub more: Vec<MoreTable>,
+    /// Files whose copies are the pair of `tls`: certificate and key.
+    pub pair_from: Option<(PathBuf, PathBuf)>,
     /// What could not be translated into this, a line each, with what to do; printed, never written.
     pub warnings: Vec<String>,
+}
+
+/// A table of facteur.toml, or keys of one that is there already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MoreTable {
+    /// As it stands between the brackets: `limit`; `[milter]` for one of several.
+    pub name: String,
+    pub keys: Vec<MoreKey>,
+}
+
+/// One key of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MoreKey {
+    pub key: String,
+    /// As TOML writes it.
+    pub value: String,
+    pub comment: String,
 }
 
 /// The directories of a site; absolute.
@@ -127,6 +148,8 @@ impl SiteToSetUp {
             backup: Vec::new(),
             message_size: None,
             recipients: None,
+            more: Vec::new(),
+            pair_from: None,
             warnings: Vec::new(),
         }
     }
@@ -145,6 +168,19 @@ impl SiteToSetUp {
             spool: config.spool.clone(),
             ..SiteToSetUp::new(config.hostname.clone(), &run_as, places)
         }
+    }
+
+    /// Adds a key to a table.
+    pub fn more(&mut self, table: &str, key: MoreKey) {
+        match self.more.iter_mut().find(|more| more.name == table) {
+            Some(more) => more.keys.push(key),
+            None => self.more.push(MoreTable { name: table.to_owned(), keys: vec![key] }),
+        }
+    }
+
+    /// The further keys of a table.
+    pub fn keys_of(&self, table: &str) -> &[MoreKey] {
+        self.more.iter().find(|more| more.name == table).map_or(&[], |more| &more.keys)
     }
 
     /// The file of the configuration.
@@ -203,6 +239,12 @@ impl DomainToSetUp {
             subaddress: Some(config.subaddress.clone()),
             dkim: config.dkim.clone(),
         }
+    }
+}
+
+impl MoreKey {
+    pub fn new(key: &str, value: &str, comment: &str) -> MoreKey {
+        MoreKey { key: key.to_owned(), value: value.to_owned(), comment: comment.to_owned() }
     }
 }
 

@@ -111,7 +111,7 @@ fn a_run_that_breaks_off_is_finished_by_the_next() {
         }
         // Within the next step: a draft of a file, a key without the other.
         match &steps[count] {
-            SetupStep::File { path, .. } => {
+            SetupStep::File { path, .. } | SetupStep::Copy { path, .. } => {
                 let name = path.file_name().unwrap().to_string_lossy();
                 fs::write(path.with_file_name(format!(".{name}.{}", crate::id::message())), "x")
                     .unwrap();

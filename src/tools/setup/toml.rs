@@ -1,7 +1,7 @@
 //! facteur.toml of a [`SiteToSetUp`], with comments for who reads it first. Pure; the configuration's reader gets the
 //! same site out of it.
 
-use super::site::{DomainToSetUp, MailPlace, SiteToSetUp};
+use super::site::{DomainToSetUp, MailPlace, MoreKey, SiteToSetUp};
 use crate::config::{Network, show_size};
 use std::fmt::{Display, Write as _};
 use std::net::SocketAddr;
@@ -9,6 +9,9 @@ use std::path::Path;
 
 /// Where comments behind a line begin, in columns.
 const COMMENT: usize = 40;
+
+/// Tables to whose further keys those with a field are added.
+const OWN_TABLES: [&str; 2] = ["relay", "limit"];
 
 /// A configuration as it grows.
 struct Toml(String);
@@ -45,6 +48,10 @@ pub fn toml(site: &SiteToSetUp) -> String {
     }
     toml.relay(site);
     toml.limit(site);
+    for table in site.more.iter().filter(|table| !OWN_TABLES.contains(&table.name.as_str())) {
+        toml.table(&table.name, "");
+        toml.more(&table.keys);
+    }
     toml.0
 }
 
@@ -145,7 +152,8 @@ impl Toml {
     }
 
     fn relay(&mut self, site: &SiteToSetUp) {
-        let is_plain = site.networks.is_empty() && site.smarthost.is_none();
+        let more = site.keys_of("relay");
+        let is_plain = site.networks.is_empty() && site.smarthost.is_none() && more.is_empty();
         if !is_plain {
             self.table("relay", "mail to other hosts");
         }
@@ -164,6 +172,7 @@ impl Toml {
                 );
             }
         }
+        self.more(more);
         if !site.routes.is_empty() {
             self.table("relay.route", "next hops of domains, before the smarthost and without MX");
             for (name, next_hop) in &site.routes {
@@ -183,7 +192,8 @@ impl Toml {
     }
 
     fn limit(&mut self, site: &SiteToSetUp) {
-        if site.message_size.is_none() && site.recipients.is_none() {
+        let more = site.keys_of("limit");
+        if site.message_size.is_none() && site.recipients.is_none() && more.is_empty() {
             return;
         }
         self.table("limit", "");
@@ -195,6 +205,11 @@ impl Toml {
         if let Some(count) = site.recipients {
             self.key("recipients", &count.to_string(), "of one message");
         }
+        self.more(more);
+    }
+
+    fn more(&mut self, keys: &[MoreKey]) {
+        keys.iter().for_each(|more| self.key(&more.key, &more.value, &more.comment));
     }
 }
 
