@@ -55,6 +55,7 @@ mod manual;
 mod memory;
 mod metrics;
 mod milter;
+mod moving;
 mod nameservers;
 mod next_hop;
 mod notices;
