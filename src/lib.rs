@@ -21,7 +21,7 @@
 //!                     │ here: Maildir                       └ notices ► mail::dsn ► spool/queue/
 //!
 //! sendmail, by others than root ► spool/drop/ ─► pickup × 1 ─► spool/queue/, Hint    store::drop, pickup
-//! main: signals (TERM, INT stop; HUP rereads; USR1 attempts all)    housekeeping: leftovers in tmp/
+//! main: signals (TERM, INT stop; HUP rereads; USR1 attempts all)    housekeeping: leftovers in tmp/, daily words
 //! all of them ─ event::tell, what was said ─► trace × 1 ─► spool/trace/
 //!                    └ event::count ─► metrics (a thread for a connection, ≤ 8): /metrics, /, /trace, /mail
 //! ```
