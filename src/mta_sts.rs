@@ -14,6 +14,8 @@
 mod fetch;
 mod watch;
 
+pub use fetch::fetch;
+
 use crate::event::warn;
 use crate::limits::policies::{STS_DOMAIN_MAX, STS_DOMAINS_MAX, STS_FETCH_WAIT, STS_REST};
 use crate::mail::address::Domain;

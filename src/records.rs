@@ -3,7 +3,7 @@
 //!
 //! [`wanted`] makes records out of the configuration and of [`HostFacts`], and asks nobody; [`compare`] asks
 //! the resolver about them by a [`RecordsAsker`], which bounds number and time. Read-only: nothing is sent but
-//! questions to DNS.
+//! questions to DNS, and where [`with_served`] is asked, one to the web server of each MTA-STS policy.
 
 mod asker;
 mod autoconfig;
@@ -14,6 +14,7 @@ mod facts;
 mod form;
 mod policies;
 mod refusal;
+mod served;
 mod spf;
 mod zone;
 
@@ -24,6 +25,7 @@ pub use explain::{RefusedSender, explain};
 pub use facts::{AddressSource, HostFacts, OwnAddress};
 pub use policies::{mta_sts_place, mta_sts_policy};
 pub use refusal::is_about_records;
+pub use served::{FetchPolicy, ServedPolicy, with_served};
 pub use zone::zone;
 
 use crate::config::Config;

@@ -3,7 +3,7 @@
 
 use crate::mail::address::Domain;
 use crate::mail::mta_sts::StsId;
-use crate::mail::tags::{Tags, trimmed};
+use crate::mail::tls_report::record::ReportRecord;
 use aws_lc_rs::digest::{SHA256, digest};
 use std::fmt::Write as _;
 
@@ -47,24 +47,10 @@ pub fn is_mta_sts(text: &[u8]) -> bool {
     StsId::in_record(text).is_ok()
 }
 
-/// RFC 8460 §3: the version first, and an address to report to.
+/// RFC 8460 §3: a record by which reports come, at each address that it names.
 pub fn is_tls_reports(text: &[u8]) -> bool {
-    let Ok(tags) = Tags::read(text) else { return false };
-    let is_address = |text: &[u8]| {
-        let text = trimmed(text).to_ascii_lowercase();
-        let rest = text.strip_prefix(b"mailto:").map(|rest| (rest, b'@'));
-        let rest = rest.or_else(|| text.strip_prefix(b"https://").map(|rest| (rest, b'.')));
-        rest.is_some_and(|(rest, within)| {
-            rest.len() > 2 && rest[1..rest.len() - 1].contains(&within)
-        })
-    };
-    let addresses = tags.get("rua").map(|value| value.split(|octet| *octet == b','));
-    starts_with_version(&tags, b"TLSRPTv1")
-        && addresses.is_some_and(|mut addresses| addresses.all(is_address))
-}
-
-fn starts_with_version(tags: &Tags<'_>, version: &[u8]) -> bool {
-    tags.iter().next().is_some_and(|tag| tag.name == "v" && tag.value == version)
+    let found = ReportRecord::find(std::iter::once(text));
+    matches!(found, Ok(Some(record)) if record.bad.is_empty() && !record.addresses.is_empty())
 }
 
 #[cfg(test)]

@@ -10,16 +10,19 @@ use crate::config::Config;
 use crate::limits::IMAPS_PORT;
 use crate::limits::records::{DNS_COMMAND_QUESTIONS, DNS_COMMAND_TIME};
 use crate::mail::address::Domain;
-use crate::net::dns::DnsResolver;
+use crate::net::dns::{DnsResolver, Resolver};
 use crate::net::tls::Chain;
 use crate::privileges;
 use crate::reach;
 use crate::records::{
-    self, HostFacts, RecordPurpose, RecordRow, RecordState, RecordsAsker, compare, wanted, zone,
+    self, HostFacts, RecordPurpose, RecordRow, RecordState, RecordsAsker, ServedPolicy, compare,
+    wanted, with_served, zone,
 };
 use crate::signing::Signing;
 use serde::Serialize;
 use std::fs;
+use std::sync::Arc;
+use std::time::Instant;
 
 /// Widest columns for state, type and name; longer names shift what follows.
 const COLUMNS: [usize; 3] = [7, 4, 48];
@@ -64,13 +67,18 @@ fn found(request: &Request, config: &Config, names: &[Domain]) -> Result<(String
         let head = if comments.is_empty() { "" } else { head };
         return Ok((zone(&records, &config.hostname) + head + &comments, true));
     }
-    let resolver = DnsResolver::new(&config.dns);
+    let resolver: Arc<dyn Resolver> = Arc::new(DnsResolver::new(&config.dns));
+    let until = Instant::now() + DNS_COMMAND_TIME;
     let questions = DNS_COMMAND_QUESTIONS * (names.len() + 1);
-    let mut asker = RecordsAsker::new(&resolver, questions, DNS_COMMAND_TIME);
+    let mut asker = RecordsAsker::new(&*resolver, questions, DNS_COMMAND_TIME);
     let facts = HostFacts::find(config, chain, &mut asker);
     let rows = compare(config, &facts, &wanted(config, &signing, &facts, names), &mut asker);
+    let rows = with_served(rows, &mut |domain| match Instant::now() < until {
+        true => ServedPolicy::fetch(domain, &resolver),
+        false => ServedPolicy::NoAnswer("not asked, it took too long".to_owned()),
+    });
     if asker.is_heard() {
-        remember(config, &signing, names, &resolver);
+        remember(config, &signing, names, &*resolver);
     }
     let text = match request.json {
         true => {
@@ -83,7 +91,7 @@ fn found(request: &Request, config: &Config, names: &[Domain]) -> Result<(String
 }
 
 /// Remembers which keys DNS shows, so that they sign. The resolver knows the answers still.
-fn remember(config: &Config, signing: &Signing, names: &[Domain], resolver: &DnsResolver) {
+fn remember(config: &Config, signing: &Signing, names: &[Domain], resolver: &dyn Resolver) {
     // Without a spool there is no server yet, and what it needs it makes itself.
     if reach::is_missing(&config.spool) {
         return;
