@@ -118,8 +118,7 @@ fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
     let found = mailboxes::look(site);
     found.bad.iter().for_each(|line| say(Weight::Error, line));
     found.gaps.iter().for_each(|line| say(Weight::Warning, line));
-    let kept = lmtp::look(site);
-    kept.iter().for_each(|line| say(Weight::Error, line));
+    let is_handed_over = say_all(&lmtp::look(site));
     let roots = mailboxes::roots_out_of_reach(&site.config);
     roots.iter().for_each(|line| say(Weight::Error, line));
     damaged::put_aside_words(&site.config.spool).iter().for_each(|line| say(Weight::Warning, line));
@@ -132,7 +131,7 @@ fn try_out(request: &Request, site: &Site) -> Result<bool, Failure> {
         say(*weight, &format!("{}: {why}", site.config.place("spool")));
     }
     let is_signed = say_all(&keys::look(site));
-    let is_kept = found.bad.is_empty() && kept.is_empty() && roots.is_empty();
+    let is_kept = found.bad.is_empty() && is_handed_over && roots.is_empty();
     let mut works = is_signed && are_good && is_kept && spool.is_none();
     if request.disk {
         let (told, is_good) = disk::look(site);

@@ -224,6 +224,13 @@ fn the_server_says_who_exists_where_nobody_else_knows() {
         "{err}"
     );
     server.stop();
+    // Its server has not been started yet.
+    let socket = place.at("not-there");
+    place.write("facteur.toml", site(&format!("unix:{}", socket.display()), "any_user = true", ""));
+    let (status, _, err) = run(&place, &["check"]);
+    let is_told =
+        err.contains("warning: ") && err.contains("start it, until then its mail hears 451");
+    assert!(status == 0 && is_told, "{err}");
 }
 
 /// By the session that the client heard of, up to what the server said.
