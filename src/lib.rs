@@ -81,6 +81,10 @@
 //! All threads ask one resolver for DNS ([`net::dns`]). The site holds it ([`site::Site::resolver`]), and it
 //! outlives a reload while `[dns]` stays as it is.
 //!
+//! Which MTA-STS policy a domain has is known in one room as well ([`mta_sts`]). The attempt that needs a policy fetches
+//! it ([`net::https`]), others wait for that or use the one that holds; policies lie in `spool/mta-sts/`
+//! ([`store::policies`]), and a thread fetches those anew that mail needs.
+//!
 //! Who signs with what is known in one room for all threads, which reloads keep ([`signing`]): the keys of each
 //! domain ([`store::keys`]), what DNS has shown of them (`spool/dkim/`), and what follows. One thread asks DNS, and
 //! only while a domain has keys.

@@ -21,6 +21,7 @@ use crate::limits::policies::{STS_DOMAIN_MAX, STS_DOMAINS_MAX, STS_FETCH_WAIT, S
 use crate::mail::address::Domain;
 use crate::mail::mta_sts::{StsId, StsMode, StsPolicy};
 use crate::net::dns::{Record, RecordKind, Records, Resolver};
+use crate::smtp::tls_failure::TlsTrouble;
 use crate::store::disk::Disk;
 use crate::store::locked;
 use crate::store::policies::{KnownPolicy, PolicyStore};
@@ -38,43 +39,13 @@ pub struct StsFound {
     pub policy: Option<Arc<KnownPolicy>>,
     /// Why the policy of the record could not be had, for logs and reports (RFC 8460 §4.3.2.2); an older one may
     /// hold still.
-    pub fault: Option<StsFault>,
+    pub fault: Option<TlsTrouble>,
     /// What was found, in words for people; none where the domain says nothing of MTA-STS.
     pub told: Option<String>,
 }
 
-/// Why a policy could not be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StsFault {
-    pub kind: StsFaultKind,
-    /// With the URL. Printable.
-    pub words: String,
-}
-
-/// The kinds of faults, by their names in reports (RFC 8460 §4.3.2.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StsFaultKind {
-    /// The web server could not be reached, or gave no page.
-    Fetch,
-    /// It gave a page that is no policy.
-    Invalid,
-    /// It did not prove that it is the web server of the domain.
-    Certificate,
-}
-
-impl StsFaultKind {
-    /// The name in reports.
-    pub fn result_type(self) -> &'static str {
-        match self {
-            StsFaultKind::Fetch => "sts-policy-fetch-error",
-            StsFaultKind::Invalid => "sts-policy-invalid",
-            StsFaultKind::Certificate => "sts-webpki-invalid",
-        }
-    }
-}
-
 /// Fetches the policy of a domain, within its time.
-type Fetch = dyn Fn(&Domain, &Arc<dyn Resolver>) -> Result<StsPolicy, StsFault> + Send + Sync;
+type Fetch = dyn Fn(&Domain, &Arc<dyn Resolver>) -> Result<StsPolicy, TlsTrouble> + Send + Sync;
 
 /// The policies of all domains that mail goes to.
 pub struct MtaSts {
@@ -104,7 +75,7 @@ struct DomainSts {
 struct StsRest {
     id: StsId,
     until: Timestamp,
-    fault: StsFault,
+    fault: TlsTrouble,
 }
 
 /// What the record of a domain says.
@@ -154,6 +125,12 @@ impl MtaSts {
             self.watch(domain, resolver, policy);
         }
         found
+    }
+
+    /// Whether a policy is known from before, and holds. Asks nobody.
+    pub fn knows(&self, domain: &Domain) -> bool {
+        self.load(domain);
+        self.held(domain, Timestamp::now()).is_some()
     }
 
     /// The policy that holds while the record says this.
@@ -232,7 +209,7 @@ impl MtaSts {
         resolver: &Arc<dyn Resolver>,
         used: Timestamp,
         now: Timestamp,
-    ) -> Result<Arc<KnownPolicy>, StsFault> {
+    ) -> Result<Arc<KnownPolicy>, TlsTrouble> {
         let mut turn = FetchTurn { sts: self, domain, end: None };
         let began = Instant::now();
         let fetched = (self.fetch)(domain, resolver);
@@ -266,7 +243,7 @@ impl MtaSts {
     }
 
     /// Tells the administrator of a server that a policy cannot be had (RFC 8461 §3.3).
-    fn tell(&self, domain: &Domain, fault: &StsFault, now: Timestamp) {
+    fn tell(&self, domain: &Domain, fault: &TlsTrouble, now: Timestamp) {
         if !locked(&self.watch).is_server() {
             return;
         }
@@ -336,7 +313,7 @@ impl StsFound {
     fn of(
         domain: &Domain,
         policy: Option<Arc<KnownPolicy>>,
-        fault: Option<StsFault>,
+        fault: Option<TlsTrouble>,
         now: Timestamp,
     ) -> StsFound {
         let held = policy.as_ref().map(|known| {
@@ -355,12 +332,6 @@ impl StsFound {
             (None, Some(fault)) => Some(format!("no MTA-STS policy of {domain}: {fault}")),
         };
         StsFound { policy, fault, told }
-    }
-}
-
-impl fmt::Display for StsFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words)
     }
 }
 

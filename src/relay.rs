@@ -115,7 +115,7 @@ impl Connection {
     ///
     /// The transcript is in `talk`, after a failure too.
     pub fn open(caller: &Arc<Caller>, hop: &Hop, talk: &mut Talk) -> Result<Connection, Fate> {
-        let may_fall_back = hop.demand == Demand::Offered;
+        let may_fall_back = matches!(hop.demand, Demand::Offered | Demand::Tested { .. });
         let known = caller.broken_tls.recall(hop, Instant::now());
         let mut in_the_clear = known.filter(|_| may_fall_back);
         let opened = loop {

@@ -89,6 +89,7 @@ impl Server {
         let writer = Arc::new(writer.with_syncfs_from(SYNCFS_FROM_APART));
         let current = Current::new(site.with_keys(keys));
         current.get().watch_keys()?;
+        current.get().watch_policies();
         let wakers = Wakers::new(delivered.clone(), hints.clone());
         let (worker, maildirs, first) = (writer.clone(), disk.clone(), current.get());
         spawn_vital("delivery", None, move || worker.run(&accepted, &wakers))?;
@@ -195,6 +196,7 @@ impl Server {
         self.site().signing().follow(&site.config);
         self.entrance.current.replace(site);
         self.site().ask_for_keys();
+        self.site().watch_policies();
         let Entrance { current, gates, reporting, disk, queue, hints, .. } = &*self.entrance;
         if let Err(error) = gates.follow(current, disk) {
             warn(&format!("blocklists and greylisting: cannot start a thread: {error}"));

@@ -11,13 +11,14 @@ use crate::filters::{FilterChain, Filters};
 use crate::limits::{FIRST_USER_AGE, PAIR_LOOK, PAIR_SETTLE, PASSWORD_MAX};
 use crate::mail::address::{Domain, Host, Mailbox, ReversePath};
 use crate::mail::srs::{NoWayBack, SrsKeys};
+use crate::mta_sts::{MtaSts, StsFound};
 use crate::net::dns::{self, DnsResolver, Resolver};
 use crate::net::interfaces;
 use crate::net::tls::{Acceptor, BadPair, Connector, Flaw, Half};
 use crate::signing::Signing;
 use crate::smtp::auth::Credentials;
 use crate::store::aliases::Aliases;
-use crate::store::disk::StoreError;
+use crate::store::disk::{RealDisk, StoreError};
 use crate::store::locked;
 use crate::store::recipients::KnownRecipients;
 use crate::store::table::{BadLine, FileStamp, read};
@@ -58,6 +59,8 @@ pub struct Site {
     password: Option<Arc<Password>>,
     /// Who signs with what; the same for all sites of a server.
     signing: Arc<Signing>,
+    /// Which MTA-STS policies hold; the same for all sites of a server.
+    sts: Arc<MtaSts>,
     /// DNS, shared by all threads. A reload keeps it, with its cache, while `[dns]` stays as it is.
     resolver: Arc<dyn Resolver>,
     /// Filters; none where none are configured. A reload keeps them, with what is known of them, while they stay as
@@ -129,6 +132,7 @@ impl Site {
         let first_users = tables.iter().map(|_| Arc::default()).collect();
         let (connector, addresses, names) = (Arc::default(), addresses(&config), names(&config));
         let signing = Arc::new(Signing::new(&config));
+        let sts = Arc::new(MtaSts::new(Arc::new(RealDisk), &config.spool));
         let resolver: Arc<dyn Resolver> = Arc::new(DnsResolver::new(&config.dns));
         let filters = filters(&config, &resolver);
         Ok((
@@ -145,6 +149,7 @@ impl Site {
                 password: None,
                 keys: None,
                 signing,
+                sts,
                 resolver,
                 filters,
             },
@@ -209,18 +214,35 @@ impl Site {
         self.signing.ask_again(self.resolver.clone());
     }
 
+    /// What MTA-STS says for mail to a domain; none where the configuration has switched that off. Asks DNS, and
+    /// may fetch a policy ([`MtaSts::find`]).
+    pub fn sts(&self, domain: &Domain) -> Option<StsFound> {
+        self.config.relay.mta_sts.then(|| self.sts.find(domain, &self.resolver))
+    }
+
+    /// Whether an MTA-STS policy of a domain is known from before, and holds. Asks nobody.
+    pub fn knows_policy(&self, domain: &Domain) -> bool {
+        self.config.relay.mta_sts && self.sts.knows(domain)
+    }
+
+    /// Lets MTA-STS policies be written down and kept fresh, or ends that where the configuration has switched it
+    /// off: in a server, once privileges are dropped, and after each reload.
+    pub fn watch_policies(&self) {
+        self.sts.serve(&self.resolver, self.config.relay.mta_sts);
+    }
+
     /// The next site with what outlives a reload: the secrets, and the resolver while `[dns]` is the same.
     fn followed_by(&self, site: Site) -> Site {
         let resolver = match self.config.dns == site.config.dns {
             true => self.resolver.clone(),
             false => site.resolver,
         };
-        let (keys, signing) = (self.keys.clone(), self.signing.clone());
+        let (keys, signing, sts) = (self.keys.clone(), self.signing.clone(), self.sts.clone());
         let (old, new) = (&self.config, &site.config);
         let are_same =
             (&old.dns, &old.milters, &old.hostname) == (&new.dns, &new.milters, &new.hostname);
         let filters = if are_same { self.filters.clone() } else { site.filters };
-        Site { keys, signing, resolver, filters, ..site }
+        Site { keys, signing, sts, resolver, filters, ..site }
     }
 
     /// The sender at a domain of ours under which the alias `via` sends mail on to another host, so that SPF does

@@ -71,10 +71,11 @@ pub static RELAYED: Counters<2> = Counters::new(["yes", "no"]);
 
 /// How TLS with next hops ended, by what they were held to: as it was demanded ([`TLS_WORKED`]), or the name of
 /// the failure ([`TlsFailure::name`]).
-pub static RELAY_TLS: [(&str, Counters<11>); 5] = [
+pub static RELAY_TLS: [(&str, Counters<11>); 6] = [
     ("offered", tls_outcomes()),
     ("dane", tls_outcomes()),
     ("mta-sts", tls_outcomes()),
+    ("mta-sts-testing", tls_outcomes()),
     ("requiretls", tls_outcomes()),
     ("login", tls_outcomes()),
 ];

@@ -1,6 +1,5 @@
 //! One policy fetched from the web server of its domain (RFC 8461 §3.3).
 
-use super::{StsFault, StsFaultKind};
 use crate::limits::policies::{STS_FETCH_TIME, STS_POLICY_MAX};
 use crate::mail::address::Domain;
 use crate::mail::mta_sts::StsPolicy;
@@ -8,37 +7,38 @@ use crate::mail::tags::shown;
 use crate::net::dns::Resolver;
 use crate::net::https::{Https, HttpsFault, HttpsPage};
 use crate::net::tls::authorities;
+use crate::smtp::tls_failure::{TlsFailure, TlsTrouble};
 use std::sync::Arc;
 
 /// Fetches the policy of a domain, by the authorities of this system.
-pub fn fetch(domain: &Domain, resolver: &Arc<dyn Resolver>) -> Result<StsPolicy, StsFault> {
+pub fn fetch(domain: &Domain, resolver: &Arc<dyn Resolver>) -> Result<StsPolicy, TlsTrouble> {
     let url = format!("https://mta-sts.{domain}/.well-known/mta-sts.txt");
     let page = match authorities() {
         Ok(authorities) => {
             let https = Https::new(resolver.clone(), &authorities, STS_FETCH_TIME);
             https.get(&url, STS_POLICY_MAX).map_err(|fault| (kind(&fault), fault.to_string()))
         }
-        Err(why) => Err((StsFaultKind::Certificate, why)),
+        Err(why) => Err((TlsFailure::PolicyWebpki, why)),
     };
     let policy = page.and_then(|page| policy(&page));
-    policy.map_err(|(kind, what)| StsFault { kind, words: format!("{url}: {what}") })
+    policy.map_err(|(failure, what)| TlsTrouble::new(failure, format!("{url}: {what}")))
 }
 
 /// The policy in an answer: only 200 counts, as text.
-fn policy(page: &HttpsPage) -> Result<StsPolicy, (StsFaultKind, String)> {
+fn policy(page: &HttpsPage) -> Result<StsPolicy, (TlsFailure, String)> {
     if page.status != 200 {
         let words = match page.status {
             300..400 => "a redirect, which is not followed",
             _ => "no page",
         };
-        return Err((StsFaultKind::Fetch, format!("it answered {}, {words}", page.status)));
+        return Err((TlsFailure::PolicyFetch, format!("it answered {}, {words}", page.status)));
     }
     if let Some(media) = page.media.as_deref().filter(|media| !is_text(media)) {
         let words = format!("it is {}, and a policy is text/plain", shown(media));
-        return Err((StsFaultKind::Invalid, words));
+        return Err((TlsFailure::PolicyInvalid, words));
     }
     StsPolicy::parse(&page.body)
-        .map_err(|bad| (StsFaultKind::Invalid, format!("this is no policy: {bad}")))
+        .map_err(|bad| (TlsFailure::PolicyInvalid, format!("this is no policy: {bad}")))
 }
 
 /// Whether a media type is text/plain, whatever its parameters. A server that names none is believed: the type is
@@ -48,12 +48,12 @@ fn is_text(media: &[u8]) -> bool {
     kind.trim_ascii().eq_ignore_ascii_case(b"text/plain")
 }
 
-fn kind(fault: &HttpsFault) -> StsFaultKind {
+fn kind(fault: &HttpsFault) -> TlsFailure {
     match fault {
-        HttpsFault::Certificate(_) => StsFaultKind::Certificate,
-        HttpsFault::Long(_) => StsFaultKind::Invalid,
+        HttpsFault::Certificate(_) => TlsFailure::PolicyWebpki,
+        HttpsFault::Long(_) => TlsFailure::PolicyInvalid,
         HttpsFault::Url(_) | HttpsFault::Name(_) | HttpsFault::Late(_) | HttpsFault::Broken(_) => {
-            StsFaultKind::Fetch
+            TlsFailure::PolicyFetch
         }
     }
 }
@@ -74,12 +74,16 @@ mod tests {
             assert!(policy(&page(200, media, good)).is_ok(), "{media:?}");
         }
         for (page, kind, words) in [
-            (page(404, None, good), StsFaultKind::Fetch, "it answered 404, no page"),
-            (page(204, None, ""), StsFaultKind::Fetch, "it answered 204, no page"),
-            (page(301, None, good), StsFaultKind::Fetch, "it answered 301, a redirect, which"),
-            (page(200, Some("text/html"), good), StsFaultKind::Invalid, "it is text/html, and"),
-            (page(200, Some(""), good), StsFaultKind::Invalid, "it is , and a policy is text"),
-            (page(200, None, ""), StsFaultKind::Invalid, "this is no policy: version is missing"),
+            (page(404, None, good), TlsFailure::PolicyFetch, "it answered 404, no page"),
+            (page(204, None, ""), TlsFailure::PolicyFetch, "it answered 204, no page"),
+            (page(301, None, good), TlsFailure::PolicyFetch, "it answered 301, a redirect, which"),
+            (page(200, Some("text/html"), good), TlsFailure::PolicyInvalid, "it is text/html, and"),
+            (page(200, Some(""), good), TlsFailure::PolicyInvalid, "it is , and a policy is text"),
+            (
+                page(200, None, ""),
+                TlsFailure::PolicyInvalid,
+                "this is no policy: version is missing",
+            ),
         ] {
             let (found, what) = policy(&page).unwrap_err();
             assert!(found == kind && what.starts_with(words), "{found:?} {what}");

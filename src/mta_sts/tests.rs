@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::net::dns::{DnsAnswer, DnsError, DnsFault};
+use crate::smtp::tls_failure::TlsFailure;
 use crate::store::memory::MemoryDisk;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -47,8 +48,8 @@ fn enforce(max_age: u64) -> Option<String> {
     Some(format!("version: STSv1\nmode: enforce\nmx: mx.a.test\nmax_age: {max_age}\n"))
 }
 
-fn fault() -> StsFault {
-    StsFault { kind: StsFaultKind::Fetch, words: "no page".to_owned() }
+fn fault() -> TlsTrouble {
+    TlsTrouble::new(TlsFailure::PolicyFetch, "no page")
 }
 
 impl World {

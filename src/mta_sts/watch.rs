@@ -38,9 +38,15 @@ impl StsWatch {
 }
 
 impl MtaSts {
-    /// From now on policies are written down and kept fresh: in a server, once privileges are dropped.
-    pub fn serve(self: &Arc<MtaSts>, resolver: &Arc<dyn Resolver>) {
+    /// From now on policies are written down, and kept fresh while `is_on`: in a server, once privileges are
+    /// dropped, and after each reload.
+    pub fn serve(self: &Arc<MtaSts>, resolver: &Arc<dyn Resolver>, is_on: bool) {
         locked(&self.watch).is_server = true;
+        if !is_on {
+            // Without a sender the thread ends.
+            locked(&self.watch).calls = None;
+            return;
+        }
         self.store.clean(SystemTime::now());
         if self.store.domains().is_ok_and(|domains| !domains.is_empty()) {
             self.start(resolver);
@@ -74,10 +80,11 @@ impl MtaSts {
         let (calls, called) = bounded(STS_CALLS_MAX);
         {
             let mut watch = locked(&self.watch);
+            watch.resolver = Some(resolver.clone());
             if watch.calls.is_some() {
                 return;
             }
-            (watch.calls, watch.resolver) = (Some(calls), Some(resolver.clone()));
+            watch.calls = Some(calls);
         }
         let weak = Arc::downgrade(self);
         if let Err(error) = spawn_vital("policies", None, move || run(&weak, &called)) {

@@ -26,6 +26,7 @@ pub use dane::UsableRecords;
 pub use layer::Layer;
 pub use tlsa::Chain;
 
+use crate::smtp::tls_failure::TlsTrouble;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{CipherSuite, NamedGroup, ProtocolVersion};
 use std::fmt;
@@ -69,6 +70,8 @@ pub struct Protection {
     pub group: Option<String>,
     /// By what the other side proved to be the host that was asked for; none where we do not ask.
     pub proof: Option<PeerProof>,
+    /// Why the certificate is not one for the host's name by the authorities of this system, where any was taken.
+    pub flaw: Option<TlsTrouble>,
 }
 
 /// What shows that the other side is the host that was asked for.
@@ -106,20 +109,19 @@ impl Side<'_> {
         let (Some(version), Some(suite)) = (layer.version(), layer.suite()) else {
             return Err(ErrorKind::NotConnected.into());
         };
+        let mut flaw = None;
         let proof = match self {
             Side::Server(_) => None,
             // Any other host would have failed in the handshake.
             Side::Client { wanted: WantedProof::Authorities, .. } => Some(PeerProof::Authorities),
             Side::Client { wanted: WantedProof::Records(..), .. } => Some(PeerProof::Records),
             Side::Client { wanted: WantedProof::Nothing, connector, name } => {
-                Some(match connector.is_verified(layer.certificates(), name) {
-                    true => PeerProof::Authorities,
-                    false => PeerProof::Nothing,
-                })
+                flaw = connector.verify(layer.certificates(), name).err();
+                Some(if flaw.is_none() { PeerProof::Authorities } else { PeerProof::Nothing })
             }
         };
         let (version, suite) = (version_name(version), suite_name(suite));
-        Ok(Protection { version, suite, group: layer.group().map(group_name), proof })
+        Ok(Protection { version, suite, group: layer.group().map(group_name), proof, flaw })
     }
 }
 

@@ -4,8 +4,9 @@
 use super::{RecordPurpose, RecordRow, RecordState, mta_sts_place};
 use crate::mail::address::Domain;
 use crate::mail::mta_sts::{StsMode, StsPolicy};
-use crate::mta_sts::{StsFaultKind, fetch};
+use crate::mta_sts::fetch;
 use crate::net::dns::Resolver;
+use crate::smtp::tls_failure::TlsFailure;
 use std::sync::Arc;
 
 /// What a web server gives in place of a policy. The words are printable.
@@ -23,7 +24,9 @@ impl ServedPolicy {
     pub fn fetch(domain: &Domain, resolver: &Arc<dyn Resolver>) -> ServedPolicy {
         match fetch(domain, resolver) {
             Ok(policy) => ServedPolicy::Policy(policy),
-            Err(fault) if fault.kind == StsFaultKind::Fetch => ServedPolicy::NoAnswer(fault.words),
+            Err(fault) if fault.failure == TlsFailure::PolicyFetch => {
+                ServedPolicy::NoAnswer(fault.words)
+            }
             Err(fault) => ServedPolicy::Bad(fault.words),
         }
     }

@@ -3,6 +3,7 @@
 use super::{Caller, Connection};
 use crate::event::count::{RELAY_TLS, TLS_WORKED};
 use crate::net::stream::Endpoint;
+use crate::net::tls::Protection;
 use crate::route::next_hop::{Demand, Hop, TlsSeen};
 use crate::smtp::client::{Fate, Reason};
 use crate::smtp::tls_failure::{TlsFailure, TlsTrouble};
@@ -30,11 +31,7 @@ pub(super) fn seen(
         return None;
     }
     let (outcome, sending) = match opened {
-        Ok(connection) if connection.protection().is_some() => (Ok(()), connection.local()),
-        Ok(connection) => {
-            let trouble = TlsTrouble::new(TlsFailure::NotOffered, "no STARTTLS is offered");
-            (Err(trouble), connection.local())
-        }
+        Ok(connection) => (shown(hop, connection.protection()), connection.local()),
         Err((fate, sending)) => {
             let reason = fate.reason()?;
             (Err(trouble(reason, reason.tls_failure()?)), sending)
@@ -50,6 +47,55 @@ pub(super) fn seen(
     })
 }
 
+/// What a host has shown that takes mail.
+fn shown(hop: &Hop, protection: Option<&Protection>) -> Result<(), TlsTrouble> {
+    let Some(protection) = protection else {
+        return Err(TlsTrouble::new(TlsFailure::NotOffered, "no STARTTLS is offered"));
+    };
+    match &hop.demand {
+        Demand::Tested { policy, is_named: false } => {
+            Err(TlsTrouble::new(TlsFailure::Handshake, format!("{policy} does not name it")))
+        }
+        Demand::Tested { .. } => protection.flaw.clone().map_or(Ok(()), Err),
+        _ => Ok(()),
+    }
+}
+
 fn trouble(reason: &Reason, failure: TlsFailure) -> TlsTrouble {
     TlsTrouble::new(failure, reason.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::address::Domain;
+    use crate::net::tls::PeerProof;
+    use crate::route::next_hop::PolicyDemand;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_policy_that_only_tests_hears_what_it_would_not_have_taken() {
+        let policy = Arc::new(PolicyDemand::of(&Domain::parse("a.test").unwrap(), None));
+        let tested = |is_named| Demand::Tested { policy: policy.clone(), is_named };
+        let flaw = || Some(TlsTrouble::new(TlsFailure::Expired, "out of date"));
+        let seen = |demand: Demand, flaw: Option<Option<TlsTrouble>>| {
+            let hop = Hop::offered("mx.a.test", SocketAddr::from(([127, 0, 0, 1], 25)));
+            let protection = flaw.map(|flaw| Protection {
+                version: "TLSv1.3",
+                suite: "X".to_owned(),
+                group: None,
+                proof: Some(PeerProof::Nothing),
+                flaw,
+            });
+            let shown = shown(&Hop { demand, ..hop }, protection.as_ref());
+            shown.map_err(|trouble| trouble.failure)
+        };
+        assert_eq!(seen(tested(true), None), Err(TlsFailure::NotOffered));
+        assert_eq!(seen(tested(true), Some(flaw())), Err(TlsFailure::Expired));
+        assert_eq!(seen(tested(true), Some(None)), Ok(()));
+        assert_eq!(seen(tested(false), Some(None)), Err(TlsFailure::Handshake));
+        // Whoever has no policy takes any certificate.
+        assert_eq!(seen(Demand::Offered, Some(flaw())), Ok(()));
+    }
 }

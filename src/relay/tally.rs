@@ -45,12 +45,14 @@ fn session(seen: &TlsSeen) -> Option<TlsSession> {
         Demand::Nothing | Demand::Offered => {
             AppliedPolicy::new(PolicyKind::NoPolicyFound, domain.as_str(), &[""; 0], &[""; 0])
         }
-        Demand::Pki(PkiDemand::Policy(policy)) => AppliedPolicy::new(
-            PolicyKind::Sts,
-            policy.domain.as_str(),
-            &policy.lines,
-            &policy.hosts,
-        ),
+        Demand::Pki(PkiDemand::Policy(policy)) | Demand::Tested { policy, .. } => {
+            AppliedPolicy::new(
+                PolicyKind::Sts,
+                policy.domain.as_str(),
+                &policy.lines,
+                &policy.hosts,
+            )
+        }
         Demand::Tlsa(tlsa) => {
             let records: Vec<String> = tlsa.records.iter().filter_map(Record::tlsa_text).collect();
             AppliedPolicy::new(PolicyKind::Tlsa, &tlsa.base, &records, &[""; 0])

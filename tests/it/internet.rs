@@ -58,7 +58,7 @@ impl Net {
 }
 
 /// Of the host at this place.
-fn ip(index: usize) -> String {
+pub fn ip(index: usize) -> String {
     format!("127.0.0.{}", index + 2)
 }
 

@@ -56,6 +56,7 @@ mod memory;
 mod metrics;
 mod milter;
 mod moving;
+mod mta_sts;
 mod nameservers;
 mod next_hop;
 mod notices;

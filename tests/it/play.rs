@@ -653,7 +653,7 @@ impl Wire for Script<'_> {
         self.input.append(&mut self.later);
         self.tls = true;
         let suite = "TLS_AES_256_GCM_SHA384".to_owned();
-        Ok(Protection { version: "TLSv1.3", suite, group: None, proof: None })
+        Ok(Protection { version: "TLSv1.3", suite, group: None, proof: None, flaw: None })
     }
 
     fn bindings(&self) -> Option<Bindings> {

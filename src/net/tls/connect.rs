@@ -10,6 +10,7 @@ use super::dane::ByRecords;
 use super::words::{self, of_signature};
 use super::{WantedProof, provider};
 use crate::limits::TLS_SESSIONS;
+use crate::smtp::tls_failure::{TlsFailure, TlsTrouble};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
 use rustls::crypto::{
@@ -67,16 +68,20 @@ impl Connector {
         }
     }
 
-    /// Whether these certificates are valid for that host, by the authorities of this system.
-    pub(super) fn is_verified(&self, certificates: &[CertificateDer<'_>], name: &str) -> bool {
+    /// Whether these certificates are valid for that host, by the authorities of this system; if not, why.
+    pub(super) fn verify(
+        &self,
+        certificates: &[CertificateDer<'_>],
+        name: &str,
+    ) -> Result<(), TlsTrouble> {
         let (Some((own, others)), Some(name)) = (certificates.split_first(), server_name(name))
         else {
-            return false;
+            return Err(words::typed(&Error::NoCertificatesPresented));
         };
-        let verify = |verifier: Arc<WebPkiServerVerifier>| {
-            verifier.verify_server_cert(own, others, &name, &[], UnixTime::now()).is_ok()
-        };
-        self.authorities().is_ok_and(verify)
+        let untrusted = |why: String| TlsTrouble::new(TlsFailure::NotTrusted, why);
+        let verifier = self.authorities().map_err(untrusted)?;
+        let verified = verifier.verify_server_cert(own, others, &name, &[], UnixTime::now());
+        verified.map(drop).map_err(|error| words::typed(&error))
     }
 
     fn authorities(&self) -> Result<Arc<WebPkiServerVerifier>, String> {
@@ -122,7 +127,7 @@ fn read_authorities() -> Result<Arc<WebPkiServerVerifier>, String> {
     verifier.build().map_err(|error| error.to_string())
 }
 
-/// Takes any certificate, but only from a host that has its key: so [`Connector::is_verified`] holds for
+/// Takes any certificate, but only from a host that has its key: so [`Connector::verify`] holds for
 /// the host we speak to.
 struct Anybody(Arc<CryptoProvider>);
 

@@ -102,8 +102,13 @@ fn a_pair_has_two_halves_that_fit() {
 fn how_a_connection_is_protected_is_one_word() {
     let suite = suite_name(CipherSuite::TLS13_AES_256_GCM_SHA384);
     let group = Some(group_name(NamedGroup::X25519MLKEM768));
-    let mut protection =
-        Protection { version: "TLSv1.3", suite, group, proof: Some(PeerProof::Nothing) };
+    let mut protection = Protection {
+        version: "TLSv1.3",
+        suite,
+        group,
+        proof: Some(PeerProof::Nothing),
+        flaw: None,
+    };
     let told = "TLSv1.3:TLS_AES_256_GCM_SHA384:X25519MLKEM768";
     assert_eq!(protection.to_string(), format!("{told}:unverified"));
     protection.proof = None;

@@ -2,9 +2,11 @@
 //! its connection is opened; decides nothing itself.
 
 use crate::mail::address::Domain;
+use crate::mail::mta_sts::StsPolicy;
 use crate::net::dns::Record;
 use crate::net::tls::{UsableRecords, WantedProof};
 use crate::smtp::client::Secrecy;
+use std::fmt;
 use std::sync::Arc;
 
 /// What is demanded of a host before it gets mail.
@@ -14,6 +16,9 @@ pub enum Demand {
     Nothing,
     /// TLS where the host offers it, with any certificate (RFC 7435).
     Offered,
+    /// The same, and the owner of an MTA-STS policy that only tests hears how it went (RFC 8461 §5). `is_named`:
+    /// whether the policy names the host.
+    Tested { policy: Arc<PolicyDemand>, is_named: bool },
     /// TLS with a certificate for the name of the host, by the authorities of this system.
     Pki(PkiDemand),
     /// TLS as the host's TLSA records say (RFC 7672).
@@ -36,7 +41,7 @@ pub enum PkiDemand {
 pub struct PolicyDemand {
     /// Whose policy it is.
     pub domain: Domain,
-    /// The lines of the policy.
+    /// The lines of the policy; none where there is a record and the policy could not be had.
     pub lines: Vec<String>,
     /// Its patterns of MX hosts.
     pub hosts: Vec<String>,
@@ -58,6 +63,22 @@ pub struct TlsaDemand {
     pub usable: Option<UsableRecords>,
 }
 
+impl PolicyDemand {
+    /// Of a policy; none: of a domain whose policy could not be had.
+    pub fn of(domain: &Domain, policy: Option<&StsPolicy>) -> PolicyDemand {
+        let lines = policy.map_or(Vec::new(), |policy| policy.lines().to_vec());
+        let patterns = policy.into_iter().flat_map(|policy| &policy.mx);
+        let hosts = patterns.map(ToString::to_string).collect();
+        PolicyDemand { domain: domain.clone(), lines, hosts }
+    }
+}
+
+impl fmt::Display for PolicyDemand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the MTA-STS policy of {}", self.domain)
+    }
+}
+
 impl Demand {
     /// Whether the host owes TLS, so that nothing goes in the clear.
     pub fn is_owed(&self) -> bool {
@@ -68,7 +89,7 @@ impl Demand {
     pub fn secrecy(&self) -> Secrecy {
         match self {
             Demand::Nothing => Secrecy::Never,
-            Demand::Offered => Secrecy::Offered,
+            Demand::Offered | Demand::Tested { .. } => Secrecy::Offered,
             Demand::Pki(_) | Demand::Tlsa(_) => Secrecy::Required,
         }
     }
@@ -76,7 +97,7 @@ impl Demand {
     /// What the certificate has to show.
     pub fn wanted(&self) -> WantedProof<'_> {
         match self {
-            Demand::Nothing | Demand::Offered => WantedProof::Nothing,
+            Demand::Nothing | Demand::Offered | Demand::Tested { .. } => WantedProof::Nothing,
             Demand::Pki(_) => WantedProof::Authorities,
             Demand::Tlsa(tlsa) => match &tlsa.usable {
                 Some(records) => WantedProof::Records(records, &tlsa.names),
@@ -89,11 +110,10 @@ impl Demand {
     /// we ourselves says it.
     pub fn owed_by(&self) -> Option<String> {
         match self {
-            Demand::Nothing | Demand::Offered | Demand::Pki(PkiDemand::Login) => None,
+            Demand::Nothing | Demand::Offered | Demand::Tested { .. } => None,
+            Demand::Pki(PkiDemand::Login) => None,
             Demand::Pki(PkiDemand::Wish) => Some("REQUIRETLS of the message".to_owned()),
-            Demand::Pki(PkiDemand::Policy(policy)) => {
-                Some(format!("the MTA-STS policy of {}", policy.domain))
-            }
+            Demand::Pki(PkiDemand::Policy(policy)) => Some(policy.to_string()),
             Demand::Tlsa(tlsa) => Some(format!("TLSA of {}", tlsa.question)),
         }
     }
@@ -102,6 +122,7 @@ impl Demand {
     pub fn name(&self) -> &'static str {
         match self {
             Demand::Nothing | Demand::Offered => "offered",
+            Demand::Tested { .. } => "mta-sts-testing",
             Demand::Pki(PkiDemand::Login) => "login",
             Demand::Pki(PkiDemand::Wish) => "requiretls",
             Demand::Pki(PkiDemand::Policy(_)) => "mta-sts",

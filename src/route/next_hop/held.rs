@@ -1,5 +1,6 @@
-//! What each host is held to, decided when it is about to be tried: by its TLSA records (RFC 7672), by what the
-//! message says (RFC 8689), by the password that it gets, else as TLS is offered.
+//! What each host is held to, decided when it is about to be tried: by its TLSA records (RFC 7672), by the policy of
+//! the recipient's domain (RFC 8461), by what the message says (RFC 8689), by the password that it gets, else as TLS
+//! is offered.
 //!
 //! TLSA is asked only where DNSSEC vouches for the host's addresses, or for an alias that leads to them: an
 //! attacker could keep all other records back. Hosts of MX records that nothing vouches for are held to theirs as
@@ -7,9 +8,12 @@
 
 use super::hosts::{FoundHost, is_ip};
 use super::promise::{UNVOUCHED, may_have_policy};
-use super::{Demand, NextHops, PkiDemand, TlsaDemand, Way};
+use super::{Demand, NextHops, PkiDemand, PolicyDemand, TlsSeen, TlsaDemand, Way};
 use crate::limits::{DNS_NAME_MAX, HOP_LOOKUPS};
+use crate::mail::address::Domain;
 use crate::mail::envelope::TlsWish;
+use crate::mail::mta_sts::StsMode;
+use crate::mta_sts::StsFound;
 use crate::net::dns::{DnsError, Records};
 use crate::net::tls::UsableRecords;
 use crate::smtp::tls_failure::{TlsFailure, TlsTrouble};
@@ -44,20 +48,87 @@ impl NextHops<'_> {
         let is_proof = |records: &TlsaDemand| records.usable.is_some();
         match records {
             // Whatever the host proves, somebody in between may have named it (RFC 8689 §4.2.1).
-            _ if self.wish == TlsWish::Required && !self.is_named => Err(self.unvouched()),
+            _ if self.wish == TlsWish::Required && !self.is_vouched_for(&host.mx.host) => {
+                Err(self.unvouched())
+            }
             Some(records) if is_proof(&records) => Ok(Demand::Tlsa(Arc::new(records))),
             _ if has_login => Ok(Demand::Pki(PkiDemand::Login)),
             Some(records) if self.wish == TlsWish::Usual => Ok(Demand::Tlsa(Arc::new(records))),
-            _ => self.without_records(),
+            _ => self.without_records(&host.mx.host),
         }
     }
 
-    /// What a host is held to that has no TLSA records.
-    fn without_records(&self) -> Result<Demand, Unheld> {
+    /// What a host is held to that has no TLSA records: what the policy of the recipient's domain says, else what
+    /// the message does.
+    fn without_records(&mut self, host: &str) -> Result<Demand, Unheld> {
+        let (domain, found) = match self.way.clone() {
+            Way::Mx(domain) if self.wish != TlsWish::NotRequired => {
+                let found = self.policy(&domain);
+                (domain, found)
+            }
+            _ => return self.by_wish(),
+        };
+        let Some(policy) = found.policy.as_ref().map(|known| &known.policy) else {
+            return self.by_wish();
+        };
+        let (is_named, demand) = (policy.fits(host), PolicyDemand::of(&domain, Some(policy)));
+        match policy.mode {
+            StsMode::Enforce if is_named => Ok(Demand::Pki(PkiDemand::Policy(Arc::new(demand)))),
+            StsMode::Enforce => {
+                let words = format!("{demand} does not name it");
+                let trouble = TlsTrouble::new(TlsFailure::Handshake, words);
+                let demand = Demand::Pki(PkiDemand::Policy(Arc::new(demand)));
+                Err(Unheld { demand, trouble, is_for_good: false })
+            }
+            StsMode::Testing if self.wish == TlsWish::Usual => {
+                Ok(Demand::Tested { policy: Arc::new(demand), is_named })
+            }
+            StsMode::Testing | StsMode::None => self.by_wish(),
+        }
+    }
+
+    /// The policy of the recipient's domain; it is asked for once in an attempt. What went wrong on the way to it
+    /// is told to its owner.
+    fn policy(&mut self, domain: &Domain) -> StsFound {
+        if let Some(found) = &self.sts {
+            return found.clone();
+        }
+        // Its time is bounded by itself, and takes nothing from the lookups of addresses.
+        let found = self.site.sts(domain).unwrap_or_default();
+        found.told.iter().for_each(|told| self.note(told.clone()));
+        if let Some(fault) = &found.fault {
+            let policy = found.policy.as_ref().map(|known| &known.policy);
+            let demand = PolicyDemand::of(domain, policy);
+            self.seen_tls.push(TlsSeen {
+                domain: Some(domain.clone()),
+                demand: Demand::Pki(PkiDemand::Policy(Arc::new(demand))),
+                host: format!("mta-sts.{domain}"),
+                receiving: None,
+                sending: None,
+                outcome: Err(fault.clone()),
+            });
+        }
+        self.sts = Some(found.clone());
+        found
+    }
+
+    /// What a host is held to that neither records nor a policy hold.
+    fn by_wish(&self) -> Result<Demand, Unheld> {
         match self.wish {
             TlsWish::Usual | TlsWish::NotRequired => Ok(Demand::Offered),
             TlsWish::Required => Ok(Demand::Pki(PkiDemand::Wish)),
         }
+    }
+
+    /// Whether DNSSEC, the configuration or a policy says that mail for the domain goes to this host.
+    fn is_vouched_for(&mut self, host: &str) -> bool {
+        if self.is_named {
+            return true;
+        }
+        let Way::Mx(domain) = self.way.clone() else { return false };
+        let policy = self.policy(&domain).policy;
+        let policy = policy.filter(|known| known.policy.mode == StsMode::Enforce);
+        policy.is_some_and(|known| known.policy.fits(host))
     }
 
     /// Nobody vouches for the host, and the message requires TLS.

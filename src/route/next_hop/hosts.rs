@@ -9,6 +9,7 @@ use crate::id::random;
 use crate::limits::{HOP_HOSTS_MAX, HOP_LOOKUPS, HOPS_MAX};
 use crate::mail::address::literal;
 use crate::mail::envelope::TlsWish;
+use crate::mta_sts::StsFound;
 use crate::net::dns::{Addresses, Located, MxHost};
 use crate::net::stream::Endpoint;
 use crate::site::Site;
@@ -55,7 +56,9 @@ pub struct NextHops<'a> {
     /// A host was made ready to be tried.
     has_host: bool,
     /// The same for counters and reports.
-    seen_tls: Vec<TlsSeen>,
+    pub(super) seen_tls: Vec<TlsSeen>,
+    /// What MTA-STS says for the domain, once it was asked for.
+    pub(super) sts: Option<StsFound>,
     /// What DNS said about the TLS that hosts owe, for the trace.
     notes: Vec<String>,
     /// The host that was found to be this one.
@@ -126,6 +129,7 @@ impl<'a> NextHops<'a> {
             unpromised: Vec::new(),
             has_host: false,
             seen_tls: Vec::new(),
+            sts: None,
             notes: Vec::new(),
             us: None,
             steps: None,

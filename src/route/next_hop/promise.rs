@@ -25,10 +25,14 @@ pub fn unpromised(site: &Site, way: &Way) -> Option<Obstacle> {
 pub(super) const UNVOUCHED: &str =
     "it requires TLS, and neither DNSSEC nor an MTA-STS policy vouches for the MX records";
 
-/// Whether a domain may have an MTA-STS policy, as far as DNS says. What is not answered may be anything.
+/// Whether a domain may have an MTA-STS policy, as far as DNS says and is known from before. What is not answered may
+/// be anything.
 pub(super) fn may_have_policy(site: &Site, domain: &Domain) -> bool {
     if !site.config.relay.mta_sts {
         return false;
+    }
+    if site.knows_policy(domain) {
+        return true;
     }
     let is_its =
         |record: &Record| matches!(record, Record::Txt(text) if text.starts_with(b"v=STSv1"));
