@@ -25,7 +25,7 @@ pub const TALLY_WAITING: usize = 4096;
 pub const TALLY_GATHER: Duration = Duration::from_millis(500);
 
 /// Octets of a day's file from which on it may be summed up, where half of them say what stands there already.
-pub const TALLY_LONG: usize = 256 * 1024;
+pub const TALLY_LONG: u64 = 256 * 1024;
 
 /// Octets of a day's file that are read: far more than a table of [`TALLY_ROOM`] takes.
 pub const TALLY_READ_MAX: u64 = 256 * 1024 * 1024;

@@ -19,6 +19,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The name of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,6 +93,9 @@ pub enum ClosedDay {
 pub struct TallyStore {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    /// Octets of a running day's file from which on it is looked through for what it says twice. Twice what was left
+    /// the last time: a long file that says nothing twice is not to be read at each write.
+    long: AtomicU64,
 }
 
 /// A closed part that no other process sends while this lives.
@@ -106,7 +110,7 @@ const AT_ONCE: usize = 256 * 1024;
 
 impl TallyStore {
     pub fn new(disk: Arc<dyn Disk>, spool: &Path) -> TallyStore {
-        TallyStore { disk, dir: spool.join("tls") }
+        TallyStore { disk, dir: spool.join("tls"), long: AtomicU64::new(TALLY_LONG) }
     }
 
     pub fn path(&self, name: TallyName) -> PathBuf {
@@ -146,7 +150,7 @@ impl TallyStore {
         let lines = counts.lines();
         append(&*file, &path, &lines)?;
         let size = file.size().doing("look at", &path)?;
-        if size > TALLY_LONG as u64 {
+        if size > self.long.load(Relaxed) {
             self.shorten(&*file, &path, size)?;
         }
         Ok(true)
@@ -156,7 +160,9 @@ impl TallyStore {
     fn shorten(&self, file: &dyn DiskFile, path: &Path, size: u64) -> Result<(), StoreError> {
         let old = read(file).doing("read", path)?;
         let lines = old.counts.lines();
-        if lines.len() as u64 > size / 2 {
+        let left = lines.len() as u64;
+        self.long.store(TALLY_LONG.max(2 * left), Relaxed);
+        if left > size / 2 {
             return Ok(());
         }
         let new = self.dir.join("new");

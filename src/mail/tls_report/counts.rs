@@ -107,10 +107,8 @@ impl TlsCounts {
         if policy.is_none() {
             more += session.policy.room();
         }
-        if let Some(failed) = &session.failed
-            && policy.is_none_or(|policy| policy.is_new(failed))
-        {
-            more += failed.room();
+        if let Some(failed) = &session.failed {
+            more += policy.map_or(failed.room(), |policy| policy.room_for(failed));
         }
         if more > 0 && (self.room + more > TALLY_ROOM || policy.is_none() && is_full) {
             return false;
@@ -201,16 +199,22 @@ impl DomainCounts {
 
 impl PolicyCounts {
     fn fail(&mut self, failed: &FailedTls, count: u64) {
-        let failed = match self.is_new(failed) && self.failed.len() >= TALLY_DETAILS_MAX {
-            true => failed.general(),
-            false => failed.clone(),
-        };
-        let known = self.failed.entry(failed).or_default();
+        let known = self.failed.entry(self.kept(failed)).or_default();
         *known = known.saturating_add(count);
     }
 
-    fn is_new(&self, failed: &FailedTls) -> bool {
-        !self.failed.contains_key(failed)
+    /// A failure as it is counted: with all that tells it from others, while there is room for that.
+    fn kept(&self, failed: &FailedTls) -> FailedTls {
+        match !self.failed.contains_key(failed) && self.failed.len() >= TALLY_DETAILS_MAX {
+            true => failed.general(),
+            false => failed.clone(),
+        }
+    }
+
+    /// Octets that one more failure takes: none where one like it was counted before.
+    fn room_for(&self, failed: &FailedTls) -> usize {
+        let kept = self.kept(failed);
+        if self.failed.contains_key(&kept) { 0 } else { kept.room() }
     }
 
     fn failures(&self) -> u64 {

@@ -172,6 +172,13 @@ fn what_finds_no_room_is_counted() {
         (far.totals().1, far.details_max()),
         (2 * TALLY_DETAILS_MAX as u64, TALLY_DETAILS_MAX + 1)
     );
+    // What is counted by its result alone takes no room, however many there are.
+    for at in 0..TALLY_ROOM / 100 {
+        let words = format!("454 4.7.0 no TLS at this moment ({at})");
+        let failed = FailedTls::new("validation-failure").because(&words);
+        counts.add(&session(sts(), Some(failed)), 1);
+    }
+    assert_eq!(counts.left_out(), 0);
     for at in 0..2 * TALLY_POLICIES_MAX {
         counts.add(&session(none(&format!("h{at}.far.test")), None), 1);
     }

@@ -117,17 +117,41 @@ fn a_file_stays_short() {
     let place = std::env::temp_dir().join(format!("facteur-tally-{}", crate::id::message()));
     let (store, today) = (TallyStore::new(Arc::new(RealDisk), &place), day("2026-12-01"));
     let (name, more) = (TallyName { day: today, part: None }, counts("a.test", 1, 1));
-    let rounds = 2 * TALLY_LONG / more.lines().len();
+    let rounds = 2 * TALLY_LONG as usize / more.lines().len();
     for _ in 0..rounds {
         assert!(store.add(today, &more).unwrap());
     }
     let size = std::fs::metadata(store.path(name)).unwrap().len();
-    assert!(size <= TALLY_LONG as u64, "{size}");
+    assert!(size <= TALLY_LONG, "{size}");
     assert_eq!(
         totals(&store.read(name).unwrap()),
         [("a.test".to_owned(), rounds as u64, rounds as u64)]
     );
     std::fs::remove_dir_all(&place).unwrap();
+}
+
+#[test]
+fn a_long_file_that_says_nothing_twice_is_not_read_each_time() {
+    let (store, today) = (in_memory(), day("2026-12-01"));
+    let size = || store.disk.stat(&store.path(TallyName { day: today, part: None })).unwrap().size;
+    let mut number = 0;
+    let mut add_until = |most: u64| {
+        while number == 0 || size() <= most {
+            store.add(today, &counts(&format!("d{number}.test"), 1, 0)).unwrap();
+            number += 1;
+        }
+    };
+    add_until(TALLY_LONG);
+    let looked = size();
+    assert_eq!(store.long.load(Relaxed), 2 * looked);
+    add_until(looked + looked / 2);
+    assert_eq!(store.long.load(Relaxed), 2 * looked, "it was read before it is worth it");
+    // It is looked at again once it may be worth it.
+    let again = counts("d0.test", 1, 0);
+    while store.long.load(Relaxed) == 2 * looked {
+        store.add(today, &again).unwrap();
+        assert!(size() < 3 * looked, "it is never looked at again");
+    }
 }
 
 #[test]
