@@ -299,10 +299,16 @@ fn listen(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &mut Vec<Str
         [listeners::speaks(&source.main, "ipv4"), listeners::speaks(&source.main, "ipv6")];
     match protocols {
         [true, false] => {
-            site.more("relay", MoreKey::new("prefer", "\"ipv4-only\"", "inet_protocols of Postfix"))
+            site.more(
+                "relay",
+                MoreKey::new("prefer", "\"ipv4-only\"", "inet_protocols of Postfix"),
+            );
         }
         [false, true] => {
-            site.more("relay", MoreKey::new("prefer", "\"ipv6-only\"", "inet_protocols of Postfix"))
+            site.more(
+                "relay",
+                MoreKey::new("prefer", "\"ipv6-only\"", "inet_protocols of Postfix"),
+            );
         }
         _ => {}
     }
@@ -366,7 +372,7 @@ fn limits(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &mut Vec<Str
         match number(name) {
             Some(count @ 1..=1000) => site.more(table, MoreKey::new(key, &count.to_string(), name)),
             Some(count) => {
-                warnings.push(format!("{name}: {count}: {table}.{key} stays at its default"))
+                warnings.push(format!("{name}: {count}: {table}.{key} stays at its default"));
             }
             None => {}
         }
@@ -384,7 +390,7 @@ fn limits(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &mut Vec<Str
                 site.more("relay", MoreKey::new(key, &shown, name));
             }
             None => {
-                warnings.push(format!("{name}: it is no time: relay.{key} stays at its default"))
+                warnings.push(format!("{name}: it is no time: relay.{key} stays at its default"));
             }
         }
     }

@@ -263,7 +263,7 @@ impl MailboxMaker<'_> {
             };
             match fs::metadata(&path) {
                 Ok(found) if found.is_dir() => {
-                    maildirs.push((account.name.clone(), path, found.uid()))
+                    maildirs.push((account.name.clone(), path, found.uid()));
                 }
                 Ok(found) if found.len() > 0 => boxes.push((account.name.clone(), path)),
                 _ => {}

@@ -161,7 +161,7 @@ impl MovedRelay {
         let recipients = source.maps("relay_recipient_maps");
         // Where no table can be read, refusing all would be worse than taking all.
         let knows = source.main.is_set("relay_recipient_maps")
-            && !(recipients.entries.is_empty() && !recipients.unread.is_empty());
+            && (!recipients.entries.is_empty() || recipients.unread.is_empty());
         let knows = knows && !source.main.text("relay_recipient_maps").is_empty();
         let own = book.domains();
         let domains = source.domains("relay_domains");

@@ -51,7 +51,7 @@ pub fn aliases(domain: &MovedDomain) -> (String, Vec<String>) {
         match bad.first() {
             None => text.push_str(&line),
             Some(bad) => {
-                remarks.push(format!("{}@{}: {}: left out", alias.name, domain.name, bad.what))
+                remarks.push(format!("{}@{}: {}: left out", alias.name, domain.name, bad.what));
             }
         }
     }
