@@ -56,9 +56,8 @@ pub fn keeps_order(device: u64) -> bool {
 /// What [`learn`] has found where a path lies.
 pub fn known(path: &Path) -> Commits {
     let found = device_of(path).and_then(|(_, device)| locked(&FOUND).get(&device).cloned());
-    found
-        .map(|(_, commits)| commits)
-        .unwrap_or_else(|| Commits::Two("it was not there at the start".to_owned()))
+    let unknown = || Commits::Two("it was not there at the start".to_owned());
+    found.map_or_else(unknown, |(_, commits)| commits)
 }
 
 /// All that was found: where, and how many commits a batch takes there.

@@ -207,7 +207,7 @@ fn a_day_is_reported_by_mail_and_by_https_once() {
     // Signed, with its own fields.
     let records = world.keys.records("mx.test");
     assert_eq!(holding(&letter, &records).len(), 2, "{}", text(&letter));
-    by_dkimpy(&[letter.clone()], &records);
+    by_dkimpy(std::slice::from_ref(&letter), &records);
     let signature = field(&letter, "DKIM-Signature").replace(' ', "");
     assert!(signature.contains("tls-report-domain:tls-report-submitter"), "{signature}");
     // By HTTPS the same.

@@ -81,7 +81,7 @@ fn a_file_that_is_not_whole_is_none() {
         let other = text.replace(old, new);
         assert_ne!(other, text, "{old}");
         disk.put(path, other.as_bytes(), SystemTime::now());
-        assert_eq!(store.read(&domain), None, "{old:?} as {:.40?}", new);
+        assert_eq!(store.read(&domain), None, "{old:?} as {new:.40?}");
     }
     disk.put(path, b"\xff\xfe\nend\n", SystemTime::now());
     assert_eq!(store.read(&domain), None);
