@@ -10,9 +10,14 @@ use crate::servers::{Binary, FACTEUR, value};
 use crate::support::{PATIENCE, Place, config, files, skip, text, until, within};
 use crate::trust_sts::table;
 use crate::webd::{Page, Webd};
+use facteur::store::disk::{Doing, RealDisk};
+use facteur::store::entry::Entry;
+use facteur::store::queue::Queue;
+use jiff::Timestamp;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Names, MX hosts on one port, and a web server where policies are.
@@ -432,5 +437,45 @@ fn files_that_somebody_has_spoiled_are_fetched_anew() {
             3 => std::os::unix::fs::symlink("/etc/passwd", &file).unwrap(),
             _ => {}
         }
+    }
+}
+
+/// A message that requires TLS goes to hosts that a policy names, also one that is only tried out; and to no other.
+#[test]
+fn a_policy_vouches_for_the_hosts_of_mail_that_requires_tls() {
+    let offers = "EHLO: 250-host.test | 250-REQUIRETLS | 250 STARTTLS";
+    let pair = Pair::of(&["mx.far.test"]);
+    for (mode, mx, is_good) in [
+        ("enforce", "mx.far.test", true),
+        ("testing", "*.far.test", true),
+        ("testing", "mx.other.test", false),
+        ("enforce", "mx.other.test", false),
+        ("none", "mx.far.test", false),
+    ] {
+        let Some(net) = Net::new(&[(&pair, offers)], &["far.test"]) else { return };
+        net.web.set("mta-sts.far.test", policy(mode, mx, DAY));
+        net.far("mx.far.test", 0, "v=STSv1; id=1;");
+        let queue = Queue::new(Arc::new(RealDisk), &net.place.at("spool"));
+        let header = format!(
+            "facteur queue 1\nid: m1\nqueued: {}\nsession: s1\nfrom: <ann@mx.test> requiretls\n\
+             trusted: yes\nto: <bob@far.test>\nsize: 13\n",
+            Timestamp::now()
+        );
+        let entry = Entry::parse(&header, 0).unwrap();
+        let message = b"Subject: x\n\nx";
+        queue.insert(&entry, |file, path| file.append(message).doing("write", path)).unwrap();
+        let server = net.serve("");
+        match is_good {
+            true => {
+                server.wait_for(&["relayed ", "id=m1 ", "to=bob@far.test"]);
+                let commands = net.hosts[0].seen().commands;
+                assert!(commands.contains(&"MAIL FROM:<ann@mx.test> REQUIRETLS".to_owned()));
+            }
+            false => {
+                server.wait_for(&["deferred ", "id=m1 "]);
+                net.nobody_has_heard();
+            }
+        }
+        server.stop();
     }
 }

@@ -127,7 +127,8 @@ impl NextHops<'_> {
         }
         let Way::Mx(domain) = self.way.clone() else { return false };
         let policy = self.policy(&domain).policy;
-        let policy = policy.filter(|known| known.policy.mode == StsMode::Enforce);
+        // One that is only tried out was had from the domain's own web server all the same.
+        let policy = policy.filter(|known| known.policy.mode != StsMode::None);
         policy.is_some_and(|known| known.policy.fits(host))
     }
 
