@@ -2,7 +2,7 @@
 //! is a backup MX.
 
 use super::book::AddressBook;
-use super::maps::Maps;
+use super::maps::{MapEntry, Maps};
 use super::next_hops::{Transport, login, next_hop, transport};
 use super::source::PostfixSource;
 use super::text::at;
@@ -29,7 +29,9 @@ pub fn relaying(source: &mut PostfixSource, book: &mut AddressBook) -> MovedRela
     let mut by_table = None;
     for entry in &transports.entries {
         found.entry(source, book, &entry.key, &entry.value, &mut by_table);
+        found.remarks.extend(usual_way(source, book, &transports, entry));
     }
+    found.remarks.extend(own_domains(source, book, &transports));
     if let Some(value) = &transports.any {
         found.entry(source, book, "*", value, &mut by_table);
     }
@@ -81,12 +83,7 @@ impl MovedRelay {
                     self.elsewhere.push(own);
                 }
             }
-            (Transport::Mx, "*", _) => {}
-            (Transport::Mx, _, own) => {
-                if own.is_some() || !source.main.text("relayhost").is_empty() {
-                    self.remarks.push(said("no domain can go by its MX where there is a smarthost: write its host into relay.route"));
-                }
-            }
+            (Transport::Mx, _, _) => {}
             (Transport::Lmtp(server), _, _) => {
                 self.remarks.push(said(&format!("write lmtp = \"{server}\" into the table of the domain")));
             }
@@ -190,6 +187,66 @@ impl MovedRelay {
             ));
         }
     }
+}
+
+/// The key by which transport(5) has a name that has no line of its own: a domain above it, else `*`. None where what
+/// is found is no next hop.
+fn above<'a>(source: &PostfixSource, transports: &'a Maps, name: &str) -> Option<&'a str> {
+    let domains =
+        name.char_indices().filter(|(at, c)| *c == '.' && *at > 0).map(|(at, _)| &name[at..]);
+    let found = domains
+        .chain(["*"])
+        .find_map(|key| transports.entries.iter().find(|entry| entry.key == key))?;
+    let is_hop = matches!(transport(&found.value, &source.queue()), Transport::Smtp { .. });
+    is_hop.then_some(found.key.as_str())
+}
+
+/// A domain that transport(5) takes out of what holds above it: here nothing does.
+fn usual_way(
+    source: &PostfixSource,
+    book: &AddressBook,
+    transports: &Maps,
+    entry: &MapEntry,
+) -> Option<String> {
+    let (key, value) = (&entry.key, &entry.value);
+    let above = above(source, transports, key);
+    let other = match transport(value, &source.queue()) {
+        Transport::Usual
+            if Domain::of_host(key).is_ok_and(|name| book.domains().contains(&name)) =>
+        {
+            None
+        }
+        Transport::Usual => above,
+        Transport::Mx if key == "*" => None,
+        Transport::Mx if !source.main.text("relayhost").is_empty() => above.or(Some("relayhost")),
+        Transport::Mx => above,
+        _ => None,
+    }?;
+    Some(format!(
+        "transport_maps: {key} {value}: no domain can go by its MX where there is a next hop for it, by {other}: write its own host \
+         into relay.route"
+    ))
+}
+
+/// Own domains that transport(5) sends elsewhere by a line for all, or for those below one: here they stay.
+fn own_domains(source: &PostfixSource, book: &AddressBook, transports: &Maps) -> Option<String> {
+    let has_line =
+        |domain: &Domain| transports.entries.iter().any(|entry| entry.key == domain.as_str());
+    let own = book.domains();
+    let sent: Vec<String> = own
+        .iter()
+        .filter(|domain| !has_line(domain))
+        .filter_map(|domain| {
+            above(source, transports, domain.as_str()).map(|key| format!("{domain} ({key})"))
+        })
+        .collect();
+    (!sent.is_empty()).then(|| {
+        format!(
+            "transport_maps: Postfix sends on mail for domains of its own too: {}; here it is delivered: to send it on, give each a line of \
+             its own in that table, and run setup again",
+            sent.join(", ")
+        )
+    })
 }
 
 fn backup(domain: &Domain, users: Option<Vec<String>>) -> BackupToSetUp {
