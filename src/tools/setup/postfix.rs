@@ -56,9 +56,7 @@ pub fn site(directory: &Path, wish: &SetupWish, user: &str) -> Result<SiteToSetU
     let mut book = source.book()?;
     let relay = relaying::relaying(&mut source, &mut book);
     let main = main_domain(&book, &wish.domain);
-    let read_list = |file: &str| {
-        source.files.read(file).map(|octets| String::from_utf8_lossy(&octets).into_owned())
-    };
+    let read_list = |file: &str, reader: Option<&str>| source.list(file, reader);
     let MovedDomains { domains, remarks } = domains::domains(&book, main.as_ref(), &read_list);
     let mut warnings = std::mem::take(&mut source.remarks);
     warnings.extend(remarks);
@@ -81,7 +79,7 @@ pub fn site(directory: &Path, wish: &SetupWish, user: &str) -> Result<SiteToSetU
         book: &book,
         run_as: &run_as,
         mail: &wish.places.mail,
-        subaddress: subaddress(&source, &mut warnings),
+        subaddress: Some(book.separator.clone()).filter(|separator| separator != "+"),
         remarks: Vec::new(),
         without_password: Vec::new(),
     };
@@ -138,28 +136,6 @@ fn owner(source: &PostfixSource, book: &AddressBook) -> Option<String> {
     };
     let found = named.into_iter().flatten().filter_map(user).find(|user| !user.uid.is_root());
     found.map(|user| user.name)
-}
-
-/// The separator of tags; none: ours, `+`.
-fn subaddress(source: &PostfixSource, warnings: &mut Vec<String>) -> Option<String> {
-    let text = source.main.text("recipient_delimiter");
-    let mut signs = text.chars();
-    match (signs.next(), signs.next()) {
-        (None, _) => Some(String::new()),
-        (Some('+'), None) => None,
-        (Some('.'), _) => {
-            warnings.push(
-                "recipient_delimiter: a dot alone cannot separate tags here: there are none"
-                    .to_owned(),
-            );
-            Some(String::new())
-        }
-        (Some(first), None) => Some(first.to_string()),
-        (Some(first), Some(_)) => {
-            warnings.push(format!("recipient_delimiter: {text}: one separator at a time: {first}"));
-            (first != '+').then(|| first.to_string())
-        }
-    }
 }
 
 /// Puts the domains into the site, those of `front` first: names without a domain are at the very first, as they are

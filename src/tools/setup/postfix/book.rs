@@ -27,6 +27,10 @@ pub struct AddressBook {
     pub aliases: Maps,
     /// Names of `aliases` that come from a user's .forward.
     pub forwards: BTreeSet<String>,
+    /// What stands before a tag (`recipient_delimiter`), as it will be here; empty: there are no tags.
+    pub separator: String,
+    /// Whether virtual(8) keeps the mail of `hosted`, each mailbox where the table says.
+    pub keeps_hosted: bool,
     /// Names that have a mailbox in `local`, in lower case; persons first.
     pub accounts: Vec<String>,
 }
@@ -98,6 +102,19 @@ impl AddressBook {
             (!name.is_empty() && host == domain.as_str()).then(|| name.to_owned())
         };
         self.mailboxes.entries.iter().filter_map(name).collect()
+    }
+
+    /// Where virtual(8) keeps the mail of a user.
+    pub fn mailbox(&self, user: &str, domain: &Domain) -> Option<&str> {
+        let key = format!("{user}@{domain}").to_lowercase();
+        let entry = self.mailboxes.entries.iter().find(|entry| entry.key == key);
+        entry.map(|entry| entry.value.as_str())
+    }
+
+    /// Where virtual(8) keeps the mail of all other names of a domain.
+    pub fn mailbox_of_the_rest(&self, domain: &Domain) -> Option<&str> {
+        let is_asked = self.keeps_hosted && self.is_hosted(domain);
+        self.mailbox("", domain).filter(|_| is_asked)
     }
 
     /// The targets of a value, where the names of files and commands are not taken.

@@ -50,8 +50,12 @@ pub struct MovedDomains {
     pub remarks: Vec<String>,
 }
 
-/// Reads lists of `:include:`; the words of the error name the file.
-pub type ReadList<'a> = &'a dyn Fn(&str) -> Result<String, String>;
+/// Reads a list of `:include:`, with the rights of the account whose list or .forward names it; none: the aliases file
+/// names it. The words of the error name the file.
+pub type ReadList<'a> = &'a dyn Fn(&str, Option<&str>) -> Result<String, String>;
+
+/// With whose rights a list is read that another list names.
+const NOBODY: &str = "nobody";
 
 /// All domains of a book. `main`: the domain whose users are the accounts, where several have them.
 pub fn domains(book: &AddressBook, main: Option<&Domain>, read_list: ReadList<'_>) -> MovedDomains {
@@ -63,7 +67,7 @@ pub fn domains(book: &AddressBook, main: Option<&Domain>, read_list: ReadList<'_
     }
     let Maker { done: mut domains, mut remarks, .. } = maker;
     foreign_keys(book, &mut remarks);
-    prune(&mut domains, &mut remarks);
+    prune(&mut domains, &book.separator, &mut remarks);
     let mut seen = BTreeSet::new();
     remarks.retain(|remark| seen.insert(remark.clone()));
     MovedDomains { domains, remarks }
@@ -135,7 +139,7 @@ impl Maker<'_> {
         match whole {
             Some(targets) => self.whole_domain(&mut made, &targets, open),
             None if self.book.is_local(domain) => self.account_aliases(&mut made),
-            None => {}
+            None => self.mailbox_of_the_rest(&mut made),
         }
         made
     }
@@ -253,6 +257,33 @@ impl Maker<'_> {
         }
     }
 
+    /// `catch_all` by the mailbox that virtual(8) has for all other names of a domain.
+    fn mailbox_of_the_rest(&mut self, made: &mut MovedDomain) {
+        let (book, domain) = (self.book, made.name.clone());
+        let Some(path) = book.mailbox_of_the_rest(&domain) else { return };
+        let known =
+            made.users.iter().find(|user| book.mailbox(user, &domain) == Some(path)).cloned();
+        let name = known.unwrap_or_else(|| {
+            let last =
+                path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_lowercase();
+            let is_free = |name: &&str| {
+                let is_alias = made.aliases.iter().any(|alias| alias.name == **name);
+                is_user_name(name) && !is_alias && made.users.iter().all(|user| user != name)
+            };
+            let name = [last.as_str(), "catch-all"]
+                .into_iter()
+                .find(is_free)
+                .unwrap_or("catch-all-of-this-domain")
+                .to_owned();
+            made.users.push(name.clone());
+            name
+        });
+        self.remarks.push(format!(
+            "virtual_mailbox_maps: @{domain}: mail for all other names goes to the user {name} (catch_all)"
+        ));
+        made.catch_all = Some(MovedTarget { name, host: None, is_user: false });
+    }
+
     /// `@here @there` beside names that go elsewhere: an alias for each name that is there.
     fn same_names(&mut self, made: &mut MovedDomain, other: &Domain, there: Option<MovedDomain>) {
         let Some(there) = there else {
@@ -324,6 +355,8 @@ impl Maker<'_> {
             return;
         };
         open.push(name.to_owned());
+        // A list with an owner goes to its members as a new message, for which virtual(5) is asked.
+        let has_owner = self.book.alias(&format!("owner-{name}")).is_some();
         let targets = self.listed(name, value, 0);
         for target in targets {
             match target {
@@ -331,6 +364,7 @@ impl Maker<'_> {
                     Some(account) if is_user || account == open[0] => {
                         words.push(own(&account, account != open[0]));
                     }
+                    Some(_) if has_owner => words.push(self.word(domain, &mailbox)),
                     Some(account) if self.book.has_virtual(&account, domain) => {
                         self.account_words(domain, &account, open, words);
                     }
@@ -364,10 +398,15 @@ impl Maker<'_> {
                 all.push(target);
                 continue;
             };
-            match (self.read_list)(file) {
+            let reader = match depth {
+                _ if self.book.forwards.contains(name) => Some(name),
+                0 => None,
+                _ => Some(NOBODY),
+            };
+            match (self.read_list)(file, reader) {
                 Ok(text) if depth < ALIAS_DEPTH => {
                     self.remarks.push(format!(
-                        "alias_maps: {name}: the list {file} was copied into the aliases file, since no file is included \
+                        "{place}: {name}: the list {file} was copied into the aliases file, since no file is included \
                          here: change it there from now on"
                     ));
                     let lines = text.lines().map(str::trim);
@@ -376,7 +415,7 @@ impl Maker<'_> {
                     all.extend(self.listed(name, &value, depth + 1));
                 }
                 Ok(_) => {}
-                Err(why) => self.remarks.push(format!("alias_maps: {name}: {why}")),
+                Err(why) => self.remarks.push(format!("{place}: {name}: {why}")),
             }
         }
         all
@@ -463,9 +502,9 @@ fn foreign_keys(book: &AddressBook, remarks: &mut Vec<String>) {
 }
 
 /// Takes out targets that lead to nobody, and aliases that have no others: Postfix returns their mail, and `check` fails.
-fn prune(domains: &mut [MovedDomain], remarks: &mut Vec<String>) {
+fn prune(domains: &mut [MovedDomain], separator: &str, remarks: &mut Vec<String>) {
     loop {
-        let index = AliasIndex::of(domains);
+        let index = AliasIndex::of(domains, separator);
         let mut dead: Vec<(usize, usize, MovedTarget)> = Vec::new();
         for (at, domain) in domains.iter().enumerate() {
             for (number, alias) in domain.aliases.iter().enumerate() {
@@ -494,7 +533,7 @@ fn prune(domains: &mut [MovedDomain], remarks: &mut Vec<String>) {
             .iter_mut()
             .for_each(|domain| domain.aliases.retain(|alias| !alias.targets.is_empty()));
     }
-    let index = AliasIndex::of(domains);
+    let index = AliasIndex::of(domains, separator);
     let is_dead = |(at, domain): (usize, &MovedDomain)| {
         let word = domain.catch_all.as_ref()?;
         (!index.is_somebody(at, word, &mut Vec::new())).then_some(at)
@@ -514,15 +553,17 @@ fn prune(domains: &mut [MovedDomain], remarks: &mut Vec<String>) {
 /// Users and aliases of all domains, by name in lower case.
 struct AliasIndex<'a> {
     domains: &'a [MovedDomain],
+    separator: &'a str,
     numbers: HashMap<&'a str, usize>,
     users: HashSet<(usize, String)>,
     aliases: HashMap<(usize, String), &'a MovedAlias>,
 }
 
 impl<'a> AliasIndex<'a> {
-    fn of(domains: &'a [MovedDomain]) -> AliasIndex<'a> {
+    fn of(domains: &'a [MovedDomain], separator: &'a str) -> AliasIndex<'a> {
         let mut index = AliasIndex {
             domains,
+            separator,
             numbers: HashMap::new(),
             users: HashSet::new(),
             aliases: HashMap::new(),
@@ -545,7 +586,8 @@ impl<'a> AliasIndex<'a> {
         let target = self.domains[*at].alias_of.as_ref();
         let at = target.and_then(|target| self.numbers.get(target.as_str())).unwrap_or(at);
         let whole = word.name.to_lowercase();
-        let bare = whole.split_once('+').map_or(whole.as_str(), |(bare, _)| bare).to_owned();
+        let tag = whole.find(self.separator).filter(|at| *at > 0);
+        let bare = tag.map_or(whole.as_str(), |at| &whole[..at]).to_owned();
         if bare == POSTMASTER {
             return true;
         }

@@ -3,7 +3,7 @@
 
 use super::main_cf::CONFIG_DIRECTORY;
 use crate::store::table;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The directory of a Postfix, which may be a copy of another host's /etc/postfix.
 pub struct PostfixFiles {
@@ -26,6 +26,13 @@ impl PostfixFiles {
             }
             Err(_) => path,
         }
+    }
+
+    /// Whether a file lies in the directory itself.
+    pub fn is_beside(&self, named: &str) -> bool {
+        let path = self.place(named);
+        path.starts_with(&self.directory)
+            && !path.components().any(|part| part == Component::ParentDir)
     }
 
     /// Its octets; the words of the error name the file.

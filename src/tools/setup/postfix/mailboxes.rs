@@ -200,7 +200,10 @@ impl MailboxMaker<'_> {
         let entries = self.book.mailboxes.entries.iter();
         let paths: Vec<MailboxPath> = entries
             .filter_map(|entry| {
-                let user = entry.key.strip_suffix(&suffix).filter(|user| !user.is_empty())?;
+                let user = match entry.key.strip_suffix(&suffix)? {
+                    "" => &moved.catch_all.as_ref().filter(|word| word.host.is_none())?.name,
+                    user => user,
+                };
                 // Where no path is meant, a table only says who there is.
                 let path = format!("{base}/{}", entry.value.trim_start_matches('/'));
                 entry.value.contains('/').then(|| MailboxPath { user: user.to_owned(), path })

@@ -13,6 +13,7 @@ use super::master_cf::{PostfixService, services};
 use super::next_hops::{Transport, transport};
 use super::targets::NameCompletion;
 use crate::mail::address::Domain;
+use crate::privileges;
 use nix::unistd::gethostname;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -132,6 +133,7 @@ impl PostfixSource {
         let accounts = self.account_names();
         let mut aliases = aliases;
         let forwards = self.forwards(&mut aliases);
+        let separator = self.separator();
         Ok(AddressBook {
             aliased: self.virtual_domains("virtual_alias_domains", &virtuals),
             hosted: self.virtual_domains("virtual_mailbox_domains", &mailboxes),
@@ -142,7 +144,31 @@ impl PostfixSource {
             aliases,
             forwards,
             accounts,
+            separator,
+            keeps_hosted: self.transport("virtual_transport") == Transport::Here,
         })
+    }
+
+    /// What stands before a tag here; empty: there are no tags.
+    fn separator(&mut self) -> String {
+        let text = self.main.text("recipient_delimiter");
+        let mut signs = text.chars();
+        match (signs.next(), signs.next()) {
+            (None, _) => String::new(),
+            (Some('.'), _) => {
+                let words =
+                    "recipient_delimiter: a dot alone cannot separate tags here: there are none";
+                self.remarks.push(words.to_owned());
+                String::new()
+            }
+            (Some(first), None) => first.to_string(),
+            (Some(first), Some(_)) => {
+                let words =
+                    format!("recipient_delimiter: {text}: one separator at a time: {first}");
+                self.remarks.push(words);
+                first.to_string()
+            }
+        }
     }
 
     /// Adds what users wrote into their .forward, which counts for names without an alias.
@@ -153,7 +179,7 @@ impl PostfixSource {
         }
         for account in &self.accounts {
             let path = account.home.join(".forward");
-            let Ok(octets) = self.files.read(&path.to_string_lossy()) else { continue };
+            let Ok(octets) = self.read_as(&account.name, &path.to_string_lossy()) else { continue };
             if aliases.entries.iter().any(|entry| entry.key == account.name) {
                 continue;
             }
@@ -164,6 +190,24 @@ impl PostfixSource {
             }
         }
         found
+    }
+
+    /// A list of `:include:`, which Postfix reads with the rights of `reader`, else of `default_privs`. A copy of its
+    /// directory may lie where only root can look.
+    pub fn list(&self, file: &str, reader: Option<&str>) -> Result<String, String> {
+        let octets = match reader {
+            None if self.files.is_beside(file) => self.files.read(file),
+            None => self.read_as(&self.main.text("default_privs"), file),
+            Some(reader) => self.read_as(reader, file),
+        };
+        octets.map(|octets| String::from_utf8_lossy(&octets).into_owned())
+    }
+
+    /// Reads with the rights of an account: a link that a user has made must not show what only root may read.
+    fn read_as(&self, account: &str, file: &str) -> Result<Vec<u8>, String> {
+        let account = privileges::find(account)?;
+        let read = privileges::as_user(Some(&account), || self.files.read(file))?;
+        read.map_err(|why| format!("{why} (read as {})", account.name))
     }
 
     /// Virtual domains. Without the parameter they are keys of their table, as are names: a domain is a key whose
@@ -220,5 +264,41 @@ impl PostfixSource {
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::unistd::geteuid;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_link_of_a_user_shows_nothing_that_only_root_may_read() {
+        let dir = std::env::temp_dir().join(format!("facteur-{}", crate::id::message()));
+        let postfix = dir.join("postfix");
+        fs::create_dir_all(&postfix).unwrap();
+        fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
+        fs::write(postfix.join("main.cf"), "myhostname = mx.a.test\n").unwrap();
+        for name in ["secret", "postfix/list"] {
+            fs::write(dir.join(name), "ann@a.test\n").unwrap();
+            fs::set_permissions(dir.join(name), Permissions::from_mode(0o600)).unwrap();
+        }
+        symlink(dir.join("secret"), dir.join("link")).unwrap();
+        let source = PostfixSource::read(&postfix).unwrap();
+        let is_read =
+            |name: &str, reader| source.list(dir.join(name).to_str().unwrap(), reader).is_ok();
+        // Who is not root has no rights but those of the user who runs the test.
+        let is_root = geteuid().is_root();
+        for reader in [Some("nobody"), None] {
+            assert_eq!((is_read("secret", reader), is_read("link", reader)), (!is_root, !is_root));
+        }
+        assert_eq!(
+            (is_read("postfix/list", None), is_read("postfix/list", Some("nobody"))),
+            (true, !is_root)
+        );
+        assert!(!is_read("link", Some("no such account")));
+        fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -35,12 +35,14 @@ fn shown(domains_of: &str, virtuals: &str, mailboxes: &str, aliases: &str) -> Ve
         mailboxes: table(mailboxes),
         aliases: table(aliases),
         forwards: BTreeSet::new(),
+        separator: "-".to_owned(),
+        keeps_hosted: true,
         accounts: ["ann", "bob", "root"].map(str::to_owned).to_vec(),
         local,
     };
     let main = book.local.first().cloned();
-    let list = |file: &str| match file {
-        "/list" => Ok("ann\n# c\nfar@x.test\n".to_owned()),
+    let list = |file: &str, reader: Option<&str>| match (file, reader) {
+        ("/list", None) => Ok("ann\n# c\nfar@x.test\n:include:/list\n".to_owned()),
         _ => Err(format!("cannot read {file}")),
     };
     let MovedDomains { domains, remarks } = domains(&book, main.as_ref(), &list);
@@ -210,6 +212,51 @@ fn what_is_refused_here() {
             "",
             "prog \"|/bin/x a, b\";box /var/mail/x, ann;list :include:/list;gone :include:/none"
         ),
-        ["h.test (ann bob root)", "  box: ann", "  list: ann far@x.test", "4 remarks"]
+        ["h.test (ann bob root)", "  box: ann", "  list: ann far@x.test", "5 remarks"]
     );
+}
+
+#[test]
+fn tags_lead_to_somebody() {
+    assert_eq!(
+        shown(
+            "h.test|a.test|",
+            "x@a.test ann-tag@h.test, q-tag@h.test;y@a.test x-tag@a.test;z@a.test ann+tag@h.test",
+            "",
+            ""
+        ),
+        ["h.test (ann bob root)", "a.test ()", "  x: ann-tag@h.test", "  y: x-tag", "2 remarks"]
+    );
+}
+
+#[test]
+fn a_list_with_an_owner_asks_virtual_again() {
+    let virtuals = "ann@h.test far@x.test;bob kim@x.test";
+    assert_eq!(
+        shown("h.test||", virtuals, "", "list ann, bob, root;owner-list root;other ann, bob"),
+        [
+            "h.test (ann bob root)",
+            "  ann: far@x.test",
+            "  bob: kim@x.test",
+            "  list: ann bob root",
+            "  owner-list: root",
+            "  other: \\ann \\bob",
+            "0 remarks"
+        ]
+    );
+}
+
+#[test]
+fn a_mailbox_for_the_rest_of_a_domain() {
+    for (boxes, virtuals, expected) in [
+        ("ann@a.test a/ann/;@a.test a/Rest/", "", "a.test (ann rest) * rest"),
+        ("ann@a.test a/ann/;@a.test a/ann/", "", "a.test (ann) * ann"),
+        ("ann@a.test a/ann/;@a.test b/ann/", "", "a.test (ann catch-all) * catch-all"),
+        ("@a.test a/rest/", "rest@a.test x@far.test", "a.test (catch-all) * catch-all"),
+        ("ann@a.test a/ann/;@a.test a/rest/", "@a.test x@far.test", "a.test (ann) * x@far.test"),
+    ] {
+        assert_eq!(shown("||a.test", virtuals, boxes, "")[0], expected, "{boxes}");
+    }
+    // Of accounts it means nothing.
+    assert_eq!(shown("a.test||", "", "@a.test a/rest/", "")[0], "a.test (ann bob root)");
 }
