@@ -45,21 +45,31 @@ impl NextHops<'_> {
                 records => records?,
             },
         };
-        let is_proof = |records: &TlsaDemand| records.usable.is_some();
+        let name = &host.mx.host;
+        // Whatever the host proves, somebody in between may have named it (RFC 8689 §4.2.1).
+        if self.wish == TlsWish::Required && !self.is_vouched_for(name) {
+            return Err(self.unvouched());
+        }
+        let has_proof = records.as_ref().is_some_and(|records| records.usable.is_some());
+        // So it is without that wish: records prove who the host is, and only the policy that the domain means it.
+        if (has_proof || has_login) && !self.is_named {
+            self.without_records(name)?;
+        }
         match records {
-            // Whatever the host proves, somebody in between may have named it (RFC 8689 §4.2.1).
-            _ if self.wish == TlsWish::Required && !self.is_vouched_for(&host.mx.host) => {
-                Err(self.unvouched())
-            }
-            Some(records) if is_proof(&records) => Ok(Demand::Tlsa(Arc::new(records))),
+            Some(records) if has_proof => Ok(Demand::Tlsa(Arc::new(records))),
             _ if has_login => Ok(Demand::Pki(PkiDemand::Login)),
-            Some(records) if self.wish == TlsWish::Usual => Ok(Demand::Tlsa(Arc::new(records))),
-            _ => self.without_records(&host.mx.host),
+            records => match (self.without_records(name)?, records) {
+                // They ask for no more than TLS; a policy asks whose it is as well.
+                (Demand::Offered | Demand::Tested { .. }, Some(records)) => {
+                    Ok(Demand::Tlsa(Arc::new(records)))
+                }
+                (demand, _) => Ok(demand),
+            },
         }
     }
 
-    /// What a host is held to that has no TLSA records: what the policy of the recipient's domain says, else what
-    /// the message does.
+    /// What a host is held to that proves nothing by TLSA records: what the policy of the recipient's domain says, else
+    /// what the message does. Fails where the policy does not name the host.
     fn without_records(&mut self, host: &str) -> Result<Demand, Unheld> {
         let (domain, found) = match self.way.clone() {
             Way::Mx(domain) if self.wish != TlsWish::NotRequired => {
@@ -240,5 +250,103 @@ fn told(demand: &TlsaDemand) -> String {
         ),
         Some(usable) if usable == count => format!("TLSA of {}: {all}", demand.question),
         Some(usable) => format!("TLSA of {}: {all}, {usable} of which count", demand.question),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::net::dns::{AliasedAnswer, DnsAnswer, MxHost, Record, RecordKind, Resolver};
+    use crate::route::next_hop::{Ourselves, next_hops};
+    use crate::site::Site;
+    use jiff::Timestamp;
+
+    /// The domain far.test, whose MX records anybody could have made up; its hosts have TLSA records of this usage,
+    /// and DNSSEC vouches for them.
+    #[derive(Debug)]
+    struct Named {
+        hosts: &'static [&'static str],
+        usage: u8,
+    }
+
+    impl Resolver for Named {
+        fn lookup(&self, name: &[u8], kind: RecordKind) -> Result<DnsAnswer, DnsError> {
+            let records = match kind {
+                RecordKind::Mx => {
+                    let mx = |host: &&str| MxHost { preference: 1, host: (*host).to_owned() };
+                    self.hosts.iter().map(|host| Record::Mx(mx(host))).collect()
+                }
+                RecordKind::Txt => vec![Record::Txt(b"v=STSv1; id=1".to_vec())],
+                RecordKind::Tlsa => {
+                    let (usage, data) = (self.usage, vec![7; 32]);
+                    vec![Record::Tlsa { usage, selector: 1, matching: 1, data }]
+                }
+                _ => {
+                    let at = self.hosts.iter().position(|host| host.as_bytes() == name).unwrap();
+                    vec![Record::Address([192, 0, 2, 1 + at as u8].into())]
+                }
+            };
+            let secure = kind != RecordKind::Mx;
+            Ok(DnsAnswer { records: Records::Found(records), secure })
+        }
+
+        fn lookup_aliased(&self, name: &[u8], kind: RecordKind) -> Result<AliasedAnswer, DnsError> {
+            self.lookup(name, kind).map(|answer| AliasedAnswer { answer, end: None })
+        }
+    }
+
+    /// What the hosts are held to under a policy of this mode that names mx.far.test.
+    fn demands(mode: &str, hosts: &'static [&'static str], usage: u8) -> (Vec<String>, String) {
+        let spool = std::env::temp_dir().join(format!("facteur-held-{}", crate::id::message()));
+        let dir = spool.join("mta-sts");
+        std::fs::create_dir_all(&dir).unwrap();
+        let now = Timestamp::now();
+        let policy = format!(
+            "domain far.test\nid 1\nfetched {now}\nused {now}\npolicy version: STSv1\npolicy mode: {mode}\n\
+             policy mx: mx.far.test\npolicy max_age: 1000\nend\n"
+        );
+        std::fs::write(dir.join("far.test"), policy).unwrap();
+        let spooled = spool.display().to_string();
+        let text = format!(
+            "hostname = \"mx.test\"\nspool = {spooled:?}\n[dns]\ntrust_ad = true\n[relay]\nnetworks = [\"::1\"]\n\
+             [listen]\nsmtp = [\"127.0.0.1:2525\"]\n"
+        );
+        let config = Config::parse(&text, "facteur.toml".as_ref()).unwrap();
+        let resolver = Arc::new(Named { hosts, usage });
+        let site = Site::read_names(config).unwrap().0.with_resolver(resolver);
+        let (ourselves, way) = (Ourselves::of(&site.config), Domain::parse("far.test").unwrap());
+        let found = next_hops(&site, &ourselves, &Way::Mx(way), TlsWish::Usual);
+        let mut hops = found.unwrap();
+        let told = |hop: crate::route::next_hop::Hop| {
+            format!("{} {}", hop.name, hop.demand.owed_by().unwrap_or_default())
+        };
+        let mut all: Vec<String> = hops.by_ref().map(told).collect();
+        all.sort();
+        std::fs::remove_dir_all(&spool).unwrap();
+        (all, hops.trouble().map(|trouble| trouble.to_string()).unwrap_or_default())
+    }
+
+    #[test]
+    fn records_of_a_host_that_somebody_in_between_has_named_lift_no_policy() {
+        let (both, named) = (&["mx.far.test", "evil.test"][..], &["mx.far.test"][..]);
+        let by_records = |host: &str| format!("{host} TLSA of _25._tcp.{host}");
+        let by_policy = "mx.far.test the MTA-STS policy of far.test".to_owned();
+        let passed =
+            "451 4.7.5 far.test by MX: evil.test: the MTA-STS policy of far.test does not name it";
+        // Both prove who they are.
+        let (found, trouble) = demands("enforce", both, 3);
+        assert_eq!((found, &trouble[..]), (vec![by_records("mx.far.test")], passed));
+        for mode in ["testing", "none"] {
+            let (found, trouble) = demands(mode, both, 3);
+            assert_eq!(found, ["evil.test", "mx.far.test"].map(by_records), "{mode}");
+            assert_eq!(trouble, "", "{mode}");
+        }
+        // By records that cannot be used nobody proves anything.
+        assert_eq!(demands("enforce", named, 1), (vec![by_policy.clone()], String::new()));
+        assert_eq!(demands("enforce", both, 1), (vec![by_policy], passed.to_owned()));
+        for mode in ["testing", "none"] {
+            assert_eq!(demands(mode, named, 1).0, [by_records("mx.far.test")], "{mode}");
+        }
     }
 }
