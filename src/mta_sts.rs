@@ -129,7 +129,6 @@ impl MtaSts {
 
     /// Whether a policy is known from before, and holds. Asks nobody.
     pub fn knows(&self, domain: &Domain) -> bool {
-        self.load(domain);
         self.held(domain, Timestamp::now()).is_some()
     }
 
@@ -141,12 +140,12 @@ impl MtaSts {
         resolver: &Arc<dyn Resolver>,
         now: Timestamp,
     ) -> StsFound {
-        self.load(domain);
+        let known = self.load(domain);
         let id = match record {
             StsRecord::Id(id) => id,
             StsRecord::Absent | StsRecord::Bad(_) => return self.without(domain, record, now),
         };
-        match self.turn(domain, id, now) {
+        match self.turn(domain, id, known, now) {
             StsTurn::Known(found) => found,
             StsTurn::Fetch => {
                 let fetched = self.fetch(domain, id, resolver, now, now);
@@ -174,13 +173,21 @@ impl MtaSts {
         StsFound { told, ..found }
     }
 
-    /// Waits for the turn of this thread at a domain whose record names this policy.
-    fn turn(&self, domain: &Domain, id: &StsId, now: Timestamp) -> StsTurn {
+    /// Waits for the turn of this thread at a domain whose record names this policy. `known`: what was known a moment
+    /// ago, and may have been forgotten since to make room.
+    fn turn(
+        &self,
+        domain: &Domain,
+        id: &StsId,
+        known: Option<Arc<KnownPolicy>>,
+        now: Timestamp,
+    ) -> StsTurn {
         let latest = Instant::now() + STS_FETCH_WAIT;
         let mut domains = locked(&self.domains);
         loop {
             make_room(&mut domains);
             let own = domains.entry(domain.clone()).or_default();
+            own.known = own.known.take().or_else(|| known.clone());
             own.used = own.used.max(Some(now));
             let held = own.known.clone().filter(|known| known.holds(now));
             let rest = own.rest.clone().filter(|rest| rest.is_on(id, now));
@@ -260,22 +267,22 @@ impl MtaSts {
         }
     }
 
-    /// The policy that holds now, as far as memory knows.
+    /// The policy that holds now.
     fn held(&self, domain: &Domain, now: Timestamp) -> Option<Arc<KnownPolicy>> {
-        let domains = locked(&self.domains);
-        domains.get(domain)?.known.clone().filter(|known| known.holds(now))
+        self.load(domain).filter(|known| known.holds(now))
     }
 
-    /// Takes what a file says of a domain into memory, unless that knows it.
-    fn load(&self, domain: &Domain) {
-        if locked(&self.domains).get(domain).is_some_and(|own| own.known.is_some()) {
-            return;
+    /// What memory knows of a domain, else what its file says, which memory then knows too.
+    fn load(&self, domain: &Domain) -> Option<Arc<KnownPolicy>> {
+        let known = locked(&self.domains).get(domain).and_then(|own| own.known.clone());
+        if known.is_some() {
+            return known;
         }
-        let Some(known) = self.store.read(domain) else { return };
+        let read = Arc::new(self.store.read(domain)?);
         let mut domains = locked(&self.domains);
         make_room(&mut domains);
         let own = domains.entry(domain.clone()).or_default();
-        own.known.get_or_insert_with(|| Arc::new(known));
+        Some(own.known.get_or_insert(read).clone())
     }
 }
 

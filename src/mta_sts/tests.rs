@@ -106,6 +106,14 @@ impl World {
         (id, found.fault.is_some(), self.fetches.swap(0, SeqCst))
     }
 
+    /// Looks at the domain so many seconds later; whether a policy holds still.
+    fn look_at(&self, seconds: i64) -> bool {
+        let now = self.now + SignedDuration::from_secs(seconds);
+        self.sts.look_at(&domain(), &self.resolver, now);
+        self.fetches.swap(0, SeqCst);
+        self.sts.held(&domain(), now).is_some()
+    }
+
     fn look(&self) -> (Option<Timestamp>, usize) {
         (self.sts.look(&self.resolver, self.now), self.fetches.swap(0, SeqCst))
     }
@@ -185,6 +193,28 @@ fn what_cannot_be_fetched_rests_and_a_new_id_does_not() {
     assert_eq!(world.found(), (id("4"), true, 1));
     world.later(-2 * HOUR);
     assert_eq!(world.found(), (id("4"), true, 1));
+}
+
+#[test]
+fn a_policy_holds_where_memory_has_just_been_emptied_for_it() {
+    let mut world = World::new();
+    world.says(Some("v=STSv1; id=1"), enforce(86_400));
+    assert_eq!(world.found(), (id("1"), false, 1));
+    // A new id, and somebody who keeps us from its policy.
+    world.says(Some("v=STSv1; id=2"), None);
+    for others in [STS_DOMAINS_MAX - 1, STS_DOMAINS_MAX, STS_DOMAINS_MAX + 1] {
+        let fill = |world: &World| {
+            let mut domains = locked(&world.sts.domains);
+            domains.clear();
+            let names = (0..others).map(|at| Domain::parse(&format!("d{at}.test")).unwrap());
+            domains.extend(names.map(|name| (name, DomainSts::default())));
+        };
+        world = world.restarted();
+        fill(&world);
+        assert_eq!(world.found(), (id("1"), true, 1), "{others}");
+        fill(&world);
+        assert!(world.look_at(0) && world.look_at(2 * HOUR) && !world.disk.files().is_empty());
+    }
 }
 
 #[test]

@@ -113,16 +113,11 @@ impl MtaSts {
         resolver: &Arc<dyn Resolver>,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        self.load(domain);
-        let (known, used) = {
-            let domains = locked(&self.domains);
-            let own = domains.get(domain);
-            (own.and_then(|own| own.known.clone()), own.and_then(|own| own.used))
-        };
-        let Some(known) = known.filter(|known| known.holds(now)) else {
+        let Some(known) = self.held(domain, now) else {
             self.forget(domain, now);
             return None;
         };
+        let used = locked(&self.domains).get(domain).and_then(|own| own.used);
         let used = known.used.max(used.unwrap_or(known.used));
         let known = KnownPolicy { used, ..(*known).clone() };
         let may_ask = |id| {
@@ -139,10 +134,12 @@ impl MtaSts {
 
     /// Removes the file of a domain whose policy has ended or cannot be read, unless it is fetched just now.
     fn forget(&self, domain: &Domain, now: Timestamp) {
-        let has_ended = |own: &DomainSts| own.known.as_ref().is_none_or(|known| !known.holds(now));
-        if self.takes_turn(domain, has_ended) {
+        if self.takes_turn(domain, |_| true) {
             let _turn = FetchTurn { sts: self, domain, end: None };
-            self.store.remove(domain);
+            // Fetched meanwhile, perhaps.
+            if self.held(domain, now).is_none() {
+                self.store.remove(domain);
+            }
         }
     }
 
