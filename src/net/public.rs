@@ -21,8 +21,10 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [a, b, ..] = address.segments();
-    // Global unicast (RFC 4291 §2.4), without documentation (RFC 3849, RFC 9637), ORCHID and Teredo.
-    let is_special = a == 0x2001 && (b == 0xdb8 || b < 0x200) || a == 0x3fff && b < 0x1000;
+    // Global unicast (RFC 4291 §2.4), without documentation (RFC 3849, RFC 9637), ORCHID, Teredo, and 6to4, which holds
+    // any IPv4 address (RFC 3056).
+    let is_special =
+        a == 0x2001 && (b == 0xdb8 || b < 0x200) || a == 0x2002 || a == 0x3fff && b < 0x1000;
     a & 0xe000 == 0x2000 && !is_special
 }
 
@@ -54,6 +56,8 @@ mod tests {
             "fd00::1",
             "2001:db8::1",
             "2001::1",
+            "2002:7f00:1::1",
+            "2002:a00:1::1",
             "ff02::1",
         ] {
             assert!(!is_public(inside.parse().unwrap()), "{inside}");
