@@ -54,7 +54,10 @@ fn session(seen: &TlsSeen) -> Option<TlsSession> {
             )
         }
         Demand::Tlsa(tlsa) => {
-            let records: Vec<String> = tlsa.records.iter().filter_map(Record::tlsa_text).collect();
+            let mut records: Vec<String> =
+                tlsa.records.iter().filter_map(Record::tlsa_text).collect();
+            // Name servers turn their order from answer to answer, and it is one policy all the same.
+            records.sort();
             AppliedPolicy::new(PolicyKind::Tlsa, &tlsa.base, &records, &[""; 0])
         }
     };
@@ -63,4 +66,38 @@ fn session(seen: &TlsSeen) -> Option<TlsSession> {
         failed.from(seen.sending).because(&trouble.words)
     });
     Some(TlsSession { domain, policy, failed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::address::Domain;
+    use crate::route::next_hop::TlsaDemand;
+    use std::sync::Arc;
+
+    #[test]
+    fn records_in_another_order_are_the_same_policy() {
+        let record =
+            |octet| Record::Tlsa { usage: 3, selector: 1, matching: 1, data: vec![octet; 32] };
+        let counted = |order: [u8; 3]| {
+            let demand = TlsaDemand {
+                base: "mx.far.test".to_owned(),
+                question: "_25._tcp.mx.far.test".to_owned(),
+                names: Vec::new(),
+                records: order.map(record).to_vec(),
+                usable: None,
+            };
+            session(&TlsSeen {
+                domain: Some(Domain::parse("far.test").unwrap()),
+                demand: Demand::Tlsa(Arc::new(demand)),
+                host: "mx.far.test".to_owned(),
+                receiving: None,
+                sending: None,
+                outcome: Ok(()),
+            })
+        };
+        let first = counted([1, 2, 3]);
+        assert!(first.is_some());
+        assert_eq!((counted([3, 1, 2]), counted([2, 3, 1])), (first.clone(), first));
+    }
 }
