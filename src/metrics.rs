@@ -188,7 +188,7 @@ impl Metrics {
 
     fn numbers(&self) -> Vec<numbers::Family> {
         let site = self.current.get();
-        numbers::all(numbers::Moment {
+        numbers::all(numbers::MetricsMoment {
             started: self.started,
             sessions: self.registry.count(),
             census: self.census(),

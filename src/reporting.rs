@@ -25,7 +25,7 @@ use crate::store::locked;
 use crate::store::queue::Queue;
 use crate::store::tally::TallyStore;
 use crossbeam_channel::{Sender, bounded};
-use gather::Gatherer;
+use gather::CountsGatherer;
 use std::io;
 use std::sync::{Arc, Mutex};
 use watch::ReportWatch;
@@ -68,7 +68,7 @@ impl Reporting {
         let (flush, flushes) = bounded(1);
         let (calls, called) = bounded(1);
         let input = Arc::new(TallyInput::new(sender));
-        let gatherer = Gatherer::new(store.clone(), sessions, flushes, input.clone());
+        let gatherer = CountsGatherer::new(store.clone(), sessions, flushes, input.clone());
         spawn_vital("tls-counts", None, move || gatherer.run())?;
         let watch = ReportWatch::new(store, disk.clone(), queue.clone(), hints.clone());
         let current = current.clone();

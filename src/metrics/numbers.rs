@@ -48,7 +48,7 @@ impl Family {
 }
 
 /// What is no counter: how things are at this moment.
-pub(super) struct Moment {
+pub(super) struct MetricsMoment {
     /// When the server started.
     pub started: SystemTime,
     pub sessions: usize,
@@ -65,8 +65,9 @@ pub(super) struct Moment {
 }
 
 /// All families.
-pub(super) fn all(moment: Moment) -> Vec<Family> {
-    let Moment { started, sessions, census, unpublished, certificate, disks, silent } = moment;
+pub(super) fn all(moment: MetricsMoment) -> Vec<Family> {
+    let MetricsMoment { started, sessions, census, unpublished, certificate, disks, silent } =
+        moment;
     let version = one("version", env!("CARGO_PKG_VERSION").to_owned(), 1.0);
     let mut all = vec![
         gauge("facteur_build_info", "The version that runs.", vec![version]),

@@ -1,4 +1,5 @@
-//! What is kept of how TLS with next hops ended: counters, and what reports are made of ([`super::tally`]). Decides nothing, and no mail waits for it.
+//! What is kept of how TLS with next hops ended: counters, and what reports are made of ([`super::tally`]). Decides
+//! nothing, and no mail waits for it.
 
 use super::{Caller, Connection};
 use crate::event::count::{RELAY_TLS, TLS_WORKED};

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The thread and what is not written yet.
-pub(super) struct Gatherer {
+pub(super) struct CountsGatherer {
     store: Arc<TallyStore>,
     sessions: Receiver<TlsSession>,
     /// Asks for a write at once, to be answered when it is done.
@@ -29,14 +29,21 @@ pub(super) struct Gatherer {
 /// The server is gone.
 struct Gone;
 
-impl Gatherer {
+impl CountsGatherer {
     pub fn new(
         store: Arc<TallyStore>,
         sessions: Receiver<TlsSession>,
         flushes: Receiver<Sender<()>>,
         input: Arc<TallyInput>,
-    ) -> Gatherer {
-        Gatherer { store, sessions, flushes, input, unwritten: BTreeMap::new(), is_failing: false }
+    ) -> CountsGatherer {
+        CountsGatherer {
+            store,
+            sessions,
+            flushes,
+            input,
+            unwritten: BTreeMap::new(),
+            is_failing: false,
+        }
     }
 
     /// Works until the server is gone.

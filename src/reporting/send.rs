@@ -183,7 +183,7 @@ impl ReportSender<'_> {
                 }
                 Err(error) => ReportFate::Failed(error.to_string()),
             },
-            ReportAddress::Https { url, .. } => match (self.post)(report.domain, url, packed) {
+            ReportAddress::Https(url) => match (self.post)(report.domain, url, packed) {
                 Ok(status @ 200..=299) => ReportFate::Posted(status),
                 Ok(status) => ReportFate::Failed(format!("the server answered {status}")),
                 Err(why) => ReportFate::Failed(why),

@@ -20,7 +20,7 @@ pub enum ReportAddress {
     /// `mailto:`, always at a domain.
     Mail(Mailbox),
     /// `https:`, without a user and without a fragment.
-    Https { url: String, host: Domain },
+    Https(String),
 }
 
 /// As a record has it.
@@ -28,7 +28,7 @@ impl fmt::Display for ReportAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ReportAddress::Mail(mailbox) => write!(f, "mailto:{mailbox}"),
-            ReportAddress::Https { url, .. } => f.write_str(url),
+            ReportAddress::Https(url) => f.write_str(url),
         }
     }
 }
@@ -175,10 +175,10 @@ fn https(whole: &str, rest: &str) -> Result<ReportAddress, &'static str> {
     if last.bytes().next().is_none_or(|octet| octet.is_ascii_digit()) {
         return Err("its host is no name");
     }
-    let host = Domain::parse(host).map_err(|_| "its host is no name")?;
+    Domain::parse(host).map_err(|_| "its host is no name")?;
     if port.parse::<u16>().is_ok_and(|port| port > 0) {
         let url = whole.split('#').next().unwrap_or_default().to_owned();
-        return Ok(ReportAddress::Https { url, host });
+        return Ok(ReportAddress::Https(url));
     }
     Err("its port is none")
 }
