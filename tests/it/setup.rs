@@ -76,7 +76,7 @@ fn a_site_from_nothing_takes_mail() {
     let mut at = 0;
     for part in [
         "facteur user add postmaster@example.org",
-        "certbot certonly --standalone -d mx.example.org --deploy-hook",
+        "certbot certonly --standalone --reuse-key -d mx.example.org --deploy-hook",
         "facteur dns --zone",
         "facteur check",
     ] {
