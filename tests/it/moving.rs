@@ -10,7 +10,7 @@ use crate::support::{PATIENCE, Place, files, skip, text, tree, within};
 use nix::unistd::geteuid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -492,4 +492,36 @@ fn mail_goes_where_postfix_sent_it() {
         let places: BTreeSet<&Ends> = found.values().collect();
         assert!(places.len() > 4, "{}: {found:#?}", site.name);
     }
+}
+
+/// setup is root; a list is read with the rights that Postfix would read it with, also by way of a link. One that lies
+/// beside main.cf is read as it is: a copy of that directory may be where only root can look.
+#[test]
+fn a_link_of_a_user_shows_nothing_that_only_root_may_read() {
+    let place = Place::new();
+    let from = place.at("etc/postfix");
+    fs::create_dir_all(&from).unwrap();
+    for (name, list) in [("secret", "hidden@far.test\n"), ("etc/postfix/beside", "open@far.test\n")]
+    {
+        place.write(name, list);
+        fs::set_permissions(place.at(name), Permissions::from_mode(0o600)).unwrap();
+    }
+    symlink(place.at("secret"), place.at("link")).unwrap();
+    let include = |name: &str| format!("{name}: :include:{}\n", place.at(name).display());
+    place.write(
+        "etc/postfix/aliases",
+        include("secret")
+            + &include("link")
+            + &format!("beside: :include:{}\n", from.join("beside").display()),
+    );
+    let main = format!(
+        "myhostname = mx.a.test\nmydestination = a.test\nalias_maps = hash:{}\n",
+        from.join("aliases").display()
+    );
+    place.write("etc/postfix/main.cf", main);
+    let said = said(&set_up(&place, &from, "a.test", &["--dry-run"]));
+    // Who is not root has no rights but those of the user who runs the test.
+    assert_eq!(said.contains("hidden@far.test"), !is_root(), "{said}");
+    assert_eq!(said.matches("(read as nobody)").count() >= 2, is_root(), "{said}");
+    assert!(said.contains("beside: open@far.test"), "{said}");
 }

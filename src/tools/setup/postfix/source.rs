@@ -266,39 +266,3 @@ impl PostfixSource {
         found
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use nix::unistd::geteuid;
-    use std::fs::{self, Permissions};
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    #[test]
-    fn a_link_of_a_user_shows_nothing_that_only_root_may_read() {
-        let dir = std::env::temp_dir().join(format!("facteur-{}", crate::id::message()));
-        let postfix = dir.join("postfix");
-        fs::create_dir_all(&postfix).unwrap();
-        fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
-        fs::write(postfix.join("main.cf"), "myhostname = mx.a.test\n").unwrap();
-        for name in ["secret", "postfix/list"] {
-            fs::write(dir.join(name), "ann@a.test\n").unwrap();
-            fs::set_permissions(dir.join(name), Permissions::from_mode(0o600)).unwrap();
-        }
-        symlink(dir.join("secret"), dir.join("link")).unwrap();
-        let source = PostfixSource::read(&postfix).unwrap();
-        let is_read =
-            |name: &str, reader| source.list(dir.join(name).to_str().unwrap(), reader).is_ok();
-        // Who is not root has no rights but those of the user who runs the test.
-        let is_root = geteuid().is_root();
-        for reader in [Some("nobody"), None] {
-            assert_eq!((is_read("secret", reader), is_read("link", reader)), (!is_root, !is_root));
-        }
-        assert_eq!(
-            (is_read("postfix/list", None), is_read("postfix/list", Some("nobody"))),
-            (true, !is_root)
-        );
-        assert!(!is_read("link", Some("no such account")));
-        fs::remove_dir_all(dir).unwrap();
-    }
-}
