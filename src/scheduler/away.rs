@@ -211,7 +211,9 @@ impl RelayWorker {
             match opened {
                 Err(fate) => {
                     tell_talk(talk);
-                    is_closed.push(fate.reason().is_some_and(Reason::is_sure));
+                    let is_sure = fate.reason().is_some_and(Reason::is_sure);
+                    // Before TLS anybody in between can say it.
+                    is_closed.push(is_sure && !hop.demand.is_owed());
                     round.refuse(&hop, &fate);
                 }
                 Ok(mut connection) => {

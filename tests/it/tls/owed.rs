@@ -206,6 +206,25 @@ fn who_is_in_between_gets_nothing() {
     }
 }
 
+/// Nor does mail come back by the word of somebody in between (521: a host takes no mail at all, RFC 7504).
+#[test]
+fn that_a_host_takes_no_mail_counts_only_where_it_owes_no_tls() {
+    let pair = Pair::of(&["mx.far.test"]);
+    let record = record(&pair);
+    for (script, records, event) in [
+        ("greeting: 521 5.3.2 go away", &[&*record][..], "deferred "),
+        ("EHLO: 521 5.3.2 go away", &[&*record], "deferred "),
+        ("greeting: 521 5.3.2 go away", &[], "bounced "),
+    ] {
+        let (far, _host) = one(&pair, script, records);
+        let place = Place::new();
+        let server = far.serve(&place, "", "");
+        post(&server);
+        server.wait_for(&[event, "to=bob@far.test", "521 5.3.2 go away"]);
+        server.stop();
+    }
+}
+
 #[test]
 fn a_host_with_none_but_unusable_records_owes_tls_with_any_certificate() {
     let pair = Pair::of(&["mx.far.test"]);
