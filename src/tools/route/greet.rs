@@ -10,14 +10,14 @@ use crate::relay::{Caller, Connection, Hop};
 use crate::route::next_hop::{Demand, PkiDemand};
 use crate::smtp::client::Reason;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Greets hosts, each once, because many addresses may have the same next hop.
+/// Greets hosts, each once, because many addresses may have the same next hop. One that owes TLS to one domain and
+/// not to another is greeted for each.
 pub struct Greeter {
     caller: Arc<Caller>,
-    known: RefCell<HashMap<String, HostGreeting>>,
+    known: RefCell<Vec<(Hop, HostGreeting)>>,
 }
 
 /// The answer of a host.
@@ -81,16 +81,15 @@ impl Greeter {
     }
 
     fn one(&self, hop: &Hop) -> HostGreeting {
-        let key = hop.to_string();
-        if let Some(known) = self.known.borrow().get(&key) {
-            return known.clone();
-        }
         // No password is said, so it asks for nothing.
         let demand = match &hop.demand {
             Demand::Pki(PkiDemand::Login) => Demand::Offered,
             demand => demand.clone(),
         };
-        let hop = &Hop { demand, login: None, ..hop.clone() };
+        let hop = &Hop { demand, login: None, domain: None, ..hop.clone() };
+        if let Some((_, known)) = self.known.borrow().iter().find(|(known, _)| known == hop) {
+            return known.clone();
+        }
         let greeting = match Connection::open(&self.caller, hop, &mut Talk::default()) {
             Ok(connection) => {
                 let tls = match (connection.protection(), connection.offers().starttls) {
@@ -111,13 +110,44 @@ impl Greeter {
             }
             Err(fate) => {
                 let why = fate.reason().map(Reason::to_string).unwrap_or_default();
-                match fate.reason().is_some_and(Reason::is_no_mail_host) {
+                // As an attempt takes it: before TLS anybody in between can say it.
+                let is_sure = fate.reason().is_some_and(Reason::is_no_mail_host);
+                match is_sure && !hop.demand.is_owed() {
                     true => HostGreeting::Never(why),
                     false => HostGreeting::NotNow(why),
                 }
             }
         };
-        self.known.borrow_mut().insert(key, greeting.clone());
+        self.known.borrow_mut().push((hop.clone(), greeting.clone()));
         greeting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Error, ErrorKind};
+    use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    #[test]
+    fn a_host_is_greeted_once_for_each_thing_that_it_owes() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        let config = Config::demo();
+        let caller = Caller {
+            dial: Box::new(move |_, _| {
+                counted.fetch_add(1, Relaxed);
+                Err(Error::from(ErrorKind::ConnectionRefused))
+            }),
+            ..Caller::new(&config)
+        };
+        let greeter = Greeter { caller: Arc::new(caller), known: RefCell::default() };
+        let offered = Hop::offered("mx.test", SocketAddr::from(([192, 0, 2, 1], 25)));
+        let owed = Hop { demand: Demand::Pki(PkiDemand::Wish), ..offered.clone() };
+        for (hop, count) in [(&offered, 1), (&offered, 1), (&owed, 2), (&owed, 2), (&offered, 2)] {
+            assert!(greeter.greet(std::slice::from_ref(hop)).last.is_none());
+            assert_eq!(calls.load(Relaxed), count);
+        }
     }
 }
