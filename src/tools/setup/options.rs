@@ -74,16 +74,18 @@ impl SetupWish {
         };
         let hostname = options.hostname.as_deref();
         let user = options.user.as_deref();
+        let places = SitePlaces {
+            etc: place(options.etc.as_deref(), "/etc/facteur")?,
+            spool: place(options.spool.as_deref(), "/var/spool/facteur")?,
+            mail: place(options.mail.as_deref(), "/var/vmail")?,
+        };
+        are_apart(&places)?;
         Ok(SetupWish {
             domain,
             hostname: hostname
                 .map(|text| name(text, "a host name, as mx.example.org"))
                 .transpose()?,
-            places: SitePlaces {
-                etc: place(options.etc.as_deref(), "/etc/facteur")?,
-                spool: place(options.spool.as_deref(), "/var/spool/facteur")?,
-                mail: place(options.mail.as_deref(), "/var/vmail")?,
-            },
+            places,
             names_spool: options.spool.is_some(),
             names_mail: options.mail.is_some(),
             user: user.map(user_name).transpose()?,
@@ -156,6 +158,26 @@ fn place(said: Option<&Path>, default: &str) -> Result<PathBuf, String> {
         None => Err("the root directory can be none of the places".to_owned()),
         Some(_) => Ok(whole.components().collect()),
     }
+}
+
+/// Refuses places inside of those that are the server's: whoever has a directory can change all in it, and root reads
+/// the configuration. What is the server's may lie below the configuration.
+fn are_apart(places: &SitePlaces) -> Result<(), String> {
+    let SitePlaces { etc, spool, mail } = places;
+    for (option, inner, outer) in [
+        ("--etc", etc, spool),
+        ("--etc", etc, mail),
+        ("--mail", mail, spool),
+        ("--spool", spool, mail),
+    ] {
+        if inner.starts_with(outer) {
+            let (inner, outer) = (inner.display(), outer.display());
+            return Err(format!(
+                "{option} {inner}: it lies in {outer}, which is the server's own; name a place outside of it"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A name that useradd takes, and that is no option of it.
@@ -245,6 +267,27 @@ mod tests {
         }
         for text in ["", "-r", "1a", "a b", "Ann", "a:b", &"a".repeat(33)] {
             assert!(user_name(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn places_are_apart() {
+        let is_good = |etc: &str, spool: &str, mail: &str| {
+            let [etc, spool, mail] = [etc, spool, mail].map(PathBuf::from);
+            are_apart(&SitePlaces { etc, spool, mail }).is_ok()
+        };
+        assert!(is_good("/a/etc", "/a/spool", "/a/mail"));
+        assert!(is_good("/a", "/a/spool", "/a/mail"));
+        for (etc, spool, mail) in [
+            ("/a", "/a", "/b"),
+            ("/a", "/b", "/a"),
+            ("/a", "/b", "/b"),
+            ("/b/etc", "/b", "/c"),
+            ("/c/x/etc", "/b", "/c"),
+            ("/a", "/b", "/b/mail"),
+            ("/a", "/c/b", "/c"),
+        ] {
+            assert!(!is_good(etc, spool, mail), "{etc} {spool} {mail}");
         }
     }
 
