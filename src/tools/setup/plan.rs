@@ -211,15 +211,20 @@ fn pair(site: &SiteToSetUp, steps: &mut Vec<SetupStep>) {
     for dir in dirs.into_iter().filter(|dir| *dir != site.etc) {
         steps.push(SetupStep::Dir { path: dir.to_owned(), mode: 0o755, owner: Owner::Root });
     }
-    if let Some((from_certificate, from_key)) = &site.pair_from {
-        let reader = Owner::RootWith(site.run_as.clone());
+    if let Some(pair) = &site.pair_from {
         // The key first: a killed run leaves no certificate without one.
-        for (from, path, mode, owner) in
-            [(from_key, &key, 0o640, reader), (from_certificate, &certificate, 0o644, Owner::Root)]
-        {
-            let (from, path) = (from.clone(), path.clone());
-            steps.push(SetupStep::Copy { from, path, mode, owner });
-        }
+        steps.push(SetupStep::Copy {
+            from: pair.key.clone(),
+            path: key,
+            mode: 0o640,
+            owner: Owner::RootWith(site.run_as.clone()),
+        });
+        steps.push(SetupStep::File {
+            path: certificate,
+            mode: 0o644,
+            owner: Owner::Root,
+            text: pair.certificates.clone(),
+        });
         return;
     }
     steps.push(SetupStep::Pair {

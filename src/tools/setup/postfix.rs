@@ -19,6 +19,7 @@ mod main_cf;
 mod maps;
 mod master_cf;
 mod next_hops;
+mod pem;
 mod place;
 mod relaying;
 mod restrictions;
@@ -28,7 +29,7 @@ mod targets;
 mod text;
 
 use super::options::SetupWish;
-use super::site::{MoreKey, MoreTable, SiteToSetUp};
+use super::site::{MoreKey, MoreTable, PairToCopy, SiteToSetUp};
 use crate::config::{Listen, MilterSocket, Network, show_duration};
 use crate::mail::address::Domain;
 use book::AddressBook;
@@ -203,7 +204,7 @@ fn luser_relay(
         return;
     }
     let (targets, _) = book.targets(&text);
-    let [targets::EntryTarget::Address { mailbox, .. }] = &targets[..] else {
+    let [targets::EntryTarget::Address(mailbox)] = &targets[..] else {
         warnings.push(format!("luser_relay: {text}: catch_all names one address, without what depends on the name: left out"));
         return;
     };
@@ -294,22 +295,39 @@ fn listen(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &mut Vec<Str
 fn certificate(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &mut Vec<String>) {
     let text =
         |name: &str| Some(source.main.text(name)).filter(|path| !path.is_empty() && path != "none");
-    let chain =
-        text("smtpd_tls_chain_files").and_then(|list| lines::words(&list).into_iter().next());
-    let pair = chain.map(|path| (path.clone(), path));
-    let pair = pair.or_else(|| Some((text("smtpd_tls_cert_file")?, text("smtpd_tls_key_file")?)));
-    let pair =
-        pair.or_else(|| Some((text("smtpd_tls_eccert_file")?, text("smtpd_tls_eckey_file")?)));
-    let Some((certificate, key)) = pair else { return };
-    let (certificate, key) = (source.files.place(&certificate), source.files.place(&key));
-    for path in [&certificate, &key] {
-        if let Err(why) = source.files.read(&path.to_string_lossy()) {
+    // Each file has a key before its certificates, or a key alone with its certificates in the next.
+    let chain = text("smtpd_tls_chain_files").map(|list| lines::words(&list));
+    let chain = chain.and_then(|files| Some((files.clone(), files.into_iter().next()?)));
+    let pair = |certificate: &str, key: &str| Some((vec![text(certificate)?], text(key)?));
+    let pair = chain
+        .or_else(|| pair("smtpd_tls_cert_file", "smtpd_tls_key_file"))
+        .or_else(|| pair("smtpd_tls_eccert_file", "smtpd_tls_eckey_file"));
+    let Some((files, key)) = pair else { return };
+    let read = |file: &String| {
+        source.files.read(file).map(|octets| String::from_utf8_lossy(&octets).into_owned())
+    };
+    let texts: Result<Vec<String>, String> = files.iter().map(read).collect();
+    let found = texts.and_then(|texts| {
+        let certificates = pem::certificates(&texts.join("\n"));
+        let place = |file: &str| source.files.place(file);
+        if certificates.is_empty() {
+            return Err(format!("{} has no certificate", place(&files[0]).display()));
+        }
+        match pem::has_key(&read(&key)?) {
+            true => Ok(PairToCopy { certificates, key: place(&key) }),
+            false => Err(format!("{} has no key", place(&key).display())),
+        }
+    });
+    let found = match found {
+        Ok(found) => found,
+        Err(why) => {
             warnings.push(format!(
                 "smtpd_tls_cert_file: {why}: a self-signed certificate stands in for it"
             ));
             return;
         }
-    }
+    };
+    let certificate = source.files.place(&files[0]);
     let tls = site.tls.as_ref().map(|tls| (site.at(&tls.certificate), site.at(&tls.key)));
     if let Some((to, _)) = tls {
         warnings.push(format!(
@@ -319,7 +337,7 @@ fn certificate(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &mut Ve
             to.display()
         ));
     }
-    site.pair_from = Some((certificate, key));
+    site.pair_from = Some(found);
 }
 
 fn limits(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &mut Vec<String>) {

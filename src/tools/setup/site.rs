@@ -45,10 +45,19 @@ pub struct SiteToSetUp {
     pub recipients: Option<usize>,
     /// Further keys, of tables that have no field here.
     pub more: Vec<MoreTable>,
-    /// Files whose copies are the pair of `tls`: certificate and key.
-    pub pair_from: Option<(PathBuf, PathBuf)>,
+    /// What becomes the pair of `tls`, in the place of one that is made.
+    pub pair_from: Option<PairToCopy>,
     /// What could not be translated into this, a line each, with what to do; printed, never written.
     pub warnings: Vec<String>,
+}
+
+/// A pair that another program has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PairToCopy {
+    /// Its certificates as PEM, without a key that stands beside them.
+    pub certificates: String,
+    /// The file of the key.
+    pub key: PathBuf,
 }
 
 /// A table of facteur.toml, or keys of one that is there already.

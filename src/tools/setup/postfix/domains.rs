@@ -203,10 +203,10 @@ impl Maker<'_> {
                 EntryTarget::SameAt(other) => {
                     words.push(self.word(domain, &mailbox_at(name, other)));
                 }
-                EntryTarget::Address { mailbox, .. } if *mailbox == mailbox_at(name, domain) => {
+                EntryTarget::Address(mailbox) if *mailbox == mailbox_at(name, domain) => {
                     self.own(domain, name, &mut words);
                 }
-                EntryTarget::Address { mailbox, .. } => words.push(self.word(domain, mailbox)),
+                EntryTarget::Address(mailbox) => words.push(self.word(domain, mailbox)),
                 EntryTarget::Refused(what) | EntryTarget::Include(what) => self.remarks.push(
                     format!("virtual_alias_maps: {name}@{domain}: {what} is no address for Postfix either"),
                 ),
@@ -360,9 +360,9 @@ impl Maker<'_> {
         let targets = self.listed(name, value, 0);
         for target in targets {
             match target {
-                EntryTarget::Address { mailbox, is_user } => match self.account(&mailbox) {
-                    Some(account) if is_user || account == open[0] => {
-                        words.push(own(&account, account != open[0]));
+                EntryTarget::Address(mailbox) => match self.account(&mailbox) {
+                    Some(account) if account == open[0] => {
+                        words.push(own(&account, false));
                     }
                     Some(_) if has_owner => words.push(self.word(domain, &mailbox)),
                     Some(account) if self.book.has_virtual(&account, domain) => {

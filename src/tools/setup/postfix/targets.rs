@@ -9,11 +9,8 @@ use std::path::Path;
 /// One target of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryTarget {
-    Address {
-        mailbox: Mailbox,
-        /// `\name`: the user, and no alias.
-        is_user: bool,
-    },
+    /// Also `\name`, whose backslash Postfix drops: an alias of that name counts.
+    Address(Mailbox),
     /// `@domain`: the same local part there.
     SameAt(Domain),
     /// `|command`, `/file`: what is refused here, as it is written.
@@ -87,10 +84,9 @@ fn addresses(
         let why = wrong.what.strip_prefix(&format!("alias {NAME}: ")).unwrap_or(&wrong.what);
         bad.push(why.replace(NAME, "it"));
     }
-    let is_user = piece.trim_start().starts_with('\\');
     for target in read.get(NAME).into_iter().flat_map(|alias| &alias.targets) {
         let mailbox = names.completed(target.mailbox.clone());
-        found.push(EntryTarget::Address { mailbox, is_user });
+        found.push(EntryTarget::Address(mailbox));
     }
 }
 
@@ -131,8 +127,7 @@ mod tests {
         };
         let (found, bad) = targets(value, &names);
         let words = found.into_iter().map(|target| match target {
-            EntryTarget::Address { mailbox, is_user: true } => format!("\\{mailbox}"),
-            EntryTarget::Address { mailbox, .. } => mailbox.to_string(),
+            EntryTarget::Address(mailbox) => mailbox.to_string(),
             EntryTarget::SameAt(domain) => format!("@{domain}"),
             EntryTarget::Refused(what) => format!("!{what}"),
             EntryTarget::Include(file) => format!("<{file}"),
@@ -147,7 +142,7 @@ mod tests {
             ("ann, bob@far.example,\teve@host", "ann@mx.test bob@far.example eve@host.test"),
             ("ann bob", "ann@mx.test bob@mx.test"),
             ("@Far.example", "@far.example"),
-            ("\\ann, \"|/bin/x a, b\", /var/log/x", "\\ann@mx.test !|/bin/x a, b !/var/log/x"),
+            ("\\ann, \"|/bin/x a, b\", /var/log/x", "ann@mx.test !|/bin/x a, b !/var/log/x"),
             ("\":include:/etc/list\", :include:/x", "</etc/list </x"),
             (
                 "Ann Smith <ann@far.example>, \"a, b\"@far.example",

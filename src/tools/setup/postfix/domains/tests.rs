@@ -165,7 +165,7 @@ fn accounts() {
             "h.test (ann bob root)",
             "  root: ann",
             "  all: ann bob x@far.test",
-            "  me: \\ann all",
+            "  me: ann all",
             "  bob: bob root",
             "a.test = h.test",
             "localhost = h.test",
