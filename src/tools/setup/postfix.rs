@@ -32,6 +32,7 @@ use super::options::SetupWish;
 use super::site::{MoreKey, MoreTable, PairToCopy, SiteToSetUp};
 use crate::config::{Listen, MilterSocket, Network, show_duration};
 use crate::mail::address::Domain;
+use crate::net::tls::{Acceptor, Half};
 use book::AddressBook;
 use domains::{MovedDomain, MovedDomains};
 use lists::match_list;
@@ -43,7 +44,7 @@ use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Smallest size of a message that can be set (RFC 5321 §4.5.3.1.7).
 const SIZE_LEAST: u64 = 65_536;
@@ -303,22 +304,7 @@ fn certificate(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &mut Ve
         .or_else(|| pair("smtpd_tls_cert_file", "smtpd_tls_key_file"))
         .or_else(|| pair("smtpd_tls_eccert_file", "smtpd_tls_eckey_file"));
     let Some((files, key)) = pair else { return };
-    let read = |file: &String| {
-        source.files.read(file).map(|octets| String::from_utf8_lossy(&octets).into_owned())
-    };
-    let texts: Result<Vec<String>, String> = files.iter().map(read).collect();
-    let found = texts.and_then(|texts| {
-        let certificates = pem::certificates(&texts.join("\n"));
-        let place = |file: &str| source.files.place(file);
-        if certificates.is_empty() {
-            return Err(format!("{} has no certificate", place(&files[0]).display()));
-        }
-        match pem::has_key(&read(&key)?) {
-            true => Ok(PairToCopy { certificates, key: place(&key) }),
-            false => Err(format!("{} has no key", place(&key).display())),
-        }
-    });
-    let found = match found {
+    let found = match pair_to_copy(source, &site.hostname, &files, &key) {
         Ok(found) => found,
         Err(why) => {
             warnings.push(format!(
@@ -338,6 +324,31 @@ fn certificate(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &mut Ve
         ));
     }
     site.pair_from = Some(found);
+}
+
+/// A pair of Postfix, where a server can use it now; the words of the error name the file.
+fn pair_to_copy(
+    source: &PostfixSource,
+    hostname: &Domain,
+    files: &[String],
+    key: &str,
+) -> Result<PairToCopy, String> {
+    let read = |file: &str| {
+        source.files.read(file).map(|octets| String::from_utf8_lossy(&octets).into_owned())
+    };
+    let texts: Result<Vec<String>, String> = files.iter().map(|file| read(file)).collect();
+    let certificates = pem::certificates(&texts?.join("\n"));
+    let first = source.files.place(&files[0]);
+    let pair = Acceptor::new(certificates.as_bytes(), read(key)?.as_bytes());
+    let pair = pair.map_err(|bad| {
+        let half = if bad.half == Half::Key { source.files.place(key) } else { first.clone() };
+        format!("{}: {}", half.display(), bad.what)
+    })?;
+    let flaws = pair.flaws(hostname.as_str(), SystemTime::now());
+    match flaws.iter().find(|flaw| flaw.is_fatal()) {
+        None => Ok(PairToCopy { certificates, key: source.files.place(key) }),
+        Some(flaw) => Err(format!("{}: {flaw}", first.display())),
+    }
 }
 
 fn limits(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &mut Vec<String>) {
