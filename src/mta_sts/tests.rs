@@ -218,6 +218,25 @@ fn a_policy_holds_where_memory_has_just_been_emptied_for_it() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_for_a_while_is_kept() {
+    let mut world = World::new();
+    world.says(Some("v=STSv1; id=1"), enforce(86_400));
+    assert_eq!(world.found(), (id("1"), false, 1));
+    let mut world = world.restarted();
+    world.disk.set_fault(|operation| {
+        (operation.name == "open").then(|| std::io::Error::other("too many open files"))
+    });
+    world.look();
+    world.disk.clear_fault();
+    world.says(Some("v=STSv1; id=1"), None);
+    assert_eq!(world.found(), (id("1"), false, 0));
+    // Once it has ended it goes.
+    world.later(2 * 86_400);
+    world.look();
+    assert!(world.disk.files().is_empty());
+}
+
+#[test]
 fn short_policies_are_fetched_again() {
     let mut world = World::new();
     world.says(Some("v=STSv1; id=1"), enforce(1));

@@ -137,7 +137,7 @@ impl MtaSts {
         if self.takes_turn(domain, |_| true) {
             let _turn = FetchTurn { sts: self, domain, end: None };
             // Fetched meanwhile, perhaps.
-            if self.held(domain, now).is_none() {
+            if self.held(domain, now).is_none() && self.store.is_void(domain, now) {
                 self.store.remove(domain);
             }
         }

@@ -26,7 +26,7 @@ use crate::mail::mta_sts::{StsId, StsPolicy};
 use jiff::Timestamp;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -115,9 +115,19 @@ impl PolicyStore {
 
     /// The policy of a domain; none where there is none that can be read.
     pub fn read(&self, domain: &Domain) -> Option<KnownPolicy> {
-        let file = self.disk.open(&self.path(domain)).ok()?;
-        let octets = file.read_up_to(0, STS_FILE_MAX + 1).ok()?;
-        KnownPolicy::parse(&octets, domain).filter(|_| octets.len() <= STS_FILE_MAX)
+        parsed(&self.octets(domain).ok()?, domain)
+    }
+
+    /// Whether a file is there and says nothing that holds. One that cannot be read at this moment may.
+    pub fn is_void(&self, domain: &Domain, now: Timestamp) -> bool {
+        let is_void =
+            |octets: Vec<u8>| parsed(&octets, domain).is_none_or(|known| !known.holds(now));
+        self.octets(domain).is_ok_and(is_void)
+    }
+
+    /// The octets of a file, and one more than it may have where it has more.
+    fn octets(&self, domain: &Domain) -> io::Result<Vec<u8>> {
+        self.disk.open(&self.path(domain))?.read_up_to(0, STS_FILE_MAX + 1)
     }
 
     /// Writes a policy down, whole or not at all, durably. Where there are too many, the oldest goes.
@@ -189,6 +199,10 @@ impl std::fmt::Debug for PolicyStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("PolicyStore").field(&self.dir).finish()
     }
+}
+
+fn parsed(octets: &[u8], domain: &Domain) -> Option<KnownPolicy> {
+    KnownPolicy::parse(octets, domain).filter(|_| octets.len() <= STS_FILE_MAX)
 }
 
 fn domain(name: &OsStr) -> Option<Domain> {
