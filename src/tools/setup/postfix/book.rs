@@ -122,13 +122,6 @@ impl AddressBook {
         targets(value, &self.names)
     }
 
-    /// What aliases(5) says of a name.
-    pub fn alias(&self, name: &str) -> Option<&str> {
-        let name = name.to_lowercase();
-        let found = self.aliases.entries.iter().find(|entry| entry.key == name);
-        found.map(|entry| entry.value.as_str())
-    }
-
     /// Where an entry of `aliases` stands, for remarks.
     pub fn place_of(&self, name: &str) -> &'static str {
         if self.forwards.contains(name) { ".forward" } else { "alias_maps" }

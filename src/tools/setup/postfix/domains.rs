@@ -61,7 +61,11 @@ const NOBODY: &str = "nobody";
 pub fn domains(book: &AddressBook, main: Option<&Domain>, read_list: ReadList<'_>) -> MovedDomains {
     let own = book.domains();
     let (done, remarks) = (Vec::new(), Vec::new());
-    let mut maker = Maker { book, main, read_list, own: own.clone(), done, remarks };
+    let entries = book.aliases.entries.iter();
+    let aliases = entries.map(|entry| (entry.key.as_str(), entry.value.as_str())).collect();
+    let named = HashSet::new();
+    let mut maker =
+        Maker { book, main, read_list, own: own.clone(), aliases, named, done, remarks };
     for domain in own {
         maker.make(&domain, &mut Vec::new());
     }
@@ -79,11 +83,15 @@ struct Maker<'a> {
     read_list: ReadList<'a>,
     /// All domains of the book.
     own: Vec<Domain>,
+    /// aliases(5) by name.
+    aliases: HashMap<&'a str, &'a str>,
+    /// The aliases of the domain that is being made.
+    named: HashSet<String>,
     done: Vec<MovedDomain>,
     remarks: Vec<String>,
 }
 
-impl Maker<'_> {
+impl<'a> Maker<'a> {
     /// Makes a domain, and those before it that it leads to. `open`: the domains that lead to this one.
     fn make(&mut self, domain: &Domain, open: &mut Vec<Domain>) {
         if self.done.iter().any(|done| done.name == *domain) || open.contains(domain) {
@@ -116,6 +124,7 @@ impl Maker<'_> {
             aliases: Vec::new(),
             catch_all: None,
         };
+        self.named.clear();
         let entries = self.entries(domain);
         if let (Some([EntryTarget::SameAt(other)]), true) = (whole.as_deref(), entries.is_empty()) {
             let there = self.done.iter().find(|done| done.name == *other);
@@ -217,7 +226,7 @@ impl Maker<'_> {
 
     /// The name itself among its own targets: the mailbox, or at accounts what aliases(5) says of it.
     fn own(&mut self, domain: &Domain, name: &str, words: &mut Vec<MovedTarget>) {
-        match self.book.alias(name).filter(|_| self.book.is_local(domain)) {
+        match self.alias(name).filter(|_| self.book.is_local(domain)) {
             Some(_) => self.account_words(domain, name, &mut vec![], words),
             None => words.push(MovedTarget { name: name.to_owned(), host: None, is_user: false }),
         }
@@ -234,7 +243,7 @@ impl Maker<'_> {
         let words = self.words(&domain, "", targets);
         for user in made.users.clone() {
             let is_own = |word: &MovedTarget| word.host.is_none() && word.name == user;
-            if !words.iter().all(is_own) && made.aliases.iter().all(|alias| alias.name != user) {
+            if !words.iter().all(is_own) && self.named.insert(user.clone()) {
                 self.remarks.push(format!(
                     "virtual_alias_maps: @{domain} takes the mail of {user}@{domain}, who has a mailbox: so it does \
                      here, by an alias; take it out of the aliases file to give {user} mail"
@@ -313,7 +322,7 @@ impl Maker<'_> {
         let words: Vec<(String, MovedTarget)> =
             names.map(|name| (name.clone(), at_other(name))).collect();
         for (name, word) in words {
-            if made.aliases.iter().all(|alias| alias.name != name) {
+            if self.named.insert(name.clone()) {
                 made.aliases.push(MovedAlias { name, targets: vec![word] });
             }
         }
@@ -327,7 +336,7 @@ impl Maker<'_> {
     fn account_aliases(&mut self, made: &mut MovedDomain) {
         let domain = made.name.clone();
         for entry in &self.book.aliases.entries {
-            if made.aliases.iter().any(|alias| alias.name == entry.key) {
+            if self.named.contains(&entry.key) {
                 continue;
             }
             let mut words = Vec::new();
@@ -350,13 +359,13 @@ impl Maker<'_> {
             words.push(own(name, true));
             return;
         }
-        let Some(value) = self.book.alias(name) else {
+        let Some(value) = self.alias(name) else {
             words.push(own(name, true));
             return;
         };
         open.push(name.to_owned());
         // A list with an owner goes to its members as a new message, for which virtual(5) is asked.
-        let has_owner = self.book.alias(&format!("owner-{name}")).is_some();
+        let has_owner = self.alias(&format!("owner-{name}")).is_some();
         let targets = self.listed(name, value, 0);
         for target in targets {
             match target {
@@ -385,6 +394,11 @@ impl Maker<'_> {
             }
         }
         open.pop();
+    }
+
+    /// What aliases(5) says of a name.
+    fn alias(&self, name: &str) -> Option<&'a str> {
+        self.aliases.get(name.to_lowercase().as_str()).copied()
     }
 
     /// The targets of an alias, with those of the lists that it includes.
@@ -454,7 +468,7 @@ impl Maker<'_> {
                 targets.push(word);
             }
         }
-        if !targets.is_empty() && made.aliases.iter().all(|alias| alias.name != name) {
+        if !targets.is_empty() && self.named.insert(name.to_owned()) {
             made.aliases.push(MovedAlias { name: name.to_owned(), targets });
         }
     }
