@@ -372,38 +372,6 @@ fn names_of_main_cf_are_read_as_postconf_reads_them() {
     }
 }
 
-#[test]
-fn a_link_shows_nothing_that_only_root_may_read() {
-    if !is_root() {
-        return;
-    }
-    let place = Place::new();
-    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
-    let at = place.path().display();
-    place.write("secret", "secret@far.example\n");
-    fs::set_permissions(place.at("secret"), Permissions::from_mode(0o600)).unwrap();
-    symlink(place.at("secret"), place.at("link")).unwrap();
-    // A list may name another; both are read as Postfix does, which is not root then.
-    place.write("open", format!("open@far.example\n:include:{at}/secret\n"));
-    fs::create_dir(place.at("postfix")).unwrap();
-    place.write(
-        "postfix/main.cf",
-        "myhostname = mx.a.test\nmydestination = a.test\nmyorigin = a.test\nalias_maps = hash:/etc/postfix/aliases\n",
-    );
-    place.write(
-        "postfix/aliases",
-        format!("one: :include:{at}/open\ntwo: :include:{at}/link, two@far.example\n"),
-    );
-    let output = set_up(&place, &place.at("postfix"), "a.test", &["--dry-run"]);
-    let shown = said(&output);
-    assert!(output.status.success(), "{shown}");
-    for line in ["| one: open@far.example\n", "| two: two@far.example\n"] {
-        assert!(shown.contains(line), "{shown}");
-    }
-    assert!(!shown.contains("secret@far.example"), "{shown}");
-    assert_eq!(shown.matches("Permission denied").count(), 2, "{shown}");
-}
-
 /// The commands of the page's blocks, without what is said behind them.
 fn commands_of_the_page() -> Vec<String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/postfix.md");
