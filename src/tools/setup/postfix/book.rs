@@ -85,7 +85,7 @@ impl AddressBook {
     }
 
     /// Whether a key of virtual(5) without an @ only says that the domain is aliased.
-    fn is_domain(&self, key: &str) -> bool {
+    pub fn is_domain(&self, key: &str) -> bool {
         self.aliased.iter().any(|domain| domain.as_str() == key)
     }
 
@@ -125,14 +125,6 @@ impl AddressBook {
     /// Where an entry of `aliases` stands, for remarks.
     pub fn place_of(&self, name: &str) -> &'static str {
         if self.forwards.contains(name) { ".forward" } else { "alias_maps" }
-    }
-
-    /// Whether virtual(5) changes mail for this name at this domain.
-    pub fn has_virtual(&self, name: &str, domain: &Domain) -> bool {
-        let full = format!("{name}@{domain}").to_lowercase();
-        self.virtuals.entries.iter().any(|entry| entry.key == full)
-            || self.bare_virtuals(domain).any(|(bare, _)| bare.eq_ignore_ascii_case(name))
-            || self.whole_domain(domain).is_some()
     }
 }
 

@@ -63,9 +63,10 @@ pub fn domains(book: &AddressBook, main: Option<&Domain>, read_list: ReadList<'_
     let (done, remarks) = (Vec::new(), Vec::new());
     let entries = book.aliases.entries.iter();
     let aliases = entries.map(|entry| (entry.key.as_str(), entry.value.as_str())).collect();
+    let virtuals = book.virtuals.entries.iter().map(|entry| entry.key.as_str()).collect();
     let named = HashSet::new();
     let mut maker =
-        Maker { book, main, read_list, own: own.clone(), aliases, named, done, remarks };
+        Maker { book, main, read_list, own: own.clone(), aliases, virtuals, named, done, remarks };
     for domain in own {
         maker.make(&domain, &mut Vec::new());
     }
@@ -85,6 +86,8 @@ struct Maker<'a> {
     own: Vec<Domain>,
     /// aliases(5) by name.
     aliases: HashMap<&'a str, &'a str>,
+    /// The keys of virtual(5).
+    virtuals: HashSet<&'a str>,
     /// The aliases of the domain that is being made.
     named: HashSet<String>,
     done: Vec<MovedDomain>,
@@ -374,7 +377,7 @@ impl<'a> Maker<'a> {
                         words.push(own(&account, false));
                     }
                     Some(_) if has_owner => words.push(self.word(domain, &mailbox)),
-                    Some(account) if self.book.has_virtual(&account, domain) => {
+                    Some(account) if self.has_virtual(&account, domain) => {
                         self.account_words(domain, &account, open, words);
                     }
                     Some(account) => words.push(own(&account, false)),
@@ -399,6 +402,16 @@ impl<'a> Maker<'a> {
     /// What aliases(5) says of a name.
     fn alias(&self, name: &str) -> Option<&'a str> {
         self.aliases.get(name.to_lowercase().as_str()).copied()
+    }
+
+    /// Whether virtual(5) changes mail for this name at this domain.
+    fn has_virtual(&self, name: &str, domain: &Domain) -> bool {
+        let name = name.to_lowercase();
+        let is_key = |key: &str| self.virtuals.contains(key);
+        let holds = self.book.is_local(domain) || *domain == self.book.names.origin;
+        is_key(&format!("{name}@{domain}"))
+            || is_key(&format!("@{domain}"))
+            || holds && is_key(&name) && !self.book.is_domain(&name)
     }
 
     /// The targets of an alias, with those of the lists that it includes.
