@@ -84,7 +84,9 @@ fn every_operation_fails_once() {
         for at in std::iter::successors(Some(0), next) {
             let kinds = if cfg!(debug_assertions) { at % 7..at % 7 + 1 } else { 0..7 };
             let failed: Vec<bool> = kinds
+                // Unoptimised each of the two disks has every other operation.
                 .flat_map(|kind| [(kind, false), (kind, true)])
+                .filter(|(kind, in_order)| !cfg!(debug_assertions) || (kind % 2 == 0) == *in_order)
                 .map(|(kind, in_order)| {
                     let failed = fail(workload, in_order, at, FAULTS[kind]);
                     failed.unwrap_or_else(|error| {
