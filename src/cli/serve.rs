@@ -145,7 +145,7 @@ fn start(named: Option<&Path>, log: &log::LogHandle) -> Result<(Server, Sandbox,
     // The sandbox hides where the kernel tells of file systems.
     order::learn(&site.config.spool);
     let kept = site.config.domains.iter().filter(|domain| domain.lmtp.is_none());
-    kept.for_each(|domain| order::learn(&maildir_root(&domain.maildir)));
+    kept.for_each(|domain| drop(order::learn(&maildir_root(&domain.maildir))));
     // No thread runs yet, so all inherit it.
     let sandbox = SandboxPaths::of(&site.config).close();
     sandbox.gap.iter().for_each(|gap| warn(gap));

@@ -37,15 +37,20 @@ pub struct Pending {
     method: Method,
     /// Some files lie on a file system where only [`Method::EachFile`] works.
     is_mixed: bool,
-    /// Files that are written and not synced, where each is synced by itself.
-    files: Vec<(PathBuf, Box<dyn DiskFile>)>,
-    /// Files that are on their way to a disk that keeps its order.
-    begun: Vec<(PathBuf, Box<dyn DiskFile>)>,
+    /// Files that are written, where each is synced or waited for by itself.
+    files: Vec<WrittenFile>,
     /// Where each file system is synced as a whole (by `FileSystem`).
     file_systems: Vec<FileSystem>,
     dirs: BTreeSet<PathBuf>,
     /// The error of an early sync, after which no file of the batch counts as written; none without one.
     failed: Option<StoreError>,
+}
+
+/// A file that is not durable yet.
+struct WrittenFile {
+    path: PathBuf,
+    file: Box<dyn DiskFile>,
+    keeps_order: bool,
 }
 
 /// A file system on which files of the batch lie.
@@ -60,8 +65,8 @@ struct FileSystem {
 
 impl Pending {
     pub fn new(method: Method) -> Pending {
-        let (files, begun, file_systems, dirs) = Default::default();
-        Pending { method, is_mixed: false, files, begun, file_systems, dirs, failed: None }
+        let (files, file_systems, dirs) = Default::default();
+        Pending { method, is_mixed: false, files, file_systems, dirs, failed: None }
     }
 
     /// Whether a file is durable once it is added.
@@ -77,7 +82,10 @@ impl Pending {
         write: impl FnOnce(&dyn DiskFile) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         match self.method {
-            Method::EachFile => self.add_one(path, file, write),
+            Method::EachFile => {
+                let keeps_order = file.keeps_order().doing("look at the disk of", &path)?;
+                self.add_one(path, file, keeps_order, write)
+            }
             Method::EachAtOnce => {
                 write(&*file)?;
                 file.sync().doing("sync", &path)
@@ -86,13 +94,13 @@ impl Pending {
                 let device = file.device().doing("look at", &path)?;
                 let mut known = self.file_systems.iter().filter(|known| known.device == device);
                 match known.next().map(|known| known.keeps_order) {
-                    Some(true) => return self.add_begun(path, file, write),
+                    Some(true) => return self.add_one(path, file, true, write),
                     Some(false) => return write(&*file),
                     None => {}
                 }
                 if !file.is_synced_with_others().doing("look at the disk of", &path)? {
                     self.is_mixed = true;
-                    return self.add_one(path, file, write);
+                    return self.add_one(path, file, false, write);
                 }
                 let keeps_order = file.keeps_order().doing("look at the disk of", &path)?;
                 let written = write(&*file);
@@ -109,28 +117,13 @@ impl Pending {
         &mut self,
         path: PathBuf,
         file: Box<dyn DiskFile>,
+        keeps_order: bool,
         write: impl FnOnce(&dyn DiskFile) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         write(&*file)?;
-        self.files.push((path, file));
+        self.files.push(WrittenFile { path, file, keeps_order });
         if self.files.len() >= OPEN_DRAFTS {
             self.sync_files(); // bounds descriptors; to sync some files early does no harm
-        }
-        Ok(())
-    }
-
-    /// Writes a file where order is kept, and lets the system begin to bring it to the disk.
-    fn add_begun(
-        &mut self,
-        path: PathBuf,
-        file: Box<dyn DiskFile>,
-        write: impl FnOnce(&dyn DiskFile) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        write(&*file)?;
-        file.begin_sync();
-        self.begun.push((path, file));
-        if self.begun.len() >= OPEN_DRAFTS {
-            self.wait_begun(); // bounds descriptors, as above
         }
         Ok(())
     }
@@ -140,7 +133,6 @@ impl Pending {
     /// sync would call it good.
     pub fn sync_data(&mut self) -> Result<(), StoreError> {
         self.sync_files();
-        self.wait_begun();
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
@@ -189,18 +181,10 @@ impl Pending {
         // Synced one after the other, each file would wait for a write and a commit of its own; begun together,
         // they share them.
         if self.files.len() > 1 {
-            self.files.iter().for_each(|(_, file)| file.begin_sync());
+            self.files.iter().for_each(|one| one.file.begin_sync());
         }
-        for (path, file) in std::mem::take(&mut self.files) {
-            if let Err(error) = settle(&*file, &path) {
-                self.failed.get_or_insert(error);
-            }
-        }
-    }
-
-    fn wait_begun(&mut self) {
-        for (path, file) in std::mem::take(&mut self.begun) {
-            if let Err(error) = file.wait_written().doing("write", &path) {
+        for WrittenFile { path, file, keeps_order } in std::mem::take(&mut self.files) {
+            if let Err(error) = bring(&*file, &path, keeps_order) {
                 self.failed.get_or_insert(error);
             }
         }
@@ -215,7 +199,11 @@ impl FileSystem {
 
 /// Brings a written file to the disk before it gets its name: durable, or where order is kept, durable with the name.
 pub fn settle(file: &dyn DiskFile, path: &Path) -> Result<(), StoreError> {
-    match file.keeps_order().doing("look at the disk of", path)? {
+    bring(file, path, file.keeps_order().doing("look at the disk of", path)?)
+}
+
+fn bring(file: &dyn DiskFile, path: &Path, keeps_order: bool) -> Result<(), StoreError> {
+    match keeps_order {
         true => file.wait_written().doing("write", path),
         false => file.sync().doing("sync", path),
     }

@@ -36,28 +36,25 @@ pub enum Commits {
 /// What was found of each device, by its number, and where it was looked at first.
 static FOUND: Mutex<BTreeMap<u64, (PathBuf, Commits)>> = Mutex::new(BTreeMap::new());
 
-/// Looks at the file system of a path, or of what is there of it, unless that is known.
-pub fn learn(path: &Path) {
-    let Some((there, device)) = device_of(path) else { return };
-    if !locked(&FOUND).contains_key(&device) {
+/// Looks at the file system of a path, or of what is there of it, unless that is known; gives what holds there.
+pub fn learn(path: &Path) -> Commits {
+    let Some((there, device)) = device_of(path) else {
+        return Commits::Two("it cannot be looked at".to_owned());
+    };
+    let known = locked(&FOUND).get(&device).map(|(_, commits)| commits.clone());
+    known.unwrap_or_else(|| {
         let found = look_at(&there, device);
         let mut all = locked(&FOUND);
         if all.len() < MOUNTS_MAX {
-            all.insert(device, (there, found));
+            all.insert(device, (there, found.clone()));
         }
-    }
+        found
+    })
 }
 
 /// Whether one commit is enough on this device.
 pub fn keeps_order(device: u64) -> bool {
     locked(&FOUND).get(&device).is_some_and(|(_, commits)| *commits == Commits::One)
-}
-
-/// What [`learn`] has found where a path lies.
-pub fn known(path: &Path) -> Commits {
-    let found = device_of(path).and_then(|(_, device)| locked(&FOUND).get(&device).cloned());
-    let unknown = || Commits::Two("it was not there at the start".to_owned());
-    found.map_or_else(unknown, |(_, commits)| commits)
 }
 
 /// All that was found: where, and how many commits a batch takes there.
@@ -166,8 +163,7 @@ mod tests {
     fn what_was_never_looked_at_takes_two() {
         assert!(!keeps_order(u64::MAX));
         // It has no disk, and no mount that could be one of the two.
-        learn(Path::new("/proc/self"));
-        assert!(matches!(known(Path::new("/proc/self")), Commits::Two(_)));
+        assert!(matches!(learn(Path::new("/proc/self")), Commits::Two(_)));
         let (there, device) = device_of(Path::new("/proc/self/not-there/at-all")).unwrap();
         assert!(there == Path::new("/proc/self") && !keeps_order(device));
     }

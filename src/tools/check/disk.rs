@@ -127,12 +127,11 @@ fn nearest(path: &Path) -> PathBuf {
 fn facts(dir: &Path) -> Result<DiskFacts, StoreError> {
     let space = RealDisk.space(dir).doing("look at", dir)?;
     let durability = Durability::of(dir).doing("look at", dir)?;
-    order::learn(dir);
     let seen = try_out(&RealDisk, dir)?;
     Ok(DiskFacts {
         mount: mount_of(dir),
         durability,
-        commits: order::known(dir),
+        commits: order::learn(dir),
         seen,
         room: (space.free, space.all),
         inodes: (space.free_inodes, space.all_inodes),
