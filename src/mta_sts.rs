@@ -14,7 +14,7 @@
 mod fetch;
 mod watch;
 
-pub use fetch::fetch;
+pub use fetch::{fetch, place};
 
 use crate::event::warn;
 use crate::limits::policies::{STS_DOMAIN_MAX, STS_DOMAINS_MAX, STS_FETCH_WAIT, STS_REST};
@@ -140,12 +140,12 @@ impl MtaSts {
         resolver: &Arc<dyn Resolver>,
         now: Timestamp,
     ) -> StsFound {
-        let known = self.load(domain);
         let id = match record {
             StsRecord::Id(id) => id,
-            StsRecord::Absent | StsRecord::Bad(_) => return self.without(domain, record, now),
+            StsRecord::Absent => return self.without(domain, None, now),
+            StsRecord::Bad(why) => return self.without(domain, Some(why), now),
         };
-        match self.turn(domain, id, known, now) {
+        match self.turn(domain, id, self.load(domain), now) {
             StsTurn::Known(found) => found,
             StsTurn::Fetch => {
                 let fetched = self.fetch(domain, id, resolver, now, now);
@@ -157,14 +157,12 @@ impl MtaSts {
         }
     }
 
-    /// What holds where DNS shows no record: the policy of before, until it ends (RFC 8461 §5.1).
-    fn without(&self, domain: &Domain, record: &StsRecord, now: Timestamp) -> StsFound {
+    /// What holds where DNS shows no record, or one that does not count: the policy of before, until it ends (RFC
+    /// 8461 §5.1).
+    fn without(&self, domain: &Domain, bad: Option<&str>, now: Timestamp) -> StsFound {
         let found = StsFound::of(domain, self.held(domain, now), None, now);
-        let why = match record {
-            StsRecord::Bad(why) => Some(why.as_str()),
-            StsRecord::Absent => found.policy.is_some().then_some("DNS shows no record any more"),
-            StsRecord::Id(_) => None,
-        };
+        let gone = || found.policy.is_some().then_some("DNS shows no record any more");
+        let why = bad.or_else(gone);
         let told = match (&found.told, why) {
             (Some(told), Some(why)) => Some(format!("{told}; {why}")),
             (None, Some(why)) => Some(format!("no MTA-STS policy of {domain}: {why}")),
@@ -354,11 +352,7 @@ fn record(domain: &Domain, resolver: &dyn Resolver) -> StsRecord {
     match resolver.lookup(name.as_bytes(), RecordKind::Txt) {
         Ok(answer) => match answer.records {
             Records::Found(records) => {
-                let texts = records.iter().filter_map(|record| match record {
-                    Record::Txt(text) => Some(text.as_slice()),
-                    _ => None,
-                });
-                match StsId::in_records(texts) {
+                match StsId::in_records(records.iter().filter_map(Record::text)) {
                     Ok(Some(id)) => StsRecord::Id(id),
                     Ok(None) => StsRecord::Absent,
                     Err(bad) => StsRecord::Bad(format!("the record {name} does not count: {bad}")),

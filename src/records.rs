@@ -18,12 +18,13 @@ mod served;
 mod spf;
 mod zone;
 
+pub use crate::mta_sts::place as mta_sts_place;
 pub use asker::{RecordsAsker, ShownRecords};
 pub use autoconfig::{autoconfig, autoconfig_place};
 pub use compare::compare;
 pub use explain::{RefusedSender, explain};
 pub use facts::{AddressSource, HostFacts, OwnAddress};
-pub use policies::{mta_sts_place, mta_sts_policy};
+pub use policies::mta_sts_policy;
 pub use refusal::is_about_records;
 pub use served::{FetchPolicy, ServedPolicy, with_served};
 pub use zone::zone;
@@ -232,13 +233,18 @@ fn of_domain(config: &Config, facts: &HostFacts, name: &Domain) -> Vec<WantedRec
     all
 }
 
+/// The port of a listener; none where it listens nowhere, or where the system chooses.
+fn port(addresses: &[SocketAddr]) -> Option<u16> {
+    addresses.first().map(SocketAddr::port).filter(|port| *port > 0)
+}
+
 /// Where programs of users find us (RFC 6186, RFC 8314 §5.1); only where they can log in.
 fn submission(config: &Config, domain: &Domain) -> Vec<WantedRecord> {
     let listen = &config.listen;
     let services =
         [("_submissions._tcp", &listen.submissions), ("_submission._tcp", &listen.submission)];
     let ports = services.into_iter().filter_map(|(service, addresses)| {
-        let port = addresses.first().map(SocketAddr::port).filter(|port| *port > 0)?;
+        let port = port(addresses)?;
         let target = config.hostname.to_string();
         let srv = Want::Record(Record::Srv { priority: 0, weight: 1, port, target });
         let name = format!("{service}.{domain}");

@@ -11,7 +11,8 @@ use super::visible::is_hidden;
 use crate::limits::{DOMAIN_MAX, LOCAL_PART_MAX};
 use core::net::IpAddr;
 pub use grammar::is_atext;
-use grammar::{Cursor, Path, is_label, path};
+pub(in crate::mail) use grammar::is_label;
+use grammar::{Cursor, Path, path};
 use std::fmt;
 
 /// A domain in ASCII lower case, 1 to 255 octets (RFC 5321 §4.1.2, §4.5.3.1.2); U-labels are kept as

@@ -10,9 +10,14 @@ use crate::net::tls::authorities;
 use crate::smtp::tls_failure::{TlsFailure, TlsTrouble};
 use std::sync::Arc;
 
+/// Where the policy of a domain lies (RFC 8461 §3.3).
+pub fn place(domain: &Domain) -> String {
+    format!("https://mta-sts.{domain}/.well-known/mta-sts.txt")
+}
+
 /// Fetches the policy of a domain, by the authorities of this system.
 pub fn fetch(domain: &Domain, resolver: &Arc<dyn Resolver>) -> Result<StsPolicy, TlsTrouble> {
-    let url = format!("https://mta-sts.{domain}/.well-known/mta-sts.txt");
+    let url = place(domain);
     let page = match authorities() {
         Ok(authorities) => {
             let https = Https::new(resolver.clone(), &authorities, STS_FETCH_TIME);

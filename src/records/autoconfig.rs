@@ -2,17 +2,15 @@
 //! themselves up for an address (Mozilla's autoconfig, `config-v1.1.xml`). A web server has to give it, which is
 //! none of ours, as is the IMAP server that it has to name: without one Thunderbird takes no such file.
 
+use super::port;
 use crate::config::Config;
 use crate::limits::IMAPS_PORT;
 use crate::mail::address::Domain;
-use std::net::SocketAddr;
 
 /// The file, for users of all these domains; none where users cannot log in. All of it but `%EMAILADDRESS%` are names
 /// as domains have them, and numbers: nothing in it could be markup.
 pub fn autoconfig(config: &Config, domains: &[&Domain]) -> Option<String> {
     let first = domains.first().filter(|_| config.tls.is_some())?;
-    let port =
-        |addresses: &[SocketAddr]| addresses.first().map(SocketAddr::port).filter(|port| *port > 0);
     let submissions = port(&config.listen.submissions).map(|port| (port, "SSL"));
     let submission = port(&config.listen.submission).map(|port| (port, "STARTTLS"));
     let host = &config.hostname;

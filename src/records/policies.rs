@@ -22,11 +22,6 @@ pub fn mta_sts_policy(hosts: &[&str]) -> String {
     format!("version: STSv1\nmode: testing\n{hosts}max_age: 604800\n")
 }
 
-/// Where it has to lie.
-pub fn mta_sts_place(domain: &Domain) -> String {
-    format!("https://mta-sts.{domain}/.well-known/mta-sts.txt")
-}
-
 /// The record that tells that there is such a policy. Its id changes with the policy.
 pub fn mta_sts_record(policy: &str) -> String {
     let mut id = String::new();

@@ -2,7 +2,8 @@
 //! only a person can know is a comment.
 
 use super::form::{in_zone, word};
-use super::policies::{mta_sts_place, mta_sts_policy};
+use super::mta_sts_place;
+use super::policies::mta_sts_policy;
 use super::{RecordPurpose, Want, WantedRecord};
 use crate::limits::records::ZONE_TTL;
 use crate::mail::address::Domain;

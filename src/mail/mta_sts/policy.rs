@@ -1,8 +1,9 @@
 //! A policy as a web server gives it (RFC 8461 §3.2), and the MX hosts that it fits (§4.1).
 
 use super::{BadSts, is_name};
+use crate::limits::DNS_NAME_MAX;
 use crate::limits::policies::{STS_AGE_MAX, STS_POLICY_MAX};
-use crate::limits::{DNS_NAME_MAX, LABEL_MAX};
+use crate::mail::address::is_label;
 use crate::mail::tags::shown;
 use std::fmt;
 use std::time::Duration;
@@ -127,14 +128,7 @@ impl MxPattern {
             Some(name) => (name, true),
             None => (text, false),
         };
-        let is_own = |octet: Option<&u8>| octet.is_some_and(u8::is_ascii_alphanumeric);
-        let is_label = |label: &str| {
-            let label = label.as_bytes();
-            (1..=LABEL_MAX).contains(&label.len())
-                && label.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-')
-                && is_own(label.first())
-                && is_own(label.last())
-        };
+        let is_label = |label: &str| is_label(label.as_bytes(), false);
         let is_good = name.len() <= DNS_NAME_MAX && name.split('.').all(is_label);
         is_good.then(|| MxPattern { name: name.to_ascii_lowercase(), is_wildcard })
     }

@@ -82,6 +82,14 @@ impl Record {
         }
     }
 
+    /// The text of a TXT record; none of another kind.
+    pub fn text(&self) -> Option<&[u8]> {
+        match self {
+            Record::Txt(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// A TLSA record as zone files have it, `3 1 1 0123…`; none of another kind.
     pub fn tlsa_text(&self) -> Option<String> {
         let Record::Tlsa { usage, selector, matching, data } = self else { return None };
