@@ -270,8 +270,17 @@ fn postmaster(site: &Site, of: Option<&Mailbox>) -> Option<Mailbox> {
     Some(Mailbox { local: LocalPart::of_user("postmaster"), host })
 }
 
+/// The recipients of a message of ours for this address.
+pub fn addressees(site: &Site, disk: &dyn Disk, to: &Mailbox) -> Vec<Addressee> {
+    let addressee = |mailbox: Mailbox| {
+        let via = (mailbox != *to).then(|| to.clone());
+        Addressee { mailbox, notify: None, orcpt: None, via }
+    };
+    leads_to(site, disk, to).into_iter().map(addressee).collect()
+}
+
 /// The mailboxes that an address of ours leads to; the address itself where that cannot be found out.
-pub fn leads_to(site: &Site, disk: &dyn Disk, to: &Mailbox) -> Vec<Mailbox> {
+fn leads_to(site: &Site, disk: &dyn Disk, to: &Mailbox) -> Vec<Mailbox> {
     match resolve(site, disk, &ForwardPath::Mailbox(to.clone())) {
         End::Local(deliveries) => deliveries.iter().map(|to| to.mailbox().clone()).collect(),
         _ => vec![to.clone()],
@@ -327,11 +336,7 @@ fn write(
         others: *others,
     };
     let mut written = notice.write();
-    let addressee = |mailbox: Mailbox| {
-        let via = (mailbox != *to).then(|| to.clone());
-        Addressee { mailbox, notify: None, orcpt: None, via }
-    };
-    let recipients = leads_to(context.site, context.disk, to).into_iter().map(addressee).collect();
+    let recipients = addressees(context.site, context.disk, to);
     let (body, smtputf8) = (written.body, written.smtputf8);
     let signature = signed(context.site, &written, whole.ok_or(&header[..]))?;
     written.head.insert_str(0, signature.as_ref().map_or("", Signature::fields));

@@ -12,11 +12,11 @@ use crate::mail::tls_report::{TlsReport, WrittenReport};
 use crate::net::dns::{Record, RecordKind, Records};
 use crate::net::https::Https;
 use crate::net::tls::authorities;
-use crate::notices::leads_to;
+use crate::notices::addressees;
 use crate::signature::{OwnMessage, Signature, TakeOctets, signature};
 use crate::site::Site;
 use crate::store::disk::{Disk, Doing, StoreError};
-use crate::store::entry::{Addressee, Entry};
+use crate::store::entry::Entry;
 use crate::store::queue::Queue;
 use crate::store::sum::Sum;
 use crate::store::tally::{ClaimedTally, TallyMark, TallyName};
@@ -68,23 +68,19 @@ pub enum ReportFate {
     Failed(String),
 }
 
-/// What a domain wants, as DNS says now. The error: DNS did not say.
-pub fn wishes(site: &Site, domain: &Domain) -> Result<Result<ReportRecord, ReportFate>, String> {
+/// What a domain wants, as DNS says now. The error: it wants none, or none that can be; `Failed` where DNS did not say.
+pub fn wishes(site: &Site, domain: &Domain) -> Result<ReportRecord, ReportFate> {
     let name = format!("{PLACE}{domain}");
     let answer = site.resolver().lookup(name.as_bytes(), RecordKind::Txt);
-    let texts = match answer.map_err(|error| error.why())?.records {
+    let records = match answer.map_err(|error| ReportFate::Failed(error.why()))?.records {
         Records::Found(records) => records,
         Records::Absent | Records::Unsure(_) | Records::NoName => Vec::new(),
     };
-    let texts = texts.iter().filter_map(|record| match record {
-        Record::Txt(text) => Some(&text[..]),
-        _ => None,
-    });
-    Ok(match ReportRecord::find(texts) {
+    match ReportRecord::find(records.iter().filter_map(Record::text)) {
         Ok(Some(record)) => Ok(record),
         Ok(None) => Err(ReportFate::Unwanted),
         Err(why) => Err(ReportFate::Bad(why.to_string())),
-    })
+    }
 }
 
 /// Posts the report for a domain to a server whose certificate is for its name, by the authorities of this system.
@@ -103,7 +99,7 @@ impl ReportSender<'_> {
     pub fn send(
         &self,
         name: TallyName,
-        part: &mut ClaimedTally,
+        part: &ClaimedTally,
         only: Option<&BTreeSet<Domain>>,
         heard: &mut dyn FnMut(ReportStep),
     ) -> Result<BTreeSet<Domain>, StoreError> {
@@ -113,22 +109,19 @@ impl ReportSender<'_> {
             tell_step(day, &step);
             heard(step);
         };
-        let counts = part.content.counts.clone();
-        for (domain, counts) in counts.domains() {
+        for (domain, counts) in part.content.counts.domains() {
             if only.is_some_and(|only| !only.contains(domain)) {
                 continue;
             }
             let step =
                 |to: &str, fate| ReportStep { domain: domain.clone(), to: to.to_owned(), fate };
             let record = match wishes(self.site, domain) {
-                Ok(Ok(record)) => record,
-                Ok(Err(fate)) => {
+                Ok(record) => record,
+                Err(fate) => {
+                    if matches!(fate, ReportFate::Failed(_)) {
+                        left.insert(domain.clone());
+                    }
                     say(step("", fate));
-                    continue;
-                }
-                Err(why) => {
-                    left.insert(domain.clone());
-                    say(step("", ReportFate::Failed(why)));
                     continue;
                 }
             };
@@ -153,7 +146,7 @@ impl ReportSender<'_> {
                 match &fate {
                     ReportFate::Queued { .. } | ReportFate::Posted(_) => {
                         let domain = domain.to_string();
-                        part.note(TallyMark::Sent { domain, to: to.clone() })?;
+                        part.note(&TallyMark::Sent { domain, to: to.clone() })?;
                     }
                     ReportFate::Failed(_) => drop(left.insert(domain.clone())),
                     ReportFate::Known | ReportFate::Unwanted | ReportFate::Bad(_) => {}
@@ -210,10 +203,6 @@ impl ReportSender<'_> {
         };
         let signature = signature(self.site, &OwnMessage::new(&view))?;
         let text = format!("{}{text}", signature.as_ref().map_or("", Signature::fields));
-        let addressee = |mailbox: Mailbox| {
-            let via = (mailbox != *to).then(|| to.clone());
-            Addressee { mailbox, notify: None, orcpt: None, via }
-        };
         let entry = Entry {
             id: id.clone(),
             queued: Timestamp::now(),
@@ -226,7 +215,7 @@ impl ReportSender<'_> {
             },
             is_trusted: true,
             is_proved: false,
-            recipients: leads_to(self.site, self.disk, to).into_iter().map(addressee).collect(),
+            recipients: addressees(self.site, self.disk, to),
             size: text.len() as u64,
             sum: Some(Sum::of(text.as_bytes()).value()),
             wire: None,

@@ -117,7 +117,7 @@ impl ReportWatch {
             return Ok(Some(again));
         }
         // A command sends it at this moment, or it is gone.
-        let Some(mut part) = self.store.claim(name)? else { return Ok(None) };
+        let Some(part) = self.store.claim(name)? else { return Ok(None) };
         if part.content.is_done() {
             self.done.insert(name);
             return Ok(None);
@@ -127,17 +127,17 @@ impl ReportWatch {
                 "no reports on TLS for {}: the day is too long ago, and what was not sent by now is dropped",
                 name.day
             ));
-            part.note(TallyMark::Done)?;
+            part.note(&TallyMark::Done)?;
             return Ok(None);
         }
-        self.send(site, name, &mut part, now)
+        self.send(site, name, &part, now)
     }
 
     fn send(
         &mut self,
         site: &Site,
         name: TallyName,
-        part: &mut ClaimedTally,
+        part: &ClaimedTally,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
         let Some(contact) = &site.config.relay.reports else { return Ok(None) };
@@ -172,7 +172,7 @@ impl ReportWatch {
                     "reports on TLS of {day} could not be sent to {count} domains in a day: {names}"
                 ));
             }
-            part.note(TallyMark::Done)?;
+            part.note(&TallyMark::Done)?;
             self.done.insert(name);
             return Ok(None);
         }

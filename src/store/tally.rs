@@ -222,12 +222,11 @@ impl TallyStore {
 }
 
 impl ClaimedTally {
-    /// Remembers what was done, durably.
-    pub fn note(&mut self, mark: TallyMark) -> Result<(), StoreError> {
+    /// Writes down what was done, durably, for whoever claims the part next.
+    pub fn note(&self, mark: &TallyMark) -> Result<(), StoreError> {
         // JSON of texts can always be written.
-        let line = serde_json::to_string(&mark).unwrap_or_default() + "\n";
+        let line = serde_json::to_string(mark).unwrap_or_default() + "\n";
         append(&*self.file, &self.path, &line)?;
-        self.content.marks.insert(mark);
         self.file.sync().doing("sync", &self.path)
     }
 }

@@ -79,14 +79,22 @@ pub fn retry(request: &Request, ids: &[&str]) -> Result<(), Failure> {
     if all_done { Ok(()) } else { Err(Failure::Told) }
 }
 
+/// Takes on the server's user, where root calls.
+fn become_server(config: &Config) -> Result<(), Failure> {
+    if let Some(name) = config.run_as.as_deref().filter(|_| geteuid().is_root()) {
+        let user = privileges::find(name)?;
+        privileges::become_user(Some(&user))?;
+    }
+    Ok(())
+}
+
 /// Takes messages out of the queue, with `--bounce` after a notice to their senders. A failure with one
 /// does not stop the others.
 pub fn remove(request: &Request, ids: &[&str]) -> Result<(), Failure> {
     let (config, queue) = open(request)?;
     // The server could not read a notice that is root's.
-    if let Some(name) = config.run_as.as_deref().filter(|_| request.bounce && geteuid().is_root()) {
-        let user = privileges::find(name)?;
-        privileges::become_user(Some(&user))?;
+    if request.bounce {
+        become_server(&config)?;
     }
     let site = if request.bounce { Some(site(request)?) } else { None };
     let (mut removed, mut notices, mut all_done) = (Vec::new(), Vec::new(), true);

@@ -2,6 +2,7 @@
 //! names and random bits are passed in. Lines end in LF.
 
 use super::{TlsReport, WrittenReport};
+use crate::limits::reports::REPORT_MEDIA;
 use crate::mail::address::Mailbox;
 use crate::mail::trace_fields::date;
 use base64ct::{Base64, Encoding};
@@ -32,7 +33,7 @@ impl ReportLetter<'_> {
         text.push_str(&format!(
             "\n--{boundary}\nContent-Type: text/plain; charset=us-ascii\n\
              Content-Transfer-Encoding: 7bit\n\n{}\n\
-             --{boundary}\nContent-Type: application/tlsrpt+gzip\n\
+             --{boundary}\nContent-Type: {REPORT_MEDIA}\n\
              Content-Transfer-Encoding: base64\n\
              Content-Disposition: attachment;\n\tfilename=\"{}\"\n\n",
             self.words(),

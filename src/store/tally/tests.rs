@@ -77,15 +77,15 @@ fn a_part_is_sent_by_one_and_knows_what_went() {
     let (store, today) = (in_memory(), day("2026-12-01"));
     store.add(today, &counts("a.test", 2, 1)).unwrap();
     let part = closed(&store);
-    let mut claimed = store.claim(part).unwrap().unwrap();
+    let claimed = store.claim(part).unwrap().unwrap();
     assert!(store.claim(part).unwrap().is_none());
     let (domain, to) = ("a.test".to_owned(), "mailto:\"x y\"@a.test".to_owned());
-    claimed.note(TallyMark::Sent { domain, to }).unwrap();
+    claimed.note(&TallyMark::Sent { domain, to }).unwrap();
     drop(claimed);
-    let mut claimed = store.claim(part).unwrap().unwrap();
+    let claimed = store.claim(part).unwrap().unwrap();
     assert!(claimed.content.is_sent("a.test", "mailto:\"x y\"@a.test"));
     assert!(!claimed.content.is_sent("a.test", "mailto:x@a.test") && !claimed.content.is_done());
-    claimed.note(TallyMark::Done).unwrap();
+    claimed.note(&TallyMark::Done).unwrap();
     assert!(store.read(part).unwrap().is_done());
     assert_eq!(totals(&store.read(part).unwrap()), [("a.test".to_owned(), 2, 1)]);
 }

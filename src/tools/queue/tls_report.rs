@@ -3,13 +3,13 @@
 //! Works on the files under `spool/tls/`, under the same claims as a server, whether one runs or not. What goes by
 //! mail is put into the queue; a running server gets a hint.
 
+use super::become_server;
 use super::{Failure, Request, complain, config, failed, hint, print, site};
 use crate::config::Config;
 use crate::limits::reports::{TALLY_BUSY, TALLY_GATHER};
 use crate::mail::address::{Domain, Mailbox};
 use crate::mail::tls_report::record::ReportAddress;
 use crate::mail::tls_report::{TlsReport, before, day_of};
-use crate::privileges;
 use crate::reporting::{ReportFate, ReportSender, ReportStep, post, wishes};
 use crate::site::Site;
 use crate::store::disk::RealDisk;
@@ -17,7 +17,6 @@ use crate::store::queue::Queue;
 use crate::store::tally::{ClosedDay, TallyContent, TallyMark, TallyName, TallyStore};
 use jiff::Timestamp;
 use jiff::civil::Date;
-use nix::unistd::geteuid;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -31,6 +30,7 @@ pub fn tls_report(request: &Request) -> Result<(), Failure> {
             "relay.reports is not set, so nothing is counted and no report is sent".to_owned(),
         ));
     };
+    // Files of root's the server could not change.
     if request.send {
         become_server(&config)?;
     }
@@ -41,15 +41,6 @@ pub fn tls_report(request: &Request) -> Result<(), Failure> {
         show(&site, &contact, &store, day)?;
     }
     if request.send { send(&config, &site, &contact, &store, day) } else { Ok(()) }
-}
-
-/// Files of root's the server could not change.
-fn become_server(config: &Config) -> Result<(), Failure> {
-    if let Some(name) = config.run_as.as_deref().filter(|_| geteuid().is_root()) {
-        let user = privileges::find(name)?;
-        privileges::become_user(Some(&user))?;
-    }
-    Ok(())
 }
 
 /// The day that is asked for: else yesterday where its reports have not gone yet, else today.
@@ -100,16 +91,16 @@ fn show(site: &Site, contact: &Mailbox, store: &TallyStore, day: Date) -> Result
 /// Says where a report would go.
 fn tell_wishes(site: &Site, domain: &Domain, content: &TallyContent) {
     let record = match wishes(site, domain) {
-        Ok(Ok(record)) => record,
-        Ok(Err(ReportFate::Bad(why))) => {
+        Ok(record) => record,
+        Err(ReportFate::Bad(why)) => {
             return complain(&format!("{domain}: its TLSRPT record cannot be used: {why}"));
         }
-        Ok(Err(_)) => return complain(&format!("{domain}: wants no reports (no TLSRPT record)")),
-        Err(why) => {
+        Err(ReportFate::Failed(why)) => {
             return complain(&format!(
                 "{domain}: DNS does not say whether it wants reports: {why}"
             ));
         }
+        Err(_) => return complain(&format!("{domain}: wants no reports (no TLSRPT record)")),
     };
     for bad in &record.bad {
         complain(&format!("{domain}: an address of its TLSRPT record cannot be used: {bad}"));
@@ -149,7 +140,7 @@ fn send(
     let (mut told, mut queued, mut all_done) = (String::new(), Vec::new(), true);
     let mut is_over = true;
     for name in files(store, day)?.into_iter().filter(|name| name.part.is_some()) {
-        let Some(mut part) = store.claim(name).map_err(failed)? else {
+        let Some(part) = store.claim(name).map_err(failed)? else {
             told += &format!("{day}: the server sends its reports at this moment\n");
             is_over = false;
             continue;
@@ -165,9 +156,9 @@ fn send(
                 queued.push(id);
             }
         };
-        let left = sender.send(name, &mut part, None, &mut heard).map_err(failed)?;
+        let left = sender.send(name, &part, None, &mut heard).map_err(failed)?;
         if left.is_empty() {
-            part.note(TallyMark::Done).map_err(failed)?;
+            part.note(&TallyMark::Done).map_err(failed)?;
         }
     }
     let queued: Vec<&str> = queued.iter().map(String::as_str).collect();
