@@ -144,7 +144,7 @@ impl Metrics {
             [""] => (HTML, Some(self.first(site))),
             ["metrics"] => {
                 let kind = "text/plain; version=0.0.4; charset=utf-8";
-                (kind, Some(text::write(&self.numbers()).into_bytes()))
+                (kind, Some(text::write(&numbers::all(self.moment(site))).into_bytes()))
             }
             ["style.css"] => ("text/css; charset=utf-8", Some(html::STYLE.into())),
             [TRACE, handle] => (HTML, story::page(site, disk, &self.queue, handle)),
@@ -171,6 +171,7 @@ impl Metrics {
     }
 
     fn first(&self, site: &Site) -> Vec<u8> {
+        let moment = self.moment(site);
         page::write(&View {
             hostname: site.config.hostname.as_str(),
             now: Timestamp::now(),
@@ -179,24 +180,23 @@ impl Metrics {
             waiting: waiting::rows(site, &self.queue),
             last: recent::last(),
             mailboxes: mailboxes::list(site, &*self.disk, 0, MAILBOXES_SHOWN),
-            certificate: site.acceptor().and_then(Acceptor::expires),
+            certificate: moment.certificate,
             flaws: site.flaws(SystemTime::now()).into_iter().map(|(_, words)| words).collect(),
-            disks: disks(site, &*self.disk),
-            numbers: self.numbers(),
+            disks: moment.disks.clone(),
+            numbers: numbers::all(moment),
         })
     }
 
-    fn numbers(&self) -> Vec<numbers::Family> {
-        let site = self.current.get();
-        numbers::all(numbers::MetricsMoment {
+    fn moment(&self, site: &Site) -> numbers::MetricsMoment {
+        numbers::MetricsMoment {
             started: self.started,
             sessions: self.registry.count(),
             census: self.census(),
             unpublished: site.signing().unpublished(),
             certificate: site.acceptor().and_then(Acceptor::expires),
-            disks: disks(&site, &*self.disk),
+            disks: disks(site, &*self.disk),
             silent: site.silent_filters(),
-        })
+        }
     }
 
     /// Locked while waiting for the scheduler, because other requests need the same answer.

@@ -211,7 +211,7 @@ fn counters() -> Vec<Family> {
         counter(
             "facteur_relay_tls_total",
             "How TLS with next hops ended, by what they were held to (RFC 8460, 4.3).",
-            relay_tls(),
+            each_of(["demand", "outcome"], &RELAY_TLS),
         ),
         counter(
             "facteur_logins_total",
@@ -222,7 +222,7 @@ fn counters() -> Vec<Family> {
         counter(
             "facteur_judged_total",
             "What was found out about who sent strangers' messages, by who says so (RFC 8601).",
-            judged(),
+            each_of(["method", "result"], &JUDGED),
         ),
         counter(
             "facteur_verdicts_total",
@@ -302,22 +302,15 @@ fn each<const N: usize>(label: &'static str, counters: &Counters<N>) -> Vec<Samp
     counts.map(|(name, count)| one(label, name.to_owned(), count as f64)).collect()
 }
 
-fn judged() -> Vec<Sample> {
-    let each = JUDGED.iter().flat_map(|(method, words)| {
-        let counts = words.each().into_iter();
-        counts.map(|(result, count)| Sample {
-            labels: vec![("method", (*method).to_owned()), ("result", result.to_owned())],
-            value: count as f64,
-        })
-    });
-    each.collect()
-}
-
-fn relay_tls() -> Vec<Sample> {
-    let each = RELAY_TLS.iter().flat_map(|(demand, outcomes)| {
-        let counts = outcomes.each().into_iter();
-        counts.map(|(outcome, count)| Sample {
-            labels: vec![("demand", (*demand).to_owned()), ("outcome", outcome.to_owned())],
+/// Counters of each of some kinds, under the labels of the kind and of what is counted.
+fn each_of<const N: usize>(
+    [kind, counted]: [&'static str; 2],
+    all: &[(&str, Counters<N>)],
+) -> Vec<Sample> {
+    let each = all.iter().flat_map(|(is, counters)| {
+        let counts = counters.each().into_iter();
+        counts.map(|(name, count)| Sample {
+            labels: vec![(kind, (*is).to_owned()), (counted, name.to_owned())],
             value: count as f64,
         })
     });

@@ -19,6 +19,7 @@ mod system;
 pub use record::{MxHost, Record, RecordKind, records_in};
 pub use resolv::{doubts, servers};
 
+use super::printable;
 use crate::config;
 use crate::event::count::LOOKUPS;
 use crate::limits::{DNS_NAME_MAX, LABEL_MAX, QUOTED_MAX};
@@ -229,11 +230,8 @@ pub enum DnsFault {
 }
 
 impl DnsFault {
-    /// Makes words printable and short, because they may come from outside.
     fn broken(text: impl fmt::Display) -> DnsFault {
-        let text = text.to_string();
-        let visible = text.chars().map(|c| if c.is_control() { '?' } else { c });
-        DnsFault::Broken(visible.take(QUOTED_MAX).collect())
+        DnsFault::Broken(printable(&text.to_string()))
     }
 }
 

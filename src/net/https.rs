@@ -6,9 +6,9 @@
 //! means is the caller's business.
 
 use super::dns::{Record, RecordKind, Records, Resolver};
+use super::printable;
 use super::public::is_public;
 use super::tls;
-use crate::limits::QUOTED_MAX;
 use crate::limits::policies::HTTPS_HEADER_MAX;
 use rustls::pki_types::CertificateDer;
 use std::fmt;
@@ -206,12 +206,6 @@ fn of_tls(error: &rustls::Error) -> HttpsFault {
         }
         _ => HttpsFault::Broken(words),
     }
-}
-
-/// Words fit for a log and a reason: they may repeat what a server sent.
-fn printable(text: &str) -> String {
-    let visible = text.chars().map(|c| if c.is_control() { '?' } else { c });
-    visible.take(QUOTED_MAX).collect()
 }
 
 /// Our resolver, as ureq asks it; and whether it gives public addresses alone.

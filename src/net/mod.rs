@@ -19,3 +19,11 @@ pub mod stdio;
 pub mod stream;
 pub mod syslog;
 pub mod tls;
+
+use crate::limits::QUOTED_MAX;
+
+/// Words fit for a log and a reason: they may repeat what a server sent.
+fn printable(text: &str) -> String {
+    let visible = text.chars().map(|c| if c.is_control() { '?' } else { c });
+    visible.take(QUOTED_MAX).collect()
+}

@@ -7,10 +7,9 @@
 use super::{Current, Site};
 use crate::event::{Event, tell, warn};
 use crate::limits::records::{TLSA_HOLD_LEAST, TLSA_LOOK, TLSA_WAIT};
-use crate::net::dns::{Record, RecordKind, Records};
+use crate::net::dns::{RecordKind, Records};
 use crate::net::tls::Chain;
 use crate::store::locked;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Instant, SystemTime};
@@ -144,21 +143,14 @@ pub fn judge_aside(current: &Arc<Current>, old: &Arc<Site>, new: Site, now: Inst
 
 /// The data of the record that would fit.
 fn wanted(chain: &Chain) -> String {
-    let Some(Record::Tlsa { usage, selector, matching, data }) = chain.wanted() else {
-        return String::new();
-    };
-    let mut text = format!("{usage} {selector} {matching} ");
-    for octet in data {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{octet:02x}");
-    }
-    text
+    chain.wanted().and_then(|record| record.tlsa_text()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::net::dns::Record;
     use crate::net::dns::{DnsAnswer, DnsError, DnsFault, Resolver};
     use rcgen::{CertificateParams, KeyPair};
     use std::path::{Path, PathBuf};
