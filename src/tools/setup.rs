@@ -20,7 +20,6 @@ use super::{Failure, Request, complain, print, terminal};
 use crate::config::Config;
 use dovecot::{Dovecot, GROUP, LOCAL_CONF};
 use left::{DovecotLeft, Left};
-use make::SiteLock;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Group, User, geteuid};
 use options::SetupWish;
@@ -44,7 +43,7 @@ pub fn run(request: &Request, domain: Option<&str>) -> Result<(), Failure> {
     let wish = SetupWish::read(request, domain)?;
     // What is made gets its mode whatever umask the shell has.
     umask(Mode::from_bits_truncate(0o022));
-    let _lock = if is_dry { None } else { SiteLock::hold(&wish.places.etc)? };
+    let _lock = if is_dry { None } else { make::hold(&wish.places.etc)? };
     let found = wish.dovecot.then(Dovecot::find).transpose()?;
     let work = Work::of(&wish, found.as_ref())?;
     let made = match is_dry {
@@ -92,7 +91,10 @@ impl Work {
         let (site, config, lines) = match is_there {
             true => Work::beside(wish, &toml)?,
             false => {
-                let site = new_site(wish, dovecot)?;
+                let mut site = new_site(wish)?;
+                if let Some(dovecot) = dovecot {
+                    site.keep_by(dovecot);
+                }
                 let config = Config::parse(&toml::toml(&site), &site.toml());
                 let config =
                     config.map_err(|why| format!("no configuration can say this: {why}"))?;
@@ -165,29 +167,27 @@ impl Work {
 }
 
 /// A site with one domain.
-fn new_site(wish: &SetupWish, dovecot: Option<&Dovecot>) -> Result<SiteToSetUp, Failure> {
+fn new_site(wish: &SetupWish) -> Result<SiteToSetUp, Failure> {
     let user = wish.user.as_deref().unwrap_or(USER);
     if let Some(directory) = &wish.from_postfix {
-        let mut site = postfix::site(directory, wish, user)?;
+        let site = postfix::site(directory, wish, user)?;
         // Whose the mail is already may be the server's user, however it is set up.
         if wish.user.is_some() || site.run_as == USER {
             judge_user(user, wish)?;
-        }
-        if let Some(dovecot) = dovecot {
-            site.keep_by(dovecot);
         }
         return Ok(site);
     }
     judge_user(user, wish)?;
     let mut site = SiteToSetUp::new(wish.new_hostname()?, user, &wish.places);
-    // A kernel without IPv6 has no such file, and binds no such address.
-    site.listen = site::listen_everywhere(Path::new("/proc/net/if_inet6").exists());
+    site.listen = site::listen_everywhere(has_ipv6());
     let mail = wish.places.mail.display().to_string();
     site.domains.push(DomainToSetUp::new(wish.domain.clone(), &mail));
-    if let Some(dovecot) = dovecot {
-        site.keep_by(dovecot);
-    }
     Ok(site)
+}
+
+/// A kernel without IPv6 has no such file, and binds no such address.
+fn has_ipv6() -> bool {
+    Path::new("/proc/net/if_inet6").exists()
 }
 
 /// Refuses a user who is none of a server.
@@ -264,9 +264,7 @@ fn key_option(key: &str) -> &str {
 /// The group that reads users files of other domains, where it is another one than the server's.
 fn group_of_others(site: &SiteToSetUp) -> Option<String> {
     let server = User::from_name(&site.run_as).ok().flatten()?;
-    let files =
-        site.domains.iter().filter_map(|domain| Some(site.at(&domain.users.as_ref()?.path)));
-    let found = files.filter_map(|file| fs::metadata(file).ok()).next()?;
+    let found = users_files(site).find_map(|file| fs::metadata(file).ok())?;
     let is_shared = found.mode() & 0o040 != 0 && found.gid() != server.gid.as_raw();
     let group = is_shared.then(|| Group::from_gid(Gid::from_raw(found.gid())).ok().flatten());
     Some(group??.name)
@@ -281,7 +279,9 @@ fn hidden_from_dovecot(site: &SiteToSetUp) -> Vec<PathBuf> {
             !by_group && found.mode() & 0o004 == 0
         })
     };
-    let files =
-        site.domains.iter().filter_map(|domain| Some(site.at(&domain.users.as_ref()?.path)));
-    files.filter(is_hidden).collect()
+    users_files(site).filter(is_hidden).collect()
+}
+
+fn users_files(site: &SiteToSetUp) -> impl Iterator<Item = PathBuf> {
+    site.domains.iter().filter_map(|domain| Some(site.at(&domain.users.as_ref()?.path)))
 }

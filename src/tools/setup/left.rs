@@ -73,11 +73,12 @@ impl<'a> Left<'a> {
         let certificate = site.tls.as_ref().map(|tls| site.at(&tls.certificate));
         let is_running = matches!(control::send(&site.spool, &[]), Ok(true));
         let (listen, mut holders) = (&site.listen, Vec::new());
-        for address in [&listen.smtp, &listen.submission, &listen.submissions].into_iter().flatten()
-        {
+        let ports = [&listen.smtp, &listen.submission, &listen.submissions].into_iter().flatten();
+        // A server that runs has its ports.
+        for address in ports.filter(|_| !is_running) {
             let others = listeners(address.port()).into_iter().map(|process| process.name);
-            let others = others.filter(|name| name != "systemd" && name != "facteur");
-            if let Some(other) = others.take(1).next() {
+            let mut others = others.filter(|name| name != "systemd" && name != "facteur");
+            if let Some(other) = others.next() {
                 holders.push((other, address.port()));
             }
         }
@@ -90,7 +91,7 @@ impl<'a> Left<'a> {
             // What is not there yet will be of setup.
             is_self_signed: certificate
                 .is_some_and(|path| pair::is_self_signed(&path).unwrap_or(true)),
-            holders: if is_running { Vec::new() } else { holders },
+            holders,
             is_running,
             has_unit: has(&UNITS, "facteur.service"),
             has_certbot: has(&["/usr/bin", "/usr/local/bin", "/snap/bin"], "certbot"),

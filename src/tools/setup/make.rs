@@ -246,17 +246,13 @@ fn compile(script: &Path) -> Result<StepOutcome, Failure> {
     }
 }
 
-/// Holds the lock of a site's directory: one command at a time makes files there.
-pub struct SiteLock(#[expect(dead_code, reason = "held until it is dropped")] fs::File);
-
-impl SiteLock {
-    /// Waits for the lock; none while there is no directory.
-    pub fn hold(etc: &Path) -> Result<Option<SiteLock>, StoreError> {
-        let dir = match fs::File::open(etc) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            opened => opened.doing("open", etc)?,
-        };
-        dir.lock().doing("lock", etc)?;
-        Ok(Some(SiteLock(dir)))
-    }
+/// Waits for the lock of a site's directory, which is held until the file is dropped: one command at a time makes files
+/// there. None while there is no directory.
+pub fn hold(etc: &Path) -> Result<Option<fs::File>, StoreError> {
+    let dir = match fs::File::open(etc) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.doing("open", etc)?,
+    };
+    dir.lock().doing("lock", etc)?;
+    Ok(Some(dir))
 }

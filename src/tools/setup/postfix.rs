@@ -30,6 +30,7 @@ mod text;
 
 use super::options::SetupWish;
 use super::site::{MoreKey, MoreTable, PairToCopy, SiteToSetUp};
+use super::toml::{self, quoted};
 use crate::config::{Listen, MilterSocket, Network, show_duration};
 use crate::mail::address::Domain;
 use crate::net::tls::{Acceptor, Half};
@@ -92,11 +93,12 @@ pub fn site(directory: &Path, wish: &SetupWish, user: &str) -> Result<SiteToSetU
     (site.smarthost, site.routes, site.backup) = (relay.smarthost, relay.routes, relay.backup);
     warnings.extend(unserved(&site, &wish.domain));
     luser_relay(&source, &book, &mut site, &mut warnings);
-    networks(&source, &mut site, &mut warnings);
+    let strangers = restrictions::restrictions(&source.main);
+    networks(&source, strangers.permits_networks, &mut site, &mut warnings);
     listen(&source, &mut site, &mut warnings);
     certificate(&source, &mut site, &mut warnings);
     limits(&source, &mut site, &mut warnings);
-    filters_and_lists(&source, &mut site, &mut warnings);
+    filters_and_lists(&source, strangers, &mut site, &mut warnings);
     warnings.extend(settings::without_counterpart(&source.main));
     warnings.extend(
         without
@@ -205,14 +207,13 @@ fn luser_relay(
         return;
     }
     let (targets, _) = book.targets(&text);
-    let [targets::EntryTarget::Address(mailbox)] = &targets[..] else {
-        warnings.push(format!("luser_relay: {text}: catch_all names one address, without what depends on the name: left out"));
-        return;
+    let mailbox = match &targets[..] {
+        [targets::EntryTarget::Address(mailbox)] if !text.contains('$') => mailbox,
+        _ => {
+            warnings.push(format!("luser_relay: {text}: catch_all names one address, without what depends on the name: left out"));
+            return;
+        }
     };
-    if text.contains('$') {
-        warnings.push(format!("luser_relay: {text}: catch_all names one address, without what depends on the name: left out"));
-        return;
-    }
     if !source.main.text("local_recipient_maps").is_empty() {
         warnings.push(
             "luser_relay: with local_recipient_maps Postfix refuses unknown names of strangers; here catch_all takes them: take it \
@@ -230,9 +231,13 @@ fn luser_relay(
 }
 
 /// `mynetworks`: who may send anywhere.
-fn networks(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &mut Vec<String>) {
-    let found = restrictions::restrictions(&source.main);
-    if !found.permits_networks {
+fn networks(
+    source: &PostfixSource,
+    is_permitted: bool,
+    site: &mut SiteToSetUp,
+    warnings: &mut Vec<String>,
+) {
+    if !is_permitted {
         warnings.push(
             "mynetworks: no restriction lets them send anywhere, so relay.networks stays empty"
                 .to_owned(),
@@ -260,9 +265,7 @@ fn networks(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &mut Vec<S
 }
 
 fn listen(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &mut Vec<String>) {
-    // A kernel without IPv6 has no such file, and binds no such address.
-    let has_ipv6 = Path::new("/proc/net/if_inet6").exists();
-    let (listen, remarks) = listeners::listen(&source.main, &source.services, has_ipv6);
+    let (listen, remarks) = listeners::listen(&source.main, &source.services, super::has_ipv6());
     warnings.extend(remarks);
     let is_none =
         listen.smtp.is_empty() && listen.submission.is_empty() && listen.submissions.is_empty();
@@ -275,21 +278,12 @@ fn listen(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &mut Vec<Str
     };
     let protocols =
         [listeners::speaks(&source.main, "ipv4"), listeners::speaks(&source.main, "ipv6")];
-    match protocols {
-        [true, false] => {
-            site.more(
-                "relay",
-                MoreKey::new("prefer", "\"ipv4-only\"", "inet_protocols of Postfix"),
-            );
-        }
-        [false, true] => {
-            site.more(
-                "relay",
-                MoreKey::new("prefer", "\"ipv6-only\"", "inet_protocols of Postfix"),
-            );
-        }
-        _ => {}
-    }
+    let only = match protocols {
+        [true, false] => "ipv4-only",
+        [false, true] => "ipv6-only",
+        _ => return,
+    };
+    site.more("relay", MoreKey::new("prefer", &quoted(only), "inet_protocols of Postfix"));
 }
 
 /// The pair of Postfix is copied to where the server's user can read it.
@@ -391,7 +385,7 @@ fn limits(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &mut Vec<Str
         }
         match time(&main.text(name), unit) {
             Some(time) => {
-                let shown = format!("\"{}\"", show_duration(time.max(least)));
+                let shown = quoted(&show_duration(time.max(least)));
                 site.more("relay", MoreKey::new(key, &shown, name));
             }
             None => {
@@ -420,7 +414,12 @@ fn time(text: &str, unit: char) -> Option<Duration> {
 }
 
 /// `[[milter]]` and `trust.blocklists`.
-fn filters_and_lists(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &mut Vec<String>) {
+fn filters_and_lists(
+    source: &PostfixSource,
+    strangers: restrictions::Restrictions,
+    site: &mut SiteToSetUp,
+    warnings: &mut Vec<String>,
+) {
     let main = &source.main;
     let (found, remarks) = filters::filters(
         &main.text("smtpd_milters"),
@@ -459,31 +458,27 @@ fn filters_and_lists(source: &PostfixSource, site: &mut SiteToSetUp, warnings: &
         site.more.push(MoreTable {
             name: "[milter]".to_owned(),
             keys: vec![
-                MoreKey::new("name", &format!("\"{}\"", filter.name), ""),
-                MoreKey::new("socket", &format!("\"{}\"", filter.socket), ""),
+                MoreKey::new("name", &quoted(&filter.name), ""),
+                MoreKey::new("socket", &quoted(&filter.socket), ""),
                 MoreKey::new("services", services, ""),
                 MoreKey::new("on_failure", on_failure, "milter_default_action"),
                 MoreKey::new("may", may, "all that Postfix let it"),
             ],
         });
     }
-    let found = restrictions::restrictions(main);
-    warnings.extend(found.remarks);
-    if !found.blocklists.is_empty() {
-        let lists: Vec<String> = found.blocklists.iter().map(list).collect();
-        site.more(
-            "trust",
-            MoreKey::new("blocklists", &format!("[{}]", lists.join(", ")), "reject_rbl_client"),
-        );
+    warnings.extend(strangers.remarks);
+    if !strangers.blocklists.is_empty() {
+        let lists = toml::list(strangers.blocklists.iter().map(list));
+        site.more("trust", MoreKey::new("blocklists", &lists, "reject_rbl_client"));
     }
 }
 
 fn list(list: &restrictions::MovedBlocklist) -> String {
     match list.codes.is_empty() {
-        true => format!("\"{}\"", list.zone),
+        true => quoted(&list.zone),
         false => {
-            let codes: Vec<String> = list.codes.iter().map(|code| format!("\"{code}\"")).collect();
-            format!("{{ zone = \"{}\", codes = [{}] }}", list.zone, codes.join(", "))
+            let codes = toml::list(list.codes.iter().map(quoted));
+            format!("{{ zone = {}, codes = {codes} }}", quoted(&list.zone))
         }
     }
 }

@@ -233,6 +233,7 @@ fn path(path: &Path) -> String {
     quoted(&path.display())
 }
 
-fn list(items: impl Iterator<Item = String>) -> String {
+/// Texts that are TOML, as a list of it.
+pub fn list(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.collect::<Vec<_>>().join(", "))
 }

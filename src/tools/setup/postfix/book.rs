@@ -47,6 +47,11 @@ impl AddressBook {
         all
     }
 
+    /// Whether a domain is delivered here.
+    pub fn has(&self, domain: &Domain) -> bool {
+        [&self.local, &self.hosted, &self.aliased].iter().any(|all| all.contains(domain))
+    }
+
     pub fn is_local(&self, domain: &Domain) -> bool {
         self.local.contains(domain)
     }
@@ -61,11 +66,8 @@ impl AddressBook {
         &'a self,
         domain: &'a Domain,
     ) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.virtuals.entries.iter().filter_map(move |entry| {
-            let (name, host) = entry.key.rsplit_once('@')?;
-            let is_own = !name.is_empty() && host == domain.as_str();
-            is_own.then_some((name, entry.value.as_str()))
-        })
+        let own = move |entry: &'a MapEntry| Some((entry.name_at(domain)?, entry.value.as_str()));
+        self.virtuals.entries.iter().filter_map(own)
     }
 
     /// Names that virtual(5) has without a domain: they hold in `local`, and at `myorigin`.
@@ -97,10 +99,7 @@ impl AddressBook {
         if !self.is_hosted(domain) {
             return Vec::new();
         }
-        let name = |entry: &MapEntry| {
-            let (name, host) = entry.key.rsplit_once('@')?;
-            (!name.is_empty() && host == domain.as_str()).then(|| name.to_owned())
-        };
+        let name = |entry: &MapEntry| entry.name_at(domain).map(str::to_owned);
         self.mailboxes.entries.iter().filter_map(name).collect()
     }
 

@@ -55,10 +55,8 @@ impl FoundDovecot {
         let words_of = |kind: &str, key: &str| {
             let in_args = lines.iter().filter(|line| is_in(line, kind) && line.key == "args");
             let prefix = format!("{key}=");
-            let found = in_args.flat_map(|line| {
-                line.value.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
-            });
-            found.filter_map(|word| word.strip_prefix(&prefix).map(str::to_owned)).next()
+            let mut words = in_args.flat_map(|line| line.value.split_whitespace());
+            words.find_map(|word| word.strip_prefix(&prefix)).map(str::to_owned)
         };
         let home = words_of("userdb", "home").or_else(|| top("mail_home")).or_else(|| {
             let line = lines.iter().find(|line| is_in(line, "userdb") && line.key == "home");

@@ -61,9 +61,7 @@ impl Expansion<'_> {
             }
             None => {
                 let inside = inside.trim_start_matches(BLANKS);
-                let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-                let (name, rest) =
-                    inside.split_at(inside.find(|c| !is_name(c)).unwrap_or(inside.len()));
+                let (name, rest) = name(inside);
                 if name.is_empty() {
                     return Err(format!("expected a name, found {inside}"));
                 }
@@ -125,15 +123,18 @@ impl Expansion<'_> {
     }
 }
 
+/// The name at the begin of a text, perhaps empty, and what is behind it.
+fn name(text: &str) -> (&str, &str) {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.split_at(text.find(|c| !is_name(c)).unwrap_or(text.len()))
+}
+
 /// What a `$` refers to, up to its own closing bracket, and the text behind it.
 fn reference(text: &str) -> Result<(&str, &str), String> {
     let (open, close) = match text.chars().next() {
         Some('{') => ('{', '}'),
         Some('(') => ('(', ')'),
-        _ => {
-            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            return Ok(text.split_at(text.find(|c| !is_name(c)).unwrap_or(text.len())));
-        }
+        _ => return Ok(name(text)),
     };
     match balanced(text, open, close) {
         Some(end) => Ok((&text[1..end], &text[end + 1..])),

@@ -1,6 +1,6 @@
 //! Milters of Postfix as `[[milter]]` tables. Pure.
 
-use super::lines::{braced, is_blank, split, words};
+use super::lines::{braced, words};
 use super::next_hops::next_hop;
 use crate::config::MilterSocket;
 use crate::limits::FILTERS_MAX;
@@ -73,7 +73,7 @@ pub fn filters(
 /// `{ inet:host:port, default_action=accept }`, or the place alone.
 fn parts(word: &str, action: &str) -> (String, String) {
     let Some(inside) = braced(word) else { return (word.to_owned(), action.to_owned()) };
-    let parts = split(inside, |c| c == ',' || is_blank(c));
+    let parts = words(inside);
     let own = parts
         .iter()
         .filter_map(|part| part.split_once('='))

@@ -14,19 +14,15 @@ pub struct LogicalLine {
 pub fn logical_lines(octets: &[u8]) -> Vec<LogicalLine> {
     let text = String::from_utf8_lossy(octets);
     let mut lines: Vec<LogicalLine> = Vec::new();
-    let mut is_begun = false;
     for (number, line) in (1..).zip(text.split('\n')) {
         let begins = line.trim_start_matches(is_blank);
         if begins.is_empty() || begins.starts_with('#') {
             continue;
         }
         match lines.last_mut() {
-            Some(last) if line.starts_with(is_blank) && is_begun => last.text.push_str(line),
+            Some(last) if line.starts_with(is_blank) => last.text.push_str(line),
             _ if line.starts_with(is_blank) => {}
-            _ => {
-                is_begun = true;
-                lines.push(LogicalLine { number, text: line.to_owned() });
-            }
+            _ => lines.push(LogicalLine { number, text: line.to_owned() }),
         }
     }
     lines

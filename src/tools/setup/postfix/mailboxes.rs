@@ -39,11 +39,17 @@ impl MailboxMaker<'_> {
         let (text, remarks) = aliases(moved);
         self.remarks.extend(remarks);
         let mail = self.place(moved);
-        let is_asked = matches!(mail, MailPlace::Lmtp(_)) && self.knows_nobody(moved);
+        let is_hosted = self.book.is_hosted(name);
+        let known = if is_hosted { self.passwd_users(name) } else { UserFields::new() };
+        // Only the server that keeps the mail can know who exists.
+        let is_asked = matches!(mail, MailPlace::Lmtp(_))
+            && is_hosted
+            && moved.users.is_empty()
+            && known.is_empty();
         let mut made = DomainToSetUp::new(name.clone(), &self.mail.display().to_string());
-        made.users = if is_asked { None } else { Some(self.users(moved)) };
+        made.users = if is_asked { None } else { Some(self.users(moved, &known)) };
         made.aliases = Some(TableToSetUp::new(format!("{name}.aliases"), text));
-        made.any_user = self.book.is_hosted(name) && self.book.mailboxes.any.is_some() && !is_asked;
+        made.any_user = is_hosted && self.book.mailboxes.any.is_some() && !is_asked;
         made.catch_all = moved.catch_all.as_ref().and_then(|word| self.catch_all(name, word));
         made.subaddress = self.subaddress.clone();
         made.mail = mail;
@@ -67,20 +73,13 @@ impl MailboxMaker<'_> {
         }
     }
 
-    /// Whether only the server that keeps the mail can know who exists.
-    fn knows_nobody(&self, moved: &MovedDomain) -> bool {
-        let name = &moved.name;
-        self.book.is_hosted(name) && moved.users.is_empty() && self.passwd_users(name).is_empty()
-    }
-
-    fn users(&mut self, moved: &MovedDomain) -> TableToSetUp {
+    /// `known`: what Dovecot's files say of users.
+    fn users(&mut self, moved: &MovedDomain, known: &UserFields) -> TableToSetUp {
         if let Some(main) = &moved.shares {
             let text = users(main, &moved.users, &UserFields::new()).0;
             return TableToSetUp::new(format!("{main}.users"), text);
         }
         let name = &moved.name;
-        let known =
-            if self.book.is_hosted(name) { self.passwd_users(name) } else { UserFields::new() };
         let mut names = moved.users.clone();
         // Without a table of mailboxes Dovecot knows who there is.
         if self.book.is_hosted(name) && names.is_empty() {
@@ -92,7 +91,7 @@ impl MailboxMaker<'_> {
                 ));
             }
         }
-        let (text, without) = users(name, &names, &known);
+        let (text, without) = users(name, &names, known);
         let is_person = |user: &String| {
             !self.book.is_local(name)
                 || self
@@ -272,7 +271,7 @@ impl MailboxMaker<'_> {
                 _ => {}
             }
         }
-        let server = User::from_name(self.run_as).ok().flatten().map(|user| user.uid.as_raw());
+        let server = self.server();
         let is_ours = maildirs.iter().all(|(_, _, owner)| server == Some(*owner));
         if is_ours && !maildirs.is_empty() {
             let paths: Vec<MailboxPath> = maildirs
@@ -309,12 +308,17 @@ impl MailboxMaker<'_> {
         format!("{}/{{domain}}/{{user}}", self.mail.display())
     }
 
+    /// The uid of the server's user; none while there is no such user.
+    fn server(&self) -> Option<u32> {
+        User::from_name(self.run_as).ok().flatten().map(|user| user.uid.as_raw())
+    }
+
     /// A template whose directory is there has to be the server's.
     fn usable(&mut self, moved: &MovedDomain, template: String) -> String {
         let fixed = template.split('{').next().unwrap_or_default();
         let fixed = Path::new(fixed.rsplit_once('/').map_or("", |(dir, _)| dir));
         let owner = fs::metadata(fixed).ok().map(|found| found.uid());
-        let server = User::from_name(self.run_as).ok().flatten().map(|user| user.uid.as_raw());
+        let server = self.server();
         if let Some(owner) = owner.filter(|owner| Some(*owner) != server) {
             let whose = User::from_uid(Uid::from_raw(owner))
                 .ok()

@@ -4,8 +4,9 @@
 //! compiled one. Tables that are programs (regexp, SQL, LDAP) have no entries, and are named.
 
 use super::files::{PostfixFiles, compiled};
-use super::lines::{braced, is_blank, logical_lines, split, words};
+use super::lines::{braced, is_blank, logical_lines, words};
 use crate::limits::MACRO_DEPTH;
+use crate::mail::address::Domain;
 use std::collections::{HashMap, HashSet};
 
 /// One entry, in the order of its file.
@@ -15,6 +16,14 @@ pub struct MapEntry {
     pub key: String,
     /// As it is written, without blanks around it.
     pub value: String,
+}
+
+impl MapEntry {
+    /// The name of a key at this domain; none for `@domain`.
+    pub fn name_at(&self, domain: &Domain) -> Option<&str> {
+        let (name, host) = self.key.rsplit_once('@')?;
+        (!name.is_empty() && host == domain.as_str()).then_some(name)
+    }
 }
 
 /// Several tables that are asked one after the other: the first that has a key counts.
@@ -208,7 +217,7 @@ fn union(reference: &str, text: &str, files: &PostfixFiles, form: TextForm, dept
     };
     let mut all = Maps::default();
     let mut places: HashMap<String, usize> = HashMap::new();
-    for part in split(inside, |c| c == ',' || is_blank(c)) {
+    for part in words(inside) {
         let part = one(braced(&part).unwrap_or(&part), files, form, depth + 1);
         if let Some(value) = part.any {
             all.unread.push((reference.to_owned(), format!("it adds {value} to every key")));

@@ -79,8 +79,10 @@ pub fn transport(text: &str, queue: &Path) -> Transport {
 fn lmtp(hop: &str, queue: &Path) -> Option<LmtpServer> {
     match hop.split_once(':') {
         Some(("unix", path)) if !path.is_empty() => Some(LmtpServer::Unix(queue.join(path))),
-        Some(("inet", host)) => next_hop(host, 24).map(|(host, _)| LmtpServer::Inet(host)),
-        _ => next_hop(hop, 24).map(|(host, _)| LmtpServer::Inet(host)),
+        _ => {
+            let hop = hop.strip_prefix("inet:").unwrap_or(hop);
+            next_hop(hop, 24).map(|(host, _)| LmtpServer::Inet(host))
+        }
     }
 }
 

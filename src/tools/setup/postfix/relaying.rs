@@ -60,7 +60,7 @@ impl MovedRelay {
             self.remarks.push(said("a route is for a whole domain here: write an alias for this address, to one at a domain of its own"));
             return;
         }
-        let own = Domain::of_host(key).ok().filter(|name| book.domains().contains(name));
+        let own = Domain::of_host(key).ok().filter(|name| book.has(name));
         match (way, key, own) {
             (Transport::Usual | Transport::Here, _, _) => {}
             (Transport::Smtp { .. }, "*", _) => *by_table = value.split_once(':').map(|(_, hop)| hop.to_owned()),
@@ -160,22 +160,18 @@ impl MovedRelay {
         let knows = source.main.is_set("relay_recipient_maps")
             && (!recipients.entries.is_empty() || recipients.unread.is_empty());
         let knows = knows && !source.main.text("relay_recipient_maps").is_empty();
-        let own = book.domains();
         let domains = source.domains("relay_domains");
-        for domain in domains.iter().filter(|domain| !own.contains(domain)) {
+        for domain in domains.iter().filter(|domain| !book.has(domain)) {
             if self.backup.iter().any(|backup| backup.name == *domain) {
                 continue;
             }
             let is_all =
                 recipients.any.is_some() || recipients.get(&format!("@{domain}")).is_some();
-            let there = recipients.entries.iter().filter_map(|entry| {
-                let (name, host) = entry.key.rsplit_once('@')?;
-                (host == domain.as_str() && !name.is_empty()).then(|| name.to_owned())
-            });
-            let users = (knows && !is_all).then(|| there.collect());
+            let there = recipients.entries.iter().filter_map(|entry| entry.name_at(domain));
+            let users = (knows && !is_all).then(|| there.map(str::to_owned).collect());
             self.backup.push(backup(domain, users));
         }
-        let first = domains.iter().find(|domain| !own.contains(domain));
+        let first = domains.iter().find(|domain| !book.has(domain));
         let takes_subdomains =
             source.main.text("parent_domain_matches_subdomains").contains("relay_domains");
         if let Some(first) =
@@ -209,17 +205,13 @@ fn usual_way(
     entry: &MapEntry,
 ) -> Option<String> {
     let (key, value) = (&entry.key, &entry.value);
-    let above = above(source, transports, key);
+    let above = || above(source, transports, key);
     let other = match transport(value, &source.queue()) {
-        Transport::Usual
-            if Domain::of_host(key).is_ok_and(|name| book.domains().contains(&name)) =>
-        {
-            None
-        }
-        Transport::Usual => above,
+        Transport::Usual if Domain::of_host(key).is_ok_and(|name| book.has(&name)) => None,
+        Transport::Usual => above(),
         Transport::Mx if key == "*" => None,
-        Transport::Mx if !source.main.text("relayhost").is_empty() => above.or(Some("relayhost")),
-        Transport::Mx => above,
+        Transport::Mx if !source.main.text("relayhost").is_empty() => above().or(Some("relayhost")),
+        Transport::Mx => above(),
         _ => None,
     }?;
     Some(format!(

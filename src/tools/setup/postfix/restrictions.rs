@@ -58,7 +58,6 @@ const SAME: &[&str] = &[
     "reject_unknown_recipient_domain",
     "reject_multi_recipient_bounce",
     "reject_plaintext_session",
-    "sleep",
 ];
 
 /// Whether a parameter is such a list.
