@@ -89,6 +89,18 @@ pub fn has_module(program: &str, line: &str, module: &str) -> bool {
 /// What composes messages and takes them apart.
 pub const PYTHON: &str = "python3";
 
+/// facteur on a terminal of Python's, where these answers are given; its status, and all that was shown.
+pub fn asked_on_a_terminal(
+    place: &Place,
+    words: &[&str],
+    answers: &[&str],
+) -> (Option<i32>, String) {
+    let mut command = Command::new(PYTHON);
+    command.arg(script("on_a_terminal.py")).arg(FACTEUR).args(words).arg("--").args(answers);
+    let output = command.current_dir(place.path()).stdin(Stdio::null()).output().unwrap();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
 /// Whether Python has these modules; else says so.
 pub fn has_modules(names: &str) -> bool {
     let mut command = Command::new(PYTHON);

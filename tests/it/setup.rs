@@ -5,7 +5,7 @@ mod dovecot;
 mod space;
 
 use crate::drops::Yard;
-use crate::outside::{PYTHON, has_modules, installed};
+use crate::outside::{asked_on_a_terminal, has_modules, installed};
 use crate::servers::{Binary, FACTEUR};
 use crate::support::{Place, skip, text, tree, until};
 use nix::unistd::geteuid;
@@ -273,26 +273,9 @@ fn on_a_terminal_it_asks_for_what_it_does_not_know() {
         return;
     }
     let place = Place::new();
-    let script = "import os, pty, sys\n\
-        answers = [b'nonsense\\n', b'example.org\\n', b'\\n' if sys.argv[2] == '-' else sys.argv[2].encode() + b'\\n']\n\
-        pid, fd = pty.fork()\n\
-        if pid == 0: os.execv(sys.argv[1], [sys.argv[1], 'setup', '--dry-run', '--etc', 'etc', '--spool', 's', '--mail', 'm'])\n\
-        shown = b''\n\
-        while True:\n\
-        \x20 try: piece = os.read(fd, 1000)\n\
-        \x20 except OSError: break\n\
-        \x20 if not piece: break\n\
-        \x20 shown += piece\n\
-        \x20 if answers and shown.endswith(b': '): os.write(fd, answers.pop(0))\n\
-        status = os.waitpid(pid, 0)[1]\n\
-        sys.stdout.buffer.write(shown)\n\
-        sys.exit(os.waitstatus_to_exitcode(status))\n";
-    let ask = |answer: &str| {
-        let mut command = Command::new(PYTHON);
-        command.args(["-c", script, FACTEUR, answer]).current_dir(place.path());
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
-    };
+    let places = ["setup", "--dry-run", "--etc", "etc", "--spool", "s", "--mail", "m"];
+    let ask =
+        |answer: &str| asked_on_a_terminal(&place, &places, &["nonsense", "example.org", answer]);
     let (status, shown) = ask("post.example.org");
     assert_eq!(status, Some(0), "{shown}");
     for part in [
@@ -302,7 +285,7 @@ fn on_a_terminal_it_asks_for_what_it_does_not_know() {
     ] {
         assert!(shown.contains(part), "no {part}: {shown}");
     }
-    let (status, shown) = ask("-");
+    let (status, shown) = ask("");
     let offered =
         shown.split("name of this host in DNS [").nth(1).and_then(|rest| rest.split(']').next());
     let offered = offered.expect(&shown);

@@ -1,7 +1,7 @@
 //! `facteur user`: the file that it writes, who may read it afterwards, and what a person is told.
 
 use crate::commands::{run, run_clean};
-use crate::outside::PYTHON;
+use crate::outside::{PYTHON, asked_on_a_terminal};
 use crate::servers::FACTEUR;
 use crate::support::{Place, config, files, has_program, skip, text};
 use facteur::mail::address::Domain;
@@ -243,7 +243,6 @@ fn as_nobody() -> Option<Place> {
     }
     let place = Place::new();
     three_domains(&place, "");
-    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     chown(place.path(), Some(65534), Some(65534)).unwrap();
     Some(place)
 }
@@ -271,26 +270,8 @@ fn on_a_terminal() {
         return skip("python3 is not installed");
     }
     let place = place();
-    let script = "import os, pty, sys\n\
-        answers = [a.encode() + b'\\n' for a in sys.argv[2:]]\n\
-        pid, fd = pty.fork()\n\
-        if pid == 0: os.execv(sys.argv[1], [sys.argv[1], 'user', 'add', 'ann@mx.test'])\n\
-        shown = b''\n\
-        while True:\n\
-        \x20 try: piece = os.read(fd, 1000)\n\
-        \x20 except OSError: break\n\
-        \x20 if not piece: break\n\
-        \x20 shown += piece\n\
-        \x20 if answers and shown.endswith(b': '): os.write(fd, answers.pop(0))\n\
-        status = os.waitpid(pid, 0)[1]\n\
-        sys.stdout.buffer.write(shown)\n\
-        sys.exit(os.waitstatus_to_exitcode(status))\n";
-    let ask = |first: &str, second: &str| {
-        let mut command = Command::new(PYTHON);
-        command.args(["-c", script, FACTEUR, first, second]).current_dir(place.path());
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
-    };
+    let add = ["user", "add", "ann@mx.test"];
+    let ask = |first: &str, second: &str| asked_on_a_terminal(&place, &add, &[first, second]);
     let (status, shown) = ask("pencil", "penci1");
     assert!(status == Some(1) && shown.contains("not the same"), "{shown}");
     assert!(!place.at("mx.users").exists());

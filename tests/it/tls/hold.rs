@@ -2,32 +2,20 @@
 
 use super::MAIL;
 use super::certificates::shown;
+use super::owed::record;
 use crate::dnsd::Dnsd;
 use crate::secrecy::{self, Pair};
 use crate::servers::Binary;
 use crate::support::{PATIENCE, Place, config, within};
 use facteur::limits::PAIR_LOOK;
-use facteur::net::dns::Record;
-use facteur::net::tls::Chain;
 use std::thread;
 use std::time::Duration;
 
 const NAME: &str = "_25._tcp.mx.test";
 
-/// The data of the record that fits.
-fn wanted(pair: &Pair) -> String {
-    let Some(Record::Tlsa { data, .. }) =
-        Chain::read(pair.certificate.as_bytes()).unwrap().wanted()
-    else {
-        panic!("no record");
-    };
-    let hex: String = data.iter().map(|octet| format!("{octet:02x}")).collect();
-    format!("3 1 1 {hex}")
-}
-
 /// Records that no cache keeps, and how the server says them: `ad` for validated ones.
 fn zone(pairs: &[&Pair], says: &str) -> String {
-    let records = pairs.iter().map(|pair| format!("{NAME} 0 TLSA {}\n", wanted(pair)));
+    let records = pairs.iter().map(|pair| format!("{NAME} 0 TLSA {}\n", record(pair)));
     let records: String = records.collect();
     let says = if says.is_empty() { String::new() } else { format!("{NAME} TLSA !{says}\n") };
     format!("{records}{says}")
@@ -62,7 +50,7 @@ fn it_waits_for_its_record() {
     new.write(&place);
     reload(&server, 2);
     assert_eq!(shown(&server), old.der());
-    let record = format!("publish first: {NAME} TLSA {}", wanted(&new));
+    let record = format!("publish first: {NAME} TLSA {}", record(&new));
     server.wait_for(&["warning ", "tls.certificate: no TLSA record of ", &record]);
     server.client().delivered(&["ann@mx.test"], MAIL);
     // Looked at again by the next reload; while DNS does not answer, nothing changes.

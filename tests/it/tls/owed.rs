@@ -1,15 +1,15 @@
 //! What next hops owe by their TLSA records, as a scripted DNS server gives them that says what it has validated:
 //! who is authenticated, who is passed over, who is never asked, and that nothing goes to anybody in between.
 
-use super::NETWORKS;
+use super::{NETWORKS, address};
 use crate::commands::run;
 use crate::dnsd::Dnsd;
 use crate::hosts::Host;
+use crate::internet::listeners;
 use crate::metrics::get;
 use crate::secrecy::Pair;
-use crate::servers::{Binary, value};
+use crate::servers::Binary;
 use crate::support::{Place, config, files, until};
-use facteur::net::dns::Record;
 use facteur::net::tls::Chain;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
@@ -18,7 +18,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version;
-use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Arc;
@@ -26,12 +25,9 @@ use std::sync::Arc;
 const MAIL: &[u8] = b"Subject: x\r\n\r\nA secret.\r\n";
 
 /// The `3 1 1` record of a certificate, as a zone has it.
-fn record(pair: &Pair) -> String {
+pub(super) fn record(pair: &Pair) -> String {
     let wanted = Chain::read(pair.certificate.as_bytes()).unwrap().wanted();
-    let Some(Record::Tlsa { usage, selector, matching, data }) = wanted else { panic!() };
-    let mut text = format!("{usage} {selector} {matching} ");
-    data.iter().for_each(|octet| write!(text, "{octet:02x}").unwrap());
-    text
+    wanted.and_then(|record| record.tlsa_text()).unwrap()
 }
 
 /// Hosts that listen on one port of 127.0.0.2, 127.0.0.3 and on, and names for them.
@@ -42,16 +38,10 @@ struct Far {
 }
 
 impl Far {
-    fn new(count: u8) -> Far {
-        loop {
-            let first = TcpListener::bind("127.0.0.2:0").unwrap();
-            let port = first.local_addr().unwrap().port();
-            let others =
-                (1..count).map(|at| TcpListener::bind(format!("127.0.0.{}:{port}", at + 2)));
-            if let Ok(listeners) = [Ok(first)].into_iter().chain(others).collect() {
-                return Far { dns: Dnsd::new(""), listeners, port };
-            }
-        }
+    fn new(count: usize) -> Far {
+        let listeners = listeners(count);
+        let port = listeners[0].local_addr().unwrap().port();
+        Far { dns: Dnsd::new(""), listeners, port }
     }
 
     /// The next host.
@@ -106,6 +96,14 @@ fn validated(records: &[&str]) -> String {
 
 fn post(server: &Binary) -> String {
     server.client().delivered(&["bob@far.test"], MAIL)
+}
+
+/// The mail goes, to a host that is known so; gives the line of the log.
+fn goes(server: &Binary, how: &str) -> String {
+    post(server);
+    let line = server.wait_for(&["relayed ", "to=bob@far.test"]);
+    assert!(line.contains(&format!(":{how} ")), "{line}");
+    line
 }
 
 fn why(place: &Place, id: &str) -> String {
@@ -170,8 +168,7 @@ fn a_host_that_fits_its_records_is_called_by_their_name_and_tagged() {
     let lookup = format!("TLSA of _{}._tcp.mx.host.test: 2 records, 1 of which count", far.port);
     // The trace is written a moment later.
     until("the trace tells the lookup", || run(&place, &["trace", &id]).1.contains(&lookup));
-    let metrics = value(&server.wait_for(&["listening service=metrics "]), "address").unwrap();
-    let (_, numbers) = get(metrics.parse().unwrap(), "/metrics");
+    let (_, numbers) = get(address(&server, "metrics"), "/metrics");
     let count = "facteur_relay_tls_total{demand=\"dane\",outcome=\"success\"} 1\n";
     assert!(numbers.contains(count), "{numbers}");
     // A second message by a new connection: no session is resumed, so the certificate is shown again.
@@ -233,9 +230,7 @@ fn a_host_with_none_but_unusable_records_owes_tls_with_any_certificate() {
     let (far, _host) = one(&pair, "", &records);
     let place = Place::new();
     let server = far.serve(&place, "", "");
-    post(&server);
-    let line = server.wait_for(&["relayed ", "to=bob@far.test"]);
-    assert!(line.contains(":unverified "), "{line}");
+    goes(&server, "unverified");
     server.stop();
     let (far, host) = one(&pair, "EHLO: 250 host.test", &records);
     let place = Place::new();
@@ -259,11 +254,7 @@ fn the_strongest_digest_counts_and_a_second_record_may_fit() {
         let place = Place::new();
         let server = far.serve(&place, "", "");
         match is_good {
-            true => {
-                post(&server);
-                let line = server.wait_for(&["relayed ", "to=bob@far.test"]);
-                assert!(line.contains(":dane "), "{line}");
-            }
+            true => drop(goes(&server, "dane")),
             false => waits(&server, &place, &[&host], &["can be used"]),
         }
         server.stop();
@@ -286,9 +277,8 @@ fn a_question_without_an_answer_passes_the_host_over() {
         far.zone(&zone);
         let place = Place::new();
         let server = far.serve(&place, "", "");
-        post(&server);
-        let line = server.wait_for(&["relayed ", "to=bob@far.test"]);
-        assert!(line.contains("host=two.far.test[") && line.contains(":dane "), "{line}");
+        let line = goes(&server, "dane");
+        assert!(line.contains("host=two.far.test["), "{line}");
         assert_eq!((first.seen().connections, second.seen().connections), (0, 1));
         // Without the second host it waits.
         far.zone(&zone.replace("far.test MX 20 two.far.test\n", ""));
@@ -329,9 +319,7 @@ fn tlsa_is_asked_only_where_it_can_hold() {
         far.zone(&zone);
         let place = Place::new();
         let server = far.serve(&place, relay, more);
-        post(&server);
-        let line = server.wait_for(&["relayed ", "to=bob@far.test"]);
-        assert!(line.contains(":unverified "), "{line}");
+        goes(&server, "unverified");
         assert_eq!(far.asked(), asked);
         server.stop();
     }
@@ -392,9 +380,7 @@ fn a_smarthost_proves_itself_by_its_records_and_gets_the_password() {
         let server = far.serve(&place, &relay, "");
         match is_good {
             true => {
-                post(&server);
-                let line = server.wait_for(&["relayed ", "to=bob@far.test"]);
-                assert!(line.contains(":dane "), "{line}");
+                goes(&server, "dane");
                 assert_eq!(host.count("AUTH PLAIN AG1lAHNlY3JldA=="), 1);
             }
             false => {
@@ -471,11 +457,7 @@ fn a_certificate_that_cannot_be_read_proves_nothing_without_its_key() {
             let place = Place::new();
             let server = far.serve(&place, "", "");
             match is_good {
-                true => {
-                    post(&server);
-                    let line = server.wait_for(&["relayed ", "to=bob@far.test"]);
-                    assert!(line.contains(":dane "), "{line}");
-                }
+                true => drop(goes(&server, "dane")),
                 false => waits(&server, &place, &[&host], &["._tcp.mx.far.test"]),
             }
             server.stop();
