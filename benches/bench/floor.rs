@@ -1,5 +1,6 @@
-//! The floor: the least a server can do that says 250 only of what a power cut cannot take. A thread for
-//! each connection, one that commits, no policy, no log, and no look at what it is told.
+//! The floor: the least a server can do that says 250 only of what a power cut cannot take, whatever the file system.
+//! A thread for each connection, one that commits, no policy, no log, and no look at what it is told. Where the file
+//! system keeps its own order, facteur needs one commit of the journal for a batch: there it may be ahead.
 //!
 //! It speaks just enough SMTP for the clients of [`crate::load`] and believes them everything: the octets go
 //! to disk as they came.

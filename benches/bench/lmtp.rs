@@ -9,7 +9,7 @@ use crate::peers::{Dovecot, FOLDER, Postfix};
 use crate::rounds::Place;
 use crate::samples::{self, Sample};
 use crate::table::{self, Cell, median};
-use crate::{Outcome, audit, machine};
+use crate::{Outcome, audit};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -63,11 +63,10 @@ pub fn run(options: &Options, place: &mut Place) -> Outcome<()> {
     let time = options.time * 2;
     table::say(&format!(
         "messages of {} octets for {} ms a figure, after a third of that for warming up; arrived: in a\n\
-         mailbox of Dovecot's, all that was acknowledged and each once; {} mailboxes on {}",
+         mailbox of Dovecot's, all that was acknowledged and each once; {} mailboxes",
         samples::MESSAGE,
         time.as_millis(),
         CASE.boxes,
-        machine::file_system(place.path()),
     ))?;
     table::say("")?;
     table::head(&CELLS)?;

@@ -1,5 +1,6 @@
 //! On what all this runs, as far as Linux tells it: figures without it are hearsay.
 
+use facteur::store::order;
 use std::fs;
 use std::path::Path;
 use std::thread;
@@ -17,8 +18,14 @@ pub fn facts() -> String {
     format!("facteur {version} ({profile}); {model}, {cores} cores; Linux {kernel}")
 }
 
-/// The file system that holds a directory, which decides more than all else.
-pub fn file_system(dir: &Path) -> String {
+/// Where the mail is, and how facteur makes a batch of it durable there, which decide more than all else.
+pub fn disk(dir: &Path) -> String {
+    let (shown, commits) = (dir.display(), order::learn(dir));
+    format!("mail in {shown}: {}\nfacteur there: {commits}", file_system(dir))
+}
+
+/// The file system that holds a directory.
+fn file_system(dir: &Path) -> String {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     // The longest mount point above it; of two on one place the later, which hides the other.
     let above = mounts.lines().filter_map(Mount::read).filter(|mount| dir.starts_with(mount.point));

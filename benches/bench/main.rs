@@ -1,5 +1,5 @@
-//! What facteur takes in a second, beside the least that the same disk asks of any server that keeps its
-//! word; and how fast mail is read and written where neither disk nor network is in the way.
+//! What facteur takes in a second, beside the least that the same disk asks of a server that keeps its word on any
+//! file system; and how fast mail is read and written where neither disk nor network is in the way.
 //!
 //! `cargo bench` runs all of it in less than a minute, needs nothing installed, and leaves nothing behind.
 //! Nothing is compared across runs or machines: the floor ([`floor`]) is measured in the same minute, on the

@@ -37,6 +37,7 @@ pub struct Figures {
 
 pub fn run(options: &Options) -> Outcome<()> {
     let mut place = Place::make(&options.dir)?;
+    table::say(&machine::disk(&place.dir))?;
     match options.mail {
         Mail::Signed => return signed::run(options, &mut place),
         Mail::Filtered => return filtered::run(options, &mut place),
@@ -44,7 +45,7 @@ pub fn run(options: &Options) -> Outcome<()> {
         Mail::All | Mail::None => {}
     }
     let price = price(&place.fresh()?.join("mail"), &samples::message(0))?;
-    introduce(&place, options, &price)?;
+    introduce(options, &price)?;
     table::head(&CELLS)?;
     for case in &CASES {
         let (mut floor, mut facteur) = (Vec::new(), Vec::new());
@@ -95,20 +96,18 @@ pub fn medians(rounds: &[Figures]) -> Figures {
     Figures { rate: of(|f| f.rate), p50: of(|f| f.p50), p99: of(|f| f.p99), cpu: of(|f| f.cpu) }
 }
 
-fn introduce(place: &Place, options: &Options, price: &Price) -> io::Result<()> {
+fn introduce(options: &Options, price: &Price) -> io::Result<()> {
     let way = match price.syncfs_from {
         1 => "syncfs".to_owned(),
         usize::MAX => "fsync".to_owned(),
         from => format!("syncfs from {from} messages at once"),
     };
     table::say(&format!(
-        "mail in {}: {}\n\
-         one message made durable there: {:.2} ms by fsync, {:.2} by syncfs; the floor uses {way}\n\
+        "one message made durable there: {:.2} ms by fsync, {:.2} by syncfs; the floor uses {way}, and\n\
+         on any disk it syncs twice, octets and then names\n\
          messages of {} octets for {} ms a figure; floor and facteur in turns, {} times, medians;\n\
          ms: from the final dot to its 250; from-to: slowest and fastest round (far apart: the machine\n\
          had other work); after each server was killed, all that it had acknowledged was in new/, once",
-        place.dir.display(),
-        machine::file_system(&place.dir),
         price.each.as_secs_f64() * 1e3,
         price.whole.as_secs_f64() * 1e3,
         samples::MESSAGE,
@@ -179,10 +178,6 @@ impl Place {
         fs::create_dir(&place)
             .map_err(|error| format!("no mail can be kept in {}: {error}", dir.display()))?;
         Ok(Place { dir: place, servers: 0 })
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.dir
     }
 
     /// An empty directory. What was there before stays until the end: on ext4 without a journal, whoever
