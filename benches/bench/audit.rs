@@ -8,9 +8,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Looks at all mailboxes below `mail`, which have their messages in `folder`, and each has to hold `part`.
-pub fn check(mail: &Path, folder: &str, acknowledged: &[u64], part: &str) -> Outcome<()> {
-    let mut found = found(mail, folder, part)?;
+/// Looks at all mailboxes below `mail`, which have their messages in `folder`, and each has to hold all `parts`.
+pub fn check(mail: &Path, folder: &str, acknowledged: &[u64], parts: &[&str]) -> Outcome<()> {
+    let mut found = found(mail, folder, parts)?;
     for number in acknowledged {
         match found.remove(number) {
             Some(1) => {}
@@ -25,12 +25,13 @@ pub fn check(mail: &Path, folder: &str, acknowledged: &[u64], part: &str) -> Out
 }
 
 /// How often each number lies in the folder of any mailbox.
-fn found(mail: &Path, folder: &str, part: &str) -> Outcome<BTreeMap<u64, usize>> {
+fn found(mail: &Path, folder: &str, parts: &[&str]) -> Outcome<BTreeMap<u64, usize>> {
     let mut found = BTreeMap::new();
     for mailbox in fs::read_dir(mail)? {
         for path in messages(&mailbox?.path().join(folder))? {
             let octets = fs::read(&path)?;
-            if memchr::memmem::find(&octets, part.as_bytes()).is_none() {
+            let lacks = |part: &&&str| memchr::memmem::find(&octets, part.as_bytes()).is_none();
+            if let Some(part) = parts.iter().find(lacks) {
                 return Err(format!("{} does not say {part}", path.display()).into());
             }
             let number = samples::number(&octets);

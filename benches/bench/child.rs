@@ -87,8 +87,9 @@ impl Child {
     }
 }
 
-/// Fields of /proc/PID/stat (proc(5)), counted from the one behind the name: the process group; and the time on
-/// processors, its own and the kernel's for it, then that of its children that have ended.
+/// Fields of /proc/PID/stat (proc(5)), counted from the one behind the name: the parent; the process group; and the
+/// time on processors, its own and the kernel's for it, then that of its children that have ended.
+pub const PARENT: usize = 1;
 pub const GROUP: usize = 2;
 pub const TIMES: usize = 11;
 

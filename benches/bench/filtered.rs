@@ -65,7 +65,7 @@ pub fn run(options: &Options, place: &mut Place) -> Outcome<()> {
                 Some(Manner::Never) => hold(server.users.ok_or("no listener for users")?)?,
                 _ => Vec::new(),
             };
-            let figures = measure(server, &dir, &CASE, &Sample::Plain, options.time, "");
+            let figures = measure(server, &dir, &CASE, &Sample::Plain, options.time, &[]);
             found.push(figures.map_err(|error| format!("{name}: {error}"))?);
             drop(held);
         }
@@ -76,7 +76,7 @@ pub fn run(options: &Options, place: &mut Place) -> Outcome<()> {
             0 => String::new(),
             _ => format!("{:.2}", medians(rounds).rate / none),
         };
-        row(&CELLS, if at == 0 { CASE.name } else { "" }, name, rounds, &share)?;
+        row(&CELLS, if at == 0 { CASE.name } else { "" }, name, rounds, &[share])?;
     }
     Ok(table::say("")?)
 }

@@ -2,28 +2,23 @@
 //! both and new for each. Postfix says 250 before it hands on, facteur after: so a message counts for
 //! the rate when it lies in a mailbox of Dovecot's, and what was acknowledged in a second stands beside it.
 
+use crate::arrival::{self, Shelves};
 use crate::child::Child;
-use crate::load::{self, Case};
+use crate::load::Case;
 use crate::options::Options;
-use crate::peers::{Dovecot, FOLDER, Postfix};
+use crate::peers::{Dovecot, Duty, FOLDER, Postfix};
 use crate::rounds::Place;
 use crate::samples::{self, Sample};
 use crate::table::{self, Cell, median};
 use crate::{Outcome, audit};
-use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 /// More mailboxes than connections: Dovecot locks each while it puts a message there.
 const CASE: Case =
     Case { name: "50 connections, kept", connections: 50, is_kept: true, boxes: 100 };
-
-/// How long it may take until the last acknowledged message has arrived.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 const CELLS: [Cell; 9] = [
     Cell { title: "by LMTP to Dovecot", width: 32 },
@@ -84,74 +79,34 @@ pub fn run(options: &Options, place: &mut Place) -> Outcome<()> {
 
 fn measure(server: Server, dir: &Path, time: Duration) -> Outcome<Figures> {
     let dovecot = Dovecot::start(dir)?;
-    let (mail, numbers) = (dir.join("mail"), AtomicU64::new(0));
-    let (figures, sent) = match server {
+    let mail = dir.join("mail");
+    let shelves = Shelves { mail: &mail, folder: FOLDER };
+    let what = (&CASE, &Sample::Plain);
+    let arrived = match server {
         Server::Postfix => {
-            let postfix = Postfix::start(dir, &dovecot.socket)?;
-            watch(postfix.address, &mail, time, &numbers, || Ok([postfix.cpu()?, dovecot.cpu()?]))
+            let duty = Duty::hand_on(&dovecot.socket);
+            let postfix = Postfix::start(dir, &duty, |_, program| Command::new(program))?;
+            let cost = || Ok([postfix.cpu()?, dovecot.cpu()?]);
+            arrival::watch(postfix.address, what, shelves, time, cost)
         }
         Server::Facteur => {
             let keeper = format!("lmtp = \"unix:{}\"\n", dovecot.socket.display());
             let facteur = Child::facteur(dir, &keeper, "")?;
-            watch(facteur.address, &mail, time, &numbers, || Ok([facteur.cpu()?, dovecot.cpu()?]))
+            let cost = || Ok([facteur.cpu()?, dovecot.cpu()?]);
+            arrival::watch(facteur.address, what, shelves, time, cost)
         }
     }?;
     drop(dovecot);
-    audit::check(&mail, FOLDER, &sent, "")?;
-    Ok(figures)
-}
-
-/// Sends mail for a while, and waits until all of it has arrived; gives the numbers of what was acknowledged too.
-fn watch(
-    address: SocketAddr,
-    mail: &Path,
-    time: Duration,
-    numbers: &AtomicU64,
-    cpu: impl Fn() -> Outcome<[Duration; 2]>,
-) -> Outcome<(Figures, Vec<u64>)> {
-    let mut sent = load::warm_up(address, &CASE, &Sample::Plain, numbers)?;
-    // Processes are started, connections made.
-    sent.extend(load::run(address, &CASE, &Sample::Plain, time / 3, numbers)?.acknowledged);
-    arrival(mail, sent.len())?;
-    let before = cpu()?;
-    let load = load::run(address, &CASE, &Sample::Plain, time, numbers)?;
-    sent.extend_from_slice(&load.acknowledged);
-    arrival(mail, sent.len())?;
-    let took = load.began.elapsed();
-    let (after, count) = (cpu()?, load.waits.len());
-    let cost = |of: usize| (after[of] - before[of]).as_secs_f64() * 1e3 / count as f64;
-    let figures = Figures {
-        arrived: count as f64 / took.as_secs_f64(),
-        acknowledged: load.rate,
-        p50: load.waits[count / 2].as_secs_f64() * 1e3,
+    audit::check(&mail, FOLDER, &arrived.sent, &[])?;
+    let [before, after] = arrived.costs;
+    let cost = |of: usize| (after[of] - before[of]).as_secs_f64() * 1e3 / arrived.count() as f64;
+    Ok(Figures {
+        arrived: arrived.rate(),
+        acknowledged: arrived.load.rate,
+        p50: arrived.load.share(0.5),
         cpu: cost(0),
         dovecot: cost(1),
-    };
-    Ok((figures, sent))
-}
-
-/// Waits until so many messages are there.
-fn arrival(mail: &Path, expected: usize) -> Outcome<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let arrived = arrived(mail)?;
-        if arrived >= expected {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            return Err(format!("{arrived} of {expected} messages have arrived").into());
-        }
-        // Seldom enough that it costs the servers nothing.
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn arrived(mail: &Path) -> io::Result<usize> {
-    let mut count = 0;
-    for mailbox in fs::read_dir(mail)? {
-        count += audit::messages(&mailbox?.path().join(FOLDER))?.len();
-    }
-    Ok(count)
+    })
 }
 
 fn row(case: &str, server: &str, rounds: &[Figures], share: &str) -> io::Result<()> {

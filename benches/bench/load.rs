@@ -82,6 +82,14 @@ pub fn run(
     Ok(Load { began, rate, waits, acknowledged })
 }
 
+impl Load {
+    /// How long that part of them waited at most, in milliseconds: 0.5 for the median.
+    pub fn share(&self, part: f64) -> f64 {
+        let last = self.waits.len() - 1;
+        self.waits[(last as f64 * part) as usize].as_secs_f64() * 1e3
+    }
+}
+
 type Sent = Vec<(u64, Duration)>;
 
 fn one_after_the_other(
@@ -127,7 +135,7 @@ impl Client {
         stream.set_read_timeout(Some(SILENCE))?;
         let mut client = Client { stream: BufReader::new(stream), reply: String::new() };
         client.expect("220", "a connection")?;
-        client.say("EHLO client.test", "250")?;
+        client.say("EHLO client.example", "250")?;
         Ok(client)
     }
 
@@ -140,7 +148,7 @@ impl Client {
     ) -> io::Result<(u64, Duration)> {
         let number = numbers.fetch_add(1, Ordering::Relaxed);
         let mailbox = number % case.boxes as u64;
-        self.say("MAIL FROM:<sender@client.test>", "250")?;
+        self.say("MAIL FROM:<sender@client.example>", "250")?;
         self.say(&format!("RCPT TO:<u{mailbox}@bench.test>"), "250")?;
         self.say("DATA", "354")?;
         let mut octets = mail.message(number);

@@ -5,16 +5,19 @@
 //! Nothing is compared across runs or machines: the floor ([`floor`]) is measured in the same minute, on the
 //! same disk, by the same clients, and the ratio of the two is what to watch.
 
+mod arrival;
 mod audit;
 mod child;
 mod filtered;
 mod floor;
+mod judges;
 mod lmtp;
 mod load;
 mod machine;
 mod micro;
 mod names;
 mod options;
+mod peer;
 mod peers;
 mod rounds;
 mod samples;

@@ -2,16 +2,23 @@
 //! benchmark. It looks no further than the name and the type of a question.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
 
 const TXT: u16 = 16;
 const SOA: u16 = 6;
 
-/// Answers from now on, until the process ends. `records`: names in lower case, with the strings of one
-/// TXT record. `ttl`: for how many seconds an answer may be kept.
-pub fn serve(records: Vec<(String, Vec<String>)>, ttl: u32) -> io::Result<SocketAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+/// Any port of this machine that is free.
+pub const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Answers from now on at this address, until the process ends. `records`: names in lower case, with the strings of
+/// one TXT record. `ttl`: for how many seconds an answer may be kept.
+pub fn serve(
+    at: SocketAddr,
+    records: Vec<(String, Vec<String>)>,
+    ttl: u32,
+) -> io::Result<SocketAddr> {
+    let socket = UdpSocket::bind(at)?;
     let address = socket.local_addr()?;
     thread::spawn(move || {
         let mut buffer = [0; 1500];

@@ -9,7 +9,9 @@ use std::time::Duration;
 pub const HELP: &str = "\
 cargo bench                    mail end to end beside the floor of the disk, then the micro-benchmarks
 cargo bench -- --quick         the same in a few seconds, with figures that are only a hint
-cargo bench -- --signed        signed mail of strangers, judged and not, alone
+cargo bench -- --signed        signed mail of strangers, judged and not, alone; as root beside Postfix with opendkim,
+                               opendmarc and policyd-spf (Debian's python3-spf-engine), where those are installed;
+                               Postfix may be unpacked in FACTEUR_POSTFIX
 cargo bench -- --filtered      what filters cost, which no other run measures
 cargo bench -- --lmtp          mail handed on to Dovecot by LMTP, beside Postfix, alone; as root, with Debian's
                                dovecot-lmtpd, and Postfix installed or unpacked in FACTEUR_POSTFIX

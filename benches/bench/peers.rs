@@ -1,22 +1,17 @@
-//! Programs that are not ours: Dovecot, which keeps the mail, and Postfix, which hands it on as facteur does.
-//! Each runs in a directory of its own, in the foreground, and ends with all its processes when it is dropped.
+//! Mail servers that are not ours: Dovecot, which keeps the mail, and Postfix, which hands it on or delivers it as
+//! facteur does. Each runs in a directory of its own, with nothing of the machine's own configuration.
 
 use crate::Outcome;
-use crate::child::{GROUP, TIMES, stat_field, ticks};
+use crate::peer::Peer;
 use nix::unistd::{Group, User, geteuid};
 use std::env;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
-
-/// How long one may take until it listens, and until it has ended.
-const PATIENCE: Duration = Duration::from_secs(20);
+use std::process::Command;
+use std::time::Duration;
 
 /// Where a mailbox of Dovecot's has its messages: sdbox, a file for each, which costs it the least.
 pub const FOLDER: &str = "mailboxes/INBOX/dbox-Mails";
@@ -26,59 +21,7 @@ const PROCESSES: usize = 100;
 
 /// Accounts that every Debian has: Postfix's queue is the first's, the mail is the last's.
 const QUEUE: (&str, &str) = ("list", "irc");
-const MAIL: &str = "news";
-
-/// A program with all that it has started, in a process group of its own.
-struct Peer(process::Child);
-
-impl Peer {
-    fn start(mut command: Command, log: &Path, is_up: impl Fn() -> bool) -> Outcome<Peer> {
-        let out = File::create(log)?;
-        command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).process_group(0);
-        let mut peer = Peer(command.spawn().map_err(|error| format!("{command:?}: {error}"))?);
-        let deadline = Instant::now() + PATIENCE;
-        while !is_up() {
-            if peer.0.try_wait()?.is_some() || Instant::now() > deadline {
-                let said = fs::read_to_string(log)?;
-                return Err(format!("{command:?} does not listen; it said: {said}").into());
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        Ok(peer)
-    }
-
-    /// Time on processors so far, of all of them, and of those that have ended.
-    fn cpu(&self) -> Outcome<Duration> {
-        let mut sum = Duration::ZERO;
-        for process in fs::read_dir("/proc")? {
-            // Who is no process, or ends now, has nothing to read.
-            if let Ok(stat) = fs::read_to_string(process?.path().join("stat"))
-                && stat_field(&stat, GROUP).next() == Some(u64::from(self.0.id()))
-            {
-                sum += ticks(stat_field(&stat, TIMES).take(4).sum())?;
-            }
-        }
-        Ok(sum)
-    }
-
-    fn signal_all(&self, name: &str) {
-        let line = format!("kill -s {name} -- -{} 2>/dev/null", self.0.id());
-        let _ = Command::new("sh").args(["-c", &line]).status();
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        self.signal_all("TERM");
-        let deadline = Instant::now() + PATIENCE;
-        while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(10));
-        }
-        // Whoever of them is left.
-        self.signal_all("KILL");
-        let _ = self.0.wait();
-    }
-}
+pub const MAIL: &str = "news";
 
 /// Takes mail for anybody by LMTP, into `mail/` of its directory. What it syncs and when is as it comes.
 pub struct Dovecot {
@@ -128,20 +71,64 @@ impl Dovecot {
     }
 }
 
-/// Takes mail for anybody at bench.test, and hands it to a socket by LMTP.
+/// Takes mail for anybody at bench.test.
 pub struct Postfix {
     peer: Peer,
     pub address: SocketAddr,
 }
 
+/// What Postfix does with it.
+pub struct Duty {
+    /// Lines of its main.cf.
+    pub main: String,
+    /// Lines of its master.cf.
+    pub services: String,
+}
+
+impl Duty {
+    /// Hands it to a socket by LMTP.
+    pub fn hand_on(socket: &Path) -> Duty {
+        let main = format!(
+            "virtual_mailbox_maps = static:all\nvirtual_transport = lmtp:unix:{}\n",
+            socket.display()
+        );
+        Duty { main, services: String::new() }
+    }
+
+    /// Delivers it below `mail` of a directory, into so many Maildirs, which it makes.
+    pub fn deliver(dir: &Path, boxes: usize) -> Outcome<Duty> {
+        let owner = user(MAIL)?;
+        let mail = dir.join("mail");
+        fs::create_dir(&mail)?;
+        chown(&mail, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))?;
+        let known: String =
+            (0..boxes).map(|number| format!(" {{ u{number}@bench.test = u{number}/ }}")).collect();
+        let main = format!(
+            "virtual_mailbox_base = {}\nvirtual_mailbox_maps = inline:{{{known} }}\n\
+             virtual_minimum_uid = 1\nvirtual_uid_maps = static:{}\nvirtual_gid_maps = static:{}\n",
+            mail.display(),
+            owner.uid,
+            owner.gid
+        );
+        Ok(Duty { main, services: "virtual unix - n n - - virtual\n".to_owned() })
+    }
+}
+
 impl Postfix {
-    pub fn start(dir: &Path, socket: &Path) -> Outcome<Postfix> {
+    /// Where it is installed or unpacked, with its `master`; else what is missing.
+    pub fn found() -> Result<PathBuf, String> {
         let root = env::var_os("FACTEUR_POSTFIX").map_or_else(|| "/".into(), PathBuf::from);
-        let libraries = root.join("usr/lib/postfix");
-        let master = libraries.join("sbin/master");
-        if !master.is_file() {
-            return Err(format!("{} is not installed", master.display()).into());
+        let master = root.join("usr/lib/postfix/sbin/master");
+        match master.is_file() {
+            true => Ok(root),
+            false => Err(format!("{} is not installed", master.display())),
         }
+    }
+
+    /// `world`: where its programs run, as a command that starts another one.
+    pub fn start(dir: &Path, duty: &Duty, world: fn(&Path, &Path) -> Command) -> Outcome<Postfix> {
+        let root = Postfix::found()?;
+        let libraries = root.join("usr/lib/postfix");
         directories(dir)?;
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let (owner, group) = QUEUE;
@@ -154,21 +141,19 @@ impl Postfix {
              shlib_directory = {libraries}\nimport_environment = MAIL_CONFIG LD_LIBRARY_PATH\n\
              inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmynetworks = 127.0.0.0/8\n\
              smtpd_tls_security_level = none\nmydestination =\nalias_maps =\nalias_database =\n\
-             default_process_limit = {PROCESSES}\n\
-             virtual_mailbox_domains = bench.test\nvirtual_mailbox_maps = static:all\n\
-             virtual_transport = lmtp:unix:{socket}\n\
-             maillog_file = {dir}/data/log\nmaillog_file_prefixes = {dir}\n",
+             default_process_limit = {PROCESSES}\nvirtual_mailbox_domains = bench.test\n\
+             maillog_file = {dir}/data/log\nmaillog_file_prefixes = {dir}\n{duty}",
             dir = dir.display(),
             root = root.display(),
             libraries = libraries.display(),
-            socket = socket.display(),
+            duty = duty.main,
         );
         fs::write(dir.join("etc/main.cf"), main)?;
         fs::write(
             dir.join("etc/master.cf"),
-            format!("{address} inet n - n - - smtpd\n{SERVICES}"),
+            format!("{address} inet n - n - - smtpd\n{SERVICES}{}", duty.services),
         )?;
-        let mut command = Command::new(master);
+        let mut command = world(dir, &libraries.join("sbin/master"));
         command.env("LD_LIBRARY_PATH", libraries).arg("-d").arg("-c").arg(dir.join("etc"));
         let is_up = || TcpStream::connect(address).is_ok();
         Ok(Postfix { peer: Peer::start(command, &dir.join("postfix.out"), is_up)?, address })

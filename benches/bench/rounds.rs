@@ -29,8 +29,8 @@ pub struct Figures {
     /// Messages in a second.
     pub rate: f64,
     /// From the final dot to its 250, in milliseconds.
-    p50: f64,
-    p99: f64,
+    pub p50: f64,
+    pub p99: f64,
     /// The server's time on processors for one message, in milliseconds.
     pub cpu: f64,
 }
@@ -52,11 +52,11 @@ pub fn run(options: &Options) -> Outcome<()> {
         for _ in 0..options.rounds {
             let dir = place.fresh()?;
             let server = Child::floor(&dir, price.syncfs_from)?;
-            let found = measure(server, &dir, case, &Sample::Plain, options.time, "");
+            let found = measure(server, &dir, case, &Sample::Plain, options.time, &[]);
             floor.push(found.map_err(|error| format!("floor, {}: {error}", case.name))?);
             let dir = place.fresh()?;
             let server = Child::facteur(&dir, MAILDIR, "")?;
-            let found = measure(server, &dir, case, &Sample::Plain, options.time, "");
+            let found = measure(server, &dir, case, &Sample::Plain, options.time, &[]);
             facteur.push(found.map_err(|error| format!("facteur, {}: {error}", case.name))?);
         }
         rows(case, &floor, &facteur)?;
@@ -65,14 +65,14 @@ pub fn run(options: &Options) -> Outcome<()> {
     signed::run(options, &mut place)
 }
 
-/// Sends mail to a server for a while, kills it, and counts what is there; each message has to hold `part`.
+/// Sends mail to a server for a while, kills it, and counts what is there; each message has to hold all `parts`.
 pub fn measure(
     server: Child,
     dir: &Path,
     case: &Case,
     mail: &Sample,
     time: Duration,
-    part: &str,
+    parts: &[&str],
 ) -> Outcome<Figures> {
     let numbers = AtomicU64::new(0);
     let mut sent = load::warm_up(server.address, case, mail, &numbers)?;
@@ -81,12 +81,11 @@ pub fn measure(
     let cpu = server.cpu()? - before;
     drop(server);
     sent.extend_from_slice(&load.acknowledged);
-    audit::check(&dir.join("mail"), "new", &sent, part)?;
-    let share = |part: f64| load.waits[((load.waits.len() - 1) as f64 * part) as usize];
+    audit::check(&dir.join("mail"), "new", &sent, parts)?;
     Ok(Figures {
         rate: load.rate,
-        p50: share(0.5).as_secs_f64() * 1e3,
-        p99: share(0.99).as_secs_f64() * 1e3,
+        p50: load.share(0.5),
+        p99: load.share(0.99),
         cpu: cpu.as_secs_f64() * 1e3 / load.waits.len() as f64,
     })
 }
@@ -136,30 +135,29 @@ const CELLS: [Cell; 8] = cells("mail end to end", "of floor");
 /// A row for each of the two, one above the other.
 fn rows(case: &Case, floor: &[Figures], facteur: &[Figures]) -> io::Result<()> {
     let share = medians(facteur).rate / medians(floor).rate;
-    row(&CELLS, case.name, "floor", floor, "")?;
-    row(&CELLS, "", "facteur", facteur, &format!("{share:.2}"))
+    row(&CELLS, case.name, "floor", floor, &[String::new()])?;
+    row(&CELLS, "", "facteur", facteur, &[format!("{share:.2}")])
 }
 
+/// `shares`: of what the rate is a share, a text for each such column.
 pub fn row(
     cells: &[Cell],
     case: &str,
     server: &str,
     rounds: &[Figures],
-    share: &str,
+    shares: &[String],
 ) -> io::Result<()> {
     let median = medians(rounds);
     let lowest = rounds.iter().map(|round| round.rate).fold(f64::INFINITY, f64::min);
     let highest = rounds.iter().map(|round| round.rate).fold(0.0, f64::max);
-    let texts = [
+    let mut texts = vec![
         case.to_owned(),
         server.to_owned(),
         format!("{:.0}", median.rate),
         format!("{lowest:.0}-{highest:.0}"),
-        share.to_owned(),
-        format!("{:.2}", median.p50),
-        format!("{:.2}", median.p99),
-        format!("{:.2}", median.cpu),
     ];
+    texts.extend_from_slice(shares);
+    texts.extend([median.p50, median.p99, median.cpu].map(|figure| format!("{figure:.2}")));
     table::row(cells, &texts)
 }
 

@@ -52,11 +52,11 @@ pub const SIGNED: usize = 10 * 1024;
 pub const LINE: &str = "a line of text as people write it, so that it ends before a screen\n";
 
 const FIELDS: [&str; 5] = [
-    "From: <sender@client.test>\n",
+    "From: <sender@client.example>\n",
     "To: <u@bench.test>\n",
     "Subject: one of many\n",
     "Date: Mon, 23 Nov 2026 10:00:00 +0000\n",
-    "Message-ID: <bench@client.test>\n",
+    "Message-ID: <bench@client.example>\n",
 ];
 
 /// Fields of a header, each by name and whole, with LF.
@@ -67,7 +67,7 @@ pub fn fields() -> [(&'static str, &'static str); 5] {
 impl Sample {
     /// A message with this number, with CR LF, and nothing that would have to be stuffed.
     pub fn message(&self, number: u64) -> Vec<u8> {
-        let mut octets = format!("{NUMBER}{number}@client.test\r\n").into_bytes();
+        let mut octets = format!("{NUMBER}{number}@client.example\r\n").into_bytes();
         match self {
             Sample::Under(rest) => octets.extend_from_slice(rest),
             Sample::Plain => {
