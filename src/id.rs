@@ -15,7 +15,7 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const EPOCH: Duration = Duration::from_secs(1_577_836_800);
 
 /// Length of an id of ours.
-const ID_DIGITS: usize = 14;
+pub const ID_DIGITS: usize = 14;
 
 /// Random digits of 5 bits each at the end of a secret id.
 const SECRET_DIGITS: usize = 12;

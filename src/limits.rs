@@ -604,8 +604,11 @@ pub const LMTP_KEPT: usize = 32;
 /// How long such a connection is kept.
 pub const LMTP_KEEP: Duration = Duration::from_secs(30);
 
-/// Destinations that the scheduler remembers though nothing waits for them.
+/// Destinations that the scheduler remembers though nothing waits for them; more where mail waits for more.
 pub const GOALS_KEPT: usize = 1024;
+
+/// Messages that the scheduler keeps room for when they are gone.
+pub const ROOM_KEPT: usize = 4096;
 
 /// How soon ETRN is heeded again for one next hop: as soon as the first retry comes by default.
 pub const ETRN_AGAIN: Duration = Duration::from_secs(5 * 60);

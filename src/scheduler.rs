@@ -101,7 +101,7 @@ pub struct Scheduler {
     pool: RelayPool,
     active: HashMap<Id, Active>,
     /// Messages whose files are to be read, some at a time.
-    looks: VecDeque<String>,
+    looks: VecDeque<Id>,
     /// When the queue is to be looked through again, because something could not be read.
     look_again: Option<Instant>,
     /// When the first removal that is not synced was made.
@@ -187,7 +187,7 @@ impl Scheduler {
         match hint {
             Hint::New(entry) => self.add_new(*entry),
             Hint::TakeOver(claimed) => self.take_over(*claimed),
-            Hint::Look(id) => self.looks.push_front(id),
+            Hint::Look(id) => self.looks.push_front(id.as_str().into()),
             Hint::LookAll => self.look_all(true),
             Hint::Flush(domain, and_below) => {
                 self.look_at_rest();
@@ -266,18 +266,18 @@ impl Scheduler {
         for name in strangers {
             self.put_aside(&name, "its name is no id");
         }
-        let there: HashSet<&str> = ids.iter().map(String::as_str).collect();
-        let is_gone = |id: &&Id| !there.contains(&***id) && !self.active.contains_key(*id);
+        let ids: Vec<Id> = ids.into_iter().map(|id| id.as_str().into()).collect();
+        let is_there = |id: &Id| ids.binary_search(id).is_ok();
+        let is_gone = |id: &&Id| !is_there(id) && !self.active.contains_key(*id);
         let gone: Vec<Id> = self.board.ids().filter(is_gone).cloned().collect();
         gone.iter().for_each(|id| self.forget_removed(id));
         // Messages that wait to be read keep their turn: otherwise many hints could delay the last ones for
         // ever. Some of them are known already, and have changed.
-        self.looks.retain(|id| there.contains(id.as_str()));
-        let waits: HashSet<&str> = self.looks.iter().map(String::as_str).collect();
+        self.looks.retain(is_there);
+        let waits: HashSet<Id> = self.looks.iter().cloned().collect();
         let board = &self.board;
-        let is_new = |id: &&String| (anew || !board.knows(id)) && !waits.contains(id.as_str());
-        let new: Vec<String> = ids.iter().filter(is_new).cloned().collect();
-        self.looks.extend(new);
+        let is_new = |id: &Id| (anew || !board.knows(id)) && !waits.contains(id);
+        self.looks.extend(ids.into_iter().filter(is_new));
     }
 
     /// Reads some messages at a time, so that ten thousand files do not delay what is due.
@@ -286,8 +286,11 @@ impl Scheduler {
             self.look_all(false);
         }
         for _ in 0..LOOK_AT_ONCE {
-            let Some(id) = self.looks.pop_front() else { return };
-            self.look(&id.as_str().into());
+            let Some(id) = self.looks.pop_front() else {
+                // The room of a hundred thousand is not needed any more.
+                return self.looks.shrink_to_fit();
+            };
+            self.look(&id);
         }
     }
 

@@ -5,21 +5,24 @@
 //! that cannot be reached is left alone until a time, with all that waits for it, and takes no worker from
 //! other goals.
 
+mod due;
+mod id;
+mod places;
 #[cfg(test)]
 mod tests;
 
 use super::plan::{Goal, Part, Seen};
 use crate::config::Relay;
 use crate::handoff::Census;
-use crate::limits::{ETRN_AGAIN, RELAY_SLOW};
+use crate::limits::{ETRN_AGAIN, GOALS_KEPT, RELAY_SLOW, ROOM_KEPT};
 use crate::retry::{AT_ONCE, later, wait};
+use due::Due;
+pub use id::Id;
 use jiff::Timestamp;
+use places::{Place, Places};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The id of a message; shared, because it stands in several places.
-pub type Id = Arc<str>;
 
 /// What is to be done with one message at one goal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,9 +69,11 @@ pub enum Reach {
 
 /// One goal and what waits for it.
 struct Slot {
-    parts: BTreeSet<(Timestamp, Id)>,
-    /// The messages in `parts` that were put off only because the goal is left alone.
-    held: HashSet<Id>,
+    goal: Arc<Goal>,
+    /// The messages for the goal, but for those of `held`.
+    waiting: BTreeSet<(Due, Id)>,
+    /// The messages that were put off only because the goal is left alone.
+    held: BTreeSet<(Due, Id)>,
     running: usize,
     /// How many of `running` are slow.
     slow: usize,
@@ -86,13 +91,13 @@ struct Slot {
     askable: Timestamp,
     because: String,
     /// The goal's place on an agenda: for when, and on which.
-    entry: Option<(Timestamp, Class)>,
+    entry: Option<(Due, Class)>,
 }
 
 /// A job under way.
 struct Underway {
     id: Id,
-    goal: Goal,
+    goal: Arc<Goal>,
     since: Timestamp,
     /// Whether it has taken so long that another one may work in its place: its host may be silent, and
     /// mail for others must not wait for that.
@@ -114,16 +119,16 @@ enum Class {
 
 /// All messages that wait, by goal and by id.
 pub struct Board {
-    slots: HashMap<Goal, Slot>,
+    slots: HashMap<Arc<Goal>, Slot>,
     /// When the first message of each goal is due, by [`Class`]; without goals that have all the workers
     /// they may have.
-    agendas: [BTreeSet<(Timestamp, Goal)>; 3],
+    agendas: [BTreeSet<(Due, Arc<Goal>)>; 3],
     /// Jobs under way that are not slow, by the class of their goal.
     running: [usize; 3],
     /// All jobs under way, the oldest first.
     jobs: Vec<Underway>,
-    /// Where the parts of each message are.
-    messages: HashMap<Id, Vec<(Goal, Timestamp)>>,
+    /// Where each message still has to go.
+    messages: HashMap<Id, Places>,
     /// Messages that filters hold: they are known, and are due nowhere.
     quarantined: HashSet<Id>,
     bounds: Shares,
@@ -133,14 +138,14 @@ pub struct Board {
 impl Board {
     /// `retry`: how long a goal is left alone after its first failure, its second, and so on.
     pub fn new(bounds: Shares, retry: Vec<Duration>) -> Board {
-        let (slots, agendas, running, messages, quarantined) = Default::default();
-        Board { slots, agendas, running, jobs: Vec::new(), messages, quarantined, bounds, retry }
+        let (slots, agendas, running, jobs, messages, quarantined) = Default::default();
+        Board { slots, agendas, running, jobs, messages, quarantined, bounds, retry }
     }
 
     /// Takes over a reloaded configuration. A goal that is left alone stays so until its time.
     pub fn configure(&mut self, bounds: Shares, retry: Vec<Duration>) {
         (self.bounds, self.retry) = (bounds, retry);
-        let goals: Vec<Goal> = self.slots.keys().cloned().collect();
+        let goals: Vec<Arc<Goal>> = self.slots.keys().cloned().collect();
         goals.iter().for_each(|goal| self.update_agenda(goal));
     }
 
@@ -159,18 +164,19 @@ impl Board {
         let messages = self.messages.len() + quarantined;
         let mut census = Census { messages, quarantined, ..Census::default() };
         for slot in self.slots.values() {
-            let due = slot.parts.iter().take_while(|(due, _)| *due <= now);
-            let due = due.filter(|(_, id)| !slot.held.contains(id)).count();
+            let due = slot.waiting.iter().take_while(|(due, _)| Timestamp::from(*due) <= now);
+            let due = due.count();
             census.due += due;
             census.held += slot.held.len();
-            census.deferred += slot.parts.len().saturating_sub(due + slot.held.len());
+            census.deferred += slot.waiting.len() - due;
         }
         census.sending = self.jobs.len();
         census.oldest = self.ids().filter_map(|id| crate::id::time(id)).min();
-        let firsts = self.slots.values().filter_map(|slot| slot.parts.first());
+        let firsts = self.slots.values().filter_map(Slot::first);
         // What is due at once was never due before it came.
         let came = |id: &str| Timestamp::try_from(crate::id::time(id)?).ok();
-        census.next = firsts.map(|(due, id)| came(id).map_or(*due, |came| came.max(*due))).min();
+        let next = firsts.map(|(due, id)| came(id).unwrap_or(AT_ONCE).max((*due).into()));
+        census.next = next.min();
         census
     }
 
@@ -179,16 +185,13 @@ impl Board {
     pub fn put(&mut self, id: &Id, parts: impl IntoIterator<Item = Part>) {
         self.forget(id);
         for Part { goal, due, is_held, seen } in parts {
-            self.add(id, goal.clone(), due);
+            let goal = self.add_part(id, goal, due, is_held);
             if seen.is_some() {
                 // The newest that any message knows: so ten thousand silent hosts are known after a start,
                 // and do not take the turns of others.
                 self.shift(&goal, |slot| slot.seen = slot.seen.max(seen));
-                self.update_agenda(&goal);
             }
-            if let Some(slot) = self.slots.get_mut(&goal).filter(|_| is_held) {
-                slot.held.insert(id.clone());
-            }
+            self.update_agenda(&goal);
         }
     }
 
@@ -201,37 +204,49 @@ impl Board {
 
     /// Adds a part of a message.
     pub fn add(&mut self, id: &Id, goal: Goal, due: Timestamp) {
-        let slot = self.slots.entry(goal.clone()).or_insert_with(Slot::new);
+        let goal = self.add_part(id, goal, due, false);
+        self.update_agenda(&goal);
+    }
+
+    /// Adds a part, and leaves the agenda to the caller. Returns the goal as it is shared.
+    fn add_part(&mut self, id: &Id, goal: Goal, due: Timestamp, is_held: bool) -> Arc<Goal> {
+        let goal = match self.slots.get(&goal) {
+            Some(slot) => slot.goal.clone(),
+            None => Arc::new(goal),
+        };
+        let slot = self.slots.entry(goal.clone()).or_insert_with(|| Slot::new(goal.clone()));
         if due == AT_ONCE {
             slot.until = AT_ONCE;
         }
-        slot.parts.insert((due, id.clone()));
-        // Nearly all messages have one goal, and ten thousand may wait: a capacity of one saves memory.
-        let parts = self.messages.entry(id.clone()).or_insert_with(|| Vec::with_capacity(1));
-        parts.push((goal.clone(), due));
-        self.update_agenda(&goal);
+        let due = due.into();
+        let parts = if is_held { &mut slot.held } else { &mut slot.waiting };
+        parts.insert((due, id.clone()));
+        self.messages.entry(id.clone()).or_default().add(Place { goal: goal.clone(), due });
+        goal
     }
 
     /// Forgets a message that is gone, or is put anew.
     pub fn forget(&mut self, id: &Id) {
         self.quarantined.remove(id);
-        for (goal, due) in self.messages.remove(id).unwrap_or_default() {
-            if let Some(slot) = self.slots.get_mut(&goal) {
-                slot.parts.remove(&(due, id.clone()));
-                slot.held.remove(id);
+        let Some(places) = self.messages.remove(id) else { return };
+        for Place { goal, due } in places.all() {
+            if let Some(slot) = self.slots.get_mut(goal) {
+                let part = (*due, id.clone());
+                let _ = slot.waiting.remove(&part) || slot.held.remove(&part);
             }
-            self.update_agenda(&goal);
+            self.update_agenda(goal);
         }
+        self.give_back_room();
     }
 
     /// When [`Board::next`] may have a job; none: not before something changes.
     pub fn wakes(&self) -> Option<Timestamp> {
         let slower = self.next_slow();
         let wakes = (0..3).filter_map(|class| {
-            let (when, _) = self.agendas[class].first()?;
+            let when = self.agendas[class].first()?.0.into();
             match self.is_open(class) {
-                true => Some(*when),
-                false => Some(slower?.max(*when)),
+                true => Some(when),
+                false => Some(slower?.max(when)),
             }
         });
         wakes.min()
@@ -243,14 +258,13 @@ impl Board {
         let open = (0..3).filter(|class| self.is_open(*class));
         let firsts = open.filter_map(|class| self.agendas[class].first());
         let (when, goal) = firsts.min_by_key(|(when, _)| *when).cloned()?;
-        if when > now {
+        if Timestamp::from(when) > now {
             return None;
         }
         let slot = self.slots.get_mut(&goal)?;
-        let (due, id) = slot.parts.pop_first()?;
-        slot.held.remove(&id);
+        let (due, id) = slot.pop_first()?;
         slot.running += 1;
-        let order = match slot.until > now && due != AT_ONCE {
+        let order = match slot.until > now && due != AT_ONCE.into() {
             true => {
                 let (until, because, tried) = (slot.until, slot.because.clone(), slot.tried);
                 Order::Hold { until, because, tried }
@@ -259,18 +273,13 @@ impl Board {
         };
         self.running[slot.class() as usize] += 1;
         let (is_slow, is_asked) = (false, false);
-        self.jobs.push(Underway {
-            id: id.clone(),
-            goal: goal.clone(),
-            since: now,
-            is_slow,
-            is_asked,
-        });
-        if let Some(parts) = self.messages.get_mut(&id) {
-            parts.retain(|(other, _)| *other != goal);
+        let job = Underway { id: id.clone(), goal: goal.clone(), since: now, is_slow, is_asked };
+        self.jobs.push(job);
+        if let Some(places) = self.messages.get_mut(&id) {
+            places.remove(&goal);
         }
         self.update_agenda(&goal);
-        Some((id, goal, order))
+        Some((id, Goal::clone(&goal), order))
     }
 
     /// Ends a job of [`Board::next`]. `due`: when it is to be tried again, if it is, and when at the
@@ -295,17 +304,14 @@ impl Board {
             slot.until = AT_ONCE;
         }
         let due = due.map(|(due, latest)| match slot.until > now {
-            _ if is_asked => Timestamp::UNIX_EPOCH,
+            _ if is_asked => (Timestamp::UNIX_EPOCH, false),
             // Not before the goal may be tried again, because it would only be put off once more.
-            true if is_missed || slot.until >= due => {
-                slot.held.insert(id.clone());
-                due.max(slot.until.min(latest))
-            }
-            _ => due,
+            true if is_missed || slot.until >= due => (due.max(slot.until.min(latest)), true),
+            _ => (due, false),
         });
         match due {
-            Some(due) => self.add(id, goal.clone(), due),
-            None if self.messages.get(id).is_some_and(Vec::is_empty) => {
+            Some((due, is_held)) => drop(self.add_part(id, goal.clone(), due, is_held)),
+            None if self.messages.get(id).is_some_and(|places| places.all().is_empty()) => {
                 self.messages.remove(id);
             }
             None => {}
@@ -323,15 +329,18 @@ impl Board {
 
     /// Makes all messages for these goals due at once, and ends the back-off of the goals.
     pub fn flush(&mut self, fits: impl Fn(&Goal) -> bool) -> usize {
-        let goals: Vec<Goal> = self.slots.keys().filter(|goal| fits(goal)).cloned().collect();
+        let slots = self.slots.values();
+        let goals = slots.filter(|slot| fits(&slot.goal)).map(|slot| slot.goal.clone());
+        let goals: Vec<Arc<Goal>> = goals.collect();
         let mut count = 0;
         self.jobs.iter_mut().filter(|job| fits(&job.goal)).for_each(|job| job.is_asked = true);
         for goal in goals {
             let Some(slot) = self.slots.get_mut(&goal) else { continue };
-            count += slot.parts.len();
             slot.until = AT_ONCE;
-            let ids: Vec<Id> = slot.parts.iter().map(|(_, id)| id.clone()).collect();
-            self.redate(&goal, ids, Timestamp::UNIX_EPOCH);
+            let mut parts = std::mem::take(&mut slot.waiting);
+            parts.append(&mut slot.held);
+            count += parts.len();
+            self.redate(&goal, parts, Timestamp::UNIX_EPOCH);
         }
         count
     }
@@ -355,7 +364,7 @@ impl Board {
             (slot.is_reached, slot.failures, slot.until) = (true, 0, AT_ONCE);
             slot.because.clear();
         });
-        let held = self.slots.get_mut(goal).map(|slot| slot.held.drain().collect());
+        let held = self.slots.get_mut(goal).map(|slot| std::mem::take(&mut slot.held));
         self.redate(goal, held.unwrap_or_default(), now);
     }
 
@@ -387,7 +396,7 @@ impl Board {
 
     /// Removes a job that is under way; returns whether a retry was asked for meanwhile.
     fn end_job(&mut self, id: &Id, goal: &Goal) -> bool {
-        let place = self.jobs.iter().position(|job| job.id == *id && job.goal == *goal);
+        let place = self.jobs.iter().position(|job| job.id == *id && *job.goal == *goal);
         let (Some(place), Some(slot)) = (place, self.slots.get_mut(goal)) else { return false };
         let job = self.jobs.remove(place);
         slot.running = slot.running.saturating_sub(1);
@@ -428,17 +437,14 @@ impl Board {
         !job.is_slow && slot.is_some_and(|slot| slot.class() != Class::Failing)
     }
 
-    /// Gives these parts of a goal another due time.
-    fn redate(&mut self, goal: &Goal, ids: Vec<Id>, due: Timestamp) {
-        for id in ids {
-            let Some(parts) = self.messages.get_mut(&id) else { continue };
-            let Some((_, old)) = parts.iter_mut().find(|(other, _)| other == goal) else {
-                continue;
-            };
-            let before = std::mem::replace(old, due);
-            if let Some(slot) = self.slots.get_mut(goal) {
-                slot.parts.remove(&(before, id.clone()));
-                slot.parts.insert((due, id));
+    /// Gives parts that were taken from a goal's slot another due time there.
+    fn redate(&mut self, goal: &Goal, parts: BTreeSet<(Due, Id)>, due: Timestamp) {
+        let due = Due::from(due);
+        let Some(slot) = self.slots.get_mut(goal) else { return };
+        for (_, id) in parts {
+            if let Some(place) = self.messages.get_mut(&id).and_then(|places| places.find(goal)) {
+                place.due = due;
+                slot.waiting.insert((due, id));
             }
         }
         self.update_agenda(goal);
@@ -448,7 +454,7 @@ impl Board {
     fn update_agenda(&mut self, goal: &Goal) {
         let per_destination = self.bounds.per_destination;
         let Some(slot) = self.slots.get_mut(goal) else { return };
-        let wanted = match slot.parts.first() {
+        let wanted = match slot.first() {
             Some((due, _)) if slot.running < slot.allowed(per_destination) => {
                 Some((*due, slot.class()))
             }
@@ -458,10 +464,10 @@ impl Board {
             return;
         }
         if let Some((when, class)) = std::mem::replace(&mut slot.entry, wanted) {
-            self.agendas[class as usize].remove(&(when, goal.clone()));
+            self.agendas[class as usize].remove(&(when, slot.goal.clone()));
         }
         if let Some((when, class)) = wanted {
-            self.agendas[class as usize].insert((when, goal.clone()));
+            self.agendas[class as usize].insert((when, slot.goal.clone()));
         }
     }
 
@@ -479,19 +485,34 @@ impl Board {
         }
     }
 
-    /// Forgets goals without messages, once there are many.
+    /// Forgets goals without messages, once there are many, and gives room back that is not needed any more.
     fn trim(&mut self) {
-        if self.slots.len() > self.messages.len() + crate::limits::GOALS_KEPT {
-            self.slots.retain(|_, slot| !slot.parts.is_empty() || slot.running > 0);
+        // A goal that is on no agenda has no messages, or jobs.
+        let used = self.agendas.iter().map(BTreeSet::len).sum::<usize>() + self.jobs.len();
+        // Only once that forgets most of them: all are looked at.
+        let most = 2 * used + GOALS_KEPT;
+        if self.slots.len() > most {
+            self.slots.retain(|_, slot| slot.first().is_some() || slot.running > 0);
+            self.slots.shrink_to(most);
+        }
+        self.give_back_room();
+    }
+
+    /// Gives the room of messages back that are gone, once that is most of it.
+    fn give_back_room(&mut self) {
+        let most = 4 * self.messages.len() + ROOM_KEPT;
+        if self.messages.capacity() > most {
+            self.messages.shrink_to(most / 2);
         }
     }
 }
 
 impl Slot {
-    fn new() -> Slot {
+    fn new(goal: Arc<Goal>) -> Slot {
         Slot {
-            parts: BTreeSet::new(),
-            held: HashSet::new(),
+            goal,
+            waiting: BTreeSet::new(),
+            held: BTreeSet::new(),
             running: 0,
             slow: 0,
             is_reached: false,
@@ -502,6 +523,19 @@ impl Slot {
             askable: AT_ONCE,
             because: String::new(),
             entry: None,
+        }
+    }
+
+    /// The message that is due first, held or not.
+    fn first(&self) -> Option<&(Due, Id)> {
+        self.waiting.first().into_iter().chain(self.held.first()).min()
+    }
+
+    fn pop_first(&mut self) -> Option<(Due, Id)> {
+        match (self.waiting.first(), self.held.first()) {
+            (Some(waiting), Some(held)) if held < waiting => self.held.pop_first(),
+            (None, _) => self.held.pop_first(),
+            _ => self.waiting.pop_first(),
         }
     }
 

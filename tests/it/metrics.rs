@@ -15,7 +15,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime};
 
 /// A server with the listener, and where that is.
-fn serve(place: &Place, more: &str) -> (Binary, SocketAddr) {
+pub fn serve(place: &Place, more: &str) -> (Binary, SocketAddr) {
     let listen = "smtp = [\"127.0.0.1:0\"]";
     let config = config(more);
     let with = config.replacen(listen, &format!("{listen}\nmetrics = [\"127.0.0.1:0\"]"), 1);

@@ -27,11 +27,16 @@ fn goal(number: usize) -> Goal {
 }
 
 fn id(number: usize) -> Id {
-    format!("m{number}").into()
+    Id::from(&*format!("m{number}"))
 }
 
 fn seconds(list: &[u64]) -> Vec<Duration> {
     list.iter().copied().map(Duration::from_secs).collect()
+}
+
+/// All that waits for a goal.
+fn parts_of(slot: &Slot) -> impl Iterator<Item = (Timestamp, &Id)> {
+    slot.waiting.iter().chain(&slot.held).map(|(due, id)| ((*due).into(), id))
 }
 
 /// The part of a message without a journal.
@@ -154,7 +159,7 @@ impl Game {
     fn is_anything_ready(&self) -> bool {
         let bounds = self.board.bounds;
         self.board.slots.values().any(|slot| {
-            let is_due = slot.parts.first().is_some_and(|(due, _)| *due <= at(self.now));
+            let is_due = slot.first().is_some_and(|(due, _)| Timestamp::from(*due) <= at(self.now));
             let is_allowed = slot.running < slot.allowed(bounds.per_destination);
             is_due && is_allowed && self.board.is_open(slot.class() as usize)
         })
@@ -183,11 +188,11 @@ impl Game {
         }
         let is_reached = reach == Reach::Reached;
         let mut jobs = self.board.jobs.iter();
-        let is_asked = jobs.any(|job| job.id == *id && job.goal == *goal && job.is_asked);
+        let is_asked = jobs.any(|job| job.id == *id && *job.goal == *goal && job.is_asked);
         self.board.done(id, goal, reach, due, at(self.now));
         if let Some((first, latest)) = due {
             let slot = &self.board.slots[goal];
-            let found = slot.parts.iter().find(|(_, other)| other == id).unwrap().0;
+            let found = parts_of(slot).find(|(_, other)| *other == id).unwrap().0;
             match is_asked {
                 true => assert_eq!(found, Timestamp::UNIX_EPOCH),
                 false => assert!(found >= first && found <= first.max(latest), "{first} {found}"),
@@ -202,10 +207,11 @@ impl Game {
     fn check(&self) {
         let Board { slots, agendas, running, messages, .. } = &self.board;
         let by_slot = slots.iter().flat_map(|(goal, slot)| {
-            slot.parts.iter().map(move |(due, id)| (id.clone(), goal.clone(), *due))
+            parts_of(slot).map(move |(due, id)| (id.clone(), Goal::clone(goal), due))
         });
         let by_message = messages.iter().flat_map(|(id, parts)| {
-            parts.iter().map(move |(goal, due)| (id.clone(), goal.clone(), *due))
+            let all = parts.all().iter();
+            all.map(move |place| (id.clone(), Goal::clone(&place.goal), place.due.into()))
         });
         let (mut by_slot, mut by_message): (Vec<_>, Vec<_>) =
             (by_slot.collect(), by_message.collect());
@@ -220,14 +226,14 @@ impl Game {
         let mut counted = [0; 3];
         for (goal, slot) in slots {
             counted[slot.class() as usize] += slot.running - slot.slow;
-            let slow = self.board.jobs.iter().filter(|job| job.goal == *goal && job.is_slow);
+            let jobs = self.board.jobs.iter();
+            let slow = jobs.filter(|job| job.goal == *goal && job.is_slow);
             assert_eq!(slot.slow, slow.count(), "{goal}");
-            let jobs = self.running().into_iter().filter(|(_, other)| other == goal).count();
+            let jobs = self.running().into_iter().filter(|(_, other)| *other == **goal).count();
             assert_eq!(slot.running, jobs, "{goal}");
-            let is_there = |id: &Id| slot.parts.iter().any(|(_, other)| other == id);
-            assert!(slot.held.iter().all(is_there), "{goal} holds what is not there");
+            assert_eq!(slot.goal, *goal);
             let is_free = slot.running < slot.allowed(self.board.bounds.per_destination);
-            let first = slot.parts.first().filter(|_| is_free).map(|(due, _)| *due);
+            let first = slot.first().filter(|_| is_free).map(|(due, _)| *due);
             assert_eq!(slot.entry, first.map(|due| (due, slot.class())), "{goal}");
         }
         assert_eq!(*running, counted, "jobs are counted in another class than they are in");
@@ -263,7 +269,7 @@ impl Game {
 impl Board {
     /// Trims as if there were very many goals.
     fn trim_all(&mut self) {
-        self.slots.retain(|_, slot| !slot.parts.is_empty() || slot.running > 0);
+        self.slots.retain(|_, slot| slot.first().is_some() || slot.running > 0);
     }
 }
 
@@ -442,4 +448,23 @@ fn a_client_that_asks_again_and_again_makes_no_further_attempts() {
     let later = 2 + ETRN_AGAIN.as_secs() as i64;
     assert_eq!(board.flush_for_client(|_| true, at(later)), 1);
     assert_eq!(board.next(at(later)).unwrap().2, Order::Attempt);
+}
+
+/// A queue that was long once does not take its room for ever.
+#[test]
+fn what_is_gone_takes_no_room() {
+    let mut board = board(0);
+    (0..20_000).for_each(|number| board.put(&id(number), [part(goal(number), at(0))]));
+    (0..19_000).for_each(|number| board.forget(&id(number)));
+    let (one, to, _) = board.next(at(0)).unwrap();
+    board.done(&one, &to, Reach::Reached, None, at(0));
+    assert_eq!((board.slots.len(), board.messages.len()), (999, 999));
+    assert!(board.slots.capacity() < 8 * GOALS_KEPT, "{}", board.slots.capacity());
+    assert!(board.messages.capacity() < 4 * ROOM_KEPT, "{}", board.messages.capacity());
+    // Most of them are in use.
+    (0..1000).for_each(|number| board.put(&id(number), [part(goal(number), at(0))]));
+    (0..1000).for_each(|number| board.forget(&id(number)));
+    let (one, to, _) = board.next(at(0)).unwrap();
+    board.done(&one, &to, Reach::Untried, None, at(0));
+    assert_eq!((board.slots.len(), board.messages.len()), (1999, 998));
 }

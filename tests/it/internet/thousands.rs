@@ -2,9 +2,11 @@
 //! memory.
 
 use super::{Net, post};
+use crate::abuse::memory;
 use crate::commands::run;
+use crate::metrics;
 use crate::servers::{Binary, FACTEUR};
-use crate::support::Place;
+use crate::support::{Place, until};
 use facteur::store::entry::{Entry, JournalLine, What};
 use jiff::{SignedDuration, Timestamp};
 use std::fs;
@@ -14,13 +16,13 @@ use std::time::{Duration, Instant};
 const MANY: usize = 10_000;
 
 /// A queue of messages that were deferred a moment ago.
-fn fill(place: &Place) {
+fn fill(place: &Place, messages: usize) {
     let queue = place.at("spool/queue");
     fs::create_dir_all(&queue).unwrap();
     let now = Timestamp::now();
     let queued = now - SignedDuration::from_secs(100);
     let message = "Received: from x\nSubject: hi\n\nhello\n";
-    for number in 0..MANY {
+    for number in 0..messages {
         let id = format!("m{number:013}");
         let header = format!(
             "facteur queue 1\nid: {id}\nqueued: {queued}\nsession: s1\nfrom: <ann@mx.test>\n\
@@ -48,18 +50,11 @@ fn ticks(pid: u32) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// Resident memory in KiB.
-fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 #[test]
 fn ten_thousand_that_wait_are_no_burden() {
     let (place, net) = (Place::new(), Net::new(&[""]));
     net.dns.set("well.test A 127.0.0.2\n* A 127.0.0.99");
-    fill(&place);
+    fill(&place, MANY);
     let file = place.write("facteur.toml", net.config("retry = [\"1h\"]", ""));
     let began = Instant::now();
     let mut command = Command::new(FACTEUR);
@@ -86,7 +81,7 @@ fn ten_thousand_that_wait_are_no_burden() {
     });
     eprintln!(
         "banner {banner:?}, list {list:?}, resident {} KiB, still for {rest:?}",
-        resident(pid)
+        memory(pid, "VmRSS")
     );
     assert!(rested, "it never rests");
     assert_eq!((status, out.lines().filter(|line| line.starts_with('m')).count()), (0, MANY));
@@ -94,8 +89,29 @@ fn ten_thousand_that_wait_are_no_burden() {
     let (slow, large) = if cfg!(debug_assertions) { (20, 4) } else { (10, 1) };
     let bound = Duration::from_millis(200) * slow;
     assert!(banner < bound && list < bound, "{banner:?} to the banner, {list:?} for the list");
-    assert!(resident(pid) < 12 * 1024 * large, "{} KiB", resident(pid));
+    assert!(memory(pid, "VmRSS") < 12 * 1024 * large, "{} KiB", memory(pid, "VmRSS"));
     server.stop();
+}
+
+/// So a hundred thousand of them take less than 24 MiB beside what a server takes at rest.
+#[test]
+fn each_that_waits_takes_a_few_octets_of_memory() {
+    let taken = |messages: usize| {
+        let place = Place::new();
+        fill(&place, messages);
+        let more = "[relay]\nnetworks = [\"127.0.0.0/8\"]\nretry = [\"1h\"]";
+        let (server, address) = metrics::serve(&place, more);
+        let known = format!("facteur_queue{{state=\"deferred\"}} {messages}\n");
+        until("it knows them all", || metrics::get(address, "/metrics").1.contains(&known));
+        let taken = memory(server.pid(), "RssAnon") * 1024;
+        server.stop();
+        taken
+    };
+    // As many as make what else differs between two servers small: a thread's stack, or an arena.
+    let messages = 2 * MANY;
+    let each = taken(messages).saturating_sub(taken(0)) / messages as u64;
+    eprintln!("{each} octets for each message");
+    assert!(each < 250, "{each} octets for each message");
 }
 
 /// All of them are due, and the next hop refuses: each is put off, none is lost, and mail for others
@@ -104,7 +120,7 @@ fn ten_thousand_that_wait_are_no_burden() {
 fn ten_thousand_that_are_due_hold_up_nobody() {
     let (place, net) = (Place::new(), Net::new(&[""]));
     net.dns.set("well.test A 127.0.0.2");
-    fill(&place);
+    fill(&place, MANY);
     let port = net.port;
     let route = format!(
         "[relay.route]\n\".test\" = \"127.0.0.99:{port}\"\n\"well.test\" = \"127.0.0.2:{port}\"\n"
