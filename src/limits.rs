@@ -613,6 +613,9 @@ pub const ROOM_KEPT: usize = 4096;
 /// How soon ETRN is heeded again for one next hop: as soon as the first retry comes by default.
 pub const ETRN_AGAIN: Duration = Duration::from_secs(5 * 60);
 
+/// Hints that the scheduler handles before it sees to what else there is to do.
+pub const HINTS_AT_ONCE: usize = 64;
+
 /// Queue files that the scheduler looks at before it sees to what else there is to do.
 pub const LOOK_AT_ONCE: usize = 64;
 

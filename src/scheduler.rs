@@ -29,7 +29,9 @@ use crate::delivery::Writer;
 use crate::event::{Event, tell, warn};
 use crate::gates::Gates;
 use crate::handoff::{Census, Hint, Hints};
-use crate::limits::{BUSY_WAIT, CLOCK_JUMP, LOOK_AT_ONCE, REMOVALS_SYNC, TROUBLE_WAIT};
+use crate::limits::{
+    BUSY_WAIT, CLOCK_JUMP, HINTS_AT_ONCE, LOOK_AT_ONCE, REMOVALS_SYNC, TROUBLE_WAIT,
+};
 use crate::notices::{Reports, SeenRecords};
 use crate::relay::BrokenTls;
 use crate::reporting::Reporting;
@@ -145,23 +147,35 @@ impl Scheduler {
             self.dispatch();
             self.sync_removals(false);
             let wait = self.wait();
+            let mut hint = None;
             select! {
                 recv(reports) -> report => report.into_iter().for_each(|r| self.take_report(*r)),
-                recv(hints) -> hint => match hint {
-                    Ok(Hint::Stop(done)) => return self.stop(&reports, &done),
-                    Ok(hint) => {
-                        // Reports first: a retry asked for now must not be undone by a failure that happened
-                        // before it.
-                        reports.try_iter().for_each(|report| self.take_report(*report));
-                        self.handle_hint(hint);
-                    }
+                recv(hints) -> first => match first {
+                    Ok(first) => hint = Some(first),
                     Err(_) => return,
                 },
                 default(wait) => {}
             }
-            if let Some(anew) = self.shared.hints.take_lost() {
-                self.look_all(anew);
+            // Some at a time: while the queue is read a turn takes long, and hints without room are lost.
+            for hint in hint.into_iter().chain(hints.try_iter().take(HINTS_AT_ONCE)) {
+                // Reports first: a retry asked for now must not be undone by a failure that happened before it.
+                reports.try_iter().for_each(|report| self.take_report(*report));
+                match hint {
+                    Hint::Stop(done) => return self.stop(&reports, &done),
+                    hint => self.handle_hint(hint),
+                }
             }
+            self.make_up_for_lost_hints();
+        }
+    }
+
+    /// Looks for what lost hints were about once the queue is read. Before that it would be read last all the same,
+    /// and a queue of a hundred thousand would be listed at each turn while much mail comes.
+    fn make_up_for_lost_hints(&mut self) {
+        if self.looks.is_empty()
+            && let Some(anew) = self.shared.hints.take_lost()
+        {
+            self.look_all(anew);
         }
     }
 

@@ -100,6 +100,23 @@ fn a_lost_hint_is_made_up_for() {
     assert!(heard.try_recv().is_ok());
 }
 
+/// The files that are still to be read are listed already.
+#[test]
+fn while_the_queue_is_read_lost_hints_do_not_list_it_again() {
+    let (place, mut scheduler) = scheduler(2 * LOOK_AT_ONCE);
+    let lists = || place.disk.operations().iter().filter(|o| o.name == "list").count();
+    let before = lists();
+    // Its channel has no receiver, so each one is lost.
+    scheduler.shared.hints.send(Hint::Reload);
+    scheduler.look_at_some();
+    scheduler.make_up_for_lost_hints();
+    assert_eq!(lists(), before);
+    scheduler.look_at_rest();
+    scheduler.make_up_for_lost_hints();
+    scheduler.make_up_for_lost_hints();
+    assert_eq!(lists(), before + 1);
+}
+
 #[test]
 fn what_the_disk_does_not_know_yet_is_not_left_lying() {
     let (place, mut scheduler) = scheduler(1);
