@@ -11,6 +11,19 @@ use std::time::{Duration, SystemTime};
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+/// What each octet is worth as a digit: a count of what waits asks for the time of every message.
+const VALUES: [u8; 256] = values();
+const NO_DIGIT: u8 = u8::MAX;
+
+const fn values() -> [u8; 256] {
+    let (mut values, mut value) = ([NO_DIGIT; 256], 0);
+    while value < ALPHABET.len() {
+        values[ALPHABET[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+}
+
 /// 2020-01-01T00:00:00Z; 50 bits of microseconds from there last until 2055.
 const EPOCH: Duration = Duration::from_secs(1_577_836_800);
 
@@ -64,8 +77,10 @@ pub fn random() -> u64 {
 /// When an id of ours was made; none for another text.
 pub fn time(id: &str) -> Option<SystemTime> {
     let digits = id.get(1..11).filter(|_| id.len() == ID_DIGITS)?;
-    let value = |digit: u8| ALPHABET.iter().position(|known| *known == digit);
-    let add = |time: u64, digit: u8| value(digit).map(|value| time << 5 | value as u64);
+    let add = |time: u64, digit: u8| match VALUES[usize::from(digit)] {
+        NO_DIGIT => None,
+        value => Some(time << 5 | u64::from(value)),
+    };
     let micros = digits.bytes().try_fold(0, add)?;
     Some(SystemTime::UNIX_EPOCH + EPOCH + Duration::from_micros(micros))
 }
@@ -89,6 +104,8 @@ fn digit(bits: u64) -> char {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn an_id_knows_its_time() {
         let made = super::time(&super::message()).unwrap();
@@ -97,6 +114,13 @@ mod tests {
         let apart = made.elapsed().unwrap_or_else(|ahead| ahead.duration());
         assert!(apart.as_secs() < 60, "{made:?}");
         assert_eq!((super::time("m1"), super::time("mlllllllllllll")), (None, None));
+        let since = |when: SystemTime| when.duration_since(SystemTime::UNIX_EPOCH + EPOCH).unwrap();
+        let micros = |id: &str| time(id).map(|when| since(when).as_micros());
+        assert_eq!(micros("m0123456789abc"), Some(0x110_c853_1d09));
+        assert_eq!(micros("mzyxwvtsrqpabc"), Some(0x3_feef_37ac_e2f6));
+        for other in ["mi123456789abc", "mA123456789abc", "m-123456789abc"] {
+            assert_eq!(micros(other), None);
+        }
     }
 
     #[test]
