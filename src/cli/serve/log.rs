@@ -5,12 +5,15 @@
 //! buffer was full; then lines are lost at once, until there is room again. A line behind those that were
 //! kept says how many were lost.
 //!
+//! Nobody waits for a line to be written, so the thread lets lines gather for [`LOG_GATHER`] behind the first one: one
+//! wake-up and one write for all that a busy moment says.
+//!
 //! The thread starts after the sandbox is closed, as all threads do. Until then each call of the log writes
 //! the lines itself, waiting no longer than [`LOG_WAIT`].
 
 use crate::event;
 use crate::event::count::OTHERS;
-use crate::limits::{LOG_PENDING, LOG_WAIT, LOG_WRITE};
+use crate::limits::{LOG_GATHER, LOG_PENDING, LOG_WAIT, LOG_WRITE};
 use crate::net::pool::spawn_vital;
 use crate::store::locked;
 use env_logger::{Builder, Logger, Target};
@@ -21,6 +24,7 @@ use nix::unistd::write;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The log of the process, to start its thread with.
@@ -54,7 +58,7 @@ struct ProcessLog {
 /// locked, `out` is first.
 struct LogLines {
     state: Mutex<LogState>,
-    /// Signals a new line.
+    /// Signals a line to the thread that has none.
     arrived: Condvar,
     /// Signals that lines were taken or written.
     moved: Condvar,
@@ -73,6 +77,8 @@ struct LogState {
     is_writing: bool,
     /// Whether the thread of the log runs.
     has_writer: bool,
+    /// Whether that thread waits for a line, and has to be woken for it.
+    is_resting: bool,
 }
 
 /// The output, locked while writing.
@@ -158,17 +164,22 @@ impl LogLines {
             state = wait_for(&self.moved, state, left);
         }
         state.waiting.extend_from_slice(line);
-        drop(state);
-        self.arrived.notify_one();
+        if std::mem::take(&mut state.is_resting) {
+            drop(state);
+            self.arrived.notify_one();
+        }
     }
 
     fn write_forever(&self) {
         loop {
             let mut state = locked(&self.state);
             while state.waiting.is_empty() {
+                state.is_resting = true;
                 state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
+            state.is_resting = false;
             drop(state);
+            thread::sleep(LOG_GATHER);
             self.write_waiting(None);
         }
     }
