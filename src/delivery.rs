@@ -18,17 +18,20 @@ pub use wakers::{Visits, Wakers};
 use crate::event::count::{BATCH, SYNC};
 use crate::event::{Event, tell};
 use crate::handoff::{Accepted, CopyState, WrittenFile};
-use crate::limits::{BATCH_FILES, BATCH_OCTETS, SYNCFS_AVOID, SYNCFS_FROM, SYNCFS_SLOW};
+use crate::limits::{
+    BATCH_FILES, BATCH_OCTETS, HOMES_OPEN, HOMES_REST, SYNCFS_AVOID, SYNCFS_FROM, SYNCFS_SLOW,
+};
 use crate::smtp::reply::Reply;
 use crate::store::disk::{Disk, DiskFile, Doing, MAILBOX_FULL, NO_ROOM, StoreError};
 use crate::store::draft::Draft;
 use crate::store::durable::{Method, Pending};
+use crate::store::homes::Homes;
 use crate::store::locked;
 use crate::store::maildir::{self, Names, Place};
 use crate::store::queue::Queue;
 use batch_message::BatchMessage;
 use bulk::Bulks;
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -104,16 +107,17 @@ impl Writer {
         size: u64,
         write: impl FnOnce(&dyn DiskFile, &Path) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let (draft, file) = maildir::draft(&self.disk, &self.names, place, size)?;
+        let homes = &mut Homes::default();
+        let (draft, file) = maildir::draft(&self.disk, &self.names, place, size, homes)?;
         draft.put(&*file, write)
     }
 
     /// The delivery thread: works until all senders are gone.
     pub fn run(&self, accepted: &Receiver<Accepted>, wakers: &Wakers) {
-        let mut bulks = Bulks::default();
+        let (mut bulks, mut homes) = (Bulks::default(), Homes::up_to(HOMES_OPEN));
         loop {
             let first = match bulks.is_empty() {
-                true => accepted.recv().map_err(|_| TryRecvError::Disconnected),
+                true => next(accepted, &mut homes),
                 false => accepted.try_recv(),
             };
             let batch = match first {
@@ -122,7 +126,7 @@ impl Writer {
                 Err(_) => Vec::new(),
             };
             let (large, batch) = batch.into_iter().partition(|one| self.is_bulk(one));
-            self.deliver(batch, wakers);
+            self.deliver(batch, wakers, &mut homes);
             bulks.add(large);
             bulks.slice(self, wakers, &|| !accepted.is_empty());
         }
@@ -154,7 +158,7 @@ impl Writer {
     }
 
     /// Delivers a batch and answers its sessions.
-    fn deliver(&self, batch: Vec<Accepted>, wakers: &Wakers) {
+    fn deliver(&self, batch: Vec<Accepted>, wakers: &Wakers, homes: &mut Homes) {
         if batch.is_empty() {
             return;
         }
@@ -162,7 +166,8 @@ impl Writer {
         let files = batch.iter().map(files).sum();
         let from = if lie_apart(&batch) { self.syncfs_from_apart } else { SYNCFS_FROM };
         let method = Method::choose(files, from, self.is_much_beside(began));
-        let mut pending = Pending::new(method);
+        homes.begin();
+        let mut pending = Pending::in_homes(method, std::mem::take(homes));
         // The sender of an abandoned message heard 451 and must not find it delivered (RFC 5321 §4.2.5).
         let wanted = batch.into_iter().filter(|accepted| !accepted.claim.is_abandoned());
         let mut messages: Vec<BatchMessage> = wanted.map(BatchMessage::new).collect();
@@ -171,7 +176,8 @@ impl Writer {
         }
         let written = Instant::now();
         if let Err(error) = pending.sync_data() {
-            return self.one_by_one(messages, &error, wakers);
+            *homes = pending.into_homes();
+            return self.one_by_one(messages, &error, wakers, homes);
         }
         if method == Method::FileSystem && written.elapsed() >= SYNCFS_SLOW {
             *locked(&self.avoid) = Some(Instant::now() + SYNCFS_AVOID);
@@ -185,6 +191,7 @@ impl Writer {
                 message.lost_names(&*self.disk, dir, &error);
             }
         }
+        *homes = pending.into_homes();
         BATCH.add(count);
         SYNC.add(began.elapsed().as_micros() as u64);
         // All answers first: each wakes a session, and sessions are to run before the housekeeper.
@@ -195,7 +202,13 @@ impl Writer {
 
     /// After a failed sync nobody knows which message's octets were lost, and no file of the batch may be
     /// synced again: each message is written anew, alone.
-    fn one_by_one(&self, mut messages: Vec<BatchMessage>, error: &StoreError, wakers: &Wakers) {
+    fn one_by_one(
+        &self,
+        mut messages: Vec<BatchMessage>,
+        error: &StoreError,
+        wakers: &Wakers,
+        homes: &mut Homes,
+    ) {
         // A single message: the error is its own, and writing it once more would not help.
         if let [message] = &mut messages[..]
             && !message.has_failed()
@@ -206,7 +219,7 @@ impl Writer {
             match message.has_failed() {
                 true => wakers.tell(message.answer(wakers)),
                 // Not again after this: a message alone succeeds or fails.
-                false => self.deliver(vec![message.unwritten()], wakers),
+                false => self.deliver(vec![message.unwritten()], wakers, homes),
             }
         }
     }
@@ -284,10 +297,9 @@ impl Writer {
         let copy = &copies[index];
         let edits = copied_as.clone().on_top(&*copy.top);
         let size = edits.size(body.size());
-        let (draft, file) =
-            maildir::draft(&self.disk, &self.names, &copy.destination.place(), size)?;
-        let path = draft.path();
-        pending.add(path.clone(), file, |file| body.copy_to(&edits, file, &path))?;
+        let place = copy.destination.place();
+        let (draft, file) = maildir::draft(&self.disk, &self.names, &place, size, pending.homes())?;
+        pending.add(draft.path(), file, |file, path| body.copy_to(&edits, file, path))?;
         Ok(draft)
     }
 
@@ -301,11 +313,11 @@ impl Writer {
         let Accepted { entry, queued_as, body, .. } = accepted;
         entry.size = queued_as.size(body.size());
         entry.sum = Some(body.sum(queued_as)?);
-        let (draft, file) = self.queue.draft(&entry.id)?;
+        let (draft, file) = self.queue.draft(&entry.id, pending.homes())?;
         let path = draft.path();
         // One write, with the envelope on top.
         let file_as = queued_as.clone().on_top(entry.checked_header().doing("write", &path)?);
-        pending.add(path.clone(), file, |file| body.copy_to(&file_as, file, &path))?;
+        pending.add(path, file, |file, path| body.copy_to(&file_as, file, path))?;
         Ok(draft)
     }
 }
@@ -317,6 +329,17 @@ impl Drop for Beside {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// The next message. Where none comes for a while, homes are closed until one does.
+fn next(accepted: &Receiver<Accepted>, homes: &mut Homes) -> Result<Accepted, TryRecvError> {
+    if !homes.is_empty() {
+        match accepted.recv_timeout(HOMES_REST) {
+            Err(RecvTimeoutError::Timeout) => homes.close(),
+            first => return first.map_err(|_| TryRecvError::Disconnected),
+        }
+    }
+    accepted.recv().map_err(|_| TryRecvError::Disconnected)
 }
 
 /// Files that a message makes when nothing goes wrong.

@@ -164,6 +164,13 @@ pub const SYNCFS_AVOID: Duration = Duration::from_secs(30);
 /// Written copies that the delivery thread holds open at most while it gathers a batch.
 pub const OPEN_DRAFTS: usize = 64;
 
+/// Homes (Maildirs, folders, the spool) that the delivery thread keeps open between two batches.
+pub const HOMES_OPEN: usize = 64;
+
+/// How long homes are kept open, before others may take their place; and at most as long without mail.
+pub const HOMES_WHILE: Duration = Duration::from_secs(10);
+pub const HOMES_REST: Duration = Duration::from_secs(1);
+
 /// Devices that are looked at for the way in which they keep order; on others a batch takes two commits.
 pub const MOUNTS_MAX: usize = 256;
 
@@ -424,9 +431,9 @@ pub const SESSIONS_KEPT: usize = 10;
 pub const SESSIONS_LEAVING: usize = 32;
 
 /// Descriptors that are kept from sessions: for delivery, tables, certificates, logs and commands.
-pub const DESCRIPTORS_BESIDE: u64 = 128;
-const _: () = assert!(DESCRIPTORS_BESIDE >= 2 * OPEN_DRAFTS as u64);
-const _: () = assert!(DESCRIPTORS_BESIDE >= (OPEN_DRAFTS + SESSIONS_LEAVING) as u64);
+pub const DESCRIPTORS_BESIDE: u64 = 192;
+const _: () = assert!(DESCRIPTORS_BESIDE >= (2 * OPEN_DRAFTS + HOMES_OPEN) as u64);
+const _: () = assert!(DESCRIPTORS_BESIDE >= (OPEN_DRAFTS + SESSIONS_LEAVING + HOMES_OPEN) as u64);
 
 /// Descriptors kept for each thread of the relay pool: a connection and a file.
 pub const RELAY_DESCRIPTORS: u64 = 2;

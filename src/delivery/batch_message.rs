@@ -110,7 +110,7 @@ impl BatchMessage {
         for WrittenFile { draft, apart } in drafts {
             match draft.publish() {
                 Ok(published) => {
-                    pending.named(published.dir.clone(), apart);
+                    pending.named(published.dir(), apart);
                     self.published.push(published);
                 }
                 Err(error) => return self.fail(disk, &error),
@@ -120,7 +120,7 @@ impl BatchMessage {
 
     /// The names in this directory (or in any) did not become durable.
     pub(super) fn lost_names(&mut self, disk: &dyn Disk, dir: Option<&Path>, error: &StoreError) {
-        if self.published.iter().any(|name| dir.is_none_or(|dir| name.dir == dir)) {
+        if self.published.iter().any(|name| dir.is_none_or(|dir| name.dir() == dir)) {
             self.fail(disk, error);
         }
     }

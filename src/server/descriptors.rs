@@ -43,7 +43,7 @@ mod tests {
                       [limit]\nsessions = 1000\n[relay]\nthreads = 16\n";
         let config = Config::parse(config, Path::new("facteur.toml")).unwrap();
         let left = |granted| sessions(&config, granted);
-        assert_eq!((left(u64::MAX), left(20_000), left(1024)), (1000, 1000, 736));
+        assert_eq!((left(u64::MAX), left(20_000), left(1024)), (1000, 1000, 672));
         assert_eq!((left(256), left(64)), (128, 32));
     }
 }

@@ -4,7 +4,12 @@
 //! it fail at any step, and replay it. Paths are taken as they are; nothing here knows what a
 //! Maildir is.
 
+mod home;
+
+pub use home::OpenHome;
+
 use super::{order, writeback};
+use home::RealHome;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::statfs::{
@@ -43,6 +48,10 @@ pub trait Disk: Send + Sync {
     /// Whether another process has claimed a file at this moment, as far as the system tells; takes no lock.
     fn is_claimed(&self, _path: &Path) -> io::Result<bool> {
         Ok(false)
+    }
+    /// Opens a directory for the files that are made in it; none where they have to be made by path.
+    fn open_home(&self, _home: &Path) -> io::Result<Option<Box<dyn OpenHome>>> {
+        Ok(None)
     }
     /// Gives a file a second name; fails with `AlreadyExists` when that is taken.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -235,7 +244,7 @@ impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         let file = file.map_err(|error| explained(path, error))?;
-        Ok(Box::new(RealFile(file, false)))
+        Ok(Box::new(RealFile::new(file)))
     }
 
     fn scratch(&self, dir: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -244,11 +253,11 @@ impl Disk for RealDisk {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         fs::remove_file(&path)?;
-        Ok(Box::new(RealFile(file, false)))
+        Ok(Box::new(RealFile::new(file)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(RealFile(open_file(path)?, false)))
+        Ok(Box::new(RealFile::new(open_file(path)?)))
     }
 
     fn claim(&self, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
@@ -264,14 +273,14 @@ impl Disk for RealDisk {
         match file.metadata()? {
             found if !found.is_file() => Err(io::Error::other("not a regular file")),
             found if found.nlink() == 0 => Err(io::ErrorKind::NotFound.into()),
-            _ => Ok(Some(Box::new(RealFile(file, true)))),
+            _ => Ok(Some(Box::new(RealFile::locked(file)))),
         }
     }
 
     fn claim_dir(&self, dir: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
         let file = File::open(dir)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(RealFile(file, true)))),
+            Ok(()) => Ok(Some(Box::new(RealFile::locked(file)))),
             Err(TryLockError::WouldBlock) => Ok(None),
             // NFS locks only files that are open to write.
             Err(TryLockError::Error(_)) => Err(io::ErrorKind::Unsupported.into()),
@@ -288,6 +297,10 @@ impl Disk for RealDisk {
             words.next() == Some("FLOCK") && words.nth(3).is_some_and(place)
         };
         Ok(fs::read_to_string("/proc/locks")?.lines().any(is_its))
+    }
+
+    fn open_home(&self, home: &Path) -> io::Result<Option<Box<dyn OpenHome>>> {
+        Ok(RealHome::open(home)?.map(|home| Box::new(home) as _))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -482,49 +495,64 @@ fn is_since_5_8(release: &OsStr) -> bool {
     }
 }
 
-/// A file, and whether it is locked.
-struct RealFile(File, bool);
+/// A file of this machine's disk.
+struct RealFile {
+    file: File,
+    is_locked: bool,
+    /// Of its file system, where that is known already.
+    device: Option<u64>,
+}
+
+impl RealFile {
+    fn new(file: File) -> RealFile {
+        RealFile { file, is_locked: false, device: None }
+    }
+
+    fn locked(file: File) -> RealFile {
+        RealFile { file, is_locked: true, device: None }
+    }
+}
 
 impl Drop for RealFile {
     fn drop(&mut self) {
         // Closing does not suffice: a child that was forked at this moment may still hold the file.
-        if self.1 {
-            let _ = self.0.unlock();
+        if self.is_locked {
+            let _ = self.file.unlock();
         }
     }
 }
 
 impl DiskFile for RealFile {
     fn append(&self, octets: &[u8]) -> io::Result<()> {
-        (&self.0).write_all(octets)
+        (&self.file).write_all(octets)
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, offset)
+        self.file.read_at(buffer, offset)
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn meta(&self) -> io::Result<Meta> {
-        meta(&self.0.metadata()?)
+        meta(&self.file.metadata()?)
     }
 
     fn share(&self) -> io::Result<()> {
-        self.0.set_permissions(Permissions::from_mode(0o644))
+        self.file.set_permissions(Permissions::from_mode(0o644))
     }
 
     fn device(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.dev())
+        self.device.map_or_else(|| Ok(self.file.metadata()?.dev()), Ok)
     }
 
     fn begin_sync(&self) {
-        let _ = writeback::begin(&self.0);
+        let _ = writeback::begin(&self.file);
     }
 
     fn wait_written(&self) -> io::Result<()> {
-        writeback::wait(&self.0)
+        writeback::wait(&self.file)
     }
 
     fn keeps_order(&self) -> io::Result<bool> {
@@ -532,15 +560,15 @@ impl DiskFile for RealFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_all()
+        self.file.sync_all()
     }
 
     fn sync_file_system(&self) -> io::Result<()> {
-        Ok(syncfs(&self.0)?)
+        Ok(syncfs(&self.file)?)
     }
 
     fn is_synced_with_others(&self) -> io::Result<bool> {
-        let durability = Durability::by(fstatfs(&self.0)?.filesystem_type());
+        let durability = Durability::by(fstatfs(&self.file)?.filesystem_type());
         Ok(*SYNCFS_TELLS && durability == Durability::Together)
     }
 }

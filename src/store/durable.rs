@@ -6,6 +6,7 @@
 //! own ([`super::order`]), else they are synced.
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
+use super::homes::Homes;
 use crate::limits::OPEN_DRAFTS;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ impl Method {
 /// Files and names that are not yet durable.
 pub struct Pending {
     method: Method,
+    /// Where files are made without a path.
+    homes: Homes,
     /// Some files lie on a file system where only [`Method::EachFile`] works.
     is_mixed: bool,
     /// Files that are written, where each is synced or waited for by itself.
@@ -64,9 +67,23 @@ struct FileSystem {
 }
 
 impl Pending {
+    /// No home is kept open.
     pub fn new(method: Method) -> Pending {
+        Pending::in_homes(method, Homes::default())
+    }
+
+    /// For files in homes that other batches use as well; [`Pending::into_homes`] gives them back.
+    pub fn in_homes(method: Method, homes: Homes) -> Pending {
         let (files, file_systems, dirs) = Default::default();
-        Pending { method, is_mixed: false, files, file_systems, dirs, failed: None }
+        Pending { method, homes, is_mixed: false, files, file_systems, dirs, failed: None }
+    }
+
+    pub fn homes(&mut self) -> &mut Homes {
+        &mut self.homes
+    }
+
+    pub fn into_homes(self) -> Homes {
+        self.homes
     }
 
     /// Whether a file is durable once it is added.
@@ -79,7 +96,7 @@ impl Pending {
         &mut self,
         path: PathBuf,
         file: Box<dyn DiskFile>,
-        write: impl FnOnce(&dyn DiskFile) -> Result<(), StoreError>,
+        write: impl FnOnce(&dyn DiskFile, &Path) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         match self.method {
             Method::EachFile => {
@@ -87,7 +104,7 @@ impl Pending {
                 self.add_one(path, file, keeps_order, write)
             }
             Method::EachAtOnce => {
-                write(&*file)?;
+                write(&*file, &path)?;
                 file.sync().doing("sync", &path)
             }
             Method::FileSystem => {
@@ -95,7 +112,7 @@ impl Pending {
                 let mut known = self.file_systems.iter().filter(|known| known.device == device);
                 match known.next().map(|known| known.keeps_order) {
                     Some(true) => return self.add_one(path, file, true, write),
-                    Some(false) => return write(&*file),
+                    Some(false) => return write(&*file, &path),
                     None => {}
                 }
                 if !file.is_synced_with_others().doing("look at the disk of", &path)? {
@@ -103,7 +120,7 @@ impl Pending {
                     return self.add_one(path, file, false, write);
                 }
                 let keeps_order = file.keeps_order().doing("look at the disk of", &path)?;
-                let written = write(&*file);
+                let written = write(&*file, &path);
                 if keeps_order {
                     file.begin_sync();
                 }
@@ -118,9 +135,9 @@ impl Pending {
         path: PathBuf,
         file: Box<dyn DiskFile>,
         keeps_order: bool,
-        write: impl FnOnce(&dyn DiskFile) -> Result<(), StoreError>,
+        write: impl FnOnce(&dyn DiskFile, &Path) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        write(&*file)?;
+        write(&*file, &path)?;
         self.files.push(WrittenFile { path, file, keeps_order });
         if self.files.len() >= OPEN_DRAFTS {
             self.sync_files(); // bounds descriptors; to sync some files early does no harm
@@ -144,9 +161,10 @@ impl Pending {
 
     /// A name was made in this directory. `apart`: its file was not added here, so our syncfs may be of
     /// another file system.
-    pub fn named(&mut self, dir: PathBuf, apart: bool) {
-        if apart || self.is_mixed || self.method != Method::FileSystem {
-            self.dirs.insert(dir);
+    pub fn named(&mut self, dir: &Path, apart: bool) {
+        let is_alone = apart || self.is_mixed || self.method != Method::FileSystem;
+        if is_alone && !self.dirs.contains(dir) {
+            self.dirs.insert(dir.to_owned());
         }
     }
 

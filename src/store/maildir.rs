@@ -5,7 +5,8 @@
 //! published by a rename that fails when the name is taken.
 
 use super::disk::{Disk, DiskFile, Doing, StoreError};
-use super::draft::Draft;
+use super::draft::{Draft, Home, Make};
+use super::homes::Homes;
 use crate::event::count::OTHERS;
 use crate::limits::{FOLDER_NAME_MAX, TMP_AGE};
 use std::io::ErrorKind;
@@ -46,22 +47,25 @@ impl Names {
 }
 
 /// Makes a file for a message of `size` octets in `tmp/`, to be published in `new/`; and the Maildir, or its
-/// folder, when it is missing.
+/// folder, when it is missing. `homes`: those that are open.
 pub fn draft(
     disk: &Arc<dyn Disk>,
     names: &Names,
     place: &Place,
     size: u64,
+    homes: &mut Homes,
 ) -> Result<(Draft, Box<dyn DiskFile>), StoreError> {
-    let (home, make): (_, fn(&dyn Disk, &Path) -> _) = match place.folder {
-        None => (place.maildir.to_owned(), make),
-        Some(_) => (place.home(), make_folder),
-    };
+    let path = place.home();
+    let make: Make = if place.folder.is_some() { make_folder } else { make };
     // `cur` is made last, so where it exists, `new` and `tmp` do; a mail reader wants all three.
-    if disk.stat(&home.join("cur")).is_err() {
-        make(&**disk, &home)?;
+    let mut open = homes.known(&path, "cur");
+    if open.is_none() {
+        if disk.stat(&path.join("cur")).is_err() {
+            make(&**disk, &path)?;
+        }
+        open = homes.open(&**disk, &path);
     }
-    Draft::create(disk, &home, make, "new", || names.next(size))
+    Draft::create(disk, Home { path, open, make, dir: "new" }, || names.next(size))
 }
 
 /// Where in a Maildir mail lies: where new mail is looked for, or in a folder of it.
@@ -229,11 +233,13 @@ mod tests {
         let disk: Arc<dyn Disk> = Arc::new(memory.clone());
         let maildir = Path::new("/mail/mx.test/ann");
         let inbox = Place { maildir, folder: None };
-        let (draft, file) = draft(&disk, &Names::new("mx"), &inbox, 2).unwrap();
+        let (draft, file) =
+            draft(&disk, &Names::new("mx"), &inbox, 2, &mut Homes::default()).unwrap();
         file.append(b"x\n").unwrap();
         let published = draft.publish().unwrap();
         let name = || published.path.file_name().unwrap().to_str().unwrap().to_owned();
-        let (twin, _) = Draft::create(&disk, maildir, make, "new", name).unwrap();
+        let home = Home { path: maildir.to_owned(), open: None, make, dir: "new" };
+        let (twin, _) = Draft::create(&disk, home, name).unwrap();
         assert!(twin.publish().is_err(), "a name that is taken is never overwritten");
         assert_eq!(memory.files(), [(published.path, b"x\n".to_vec())]);
         let synced = memory.operations().into_iter().filter(|o| o.name == "sync_dir");
@@ -255,10 +261,10 @@ mod tests {
             let bad = operation.name == "sync_dir" && operation.path == Path::new("/mail");
             bad.then(|| std::io::Error::other("EIO"))
         });
-        assert!(draft(&disk, &names, &place, 2).is_err());
-        assert!(draft(&disk, &names, &place, 2).is_err());
+        assert!(draft(&disk, &names, &place, 2, &mut Homes::default()).is_err());
+        assert!(draft(&disk, &names, &place, 2, &mut Homes::default()).is_err());
         memory.clear_fault();
-        assert!(draft(&disk, &names, &place, 2).is_ok());
+        assert!(draft(&disk, &names, &place, 2, &mut Homes::default()).is_ok());
     }
 
     #[test]
@@ -272,9 +278,9 @@ mod tests {
             is_bad(usize::from(!is_folder)).then(|| std::io::Error::other("EIO"))
         });
         let names = Names::new("mx");
-        assert!(draft(&disk, &names, &place, 2).is_err());
+        assert!(draft(&disk, &names, &place, 2, &mut Homes::default()).is_err());
         memory.clear_fault();
-        let (draft, _) = draft(&disk, &names, &place, 2).unwrap();
+        let (draft, _) = draft(&disk, &names, &place, 2, &mut Homes::default()).unwrap();
         let published = draft.publish().unwrap();
         assert!(published.path.starts_with("/mail/ann/.Junk/new"));
         let mark = PathBuf::from("/mail/ann/.Junk/maildirfolder");

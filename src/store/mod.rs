@@ -9,6 +9,7 @@ pub mod durable;
 pub mod entry;
 pub mod fresh;
 pub mod grey;
+pub mod homes;
 pub mod keys;
 pub mod mailbox;
 pub mod maildir;

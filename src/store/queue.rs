@@ -17,9 +17,10 @@ mod tests;
 
 use super::body::StoredMessage;
 use super::disk::{Disk, DiskFile, Doing, StoreError, whose};
-use super::draft::Draft;
+use super::draft::{Draft, Home};
 use super::durable::{Method, Pending};
 use super::entry::{Entry, JournalLine, Quarantine, RecipientProgress};
+use super::homes::Homes;
 use super::locked;
 use super::maildir::{make_with_parents, sync_with_parents};
 use crate::id::is_id;
@@ -149,9 +150,15 @@ impl Queue {
         }
     }
 
-    /// Makes a file for a message, to be published in the queue under its id.
-    pub fn draft(&self, id: &str) -> Result<(Draft, Box<dyn DiskFile>), StoreError> {
-        Draft::create(&self.disk, &self.spool, make, "queue", || id.to_owned())
+    /// Makes a file for a message, to be published in the queue under its id. `homes`: those that are open.
+    pub fn draft(
+        &self,
+        id: &str,
+        homes: &mut Homes,
+    ) -> Result<(Draft, Box<dyn DiskFile>), StoreError> {
+        let path = self.spool.clone();
+        let open = homes.known(&path, "queue").or_else(|| homes.open(&*self.disk, &path));
+        Draft::create(&self.disk, Home { path, open, make, dir: "queue" }, || id.to_owned())
     }
 
     /// Puts a whole message into the queue, durably; `write` appends its octets behind the header.
@@ -160,7 +167,7 @@ impl Queue {
         entry: &Entry,
         write: impl FnOnce(&dyn DiskFile, &Path) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let (draft, file) = self.draft(&entry.id)?;
+        let (draft, file) = self.draft(&entry.id, &mut Homes::default())?;
         draft.put(&*file, |file, path| {
             write_header(entry, file, path)?;
             write(file, path)
@@ -178,7 +185,7 @@ impl Queue {
         let id = &old.message.entry.id;
         // A crash may have left a draft of this name, which nobody else makes.
         let _ = self.disk.remove(&self.tmp().join(id));
-        let (draft, file) = self.draft(id)?;
+        let (draft, file) = self.draft(id, &mut Homes::default())?;
         let (from, to) = (draft.path(), self.path(id));
         write_header(entry, &*file, &from)?;
         write(&*file, &from)?;
@@ -196,19 +203,19 @@ impl Queue {
             Pending::new(Method::choose(entries.len(), SYNCFS_FROM, entries.iter().any(is_large)));
         let (mut drafts, mut published) = (Vec::new(), Vec::new());
         for (index, entry) in entries.iter().enumerate() {
-            let (draft, file) = self.draft(&entry.id)?;
+            let (draft, file) = self.draft(&entry.id, &mut Homes::default())?;
             let path = draft.path();
             drafts.push(draft);
-            pending.add(path.clone(), file, |file| {
-                write_header(entry, file, &path)?;
-                write(index, file, &path)
+            pending.add(path, file, |file, path| {
+                write_header(entry, file, path)?;
+                write(index, file, path)
             })?;
         }
         pending.sync_data()?;
         let publish = || {
             for draft in drafts {
                 let name = draft.publish()?;
-                pending.named(name.dir.clone(), false);
+                pending.named(name.dir(), false);
                 published.push(name);
             }
             pending.sync_names(&*self.disk).pop().map_or(Ok(()), |(_, error)| Err(error))

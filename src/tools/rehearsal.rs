@@ -293,6 +293,7 @@ fn has_inode(dir: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::homes::Homes;
     use crate::store::maildir::{Names, draft};
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
@@ -318,12 +319,14 @@ mod tests {
     /// Delivers into a Maildir; returns an error as words.
     fn deliver(disk: Arc<dyn Disk>, maildir: &Path) -> Result<(), String> {
         let inbox = crate::store::maildir::Place { maildir, folder: None };
-        let delivered = draft(&disk, &Names::new("mx"), &inbox, 2).and_then(|(draft, file)| {
-            file.append(b"x\n").unwrap();
-            let published = draft.publish()?;
-            disk.sync_dir(&published.dir).unwrap();
-            Ok(())
-        });
+        let delivered = draft(&disk, &Names::new("mx"), &inbox, 2, &mut Homes::default()).and_then(
+            |(draft, file)| {
+                file.append(b"x\n").unwrap();
+                let published = draft.publish()?;
+                disk.sync_dir(published.dir()).unwrap();
+                Ok(())
+            },
+        );
         delivered.map_err(|error| {
             // Names are new each time.
             format!("{} {:?}", error.step, error.source.kind())

@@ -37,7 +37,7 @@ fn a_missing_part_is_mended() {
     let place = Place::new();
     let server = Inside::serve(&place, &config(""));
     let mut client = server.client();
-    for (count, missing) in ["cur", "new", "tmp"].into_iter().enumerate() {
+    for (count, missing) in ["cur", "new", "tmp", "cur"].into_iter().enumerate() {
         let maildir = place.maildir("ann");
         make_maildir(&maildir);
         let before = files(&maildir.join("new")).len();
@@ -48,6 +48,24 @@ fn a_missing_part_is_mended() {
         assert!(["cur", "new", "tmp"].iter().all(|name| maildir.join(name).is_dir()));
         let _ = fs::remove_dir_all(place.at(missing));
     }
+    assert_no_drafts(&place);
+}
+
+/// The server keeps directories open from one message to the next.
+#[test]
+fn mail_does_not_follow_a_maildir_that_is_moved_away() {
+    let place = Place::new();
+    let server = Inside::serve(&place, &config(""));
+    let (maildir, old) = (place.maildir("ann"), place.at("old"));
+    let mut client = server.client();
+    client.delivered(&["ann@mx.test"], MAIL);
+    fs::rename(&maildir, &old).unwrap();
+    make_maildir(&maildir);
+    client.delivered(&["ann@mx.test"], MAIL);
+    fs::remove_dir_all(&maildir).unwrap();
+    client.delivered(&["ann@mx.test"], MAIL);
+    let new = [&maildir, &old].map(|home| files(&home.join("new")).len());
+    assert_eq!((new, files(&old.join("tmp")).len()), ([1, 1], 0));
     assert_no_drafts(&place);
 }
 

@@ -6,7 +6,7 @@
 //! The unit tests of `src/` and the targets of `fuzz/` have it too. A real disk differs in what is left out: owners,
 //! modes, more than one file system, and room that ends.
 
-use facteur::store::disk::{Disk, DiskFile, Meta};
+use facteur::store::disk::{Disk, DiskFile, Meta, OpenHome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
@@ -164,7 +164,29 @@ impl Inner {
     }
 }
 
+/// An open home of a disk in a test: its steps are those by path.
+pub struct HomeByPath<D>(pub D, pub PathBuf);
+
+impl<D: Disk> OpenHome for HomeByPath<D> {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.0.create(&self.1.join(path))
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename_new(&self.1.join(from), &self.1.join(to))
+    }
+
+    fn is_there(&self, part: &str) -> bool {
+        self.0.stat(&self.1.join(part)).is_ok()
+    }
+}
+
 impl Disk for MemoryDisk {
+    fn open_home(&self, home: &Path) -> io::Result<Option<Box<dyn OpenHome>>> {
+        let is_open = self.inner().nodes.contains_key(home);
+        Ok(is_open.then(|| Box::new(HomeByPath(self.clone(), home.to_owned())) as _))
+    }
+
     fn make_dir(&self, path: &Path) -> io::Result<()> {
         self.step("make_dir", path)?.insert(path, Node::Dir)
     }

@@ -17,6 +17,7 @@ use crate::site::Site;
 use crate::smtp::reply::Reply;
 use crate::store::disk::{Disk, Doing, RealDisk, StoreError};
 use crate::store::entry::Addressee;
+use crate::store::homes::Homes;
 use crate::store::maildir::{self, Names, Place};
 use crate::store::queue::Queue;
 use crate::tools::rehearsal::Rehearsal;
@@ -130,7 +131,8 @@ struct CopyFlaw {
 fn try_copy(place: &Place<'_>) -> Result<(), CopyFlaw> {
     let disk: Arc<dyn Disk> = Arc::new(Rehearsal::new());
     let mut is_written = false;
-    let draft = maildir::draft(&disk, &Names::new("rehearsal"), place, COPY.len() as u64);
+    let (names, size) = (Names::new("rehearsal"), COPY.len() as u64);
+    let draft = maildir::draft(&disk, &names, place, size, &mut Homes::default());
     let put = draft.and_then(|(draft, file)| {
         draft.put(&*file, |file, path| {
             file.append(&COPY).doing("write", path)?;
@@ -142,7 +144,8 @@ fn try_copy(place: &Place<'_>) -> Result<(), CopyFlaw> {
 }
 
 fn try_queue(spool: &Path) -> Result<(), StoreError> {
-    let (draft, file) = Queue::new(Arc::new(Rehearsal::new()), spool).draft(SESSION)?;
+    let queue = Queue::new(Arc::new(Rehearsal::new()), spool);
+    let (draft, file) = queue.draft(SESSION, &mut Homes::default())?;
     draft.put(&*file, |file, path| file.append(&COPY).doing("write", path))
 }
 

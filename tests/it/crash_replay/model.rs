@@ -3,7 +3,8 @@
 
 use super::log::{Entry, Mark, Synced, What};
 use super::tree::{Content, Kind, Node, Tree};
-use facteur::store::disk::{Disk, DiskFile, Meta};
+use crate::memory::HomeByPath;
+use facteur::store::disk::{Disk, DiskFile, Meta, OpenHome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
@@ -243,6 +244,11 @@ impl Inner {
 }
 
 impl Disk for Recorder {
+    fn open_home(&self, home: &Path) -> io::Result<Option<Box<dyn OpenHome>>> {
+        let is_open = self.inner().tree.find(home).is_ok();
+        Ok(is_open.then(|| Box::new(HomeByPath(self.clone(), home.to_owned())) as _))
+    }
+
     fn room(&self, _dir: &Path) -> io::Result<u64> {
         // A disk that is full fails in the middle here: that is the harder case.
         Ok(u64::MAX)
