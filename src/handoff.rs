@@ -3,6 +3,10 @@
 //! Session → delivery: [`Accepted`]. Delivery → session: [`Outcome`]. The two agree by a [`Claim`]
 //! whether a message is still wanted. All threads → scheduler: [`Hint`], which may be lost.
 
+mod answer;
+
+pub use answer::{NoOutcome, OutcomeReceiver, OutcomeSender, outcome_place};
+
 use crate::limits::CENSUS_WAIT;
 use crate::mail::address::Domain;
 use crate::mail::edits::Edits;
@@ -36,8 +40,8 @@ pub struct Accepted {
     /// afterwards.
     pub is_handed_on: bool,
     pub claim: Arc<Claim>,
-    /// Where the outcome goes; the channel has room for one.
-    pub outcome: Sender<Outcome>,
+    /// Where the outcome goes.
+    pub outcome: OutcomeSender,
 }
 
 /// What one mailbox gets.

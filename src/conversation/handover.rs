@@ -8,7 +8,9 @@ use super::judgement::Judgement;
 use crate::delivery::{late, reply_to};
 use crate::event::{Event, tell};
 use crate::filters::FilteredMessage;
-use crate::handoff::{Accepted, Claim, Copy, CopyState, Hint, Outcome};
+use crate::handoff::{
+    Accepted, Claim, Copy, CopyState, Hint, NoOutcome, Outcome, OutcomeReceiver, outcome_place,
+};
 use crate::limits::{DELIVERY_WAIT, NOTICE_HEADER_MAX, PUBLISH_WAIT, QUEUE_RECIPIENTS_SURE};
 use crate::mail::address::{ForwardPath, Mailbox};
 use crate::mail::edits::Edits;
@@ -26,7 +28,6 @@ use crate::smtp::reply::Reply;
 use crate::store::body::Body;
 use crate::store::disk::StoreError;
 use crate::store::entry::{Entry, Quarantine};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Select, bounded};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Instant;
@@ -107,23 +108,22 @@ impl Handover<'_> {
     fn form(&mut self, whole: WholeMessage) -> Result<(KeptForm, Option<Signature>), Reply> {
         let WholeMessage { body, summary, wire, forged, hash, .. } = whole;
         let received = self.received();
-        let own = |signature: &Option<Signature>| {
-            received.clone() + signature.as_ref().map_or("", Signature::fields)
+        let own = |mut received: String, signature: &Option<Signature>| {
+            received += signature.as_ref().map_or("", Signature::fields);
+            received
         };
         let results = self.judgement.map(|it| it.field(self.site)).unwrap_or_default();
         let Some(mut filtered) = self.filtered.take() else {
             // The guard, so that nobody writes into our field.
             let guard = if summary.begins_folded { "\n" } else { "" };
-            let edits = |block: &str| {
-                Edits::default().on_top(format!("{results}{block}{guard}")).without(&forged)
-            };
-            let signature = self.signature((&body, hash), || edits(&received))?;
-            let block = own(&signature);
+            let edits = |fields: String| Edits::default().on_top(fields).without(&forged);
+            let signature =
+                self.signature((&body, hash), || edits(format!("{results}{received}{guard}")))?;
+            let fields = results + &own(received, &signature) + guard;
             // Of what is left without some fields the form has to be found out anew.
-            let fields = format!("{results}{block}{guard}");
             let wire = forged.is_empty().then(|| wire.below(fields.as_bytes()));
             let tls = summary.tls.wish();
-            let edits = edits(&block);
+            let edits = edits(fields);
             let form = KeptForm { body: Arc::new(body), summary, wire, edits, tls };
             return Ok((form, signature));
         };
@@ -133,7 +133,7 @@ impl Handover<'_> {
             None => (&body, hash),
         };
         let signature = self.signature((view, hash), || filtered.edits(&received))?;
-        let block = own(&signature);
+        let block = own(received, &signature);
         let edits = filtered.edits(&block);
         // A filter may have put the field in, or taken it out.
         let tls = match filtered.is_changed() {
@@ -223,22 +223,19 @@ impl Handover<'_> {
         &self,
         form: &KeptForm,
         signature: Option<&Signature>,
-    ) -> (Accepted, Receiver<Outcome>) {
+    ) -> (Accepted, OutcomeReceiver) {
         let Handover { site, facts, envelope, .. } = *self;
         let return_path = trace_fields::return_path(&envelope.sender.from);
         let addressee = |to: &Planned| to.addressee(&envelope.recipients);
-        let at_once = |planned: &'_ Planned| match self.quarantine {
-            Some(_) => None,
-            None => planned.delivery.here().cloned(),
-        };
-        let copies = self.plan.all().iter().filter_map(|planned| {
-            let destination = self.destination(&at_once(planned)?);
-            let delivered_to = trace_fields::delivered_to(&destination.mailbox);
-            let top = format!("{return_path}{delivered_to}");
+        let is_here =
+            |planned: &&Planned| self.quarantine.is_none() && planned.delivery.here().is_some();
+        let copies = self.plan.all().iter().filter(is_here).filter_map(|planned| {
+            let destination = self.destination(planned.delivery.here()?);
+            let top = return_path.clone() + &trace_fields::delivered_to(&destination.mailbox);
             let addressee = addressee(planned);
             Some(Copy { destination, top, addressee, state: CopyState::Unwritten })
         });
-        let elsewhere = self.plan.all().iter().filter(|planned| at_once(planned).is_none());
+        let elsewhere = self.plan.all().iter().filter(|planned| !is_here(planned));
         let entry = Entry {
             id: self.id.to_owned(),
             queued: Timestamp::now(),
@@ -263,8 +260,7 @@ impl Handover<'_> {
             others: Vec::new(),
             message_at: 0,
         };
-        // Room for the one outcome, so that delivery never waits for a session.
-        let (outcome, receiver) = bounded(1);
+        let (outcome, receiver) = outcome_place();
         let copied_as = form.edits.clone().without(&form.summary.return_paths);
         let accepted = Accepted {
             entry,
@@ -283,7 +279,7 @@ impl Handover<'_> {
     /// Where a copy lies.
     fn destination(&self, to: &Destination) -> Destination {
         let folder = self.is_junk.then(|| self.site.junk().to_owned());
-        Destination { folder, ..to.clone() }
+        Destination { mailbox: to.mailbox.clone(), maildir: to.maildir.clone(), folder }
     }
 
     fn received(&self) -> String {
@@ -318,11 +314,11 @@ impl Handover<'_> {
         if let Some(Quarantine { filter, reason }) = &self.quarantine {
             return tell(&Event::Held { id, filter, reason });
         }
+        let folder = self.is_junk.then(|| self.site.junk());
         for (index, destination) in self.plan.here().enumerate() {
-            let destination = self.destination(destination);
-            let to = destination.mailbox.to_string();
+            let (to, maildir) = (destination.mailbox.to_string(), destination.maildir.as_path());
             match late.iter().find(|(place, _)| *place == index) {
-                None => destination.tell_delivered(id, &to),
+                None => tell(&Event::Delivered { id, to: &to, maildir, folder }),
                 Some((_, reason)) => tell(&Event::Deferred { id, to: &to, reason, next: None }),
             }
         }
@@ -355,7 +351,7 @@ pub(super) fn tell_accepted(
 /// `is_ending`: the server waits no longer.
 fn deliver(
     shared: &Shared,
-    (mut accepted, outcome): (Accepted, Receiver<Outcome>),
+    (mut accepted, outcome): (Accepted, OutcomeReceiver),
     is_ending: impl Fn() -> bool,
 ) -> Result<Late, Reply> {
     // One deadline for all steps: the client waits 10 minutes in all (RFC 5321 §4.5.3.2.6).
@@ -368,10 +364,10 @@ fn deliver(
     if shared.delivery.send_deadline(accepted, deadline).is_err() {
         return Err(late());
     }
-    let mut result = wait(&outcome, deadline);
-    if matches!(result, Err(RecvTimeoutError::Timeout)) && !claim.abandon() {
+    let mut result = outcome.wait(deadline);
+    if matches!(result, Err(NoOutcome::Late)) && !claim.abandon() {
         // Being published at this moment: it can only be waited for.
-        result = outcome.recv_timeout(PUBLISH_WAIT);
+        result = outcome.wait(Instant::now() + PUBLISH_WAIT);
     }
     match result {
         Ok(Outcome::Taken { late }) => Ok(late),
@@ -379,16 +375,5 @@ fn deliver(
         // Unknown: 451, at the price that the mail may come twice. 250 could mean a loss (RFC 5321
         // §6.1).
         Err(_) => Err(late()),
-    }
-}
-
-/// Waits asleep. To receive in the usual way begins with some turns awake, which are worth nothing beside
-/// a sync, and are turns of the processor that others would deliver in.
-fn wait(outcome: &Receiver<Outcome>, deadline: Instant) -> Result<Outcome, RecvTimeoutError> {
-    let mut select = Select::new();
-    select.recv(outcome);
-    match select.select_deadline(deadline) {
-        Ok(ready) => ready.recv(outcome).map_err(|_| RecvTimeoutError::Disconnected),
-        Err(_) => Err(RecvTimeoutError::Timeout),
     }
 }

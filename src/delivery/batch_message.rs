@@ -147,7 +147,7 @@ impl BatchMessage {
         let Accepted { entry, outcome, copies, queued, is_handed_on, .. } = self.accepted;
         drop(queued);
         if let Some(reply) = self.failure {
-            let _ = outcome.send(Outcome::Failed(reply)); // a session that is gone has given up
+            outcome.send(Outcome::Failed(reply)); // a session that is gone has given up
             return Vec::new();
         }
         let (mut late, mut delivered) = (Vec::new(), Vec::new());
@@ -157,7 +157,7 @@ impl BatchMessage {
                 _ => delivered.push(copy.destination),
             }
         }
-        let missed = !self.published.is_empty() && outcome.send(Outcome::Taken { late }).is_err();
+        let missed = !self.published.is_empty() && !outcome.send(Outcome::Taken { late });
         // Its session gave up after publishing had begun, so the deliveries are told here.
         for destination in delivered.iter().filter(|_| missed) {
             let to = destination.mailbox.to_string();
