@@ -13,6 +13,7 @@ use crate::smtp::auth::Mechanism;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::Session;
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 /// What was said and not yet told to the trace.
 pub(super) struct Transcript {
@@ -27,6 +28,9 @@ pub(super) struct Transcript {
     /// Octets told so far that belong to no message.
     spent: usize,
 }
+
+/// Octets that most decisions need.
+const DECISION_USUAL: usize = 96;
 
 /// Deliveries for one recipient that are named.
 const NAMED: usize = 10;
@@ -142,16 +146,29 @@ impl Transcript {
         if !self.talk.is_on() {
             return;
         }
-        let named = deliveries.iter().take(NAMED).map(|planned| words(&planned.delivery));
-        let named: Vec<String> = named.collect();
-        let more = match deliveries.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(", and {more} more"),
-        };
-        let text = match named.is_empty() {
-            true => format!("{path}: gets it already"),
-            false => format!("{path}: {}{more}", named.join(", ")),
-        };
+        let mut text = String::with_capacity(DECISION_USUAL);
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{path}: ");
+        for (index, planned) in deliveries.iter().take(NAMED).enumerate() {
+            text.push_str(if index > 0 { ", " } else { "" });
+            let _ = match &planned.delivery {
+                Delivery::Maildir(destination) => write!(text, "mailbox {}", destination.mailbox),
+                Delivery::Lmtp(kept) => {
+                    write!(text, "by LMTP to {} for {}", kept.server, kept.mailbox)
+                }
+                Delivery::NextHop { mailbox, via: Some(via) } => {
+                    write!(text, "on to {mailbox} from {via}")
+                }
+                Delivery::NextHop { mailbox, via: None } => write!(text, "on to {mailbox}"),
+            };
+        }
+        match deliveries.len().saturating_sub(NAMED) {
+            0 if deliveries.is_empty() => text.push_str("gets it already"),
+            0 => {}
+            more => {
+                let _ = write!(text, ", and {more} more");
+            }
+        }
         self.talk.note(Turn::Decided, &text);
     }
 
@@ -194,15 +211,6 @@ fn masked(command: &[u8]) -> Cow<'_, str> {
             None => format!("{verb} (hidden)").into(),
         },
         _ => text,
-    }
-}
-
-fn words(delivery: &Delivery) -> String {
-    match delivery {
-        Delivery::Maildir(destination) => format!("mailbox {}", destination.mailbox),
-        Delivery::Lmtp(kept) => format!("by LMTP to {} for {}", kept.server, kept.mailbox),
-        Delivery::NextHop { mailbox, via: Some(via) } => format!("on to {mailbox} from {via}"),
-        Delivery::NextHop { mailbox, via: None } => format!("on to {mailbox}"),
     }
 }
 

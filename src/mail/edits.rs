@@ -5,6 +5,7 @@
 //! A view is read piece by piece, so that a large message needs no more memory than its changes do.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The changes of one message, by their place in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,7 +15,8 @@ pub struct Edits(Vec<Change>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Change {
     range: Range<u64>,
-    put: Vec<u8>,
+    /// Shared by all views of the message.
+    put: Arc<Vec<u8>>,
 }
 
 /// A part of the view, in its order.
@@ -71,13 +73,13 @@ impl Edits {
         let is_before =
             |other: &Change| (other.range.start, other.range.end) < (range.start, range.end);
         let at = self.0.partition_point(is_before);
-        self.0.insert(at, Change { range, put: put.into() });
+        self.0.insert(at, Change { range, put: Arc::new(put.into()) });
         self
     }
 
     /// The octets of the topmost insertion.
     pub fn top(&self) -> &[u8] {
-        self.0.first().map_or(&[], |first| &first.put)
+        self.0.first().map_or(&[], |first| first.put.as_slice())
     }
 
     /// The size of the view, in octets, where the message was received with `received` octets.
@@ -101,7 +103,8 @@ impl Edits {
         let starts = std::iter::once(0).chain(self.0.iter().map(|change| change.range.end));
         let ends = self.0.iter().map(|change| change.range.start).chain([received]);
         let kept = starts.zip(ends).map(|(start, end)| Piece::Kept(start..end));
-        let put = self.0.iter().map(|change| Piece::Put(&change.put)).chain([Piece::Put(&[])]);
+        let put =
+            self.0.iter().map(|change| Piece::Put(change.put.as_slice())).chain([Piece::Put(&[])]);
         kept.zip(put).flat_map(|(kept, put)| [kept, put]).filter(|piece| piece.size() > 0)
     }
 }

@@ -6,10 +6,17 @@ use super::edits::Edits;
 use super::xtext;
 use core::net::IpAddr;
 use jiff::ZonedDateTime;
+use std::fmt::Write as _;
 use std::ops::Range;
 
 /// The field that tells a server which keeps mail that we judged a message to be junk.
 pub const JUNK_MARK: &str = "X-Facteur-Junk";
+
+/// A date with a numeric zone (RFC 5322 §3.3), for strftime(3).
+const DATE: &str = "%a, %d %b %Y %H:%M:%S %z";
+
+/// Octets that most Received fields need.
+const FIELD_USUAL: usize = 320;
 
 /// What a Received field tells.
 #[derive(Debug)]
@@ -32,22 +39,19 @@ pub struct Received<'a> {
 impl Received<'_> {
     /// The whole field, folded, with LF line ends.
     pub fn field(&self) -> String {
-        let mut field = format!(
-            "Received: from {} ({})\n\tby {} with {} id {}",
-            self.name.as_str(),
-            literal(self.client),
-            self.by,
-            self.with,
-            self.id
-        );
+        let mut field = String::with_capacity(FIELD_USUAL);
+        let Received { client, by, with, id, .. } = self;
+        let (name, client) = (self.name.as_str(), literal(*client));
+        // Writing to a String cannot fail.
+        let _ = write!(field, "Received: from {name} ({client})\n\tby {by} with {with} id {id}");
         if let Some(recipient) = self.recipient {
-            field.push_str(&format!("\n\tfor <{recipient}>"));
+            let _ = write!(field, "\n\tfor <{recipient}>");
         }
         // Clauses beyond those of RFC 5321 stand last (§4.4, Additional-Registered-Clauses).
         if let Some(suite) = self.tls {
-            field.push_str(&format!("\n\ttls {suite}"));
+            let _ = write!(field, "\n\ttls {suite}");
         }
-        field.push_str(&format!(";\n\t{}\n", date(self.date)));
+        let _ = writeln!(field, ";\n\t{}", self.date.strftime(DATE));
         field
     }
 }
@@ -113,7 +117,7 @@ pub fn in_ascii(mailbox: &Mailbox) -> String {
 
 /// A date with a numeric zone (RFC 5322 §3.3).
 pub fn date(moment: &ZonedDateTime) -> String {
-    moment.strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
+    moment.strftime(DATE).to_string()
 }
 
 #[cfg(test)]

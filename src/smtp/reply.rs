@@ -3,7 +3,7 @@
 //! A reply never carries a control octet and never a line over 512 octets, whatever it quotes.
 
 use crate::limits::{QUOTED_MAX, REPLY_LINE_MAX};
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// One reply, of one line or more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,16 +59,31 @@ impl Reply {
     /// Appends the reply as it goes over the wire.
     pub fn write_to(&self, out: &mut Vec<u8>) {
         for (index, text) in self.lines.iter().enumerate() {
+            let begin = out.len();
             let more = if index + 1 < self.lines.len() { '-' } else { ' ' };
-            let mut line = match self.enhanced {
-                "" => format!("{}{more}{text}", self.code),
-                enhanced => format!("{}{more}{enhanced} {text}", self.code),
+            // Appending cannot fail.
+            let _ = match self.enhanced {
+                "" => write!(Octets(out), "{}{more}{text}", self.code),
+                enhanced => write!(Octets(out), "{}{more}{enhanced} {text}", self.code),
             };
-            truncate(&mut line, REPLY_LINE_MAX - 2);
+            let length = text_boundary(&out[begin..], REPLY_LINE_MAX - 2);
+            out.truncate(begin + length);
             // Only our own text and checked addresses get here; this is a second safeguard.
-            out.extend(line.bytes().map(|b| if b.is_ascii_control() { b'?' } else { b }));
+            for octet in out[begin..].iter_mut().filter(|octet| octet.is_ascii_control()) {
+                *octet = b'?';
+            }
             out.extend_from_slice(b"\r\n");
         }
+    }
+}
+
+/// Takes text behind octets that are there already.
+struct Octets<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Octets<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
     }
 }
 
@@ -100,10 +115,13 @@ pub fn quoted(text: &[u8]) -> String {
 }
 
 fn truncate(text: &mut String, octets: usize) {
-    if text.len() > octets {
-        let end = (0..=octets).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
-        text.truncate(end);
-    }
+    text.truncate(text.floor_char_boundary(octets));
+}
+
+/// How much of a text fits into so many octets, without a part of a character.
+fn text_boundary(text: &[u8], octets: usize) -> usize {
+    let is_inside = |at: &usize| text.get(*at).is_some_and(|octet| octet & 0xc0 == 0x80);
+    (0..=octets.min(text.len())).rev().find(|at| !is_inside(at)).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 use super::{BadAddress, Domain, Host, LocalPart, Mailbox};
 use crate::limits::{LABEL_MAX, PATH_MAX};
+use core::fmt::{self, Write as _};
 use core::net::{IpAddr, Ipv6Addr};
 
 /// One label of a domain, "sub-domain" of RFC 5321 §4.1.2, 1 to 63 octets. `is_odd`: underscores, and
@@ -95,7 +96,20 @@ pub fn path(text: &[u8]) -> Result<(Path, &[u8]), BadAddress> {
 
 /// Whether a mailbox, as it is written, is too long for a path.
 pub fn is_too_long(mailbox: &Mailbox) -> bool {
-    mailbox.to_string().len() + "<>".len() > PATH_MAX
+    let mut length = Length(0);
+    // Counting cannot fail.
+    let _ = write!(length, "<{mailbox}>");
+    length.0 > PATH_MAX
+}
+
+/// Counts octets that are written.
+struct Length(usize);
+
+impl fmt::Write for Length {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len();
+        Ok(())
+    }
 }
 
 /// What is left to read. Each method takes its part from the front; after an error `rest` means
