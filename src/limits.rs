@@ -227,6 +227,11 @@ pub const ID_MAX: usize = 255;
 /// all that became of them.
 pub const QUEUE_READ: usize = 4 * 1024;
 
+/// A queue file up to this size is held in memory while somebody works on it, in octets: it is read once, not once to
+/// find what is due, once to be checked and once to be sent.
+pub const QUEUE_KNOWN: usize = 32 * 1024;
+const _: () = assert!(QUEUE_KNOWN >= QUEUE_READ);
+
 /// Threads that read a block of queue files for a listing, of which two are read at once: most of its
 /// time is waiting, for a disk or for the system.
 pub const QUEUE_READERS: usize = 4;

@@ -10,6 +10,7 @@
 //! threads that attempt different recipients: each appends lines of its own, and the thread that decides the
 //! last recipient removes the file.
 
+mod known;
 mod reading;
 mod syncs;
 #[cfg(test)]
@@ -25,8 +26,9 @@ use super::locked;
 use super::maildir::{make_with_parents, sync_with_parents};
 use crate::id::is_id;
 use crate::limits::{MEMORY_BODY_MAX, NAME_TRIES, QUEUE_TMP_AGE, SYNCFS_FROM};
-use reading::apply;
+use known::KnownFile;
 pub(super) use reading::parse;
+use reading::{apply, parse_sized, unread};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -298,14 +300,16 @@ impl Queue {
         let path = self.checked_path(id)?;
         let claimed = self.disk.claim(&path).map_err(|error| self.cannot(error, "claim", &path))?;
         let file = claimed.ok_or(QueueError::Busy)?;
-        let (message, torn) = parse(&*file, id, &path)?;
+        let read = file.size().and_then(|size| Ok((KnownFile::read(file, size)?, size)));
+        let (file, size) = read.map_err(|error| unread(&path, error))?;
+        let (message, torn) = parse_sized(&file, size, id, &path)?;
         Ok(Claimed {
             queue: self.clone(),
             now: Mutex::new(message.progress.clone()),
             unwritten: Mutex::default(),
             taken: Mutex::default(),
             message,
-            file,
+            file: Box::new(file),
             torn: AtomicBool::new(torn),
             writers: AtomicUsize::new(0),
             syncs: Syncs::default(),

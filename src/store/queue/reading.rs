@@ -14,9 +14,18 @@ pub(in crate::store) fn parse(
     id: &str,
     path: &Path,
 ) -> Result<(QueuedMessage, bool), QueueError> {
-    let disk =
-        |error| QueueError::Disk(StoreError { step: "read", path: path.to_owned(), source: error });
-    let size = file.size().map_err(disk)?;
+    let size = file.size().map_err(|error| unread(path, error))?;
+    parse_sized(file, size, id, path)
+}
+
+/// The same where the size of the file is known.
+pub(super) fn parse_sized(
+    file: &dyn DiskFile,
+    size: u64,
+    id: &str,
+    path: &Path,
+) -> Result<(QueuedMessage, bool), QueueError> {
+    let disk = |error| unread(path, error);
     // As few reads as possible, because a list of ten thousand files waits for each of them.
     let mut head = read_some(file, 0, size, QUEUE_READ).map_err(disk)?;
     let mut end = memchr::memmem::find(&head, b"\n\n");
@@ -111,7 +120,16 @@ pub(super) fn apply(progress: &mut [RecipientProgress], line: &JournalLine) {
     }
 }
 
+pub(super) fn unread(path: &Path, source: io::Error) -> QueueError {
+    QueueError::Disk(StoreError { step: "read", path: path.to_owned(), source })
+}
+
 /// At most `most` octets from a place on, of a file that ends at `end`.
-fn read_some(file: &dyn DiskFile, at: u64, end: u64, most: usize) -> io::Result<Vec<u8>> {
+pub(super) fn read_some(
+    file: &dyn DiskFile,
+    at: u64,
+    end: u64,
+    most: usize,
+) -> io::Result<Vec<u8>> {
     file.read_up_to(at, end.saturating_sub(at).min(most as u64) as usize)
 }

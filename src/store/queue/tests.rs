@@ -1,5 +1,5 @@
 use super::*;
-use crate::limits::QUEUE_READ;
+use crate::limits::{QUEUE_KNOWN, QUEUE_READ};
 use crate::mail::address::{Domain, Host, LocalPart, Mailbox, ReversePath};
 use crate::mail::envelope::Sender;
 use crate::store::entry::{Addressee, What};
@@ -67,6 +67,33 @@ fn what_the_disk_does_not_take_is_not_forgotten() {
     drop(claimed);
     assert_eq!(queue.read("m1").unwrap().open().collect::<Vec<_>>(), [1]);
     assert!(queue.claim("m1").unwrap().record_results(vec![line(1, What::Relayed)]).unwrap());
+}
+
+#[test]
+fn a_small_message_is_read_once() {
+    let (disk, queue, small) = queue();
+    let large = small.clone() + &"x".repeat(QUEUE_KNOWN) + "\n";
+    for (text, is_small) in [(small, true), (large, false)] {
+        disk.put(Path::new("/spool/queue/m1"), text.as_bytes(), SystemTime::now());
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = count.clone();
+        disk.set_fault(move |o| {
+            counted.fetch_add(usize::from(o.name == "read_at"), Ordering::SeqCst);
+            None
+        });
+        let claimed = queue.claim("m1").unwrap();
+        let (part, mut octets) = (claimed.message.entry.message_at, Vec::new());
+        for _ in 0..2 {
+            octets = claimed.file().read_up_to(part, MESSAGE.len()).unwrap();
+        }
+        assert_eq!(str::from_utf8(&octets).unwrap(), MESSAGE);
+        assert_eq!(count.load(Ordering::SeqCst) == 1, is_small);
+        // Past what is known the file is asked, which has grown meanwhile.
+        claimed.record(&[line(0, What::Deferred)]).unwrap();
+        let grown = claimed.file().read_up_to(text.len() as u64 - 1, 9).unwrap();
+        assert_eq!(str::from_utf8(&grown).unwrap(), "\n2026-11-");
+        disk.clear_fault();
+    }
 }
 
 #[test]
