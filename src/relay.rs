@@ -73,6 +73,8 @@ pub struct Connection {
     caller: Arc<Caller>,
     hop: Hop,
     wire: Box<dyn Wire>,
+    /// Our own address.
+    local: Option<IpAddr>,
     client: Client,
     /// How the connection is protected; none in the clear.
     protection: Option<Protection>,
@@ -172,6 +174,7 @@ impl Connection {
         let mut connection = Connection {
             caller: caller.clone(),
             hop,
+            local: wire.local(),
             wire,
             client: client.in_the_clear(in_the_clear.cloned()),
             protection: None,
@@ -290,6 +293,11 @@ impl Connection {
         fates.into_iter().map(|fate| fate.unwrap_or_else(|| rest.clone())).collect()
     }
 
+    /// Goes on with this transcript; what the connection has of another one was taken.
+    pub fn go_on_with(&mut self, talk: Talk) {
+        self.talk = talk;
+    }
+
     /// Takes the transcript since the last call.
     pub fn take_talk(&mut self) -> Talk {
         self.talk.take()
@@ -311,7 +319,7 @@ impl Connection {
 
     /// Our own address on this connection.
     pub fn local(&self) -> Option<IpAddr> {
-        self.wire.local()
+        self.local
     }
 
     /// Why it is not protected, with a host whose TLS has failed.
@@ -355,10 +363,9 @@ impl Connection {
     }
 
     /// Does what [`Client::action`] says until it rests or the connection is over. `plan`: how the message
-    /// is converted.
+    /// is converted. The caller has heard what was said early, where it is our turn.
     fn run(&mut self, message: &dyn Message, plan: Option<&SevenBits>) {
         loop {
-            self.hear_early();
             match self.client.action() {
                 Action::Send(octets) => {
                     self.note();
@@ -366,7 +373,13 @@ impl Connection {
                     self.deadline = None;
                     self.write(&octets, deadline.min(self.until));
                 }
-                Action::Await(step) => self.read(step),
+                Action::Await(step) => {
+                    self.read(step);
+                    // A look at the socket costs as much as a read, so none where nothing is said next.
+                    if self.client.has_unsaid() {
+                        self.hear_early();
+                    }
+                }
                 Action::SendMessage => self.send(message, plan),
                 Action::StartTls => match self.secure() {
                     Ok(()) => {
@@ -491,7 +504,10 @@ impl Connection {
         let data = self.caller.timeout.data;
         let until = Instant::now() + data + Duration::from_secs(message.size() / RELAY_PACE);
         let (mut blocks, mut encoder) = (Converted::new(message, plan), Encoder::default());
-        let (mut wire, mut sent) = (Vec::with_capacity(2 * RELAY_BLOCK), 0);
+        // Dots and line ends make it longer; the buffer keeps what it grows to.
+        let most =
+            usize::try_from(message.size()).map_or(RELAY_BLOCK, |size| size.min(RELAY_BLOCK));
+        let (mut wire, mut sent) = (Vec::with_capacity(most + most / 4), 0);
         loop {
             match blocks.read() {
                 Ok(block) => encoder.feed(block, &mut wire),

@@ -47,6 +47,13 @@ pub struct About {
     pub host: String,
 }
 
+impl About {
+    /// Whether it is a transaction, ours or a next hop's.
+    fn is_of_mail(&self) -> bool {
+        self.transaction > 0 || !self.id.is_empty()
+    }
+}
+
 /// A dialog, or a part of one.
 #[derive(Debug, Default)]
 pub struct Talk {
@@ -129,7 +136,7 @@ impl Talk {
         let octets = text.len() + TURN_COST;
         if self.last.is_empty() && self.octets[0] + octets <= TALK_MAX / 2 {
             self.octets[0] += octets;
-            if self.first.marks.is_empty() && self.about.transaction > 0 {
+            if self.first.marks.is_empty() && self.about.is_of_mail() {
                 self.first.texts.reserve(TEXTS_USUAL);
                 self.first.marks.reserve(TURNS_USUAL);
             }

@@ -169,7 +169,9 @@ pub(super) struct Blocks<'a> {
 
 impl<'a> Blocks<'a> {
     pub(super) fn new(message: &'a dyn Message) -> Blocks<'a> {
-        Blocks { message, offset: 0, block: vec![0; RELAY_BLOCK], sum: Sum::default() }
+        let most =
+            usize::try_from(message.size()).map_or(RELAY_BLOCK, |size| size.min(RELAY_BLOCK));
+        Blocks { message, offset: 0, block: vec![0; most], sum: Sum::default() }
     }
 
     /// The next octets; empty only at the end. Fails where the message is shorter than its size, and at its

@@ -241,14 +241,14 @@ impl Round<'_> {
     }
 
     /// Sends the message to all recipients that are left. `talk`: the transcript so far.
-    fn send(&mut self, connection: &mut Connection, mut talk: Talk) {
+    fn send(&mut self, connection: &mut Connection, talk: Talk) {
         let left = self.left();
         let recipients = left.iter().map(|index| self.recipients[*index].1.clone()).collect();
         let envelope = Envelope { sender: self.sender.clone(), recipients };
         let outgoing = OutgoingMessage { envelope, content: self.content };
+        connection.go_on_with(talk);
         let fates = connection.deliver(&outgoing, &self.message);
-        talk.append(connection.take_talk());
-        tell_talk(talk);
+        tell_talk(connection.take_talk());
         let (host, dsn) = (host(connection.hop()), connection.offers().dsn);
         let (tls, local) = (connection.protection(), connection.local());
         for (index, fate) in left.into_iter().zip(fates) {

@@ -356,6 +356,11 @@ impl Client {
         }
     }
 
+    /// Whether a command, or TLS, comes next, once all replies are heard.
+    pub fn has_unsaid(&self) -> bool {
+        !self.unsaid.is_empty() || matches!(self.phase, Phase::Securing)
+    }
+
     /// Whether the host waits for us: no reply is outstanding.
     pub fn is_our_turn(&self) -> bool {
         self.awaited.is_empty() && self.over().is_none()
