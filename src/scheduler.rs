@@ -7,10 +7,14 @@
 //!                                          └──────── Report ────────┘ here: Maildir
 //! ```
 //!
-//! The disk is the truth: hints may be lost, and what this thread knows is read again after a kill. A job
-//! goes only to a worker known to be idle, and a report always has room, so no two threads ever wait for
-//! each other. The scheduler claims a queue file while any worker has a job for it; the workers share the
-//! claim, so that a recipient at a dead host does not delay one at another host. Opens no socket.
+//! The disk is the truth: hints may be lost, and what this thread knows is read again after a kill. A message
+//! whose last recipient has it leaves by unlink, without a line before it; all that left within [`REMOVALS_SYNC`] are
+//! synced together. So mail that a next hop has taken is sent again only after a kill between its 250 and the
+//! unlink, or a power cut before that sync.
+//!
+//! A job goes only to a worker known to be idle, and a report always has room, so no two threads ever wait for
+//! each other. The scheduler claims a queue file while any worker has a job for it; the workers share the claim, so
+//! that a recipient at a dead host does not delay one at another host. Opens no socket.
 
 mod away;
 mod board;
@@ -48,7 +52,7 @@ use plan::{Goal, Part, parts};
 use pool::RelayPool;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use worker::{RelayJob, Report};
 
@@ -87,7 +91,11 @@ impl Setting {
 
 /// A message that workers have jobs for.
 struct Active {
-    claimed: Arc<Claimed>,
+    /// The message, which those workers hold.
+    claimed: Weak<Claimed>,
+    /// The message while no worker has a job for it. Only then, so that a file that is gone is closed by the worker
+    /// that has removed it: closing gives its octets back to the disk, and this thread is to wait for no disk.
+    kept: Option<Arc<Claimed>>,
     /// The goals of these jobs.
     goals: Vec<Goal>,
     /// Whether it is to be read anew when the jobs are done.
@@ -382,8 +390,12 @@ impl Scheduler {
                         active.goals.push(goal);
                     }
                 }
-                Err(error) => {
+                Err((error, job)) => {
                     warn(&format!("no thread for the relay pool: {error}"));
+                    if let Some(active) = self.active.get_mut(&id).filter(|it| it.goals.is_empty())
+                    {
+                        active.kept = Some(job.claimed);
+                    }
                     let due = retry::later(now, BUSY_WAIT);
                     self.board.done(&id, &goal, Reach::Untried, Some((due, due)), now);
                     self.release(&id);
@@ -426,11 +438,14 @@ impl Scheduler {
     }
 
     fn claim(&mut self, id: &Id) -> Result<Arc<Claimed>, QueueError> {
-        if let Some(active) = self.active.get(id) {
-            return Ok(active.claimed.clone());
+        if let Some(active) = self.active.get_mut(id) {
+            let claimed = active.kept.take().or_else(|| active.claimed.upgrade());
+            // None: the worker that had it has removed the file, and its report is on its way.
+            return claimed.ok_or(QueueError::Busy);
         }
         let claimed = Arc::new(self.shared.queue.claim(id)?);
-        let active = Active { claimed: claimed.clone(), goals: Vec::new(), look: false };
+        let weak = Arc::downgrade(&claimed);
+        let active = Active { claimed: weak, kept: None, goals: Vec::new(), look: false };
         self.active.insert(id.clone(), active);
         Ok(claimed)
     }
@@ -438,7 +453,9 @@ impl Scheduler {
     /// Goes on with a message of which memory is ahead of the file, as with one of its own.
     fn take_over(&mut self, claimed: Claimed) {
         let id: Id = claimed.message.entry.id.as_str().into();
-        let active = Active { claimed: Arc::new(claimed), goals: Vec::new(), look: true };
+        let claimed = Arc::new(claimed);
+        let (weak, kept) = (Arc::downgrade(&claimed), Some(claimed));
+        let active = Active { claimed: weak, kept, goals: Vec::new(), look: true };
         self.active.insert(id.clone(), active);
         self.release(&id);
     }
@@ -448,10 +465,10 @@ impl Scheduler {
         let Some(active) = self.active.get(id).filter(|active| active.goals.is_empty()) else {
             return;
         };
-        if active.claimed.is_ahead() {
+        if let Some(claimed) = active.kept.as_ref().filter(|claimed| claimed.is_ahead()) {
             // One more job has to write the file, or the message would stay claimed for ever.
             if !self.board.knows(id) {
-                let entry = &active.claimed.message.entry;
+                let entry = &claimed.message.entry;
                 let due = retry::later(Timestamp::now(), TROUBLE_WAIT);
                 let goal = Goal::of_recipient(&self.setting.site, entry, 0);
                 self.board.add(id, goal, due);
@@ -466,13 +483,15 @@ impl Scheduler {
     }
 
     fn take_report(&mut self, report: Report) {
-        let Report { worker, id, goal, reach, due, expires, notices, is_gone, is_astray } = report;
+        let Report { worker, id, goal, reach, due, expires, notices, claimed, is_gone, is_astray } =
+            report;
         let due = due.map(|due| (due, expires));
         self.pool.idle(worker, &goal, reach == Reach::Reached);
         self.board.done(&id, &goal, reach, due, Timestamp::now());
         if let Some(active) = self.active.get_mut(&id) {
             active.goals.retain(|other| *other != goal);
             active.look |= is_astray;
+            active.kept = claimed.filter(|_| active.goals.is_empty());
         }
         if is_gone {
             self.active.remove(&id);

@@ -11,6 +11,7 @@ use crate::net::pool::spawn_vital;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{SendError, SyncSender, sync_channel};
 use std::time::Instant;
 
 /// All workers.
@@ -25,7 +26,7 @@ pub struct RelayPool {
 /// One worker as the scheduler knows it.
 struct PoolMember {
     number: usize,
-    jobs: Sender<RelayJob>,
+    jobs: SyncSender<RelayJob>,
     guard: Arc<Guard>,
     /// Since when it is idle; none while it works.
     idle: Option<Instant>,
@@ -57,7 +58,8 @@ impl RelayPool {
 
     /// Gives a job to an idle worker with a connection to that goal, else to one without any, else to a new
     /// one, else to one that has to give up its connection. The caller has asked [`RelayPool::has_room`].
-    pub fn give(&mut self, job: RelayJob) -> io::Result<()> {
+    /// On an error the job comes back.
+    pub fn give(&mut self, job: RelayJob) -> Result<(), (io::Error, Box<RelayJob>)> {
         let fit = |member: &PoolMember| match &member.kept {
             Some(goal) if *goal == job.goal => 0,
             None => 1,
@@ -70,13 +72,15 @@ impl RelayPool {
             // Where no thread can be started, an idle worker with another connection will do.
             _ => match (self.hire(), best) {
                 (Err(_), Some((_, index))) => index,
-                (hired, _) => hired?,
+                (Ok(index), _) => index,
+                (Err(error), None) => return Err((error, Box::new(job))),
             },
         };
         let member = &mut self.members[index];
         (member.idle, member.kept) = (None, None);
         // The channel has room, because the worker is idle.
-        member.jobs.send(job).map_err(|_| io::Error::other("a worker is gone"))
+        let gone = || io::Error::other("a worker is gone");
+        member.jobs.send(job).map_err(|SendError(job)| (gone(), Box::new(job)))
     }
 
     /// Notes that a worker has reported and is idle. `is_kept`: it may have a connection to that goal.
@@ -111,7 +115,8 @@ impl RelayPool {
 
     /// Starts a worker; returns its place in `members`.
     fn hire(&mut self) -> io::Result<usize> {
-        let (jobs, receiver) = bounded(1);
+        // Not of crossbeam, whose receivers spin before they sleep: most workers wait longer than that.
+        let (jobs, receiver) = sync_channel(1);
         let (guard, number) = (Arc::new(Guard::default()), self.next);
         let worker = RelayWorker::new(number, self.shared.clone(), guard.clone());
         let reports = self.reports.0.clone();

@@ -127,11 +127,26 @@ fn what_the_disk_does_not_know_yet_is_not_left_lying() {
     assert!(claimed.record_results(vec![line(0, What::Relayed)]).is_err());
     place.disk.clear_fault();
     scheduler.board.forget(&id);
+    scheduler.active.get_mut(&id).unwrap().kept = Some(claimed.clone());
     scheduler.release(&id);
     assert!(scheduler.board.knows(&id), "claimed for ever, and nobody comes back to it");
     assert!(!claimed.record_results(Vec::new()).unwrap());
     scheduler.release(&id);
     assert!(scheduler.active.is_empty());
+}
+
+/// To close it gives its octets back to the disk, which takes time.
+#[test]
+fn a_file_that_is_gone_is_closed_by_the_worker_that_removed_it() {
+    let (_place, mut scheduler) = scheduler(1);
+    scheduler.look_at_some();
+    let job = scheduler.next_job(Timestamp::now()).unwrap();
+    let id = job.id.clone();
+    let in_hand = Arc::downgrade(&job.claimed);
+    assert!(scheduler.claim(&id).is_ok(), "for a goal beside this one");
+    drop(job);
+    assert!(in_hand.upgrade().is_none(), "the scheduler would close it");
+    assert!(matches!(scheduler.claim(&id), Err(QueueError::Busy)), "the report is on its way");
 }
 
 /// One that a session has handed on, and could not write that down.

@@ -23,12 +23,13 @@ use crate::site::Site;
 use crate::store::disk::StoreError;
 use crate::store::entry::{Entry, JournalLine, What};
 use crate::store::queue::Claimed;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::Sender;
 use jiff::Timestamp;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// One message and one goal that it has to reach.
@@ -53,6 +54,8 @@ pub struct Report {
     pub expires: Timestamp,
     /// Notices that were put into the queue.
     pub notices: Vec<Entry>,
+    /// The message, for the scheduler to keep or to let go; none where the worker has done that.
+    pub claimed: Option<Arc<Claimed>>,
     /// Whether the message has left the queue.
     pub is_gone: bool,
     /// Whether none of its open recipients has this goal any more (a reload moved them): read and plan the
@@ -117,7 +120,7 @@ impl RelayWorker {
                     let mut news = Vec::new();
                     // A panic over one message must not end the process, again at each start.
                     let work = AssertUnwindSafe(|| self.work(&job, &mut news));
-                    let report = catch_unwind(work).unwrap_or_else(|panic| {
+                    let mut report = catch_unwind(work).unwrap_or_else(|panic| {
                         let what = format!("{}: {}", job.id, panic_text(&*panic));
                         tell(&Event::Panicked { session: "relay", what: &what });
                         (self.kept, self.caller) = (None, None);
@@ -127,12 +130,15 @@ impl RelayWorker {
                     let entry = &job.claimed.message.entry;
                     let news: Vec<_> = news.into_iter().map(|news| news.named(entry)).collect();
                     let id = job.id.clone();
-                    // The claim first, because the scheduler may want to release it after the report.
+                    // The claim goes with the report, because the scheduler may want to release it; where the file is
+                    // gone there is no claim any more, and it is closed here, after all that others wait for.
+                    let gone = if report.is_gone { report.claimed.take() } else { None };
                     drop(job);
                     let _ = reports.send(Box::new(report));
                     // The report before the log: a retry that is asked for after a line was read must come
                     // after this attempt.
                     news.iter().for_each(|(outcome, to, next)| outcome.tell(&id, to, *next));
+                    drop(gone);
                     self.guard.end();
                 }
                 Err(RecvTimeoutError::Timeout) => self.hang_up(),
@@ -249,6 +255,7 @@ impl RelayWorker {
             due: None,
             expires: self.expires(job, &job.claimed.open(), Timestamp::now()),
             notices: Vec::new(),
+            claimed: Some(job.claimed.clone()),
             is_gone: false,
             is_astray: false,
         }
