@@ -151,7 +151,7 @@ impl Scheduler {
         loop {
             self.follow_clock();
             self.follow_site();
-            self.look_at_some();
+            self.look_on();
             self.dispatch();
             self.sync_removals(false);
             let wait = self.wait();
@@ -173,13 +173,14 @@ impl Scheduler {
                     hint => self.handle_hint(hint),
                 }
             }
-            self.make_up_for_lost_hints();
         }
     }
 
-    /// Looks for what lost hints were about once the queue is read. Before that it would be read last all the same,
-    /// and a queue of a hundred thousand would be listed at each turn while much mail comes.
-    fn make_up_for_lost_hints(&mut self) {
+    /// Reads some messages, and looks for what lost hints were about once the queue is read: no wait comes between.
+    /// Before that it would be read last all the same, and a queue of a hundred thousand would be listed at each turn
+    /// while much mail comes.
+    fn look_on(&mut self) {
+        self.look_at_some();
         if self.looks.is_empty()
             && let Some(anew) = self.shared.hints.take_lost()
         {

@@ -108,13 +108,22 @@ fn while_the_queue_is_read_lost_hints_do_not_list_it_again() {
     let before = lists();
     // Its channel has no receiver, so each one is lost.
     scheduler.shared.hints.send(Hint::Reload);
-    scheduler.look_at_some();
-    scheduler.make_up_for_lost_hints();
+    scheduler.look_on();
     assert_eq!(lists(), before);
-    scheduler.look_at_rest();
-    scheduler.make_up_for_lost_hints();
-    scheduler.make_up_for_lost_hints();
+    scheduler.look_on();
+    scheduler.look_on();
     assert_eq!(lists(), before + 1);
+}
+
+/// Nothing else may come for a minute.
+#[test]
+fn what_a_lost_hint_was_about_does_not_wait_once_the_queue_is_read() {
+    let (_place, mut scheduler) = scheduler(2);
+    scheduler.shared.hints.send(Hint::Look("m001".to_owned()));
+    scheduler.look_on();
+    assert_eq!((scheduler.looks.len(), scheduler.wait()), (2, Duration::ZERO));
+    scheduler.look_on();
+    assert!(scheduler.looks.is_empty());
 }
 
 #[test]
