@@ -628,11 +628,13 @@ pub const ROOM_KEPT: usize = 4096;
 /// How soon ETRN is heeded again for one next hop: as soon as the first retry comes by default.
 pub const ETRN_AGAIN: Duration = Duration::from_secs(5 * 60);
 
-/// Hints that the scheduler handles before it sees to what else there is to do.
-pub const HINTS_AT_ONCE: usize = 64;
+/// Hints that the scheduler handles behind the first before it sees to what else there is to do.
+pub const HINTS_AT_ONCE: usize = 32;
 
-/// Queue files that the scheduler looks at before it sees to what else there is to do.
+/// Queue files that the scheduler looks at before it sees to what else there is to do: more than hints can ask for
+/// meanwhile, or the rest of the queue would never be read.
 pub const LOOK_AT_ONCE: usize = 64;
+const _: () = assert!(HINTS_AT_ONCE + 1 < LOOK_AT_ONCE);
 
 /// How long a removed queue file may take to be gone for good: a power cut within it repeats a delivery.
 pub const REMOVALS_SYNC: Duration = Duration::from_millis(500);

@@ -40,6 +40,22 @@ fn a_stream_of_hints_keeps_nobody_from_its_turn() {
     assert_eq!(scheduler.looks.len(), 3 * LOOK_AT_ONCE);
 }
 
+/// What these are about is read first.
+#[test]
+fn a_stream_of_hints_about_some_messages_keeps_no_other_from_its_turn() {
+    let (_place, mut scheduler) = scheduler(3 * LOOK_AT_ONCE);
+    scheduler.shared.hints.send(Hint::Reload);
+    for _ in 0..3 * LOOK_AT_ONCE / (LOOK_AT_ONCE - HINTS_AT_ONCE - 1) {
+        scheduler.look_on();
+        for number in 0..=HINTS_AT_ONCE {
+            scheduler.handle_hint(Hint::Look(format!("m{number:03}")));
+        }
+    }
+    assert!(scheduler.board.knows(&format!("m{}", 3 * LOOK_AT_ONCE - 1)));
+    assert_eq!(scheduler.looks.len(), HINTS_AT_ONCE + 1);
+    assert!(scheduler.shared.hints.take_lost().is_none(), "nor what lost hints were about");
+}
+
 #[test]
 fn what_has_changed_is_looked_at_though_other_hints_were_lost() {
     let (place, mut scheduler) = scheduler(2);
