@@ -40,6 +40,8 @@ struct Inner {
     fault: Option<Fault>,
     /// What is free; none: any number of octets.
     room: Option<u64>,
+    /// From where on the octets of all files cannot be read.
+    bad_from: Option<u64>,
     claimed: BTreeSet<PathBuf>,
     /// A syncfs would not reach it.
     is_remote: bool,
@@ -85,6 +87,12 @@ impl MemoryDisk {
     /// From now on it says that `octets` are free; none of them is ever used up.
     pub fn set_room(&self, octets: u64) {
         self.inner().room = Some(octets);
+    }
+
+    /// From now on no file can be read from there on; what lies before is given.
+    #[allow(dead_code, reason = "of unit tests")]
+    pub fn set_bad_from(&self, offset: u64) {
+        self.inner().bad_from = Some(offset);
     }
 
     /// All operations so far, in order, failed ones too: which sync came before which name is what
@@ -339,9 +347,13 @@ impl DiskFile for MemoryFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        drop(self.disk.step("read_at", &self.path)?);
+        let bad_from = self.disk.step("read_at", &self.path)?.bad_from.unwrap_or(u64::MAX);
         let content = locked(&self.content);
-        let rest = content.get(offset as usize..).unwrap_or_default();
+        let sound = content.len().min(usize::try_from(bad_from).unwrap_or(usize::MAX));
+        if sound < content.len() && offset >= sound as u64 && !buffer.is_empty() {
+            return Err(io::Error::other("EIO"));
+        }
+        let rest = content[..sound].get(offset as usize..).unwrap_or_default();
         let length = rest.len().min(buffer.len());
         buffer[..length].copy_from_slice(&rest[..length]);
         Ok(length)

@@ -15,8 +15,13 @@ pub(super) struct KnownFile {
 impl KnownFile {
     /// Reads the whole file where it is small, else as much as a header needs. `size`: how long it is now.
     pub fn read(file: Box<dyn DiskFile>, size: u64) -> io::Result<KnownFile> {
-        let most = if size <= QUEUE_KNOWN as u64 { QUEUE_KNOWN } else { QUEUE_READ };
-        Ok(KnownFile { known: read_some(&*file, 0, size, most)?, file })
+        let header = || read_some(&*file, 0, size, QUEUE_READ);
+        let known = match size <= QUEUE_KNOWN as u64 {
+            // A message that the disk cannot give back is to wait and to expire as others do: who sends it finds that.
+            true => read_some(&*file, 0, size, QUEUE_KNOWN).or_else(|_| header())?,
+            false => header()?,
+        };
+        Ok(KnownFile { known, file })
     }
 }
 

@@ -4,6 +4,7 @@ use crate::mail::address::{Domain, Host, LocalPart, Mailbox, ReversePath};
 use crate::mail::envelope::Sender;
 use crate::store::entry::{Addressee, What};
 use crate::store::memory::MemoryDisk;
+use crate::store::sum::Sum;
 use std::time::SystemTime;
 
 const MESSAGE: &str = "Subject: x\n\nbody\n";
@@ -94,6 +95,21 @@ fn a_small_message_is_read_once() {
         assert_eq!(str::from_utf8(&grown).unwrap(), "\n2026-11-");
         disk.clear_fault();
     }
+}
+
+/// Or it would never be tried, and so never expire, nor could a command remove it.
+#[test]
+fn a_message_that_the_disk_cannot_give_back_can_be_claimed() {
+    let (disk, queue, _) = queue();
+    let message = "x".repeat(2 * QUEUE_READ);
+    let (size, sum) = (message.len() as u64, Some(Sum::of(message.as_bytes()).value()));
+    let entry = Entry { size, sum, ..queue.read("m1").unwrap().entry };
+    rewrite(&disk, &(entry.header() + &message));
+    disk.set_bad_from(QUEUE_READ as u64);
+    let claimed = queue.claim("m1").unwrap();
+    let error = claimed.part(&claimed.path()).verify().unwrap_err();
+    assert_ne!(error.source.kind(), ErrorKind::InvalidData, "it would be put aside as damaged");
+    assert_eq!(claimed.open(), [0, 1]);
 }
 
 #[test]
