@@ -363,7 +363,8 @@ impl Connection {
     }
 
     /// Does what [`Client::action`] says until it rests or the connection is over. `plan`: how the message
-    /// is converted. The caller has heard what was said early, where it is our turn.
+    /// is converted. Where it is our turn at first the caller has heard what was said early; whenever it becomes
+    /// our turn and something is said next, that is heard here.
     fn run(&mut self, message: &dyn Message, plan: Option<&SevenBits>) {
         loop {
             match self.client.action() {
@@ -385,6 +386,7 @@ impl Connection {
                     Ok(()) => {
                         self.client.secured();
                         self.log_in();
+                        self.hear_early();
                     }
                     Err(cause) => self.client.lost(cause),
                 },

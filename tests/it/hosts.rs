@@ -17,6 +17,7 @@
 //! (close) (reset)   the connection
 //! (tls)             the handshake, with the certificate of [`Host::with`]; seen as the command
 //!                   `(tls NAME)` with the name that was asked for
+//! (tls 250 ok)      the same, with this line in one write with our part of the handshake
 //! ```
 //!
 //! Nothing at all (`MAIL: `) leaves the command without a reply. Lines up to the next act go out in
@@ -103,7 +104,7 @@ enum Act {
     Drip(Vec<u8>),
     Close,
     Reset,
-    Tls,
+    Tls(Vec<u8>),
 }
 
 impl Host {
@@ -309,8 +310,9 @@ impl Talk<'_> {
                     return None;
                 }
                 Act::Close => return self.close(),
-                Act::Tls => {
-                    let (stream, name) = tls::behind(&self.stream, self.shared.tls.clone()?)?;
+                Act::Tls(early) => {
+                    let config = self.shared.tls.clone()?;
+                    let (stream, name) = tls::behind(&self.stream, config, early)?;
                     self.shared.seen().commands.push(format!("(tls {name})"));
                     self.stream = stream;
                     self.input = BufReader::new(self.stream.try_clone().ok()?);
@@ -407,7 +409,8 @@ fn acts(what: &str) -> Vec<Act> {
             "drip" => Act::Drip(raw()),
             "close" => Act::Close,
             "reset" => Act::Reset,
-            "tls" => Act::Tls,
+            "tls" if text.is_empty() => Act::Tls(Vec::new()),
+            "tls" => Act::Tls(line()),
             _ => panic!("{part}: no act of a host"),
         };
         match (acts.last_mut(), act) {

@@ -2,6 +2,7 @@
 
 use crate::hosts::{Host, Mail};
 use crate::memory::MemoryDisk;
+use crate::secrecy::Pair;
 use crate::servers::Inside;
 use crate::support::{PATIENCE, Place, config};
 use facteur::config::Config;
@@ -225,6 +226,12 @@ fn octets_before_their_time_are_no_replies() {
         assert!(told[0].starts_with(words) || early, "{script}: {told:?}");
         assert!(host.seen().mail.is_empty(), "{script}");
     }
+    // Nothing is said inside such a TLS; the mail goes in the clear.
+    let script = "STARTTLS: 220 go | (tls 550 5.7.1 not you)";
+    let host = Host::with(&Pair::of(&["host.test"]), script);
+    let told = attempt(&host, &caller(PATIENCE), &["ann@host.test"]);
+    assert_eq!(told, ["relayed 250 2.0.0 taken"]);
+    assert_eq!((host.mail().len(), host.seen().connections), (1, 2));
 }
 
 #[test]

@@ -129,7 +129,7 @@ impl Shared {
 
     fn connection(&self, outside: &TcpStream) -> Option<()> {
         outside.set_read_timeout(Some(PATIENCE)).ok()?;
-        let (inside, name) = behind(outside, self.tls.clone())?;
+        let (inside, name) = behind(outside, self.tls.clone(), &[])?;
         let mut reader = BufReader::new(inside.try_clone().ok()?);
         let (mut lines, mut length) = (Vec::new(), 0);
         loop {

@@ -17,10 +17,18 @@ pub const DEFAULTS: &str = "\
 /// How long one side is waited for before the other is looked at.
 const TURN: Duration = Duration::from_millis(2);
 
-/// The handshake; gives what is inside, and whom the client asked for. None where it fails.
-pub fn behind(outside: &TcpStream, config: Arc<ServerConfig>) -> Option<(TcpStream, String)> {
+/// The handshake; gives what is inside, and whom the client asked for. None where it fails. `early` is said inside
+/// before the client has ended its part.
+pub fn behind(
+    outside: &TcpStream,
+    config: Arc<ServerConfig>,
+    early: &[u8],
+) -> Option<(TcpStream, String)> {
     let mut outside = outside.try_clone().ok()?;
-    let mut connection = ServerConnection::new(config).ok()?;
+    let mut config = ServerConfig::clone(&config);
+    config.send_half_rtt_data = !early.is_empty();
+    let mut connection = ServerConnection::new(Arc::new(config)).ok()?;
+    connection.writer().write_all(early).ok()?;
     while connection.is_handshaking() || connection.wants_write() {
         if let Err(error) = connection.complete_io(&mut outside) {
             let _ = connection.write_tls(&mut outside); // the alert
