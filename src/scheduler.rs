@@ -164,16 +164,34 @@ impl Scheduler {
                 },
                 default(wait) => {}
             }
-            // Some at a time: while the queue is read a turn takes long, and hints without room are lost.
-            for hint in hint.into_iter().chain(hints.try_iter().take(HINTS_AT_ONCE)) {
-                // Reports first: a retry asked for now must not be undone by a failure that happened before it.
-                reports.try_iter().for_each(|report| self.take_report(*report));
-                match hint {
-                    Hint::Stop(done) => return self.stop(&reports, &done),
-                    hint => self.handle_hint(hint),
-                }
+            if let Some(done) = self.handle_hints(hint, hints, &reports) {
+                return self.stop(&reports, &done);
             }
         }
+    }
+
+    /// Handles this hint and more that wait, some at a time: while the queue is read a turn takes long, and hints
+    /// without room are lost. Gives who has told us to stop.
+    fn handle_hints(
+        &mut self,
+        first: Option<Hint>,
+        hints: &Receiver<Hint>,
+        reports: &Receiver<Box<Report>>,
+    ) -> Option<Sender<()>> {
+        for hint in first.into_iter().chain(hints.try_iter().take(HINTS_AT_ONCE)) {
+            // Reports first: a retry asked for now must not be undone by a failure that happened before it.
+            reports.try_iter().for_each(|report| self.take_report(*report));
+            let takes_long = matches!(hint, Hint::LookAll | Hint::Flush(..) | Hint::FlushAll);
+            match hint {
+                Hint::Stop(done) => return Some(done),
+                hint => self.handle_hint(hint),
+            }
+            // As long as the queue is: what is due does not wait for two of these.
+            if takes_long {
+                break;
+            }
+        }
+        None
     }
 
     /// Reads some messages, and looks for what lost hints were about once the queue is read: no wait comes between.

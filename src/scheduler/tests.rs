@@ -1,6 +1,7 @@
 use super::worker::tests::{ANY_USER, Place};
 use super::*;
 use crate::store::entry::{JournalLine, What};
+use crossbeam_channel::bounded;
 use jiff::SignedDuration;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -54,6 +55,22 @@ fn a_stream_of_hints_about_some_messages_keeps_no_other_from_its_turn() {
     assert!(scheduler.board.knows(&format!("m{}", 3 * LOOK_AT_ONCE - 1)));
     assert_eq!(scheduler.looks.len(), HINTS_AT_ONCE + 1);
     assert!(scheduler.shared.hints.take_lost().is_none(), "nor what lost hints were about");
+}
+
+#[test]
+fn between_two_looks_at_the_whole_queue_others_have_a_turn() {
+    let (_place, mut scheduler) = scheduler(1);
+    let reports = scheduler.pool.reports();
+    let (sender, hints) = bounded(9);
+    for hint in [Hint::Reload, Hint::FlushAll, Hint::LookAll, Hint::FlushAll] {
+        sender.send(hint).unwrap();
+    }
+    for left in [2, 1, 0] {
+        assert!(scheduler.handle_hints(None, &hints, &reports).is_none());
+        assert_eq!(hints.len(), left);
+    }
+    sender.send(Hint::Stop(bounded(1).0)).unwrap();
+    assert!(scheduler.handle_hints(Some(Hint::Reload), &hints, &reports).is_some());
 }
 
 #[test]
