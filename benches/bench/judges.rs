@@ -7,7 +7,7 @@ use crate::peers::{Duty, MAIL, Postfix};
 use nix::unistd::geteuid;
 use std::env;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -126,9 +126,9 @@ pub fn world(dir: &Path, program: &Path) -> Command {
 
 /// An address of this machine that no other process of this kind has, for a name server: a resolv.conf knows no
 /// port but 53.
-pub fn own_address() -> SocketAddr {
+pub fn own_address() -> SocketAddrV4 {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
-    (Ipv4Addr::new(127, 128 | high, middle, low), 53).into()
+    SocketAddrV4::new(Ipv4Addr::new(127, 128 | high, middle, low), 53)
 }
 
 fn succeeds(program: &str, arguments: &[&str]) -> bool {

@@ -19,7 +19,7 @@ use facteur::mail::proof::canonical::BodyHasher;
 use facteur::mail::proof::dkim::sign::{self, Signer, SigningKey, strings};
 use facteur::mail::proof::name::Name;
 use facteur::mail::proof::raw::{RawField, RawHeader};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -99,7 +99,12 @@ pub fn run(options: &Options, place: &mut Place) -> Outcome<()> {
 
 /// A name server that Postfix's judges can ask, and a word about them; none, and why, where one is missing.
 fn names_of_postfix(records: &[(String, Vec<String>)]) -> Outcome<Option<Ipv4Addr>> {
-    if let Some(why) = judges::missing() {
+    let at = judges::own_address();
+    let found = judges::missing().map_or(Ok(()), Err).and_then(|()| {
+        let served = names::serve(at.into(), records.to_vec(), KEPT);
+        served.map_err(|error| format!("no name server can listen at {at}: {error}"))
+    });
+    if let Err(why) = found {
         table::say(&format!("Postfix is left out: {why}"))?;
         return Ok(None);
     }
@@ -107,10 +112,7 @@ fn names_of_postfix(records: &[(String, Vec<String>)]) -> Outcome<Option<Ipv4Add
         "Postfix: with opendkim, opendmarc and policyd-spf, which find out the same from a local name server, whose\n\
          answers may be kept; its messages count when they are in new/, its ms are those until its 250",
     )?;
-    match names::serve(judges::own_address(), records.to_vec(), KEPT)?.ip() {
-        IpAddr::V4(address) => Ok(Some(address)),
-        IpAddr::V6(address) => Err(format!("{address} is no address of IPv4").into()),
-    }
+    Ok(Some(*at.ip()))
 }
 
 /// Postfix and its judges in one round.
