@@ -77,6 +77,10 @@ pub fn run(
         }
         io::Result::Ok((began, began.elapsed()))
     })?;
+    // There is no median of nothing.
+    if waits.is_empty() {
+        return Err(io::Error::other(format!("not one message was sent in {time:?}")));
+    }
     waits.sort();
     let rate = waits.len() as f64 / took.as_secs_f64();
     Ok(Load { began, rate, waits, acknowledged })
