@@ -223,12 +223,12 @@ pub const TMP_CHANNEL: usize = 1024;
 /// Longest id that is looked for, in octets: what a file name can hold.
 pub const ID_MAX: usize = 255;
 
-/// What is read of a queue file at first, in octets: most headers fit, and most small messages with
-/// all that became of them.
+/// What is read of a queue file at first where its message is not wanted, or is large, in octets: most headers fit,
+/// and most small messages with all that became of them.
 pub const QUEUE_READ: usize = 4 * 1024;
 
-/// A queue file up to this size is held in memory while somebody works on it, in octets: it is read once, not once to
-/// find what is due, once to be checked and once to be sent.
+/// A queue file up to this size is held in memory while an attempt is made, in octets: the attempt reads it once, not
+/// once for its header and journal, once to check the message and once to send it.
 pub const QUEUE_KNOWN: usize = 32 * 1024;
 const _: () = assert!(QUEUE_KNOWN >= QUEUE_READ);
 

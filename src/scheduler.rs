@@ -9,8 +9,9 @@
 //!
 //! The disk is the truth: hints may be lost, and what this thread knows is read again after a kill. A message
 //! whose last recipient has it leaves by unlink, without a line before it; all that left within [`REMOVALS_SYNC`] are
-//! synced together. So mail that a next hop has taken is sent again only after a kill between its 250 and the
-//! unlink, or a power cut before that sync.
+//! synced together. Mail that a next hop has taken is sent again after a kill between its 250 and the unlink, or a
+//! power cut before that sync; while others of its recipients wait, after a kill or power cut before its line in the
+//! journal is synced; and after a kill while memory is ahead of a disk that did not take the line or the unlink.
 //!
 //! A job goes only to a worker known to be idle, and a report always has room, so no two threads ever wait for
 //! each other. The scheduler claims a queue file while any worker has a job for it; the workers share the claim, so
