@@ -131,8 +131,10 @@ impl RelayWorker {
                     let news: Vec<_> = news.into_iter().map(|news| news.named(entry)).collect();
                     let id = job.id.clone();
                     // The claim goes with the report, because the scheduler may want to release it; where the file is
-                    // gone there is no claim any more, and it is closed here, after all that others wait for.
-                    let gone = if report.is_gone { report.claimed.take() } else { None };
+                    // gone, perhaps by another worker, there is no claim any more, and it is closed here, after all
+                    // that others wait for.
+                    let is_gone = report.is_gone || job.claimed.is_removed();
+                    let gone = report.claimed.take_if(|_| is_gone);
                     drop(job);
                     let _ = reports.send(Box::new(report));
                     // The report before the log: a retry that is asked for after a line was read must come

@@ -76,6 +76,8 @@ pub struct Claimed {
     unwritten: Mutex<Vec<JournalLine>>,
     /// Recipients that a thread attempts at this moment.
     taken: Mutex<BTreeSet<usize>>,
+    /// The file is gone.
+    removed: AtomicBool,
 }
 
 impl fmt::Debug for Claimed {
@@ -313,6 +315,7 @@ impl Queue {
             torn: AtomicBool::new(torn),
             writers: AtomicUsize::new(0),
             syncs: Syncs::default(),
+            removed: AtomicBool::new(false),
         })
     }
 
@@ -508,8 +511,14 @@ impl Claimed {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             removed => removed.doing("remove", &path)?,
         }
+        self.removed.store(true, Ordering::Release);
         self.queue.removed.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether a thread has removed it.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
     }
 
     /// Where the file lies.

@@ -8,7 +8,7 @@ use crate::store::entry::Addressee;
 use crate::store::memory::MemoryDisk;
 use crate::store::queue::Queue;
 use crate::store::sum::Sum;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{bounded, unbounded};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -184,6 +184,26 @@ fn no_recipient_is_attempted_by_two_at_once() {
     drop(elsewhere);
     place.worker.work(&job, &mut Vec::new());
     assert_eq!(place.copies(), 1);
+}
+
+/// To close it takes time, and the scheduler is to wait for no disk.
+#[test]
+fn a_file_that_another_worker_removed_is_not_given_to_the_scheduler_to_close() {
+    for is_removed in [false, true] {
+        let place = Place::new(ANY_USER, &["ann@away.test"], Duration::ZERO);
+        let claimed = place.claim();
+        let job = place.job(&claimed, "ann@away.test", held(Timestamp::now()));
+        if is_removed {
+            claimed.remove().unwrap();
+        }
+        let (jobs, given) = std::sync::mpsc::channel();
+        let (sender, reports) = unbounded();
+        jobs.send(job).unwrap();
+        drop(jobs);
+        place.worker.run(&given, &sender);
+        let report = reports.try_recv().unwrap();
+        assert_eq!((report.is_gone, report.claimed.is_none()), (false, is_removed));
+    }
 }
 
 #[test]
