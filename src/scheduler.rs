@@ -113,8 +113,9 @@ pub struct Scheduler {
     active: HashMap<Id, Active>,
     /// Messages whose files are to be read, some at a time.
     looks: VecDeque<Id>,
-    /// When the queue is to be looked through again, because something could not be read.
-    look_again: Option<Instant>,
+    /// When the queue is to be looked through again, because something could not be read, and whether messages that
+    /// are known are to be read again then.
+    look_again: Option<(Instant, bool)>,
     /// When the first removal that is not synced was made.
     unsynced: Option<Instant>,
     /// The same moment by both clocks.
@@ -219,8 +220,8 @@ impl Scheduler {
             let until = when.duration_since(Timestamp::now());
             wait = wait.min(until.try_into().unwrap_or_default());
         }
-        let moments =
-            [self.look_again, self.unsynced.map(|since| since + REMOVALS_SYNC), self.pool.trims()];
+        let again = self.look_again.map(|(when, _)| when);
+        let moments = [again, self.unsynced.map(|since| since + REMOVALS_SYNC), self.pool.trims()];
         let left = |when: Instant| when.saturating_duration_since(Instant::now());
         moments.into_iter().flatten().map(left).fold(wait, Duration::min)
     }
@@ -300,10 +301,10 @@ impl Scheduler {
 
     /// Lists the queue. `anew`: messages that are known already are read again as well.
     fn look_all(&mut self, anew: bool) {
-        self.look_again = None;
+        let anew = anew | self.look_again.take().is_some_and(|(_, anew)| anew);
         let (ids, strangers) = match self.shared.queue.names() {
             Ok(names) => names,
-            Err(error) => return self.trouble(&error.to_string()),
+            Err(error) => return self.trouble(&error.to_string(), anew),
         };
         for name in strangers {
             self.put_aside(&name, "its name is no id");
@@ -324,7 +325,7 @@ impl Scheduler {
 
     /// Reads some messages at a time, so that ten thousand files do not delay what is due.
     fn look_at_some(&mut self) {
-        if self.look_again.is_some_and(|when| when <= Instant::now()) {
+        if self.look_again.is_some_and(|(when, _)| when <= Instant::now()) {
             self.look_all(false);
         }
         for _ in 0..LOOK_AT_ONCE {
@@ -381,7 +382,7 @@ impl Scheduler {
         match error {
             QueueError::Gone | QueueError::Busy => {}
             QueueError::Damaged(what) => self.put_aside(std::ffi::OsStr::new(&**id), what),
-            QueueError::Disk(error) => self.trouble(&error.to_string()),
+            QueueError::Disk(error) => self.trouble(&error.to_string(), false),
         }
     }
 
@@ -393,9 +394,11 @@ impl Scheduler {
         warn(&what);
     }
 
-    fn trouble(&mut self, what: &str) {
+    /// Warns of what could not be read, and looks again later. `anew` as for `look_all`.
+    fn trouble(&mut self, what: &str, anew: bool) {
         warn(what);
-        self.look_again.get_or_insert(Instant::now() + TROUBLE_WAIT);
+        let again = self.look_again.get_or_insert((Instant::now() + TROUBLE_WAIT, false));
+        again.1 |= anew;
     }
 
     /// Gives due jobs to workers, while there is room.

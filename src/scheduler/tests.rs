@@ -85,6 +85,27 @@ fn what_has_changed_is_looked_at_though_other_hints_were_lost() {
     assert_eq!(scheduler.board.wakes(), Some(retry::AT_ONCE));
 }
 
+/// What a reload or a command has changed is not forgotten over a disk that fails for a moment.
+#[test]
+fn a_queue_that_could_not_be_listed_is_read_as_much_later() {
+    let (place, mut scheduler) = scheduler(2);
+    scheduler.look_at_some();
+    place.disk.set_fault(|o| (o.name == "list").then(|| ErrorKind::Other.into()));
+    scheduler.look_all(true);
+    scheduler.look_all(false);
+    place.disk.clear_fault();
+    assert!(scheduler.looks.is_empty());
+    let (when, anew) = scheduler.look_again.unwrap();
+    assert!(when > Instant::now());
+    scheduler.look_again = Some((Instant::now(), anew));
+    scheduler.look_at_some();
+    assert!(scheduler.look_again.is_none());
+    scheduler.look_all(false);
+    assert!(scheduler.looks.is_empty(), "only once");
+    let reads = place.disk.operations().iter().filter(|o| o.name == "open").count();
+    assert_eq!(reads, 4, "each at the start, and now");
+}
+
 /// Due times are by the system's clock: when it is set, they are read anew from the disk.
 #[test]
 fn a_clock_that_jumps() {
