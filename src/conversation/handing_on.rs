@@ -158,7 +158,7 @@ impl<'a> HandingOn<'a> {
             let _look = LookAfter { hints, id: &self.entry.id };
             // With the reason, and so that the next attempt has its time. Where the scheduler was faster, or the
             // disk fails, it only comes sooner.
-            if let Ok(claimed) = queue.claim(&self.entry.id) {
+            if let Ok(claimed) = queue.claim_briefly(&self.entry.id) {
                 let renumbered = waiting.iter().enumerate().map(|(recipient, outcome)| {
                     RecipientOutcome { recipient, ..(*outcome).clone() }.line(Timestamp::now())
                 });
@@ -197,7 +197,9 @@ impl<'a> HandingOn<'a> {
         let Shared { queue, hints, .. } = self.handover.shared;
         let _look = LookAfter { hints, id: &self.entry.id };
         // The scheduler was faster, or the file cannot be read: the recipients wait there like others.
-        let Ok(claimed) = queue.claim(&self.entry.id) else { return Ok(HandedOn::default()) };
+        let Ok(claimed) = queue.claim_briefly(&self.entry.id) else {
+            return Ok(HandedOn::default());
+        };
         let entry = &claimed.message.entry;
         let is_its = |index: usize| self.server_of(&entry.recipients[index]).is_some();
         let taken = claimed.take_recipients(is_its);

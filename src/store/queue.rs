@@ -25,7 +25,9 @@ use super::homes::Homes;
 use super::locked;
 use super::maildir::{make_with_parents, sync_with_parents};
 use crate::id::is_id;
-use crate::limits::{MEMORY_BODY_MAX, NAME_TRIES, QUEUE_TMP_AGE, SYNCFS_FROM};
+use crate::limits::{
+    MEMORY_BODY_MAX, NAME_TRIES, QUEUE_KNOWN, QUEUE_READ, QUEUE_TMP_AGE, SYNCFS_FROM,
+};
 use known::KnownFile;
 pub(super) use reading::parse;
 use reading::{apply, parse_sized, unread};
@@ -297,12 +299,21 @@ impl Queue {
         self.disk.open(&path).map_err(|error| self.cannot(error, "open", &path))
     }
 
-    /// Claims a message, then reads it.
+    /// Claims a message, then reads it: a small one whole, for an attempt.
     pub fn claim(&self, id: &str) -> Result<Claimed, QueueError> {
+        self.claim_reading(id, QUEUE_KNOWN)
+    }
+
+    /// The same for who wants few octets of the message, if any.
+    pub fn claim_briefly(&self, id: &str) -> Result<Claimed, QueueError> {
+        self.claim_reading(id, QUEUE_READ)
+    }
+
+    fn claim_reading(&self, id: &str, most: usize) -> Result<Claimed, QueueError> {
         let path = self.checked_path(id)?;
         let claimed = self.disk.claim(&path).map_err(|error| self.cannot(error, "claim", &path))?;
         let file = claimed.ok_or(QueueError::Busy)?;
-        let read = file.size().and_then(|size| Ok((KnownFile::read(file, size)?, size)));
+        let read = file.size().and_then(|size| Ok((KnownFile::read(file, size, most)?, size)));
         let (file, size) = read.map_err(|error| unread(&path, error))?;
         let (message, torn) = parse_sized(&file, size, id, &path)?;
         Ok(Claimed {

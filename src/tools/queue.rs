@@ -126,7 +126,7 @@ pub fn remove(request: &Request, ids: &[&str]) -> Result<(), Failure> {
 /// Journals that a message is to be attempted at once; false where a filter holds it and `is_named` does not let
 /// it go.
 fn ask(queue: &Queue, id: &str, is_named: bool) -> Result<bool, QueueError> {
-    let claimed = queue.claim(id)?;
+    let claimed = queue.claim_briefly(id)?;
     let message = &claimed.message;
     let line = |what| {
         let (host, words) = ("-".to_owned(), "by facteur queue retry".to_owned());
@@ -158,7 +158,7 @@ fn ask(queue: &Queue, id: &str, is_named: bool) -> Result<bool, QueueError> {
 /// Removes one message, with a site after a notice; returns the ids of the notices. The error is a whole
 /// line.
 fn remove_one(queue: &Queue, id: &str, with_notice: Option<&Site>) -> Result<Vec<String>, String> {
-    let claimed = queue.claim(id).map_err(|error| why_not(queue, id, error))?;
+    let claimed = queue.claim_briefly(id).map_err(|error| why_not(queue, id, error))?;
     let notices = match with_notice {
         Some(site) => bounce(queue, site, &claimed).map_err(|why| format!("{id}: {why}"))?,
         None => Vec::new(),
@@ -188,7 +188,7 @@ fn bounce(queue: &Queue, site: &Site, claimed: &Claimed) -> Result<Vec<String>, 
         None => Ok(notices.collect()),
         Some((_, error)) => {
             // The notices that were written are removed: the message stays, so they would be sent twice.
-            for written in notices.filter_map(|id| queue.claim(&id).ok()) {
+            for written in notices.filter_map(|id| queue.claim_briefly(&id).ok()) {
                 let _ = written.remove();
             }
             Err(format!("{error}; the message stays"))

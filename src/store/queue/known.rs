@@ -2,7 +2,7 @@
 //! message is read with its header, by one call, and then checked and sent from memory.
 
 use super::reading::read_some;
-use crate::limits::{QUEUE_KNOWN, QUEUE_READ};
+use crate::limits::QUEUE_READ;
 use crate::store::disk::{DiskFile, Meta};
 use std::io;
 
@@ -13,12 +13,13 @@ pub(super) struct KnownFile {
 }
 
 impl KnownFile {
-    /// Reads the whole file where it is small, else as much as a header needs. `size`: how long it is now.
-    pub fn read(file: Box<dyn DiskFile>, size: u64) -> io::Result<KnownFile> {
+    /// Reads the whole file where it has up to `most` octets, else as much as a header needs. `size`: how long it
+    /// is now.
+    pub fn read(file: Box<dyn DiskFile>, size: u64, most: usize) -> io::Result<KnownFile> {
         let header = || read_some(&*file, 0, size, QUEUE_READ);
-        let known = match size <= QUEUE_KNOWN as u64 {
+        let known = match size <= most as u64 {
             // A message that the disk cannot give back is to wait and to expire as others do: who sends it finds that.
-            true => read_some(&*file, 0, size, QUEUE_KNOWN).or_else(|_| header())?,
+            true => read_some(&*file, 0, size, most).or_else(|_| header())?,
             false => header()?,
         };
         Ok(KnownFile { known, file })

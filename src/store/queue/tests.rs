@@ -97,14 +97,32 @@ fn a_small_message_is_read_once() {
     }
 }
 
+/// Makes the message one that is not read with its header.
+fn put_long(disk: &MemoryDisk, queue: &Queue) {
+    let message = "x".repeat(2 * QUEUE_READ);
+    let (size, sum) = (message.len() as u64, Some(Sum::of(message.as_bytes()).value()));
+    let entry = Entry { size, sum, ..queue.read("m1").unwrap().entry };
+    rewrite(disk, &(entry.header() + &message));
+}
+
+#[test]
+fn who_wants_no_octets_of_a_message_reads_its_header() {
+    let (disk, queue, _) = queue();
+    put_long(&disk, &queue);
+    let reads = || disk.operations().iter().filter(|o| o.name == "read_at").count();
+    for (is_brief, expected) in [(false, 0), (true, 1)] {
+        let claimed = if is_brief { queue.claim_briefly("m1") } else { queue.claim("m1") }.unwrap();
+        let before = reads();
+        assert_eq!(claimed.file().read_up_to(QUEUE_READ as u64, 9).unwrap(), [b'x'; 9]);
+        assert_eq!(reads() - before, expected);
+    }
+}
+
 /// Or it would never be tried, and so never expire, nor could a command remove it.
 #[test]
 fn a_message_that_the_disk_cannot_give_back_can_be_claimed() {
     let (disk, queue, _) = queue();
-    let message = "x".repeat(2 * QUEUE_READ);
-    let (size, sum) = (message.len() as u64, Some(Sum::of(message.as_bytes()).value()));
-    let entry = Entry { size, sum, ..queue.read("m1").unwrap().entry };
-    rewrite(&disk, &(entry.header() + &message));
+    put_long(&disk, &queue);
     disk.set_bad_from(QUEUE_READ as u64);
     let claimed = queue.claim("m1").unwrap();
     let error = claimed.part(&claimed.path()).verify().unwrap_err();
