@@ -180,21 +180,39 @@ fn what_a_lost_hint_was_about_does_not_wait_once_the_queue_is_read() {
     assert!(scheduler.looks.is_empty());
 }
 
+/// What a worker reports that ends there.
+fn over(job: RelayJob) -> Report {
+    Report {
+        worker: 0,
+        id: job.id,
+        goal: job.goal,
+        reach: Reach::Untried,
+        due: None,
+        expires: Timestamp::now(),
+        notices: Vec::new(),
+        claimed: Some(job.claimed),
+        is_gone: false,
+        is_astray: false,
+    }
+}
+
 #[test]
 fn what_the_disk_does_not_know_yet_is_not_left_lying() {
     let (place, mut scheduler) = scheduler(1);
     scheduler.look_at_some();
     let id: Id = "m000".into();
-    let claimed = scheduler.claim(&id).unwrap();
+    let job = scheduler.next_job(Timestamp::now()).unwrap();
     place.disk.set_fault(|o| (o.name == "append").then(|| ErrorKind::StorageFull.into()));
-    assert!(claimed.record_results(vec![line(0, What::Relayed)]).is_err());
+    assert!(job.claimed.record_results(vec![line(0, What::Relayed)]).is_err());
     place.disk.clear_fault();
     scheduler.board.forget(&id);
-    scheduler.active.get_mut(&id).unwrap().kept = Some(claimed.clone());
-    scheduler.release(&id);
+    scheduler.take_report(over(job));
     assert!(scheduler.board.knows(&id), "claimed for ever, and nobody comes back to it");
-    assert!(!claimed.record_results(Vec::new()).unwrap());
-    scheduler.release(&id);
+    let later = retry::later(Timestamp::now(), 2 * TROUBLE_WAIT);
+    let job = scheduler.next_job(later).unwrap();
+    assert_eq!((job.claimed.is_ahead(), job.claimed.open()), (true, vec![1]));
+    assert!(!job.claimed.record_results(Vec::new()).unwrap());
+    scheduler.take_report(over(job));
     assert!(scheduler.active.is_empty());
 }
 
