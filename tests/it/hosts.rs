@@ -14,6 +14,7 @@
 //! (silent)          says and reads nothing more until the client goes
 //! (endless 250-x)   this line again and again until the client goes
 //! (drip x)          the same, an octet every 20 ms
+//! (note tired)      seen as the command `tired`, once what stands before it was said
 //! (close) (reset)   the connection
 //! (tls)             the handshake, with the certificate of [`Host::with`]; seen as the command
 //!                   `(tls NAME)` with the name that was asked for
@@ -102,6 +103,7 @@ enum Act {
     Silent,
     Endless(Vec<u8>),
     Drip(Vec<u8>),
+    Note(String),
     Close,
     Reset,
     Tls(Vec<u8>),
@@ -309,6 +311,7 @@ impl Talk<'_> {
                     }
                     return None;
                 }
+                Act::Note(text) => self.shared.seen().commands.push(text.clone()),
                 Act::Close => return self.close(),
                 Act::Tls(early) => {
                     let config = self.shared.tls.clone()?;
@@ -407,6 +410,7 @@ fn acts(what: &str) -> Vec<Act> {
             "silent" => Act::Silent,
             "endless" => Act::Endless(line()),
             "drip" => Act::Drip(raw()),
+            "note" => Act::Note(text.to_owned()),
             "close" => Act::Close,
             "reset" => Act::Reset,
             "tls" if text.is_empty() => Act::Tls(Vec::new()),

@@ -4,7 +4,7 @@ use crate::hosts::{Host, Mail};
 use crate::memory::MemoryDisk;
 use crate::secrecy::Pair;
 use crate::servers::Inside;
-use crate::support::{PATIENCE, Place, config};
+use crate::support::{PATIENCE, Place, config, until};
 use facteur::config::Config;
 use facteur::event::Talk;
 use facteur::mail::address::{ForwardPath, ReversePath};
@@ -304,6 +304,21 @@ fn several_messages_over_one_connection() {
     let seen = host.seen();
     assert_eq!((seen.connections, host.count("EHLO"), host.count("RSET")), (1, 1, 0));
     assert_eq!(host.mail().iter().filter(|mail| !mail.to.is_empty()).count(), 2);
+}
+
+/// Behind its 250 nobody reads on, because a look costs as much as a read.
+#[test]
+fn a_host_that_tires_between_two_messages_gets_the_next_by_a_new_connection() {
+    let host = Host::start(".*1: 250 taken | (wait 50) | 421 4.3.2 tired | (note tired)");
+    let caller = caller(PATIENCE);
+    let mut connection = Connection::open(&caller, &hop(&host), &mut Talk::default()).unwrap();
+    for _ in 0..2 {
+        let fates = connection.deliver(&letter(&["ann@host.test"], &MESSAGE), &MESSAGE);
+        assert!(matches!(fates[..], [Fate::Relayed(_)]), "{fates:?}");
+        until("the host is tired", || host.count("tired") == 1);
+    }
+    assert_eq!((host.seen().connections, host.count("MAIL")), (2, 2), "MAIL on the old one");
+    assert_eq!(host.mail().len(), 2);
 }
 
 #[test]
