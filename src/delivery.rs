@@ -33,7 +33,7 @@ use batch_message::BatchMessage;
 use bulk::Bulks;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -194,10 +194,9 @@ impl Writer {
         *homes = pending.into_homes();
         BATCH.add(count);
         SYNC.add(began.elapsed().as_micros() as u64);
-        // All answers first: each wakes a session, and sessions are to run before the housekeeper.
-        let answered = messages.into_iter().map(|message| message.answer(wakers));
-        let maildirs: Vec<Vec<PathBuf>> = answered.collect();
-        maildirs.into_iter().for_each(|maildirs| wakers.tell(maildirs));
+        // All answers first: each wakes a session, and sessions are to run before scheduler and housekeeper.
+        let answered: Vec<_> = messages.into_iter().map(BatchMessage::answer).collect();
+        answered.into_iter().for_each(|answered| wakers.tell(answered));
     }
 
     /// After a failed sync nobody knows which message's octets were lost, and no file of the batch may be
@@ -217,7 +216,7 @@ impl Writer {
         }
         for message in messages {
             match message.has_failed() {
-                true => wakers.tell(message.answer(wakers)),
+                true => wakers.tell(message.answer()),
                 // Not again after this: a message alone succeeds or fails.
                 false => self.deliver(vec![message.unwritten()], wakers, homes),
             }

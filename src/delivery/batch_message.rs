@@ -1,13 +1,14 @@
 //! One message of a batch, and how far it has come.
 
-use super::{Wakers, Writer, failed};
-use crate::handoff::{Accepted, CopyState, Hint, Outcome, WrittenFile};
+use super::wakers::Answered;
+use super::{Writer, failed};
+use crate::handoff::{Accepted, CopyState, Outcome, WrittenFile};
 use crate::smtp::reply::Reply;
 use crate::store::disk::{Disk, StoreError};
 use crate::store::draft::Published;
 use crate::store::durable::Pending;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A message on its way through a batch.
 pub(super) struct BatchMessage {
@@ -142,13 +143,13 @@ impl BatchMessage {
         self.failure = Some(failed(entry, &to, dir, error));
     }
 
-    /// Tells the session the outcome, and the scheduler what waits; gives the Maildirs, or folders, that got a copy.
-    pub(super) fn answer(self, wakers: &Wakers) -> Vec<PathBuf> {
+    /// Tells the session the outcome; gives what others are to hear of it once all sessions have theirs.
+    pub(super) fn answer(self) -> Answered {
         let Accepted { entry, outcome, copies, queued, is_handed_on, .. } = self.accepted;
         drop(queued);
         if let Some(reply) = self.failure {
             outcome.send(Outcome::Failed(reply)); // a session that is gone has given up
-            return Vec::new();
+            return Answered::default();
         }
         let (mut late, mut delivered) = (Vec::new(), Vec::new());
         for (index, copy) in copies.into_iter().enumerate() {
@@ -164,10 +165,11 @@ impl BatchMessage {
             destination.tell_delivered(&entry.id, &to);
         }
         let is_told_later = is_handed_on && !missed;
-        if !entry.recipients.is_empty() && !self.published.is_empty() && !is_told_later {
-            wakers.queued.send(Hint::New(Box::new(entry)));
+        let is_queued = !entry.recipients.is_empty() && !self.published.is_empty();
+        Answered {
+            queued: (is_queued && !is_told_later).then(|| Box::new(entry)),
+            homes: delivered.iter().map(|destination| destination.place().home()).collect(),
         }
-        delivered.into_iter().map(|destination| destination.place().home()).collect()
     }
 
     /// The message as it was before it was written here. Files that its session wrote are kept, because they were

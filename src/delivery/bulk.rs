@@ -68,7 +68,7 @@ impl Bulks {
             let bulk = self.0.remove(index);
             BATCH.add(1);
             SYNC.add(bulk.taken.as_micros() as u64);
-            wakers.tell(bulk.message.answer(wakers));
+            wakers.tell(bulk.message.answer());
         }
     }
 }
