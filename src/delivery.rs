@@ -53,20 +53,27 @@ pub struct Writer {
     syncfs_from_apart: usize,
     /// Files that one batch takes at most.
     batch_files: usize,
+    /// Homes that are kept open at most.
+    homes: usize,
 }
 
 impl Writer {
     /// `host` goes into the names of files.
     pub fn new(disk: Arc<dyn Disk>, queue: Queue, host: &str) -> Writer {
         let (names, large, avoid) = (Names::new(host), Arc::default(), Mutex::default());
-        let (syncfs_from_apart, batch_files) = (SYNCFS_FROM, BATCH_FILES);
-        Writer { disk, queue, names, large, avoid, syncfs_from_apart, batch_files }
+        let (syncfs_from_apart, batch_files, homes) = (SYNCFS_FROM, BATCH_FILES, HOMES_OPEN);
+        Writer { disk, queue, names, large, avoid, syncfs_from_apart, batch_files, homes }
     }
 
     /// For real disks, on which syncing a directory costs as much as a file: from this many files in several
     /// directories on, all are synced together.
     pub fn with_syncfs_from(self, syncfs_from_apart: usize) -> Writer {
         Writer { syncfs_from_apart, ..self }
+    }
+
+    /// For a process that may open few files: so many homes are kept open at most.
+    pub fn with_homes(self, homes: usize) -> Writer {
+        Writer { homes, ..self }
     }
 
     /// For tests: batches, and slices, of this many files.
@@ -114,7 +121,7 @@ impl Writer {
 
     /// The delivery thread: works until all senders are gone.
     pub fn run(&self, accepted: &Receiver<Accepted>, wakers: &Wakers) {
-        let (mut bulks, mut homes) = (Bulks::default(), Homes::up_to(HOMES_OPEN));
+        let (mut bulks, mut homes) = (Bulks::default(), Homes::up_to(self.homes));
         loop {
             let first = match bulks.is_empty() {
                 true => next(accepted, &mut homes),
@@ -123,7 +130,10 @@ impl Writer {
             let batch = match first {
                 Ok(first) => self.gather(first, accepted),
                 Err(TryRecvError::Disconnected) if bulks.is_empty() => return,
-                Err(_) => Vec::new(),
+                Err(_) => {
+                    homes.close(); // slices use none
+                    Vec::new()
+                }
             };
             let (large, batch) = batch.into_iter().partition(|one| self.is_bulk(one));
             self.deliver(batch, wakers, &mut homes);
@@ -182,6 +192,7 @@ impl Writer {
         if method == Method::FileSystem && written.elapsed() >= SYNCFS_SLOW {
             *locked(&self.avoid) = Some(Instant::now() + SYNCFS_AVOID);
         }
+        pending.homes().look_again();
         for message in &mut messages {
             message.publish(&*self.disk, &mut pending);
         }

@@ -86,6 +86,8 @@ impl Server {
         let (delivered, to_clean) = bounded(TMP_CHANNEL);
         let (hints, heard) = Hints::new(HINTS);
         let writer = Writer::new(disk.clone(), queue.clone(), site.config.hostname.as_str());
+        let descriptors = descriptors::granted();
+        let writer = writer.with_homes(descriptors::homes(descriptors));
         let writer = Arc::new(writer.with_syncfs_from(SYNCFS_FROM_APART));
         let current = Current::new(site.with_keys(keys));
         current.get().watch_keys()?;
@@ -129,7 +131,6 @@ impl Server {
             spawn_vital("control", None, move || listen_to(&control, &hints, &calls))?;
         }
 
-        let descriptors = descriptors::granted();
         descriptors::tell_short(&current.get().config, descriptors);
         let registry = Arc::new(Registry::default());
         let metrics = Metrics::new(

@@ -109,7 +109,7 @@ impl BatchMessage {
         drafts: impl IntoIterator<Item = WrittenFile>,
     ) {
         for WrittenFile { draft, apart } in drafts {
-            match draft.publish() {
+            match draft.publish_in(pending.homes()) {
                 Ok(published) => {
                     pending.named(published.dir(), apart);
                     self.published.push(published);

@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use crate::event::warn;
-use crate::limits::{DESCRIPTORS_BESIDE, RELAY_DESCRIPTORS};
+use crate::limits::{DESCRIPTORS_BESIDE, HOMES_OPEN, RELAY_DESCRIPTORS};
 use nix::sys::resource::{Resource, getrlimit};
 
 /// How many files this process may have open; without a bound where the system does not say.
@@ -18,6 +18,11 @@ pub fn sessions(config: &Config, granted: u64) -> usize {
     let beside = DESCRIPTORS_BESIDE + workers as u64 * RELAY_DESCRIPTORS;
     let room = granted.saturating_sub(beside).max(granted / 2);
     config.limit.sessions.min(usize::try_from(room).unwrap_or(usize::MAX))
+}
+
+/// Homes that delivery keeps open: few where few files may be open, because they save time and drafts are needed.
+pub fn homes(granted: u64) -> usize {
+    HOMES_OPEN.min(usize::try_from(granted / 16).unwrap_or(usize::MAX))
 }
 
 /// Warns when there are fewer sessions than the configuration asks for.
@@ -45,5 +50,6 @@ mod tests {
         let left = |granted| sessions(&config, granted);
         assert_eq!((left(u64::MAX), left(20_000), left(1024)), (1000, 1000, 672));
         assert_eq!((left(256), left(64)), (128, 32));
+        assert_eq!([u64::MAX, 1024, 256, 64].map(homes), [64, 64, 16, 4]);
     }
 }

@@ -6,6 +6,7 @@
 
 use super::disk::{Disk, DiskFile, Doing, OpenHome, StoreError};
 use super::durable::settle;
+use super::homes::Homes;
 use crate::limits::NAME_TRIES;
 use nix::errno::Errno;
 use std::ffi::OsStr;
@@ -109,6 +110,15 @@ impl Draft {
         disk.sync_dir(published.dir()).doing("sync", published.dir()).inspect_err(|_| {
             let _ = disk.remove(&published.path);
         })
+    }
+
+    /// As [`Draft::publish`], by path where the home has been moved away since the draft was made: then the draft is
+    /// not there either.
+    pub fn publish_in(mut self, homes: &mut Homes) -> Result<Published, StoreError> {
+        if homes.known(&self.home.path, self.home.dir).is_none() {
+            self.home.open = None;
+        }
+        self.publish()
     }
 
     /// Gives the file its own name, which is durable once the returned directory is synced.

@@ -1,12 +1,15 @@
 //! The homes that a batch works in, kept open for the next one ([`super::disk::OpenHome`]).
 //!
-//! Each is looked at again at its first use in a batch: where its path leads elsewhere by now, because somebody has
-//! moved a Maildir away, it is closed. When there are enough, files elsewhere are made by path. The delivery thread
-//! closes all once it rests, so that a disk can be unmounted.
+//! Each is looked at again twice in a batch, before its first file is made and before its first name is: where its path
+//! leads elsewhere by now, because somebody has moved a Maildir away, it is closed. When there are enough, files
+//! elsewhere are made by path. The delivery thread closes all once no mail comes for [`HOMES_REST`], and after
+//! [`HOMES_WHILE`] in any case; so long a disk without mail counts as busy.
+//!
+//! [`HOMES_REST`]: crate::limits::HOMES_REST
 
 use super::disk::{Disk, OpenHome};
 use crate::limits::HOMES_WHILE;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,13 +20,15 @@ pub struct Homes {
     /// How many are open at most.
     most: usize,
     open: HashMap<PathBuf, Known>,
-    /// When the first of them was opened.
+    /// Those where files have to be made by path, so that they are not asked each time; as many at most.
+    unfit: HashSet<PathBuf>,
+    /// When the first of all was opened.
     since: Option<Instant>,
 }
 
 struct Known {
     home: Arc<dyn OpenHome>,
-    /// Whether it was looked at in this batch.
+    /// Whether it was looked at since [`Homes::look_again`].
     is_sure: bool,
 }
 
@@ -34,7 +39,7 @@ impl Homes {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.open.is_empty() && self.unfit.is_empty()
     }
 
     /// A batch begins: each home is looked at again. After a while all are closed, so that others have their turn.
@@ -42,11 +47,17 @@ impl Homes {
         if self.since.is_some_and(|since| since.elapsed() >= HOMES_WHILE) {
             self.close();
         }
+        self.look_again();
+    }
+
+    /// From now on each is looked at again at its next use.
+    pub fn look_again(&mut self) {
         self.open.values_mut().for_each(|known| known.is_sure = false);
     }
 
     pub fn close(&mut self) {
         self.open.clear();
+        self.unfit.clear();
         self.since = None;
     }
 
@@ -65,13 +76,24 @@ impl Homes {
 
     /// Opens a home; none where files have to be made by path, which also says why one cannot be made.
     pub fn open(&mut self, disk: &dyn Disk, path: &Path) -> Option<Arc<dyn OpenHome>> {
-        if self.open.len() >= self.most {
+        if self.open.len() >= self.most || self.unfit.contains(path) {
             return None;
         }
-        let home: Arc<dyn OpenHome> = disk.open_home(path).ok()??.into();
+        let opened = disk.open_home(path).ok()?;
         self.since.get_or_insert_with(Instant::now);
-        self.open.insert(path.to_owned(), Known { home: home.clone(), is_sure: true });
-        Some(home)
+        match opened {
+            Some(home) => {
+                let home: Arc<dyn OpenHome> = home.into();
+                self.open.insert(path.to_owned(), Known { home: home.clone(), is_sure: true });
+                Some(home)
+            }
+            None => {
+                if self.unfit.len() < self.most {
+                    self.unfit.insert(path.to_owned());
+                }
+                None
+            }
+        }
     }
 }
 
@@ -79,7 +101,9 @@ impl Homes {
 mod tests {
     use super::*;
     use crate::store::disk::RealDisk;
+    use crate::store::draft::{Draft, Home};
     use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
 
     /// A directory with homes, removed at the end.
     struct Room(PathBuf);
@@ -130,7 +154,7 @@ mod tests {
         assert!(homes.known(&ann, "new").is_some() && homes.known(&bob, "new").is_none());
         fs::rename(&ann, room.0.join("old")).unwrap();
         room.make("ann");
-        assert!(homes.known(&ann, "new").is_some(), "looked at once in a batch");
+        assert!(homes.known(&ann, "new").is_some(), "looked at once");
         homes.begin();
         assert!(homes.known(&ann, "new").is_none() && homes.is_empty());
         for missing in ["ann/new", "ann"] {
@@ -139,6 +163,43 @@ mod tests {
             homes.begin();
             assert!(homes.known(&ann, "new").is_none(), "{missing}");
         }
+    }
+
+    #[test]
+    fn a_home_that_is_moved_away_gets_no_name_for_a_file_that_it_has() {
+        let room = Room::new(&["ann"]);
+        let (ann, old, mut homes) = (room.0.join("ann"), room.0.join("old"), Homes::up_to(1));
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let Some(open) = homes.open(&*disk, &ann) else { return }; // no such file system
+        let home = Home { path: ann.clone(), open: Some(open), make: |_, _| Ok(()), dir: "new" };
+        let (draft, _) = Draft::create(&disk, home, || "1".to_owned()).unwrap();
+        fs::rename(&ann, &old).unwrap();
+        room.make("ann");
+        homes.look_again();
+        assert!(draft.publish_in(&mut homes).is_err());
+        for home in [ann, old] {
+            assert_eq!(fs::read_dir(home.join("new")).unwrap().count(), 0, "{}", home.display());
+        }
+    }
+
+    #[test]
+    fn a_file_is_not_made_on_another_file_system() {
+        let (room, memory) =
+            (Room::new(&["ann"]), Path::new("/dev/shm").join(crate::id::message()));
+        let (ann, mut homes) = (room.0.join("ann"), Homes::up_to(1));
+        let Some(home) = homes.open(&RealDisk, &ann) else { return }; // no such file system
+        let is_made = fs::create_dir(&memory).is_ok();
+        let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+        if !is_made || device(&memory) == device(&ann) {
+            let _ = fs::remove_dir(&memory);
+            return; // no other file system
+        }
+        fs::remove_dir(ann.join("tmp")).unwrap();
+        symlink(&memory, ann.join("tmp")).unwrap();
+        let made = home.create(Path::new("tmp/1")).map(drop).map_err(|error| error.kind());
+        let left = fs::read_dir(&memory).unwrap().count();
+        fs::remove_dir_all(&memory).unwrap();
+        assert_eq!((made, left), (Err(std::io::ErrorKind::NotFound), 0));
     }
 
     #[test]

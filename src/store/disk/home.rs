@@ -9,6 +9,7 @@ use super::{DiskFile, Durability, RealFile, explained};
 use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, stat};
 use nix::sys::statfs::fstatfs;
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -57,8 +58,13 @@ impl OpenHome for RealHome {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let file = openat(&self.dir, path, flags, Mode::S_IRUSR | Mode::S_IWUSR)
             .map_err(|error| explained(&self.path.join(path), error.into()))?;
-        let device = Some(self.identity.0);
-        Ok(Box::new(RealFile { file: File::from(file), is_locked: false, device }))
+        // `tmp` may have become a link to another file system, which this home says nothing of.
+        let device = fstat(&file)?.st_dev;
+        if device != self.identity.0 {
+            unlinkat(&self.dir, path, UnlinkatFlags::NoRemoveDir)?;
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(Box::new(RealFile { file: File::from(file), is_locked: false, device: Some(device) }))
     }
 
     #[cfg(target_env = "gnu")]

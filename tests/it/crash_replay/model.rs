@@ -245,7 +245,10 @@ impl Inner {
 
 impl Disk for Recorder {
     fn open_home(&self, home: &Path) -> io::Result<Option<Box<dyn OpenHome>>> {
-        let is_open = self.inner().tree.find(home).is_ok();
+        let inner = self.inner();
+        // Where names are not moved in one step, files are made by path.
+        let is_open = !inner.has_no_rename_new && inner.tree.find(home).is_ok();
+        drop(inner);
         Ok(is_open.then(|| Box::new(HomeByPath(self.clone(), home.to_owned())) as _))
     }
 
