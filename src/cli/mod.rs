@@ -6,7 +6,7 @@
 
 mod serve;
 
-use crate::event::priority;
+use crate::event::{self, priority};
 use crate::tools::{
     Failure, Request, check, dkim, dns, mail, print, queue, route, sendmail, setup, trace, user,
     verify,
@@ -169,7 +169,8 @@ fn command(request: &Request) -> Result<(), Failure> {
     check_options(request, &words)?;
     match words[..] {
         ["serve"] => serve::run(request.config.as_deref()).map_err(|why| {
-            // The last line of its log.
+            // The last line of its log, behind those that wait to be written.
+            event::flush();
             eprintln!("{}facteur: {why}", priority(Level::Error));
             Failure::Told
         }),

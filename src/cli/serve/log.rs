@@ -5,8 +5,8 @@
 //! buffer was full; then lines are lost at once, until there is room again. A line behind those that were
 //! kept says how many were lost.
 //!
-//! Nobody waits for a line to be written, so the thread lets lines gather for [`LOG_GATHER`] behind the first one: one
-//! wake-up and one write for all that a busy moment says.
+//! The thread lets lines gather for [`LOG_GATHER`] behind the first one: one wake-up and one write for all that a busy
+//! moment says. A process that is killed takes the lines of that time with it.
 //!
 //! The thread starts after the sandbox is closed, as all threads do. Until then each call of the log writes
 //! the lines itself, waiting no longer than [`LOG_WAIT`].
