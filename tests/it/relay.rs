@@ -193,15 +193,21 @@ fn hosts_that_behave_badly_cost_a_timeout_and_no_mail() {
                     let more = if step == "HELO" { "\nEHLO: 500 what" } else { "" };
                     let kind = if step == "." { "deferred" } else { "next" };
                     let expected = format!("{kind} {words}");
+                    // A reset of a connection that was just made may come while it is still being made.
+                    let sooner = "next cannot be reached: Connection reset by peer";
+                    let is_sooner = (step, act) == ("greeting", "(reset)");
+                    let fits = |told: &[String]| {
+                        told[0].starts_with(&expected) || is_sooner && told[0].starts_with(sooner)
+                    };
                     let (told, bad) = patiently(time(act), |time| {
                         let bad = Host::start(&format!("{step}: {act}{more}"));
                         let begun = Instant::now();
                         let told = attempt(&bad, &caller(time), &["ann@host.test"]);
                         let time = begun.elapsed();
                         assert!(time < PATIENCE / 2, "{step}: {act} took {time:?}");
-                        (told[0].starts_with(&expected), (told, bad))
+                        (fits(&told), (told, bad))
                     });
-                    assert!(told[0].starts_with(&expected), "{step}: {act}: {told:?}");
+                    assert!(fits(&told), "{step}: {act}: {told:?}");
                     assert!(bad.mail().is_empty() && bad.seen().connections == 1, "{step}: {act}");
                 }
                 drop(attempt(host, &caller(PATIENCE), &["ann@host.test"]));
