@@ -32,7 +32,8 @@
 //! durable, moves it where it belongs, makes the names durable, and only then answers. So **250 means
 //! delivered**, and the busier the server, the fewer syncs a message. Where the file system keeps the order of octets
 //! and names ([`store::order`]: ext4 with a journal, XFS), octets are only waited for, and one commit makes the batch
-//! durable; everywhere else it takes two.
+//! durable; everywhere else it takes two. Files are made and named in directories that stay open from one batch to the
+//! next ([`store::homes`]).
 //!
 //! One reader decides where a message's header ends and what its fields are ([`mail::header`]). It reads in the
 //! same pass in which the octets come, and tells all that look at them ([`mail::summary`], [`mail::survey`]). The
@@ -105,7 +106,7 @@
 //!
 //! # A reading path
 //!
-//! The way of a message, file by file: 12,322 lines in all, with comments and without unit tests. That is a
+//! The way of a message, file by file: 12,369 lines in all, with comments and without unit tests. That is a
 //! weekend, and after it the rest of the sources is what these files call. A test compares the sizes.
 //!
 //! ```text
@@ -131,15 +132,15 @@
 //!   608  store/disk.rs             every operation on mail files
 //! queue → next hop
 //!   613  store/entry.rs            what a queue file says
-//!   571  store/queue.rs            claims, journal, removal
-//!   537  scheduler.rs              what is due
+//!   591  store/queue.rs            claims, journal, removal
+//!   560  scheduler.rs              what is due
 //!   554  scheduler/board.rs        what waits, for where, until when
-//!   479  scheduler/worker.rs       one attempt: journal and removal around it
+//!   481  scheduler/worker.rs       one attempt: journal and removal around it
 //!   131  retry.rs                  when the next attempt is due
 //!   455  scheduler/away.rs         a message brought to its next hop
 //!   129  route/next_hop.rs         who takes mail for a domain
 //!   503  route/next_hop/hosts.rs   their addresses, in order
-//!   568  relay.rs                  a connection to one of them
+//!   570  relay.rs                  a connection to one of them
 //!   611  smtp/client.rs            the other end of the language
 //!   304  smtp/client/fate.rs       what became of a recipient
 //!   205  outcome.rs                what that means for the queue
