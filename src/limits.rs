@@ -87,8 +87,11 @@ pub const LOG_PENDING: usize = 64 * 1024;
 /// How long log lines wait for a reader that takes none; then they are lost (contract, "Log").
 pub const LOG_WAIT: Duration = Duration::from_secs(1);
 
-/// How long lines gather in the log's buffer behind the first one before they are written, all at once.
+/// How long lines of a busy server gather in the log's buffer before they are written, all at once.
 pub const LOG_GATHER: Duration = Duration::from_millis(5);
+
+/// A server counts as busy once its log was written so often in a row, each time within [`LOG_GATHER`].
+pub const LOG_TURNS: u32 = 32;
 
 /// What a pipe takes at once when it takes anything, in octets (POSIX's PIPE_BUF).
 pub const LOG_WRITE: usize = 4096;

@@ -5,15 +5,16 @@
 //! buffer was full; then lines are lost at once, until there is room again. A line behind those that were
 //! kept says how many were lost.
 //!
-//! The thread lets lines gather for [`LOG_GATHER`] behind the first one: one wake-up and one write for all that a busy
-//! moment says. A process that is killed takes the lines of that time with it.
+//! A line is written at once. Only where line comes after line ([`LOG_TURNS`]) the thread lets them gather for
+//! [`LOG_GATHER`]: one wake-up and one write for all that a busy moment says. A process that is killed takes the lines of
+//! that time with it.
 //!
 //! The thread starts after the sandbox is closed, as all threads do. Until then each call of the log writes
 //! the lines itself, waiting no longer than [`LOG_WAIT`].
 
 use crate::event;
 use crate::event::count::OTHERS;
-use crate::limits::{LOG_GATHER, LOG_PENDING, LOG_WAIT, LOG_WRITE};
+use crate::limits::{LOG_GATHER, LOG_PENDING, LOG_TURNS, LOG_WAIT, LOG_WRITE};
 use crate::net::pool::spawn_vital;
 use crate::store::locked;
 use env_logger::{Builder, Logger, Target};
@@ -171,6 +172,7 @@ impl LogLines {
     }
 
     fn write_forever(&self) {
+        let (mut turns, mut written) = (0, Instant::now());
         loop {
             let mut state = locked(&self.state);
             while state.waiting.is_empty() {
@@ -179,8 +181,12 @@ impl LogLines {
             }
             state.is_resting = false;
             drop(state);
-            thread::sleep(LOG_GATHER);
+            turns = if written.elapsed() < LOG_GATHER { turns + 1 } else { 0 };
+            if turns > LOG_TURNS {
+                thread::sleep(LOG_GATHER);
+            }
             self.write_waiting(None);
+            written = Instant::now();
         }
     }
 
