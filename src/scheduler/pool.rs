@@ -8,10 +8,9 @@ use super::plan::Goal;
 use super::worker::{RelayJob, RelayWorker, Report};
 use crate::limits::{RELAY_STACK, RELAY_THREADS_MAX, THREAD_KEEP};
 use crate::net::pool::spawn_vital;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, SendError, Sender, bounded};
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{SendError, SyncSender, sync_channel};
 use std::time::Instant;
 
 /// All workers.
@@ -26,7 +25,7 @@ pub struct RelayPool {
 /// One worker as the scheduler knows it.
 struct PoolMember {
     number: usize,
-    jobs: SyncSender<RelayJob>,
+    jobs: Sender<RelayJob>,
     guard: Arc<Guard>,
     /// Since when it is idle; none while it works.
     idle: Option<Instant>,
@@ -115,8 +114,7 @@ impl RelayPool {
 
     /// Starts a worker; returns its place in `members`.
     fn hire(&mut self) -> io::Result<usize> {
-        // Not of crossbeam, whose receivers spin before they sleep: most workers wait longer than that.
-        let (jobs, receiver) = sync_channel(1);
+        let (jobs, receiver) = bounded(1);
         let (guard, number) = (Arc::new(Guard::default()), self.next);
         let worker = RelayWorker::new(number, self.shared.clone(), guard.clone());
         let reports = self.reports.0.clone();

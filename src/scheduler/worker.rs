@@ -23,13 +23,12 @@ use crate::site::Site;
 use crate::store::disk::StoreError;
 use crate::store::entry::{Entry, JournalLine, What};
 use crate::store::queue::Claimed;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender};
 use jiff::Timestamp;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// One message and one goal that it has to reach.
@@ -96,6 +95,17 @@ impl Kept {
     }
 }
 
+/// Waits asleep for a job. To receive in the usual way begins with some turns awake, and most workers wait longer than
+/// that.
+fn next(jobs: &Receiver<RelayJob>, wait: Duration) -> Result<RelayJob, RecvTimeoutError> {
+    let mut select = Select::new();
+    select.recv(jobs);
+    match select.select_timeout(wait) {
+        Ok(ready) => ready.recv(jobs).map_err(|_| RecvTimeoutError::Disconnected),
+        Err(_) => Err(RecvTimeoutError::Timeout),
+    }
+}
+
 /// One worker.
 pub struct RelayWorker {
     pub number: usize,
@@ -115,7 +125,7 @@ impl RelayWorker {
     pub fn run(mut self, jobs: &Receiver<RelayJob>, reports: &Sender<Box<Report>>) {
         loop {
             let wait = if self.kept.is_some() { RELAY_KEEP } else { Duration::MAX };
-            match jobs.recv_timeout(wait) {
+            match next(jobs, wait) {
                 Ok(job) => {
                     let mut news = Vec::new();
                     // A panic over one message must not end the process, again at each start.

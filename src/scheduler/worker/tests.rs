@@ -196,7 +196,7 @@ fn a_file_that_another_worker_removed_is_not_given_to_the_scheduler_to_close() {
         if is_removed {
             claimed.remove().unwrap();
         }
-        let (jobs, given) = std::sync::mpsc::channel();
+        let (jobs, given) = unbounded();
         let (sender, reports) = unbounded();
         jobs.send(job).unwrap();
         drop(jobs);
