@@ -11,7 +11,7 @@ pub use home::OpenHome;
 use super::{order, writeback};
 use home::RealHome;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FUSE_SUPER_MAGIC, FsType,
     OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, fstatfs, statfs,
@@ -22,6 +22,7 @@ use nix::unistd::{AccessFlags, Uid, User, access, geteuid, syncfs};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -314,7 +315,7 @@ impl Disk for RealDisk {
         // On other file systems a rename that a power cut interrupts may leave two names for the same octets, as
         // FAT counts no links. There a link is tried, which they refuse.
         let renamed = match Durability::of(from)? {
-            Durability::Together => replace_nothing(from, to),
+            Durability::Together => replace_nothing(AT_FDCWD, from, to),
             Durability::ByFile | Durability::ByFileTwice => Err(Errno::EOPNOTSUPP),
         };
         match renamed {
@@ -573,16 +574,16 @@ impl DiskFile for RealFile {
     }
 }
 
-/// A rename in one step that fails where it would replace something.
+/// A rename in one step that fails where it would replace something. Paths are relative to a directory.
 #[cfg(target_env = "gnu")]
-fn replace_nothing(from: &Path, to: &Path) -> nix::Result<()> {
-    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-    renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)
+fn replace_nothing(dir: impl AsFd, from: &Path, to: &Path) -> nix::Result<()> {
+    use nix::fcntl::{RenameFlags, renameat2};
+    renameat2(&dir, from, &dir, to, RenameFlags::RENAME_NOREPLACE)
 }
 
 /// nix has renameat2 for glibc only.
 #[cfg(not(target_env = "gnu"))]
-fn replace_nothing(_: &Path, _: &Path) -> nix::Result<()> {
+fn replace_nothing(_: impl AsFd, _: &Path, _: &Path) -> nix::Result<()> {
     Err(Errno::ENOSYS)
 }
 

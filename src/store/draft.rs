@@ -115,9 +115,8 @@ impl Draft {
     /// As [`Draft::publish`], by path where the home has been moved away since the draft was made: then the draft is
     /// not there either.
     pub fn publish_in(mut self, homes: &mut Homes) -> Result<Published, StoreError> {
-        if homes.known(&self.home.path, self.home.dir).is_none() {
-            self.home.open = None;
-        }
+        let Home { path, open, dir, .. } = &mut self.home;
+        *open = open.take().filter(|_| homes.known(path, dir).is_some());
         self.publish()
     }
 

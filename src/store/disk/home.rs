@@ -5,7 +5,7 @@
 //! renameat2(2)). Only where a name moves in one step and all is synced together ([`Durability::Together`]); elsewhere
 //! files are made by path. Holds no directory of those inside: what lies under `tmp` and `new` is looked up each time.
 
-use super::{DiskFile, Durability, RealFile, explained};
+use super::{DiskFile, Durability, RealFile, explained, replace_nothing};
 use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, stat};
 use nix::sys::statfs::fstatfs;
@@ -67,17 +67,8 @@ impl OpenHome for RealHome {
         Ok(Box::new(RealFile { file: File::from(file), is_locked: false, device: Some(device) }))
     }
 
-    #[cfg(target_env = "gnu")]
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        use nix::fcntl::{RenameFlags, renameat2};
-        Ok(renameat2(&self.dir, from, &self.dir, to, RenameFlags::RENAME_NOREPLACE)?)
-    }
-
-    /// nix has renameat2 for glibc only.
-    #[cfg(not(target_env = "gnu"))]
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        use super::{Disk, RealDisk};
-        RealDisk.rename_new(&self.path.join(from), &self.path.join(to))
+        Ok(replace_nothing(&self.dir, from, to)?)
     }
 
     fn is_there(&self, part: &str) -> bool {
