@@ -22,8 +22,8 @@ use crate::event::count::CALLS;
 use crate::event::{Event, Talk, Turn, tell};
 use crate::id::random;
 use crate::limits::{
-    COMMAND_READ, DATA_ANSWER_WAIT, QUIT_WAIT, RECIPIENTS_PER_WAIT, RELAY_BLOCK, RELAY_PACE,
-    RELAY_TIME, SUBMISSIONS_PORT, TRANSACTION_RECIPIENTS,
+    COMMAND_READ, DATA_ANSWER_WAIT, QUIT_WAIT, RECIPIENTS_PER_WAIT, RELAY_PACE, RELAY_TIME,
+    SUBMISSIONS_PORT, TRANSACTION_RECIPIENTS,
 };
 use crate::mail::address::Domain;
 use crate::net::stream::{Endpoint, TcpWire, Wire};
@@ -35,7 +35,7 @@ use crate::smtp::client::{
 use crate::smtp::outgoing::Encoder;
 use crate::smtp::tls_failure::{TlsFailure, TlsTrouble};
 use jiff::Timestamp;
-use message::{Converted, SevenBits, in_seven_bits};
+use message::{Converted, SevenBits, block_size, in_seven_bits};
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -507,8 +507,7 @@ impl Connection {
         let until = Instant::now() + data + Duration::from_secs(message.size() / RELAY_PACE);
         let (mut blocks, mut encoder) = (Converted::new(message, plan), Encoder::default());
         // Dots and line ends make it longer; the buffer keeps what it grows to.
-        let most =
-            usize::try_from(message.size()).map_or(RELAY_BLOCK, |size| size.min(RELAY_BLOCK));
+        let most = block_size(message);
         let (mut wire, mut sent) = (Vec::with_capacity(most + most / 4), 0);
         loop {
             match blocks.read() {

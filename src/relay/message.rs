@@ -167,11 +167,14 @@ pub(super) struct Blocks<'a> {
     sum: Sum,
 }
 
+/// How many octets of a message are read at once.
+pub(super) fn block_size(message: &dyn Message) -> usize {
+    usize::try_from(message.size()).map_or(RELAY_BLOCK, |size| size.min(RELAY_BLOCK))
+}
+
 impl<'a> Blocks<'a> {
     pub(super) fn new(message: &'a dyn Message) -> Blocks<'a> {
-        let most =
-            usize::try_from(message.size()).map_or(RELAY_BLOCK, |size| size.min(RELAY_BLOCK));
-        Blocks { message, offset: 0, block: vec![0; most], sum: Sum::default() }
+        Blocks { message, offset: 0, block: vec![0; block_size(message)], sum: Sum::default() }
     }
 
     /// The next octets; empty only at the end. Fails where the message is shorter than its size, and at its
