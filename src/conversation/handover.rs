@@ -227,15 +227,15 @@ impl Handover<'_> {
         let Handover { site, facts, envelope, .. } = *self;
         let return_path = trace_fields::return_path(&envelope.sender.from);
         let addressee = |to: &Planned| to.addressee(&envelope.recipients);
-        let is_here =
-            |planned: &&Planned| self.quarantine.is_none() && planned.delivery.here().is_some();
-        let copies = self.plan.all().iter().filter(is_here).filter_map(|planned| {
+        let is_held = self.quarantine.is_some();
+        let copies = self.plan.all().iter().filter(|_| !is_held).filter_map(|planned| {
             let destination = self.destination(planned.delivery.here()?);
             let top = return_path.clone() + &trace_fields::delivered_to(&destination.mailbox);
             let addressee = addressee(planned);
             Some(Copy { destination, top, addressee, state: CopyState::Unwritten })
         });
-        let elsewhere = self.plan.all().iter().filter(|planned| !is_here(planned));
+        let is_elsewhere = |planned: &&Planned| is_held || planned.delivery.here().is_none();
+        let elsewhere = self.plan.all().iter().filter(is_elsewhere);
         let entry = Entry {
             id: self.id.to_owned(),
             queued: Timestamp::now(),
@@ -279,7 +279,7 @@ impl Handover<'_> {
     /// Where a copy lies.
     fn destination(&self, to: &Destination) -> Destination {
         let folder = self.is_junk.then(|| self.site.junk().to_owned());
-        Destination { mailbox: to.mailbox.clone(), maildir: to.maildir.clone(), folder }
+        Destination { folder, ..to.clone() }
     }
 
     fn received(&self) -> String {
@@ -314,11 +314,10 @@ impl Handover<'_> {
         if let Some(Quarantine { filter, reason }) = &self.quarantine {
             return tell(&Event::Held { id, filter, reason });
         }
-        let folder = self.is_junk.then(|| self.site.junk());
         for (index, destination) in self.plan.here().enumerate() {
-            let (to, maildir) = (destination.mailbox.to_string(), destination.maildir.as_path());
+            let to = destination.mailbox.to_string();
             match late.iter().find(|(place, _)| *place == index) {
-                None => tell(&Event::Delivered { id, to: &to, maildir, folder }),
+                None => self.destination(destination).tell_delivered(id, &to),
                 Some((_, reason)) => tell(&Event::Deferred { id, to: &to, reason, next: None }),
             }
         }

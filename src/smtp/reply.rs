@@ -66,8 +66,10 @@ impl Reply {
                 "" => write!(Octets(out), "{}{more}{text}", self.code),
                 enhanced => write!(Octets(out), "{}{more}{enhanced} {text}", self.code),
             };
-            let length = text_boundary(&out[begin..], REPLY_LINE_MAX - 2);
-            out.truncate(begin + length);
+            if let Ok(line) = str::from_utf8(&out[begin..]) {
+                let length = line.floor_char_boundary(REPLY_LINE_MAX - 2);
+                out.truncate(begin + length);
+            }
             // Only our own text and checked addresses get here; this is a second safeguard.
             for octet in out[begin..].iter_mut().filter(|octet| octet.is_ascii_control()) {
                 *octet = b'?';
@@ -116,12 +118,6 @@ pub fn quoted(text: &[u8]) -> String {
 
 fn truncate(text: &mut String, octets: usize) {
     text.truncate(text.floor_char_boundary(octets));
-}
-
-/// How much of a text fits into so many octets, without a part of a character.
-fn text_boundary(text: &[u8], octets: usize) -> usize {
-    let is_inside = |at: &usize| text.get(*at).is_some_and(|octet| octet & 0xc0 == 0x80);
-    (0..=octets.min(text.len())).rev().find(|at| !is_inside(at)).unwrap_or(0)
 }
 
 #[cfg(test)]
