@@ -220,6 +220,8 @@ fn each_refusal_of_a_client_is_told() {
     Client::connect(server.address).expect_last("421 4.7.0 ");
     server.wait_for(&["rejected session=", "421 4.7.0"]);
     drop(client);
+    // Else the stop would find it, and say 421 to it as well.
+    server.wait_for(&["disconnected ", "closed by the client"]);
     let log = log(server);
     assert_eq!(all(&log, "rejected").len(), 1);
     // Who was turned away has its own session, which the reply names and the log tells whose it was.
